@@ -1,0 +1,40 @@
+"""The `clickmap` application: its commands, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import clickmap_cli
+from clickmap_cli.commands import config
+from clickmap_cli.commands.demo import demo
+from clickmap_cli.commands.prepare import prepare
+
+app = typer.Typer(
+    name="clickmap",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From people's clicks to heatmaps, human ceilings and model scores.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clickmap {clickmap_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """From people's clicks to heatmaps, human ceilings and model scores."""
+
+
+app.command()(prepare)
+app.command()(demo)
+app.add_typer(config.app, name="config")

@@ -1,0 +1,1 @@
+"""Floor 3: trials to maps and agreement."""

@@ -1,0 +1,192 @@
+r"""Clicks written as text to numbers, a whole block of rows at a time.
+
+Both notations in use, `{"(x,y),(x,y)"}` and `[(x, y), (x, y)]`, and JSON lists `[[x, y], ...]` are
+first brought to one form, `(x,y),(x,y)`, by exact replacements. In that form with whole numbers,
+the bytes that are not digits repeat `(,),` and their positions say where each number stands, so a
+block is checked and read by array operations. Rows that differ (floats, signs, spaces) are read
+one by one with a pattern; rows that fit neither are named, not guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FAR_OUTSIDE = -(1 << 31) + 1
+"""Stands for a coordinate too large to store: it is outside every image."""
+
+_NUMBER = rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
+_PAIR = rb"\(" + _NUMBER + rb"," + _NUMBER + rb"\)"
+_PAIRS = re.compile(_PAIR + rb"(?:," + _PAIR + rb")*")
+_LIST = re.compile(_NUMBER + rb"(?:," + _NUMBER + rb")*")
+_PLAIN_PAIRS = re.compile(rb"\(\d{1,9},\d{1,9}\)(?:,\(\d{1,9},\d{1,9}\))*")
+_NUMBERS = re.compile(_NUMBER)
+_NOT_A_NUMBER = re.compile(rb"nan|null|none|inf", re.IGNORECASE)
+_AIR = re.compile(rb"\s*([\[\](){},\"])\s*")
+_EMPTY = frozenset({b"{}", b"[]", b"()", b'{""}', b"[()]", b"[[]]"})
+_SKELETON = np.frombuffer(b"(,),(,)\n", dtype="<u4")
+
+
+@dataclass(frozen=True)
+class ParsedClicks:
+    """Clicks of a block of rows.
+
+    Attributes:
+        x: columns of all clicks, row after row, floored; int32.
+        y: rows of all clicks, likewise.
+        lengths: (rows) clicks of each row; 0 for an empty list and for a row in `bad`.
+        bad: row -> why it cannot be read.
+    """
+
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    bad: dict[int, str] = field(default_factory=dict)
+
+
+def parse_pairs(texts: Sequence[bytes]) -> ParsedClicks:
+    """Rows of clicks such as `{"(12,34),(56,78)"}`, `[(12, 34)]` or `[[12, 34], [56, 78]]`."""
+    rows = [_unwrapped(text) for text in texts]
+    block = b"\n".join(rows)
+    if b", " in block:
+        block = block.replace(b", ", b",")
+    numbers = _plain_numbers(block + b"\n")
+    if numbers is None:
+        return _parse_mixed(texts, [row.replace(b", ", b",") for row in rows])
+    lengths = np.fromiter((row.count(b"(") for row in rows), np.int64, len(rows))
+    return ParsedClicks(numbers[0::2].copy(), numbers[1::2].copy(), lengths)
+
+
+def parse_columns(xs: Sequence[bytes], ys: Sequence[bytes]) -> ParsedClicks:
+    """Rows whose columns and rows stand in two lists, such as `[12, 56]` and `[34, 78]`."""
+    bad: dict[int, str] = {}
+    parts_x, parts_y = [], []
+    lengths = np.zeros(len(xs), dtype=np.int64)
+    for row, (text_x, text_y) in enumerate(zip(xs, ys, strict=True)):
+        x, reason_x = _number_list(text_x)
+        y, reason_y = _number_list(text_y)
+        if reason_x or reason_y:
+            bad[row] = f"clickmap_x: {reason_x}" if reason_x else f"clickmap_y: {reason_y}"
+        elif len(x) != len(y):
+            bad[row] = f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}"
+        else:
+            lengths[row] = len(x)
+            parts_x.append(x)
+            parts_y.append(y)
+    return ParsedClicks(_joined(parts_x), _joined(parts_y), lengths, bad)
+
+
+def floored(values: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Coordinates as whole pixels; those too large to store become `FAR_OUTSIDE`."""
+    whole = np.floor(values)
+    whole[np.abs(whole) >= 2**31 - 1] = FAR_OUTSIDE
+    return whole.astype(np.int32)
+
+
+def _plain_numbers(block: bytes) -> NDArray[np.int32] | None:
+    """The numbers x, y, x, y, ... of a block in the plain form, or None when it differs."""
+    data = np.frombuffer(block, dtype=np.uint8)
+    marks = np.flatnonzero((data - np.uint8(48)) > 9)
+    if len(marks) % 4 or not len(marks):
+        return None
+    skeleton = data[marks].view("<u4")
+    if not np.all((skeleton == _SKELETON[0]) | (skeleton == _SKELETON[1])):
+        return None
+    groups = marks.astype(np.int32).reshape(-1, 4)
+    if groups[0, 0] != 0 or skeleton[-1] != _SKELETON[1]:
+        return None
+    ends = groups[:, 1:3]
+    digits = (ends - groups[:, 0:2] - 1).ravel()
+    touching = np.all(groups[:, 3] - groups[:, 2] == 1) and np.all(
+        groups[1:, 0] - groups[:-1, 3] == 1
+    )
+    longest = int(digits.max())
+    if not touching or digits.min() < 1 or longest > 9:
+        return None
+    last = (ends - 1).ravel()
+    numbers = data[last].astype(np.int32) - 48
+    for place in range(1, longest):
+        digit = data[last - place].astype(np.int32) - 48
+        numbers += np.where(digits > place, digit * 10**place, 0)
+    return numbers
+
+
+def _parse_mixed(texts: Sequence[bytes], rows: Sequence[bytes]) -> ParsedClicks:
+    """Plain rows together, the others one by one."""
+    is_plain = [_PLAIN_PAIRS.fullmatch(row) is not None for row in rows]
+    plain = [row for row, yes in zip(rows, is_plain, strict=True) if yes]
+    numbers = _plain_numbers(b"\n".join(plain) + b"\n") if plain else np.empty(0, np.int32)
+    if numbers is None:
+        raise AssertionError("rows that match the plain pattern must read as plain")
+    lengths = np.zeros(len(rows), dtype=np.int64)
+    bad: dict[int, str] = {}
+    parts: list[NDArray[np.int32]] = []
+    at = 0
+    for i, row in enumerate(rows):
+        if is_plain[i]:
+            values = numbers[at : at + 2 * row.count(b"(")]
+            at += len(values)
+        else:
+            values, reason = _one_row(texts[i])
+            if reason:
+                bad[i] = reason
+        lengths[i] = len(values) // 2
+        parts.append(values)
+    joined = _joined(parts)
+    return ParsedClicks(joined[0::2].copy(), joined[1::2].copy(), lengths, bad)
+
+
+def _unwrapped(text: bytes) -> bytes:
+    """The pairs of a row, `(x,y),(x,y)`, without what the notation puts around them.
+
+    A row whose wrapping is not whole comes back as it is, and fits no pattern.
+    """
+    if text[:2] == b"[(" and text[-2:] == b")]":
+        return text[1:-1]
+    if text[:3] == b'{"(' and text[-3:] == b')"}':
+        inner = text[2:-2]
+        return inner.replace(b')","(', b"),(") if b'"' in inner else inner
+    if text[:2] == b"[[" and text[-2:] == b"]]":
+        return b"(%b)" % text[2:-2].replace(b"], [", b"),(").replace(b"],[", b"),(")
+    if text[:2] == b"{(" and text[-2:] == b")}":
+        return text[1:-1]
+    return b"?" + text
+
+
+def _one_row(text: bytes) -> tuple[NDArray[np.int32], str]:
+    nothing = np.empty(0, np.int32)
+    tidy = _AIR.sub(rb"\1", text.strip())
+    if not tidy:
+        return nothing, "clicks is empty"
+    if tidy in _EMPTY:
+        return nothing, ""
+    row = _unwrapped(tidy)
+    if not _PAIRS.fullmatch(row):
+        return nothing, _why_not(tidy, "clicks is not a list of (x, y) pairs")
+    return floored(np.array(_NUMBERS.findall(row), dtype=np.float64)), ""
+
+
+def _number_list(text: bytes) -> tuple[NDArray[np.int32], str]:
+    nothing = np.empty(0, np.int32)
+    row = _AIR.sub(rb"\1", text.strip())
+    if not row:
+        return nothing, "it is empty"
+    if row in _EMPTY:
+        return nothing, ""
+    if (row[:1], row[-1:]) not in ((b"[", b"]"), (b"{", b"}"), (b"(", b")")):
+        return nothing, "it is not a list of numbers"
+    if not _LIST.fullmatch(row[1:-1]):
+        return nothing, _why_not(row, "it is not a list of numbers")
+    return floored(np.array(_NUMBERS.findall(row), dtype=np.float64)), ""
+
+
+def _why_not(row: bytes, otherwise: str) -> str:
+    return "a coordinate is not a number" if _NOT_A_NUMBER.search(row) else otherwise
+
+
+def _joined(parts: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.concatenate(parts) if parts else np.empty(0, np.int32)

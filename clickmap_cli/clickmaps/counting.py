@@ -1,0 +1,51 @@
+"""Clicks counted: medians and per-image totals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.trials import Trials
+
+
+def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
+    """Clicks per trial, summed up for `medians.json`.
+
+    Args:
+        trials: a `compacted` table with at least one trial.
+        percentile: of all trials, written as `threshold` (0 to 100).
+
+    Returns:
+        `image` and `category`: name -> median; `all`: `median`, `mean`, `threshold`.
+    """
+    lengths = trials.n_clicks
+    category = trials.category[trials.image]
+    return {
+        "image": _medians(lengths, trials.image, trials.images),
+        "category": _medians(lengths, category, trials.categories),
+        "all": {
+            "median": float(np.median(lengths)),
+            "mean": float(np.mean(lengths)),
+            "threshold": float(np.percentile(lengths, percentile)),
+        },
+    }
+
+
+def clicks_per_image(trials: Trials) -> NDArray[np.int64]:
+    """(images) clicks of all trials of each image of a `compacted` table."""
+    return np.diff(trials.offsets[trials.image_slices()])
+
+
+def _medians(
+    lengths: NDArray[np.int64], group: NDArray[np.int32], names: NDArray[np.str_]
+) -> dict[str, float]:
+    order = np.lexsort((lengths, group))
+    ordered, keys = lengths[order], group[order]
+    bounds = np.searchsorted(keys, np.arange(len(names) + 1))
+    return {
+        str(name): float(np.median(ordered[first:last]))
+        for name, first, last in zip(names, bounds[:-1], bounds[1:], strict=True)
+        if last > first
+    }

@@ -1,0 +1,128 @@
+"""Lines of a CSV file to rows of fields, going on after any damage.
+
+A quote that is never closed must not swallow the rest of the file, so records are built line by
+line: a line with an open quote is joined to the next ones only while those are no whole rows
+themselves.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_MAX_JOINED_LINES = 100
+csv.field_size_limit(1 << 27)  # fields of long trials are larger than the library's default
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, or why it is none.
+
+    Attributes:
+        line: line of the file it begins at; the header is line 1.
+        fields: its fields, unquoted; empty where `problem` says why.
+        problem: why the row cannot be read; empty for a good one.
+        text: the damaged text, for `rejected.csv`.
+    """
+
+    line: int
+    fields: list[bytes]
+    problem: str = ""
+    text: bytes = b""
+
+
+def csv_rows(lines: Iterable[bytes], first_line: int, width: int) -> Iterator[Row]:
+    """Rows with `width` fields each; damaged ones come with their reason.
+
+    Args:
+        lines: the file's lines after the header, without their line ends.
+        first_line: number of the first of them.
+        width: number of columns in the header.
+    """
+    open_row: list[bytes] = []
+    open_line = 0
+    for number, raw in enumerate(lines, first_line):
+        line = raw.removesuffix(b"\r")
+        fields = split_fields(line)
+        whole = fields is not None and len(fields) == width
+        if open_row:
+            if whole or len(open_row) >= _MAX_JOINED_LINES:
+                yield from _unclosed(open_line, open_row)
+                open_row = []
+            else:
+                open_row.append(line)
+                joined = split_fields(b"\n".join(open_row))
+                if joined is None:
+                    continue
+                if len(joined) == width:
+                    yield Row(open_line, joined)
+                else:
+                    yield from _unclosed(open_line, open_row)
+                open_row = []
+                continue
+        if whole and fields is not None:
+            yield Row(number, fields)
+        elif fields is not None:
+            if line.strip():
+                yield Row(number, [], _field_problem(fields, width), line)
+        else:
+            open_row, open_line = [line], number
+    yield from _unclosed(open_line, open_row)
+
+
+def split_fields(line: bytes) -> list[bytes] | None:
+    """The fields of one record, or None while a quote in it is open.
+
+    >>> split_fields(b'a,"b ""c"", d",e')
+    [b'a', b'b "c", d', b'e']
+    """
+    if b'"' not in line:
+        return line.split(b",")
+    first, last = line.find(b'"'), line.rfind(b'"')
+    inner = line[first + 1 : last]
+    alone = (
+        last > first
+        and (first == 0 or line[first - 1] == 44)
+        and (last == len(line) - 1 or line[last + 1] == 44)
+    )
+    if alone:
+        # the usual row: one quoted field, and inside it every quote is doubled
+        if b'"' in inner:
+            bare = inner.replace(b'""', b"")
+            alone = b'"' not in bare
+            inner = inner.replace(b'""', b'"')
+        if alone:
+            before = line[: first - 1].split(b",") if first else []
+            after = line[last + 2 :].split(b",") if last < len(line) - 1 else []
+            return [*before, inner, *after]
+    return _split_any(line)
+
+
+def _split_any(line: bytes) -> list[bytes] | None:
+    """Any number of quoted fields, by the standard library's parser."""
+    if line.count(b'"') % 2:
+        return None
+    try:
+        text = line.decode("utf-8", "surrogateescape")
+        rows = list(csv.reader([text], strict=True)) if "\n" not in text else _one_record(text)
+    except (csv.Error, ValueError):
+        return []
+    return [field.encode("utf-8", "surrogateescape") for field in rows[0]] if rows else []
+
+
+def _one_record(text: str) -> list[list[str]]:
+    return list(csv.reader(text.splitlines(keepends=True), strict=True))
+
+
+def _field_problem(fields: list[bytes], width: int) -> str:
+    if not fields:
+        return "its quotes do not pair"
+    return f"{len(fields)} fields where the header has {width}"
+
+
+def _unclosed(first_line: int, lines: list[bytes]) -> Iterator[Row]:
+    """Every line behind an open quote is named: any of them may have been a row."""
+    for number, line in enumerate(lines, first_line):
+        if line.strip():
+            yield Row(number, [], "a quote is opened and not closed", line)

@@ -1,0 +1,322 @@
+"""Which trials count: every filter in its fixed order, and how many it kept (the funnel)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.duplicates import same_pixels
+from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
+from clickmap_cli.clickmaps.masks import find_masks, heat_on_mask, read_mask
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.trials import Trials, trial_blocks
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.runtime.progress import Progress
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """What one filter left.
+
+    Attributes:
+        step: the filter's key in a config.
+        setting: its value there, as text; `off` when it does nothing.
+        trials: trials kept.
+        images: images that still have trials.
+        clicks: clicks kept.
+    """
+
+    step: str
+    setting: str
+    trials: int
+    images: int
+    clicks: int
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Trials that survived, `compacted`, and the funnel that led to them.
+
+    Attributes:
+        trials: sorted by image key, trials of an image in time order.
+        funnel: one row a filter, in order.
+        notices: what a person should know (images without a mask, ...).
+    """
+
+    trials: Trials
+    funnel: tuple[FunnelRow, ...]
+    notices: tuple[str, ...] = field(default=())
+
+
+def filter_trials(
+    trials: Trials,
+    rows: int,
+    config: ExperimentConfig,
+    keep_categories: frozenset[str] | None,
+    progress: Progress,
+) -> Filtered:
+    """Apply every filter of a configuration.
+
+    Args:
+        trials: as read.
+        rows: rows of the file, for the funnel's first line.
+        config: the filters' settings.
+        keep_categories: content of `class_filter_file`; None keeps all.
+        progress: told of the slow ones.
+
+    Returns:
+        What is left, possibly nothing.
+    """
+    funnel = _Funnel(trials, rows)
+    funnel.by_trial(
+        "filter_mobile", _setting(config.filter_mobile), lambda t: _not_mobile(t, config)
+    )
+    funnel.by_trial("catch_threshold", *_catch(trials, config))
+    funnel.by_trial(
+        "filter_duplicates",
+        _setting(config.filter_duplicates),
+        lambda t: _first_submissions(t) if config.filter_duplicates else None,
+    )
+    for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
+        words = _words(getattr(config, name))
+        funnel.by_image(name, ", ".join(words) or "off", _containing(words, wanted))
+    funnel.by_image(
+        "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
+    )
+    funnel.skip("participant_filter")
+    funnel.replace("clicks outside dropped", "on", _inside)
+    funnel.by_trial("min_clicks", str(config.min_clicks), lambda t: t.n_clicks >= config.min_clicks)
+    _limit_clicks(funnel, config)
+    funnel.compact()
+    settings = MapSettings.of(config)
+    funnel.by_trial(
+        "min_pixels",
+        str(config.min_pixels) if config.min_pixels else "off",
+        lambda t: _enough_pixels(t, config, settings, progress) if config.min_pixels else None,
+    )
+    funnel.by_trial(
+        "duplicate_maps",
+        config.duplicate_maps,
+        lambda t: (
+            _unlike_maps(t, keep_first=config.duplicate_maps == "keep_first")
+            if config.duplicate_maps != "keep_all"
+            else None
+        ),
+    )
+    # counted before max_subjects cuts, so that a limit below min_subjects does not drop everything
+    enough = _subjects_per_image(funnel.trials) >= config.min_subjects
+    funnel.by_trial(
+        "max_subjects",
+        "off" if config.max_subjects is None else str(config.max_subjects),
+        lambda t: None if config.max_subjects is None else _first_subjects(t, config.max_subjects),
+    )
+    funnel.by_image("min_subjects", str(config.min_subjects), lambda _: enough)
+    notices = _mask_filter(funnel, config, settings, progress)
+    funnel.compact()
+    return Filtered(funnel.trials, tuple(funnel.rows), tuple(notices))
+
+
+class _Funnel:
+    """The trials so far and a row for each filter that has run."""
+
+    def __init__(self, trials: Trials, rows: int) -> None:
+        self.trials = trials
+        self.rows = [FunnelRow("rows in the file", "", rows, self._images(), len(trials.x))]
+        self._note("unreadable rows", "dropped")
+
+    def by_trial(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
+        kept = keep(self.trials)
+        if kept is not None and not kept.all():
+            self.trials = self.trials.select(np.flatnonzero(kept))
+        self._note(step, setting)
+
+    def by_image(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
+        def of_trials(trials: Trials) -> Bools | None:
+            kept = keep(trials)
+            return None if kept is None else kept[trials.image]
+
+        self.by_trial(step, setting, of_trials)
+
+    def replace(self, step: str, setting: str, change: Callable[[Trials], Trials]) -> None:
+        self.trials = change(self.trials)
+        self._note(step, setting)
+
+    def skip(self, step: str) -> None:
+        self._note(step, "off")
+
+    def compact(self) -> None:
+        self.trials = self.trials.compacted()
+
+    def _note(self, step: str, setting: str) -> None:
+        n = len(self.trials)
+        self.rows.append(FunnelRow(step, setting, n, self._images(), len(self.trials.x)))
+
+    def _images(self) -> int:
+        return int(np.count_nonzero(np.bincount(self.trials.image))) if len(self.trials) else 0
+
+
+def _setting(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _words(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _not_mobile(trials: Trials, config: ExperimentConfig) -> Bools | None:
+    return ~trials.mobile if config.filter_mobile and trials.mobile is not None else None
+
+
+def _catch(
+    trials: Trials, config: ExperimentConfig
+) -> tuple[str, Callable[[Trials], Bools | None]]:
+    if trials.catch is None:
+        return "no such column", lambda _: None
+    # a NaN score compares false, so a trial whose score is unknown is dropped
+    return (
+        f"{config.catch_threshold:g}",
+        lambda t: None if t.catch is None else t.catch >= np.float32(config.catch_threshold),
+    )
+
+
+def _first_submissions(trials: Trials) -> Bools:
+    """Whether a trial is its user's first for its image."""
+    order = trials.in_time_order()
+    pair = trials.image[order].astype(np.int64) * len(trials.users) + trials.user[order]
+    _, first = np.unique(pair, return_index=True)
+    keep = np.zeros(len(trials), dtype=np.bool_)
+    keep[order[first]] = True
+    return keep
+
+
+def _containing(words: list[str], wanted: bool) -> Callable[[Trials], Bools | None]:
+    def keep(trials: Trials) -> Bools | None:
+        if not words:
+            return None
+        has = [any(word in key for word in words) for key in trials.images.tolist()]
+        return np.asarray(np.array(has, dtype=np.bool_) == wanted)
+
+    return keep
+
+
+def _within(categories: frozenset[str] | None) -> Callable[[Trials], Bools | None]:
+    def keep(trials: Trials) -> Bools | None:
+        if categories is None:
+            return None
+        known = np.array([name in categories for name in trials.categories.tolist()], np.bool_)
+        return np.asarray(known[trials.category])
+
+    return keep
+
+
+def _inside(trials: Trials) -> Trials:
+    keep = np.empty(len(trials.x), dtype=np.bool_)
+    lengths = trials.n_clicks
+    for first, last in trial_blocks(trials.offsets):
+        span = slice(trials.offsets[first], trials.offsets[last])
+        side = np.repeat(trials.shape[trials.image[first:last]], lengths[first:last], axis=0)
+        x, y = trials.x[span], trials.y[span]
+        keep[span] = (x >= 0) & (y >= 0) & (x < side[:, 1]) & (y < side[:, 0])
+    return trials if keep.all() else trials.where_clicks(keep)
+
+
+def _limit_clicks(funnel: _Funnel, config: ExperimentConfig) -> None:
+    most = config.max_clicks
+    if most is None:
+        funnel.skip("max_clicks")
+    elif config.process_max == "exclude":
+        funnel.by_trial("max_clicks", f"{most}, exclude", lambda t: t.n_clicks <= most)
+    else:
+        funnel.replace(
+            "max_clicks",
+            f"{most}, trim",
+            lambda t: (
+                t.select(np.arange(len(t)), np.full(len(t), most))
+                if (t.n_clicks > most).any()
+                else t
+            ),
+        )
+
+
+def _enough_pixels(
+    trials: Trials, config: ExperimentConfig, settings: MapSettings, progress: Progress
+) -> Bools:
+    slices = trials.image_slices()
+    progress.stage("Counting map pixels", len(trials.images))
+
+    def covered(image: int) -> NDArray[np.int64]:
+        return covered_pixels(image_clicks(trials, slices, image), settings)
+
+    counted = []
+    for pixels in ordered_map(covered, range(len(trials.images)), config.n_jobs, "threading"):
+        counted.append(pixels)
+        progress.advance()
+    if not counted:
+        return np.empty(0, np.bool_)
+    return np.asarray(np.concatenate(counted) >= config.min_pixels)
+
+
+def _unlike_maps(trials: Trials, keep_first: bool) -> Bools:
+    """Whether no other (earlier) trial of the image clicks the same set of pixels."""
+    groups = same_pixels(trials)
+    keep = np.ones(len(trials), dtype=np.bool_)
+    for group in groups:
+        keep[group[1:] if keep_first else group] = False
+    return keep
+
+
+def _subjects_per_image(trials: Trials) -> NDArray[np.int64]:
+    """(images) distinct users of each image."""
+    pairs = np.unique(trials.image.astype(np.int64) * max(len(trials.users), 1) + trials.user)
+    return np.bincount(pairs // max(len(trials.users), 1), minlength=len(trials.images))
+
+
+def _first_subjects(trials: Trials, most: int) -> Bools:
+    """Whether a trial is by one of the first `most` users of its image; the table is compacted."""
+    pair = trials.image.astype(np.int64) * len(trials.users) + trials.user
+    _, first, which = np.unique(pair, return_index=True, return_inverse=True)
+    slices = trials.image_slices()
+    is_first = np.zeros(len(trials), dtype=np.int64)
+    is_first[first] = 1
+    # how many users of the image had come by then, this one included
+    come = np.cumsum(is_first)
+    rank = come - np.concatenate(([0], come))[slices[trials.image]]
+    return np.asarray(rank[first][which] <= most)
+
+
+def _mask_filter(
+    funnel: _Funnel, config: ExperimentConfig, settings: MapSettings, progress: Progress
+) -> list[str]:
+    if config.mask_dir is None:
+        funnel.skip("mask_dir")
+        return []
+    trials = funnel.trials.compacted()
+    funnel.trials = trials
+    masks = find_masks(Path(config.mask_dir), trials.images.tolist())
+    slices = trials.image_slices()
+    progress.stage("Comparing with foreground masks", len(trials.images))
+
+    def iou(image: int) -> float:
+        path = masks.get(str(trials.images[image]))
+        if path is None:
+            return -1.0
+        clicks = image_clicks(trials, slices, image)
+        geometry = settings.geometry(clicks.native)
+        return heat_on_mask(mean_map(clicks, settings), read_mask(path), geometry)
+
+    ious = []
+    for value in ordered_map(iou, range(len(trials.images)), config.n_jobs, "threading"):
+        ious.append(value)
+        progress.advance()
+    keep = ~(np.array(ious, dtype=np.float64) >= config.mask_threshold)
+    funnel.by_image("mask_dir", f"IoU < {config.mask_threshold:g}", lambda _: keep)
+    without = len(trials.images) - len(masks)
+    return [f"{without} images have no mask in {config.mask_dir}; they stay."] if without else []

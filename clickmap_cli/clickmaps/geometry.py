@@ -1,0 +1,177 @@
+"""From the pixels people clicked in to the pixels of a finished map.
+
+One place says how sizes change: a map, an image, a mask and a click all go through `Geometry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.keys import match_keys
+from clickmap_cli.runtime.errors import DataError
+
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+
+
+@dataclass(frozen=True)
+class ImageShapes:
+    """Height and width that the clicks of each image are measured in.
+
+    Attributes:
+        default: the experiment's image_shape.
+        known: sizes of images that are shown at their own size, by key or by an ending of it.
+    """
+
+    default: Size
+    known: Mapping[str, Size] | None = None
+
+    @property
+    def longest_side(self) -> int:
+        """The longest side of any image."""
+        sizes = [self.default, *(self.known or {}).values()]
+        return max(max(size) for size in sizes)
+
+    def of(self, keys: Sequence[str]) -> NDArray[np.int32]:
+        """(len(keys), 2) heights and widths."""
+        shapes = np.tile(np.array(self.default, dtype=np.int32), (len(keys), 1))
+        if self.known:
+            names = {key: name for name, key in match_keys(list(self.known), keys).items()}
+            for at, key in enumerate(keys):
+                if key in names:
+                    shapes[at] = self.known[names[key]]
+        return shapes
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How maps of one native size become finished maps.
+
+    Attributes:
+        native: size the clicks are measured in.
+        resized: size after resizing; the same where nothing is resized.
+        crop: size cut from the centre, or None.
+    """
+
+    native: Size
+    resized: Size
+    crop: Size | None
+
+    @property
+    def final(self) -> Size:
+        """Size of a finished map."""
+        return self.crop or self.resized
+
+    @property
+    def corner(self) -> Size:
+        """Row and column of the crop's first pixel in the resized map."""
+        if self.crop is None:
+            return 0, 0
+        # Python rounds half to even, which is what torchvision's center_crop does
+        top, left = ((s - c) / 2 for s, c in zip(self.resized, self.crop, strict=True))
+        return round(top), round(left)
+
+    def finish(self, maps: NDArray[Any]) -> NDArray[np.float32]:
+        """Resize and crop maps of the native size.
+
+        Args:
+            maps: (..., H, W) of the native size.
+
+        Returns:
+            (..., h, w) float32 of the final size.
+        """
+        return self._cropped(resize(maps, self.resized))
+
+    def fit(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """Bring an image, a mask or a prediction of any size onto the finished map's pixels.
+
+        Args:
+            pixels: (H, W) or (H, W, channels), of any size.
+
+        Returns:
+            float32 of the final size, same channels.
+        """
+        planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        fitted = self._cropped(resize(planes, self.resized))
+        return fitted if pixels.ndim == 2 else np.moveaxis(fitted, 0, -1)
+
+    def move(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Clicks of the native size at the nearest pixel of the finished map; cropped ones go."""
+        rows = _nearest(y, self.native[0], self.resized[0]) - self.corner[0]
+        columns = _nearest(x, self.native[1], self.resized[1]) - self.corner[1]
+        height, width = self.final
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        return columns[inside], rows[inside]
+
+    def _cropped(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        top, left = self.corner
+        height, width = self.final
+        return np.ascontiguousarray(maps[..., top : top + height, left : left + width])
+
+
+def geometry_of(native: Size, image_shape: Size, crop: Size | None) -> Geometry:
+    """The geometry of an image.
+
+    An image whose clicks are measured in `image_shape` keeps it; one of its own size is scaled
+    until its short side is that of `image_shape`, the long side rounded.
+
+    Raises:
+        DataError: the crop is larger than the resized map.
+    """
+    resized = native
+    if native != image_shape:
+        short = min(image_shape)
+        scale = short / min(native)
+        resized = (
+            (short, int(native[1] * scale + 0.5))
+            if native[0] <= native[1]
+            else (int(native[0] * scale + 0.5), short)
+        )
+    if crop is not None and (crop[0] > resized[0] or crop[1] > resized[1]):
+        raise DataError(f"center_crop {list(crop)} is larger than a map of {list(resized)}.")
+    return Geometry(native, resized, crop)
+
+
+def resize(maps: NDArray[Any], size: Size) -> NDArray[np.float32]:
+    """Bilinear resizing with antialiasing, as `torch.nn.functional.interpolate(antialias=True)`.
+
+    Args:
+        maps: (..., H, W).
+        size: height and width wanted.
+
+    Returns:
+        (..., h, w) float32; computed in double precision.
+    """
+    if maps.shape[-2:] == size:
+        return maps.astype(np.float32, copy=False)
+    rows = _weights(maps.shape[-2], size[0])
+    columns = _weights(maps.shape[-1], size[1])
+    return (rows @ maps.astype(np.float64) @ columns.T).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _weights(size_in: int, size_out: int) -> NDArray[np.float64]:
+    """(out, in) weights of a triangle filter, widened when sizes shrink; rows sum to 1."""
+    scale = size_in / size_out
+    reach = max(scale, 1.0)
+    weights = np.zeros((size_out, size_in))
+    for out in range(size_out):
+        centre = scale * (out + 0.5)
+        first = max(int(centre - reach + 0.5), 0)
+        last = min(int(centre + reach + 0.5), size_in)
+        at = np.arange(first, last)
+        triangle = np.maximum(1 - np.abs((at + 0.5 - centre) / reach), 0)
+        weights[out, first:last] = triangle / triangle.sum()
+    weights.flags.writeable = False
+    return weights
+
+
+def _nearest(at: NDArray[Any], size_in: int, size_out: int) -> NDArray[np.int64]:
+    """The pixel of the resized axis that holds the centre of a pixel of the native one."""
+    return (2 * at.astype(np.int64) + 1) * size_out // (2 * size_in)

@@ -1,0 +1,92 @@
+"""Foreground masks: where they are, and whether an image's heat lies on one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.clickmaps.keys import match_keys
+from clickmap_cli.metrics.overlap import intersection_over_union
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.safe_arrays import read_image, read_npy, read_tensors
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+
+
+def find_masks(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
+    """The mask file of each image that has one.
+
+    A mask is named like its image, with any ending, in the same folders below `folder`. A `.pth`
+    file may also hold (image, mask, category); then it belongs to `<category>/<file name>`.
+
+    Raises:
+        DataError: the folder is missing or holds no masks, or two masks claim one image.
+    """
+    if not folder.is_dir():
+        raise DataError(f"mask_dir {folder} is no folder (looked from {Path.cwd()}).")
+    stems = {_stem(key): key for key in keys}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in (*_PICTURES, ".npy", ".pth") and path.is_file():
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if path.suffix == ".pth" and "/" not in name:
+                category = _category(path)
+                name = f"{category}/{name}" if category else name
+            if name in files:
+                raise DataError(f"{files[name]} and {path} are masks of the same image.")
+            files[name] = path
+    if not files:
+        raise DataError(f"mask_dir {folder} holds no images, .npy or .pth files.")
+    found = match_keys(list(files), list(stems))
+    masks: dict[str, Path] = {}
+    for name, stem in found.items():
+        if stems[stem] in masks:
+            raise DataError(f"{masks[stems[stem]]} and {files[name]} are masks of the same image.")
+        masks[stems[stem]] = files[name]
+    return masks
+
+
+def read_mask(path: Path) -> NDArray[np.float32]:
+    """A mask as (H, W) float32; what is above zero is foreground.
+
+    Raises:
+        DataError: not readable, or not of two dimensions.
+    """
+    if path.suffix == ".npy":
+        value: Any = read_npy(path)
+    elif path.suffix == ".pth":
+        value = read_tensors(path)
+        if isinstance(value, list | tuple):
+            value = value[1] if len(value) > 1 else value[0]
+    else:
+        value = read_image(path, "L")
+    mask = np.squeeze(np.asarray(value))
+    if mask.ndim == 3 and mask.shape[-1] in (3, 4):
+        mask = mask[..., :3].max(axis=-1)
+    if mask.ndim != 2 or mask.dtype.kind not in "biuf":
+        raise DataError(f"{path}: a mask of shape {mask.shape}; it must be one plane of numbers.")
+    return mask.astype(np.float32)
+
+
+def heat_on_mask(mean: NDArray[np.float32], mask: NDArray[np.float32], geometry: Geometry) -> float:
+    """IoU of {mean map > half its maximum} with {mask > 0}, on the finished map's pixels."""
+    return intersection_over_union(mean > mean.max() / 2, geometry.fit(mask) > 0)
+
+
+def _stem(key: str) -> str:
+    folder, slash, name = key.rpartition("/")
+    return folder + slash + (name.rsplit(".", 1)[0] if "." in name else name)
+
+
+def _category(path: Path) -> str | None:
+    """The category inside a (image, mask, category) file."""
+    value = read_tensors(path)
+    if not isinstance(value, list | tuple) or len(value) < 3:
+        return None
+    category = value[2][0] if isinstance(value[2], list | tuple) and value[2] else value[2]
+    return category if isinstance(category, str) else None

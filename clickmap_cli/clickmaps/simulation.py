@@ -1,0 +1,191 @@
+"""Trials with a known truth: images, where attention lies in them, and people of three kinds.
+
+The defaults are the project's fixed simulation; tests, the demo and the README all draw from it,
+so that nobody tunes the truth to a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.keys import category_of
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.runtime.seeding import generator
+
+UNIFORM_SHARE = 0.1
+CARELESS_UNIFORM = 0.6
+_CATEGORIES = ("one_object", "two_objects", "three_objects")
+
+
+@dataclass(frozen=True)
+class SimulatedImage:
+    """An image and its truth.
+
+    Attributes:
+        key: the image key, `<category>/<number>.png`.
+        pixels: (H, W, 3) uint8.
+        density: (H, W) float64, probability that a careful click falls on a pixel; sums to 1.
+    """
+
+    key: str
+    pixels: NDArray[np.uint8]
+    density: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A study that can be drawn: who takes part, and how many images they see.
+
+    Attributes:
+        seed: of every draw.
+        n_images: images.
+        n_users: people.
+        users_per_image: people who click each image.
+        side: height and width of an image, in pixels.
+    """
+
+    seed: int = 0
+    n_images: int = 60
+    n_users: int = 40
+    users_per_image: int = 12
+    side: int = 256
+    shares: tuple[float, float] = field(default=(0.12, 0.08))
+
+    def roles(self) -> list[str]:
+        """(users) `careful`, `careless` or `cheating`; the shares are met as nearly as they can."""
+        careless, cheating = (round(self.n_users * share) for share in self.shares)
+        kinds = ["careless"] * careless + ["cheating"] * cheating
+        kinds += ["careful"] * (self.n_users - len(kinds))
+        generator(self.seed, "simulation", "roles").shuffle(kinds)
+        return kinds
+
+    def user_names(self) -> list[str]:
+        """(users) names, `u01` and so on."""
+        width = len(str(self.n_users))
+        return [f"u{number:0{width}d}" for number in range(1, self.n_users + 1)]
+
+    def images(self) -> Iterator[SimulatedImage]:
+        """Every image, drawn when asked for."""
+        for number in range(1, self.n_images + 1):
+            rng = generator(self.seed, "simulation", "image", str(number))
+            yield _draw_image(rng, number, self.side)
+
+    def trials_of(self, image: SimulatedImage) -> Iterator[tuple[str, NDArray[np.int64]]]:
+        """User and (n, 2) clicks (x, y) of each trial of one image, in the order they were made."""
+        rng = generator(self.seed, "simulation", "trials", image.key)
+        roles, names = self.roles(), self.user_names()
+        cumulative = np.cumsum(image.density.ravel())
+        for user in rng.choice(self.n_users, self.users_per_image, replace=False):
+            n = 20 + int(rng.poisson(25))
+            if roles[user] == "cheating":
+                clicks = self._scribble(names[user], n)
+            else:
+                uniform = CARELESS_UNIFORM if roles[user] == "careless" else 0.0
+                clicks = _clicks(rng, cumulative, n, uniform, self.side)
+            yield names[user], clicks
+
+    def trials(self) -> Trials:
+        """The whole study as a table."""
+        users = {name: code for code, name in enumerate(self.user_names())}
+        keys, xs, ys, lengths, image_codes, user_codes = [], [], [], [], [], []
+        for code, image in enumerate(self.images()):
+            keys.append(image.key)
+            for user, clicks in self.trials_of(image):
+                xs.append(clicks[:, 0])
+                ys.append(clicks[:, 1])
+                lengths.append(len(clicks))
+                image_codes.append(code)
+                user_codes.append(users[user])
+        names = [category_of(key) for key in keys]
+        categories, category = np.unique(names, return_inverse=True)
+        return Trials(
+            x=np.concatenate(xs).astype(np.int16),
+            y=np.concatenate(ys).astype(np.int16),
+            offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
+            image=np.array(image_codes, dtype=np.int32),
+            user=np.array(user_codes, dtype=np.int32),
+            images=np.array(keys),
+            users=np.array(list(users)),
+            category=category.astype(np.int32),
+            categories=categories,
+            shape=np.full((len(keys), 2), self.side, dtype=np.int32),
+        )
+
+    def _scribble(self, user: str, n: int) -> NDArray[np.int64]:
+        """A line or a spiral of the user's own, the same on every image."""
+        rng = generator(self.seed, "simulation", "scribble", user)
+        along = np.linspace(0, 1, n)
+        if rng.random() < 0.5:
+            ends = rng.uniform(0, self.side, (2, 2))
+            points = ends[0] + along[:, None] * (ends[1] - ends[0])
+        else:
+            centre = rng.uniform(0.3, 0.7, 2) * self.side
+            angle = along * rng.uniform(2, 5) * 2 * np.pi
+            radius = along * rng.uniform(0.1, 0.3) * self.side
+            points = centre + radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+        return np.asarray(np.clip(points, 0, self.side - 1), dtype=np.int64)
+
+
+def clicks_as_text(clicks: NDArray[np.int64]) -> str:
+    """Clicks in the notation of the field's files: `{"(x,y),(x,y)"}`."""
+    return '{"' + ",".join(f"({x},{y})" for x, y in clicks.tolist()) + '"}'
+
+
+def _clicks(
+    rng: np.random.Generator,
+    cumulative: NDArray[np.float64],
+    n: int,
+    uniform: float,
+    side: int,
+) -> NDArray[np.int64]:
+    """(n, 2) independent clicks from the density, a share of them uniform instead."""
+    pixel = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
+    anywhere = rng.random(n) < uniform
+    pixel[anywhere] = rng.integers(0, side * side, int(anywhere.sum()))
+    return np.stack((pixel % side, pixel // side), axis=1)
+
+
+def _draw_image(rng: np.random.Generator, number: int, side: int) -> SimulatedImage:
+    """One to three textured objects on a textured ground, and the density on their parts."""
+    n_objects = int(rng.integers(1, 4))
+    row, column = np.mgrid[0:side, 0:side]
+    pixels = _texture(rng, side, grain=int(rng.integers(8, 24)), contrast=0.12)
+    mixture = np.zeros((side, side))
+    for _ in range(n_objects):
+        centre = rng.uniform(0.2, 0.8, 2) * side
+        axes = rng.uniform(0.08, 0.2, 2) * side
+        angle = rng.uniform(0, np.pi)
+        dy, dx = row - centre[0], column - centre[1]
+        u = (dx * np.cos(angle) + dy * np.sin(angle)) / axes[0]
+        v = (dy * np.cos(angle) - dx * np.sin(angle)) / axes[1]
+        inside = u**2 + v**2 <= 1
+        pixels[inside] = _texture(rng, side, grain=int(rng.integers(2, 6)), contrast=0.3)[inside]
+        for _ in range(int(rng.integers(2, 4))):
+            # a part: a point inside the object, attended within a third of its size
+            reach, turn = rng.uniform(0, 0.7), rng.uniform(0, 2 * np.pi)
+            pu, pv = reach * np.cos(turn) * axes[0], reach * np.sin(turn) * axes[1]
+            py = centre[0] + pu * np.sin(angle) + pv * np.cos(angle)
+            px = centre[1] + pu * np.cos(angle) - pv * np.sin(angle)
+            sigma = rng.uniform(0.25, 0.45) * axes.min()
+            part = np.exp(-((row - py) ** 2 + (column - px) ** 2) / (2 * sigma**2))
+            mixture += rng.uniform(0.5, 1.5) * part / part.sum()
+    density = (1 - UNIFORM_SHARE) * mixture / mixture.sum() + UNIFORM_SHARE / side**2
+    key = f"{_CATEGORIES[n_objects - 1]}/{number:03d}.png"
+    return SimulatedImage(key, (np.clip(pixels, 0, 1) * 255).astype(np.uint8), density)
+
+
+def _texture(
+    rng: np.random.Generator, side: int, grain: int, contrast: float
+) -> NDArray[np.float64]:
+    """(side, side, 3) coloured noise: smooth blobs of `grain` pixels around one colour."""
+    coarse = rng.normal(0, 1, (side // grain + 2, side // grain + 2))
+    at = np.linspace(0, coarse.shape[0] - 1.001, side)
+    low, part = at.astype(int), at % 1
+    rows = coarse[low] * (1 - part[:, None]) + coarse[low + 1] * part[:, None]
+    smooth = rows[:, low] * (1 - part) + rows[:, low + 1] * part
+    colour = rng.uniform(0.2, 0.8, 3)
+    return np.asarray(colour + contrast * smooth[..., None] * rng.uniform(0.5, 1, 3))

@@ -1,0 +1,245 @@
+"""All trials of an experiment as one ragged columnar table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.runtime.errors import DataError
+
+Ints = NDArray[np.integer[Any]]
+Bools = NDArray[np.bool_]
+
+_BLOCK_CLICKS = 1 << 24
+"""Clicks gathered at once: bounds the index arrays, whatever the size of the table."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One participant's ordered clicks on one image, many times over.
+
+    Trial t's clicks are `x[offsets[t]:offsets[t + 1]]`, in the order they were made.
+
+    Attributes:
+        x: columns of all clicks, trial after trial; int16, or int32 where needed.
+        y: rows of all clicks, likewise.
+        offsets: (n + 1) int64, where each trial's clicks begin; the last is the number of clicks.
+        image: (n) int32 codes into `images`.
+        user: (n) int32 codes into `users`.
+        images: image keys, each once.
+        users: user names, each once.
+        category: (len(images)) int32 codes into `categories`.
+        categories: category names, each once.
+        shape: (len(images), 2) int32, height and width the clicks are measured in.
+        time: (n) float64 seconds, or None where the data has no timestamps.
+        catch: (n) float32 catch-trial scores (NaN where unknown), or None.
+        mobile: (n) bool, or None.
+    """
+
+    x: Ints
+    y: Ints
+    offsets: NDArray[np.int64]
+    image: NDArray[np.int32]
+    user: NDArray[np.int32]
+    images: NDArray[np.str_]
+    users: NDArray[np.str_]
+    category: NDArray[np.int32]
+    categories: NDArray[np.str_]
+    shape: NDArray[np.int32]
+    time: NDArray[np.float64] | None = None
+    catch: NDArray[np.float32] | None = None
+    mobile: Bools | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def n_clicks(self) -> NDArray[np.int64]:
+        """(n) clicks of each trial."""
+        return np.diff(self.offsets)
+
+    def clicks(self, trial: int) -> tuple[Ints, Ints]:
+        """Columns and rows of one trial's clicks."""
+        part = slice(self.offsets[trial], self.offsets[trial + 1])
+        return self.x[part], self.y[part]
+
+    def in_time_order(self) -> NDArray[np.int64]:
+        """Trials from first to last: by timestamp where there is one, else by row."""
+        if self.time is None:
+            return np.arange(len(self))
+        return np.argsort(self.time, kind="stable")
+
+    def select(self, index: NDArray[np.intp], limit: Ints | None = None) -> Trials:
+        """The trials at `index`, in that order; vocabularies stay as they are.
+
+        Args:
+            index: (m) trial numbers.
+            limit: (m) clicks to keep of each, the first ones; None keeps all.
+        """
+        starts = self.offsets[:-1][index]
+        lengths = self.n_clicks[index]
+        if limit is not None:
+            lengths = np.minimum(lengths, limit)
+        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        x = np.empty(offsets[-1], dtype=self.x.dtype)
+        y = np.empty(offsets[-1], dtype=self.y.dtype)
+        for first, last in trial_blocks(offsets):
+            where = ranges(starts[first:last], lengths[first:last])
+            x[offsets[first] : offsets[last]] = self.x[where]
+            y[offsets[first] : offsets[last]] = self.y[where]
+        return replace(
+            self,
+            x=x,
+            y=y,
+            offsets=offsets,
+            image=self.image[index],
+            user=self.user[index],
+            time=None if self.time is None else self.time[index],
+            catch=None if self.catch is None else self.catch[index],
+            mobile=None if self.mobile is None else self.mobile[index],
+        )
+
+    def where_clicks(self, keep: Bools) -> Trials:
+        """The same trials with only the clicks where `keep` is true; some may become empty."""
+        kept = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))
+        return replace(self, x=self.x[keep], y=self.y[keep], offsets=kept[self.offsets])
+
+    def compacted(self) -> Trials:
+        """Sorted by image key, trials of an image in time order, vocabularies without leftovers.
+
+        The result does not depend on how rows of different images were interleaved.
+        """
+        used = np.unique(self.image)
+        by_key = used[np.argsort(self.images[used])]
+        new_image = np.full(len(self.images), -1, dtype=np.int32)
+        new_image[by_key] = np.arange(len(by_key))
+        by_name = np.unique(self.user)
+        by_name = by_name[np.argsort(self.users[by_name])]
+        new_user = np.full(len(self.users), -1, dtype=np.int32)
+        new_user[by_name] = np.arange(len(by_name))
+        categories, category = np.unique(
+            self.categories[self.category[by_key]], return_inverse=True
+        )
+        first = self.in_time_order()
+        ordered = self.select(first[np.argsort(new_image[self.image[first]], kind="stable")])
+        return replace(
+            ordered,
+            image=new_image[ordered.image],
+            user=new_user[ordered.user],
+            images=_narrow(self.images[by_key]),
+            users=_narrow(self.users[by_name]),
+            category=category.astype(np.int32),
+            categories=_narrow(categories),
+            shape=self.shape[by_key],
+        )
+
+    def image_slices(self) -> NDArray[np.int64]:
+        """(len(images) + 1) first trial of each image; the table must be `compacted`."""
+        return np.searchsorted(self.image, np.arange(len(self.images) + 1)).astype(np.int64)
+
+    def part(self, first_image: int, last_image: int) -> Trials:
+        """The images from `first_image` up to `last_image` alone; the table must be `compacted`."""
+        slices = self.image_slices()
+        first, last = int(slices[first_image]), int(slices[last_image])
+        span = slice(self.offsets[first], self.offsets[last])
+        return replace(
+            self,
+            x=self.x[span],
+            y=self.y[span],
+            offsets=self.offsets[first : last + 1] - self.offsets[first],
+            image=self.image[first:last] - np.int32(first_image),
+            user=self.user[first:last],
+            images=self.images[first_image:last_image],
+            category=self.category[first_image:last_image],
+            shape=self.shape[first_image:last_image],
+            time=None if self.time is None else self.time[first:last],
+            catch=None,
+            mobile=None,
+        )
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """What `trials.npz` holds: flat arrays, no objects."""
+        arrays: dict[str, NDArray[Any]] = {
+            name: getattr(self, name)
+            for name in (
+                "x", "y", "offsets", "image", "user", "images", "users", "category", "categories",
+                "shape",
+            )
+        }  # fmt: skip
+        if self.time is not None:
+            arrays["time"] = self.time
+        return arrays
+
+
+def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
+    """Trials from the arrays of a `trials.npz`.
+
+    Args:
+        arrays: as written by `Trials.as_arrays`.
+        name: the file, for messages.
+
+    Raises:
+        DataError: arrays are missing or do not fit one another.
+    """
+    wanted = (
+        "x", "y", "offsets", "image", "user", "images", "users", "category", "categories", "shape",
+    )  # fmt: skip
+    missing = [key for key in wanted if key not in arrays]
+    if missing:
+        raise DataError(f"{name}: lacks {', '.join(missing)}; it is no trials.npz of prepare.")
+    trials = Trials(**{key: arrays[key] for key in wanted}, time=arrays.get("time"))
+    n, images = len(trials.image), len(trials.images)
+    fits = (
+        len(trials.offsets) == n + 1
+        and len(trials.user) == n
+        and (n == 0 or trials.offsets[0] == 0)
+        and bool(np.all(np.diff(trials.offsets) >= 0))
+        and len(trials.x) == len(trials.y) == int(trials.offsets[-1])
+        and trials.shape.shape == (images, 2)
+        and len(trials.category) == images
+        and _codes_within(trials.image, images)
+        and _codes_within(trials.user, len(trials.users))
+        and _codes_within(trials.category, len(trials.categories))
+        and (trials.time is None or len(trials.time) == n)
+    )
+    if not fits:
+        raise DataError(f"{name}: its arrays do not fit one another; make it anew with prepare.")
+    return trials
+
+
+def _codes_within(codes: Ints, size: int) -> bool:
+    return len(codes) == 0 or (int(codes.min()) >= 0 and int(codes.max()) < size)
+
+
+def _narrow(words: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Strings stored as wide as the longest that is there."""
+    return words.astype(np.str_) if len(words) == 0 else np.array(words.tolist(), dtype=np.str_)
+
+
+def ranges(starts: Ints, lengths: Ints) -> NDArray[np.int64]:
+    """`arange(starts[0], starts[0] + lengths[0])`, then the next, joined.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3]))
+    array([5, 6, 0, 1, 2])
+    """
+    total = int(lengths.sum())
+    ends = np.cumsum(lengths)
+    first = np.repeat(starts - (ends - lengths), lengths)
+    return first + np.arange(total)
+
+
+def trial_blocks(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Trials `first` up to `last`, in blocks of a bounded number of clicks (or of one trial)."""
+    n = len(offsets) - 1
+    blocks = []
+    first = 0
+    while first < n:
+        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK_CLICKS, side="right")) - 1
+        last = min(max(last, first + 1), n)
+        blocks.append((first, last))
+        first = last
+    return blocks

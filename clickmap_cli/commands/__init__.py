@@ -1,0 +1,1 @@
+"""Floor 6: one small file a subcommand: options -> config -> service -> printed summary."""

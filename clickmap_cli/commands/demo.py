@@ -1,0 +1,50 @@
+"""`clickmap demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.reports.console import Terminal
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the demo goes.")] = Path(
+        "clickmap_demo"
+    ),
+    everything: Annotated[
+        bool, typer.Option("--all", help="Run every command that exists.")
+    ] = False,
+    seed: o.Seed = None,
+    resume: o.WhenPresentFlag = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Simulate a study with a known truth and run the main commands on it.
+
+    Example: clickmap demo --output /tmp/demo
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.reports import demo as report
+        from clickmap_cli.reports import prepare as prepare_report
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.reports.examples import draw_example
+        from clickmap_cli.services import demo as service
+
+        result = service.run(folder, terminal, draw_example, when_present(resume), seed or 0)
+        terminal.show(prepare_report.funnel_table(result.prepared))
+        for line in report.summary_lines(result):
+            terminal.show(line)
+        if everything:
+            terminal.show("Every command that exists so far has run: prepare.")
+        if json:
+            print_json(prepare_report.as_json(result.prepared))
+        return 0
+
+    run_session(body, quiet=quiet, verbose=verbose)

@@ -1,0 +1,50 @@
+"""`clickmap prepare`."""
+
+from __future__ import annotations
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.reports.console import Terminal
+
+
+def prepare(
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    output: o.Output = None,
+    n_jobs: o.NJobs = None,
+    device: o.Device = None,
+    seed: o.Seed = None,
+    resume: o.WhenPresentFlag = None,
+    strict: o.Strict = False,
+    dry_run: o.DryRun = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Turn raw trials into clickmaps: read, filter, blur, write.
+
+    Example: clickmap prepare --config configs/osie_mouse.yaml min_subjects=20
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.loading import load_experiment
+        from clickmap_cli.reports import prepare as report
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.reports.examples import draw_example
+        from clickmap_cli.services import prepare as service
+
+        chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        loaded = load_experiment(config, overrides or (), chosen)
+        for text in loaded.notices:
+            terminal.notice(text)
+        result = service.run(loaded.config, terminal, draw_example, when_present(resume), dry_run)
+        terminal.show(report.funnel_table(result))
+        if result.rejected:
+            terminal.warn(report.rejected_line(result))
+        for line in report.summary_lines(result):
+            terminal.show(line)
+        if json:
+            print_json(report.as_json(result))
+        return 1 if strict and result.rejected else 0
+
+    run_session(body, quiet=quiet, verbose=verbose)

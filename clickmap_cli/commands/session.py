@@ -1,0 +1,59 @@
+"""What surrounds every command: the terminal, and errors turned into sentences and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from clickmap_cli.reports.console import Terminal
+from clickmap_cli.runtime.errors import ClickmapError
+from clickmap_cli.storage.folder import WhenPresent
+
+INTERRUPTED = 130
+
+
+def run_session(
+    body: Callable[[Terminal], int],
+    *,
+    quiet: bool,
+    verbose: bool,
+    resume_hint: str = "Run the same command with --resume to go on.",
+) -> None:
+    """Run a command's body and leave with its exit code.
+
+    Args:
+        body: does the work; gets the terminal and returns the exit code.
+        quiet: show only what went wrong.
+        verbose: show the traceback of an error.
+        resume_hint: what an interrupted person should type.
+
+    Raises:
+        typer.Exit: always; 0, or the code that says what went wrong.
+    """
+    terminal = Terminal(quiet, verbose)
+    try:
+        with terminal:
+            code = body(terminal)
+    except KeyboardInterrupt:
+        terminal.error(f"Interrupted; what is finished is kept. {resume_hint}")
+        raise typer.Exit(INTERRUPTED) from None
+    except (ClickmapError, MemoryError, OSError) as error:
+        if verbose:
+            terminal.console.print_exception()
+        terminal.error(_sentence(error))
+        raise typer.Exit(error.exit_code if isinstance(error, ClickmapError) else 1) from None
+    raise typer.Exit(code)
+
+
+def when_present(resume: bool | None) -> WhenPresent:
+    """What `--resume/--overwrite` asks for; neither means stop."""
+    if resume is None:
+        return WhenPresent.STOP
+    return WhenPresent.RESUME if resume else WhenPresent.OVERWRITE
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "Out of memory; try fewer --n-jobs, or a machine with more of it."
+    return str(error) or type(error).__name__

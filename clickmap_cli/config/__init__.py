@@ -1,0 +1,1 @@
+"""Floor 1: schemas of the configuration files and their loading."""

@@ -1,0 +1,101 @@
+"""The flat schema of an experiment: what `prepare`, `ceiling` and `visualize` read from one YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clickmap_cli.config.fields import key
+
+METRICS = (
+    "spearman", "pearson", "auc", "iou_auc", "crossentropy", "kl", "sim", "cosine", "emd",
+    "rank_pearson", "rank_cosine", "rankorder", "rsa",
+)  # fmt: skip
+
+
+# fmt: off
+# One line a key: the schema reads as a table.
+@dataclass
+class ExperimentConfig:
+    """One experiment. Relative paths are taken from the folder the command is called in."""
+
+    # --- what is read -----------------------------------------------------------------------
+    experiment_name: str = key("experiment", "Names the output folder `<assets>/<experiment_name>/`.", "run")
+    clickme_data: str | None = key(None, "Raw trials: .csv (also .gz, .zst), .parquet or .npz.", "input", false_is_null=True)
+    image_dir: str | None = key(None, "Folder of the images; an image is `<image_dir>/<image key>`. Only pictures need it.", "run", false_is_null=True)
+    remove_string: str | None = key(None, "Cut from the front of every image_path.", "maps", false_is_null=True)
+    category_column: str | None = key(None, "Column that names the category; null = the folder that holds the image.", "maps", false_is_null=True)
+    metadata_file: str | None = key(None, "Image key -> (width, height) of its clicks (.npy, .json, .yaml); null = all are image_shape.", "input", false_is_null=True)
+
+    # --- filters, in the order they are applied -----------------------------------------------
+    filter_mobile: bool = key(False, "Drop trials made on a phone.", "maps")
+    catch_threshold: float = key(0.95, "Least catch-trial score, when the data has one.", "maps", minimum=0, maximum=1)
+    filter_duplicates: bool = key(True, "Of a user's submissions for an image keep the first.", "maps")
+    file_inclusion_filter: Any = key(None, "Keep images whose key contains this (or one of these).", "maps", false_is_null=True)
+    file_exclusion_filter: Any = key(None, "Drop images whose key contains this (or one of these).", "maps", false_is_null=True)
+    class_filter_file: str | None = key(None, "Categories to keep: .npy (dict or list), .json, .yaml or .txt.", "input", false_is_null=True)
+    participant_filter: str | None = key(None, "Trained participant-quality model (not available yet).", "input", false_is_null=True)
+    min_clicks: int = key(10, "Least clicks in a trial, after clicks outside the image are dropped.", "maps", minimum=1)
+    max_clicks: int | None = key(75, "Most clicks in a trial; null = no limit.", "maps", minimum=1, false_is_null=True)
+    process_max: str = key("trim", "Trials over max_clicks: trim (keep the first ones) or exclude.", "maps", choices=("trim", "exclude"))
+    min_pixels: int = key(0, "Least map pixels above zero in a trial's map, before cropping; 0 = off.", "maps", minimum=0)
+    duplicate_maps: str = key("keep_first", "Trials of an image that click the same set of pixels.", "maps", choices=("keep_first", "keep_all", "drop_all"))
+    max_subjects: int | None = key(None, "Most participants an image (the first ones); null = all.", "maps", minimum=1, false_is_null=True)
+    min_subjects: int = key(10, "Least participants an image.", "maps", minimum=1)
+    mask_dir: str | None = key(None, "Foreground masks: images, .npy or .pth, named like the images.", "input", false_is_null=True)
+    mask_threshold: float = key(0.5, "Drop an image when the IoU of its heat with its mask reaches this.", "maps", minimum=0, maximum=1)
+
+    # --- maps ---------------------------------------------------------------------------------
+    image_shape: list[int] = key([256, 256], "Height and width of a map, in pixels.", "maps", minimum=1)
+    center_crop: list[int] | None = key(None, "Height and width cut from the centre; null = no crop.", "maps", minimum=1, false_is_null=True)
+    kernel_type: str = key("circle", "Blur: circle (two passes of a flat disk), gaussian (one pass) or none.", "maps", choices=("circle", "gaussian", "none"))
+    blur_size: int = key(21, "Kernel size in pixels; an even size becomes the next odd one.", "maps", minimum=1)
+    blur_sigma: float | None = key(None, "Sigma of the gaussian in pixels; null = sqrt of the odd size.", "maps", minimum=1e-6, false_is_null=True)
+    max_kernel_size: int = key(51, "Largest kernel for images of their own size.", "maps", minimum=1)
+    exponential_decay: bool = key(False, "Weigh click k (from 0) by exp(-k / decay_tau).", "maps")
+    decay_tau: float = key(0.5, "Decay constant in clicks.", "maps", minimum=1e-9)
+
+    # --- what is written ----------------------------------------------------------------------
+    assets: str = key("assets", "Folder that holds the experiments' folders.", "run")
+    output_format: str = key("auto", "auto or hdf5 (maps.h5), numpy (maps/*.npy) or npz (maps.npz).", "maps", choices=("auto", "hdf5", "numpy", "npz"))
+    save_maps: str = key("mean", "mean, participants or both.", "maps", choices=("mean", "participants", "both"))
+    click_bins: int | None = key(None, "Also write this many cumulative mean maps; null = none.", "maps", minimum=1, false_is_null=True)
+    time_based_bins: bool = key(False, "Bins hold the first k/T of each trial, not its first k clicks.", "maps")
+    percentile_thresh: float = key(50, "Percentile of clicks per trial written to medians.json.", "maps", minimum=0, maximum=100)
+    display_image_keys: Any = key("auto", "Images drawn as examples: a list, auto (ten with most participants) or null.", "run", false_is_null=True)
+    hdf5_compression: str | None = key("gzip", "gzip, lzf or null.", "maps", choices=("gzip", "lzf"), false_is_null=True)
+    hdf5_compression_level: int = key(1, "Level of gzip, 0 to 9.", "maps", minimum=0, maximum=9)
+
+    # --- ceilings -----------------------------------------------------------------------------
+    metric: Any = key("spearman", "A metric or a list of metrics, in upper or lower case.", "ceiling")
+    randomization_iters: int = key(10, "Random halves an image (split-half).", "ceiling", minimum=1)
+    null_iterations: int = key(10, "Draws of another image for the null.", "ceiling", minimum=1)
+    seed: int = key(0, "Seed of every random draw.", "ceiling", minimum=0)
+
+    # --- how it runs --------------------------------------------------------------------------
+    n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
+    use_gpu_blurring: bool = key(False, "Blur with torch on the device, in batches; same maps to 1e-5.", "run")
+    gpu_batch_size: int = key(1024, "Trial maps blurred at once on the device.", "run", minimum=1)
+    correlation_batch_size: int = key(1024, "Trial maps of an image scored at once.", "run", minimum=1)
+    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
+
+# fmt: on
+
+ALIASES = {
+    "image_path": "image_dir",
+    "clickme_path": "clickme_data",
+    "n_splits": "randomization_iters",
+}
+"""Old name -> today's name."""
+
+NO_LONGER_NEEDED = frozenset({
+    "preprocess_db_data", "debug", "clickme_folder", "parallel_prepare_maps", "parallel_save",
+    "parallel_clickmap_processing", "chunk_size", "batch_size", "use_batch_processing",
+    "use_cython", "multi_thresh_gpu", "save_json", "temp_dir", "processed_clickme_file",
+    "processed_clickmap_bins", "processed_medians", "example_image_output_dir",
+    "imagenet_train_folder", "imagenet_val_folder",
+})  # fmt: skip
+"""Keys that the field's files carry and that no longer do anything."""
+
+NOT_SUPPORTED_YET = frozenset({"constancy", "camera_path", "depth_path"})
+"""Keys of the field's constancy experiments, which clickmap does not run yet."""

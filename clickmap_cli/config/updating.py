@@ -1,0 +1,78 @@
+"""Adding missing keys to existing YAML files without touching a line that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clickmap_cli.config.experiment import ALIASES, ExperimentConfig
+from clickmap_cli.config.fields import default_of, keys_of
+from clickmap_cli.config.loading import read_config_text
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+
+def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Keys of the schema that a file does not set, under today's name or an old one.
+
+    Args:
+        path: the YAML file.
+        wanted: only these; empty means every key.
+
+    Raises:
+        ConfigError: the file cannot be read, or a wanted key does not exist.
+    """
+    known = keys_of(ExperimentConfig)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"unknown key '{name}'. {did_you_mean(name, known)}")
+    present = {ALIASES.get(name, name) for name in _top_level(read_config_text(path), path)}
+    return [name for name in known if name not in present and (not wanted or name in wanted)]
+
+
+def updated_text(path: Path, names: Sequence[str]) -> str:
+    """The file's text with `names` appended at their defaults, each with its meaning.
+
+    Comments, order and layout of what is there stay as they are.
+
+    Raises:
+        ConfigError: keys cannot be appended to this file (for example one in `{...}` form).
+    """
+    text = read_config_text(path)
+    before = _top_level(text, path)
+    lines = [
+        f"{name}: {_yaml_value(name)}  # {keys_of(ExperimentConfig)[name].help}" for name in names
+    ]
+    joint = "" if not text or text.endswith("\n") else "\n"
+    updated = text + joint + "\n".join(lines) + ("\n" if lines else "")
+    try:
+        after = yaml.safe_load(updated)
+    except yaml.YAMLError:
+        after = None
+    expected = {**before, **{name: default_of(ExperimentConfig, name) for name in names}}
+    if lines and after != expected:
+        raise ConfigError(
+            f"{path}: keys cannot be appended to this layout; write one 'key: value' a line."
+        )
+    return updated
+
+
+def _top_level(text: str, path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
+        ) from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected lines of 'key: value' at the top.")
+    return loaded
+
+
+def _yaml_value(name: str) -> str:
+    value = default_of(ExperimentConfig, name)
+    return yaml.safe_dump(value, default_flow_style=True).split("\n")[0]

@@ -1,0 +1,102 @@
+"""Ranges and combinations of values, checked before any work starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from clickmap_cli.config.experiment import METRICS, ExperimentConfig
+from clickmap_cli.config.fields import Key
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+_MAX_SIDE = 65_536
+_UNLIMITED = ("max_subjects", "max_clicks")  # where the field's scripts write -1 for no limit
+
+
+def check_value(name: str, key: Key, value: Any, source: str) -> Any:
+    """One value on its own: empty words, choices and ranges.
+
+    Returns:
+        The value, with `false` as None where the key may be absent, and words in lower case where
+        the choices are limited.
+
+    Raises:
+        ConfigError: the value is not allowed; the message names `source`.
+    """
+    if key.false_is_null and (value is False or value in ("", "null", "None")):
+        return None
+    if name in _UNLIMITED and value == -1:
+        return None
+    if key.choices is not None and value is not None:
+        word = str(value).lower()
+        if word not in key.choices:
+            raise ConfigError(f"{source}: {name} is {value!r}. {did_you_mean(word, key.choices)}")
+        return word
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if not math.isfinite(number):
+            raise ConfigError(f"{source}: {name} is {value!r}; it must be finite.")
+        if key.minimum is not None and number < key.minimum:
+            raise ConfigError(f"{source}: {name} is {value}; the least allowed is {key.minimum:g}.")
+        if key.maximum is not None and number > key.maximum:
+            raise ConfigError(f"{source}: {name} is {value}; the most allowed is {key.maximum:g}.")
+    return value
+
+
+def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> None:
+    """Values that must fit one another.
+
+    Raises:
+        ConfigError: two keys contradict each other, or one has the wrong form.
+    """
+
+    def fail(name: str, text: str) -> None:
+        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
+
+    _check_name(config.experiment_name, fail)
+    for name in ("image_shape", "center_crop"):
+        pair = getattr(config, name)
+        if pair is not None and (len(pair) != 2 or max(pair) > _MAX_SIDE):
+            fail(name, f"is {pair}; it must be [height, width] in pixels.")
+    if config.center_crop is not None:
+        limit = [min(config.image_shape)] * 2 if config.metadata_file else config.image_shape
+        if any(crop > side for crop, side in zip(config.center_crop, limit, strict=True)):
+            fail("center_crop", f"is {config.center_crop}; it is larger than the map {limit}.")
+    if config.max_clicks is not None and config.max_clicks < config.min_clicks:
+        fail("max_clicks", f"is {config.max_clicks}, below min_clicks {config.min_clicks}.")
+    if config.n_jobs == 0:
+        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    if config.participant_filter is not None:
+        fail(
+            "participant_filter",
+            "needs a trained participant-quality model, which this version cannot use yet; "
+            "set it to null.",
+        )
+    for name in ("file_inclusion_filter", "file_exclusion_filter", "display_image_keys"):
+        _check_words(name, getattr(config, name), fail)
+    config.metric = _check_metrics(config.metric, sources.get("metric", "default"))
+
+
+def _check_name(name: str, fail: Any) -> None:
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0") or not name.isprintable():
+        fail("experiment_name", f"is {name!r}; it must be a plain folder name, without slashes.")
+
+
+def _check_words(name: str, value: Any, fail: Any) -> None:
+    words = value if isinstance(value, list) else [value]
+    if value is not None and not all(isinstance(word, str) and word for word in words):
+        fail(name, f"is {value!r}; it must be a word or a list of words.")
+
+
+def _check_metrics(value: Any, source: str) -> list[str]:
+    """Metric names in lower case, each once, in the order given."""
+    words = value if isinstance(value, list) else [value]
+    if not words:
+        raise ConfigError(f"{source}: metric is empty. Known: {', '.join(METRICS)}.")
+    names = [str(word).lower() for word in words]
+    for word, name in zip(words, names, strict=True):
+        if name not in METRICS:
+            raise ConfigError(f"{source}: metric is {word!r}. {did_you_mean(name, METRICS)}")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,1 @@
+"""Floor 3: networks and adapters that predict maps."""

@@ -1,0 +1,1 @@
+"""Floor 5: results turned into what people look at: tables, figures, pages."""

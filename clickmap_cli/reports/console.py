@@ -1,0 +1,100 @@
+"""The terminal: progress, tables and warnings on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Terminal:
+    """What a command shows while it runs; a `runtime.progress.Progress`.
+
+    Use it as a context manager: the bar is drawn inside it only, and only on a terminal.
+
+    Args:
+        quiet: show nothing but errors.
+        verbose: show details too.
+    """
+
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Terminal:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Show a new stage in place of the old one."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(name, total=total)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self._bar.advance(self._task, steps)
+
+    def notice(self, text: str) -> None:
+        """Say something once, above the bar."""
+        if not self.quiet:
+            self.console.print(f"[yellow]note[/] {escape(text)}")
+
+    def warn(self, text: str) -> None:
+        """Say something that went wrong without stopping the run."""
+        self.console.print(f"[bold yellow]warning[/] {escape(text)}")
+
+    def error(self, text: str) -> None:
+        """Say why the run ends."""
+        self.console.print(f"[bold red]error[/] {escape(text)}")
+
+    def show(self, renderable: Any) -> None:
+        """A table or text for the person, unless quiet."""
+        if not self.quiet:
+            self.console.print(renderable)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def print_line(text: str) -> None:
+    """One line of a result on stdout."""
+    sys.stdout.write(text + "\n")

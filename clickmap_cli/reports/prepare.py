@@ -1,0 +1,64 @@
+"""What a person sees of a `prepare` run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from clickmap_cli.services.prepare import PrepareResult
+
+
+def funnel_table(result: PrepareResult) -> Table:
+    """What every filter kept; a step that dropped trials stands out."""
+    table = Table(title="What every filter kept", title_justify="left", box=None, pad_edge=False)
+    table.add_column("step")
+    table.add_column("setting", style="dim")
+    for name in ("trials", "images", "clicks"):
+        table.add_column(name, justify="right")
+    previous = result.rows
+    for row in result.funnel:
+        style = "bold" if row.trials < previous else ""
+        numbers = (f"{row.trials:,}", f"{row.images:,}", f"{row.clicks:,}")
+        table.add_row(Text(row.step), Text(row.setting), *numbers, style=style)
+        previous = row.trials
+    return table
+
+
+def summary_lines(result: PrepareResult) -> list[str]:
+    """The run in a few lines."""
+    counts = f"{result.images:,} images, {result.trials:,} trials, {result.clicks:,} clicks"
+    if not result.written:
+        return [f"Would prepare {counts} into {result.folder}; nothing was written."]
+    if result.reused:
+        return [f"Already done: {counts} in {result.folder}; nothing was changed."]
+    examples = sum(name.startswith("examples/") for name in result.outputs)
+    return [
+        f"Prepared {counts} in {result.seconds:.1f} s.",
+        f"{result.folder}: maps, trials.npz, medians.json, funnel.csv, {examples} pictures.",
+    ]
+
+
+def as_json(result: PrepareResult) -> dict[str, Any]:
+    """The run as one JSON value."""
+    return {
+        "command": "prepare",
+        "folder": str(result.folder),
+        "n_images": result.images,
+        "n_trials": result.trials,
+        "n_clicks": result.clicks,
+        "rows": result.rows,
+        "rejected_rows": result.rejected,
+        "funnel": [vars(row) for row in result.funnel],
+        "outputs": list(result.outputs),
+        "seconds": result.seconds,
+        "reused": result.reused,
+        "written": result.written,
+    }
+
+
+def rejected_line(result: PrepareResult) -> str:
+    """How many rows could not be read, and where they are listed."""
+    where = f"; {result.folder / 'rejected.csv'} says why" if result.written else ""
+    return f"{result.rejected:,} of {result.rows:,} rows could not be read{where}."

@@ -1,0 +1,33 @@
+"""Which device torch runs on. Importing this module does not import torch."""
+
+from __future__ import annotations
+
+from clickmap_cli.runtime.errors import RunError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(wanted: str) -> str:
+    """The torch device to use.
+
+    Args:
+        wanted: `auto` takes a GPU where there is one, else the CPU; anything else must be there.
+
+    Returns:
+        `cpu`, `cuda` or `mps`.
+
+    Raises:
+        RunError: the device asked for is not on this machine.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next((name for name, there in present.items() if there), "cpu")
+    if not present.get(wanted, False):
+        raise RunError(
+            f"--device {wanted}: this machine has no such device; use --device cpu or auto."
+        )
+    return wanted

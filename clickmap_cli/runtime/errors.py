@@ -1,0 +1,47 @@
+"""Errors a person can act on: which file, row or key, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ClickmapError(Exception):
+    """An error whose text is written for the person at the keyboard.
+
+    Attributes:
+        exit_code: what the command line exits with when this error ends it.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(ClickmapError):
+    """The call or the configuration is wrong; nothing was done."""
+
+    exit_code = 2
+
+
+class DataError(ClickmapError):
+    """An input file or its content cannot be used."""
+
+
+class RunError(ClickmapError):
+    """The run could not go on: a folder is busy, a device is missing, a disk is full."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A clause that names the nearest known word, or lists the known words when none is near.
+
+    Args:
+        name: the unknown word.
+        known: the words that would have been accepted.
+
+    Returns:
+        A sentence such as ``Did you mean 'blur_size'?``.
+    """
+    words = sorted(known)
+    near = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(words)}."

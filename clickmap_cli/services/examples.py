@@ -1,0 +1,119 @@
+"""Which images are drawn as examples, and what is drawn of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.keys import flat_name, match_keys
+from clickmap_cli.clickmaps.maps import image_clicks, mean_map
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.datasets.images import image_file
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.manifest import describe_files
+from clickmap_cli.storage.safe_arrays import read_image
+
+N_EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture to draw: an image with its map on the same pixels.
+
+    Attributes:
+        key: the image key.
+        image: (h, w, 3) float32 in 0..1, or None where the image is missing.
+        heat: (h, w) float32 mean map.
+        n_participants: trials behind the map.
+        path: where the picture goes (PNG).
+    """
+
+    key: str
+    image: NDArray[np.float32] | None
+    heat: NDArray[np.float32]
+    n_participants: int
+    path: Path
+
+
+def draw_examples(
+    folder: Path,
+    trials: Trials,
+    config: ExperimentConfig,
+    draw: Callable[[Example], None],
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Draw the images that a configuration wants to see.
+
+    Args:
+        folder: the experiment's folder; pictures go into `examples/`.
+        trials: a `compacted` table.
+        config: `display_image_keys`, `image_dir` and the maps' settings.
+        draw: draws one picture into its path.
+        progress: told of each picture, and of images that are missing.
+
+    Returns:
+        The pictures with size and SHA-256, for the manifest.
+    """
+    keys = _example_keys(trials, config, progress)
+    image_dir = None if config.image_dir is None else Path(config.image_dir)
+    if keys and (image_dir is None or not image_dir.is_dir()):
+        where = (
+            "image_dir is not set" if image_dir is None else f"image_dir {image_dir} is no folder"
+        )
+        progress.notice(f"{where}; example pictures show the heat alone.")
+        image_dir = None
+    settings = MapSettings.of(config)
+    slices = trials.image_slices()
+    codes = {key: code for code, key in enumerate(trials.images.tolist())}
+    paths, missing = [], []
+    progress.stage("Drawing examples", len(keys))
+    for key in keys:
+        clicks = image_clicks(trials, slices, codes[key])
+        file = None if image_dir is None else image_file(image_dir, key)
+        if image_dir is not None and file is None:
+            missing.append(key)
+        image = None
+        if file is not None:
+            try:
+                image = settings.geometry(clicks.native).fit(read_image(file) / np.float32(255))
+            except DataError as error:
+                progress.notice(f"{error} Its example shows the heat alone.")
+        path = folder / "examples" / f"{flat_name(key)}.png"
+        with replacing(path) as partial:
+            draw(Example(key, image, mean_map(clicks, settings), len(clicks), partial))
+        paths.append(path)
+        progress.advance()
+    if missing:
+        progress.notice(
+            f"{len(missing)} example images are not in {image_dir}, such as {missing[0]}."
+        )
+    return describe_files(folder, paths)
+
+
+def _example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -> list[str]:
+    """The images to draw: those named, or the ones with most participants."""
+    keys = trials.images.tolist()
+    wanted = config.display_image_keys
+    if wanted is None:
+        return []
+    if wanted == "auto":
+        most = np.argsort(-np.diff(trials.image_slices()), kind="stable")[:N_EXAMPLES]
+        return [keys[code] for code in most]
+    words = [wanted] if isinstance(wanted, str) else list(wanted)
+    found = match_keys(words, keys)
+    lost = [word for word in words if word not in found]
+    if lost:
+        progress.notice(
+            f"display_image_keys: {len(lost)} name no prepared image, or more than one, such as "
+            f"'{lost[0]}'."
+        )
+    return list(dict.fromkeys(found[word] for word in words if word in found))

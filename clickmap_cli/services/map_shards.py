@@ -1,0 +1,189 @@
+"""Maps computed and written piece by piece, so that a run of any size needs bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.clickmaps.blur_torch import blur_mean_map, blur_trial_maps
+from clickmap_cli.clickmaps.keys import flat_name
+from clickmap_cli.clickmaps.maps import (
+    ImageClicks,
+    Maps,
+    bin_maps,
+    image_clicks,
+    mean_map,
+    trial_maps,
+)
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.storage.manifest import describe_files
+from clickmap_cli.storage.map_store import (
+    Compression,
+    StoredImage,
+    packed,
+    write_hdf5,
+    write_index,
+    write_npy_files,
+    write_npz_file,
+)
+
+MAX_SHARD_IMAGES = 1000
+MAX_SHARD_BYTES = 256 << 20
+INDEX = "maps.h5"
+
+
+@dataclass(frozen=True)
+class MapOutput:
+    """What is written of each image, and how.
+
+    Attributes:
+        settings: the blur and the geometry.
+        save_maps: `mean`, `participants` or `both`.
+        bins: cumulative mean maps, or None.
+        time_based_bins: how those are cut.
+        format: `hdf5`, `numpy` or `npz`.
+        compression: of HDF5 data.
+        device: torch device that blurs, or None for the exact path on the CPU.
+        batch: trial maps blurred at once on the device.
+    """
+
+    settings: MapSettings
+    save_maps: str
+    bins: int | None
+    time_based_bins: bool
+    format: str
+    compression: Compression
+    device: str | None
+    batch: int
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, device: str | None) -> MapOutput:
+        """What a configuration asks for."""
+        return cls(
+            settings=MapSettings.of(config),
+            save_maps=config.save_maps,
+            bins=config.click_bins,
+            time_based_bins=config.time_based_bins,
+            format="hdf5" if config.output_format == "auto" else config.output_format,
+            compression=Compression(config.hdf5_compression, config.hdf5_compression_level),
+            device=device,
+            batch=config.gpu_batch_size,
+        )
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard: its trials, where it goes, and how many threads may work on it."""
+
+    folder: Path
+    piece: str
+    trials: Trials
+    output: MapOutput
+    metadata: Mapping[str, Any]
+    threads: int
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A written shard: its files inside the folder with size and SHA-256, and its images."""
+
+    piece: str
+    files: dict[str, dict[str, Any]]
+    n_images: int
+
+
+def plan_shards(trials: Trials, output: MapOutput) -> list[tuple[int, int]]:
+    """First and last (exclusive) image of each shard; depends on nothing but data and settings."""
+    if output.format == "npz":
+        return [(0, len(trials.images))]
+    n_trials = np.diff(trials.image_slices())
+    shards, first, size = [], 0, 0
+    for image, count in enumerate(n_trials.tolist()):
+        height, width = output.settings.geometry(
+            (int(trials.shape[image, 0]), int(trials.shape[image, 1]))
+        ).final
+        maps = {"mean": 1, "participants": count, "both": count + 1}[output.save_maps]
+        size += 4 * height * width * (maps + (output.bins or 0))
+        if size >= MAX_SHARD_BYTES or image - first + 1 >= MAX_SHARD_IMAGES:
+            shards.append((first, image + 1))
+            first, size = image + 1, 0
+    if first < len(trials.images):
+        shards.append((first, len(trials.images)))
+    return shards
+
+
+def shard_path(number: int, n_shards: int) -> str:
+    """Where an HDF5 shard stands inside the folder; a single one is the whole file."""
+    return INDEX if n_shards == 1 else f"maps_shards/maps_{number:05d}.h5"
+
+
+def write_shard(job: ShardJob) -> ShardDone:
+    """Compute and write one shard; runs in any process."""
+    images = _stored_images(job)
+    if job.output.format == "hdf5":
+        files = [job.folder / job.piece]
+        write_hdf5(files[0], images, job.metadata, job.output.compression)
+    elif job.output.format == "npz":
+        files = [job.folder / "maps.npz"]
+        write_npz_file(files[0], images)
+    else:
+        files = write_npy_files(job.folder / "maps", images)
+    return ShardDone(job.piece, describe_files(job.folder, files), len(job.trials.images))
+
+
+def write_shard_index(
+    folder: Path, trials: Trials, shards: list[tuple[int, int]], metadata: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Write the file that makes HDF5 shards read as one; returns its size and SHA-256."""
+    names = [flat_name(key) for key in trials.images.tolist()]
+    links = {
+        shard_path(number, len(shards)): names[first:last]
+        for number, (first, last) in enumerate(shards, 1)
+    }
+    write_index(folder / INDEX, links, metadata)
+    return describe_files(folder, [folder / INDEX])
+
+
+def _stored_images(job: ShardJob) -> Iterator[StoredImage]:
+    trials, output = job.trials, job.output
+    slices = trials.image_slices()
+
+    def stored(image: int) -> StoredImage:
+        key = str(trials.images[image])
+        clicks = image_clicks(trials, slices, image)
+        users = trials.user[slices[image] : slices[image + 1]]
+        arrays: dict[str, Maps] = {}
+        if output.save_maps == "participants":
+            arrays["clickmap"] = _trial_maps(clicks, output)
+        else:
+            arrays["clickmap"] = _mean_map(clicks, output)[None]
+        if output.save_maps == "both":
+            arrays["participants"] = _trial_maps(clicks, output)
+        if output.bins is not None:
+            arrays["bin_clickmaps"] = bin_maps(
+                clicks, output.settings, output.bins, output.time_based_bins
+            )
+        image_maps = StoredImage(key, flat_name(key), len(np.unique(users)), len(clicks.x), arrays)
+        return packed(image_maps, output.compression) if output.format == "hdf5" else image_maps
+
+    threads = 1 if output.device is not None else job.threads
+    yield from ordered_map(stored, range(len(trials.images)), threads, "threading")
+
+
+def _mean_map(clicks: ImageClicks, output: MapOutput) -> Maps:
+    if output.device is None:
+        return mean_map(clicks, output.settings)
+    return blur_mean_map(clicks, output.settings, output.device, output.batch)
+
+
+def _trial_maps(clicks: ImageClicks, output: MapOutput) -> Maps:
+    if output.device is None:
+        return trial_maps(clicks, output.settings)
+    return blur_trial_maps(clicks, output.settings, output.device, output.batch)

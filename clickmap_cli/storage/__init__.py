@@ -1,0 +1,1 @@
+"""Floor 2: map stores, manifests, locks, atomic files, safe readers."""

@@ -1,0 +1,82 @@
+"""Files that are whole or absent: everything is written beside its place and renamed into it."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.runtime.errors import RunError
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written; a leftover of a killed run may be deleted."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; on leaving without an error it becomes `path` in one step.
+
+    The data is on the disk before the rename, so a kill or a power cut at any moment leaves
+    either the old file or the new one.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    # a worker that outlives a killed run must not write into the next run's file
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _explained(path, error) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _explained(path: Path, error: OSError) -> RunError:
+    if error.errno == errno.ENOSPC:
+        return RunError(f"{path}: the disk is full; free some room and run again with --resume.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return RunError(f"{path}: not writable ({error.strerror}); choose another --output.")
+    if error.errno == errno.ENAMETOOLONG:
+        return RunError(f"{path.name[:60]}...: the name is too long for this file system.")
+    return RunError(f"{path}: could not be written ({error.strerror or error}).")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or leave the old one."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with two spaces of indent; NaN and infinity are refused (they are not JSON)."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode("utf-8", "surrogatepass"))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV table with a header line."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, out.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,121 @@
+"""An experiment's folder: whether a command may write there, and what a killed run left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.storage.atomic import PARTIAL, write_json
+from clickmap_cli.storage.lock import only_run
+from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
+
+
+class WhenPresent(Enum):
+    """What a command does with its own outputs that are there already."""
+
+    STOP = "stop"
+    RESUME = "resume"
+    OVERWRITE = "overwrite"
+
+
+class RunFolder:
+    """The folder of one command's outputs, held by one run.
+
+    `.clickmap/` inside it holds the lock and the journal: the identity of an unfinished run and
+    a record of each piece that is done. The journal goes when the manifest stands.
+    """
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path
+        self.command = command
+        self._state = path / ".clickmap"
+        self._journal = self._state / "journal"
+        self._identity = self._journal / "identity.json"
+        self._previous = self._state / "previous_manifest.json"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out while this one writes."""
+        with only_run(self._state, self.command):
+            yield
+
+    def finished(self, identity: str, when: WhenPresent) -> Manifest | None:
+        """Whether there is nothing to do: the manifest of an equal, whole, finished run.
+
+        Otherwise the folder is made ready: the journal of an equal run is kept for `--resume`,
+        anything else is cleared.
+
+        Raises:
+            ConfigError: outputs are there and the call does not say what to do with them, or a
+                resumed run has other settings than the one it resumes.
+        """
+        manifest = load_manifest(self.path)
+        begun = self._begun()
+        if when is WhenPresent.STOP and (manifest is not None or begun is not None):
+            state = "finished" if manifest is not None else "unfinished"
+            raise ConfigError(
+                f"{self.path} already holds a {state} {self.command} run; add --resume to finish "
+                "or keep it, or --overwrite to make it anew."
+            )
+        if when is WhenPresent.RESUME:
+            there = manifest.config_hash if manifest is not None else begun
+            if there is not None and there != identity:
+                raise ConfigError(
+                    f"{self.path} was made with other settings or inputs; --resume would mix two "
+                    "results. Use --overwrite, or another experiment_name."
+                )
+            if manifest is not None and not damaged_outputs(self.path, manifest.outputs):
+                return manifest
+        self._begin(identity, keep_journal=when is WhenPresent.RESUME and begun == identity)
+        return None
+
+    def _begun(self) -> str | None:
+        try:
+            return str(json.loads(self._identity.read_text(encoding="utf-8"))["identity"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            return "damaged"
+
+    def _begin(self, identity: str, keep_journal: bool) -> None:
+        """Set the old manifest aside (a half-replaced folder must not look finished) and start."""
+        if not keep_journal:
+            shutil.rmtree(self._journal, ignore_errors=True)
+        write_json(self._identity, {"identity": identity, "command": self.command})
+        old = self.path / MANIFEST
+        if old.is_file():
+            old.replace(self._previous)
+        for leftover in self.path.rglob(f"*{PARTIAL}"):
+            leftover.unlink()
+
+    def record(self, piece: str, files: dict[str, dict[str, Any]]) -> None:
+        """Note that a piece of the run is done: its files with size and SHA-256."""
+        write_json(self._journal / f"{piece}.json", {"files": files})
+
+    def recorded(self, piece: str) -> dict[str, dict[str, Any]] | None:
+        """The files of a finished piece that still have the bytes they had, or None."""
+        path = self._journal / f"{piece}.json"
+        try:
+            files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return files if not damaged_outputs(self.path, files) else None
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, drop outputs of an earlier run that are not part of it, and tidy."""
+        old: dict[str, object] = {}
+        if self._previous.is_file():
+            old = json.loads(self._previous.read_text(encoding="utf-8")).get("outputs", {})
+        for name in set(old) - set(manifest.outputs):
+            stale = (self.path / name).resolve()
+            if stale.is_relative_to(self.path.resolve()):
+                stale.unlink(missing_ok=True)
+        manifest.save(self.path)
+        self._previous.unlink(missing_ok=True)
+        shutil.rmtree(self._journal, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""The record beside every result: what was read, with which settings, and what came out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import clickmap_cli
+from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.storage.atomic import sha256_of, write_json
+
+MANIFEST = "manifest.json"
+_PACKAGES = ("numpy", "scipy", "torch", "h5py", "pillow")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` holds.
+
+    Attributes:
+        command: the command that wrote the folder.
+        config: the resolved configuration.
+        config_hash: hash over the keys and inputs that change numbers.
+        inputs: path as given -> {`size`, `sha256`}.
+        outputs: path inside the folder -> {`size`, `sha256`}.
+        counts: what was read, kept and left out.
+        times: start, end, seconds; the only part that differs between equal runs.
+        seed: seed of every random draw.
+        versions: clickmap, Python and the packages that numbers depend on.
+        git_commit: commit of the folder the command was called in, when there is one.
+    """
+
+    command: str
+    config: Mapping[str, Any]
+    config_hash: str
+    inputs: Mapping[str, Mapping[str, Any]]
+    outputs: Mapping[str, Mapping[str, Any]]
+    counts: Mapping[str, Any]
+    times: Mapping[str, Any]
+    seed: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write `manifest.json`; it comes last, so its presence proves the outputs."""
+        write_json(folder / MANIFEST, asdict(self))
+
+
+def load_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder, or None where there is none.
+
+    Raises:
+        RunError: there is one, but it is not a manifest.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged; run the command again with --overwrite.") from error
+
+
+def describe_files(base: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of files, by their path inside `base` (or as given when outside)."""
+    described = {}
+    for path in paths:
+        name = path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+        described[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    return described
+
+
+def damaged_outputs(folder: Path, outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Outputs that are missing or no longer have the bytes the manifest states."""
+    damaged = []
+    for name, stated in outputs.items():
+        path = folder / name
+        if (
+            not path.is_file()
+            or path.stat().st_size != stated.get("size")
+            or sha256_of(path) != stated.get("sha256")
+        ):
+            damaged.append(name)
+    return damaged
+
+
+def versions() -> dict[str, str]:
+    """Versions of clickmap, Python and the packages numbers depend on (without importing them)."""
+    found = {"clickmap": clickmap_cli.__version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit checked out where the command is called; None outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run(  # noqa: S603 - fixed words, no input
+        [git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None if done.returncode == 0 else None

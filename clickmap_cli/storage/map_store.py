@@ -1,0 +1,221 @@
+"""Finished maps on disk: HDF5, one `.npy` an image, or one `.npz`.
+
+The HDF5 layout is what readers of the field's files expect: `clickmaps/<name>/clickmap` with
+attributes `original_path`, `n_participants` and `n_clicks`, `click_counts/<name>`, `metadata`.
+Large runs write shards; `maps.h5` then holds links that make them read as one file.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.npz import write_npz
+from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy
+
+Array = NDArray[np.float32]
+KINDS = ("clickmap", "participants", "bin_clickmaps")
+"""What may be stored of an image: its map(s), every participant's, cumulative means."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How HDF5 data is compressed.
+
+    Attributes:
+        filter: `gzip`, `lzf` or None.
+        level: of gzip, 0 to 9.
+    """
+
+    filter: str | None = "gzip"
+    level: int = 1
+
+    def options(self) -> dict[str, Any]:
+        """What h5py's `create_dataset` takes."""
+        if self.filter is None:
+            return {}
+        level = {"compression_opts": self.level} if self.filter == "gzip" else {}
+        return {"compression": self.filter, "shuffle": True, **level}
+
+    def pack(self, plane: Array) -> bytes | None:
+        """A plane as HDF5's shuffle and gzip filters would store it; None for other filters.
+
+        Done here rather than inside HDF5 because HDF5 holds one lock for all threads.
+        """
+        if self.filter != "gzip":
+            return None
+        shuffled = plane.reshape(-1).view(np.uint8).reshape(-1, 4).T
+        return zlib.compress(np.ascontiguousarray(shuffled).data, self.level)
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """The maps of one image, ready to be written.
+
+    Attributes:
+        key: the image key.
+        name: the key as one name (`/` as `_`).
+        n_participants: distinct users.
+        n_clicks: clicks of all trials.
+        arrays: kind -> (n, H, W) float32.
+        packed: kind -> compressed planes, where they are compressed already.
+    """
+
+    key: str
+    name: str
+    n_participants: int
+    n_clicks: int
+    arrays: Mapping[str, Array]
+    packed: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+
+
+def packed(image: StoredImage, compression: Compression) -> StoredImage:
+    """The image with its planes compressed, which may happen in any thread."""
+    done = {}
+    for kind, maps in image.arrays.items():
+        planes = [compression.pack(plane) for plane in maps]
+        if all(plane is not None for plane in planes):
+            done[kind] = cast("list[bytes]", planes)
+    return StoredImage(
+        image.key, image.name, image.n_participants, image.n_clicks, image.arrays, done
+    )
+
+
+def write_hdf5(
+    path: Path,
+    images: Iterable[StoredImage],
+    metadata: Mapping[str, Any],
+    compression: Compression,
+) -> None:
+    """Write images into one HDF5 file, in the order they come; the bytes depend on nothing else."""
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        maps = file.create_group("clickmaps")
+        counts = file.create_group("click_counts")
+        file.create_group("metadata").attrs.update(metadata)
+        for image in images:
+            group = maps.create_group(image.name)
+            group.attrs["original_path"] = image.key
+            group.attrs["n_participants"] = image.n_participants
+            group.attrs["n_clicks"] = image.n_clicks
+            for kind, array in image.arrays.items():
+                _write_dataset(group, kind, array, image.packed.get(kind), compression)
+            counts.create_dataset(image.name, data=image.n_clicks)
+
+
+def _write_dataset(
+    group: Any, kind: str, array: Array, planes: Sequence[bytes] | None, compression: Compression
+) -> None:
+    chunk = (1, *array.shape[1:])
+    if planes is None:
+        group.create_dataset(kind, data=array, chunks=chunk, **compression.options())
+        return
+    dataset = group.create_dataset(
+        kind, shape=array.shape, dtype="<f4", chunks=chunk, **compression.options()
+    )
+    for at, plane in enumerate(planes):
+        dataset.id.write_direct_chunk((at, 0, 0), plane)
+
+
+def write_index(
+    path: Path, shards: Mapping[str, Sequence[str]], metadata: Mapping[str, Any]
+) -> None:
+    """Write the small file whose links make shards read as one.
+
+    Args:
+        path: the index.
+        shards: path of a shard relative to the index -> names of its images.
+        metadata: attributes of the group `metadata`.
+    """
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
+        maps = file.create_group("clickmaps")
+        counts = file.create_group("click_counts")
+        file.create_group("metadata").attrs.update(metadata)
+        for shard, names in shards.items():
+            for name in names:
+                maps[name] = h5py.ExternalLink(shard, f"/clickmaps/{name}")
+                counts[name] = h5py.ExternalLink(shard, f"/click_counts/{name}")
+
+
+def write_npy_files(folder: Path, images: Iterable[StoredImage]) -> list[Path]:
+    """Write one `.npy` an image, other kinds in a folder of their own; returns the files."""
+    files = []
+    for image in images:
+        for kind, array in image.arrays.items():
+            path = folder / _member(kind, image.name, ".npy")
+            with replacing(path) as partial, partial.open("wb") as out:
+                np.lib.format.write_array(out, array, allow_pickle=False)
+            files.append(path)
+    return files
+
+
+def write_npz_file(path: Path, images: Iterable[StoredImage]) -> None:
+    """Write all images into one `.npz`, other kinds as `<kind>/<name>`."""
+    write_npz(
+        path,
+        (
+            (_member(kind, image.name, ""), array)
+            for image in images
+            for kind, array in image.arrays.items()
+        ),
+    )
+
+
+def _member(kind: str, name: str, ending: str) -> str:
+    return f"{name}{ending}" if kind == "clickmap" else f"{kind}/{name}{ending}"
+
+
+class MapStore:
+    """The maps of an experiment's folder, whatever format they are in.
+
+    Raises:
+        DataError: the folder holds no maps; on access, an image or a kind is not there, or its
+            file is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        candidates = (folder / "maps.h5", folder / "maps.npz", folder / "maps")
+        self.path = next((path for path in candidates if path.exists()), None) or _missing(folder)
+        self._npz = NpzArrays(self.path) if self.path.suffix == ".npz" else None
+
+    def read(self, name: str, kind: str = "clickmap") -> Array:
+        """One image's (n, H, W) maps.
+
+        Args:
+            name: the image's flat name.
+            kind: `clickmap`, `participants` or `bin_clickmaps`.
+        """
+        try:
+            if self._npz is not None:
+                return self._npz[_member(kind, name, "")]
+            if self.path.suffix == ".h5":
+                with h5py.File(self.path, "r") as file:
+                    return np.asarray(file["clickmaps"][name][kind][...], dtype=np.float32)
+            return cast("Array", read_npy(self.path / _member(kind, name, ".npy")))
+        except KeyError as error:
+            raise DataError(f"{self.path}: no {kind} of '{name}'.") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: '{name}' is not readable ({error}).") from error
+
+    def names(self) -> Iterator[str]:
+        """Flat names of all images, sorted."""
+        if self._npz is not None:
+            yield from sorted(name for name in self._npz if "/" not in name)
+        elif self.path.suffix == ".h5":
+            with h5py.File(self.path, "r") as file:
+                yield from sorted(file["clickmaps"])
+        else:
+            yield from sorted(path.stem for path in self.path.glob("*.npy"))
+
+
+def _missing(folder: Path) -> Path:
+    raise DataError(f"{folder} holds no maps (maps.h5, maps.npz or maps/); run prepare first.")

@@ -1,0 +1,170 @@
+"""Arrays from files that strangers made: .npy, .npz, images, torch tensors."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.safe_pickle import load_pickle
+
+MAX_PICKLE_BYTES = 8 << 30
+
+
+def read_npy(path: Path) -> Any:
+    """The array in a `.npy` file; an object array of one value gives that value.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds more than plain data.
+    """
+    with _opened(path) as file:
+        array = _read_stream(file, path.stat().st_size, str(path))
+    return array[()] if array.dtype.kind == "O" and array.ndim == 0 else array
+
+
+class NpzArrays(Mapping[str, NDArray[Any]]):
+    """The arrays of a `.npz` file, each read when asked for.
+
+    Raises:
+        DataError: the file is missing or no zip archive; on access, a member that is damaged or
+            holds more than plain data.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _opened(path) as file:
+            if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
+                raise DataError(f"{path}: not an .npz file (it is no zip archive).")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise DataError(f"{path}: the .npz archive is damaged ({error}).") from error
+        self._members = {
+            info.filename.removesuffix(".npy"): info
+            for info in self._zip.infolist()
+            if info.filename.endswith(".npy")
+        }
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        info = self._members[name]
+        try:
+            with self._zip.open(info) as member:
+                return _read_stream(member, info.file_size, f"{self.path}, array '{name}'")
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{self.path}: array '{name}' is damaged ({error}).") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
+    """An image's pixels, (H, W, 3) for `RGB` or (H, W) for `L`, upright by its EXIF orientation.
+
+    Raises:
+        DataError: not an image, truncated, or larger than Pillow's safe size.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image)
+                return np.asarray(upright.convert(mode), dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path}: the image is too large to open safely ({error}).") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError) as error:
+        raise DataError(f"{path}: not a readable image ({error}).") from error
+
+
+def read_tensors(path: Path) -> Any:
+    """What a torch file holds, tensors as NumPy arrays inside lists, tuples and dicts.
+
+    Only tensors and plain values are admitted (`weights_only=True`).
+
+    Raises:
+        DataError: the file is missing, damaged, or holds more than that.
+    """
+    import torch
+
+    with _opened(path):
+        pass
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch raises many types here; each means the same to the reader: not a file of tensors
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(f"{path}: refused to load it as tensors ({reason}).") from error
+    return _as_numpy(loaded)
+
+
+def _as_numpy(value: Any) -> Any:
+    if hasattr(value, "detach"):
+        return value.detach().cpu().numpy()
+    if isinstance(value, list | tuple):
+        return type(value)(_as_numpy(item) for item in value)
+    if isinstance(value, dict):
+        return {k: _as_numpy(v) for k, v in value.items()}
+    return value
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise DataError(f"No file at {path} (looked from {Path.cwd()}).") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _read_stream(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
+    """One array in NumPy's format; its stated size must be the size that is there."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if reader is None:
+            raise DataError(f"{name}: NumPy format version {version} is not known.")
+        shape, fortran, dtype = reader(file)
+    except (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError) as error:
+        raise DataError(f"{name}: not a NumPy array ({_short(error)}).") from error
+    if dtype.hasobject:
+        return _read_objects(file, size, shape, fortran, name)
+    count = int(np.prod(shape, dtype=object))
+    if count < 0 or count * dtype.itemsize > size:
+        raise DataError(f"{name}: it says it holds {count} values, more than its {size} bytes.")
+    data = file.read(count * dtype.itemsize)
+    if len(data) < count * dtype.itemsize:
+        raise DataError(f"{name}: it ends too early; the file was cut.")
+    array = np.frombuffer(bytearray(data), dtype=dtype, count=count)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_objects(
+    file: IO[bytes], size: int, shape: tuple[int, ...], fortran: bool, name: str
+) -> NDArray[Any]:
+    if size > MAX_PICKLE_BYTES:
+        raise DataError(f"{name}: {size} bytes of pickled objects are too many to read safely.")
+    value = load_pickle(file.read(), name)
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"{name}: an object array was announced, something else is there.")
+    if value.shape != shape:
+        value = value.reshape(shape, order="F" if fortran else "C")
+    return cast("NDArray[Any]", value)
+
+
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

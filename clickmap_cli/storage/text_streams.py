@@ -1,0 +1,75 @@
+"""Text tables, plain or compressed, as blocks of whole lines in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from clickmap_cli.runtime.errors import DataError
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 64 << 20
+"""A line longer than this is no trial; reading it whole could exhaust the memory."""
+
+
+def line_blocks(path: Path) -> Iterator[bytes]:
+    """Blocks of whole lines; the last one may lack its line end.
+
+    Args:
+        path: the table; decompressed when its name ends in `.gz` or `.zst`.
+
+    Raises:
+        DataError: the file is missing, unreadable, damaged or cut, or a line is absurdly long.
+    """
+    held: list[bytes] = []
+    size = 0
+    for piece in _pieces(path):
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*held, piece[:cut]])
+            held, size = [], 0
+        held.append(piece[cut:])
+        size += len(piece) - cut
+        if size > MAX_LINE_BYTES:
+            raise DataError(
+                f"{path}: a line is longer than {MAX_LINE_BYTES >> 20} MiB; this is no table of "
+                "trials."
+            )
+    rest = b"".join(held)
+    if rest:
+        yield rest
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a table of trials.")
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = _opened(path, stack)
+            while piece := stream.read(BLOCK_BYTES):
+                yield bytes(piece)
+    except FileNotFoundError as error:
+        raise DataError(f"No file at {path} (looked from {Path.cwd()}).") from error
+    except (EOFError, zlib.error, OSError) as error:
+        kind = (
+            "the compressed file is damaged or cut"
+            if path.suffix in (".gz", ".zst")
+            else ("it cannot be read")
+        )
+        raise DataError(f"{path}: {kind} ({error}).") from error
+
+
+def _opened(path: Path, stack: contextlib.ExitStack) -> IO[bytes]:
+    if path.suffix == ".zst":
+        import pyarrow
+
+        raw = stack.enter_context(pyarrow.OSFile(str(path), "rb"))
+        return cast("IO[bytes]", stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd")))
+    file = stack.enter_context(path.open("rb"))
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", stack.enter_context(gzip.open(file)))
+    return file

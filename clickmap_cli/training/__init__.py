@@ -1,0 +1,1 @@
+"""Floor 3: loops, folds, freezing, trackers."""
