@@ -80,6 +80,18 @@ def load_experiment(
     return LoadedConfig(config, sources, tuple(gathered.all_notices()))
 
 
+def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
+    """The configuration a manifest recorded, checked like any other.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    gathered = _Gathered()
+    for name, value in values.items():
+        gathered.add(name, value, "manifest")
+    return _typed(gathered)
+
+
 def as_dict(config: ExperimentConfig) -> dict[str, Any]:
     """The values as plain Python, in the schema's order."""
     return dataclasses.asdict(config)

@@ -1,0 +1,205 @@
+"""Each filter by a plain reading of its definition, and all of them in their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.signal import convolve2d
+
+from clickmap_cli.clickmaps.filters import filter_trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.runtime.progress import Silent
+from tests.helpers.studies import random_rows, trials_of
+
+
+def config(**values) -> ExperimentConfig:
+    base = {
+        "image_shape": [32, 32], "min_clicks": 1, "max_clicks": None, "min_subjects": 1,
+        "duplicate_maps": "keep_all", "filter_duplicates": False, "blur_size": 3,
+    }  # fmt: skip
+    return ExperimentConfig(**{**base, **values})
+
+
+def run(trials, categories=None, **values):
+    return filter_trials(trials, len(trials), config(**values), categories, Silent())
+
+
+def kept(filtered) -> list[tuple[str, str, int]]:
+    t = filtered.trials
+    return [
+        (str(t.images[i]), str(t.users[u]), int(n))
+        for i, u, n in zip(t.image, t.user, t.n_clicks, strict=True)
+    ]
+
+
+def test_everything_stays_when_every_filter_is_off() -> None:
+    rows = random_rows(0)
+    filtered = run(trials_of(rows))
+    # sorted by image key; trials of an image keep their order
+    wanted = sorted(rows, key=lambda row: row[0])
+    assert kept(filtered) == [(i, u, len(c)) for i, u, c in wanted]
+    assert [row.trials for row in filtered.funnel] == [len(rows)] * len(filtered.funnel)
+
+
+def test_the_funnel_has_the_steps_in_their_order() -> None:
+    steps = [row.step for row in run(trials_of(random_rows(0))).funnel]
+    assert steps == [
+        "rows in the file", "unreadable rows", "filter_mobile", "catch_threshold",
+        "filter_duplicates", "file_inclusion_filter", "file_exclusion_filter", "class_filter_file",
+        "participant_filter", "clicks outside dropped", "min_clicks", "max_clicks", "min_pixels",
+        "duplicate_maps", "max_subjects", "min_subjects", "mask_dir",
+    ]  # fmt: skip
+
+
+def test_mobile_and_catch_trials() -> None:
+    rows = [("a.png", u, [(1, 1)]) for u in "wxyz"]
+    trials = trials_of(
+        rows, mobile=[True, False, False, False], catch=[1, 0.95, 0.94, float("nan")]
+    )
+    assert [user for _, user, _ in kept(run(trials))] == ["w", "x"]
+    assert [user for _, user, _ in kept(run(trials, filter_mobile=True))] == ["x"]
+    assert [u for _, u, _ in kept(run(trials, catch_threshold=0.9))] == ["w", "x", "y"]
+
+
+def test_first_submissions_by_row_and_by_time() -> None:
+    rows = [("a.png", "u", [(1, 1)]), ("a.png", "u", [(2, 2)] * 2), ("b.png", "u", [(3, 3)] * 3)]
+    assert kept(run(trials_of(rows), filter_duplicates=True)) == [
+        ("a.png", "u", 1),
+        ("b.png", "u", 3),
+    ]
+    late = trials_of(rows, time=[9, 8, 7])
+    assert kept(run(late, filter_duplicates=True)) == [("a.png", "u", 2), ("b.png", "u", 3)]
+
+
+def test_inclusion_and_exclusion_take_a_word_or_a_list() -> None:
+    trials = trials_of([(k, "u", [(1, 1)]) for k in ("cat/1.png", "dog/1.png", "dog/2.png")])
+    keys = lambda **v: [k for k, _, _ in kept(run(trials, **v))]  # noqa: E731
+    assert keys(file_inclusion_filter="dog") == ["dog/1.png", "dog/2.png"]
+    assert keys(file_inclusion_filter=["cat", "2"]) == ["cat/1.png", "dog/2.png"]
+    assert keys(file_exclusion_filter=["cat", "2"]) == ["dog/1.png"]
+    assert [k for k, _, _ in kept(run(trials, categories=frozenset({"cat"})))] == ["cat/1.png"]
+
+
+def test_clicks_outside_are_dropped_before_they_are_counted() -> None:
+    trials = trials_of(
+        [("a.png", "u", [(-1, 5), (31, 31), (32, 0), (0, 32), (0, 0)]), ("a.png", "v", [(40, 40)])]
+    )
+    filtered = run(trials, min_clicks=2)
+    assert kept(filtered) == [("a.png", "u", 2)]
+    row = next(row for row in filtered.funnel if row.step == "clicks outside dropped")
+    assert (row.trials, row.clicks) == (2, 2)
+
+
+def test_min_clicks_is_inclusive_and_max_clicks_trims_or_excludes() -> None:
+    rows = [("a.png", f"u{n}", [(k, k) for k in range(n)]) for n in (9, 10, 11, 12)]
+    assert [n for _, _, n in kept(run(trials_of(rows), min_clicks=10))] == [10, 11, 12]
+    trimmed = run(trials_of(rows), max_clicks=11)
+    assert [n for _, _, n in kept(trimmed)] == [9, 10, 11, 11]
+    x, _ = trimmed.trials.clicks(len(trimmed.trials) - 1)
+    assert x.tolist() == list(range(len(x)))
+    out = run(trials_of(rows), max_clicks=11, process_max="exclude")
+    assert sorted(n for _, _, n in kept(out)) == [9, 10, 11]
+
+
+def test_min_pixels_counts_blurred_pixels() -> None:
+    trials = trials_of([("a.png", "corner", [(0, 0)]), ("a.png", "middle", [(16, 16)])])
+    disk = (np.hypot(*np.mgrid[-1:2, -1:2]) <= 1).astype(float)
+    twice = np.count_nonzero(convolve2d(disk, disk))
+    users = [u for _, u, _ in kept(run(trials, min_pixels=twice))]
+    assert users == ["middle"]
+    assert run(trials, min_pixels=twice + 1).trials.images.tolist() == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["keep_first", "drop_all", "keep_all"]))
+def test_duplicate_maps_are_equal_sets_of_pixels(seed, mode) -> None:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for u in range(8):
+        # few pixels, so that equal sets in other orders and multiplicities come up often
+        points = rng.integers(0, 2, (int(rng.integers(1, 5)), 2)) + 5
+        rows.append((f"{rng.integers(2)}.png", f"u{u}", [(int(x), int(y)) for x, y in points]))
+    wanted = []
+    for i, (key, user, clicks) in enumerate(rows):
+        same = [j for j, (k, _, c) in enumerate(rows) if k == key and set(c) == set(clicks)]
+        keep = {"keep_all": True, "keep_first": same[0] == i, "drop_all": len(same) == 1}[mode]
+        if keep:
+            wanted.append((key, user, len(clicks)))
+    assert sorted(kept(run(trials_of(rows), duplicate_maps=mode))) == sorted(wanted)
+
+
+def test_subjects_are_people_not_trials() -> None:
+    rows = [("a.png", u, [(1, 1)]) for u in ("p", "p", "q", "r")] + [("b.png", "p", [(1, 1)])]
+    assert [u for _, u, _ in kept(run(trials_of(rows), max_subjects=2))] == ["p", "p", "q", "p"]
+    assert {k for k, _, _ in kept(run(trials_of(rows), min_subjects=3))} == {"a.png"}
+    by_time = trials_of(rows, time=[5, 6, 1, 2, 0])
+    assert [u for k, u, _ in kept(run(by_time, max_subjects=2)) if k == "a.png"] == ["q", "r"]
+
+
+def test_a_limit_below_min_subjects_keeps_images_that_had_enough() -> None:
+    # files in use say min_subjects 20 and max_subjects 10: enough people came, ten are used
+    rows = [("a.png", f"u{n}", [(1, 1)]) for n in range(5)] + [("b.png", "u0", [(1, 1)])]
+    filtered = run(trials_of(rows), min_subjects=4, max_subjects=2)
+    assert kept(filtered) == [("a.png", "u0", 1), ("a.png", "u1", 1)]
+
+
+def test_masks_drop_images_whose_heat_lies_on_them(tmp_path) -> None:
+    rows = [(f"{name}.png", "u", [(8, 8)]) for name in ("on", "off", "none")]
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    # with no blur the heat above half its maximum is the clicked pixel itself
+    mask = np.zeros((32, 32), dtype=np.uint8)
+    mask[8, 8] = 255
+    Image.fromarray(mask).save(folder / "on.png")
+    np.save(folder / "off.npy", mask[::-1, ::-1] > 0)
+    values = {"kernel_type": "none", "mask_dir": str(folder), "mask_threshold": 0.5}
+    filtered = run(trials_of(rows), **values)
+    assert filtered.trials.images.tolist() == ["none.png", "off.png"]
+    assert "1 images have no mask" in filtered.notices[0]
+
+
+def test_torch_masks_with_their_category(tmp_path) -> None:
+    import torch
+
+    mask = torch.zeros(1, 32, 32)
+    mask[0, 8, 8] = 1
+    torch.save((torch.zeros(3, 32, 32), mask, ["cat"]), tmp_path / "on.pth")
+    torch.save(mask, tmp_path / "plain.pth")
+    rows = [(key, "u", [(8, 8)]) for key in ("cat/on.png", "plain.png", "dog/on.png")]
+    values = {"kernel_type": "none", "mask_dir": str(tmp_path), "mask_threshold": 0.5}
+    assert run(trials_of(rows), **values).trials.images.tolist() == ["dog/on.png"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.randoms())
+def test_interleaving_of_images_does_not_matter(seed, random) -> None:
+    rows = random_rows(seed, images=4, users=5)
+    queues = {key: [r for r in rows if r[0] == key] for key, _, _ in rows}
+    mixed = []
+    while any(queues.values()):
+        mixed.append(queues[random.choice([k for k, q in queues.items() if q])].pop(0))
+    values = {"max_subjects": 3, "filter_duplicates": True, "max_clicks": 12}
+    one, two = run(trials_of(rows), **values).trials, run(trials_of(mixed), **values).trials
+    for name, array in one.as_arrays().items():
+        np.testing.assert_array_equal(array, two.as_arrays()[name], err_msg=name)
+
+
+def test_nothing_left_is_no_crash() -> None:
+    filtered = run(trials_of(random_rows(0)), min_clicks=1000)
+    assert len(filtered.trials) == 0
+    assert filtered.funnel[-1].images == 0
+
+
+@pytest.mark.parametrize("limit", [1, 7])
+def test_blocks_of_trials_do_not_change_what_is_selected(limit, monkeypatch) -> None:
+    from clickmap_cli.clickmaps import trials as module
+
+    rows = random_rows(3)
+    whole = run(trials_of(rows), max_clicks=15).trials
+    monkeypatch.setattr(module, "_BLOCK_CLICKS", limit)
+    parts = run(trials_of(rows), max_clicks=15).trials
+    for name, array in whole.as_arrays().items():
+        np.testing.assert_array_equal(array, parts.as_arrays()[name], err_msg=name)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms.functional import center_crop
+
+from clickmap_cli.clickmaps.geometry import ImageShapes, geometry_of, resize
+from clickmap_cli.runtime.errors import DataError
+
+sides = st.integers(1, 60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sides, sides, sides, sides, st.integers(0, 2**32 - 1))
+def test_resize_is_torchs_antialiased_bilinear(h, w, oh, ow, seed) -> None:
+    maps = np.random.default_rng(seed).random((2, h, w))
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[None], size=(oh, ow), mode="bilinear", antialias=True
+    )[0]
+    np.testing.assert_allclose(resize(maps, (oh, ow)), wanted.numpy(), atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sides, sides, st.data())
+def test_crop_is_torchvisions_center_crop(h, w, data) -> None:
+    crop = (data.draw(st.integers(1, h)), data.draw(st.integers(1, w)))
+    plane = np.arange(h * w, dtype=np.float32).reshape(h, w)
+    found = geometry_of((h, w), (h, w), crop).finish(plane)
+    np.testing.assert_array_equal(found, center_crop(torch.from_numpy(plane), list(crop)).numpy())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(2, 80), st.integers(2, 80), st.data())
+def test_clicks_follow_the_map(h, w, data) -> None:
+    """A click lands on the pixel that holds the centre of its own, or is cropped away."""
+    shape = (data.draw(st.integers(2, 40)), data.draw(st.integers(2, 40)))
+    crop = (data.draw(st.integers(1, min(shape))), data.draw(st.integers(1, min(shape))))
+    x, y = data.draw(st.integers(0, w - 1)), data.draw(st.integers(0, h - 1))
+    geometry = geometry_of((h, w), shape, crop)
+    rh, rw = geometry.resized
+    column = int(np.floor((x + 0.5) * rw / w)) - int(round((rw - crop[1]) / 2))
+    row = int(np.floor((y + 0.5) * rh / h)) - int(round((rh - crop[0]) / 2))
+    cx, cy = geometry.move(np.array([x]), np.array([y]))
+    if 0 <= column < crop[1] and 0 <= row < crop[0]:
+        assert (cx.tolist(), cy.tolist()) == ([column], [row])
+    else:
+        assert cx.tolist() == cy.tolist() == []
+
+
+def test_an_image_and_its_map_land_on_the_same_pixels() -> None:
+    # a bright block in a photograph of another size covers the clicks made on it
+    geometry = geometry_of((300, 400), (64, 64), (50, 60))
+    photo = np.zeros((600, 800, 3), dtype=np.float32)
+    photo[200:260, 300:380] = 1
+    fitted = geometry.fit(photo)
+    assert fitted.shape == (50, 60, 3)
+    x, y = geometry.move(np.array([170]), np.array([115]))
+    assert fitted[y[0], x[0]].tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_sizes_follow_short_side_and_rounding() -> None:
+    assert geometry_of((480, 641), (256, 256), None).resized == (256, 342)
+    assert geometry_of((641, 480), (256, 256), None).resized == (342, 256)
+    assert geometry_of((256, 256), (256, 256), (224, 224)).final == (224, 224)
+
+
+def test_a_crop_larger_than_the_map_is_refused() -> None:
+    with pytest.raises(DataError, match="larger than a map"):
+        geometry_of((10, 300), (10, 12), (11, 11))
+
+
+def test_sizes_are_found_by_key_or_unique_ending() -> None:
+    shapes = ImageShapes((9, 9), {"a/1.png": (3, 4), "val/b/2.png": (5, 6), "3.png": (7, 8)})
+    keys = ["a/1.png", "b/2.png", "c/3.png", "d/3.png", "none.png"]
+    assert shapes.of(keys).tolist() == [[3, 4], [5, 6], [9, 9], [9, 9], [9, 9]]
+    assert shapes.longest_side == 9

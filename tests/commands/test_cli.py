@@ -1,0 +1,229 @@
+"""The commands as a person types them: exit codes, streams, help, start-up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import clickmap_cli
+from clickmap_cli.app import app
+from tests.helpers.studies import random_rows, write_csv
+
+RUNNER = CliRunner()
+HEAVY = ("torch", "matplotlib", "pandas", "scipy", "h5py", "sklearn", "pyarrow")
+
+
+@pytest.fixture
+def config(tmp_path):
+    data = write_csv(tmp_path / "trials.csv", random_rows(0, images=4, users=3))
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        f"experiment_name: small\nclickme_data: {data}\nassets: {tmp_path / 'assets'}\n"
+        "image_shape: [32, 32]\nmin_subjects: 2\nkernel_type: circle\ndisplay_image_keys: null\n"
+    )
+    return path
+
+
+def invoke(*words: object):
+    return RUNNER.invoke(app, [str(word) for word in words])
+
+
+def command(*words: object, **kwargs) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "clickmap_cli", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **kwargs)
+
+
+def test_help_of_everything() -> None:
+    assert invoke("--help").exit_code == 0
+    for words in (
+        ["prepare"],
+        ["demo"],
+        ["config"],
+        ["config", "show"],
+        ["config", "check"],
+        ["config", "update"],
+    ):
+        result = invoke(*words, "--help")
+        assert result.exit_code == 0
+        assert "Usage" in result.stdout
+    assert invoke("--version").stdout == f"clickmap {clickmap_cli.__version__}\n"
+
+
+def test_help_imports_nothing_heavy_and_prepare_no_torch(config) -> None:
+    code = f"""
+import sys
+from clickmap_cli.app import app
+try:
+    app(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+print("HEAVY", heavy)
+"""
+    line = [sys.executable, "-c", code]
+    out = subprocess.run([*line, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "HEAVY []" in out
+    done = subprocess.run(
+        [*line, "prepare", "--config", str(config), "display_image_keys=auto"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "torch" not in done.stdout.split("HEAVY")[1]
+
+
+def test_prepare_json_is_one_value_on_stdout(config) -> None:
+    done = command("prepare", "--config", config, "--json", "blur_size=5")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert (value["n_images"], value["rejected_rows"]) == (4, 0)
+    assert "What every filter kept" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_quiet_says_nothing(config) -> None:
+    done = command("prepare", "--config", config, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_every_flag_reaches_the_run(config, tmp_path) -> None:
+    result = invoke(
+        "prepare", "-c", config, "-o", tmp_path / "elsewhere", "-j", 1, "--device", "cpu",
+        "--seed", 5, "min_subjects=3", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads((tmp_path / "elsewhere/small/manifest.json").read_text())
+    wanted = {"n_jobs": 1, "device": "cpu", "seed": 5, "min_subjects": 3}
+    assert {key: manifest["config"][key] for key in wanted} == wanted
+    assert manifest["seed"] == 5
+
+
+def test_running_twice_stops_resumes_or_overwrites(config) -> None:
+    assert invoke("prepare", "-c", config).exit_code == 0
+    again = invoke("prepare", "-c", config)
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    assert "Already done" in invoke("prepare", "-c", config, "--resume").stderr
+    assert invoke("prepare", "-c", config, "--overwrite", "blur_size=5").exit_code == 0
+    other = invoke("prepare", "-c", config, "--resume")
+    assert other.exit_code == 2
+    assert "other settings" in other.stderr
+
+
+def test_strict_makes_rejected_rows_a_failure(config, tmp_path) -> None:
+    with (tmp_path / "trials.csv").open("a") as file:
+        file.write("broken\n")
+    relaxed = invoke("prepare", "-c", config)
+    assert relaxed.exit_code == 0
+    assert "1 of 13 rows could not be read" in relaxed.stderr
+    assert invoke("prepare", "-c", config, "--overwrite", "--strict").exit_code == 1
+
+
+def test_dry_run_writes_nothing(config, tmp_path) -> None:
+    result = invoke("prepare", "-c", config, "--dry-run")
+    assert result.exit_code == 0
+    assert "nothing was written" in result.stderr
+    assert not (tmp_path / "assets").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["prepare", "--config", "none.yaml"], 2, "No config file at none.yaml"),
+        (["prepare"], 2, "clickme_data is not set"),
+        (["prepare", "clickme_data=none.csv"], 1, "none.csv"),
+        (["prepare", "blur_sise=3"], 2, "Did you mean 'blur_size'?"),
+        (["prepare", "blur_size"], 2, "is not KEY=VALUE"),
+        (["prepare", "--n-jobs", "x"], 2, "n-jobs"),
+        (["prepair"], 2, "No such command"),
+        (["config", "check", "none.yaml"], 2, "No config file"),
+        (["config", "update", "none.yaml"], 2, "No config file"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_the_right_code(
+    tmp_path, monkeypatch, words, code, says
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*words)
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verbose_shows_the_traceback() -> None:
+    assert "Traceback" in invoke("prepare", "--verbose").stderr
+
+
+def test_config_show_check_update(config) -> None:
+    shown = invoke("config", "show", "-c", config, "blur_size=7")
+    assert "blur_size: 7" in shown.stdout
+    assert "# command line" in shown.stdout
+    assert "experiment.yaml:1" in shown.stdout
+    as_json = json.loads(invoke("config", "show", "-c", config, "--json").stdout)
+    assert as_json["config"]["image_shape"] == [32, 32]
+    assert as_json["sources"]["blur_size"] == "default"
+    assert invoke("config", "check", config).stdout == f"{config}: ok\n"
+    before = config.read_text()
+    assert "would add" in invoke("config", "update", config, "--dry-run").stdout
+    assert config.read_text() == before
+    assert (
+        "added gpu_batch_size"
+        in invoke("config", "update", config, "--keys", "gpu_batch_size").stdout
+    )
+    assert config.read_text().startswith(before)
+    assert (
+        "every key is there"
+        in invoke("config", "update", config, "--keys", "gpu_batch_size").stdout
+    )
+
+
+def test_an_interrupt_exits_130_says_how_to_go_on_and_does(tmp_path) -> None:
+    rows = random_rows(0, images=400, users=12, side=32)
+    data = write_csv(tmp_path / "trials.csv", rows)
+    words = [
+        "prepare", f"clickme_data={data}", f"assets={tmp_path}", "save_maps=both", "min_pixels=2",
+        "image_shape=[32,32]", "display_image_keys=null", "min_subjects=1",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    run = subprocess.Popen(
+        [sys.executable, "-m", "clickmap_cli", *words],
+        stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    folder = tmp_path / "experiment"
+    deadline = time.monotonic() + 60
+    while not (folder / ".clickmap" / "journal").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "--resume" in said
+    assert not list(folder.rglob("*.partial"))
+    done = command(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "manifest.json").is_file()
+
+
+def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
+    one = invoke("demo", "-o", tmp_path / "one")
+    assert one.exit_code == 0, one.stderr
+    assert "Type next" in one.stderr
+    two = command("demo", "-o", tmp_path / "two", "--json")
+    value = json.loads(two.stdout)
+    assert (value["n_images"], value["n_trials"], value["rejected_rows"]) == (60, 720, 0)
+    for name in ("maps.h5", "trials.npz", "examples/one_object_012.png.png"):
+        a, b = (tmp_path / n / "assets/demo" / name for n in ("one", "two"))
+        assert a.read_bytes() == b.read_bytes(), name
+    truth = (tmp_path / "one/data/truth.csv").read_text()
+    assert truth.count(",careful\n") == 32
+    next_words = [
+        line.split() for line in one.stderr.splitlines() if line.startswith("  clickmap ")
+    ]
+    assert len(next_words) == 3
+    for words in next_words:
+        assert invoke(*words[1:]).exit_code == 0

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clickmap_cli.config.experiment import (
+    ALIASES,
+    NO_LONGER_NEEDED,
+    NOT_SUPPORTED_YET,
+    ExperimentConfig,
+)
+from clickmap_cli.config.fields import default_of, keys_of
+from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
+from clickmap_cli.runtime.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+# what files of the field's projects carry, values as found in them
+IN_THE_WILD = """
+assets: assets/exp
+temp_dir: temp/imgnet_val.h5
+blur_size: 21
+center_crop:
+- 224
+- 224
+class_filter_file: false
+clickme_data: clickme_datasets/sampled.csv
+correlation_batch_size: 1024
+debug: false
+display_image_keys: auto
+example_image_output_dir: images
+experiment_name: exp_10_subjects
+file_exclusion_filter: null
+file_inclusion_filter: ILSVRC2012_val
+filter_mobile: true
+gpu_batch_size: 4096
+image_path: /data/imagenet/val
+image_shape:
+- 256
+- 256
+mask_dir: False
+mask_threshold: 0
+max_clicks: 1000000
+metadata_file: false
+metric: AUC  # upper case
+min_clicks: 1
+min_subjects: 20
+max_subjects: 10
+n_jobs: -1
+null_iterations: 50
+randomization_iters: 20
+parallel_prepare_maps: true
+parallel_save: false
+parallel_clickmap_processing: true
+participant_filter: false
+percentile_thresh: 50
+preprocess_db_data: true
+processed_clickme_file: processed.npz
+processed_medians: medians.json
+remove_string: imagenet/val/
+time_based_bins: true
+multi_thresh_gpu: multi_thresh_gpu
+output_format: "hdf5"
+processed_clickmap_bins: bins.npy
+chunk_size: 100000
+batch_size: 14000
+use_batch_processing: true
+use_cython: true
+hdf5_compression: gzip
+hdf5_compression_level: 0
+save_json: true
+filter_duplicates: true
+constancy: true
+camera_path: params.json
+depth_path: depths
+clickme_folder: clickme
+imagenet_train_folder: train
+imagenet_val_folder: val
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_files_of_the_field_run_unchanged(tmp_path) -> None:
+    loaded = load_experiment(write(tmp_path, IN_THE_WILD))
+    config = loaded.config
+    assert config.image_dir == "/data/imagenet/val"
+    assert config.metric == ["auc"]
+    assert (config.mask_dir, config.metadata_file, config.participant_filter) == (None,) * 3
+    assert (config.min_subjects, config.max_subjects, config.randomization_iters) == (20, 10, 20)
+    notices = " ".join(loaded.notices)
+    named = NO_LONGER_NEEDED & set(yaml.safe_load(IN_THE_WILD))
+    assert named == NO_LONGER_NEEDED  # the file above carries them all
+    for name in (*named, "constancy", "camera_path", "depth_path"):
+        assert notices.count(f"{name}") >= 1, name
+    assert "kernel_type is not set" in notices
+
+
+def test_switched_off_unsupported_keys_are_not_mentioned(tmp_path) -> None:
+    loaded = load_experiment(write(tmp_path, "constancy: false\nkernel_type: none\n"))
+    assert loaded.notices == ()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path) -> None:
+    load_experiment(path)
+
+
+def test_shipped_configs_are_there() -> None:
+    assert {"co3d_config.yaml", "jay_imagenet_0.1_config.yaml", "batch_size_template.yaml"} <= {
+        path.name for path in CONFIGS
+    }
+
+
+def test_overrides_win_over_the_file_and_options_over_both(tmp_path) -> None:
+    path = write(tmp_path, "\nblur_size: 5\nmin_clicks: 3\n")
+    loaded = load_experiment(path, ["blur_size=7", "metric=[spearman,AUC]"], {"n_jobs": 2})
+    assert (loaded.config.blur_size, loaded.config.min_clicks) == (7, 3)
+    assert loaded.config.metric == ["spearman", "auc"]
+    assert loaded.sources["blur_size"] == "command line"
+    assert loaded.sources["min_clicks"] == "experiment.yaml:3"
+    assert loaded.sources["n_jobs"] == "--n-jobs"
+    assert loaded.sources["max_clicks"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("blur_sise: 5", "experiment.yaml:1: unknown key 'blur_sise'. Did you mean 'blur_size'?"),
+        ("blur_size: wide", "blur_size is 'wide'; it must be a whole number"),
+        ("blur_size: 2.5", "blur_size is 2.5; it must be a whole number"),
+        ("blur_size: 0", "the least allowed is 1"),
+        ("blur_size: .inf", "must be finite"),
+        ("catch_threshold: 2", "the most allowed is 1"),
+        ("metric: spearmann", "metric is 'spearmann'. Did you mean 'spearman'?"),
+        ("metric: []", "metric is empty"),
+        ("kernel_type: gausian", "Did you mean 'gaussian'?"),
+        ("image_shape: [256]", "must be [height, width]"),
+        ("image_shape: 256", "a list of whole numbers"),
+        ("center_crop: [300, 300]", "larger than the map"),
+        ("max_clicks: 5", "below min_clicks 10"),
+        ("n_jobs: 0", "n_jobs is 0"),
+        ("experiment_name: ../x", "plain folder name"),
+        ("participant_filter: model.pt", "needs a trained participant-quality model"),
+        ("file_inclusion_filter: 3", "must be a word or a list of words"),
+        ("image_dir: a\nimage_path: b", "'image_path' is the old name of 'image_dir'"),
+        ("a: [", "not readable as YAML"),
+        ("blur_size:\t5", "not readable as YAML"),
+        ("- a\n- b", "found a list"),
+        ("3: 4", "is not a word"),
+        ("blur_size: 1\nblur_size: 2", "blur_size"),
+        ("clickme_data: ${nowhere}", "nowhere"),
+        ("clickme_data: !!python/object/apply:os.system ['true']", "not readable as YAML"),
+    ],
+)
+def test_mistakes_are_named_before_work_starts(tmp_path, line, says) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(write(tmp_path, line))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["blur_size", "=3", "blur_size=[", "blur_sise=3"])
+def test_broken_overrides(word) -> None:
+    with pytest.raises(ConfigError):
+        load_experiment(None, [word])
+
+
+def test_missing_file_folder_and_binary(tmp_path) -> None:
+    for path, says in (
+        (tmp_path / "none.yaml", "No config file"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            load_experiment(path)
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="cannot be read as text"):
+        load_experiment(tmp_path / "b.yaml")
+
+
+def test_every_key_is_documented_and_has_a_scope() -> None:
+    for name, key in keys_of(ExperimentConfig).items():
+        assert key.help.endswith("."), name
+        assert key.scope in ("maps", "ceiling", "input", "run"), name
+    known = set(keys_of(ExperimentConfig))
+    assert set(ALIASES.values()) <= known
+    assert not (set(ALIASES) | NO_LONGER_NEEDED | NOT_SUPPORTED_YET) & known
+
+
+def test_defaults_pass_their_own_checks() -> None:
+    loaded = load_experiment(None)
+    for name, value in as_dict(loaded.config).items():
+        default = default_of(ExperimentConfig, name)
+        assert value == ([default] if name == "metric" else default)
+
+
+def test_the_hash_moves_with_numbers_only() -> None:
+    def hashed(*words, scopes=("maps",), more=()):
+        return numbers_hash(load_experiment(None, words).config, scopes, *more)
+
+    base = hashed()
+    assert hashed("n_jobs=3", "assets=x", "image_dir=y", "metric=auc", "clickme_data=z.csv") == base
+    assert hashed("blur_size=5") != base
+    assert hashed(more=["abc"]) != base
+    assert hashed("metric=auc", scopes=("maps", "ceiling")) != hashed(scopes=("maps", "ceiling"))

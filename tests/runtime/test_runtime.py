@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clickmap_cli.runtime.devices import choose_device
+from clickmap_cli.runtime.errors import RunError, did_you_mean
+from clickmap_cli.runtime.parallel import cpu_count, ordered_map, worker_count
+from clickmap_cli.runtime.seeding import generator
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_come_in_the_order_of_the_items(backend, n_jobs) -> None:
+    assert list(ordered_map(square, range(20), n_jobs, backend)) == [x * x for x in range(20)]
+
+
+def test_worker_counts() -> None:
+    assert worker_count(3) == 3
+    assert worker_count(-1) == cpu_count()
+    assert worker_count(-100) == 1
+    with pytest.raises(ValueError, match="n_jobs is 0"):
+        worker_count(0)
+
+
+def test_generators_depend_on_their_names_alone() -> None:
+    def draw(*names: str, seed: int = 0) -> list[float]:
+        return generator(seed, *names).random(3).tolist()
+
+    assert draw("a", "b") == draw("a", "b")
+    assert (
+        len({tuple(draw(*n)) for n in (("a", "b"), ("ab",), ("a",), ("b", "a"), ("a", "b", ""))})
+        == 5
+    )
+    assert draw("a", seed=1) != draw("a")
+    # independent streams: correlations of many stay around zero
+    streams = np.array([generator(0, str(i)).random(200) for i in range(50)])
+    off = np.corrcoef(streams)[np.triu_indices(50, 1)]
+    assert abs(off.mean()) < 0.01
+
+
+def test_suggestions() -> None:
+    assert did_you_mean("blur_sise", ["blur_size", "x"]) == "Did you mean 'blur_size'?"
+    assert did_you_mean("qqq", ["b", "a"]) == "Known: a, b."
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    import torch
+
+    assert choose_device("cpu") == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(RunError, match="no such device"):
+            choose_device("cuda")
+        assert choose_device("auto") in ("cpu", "mps")
+    else:
+        assert choose_device("auto") == "cuda"

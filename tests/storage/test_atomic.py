@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.storage.atomic import replacing, sha256_of, write_bytes, write_csv, write_json
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
+        partial.write_bytes(b"new")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_new_file_appears_whole(tmp_path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    with replacing(path) as partial:
+        partial.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+
+
+def test_unwritable_places_are_one_sentence(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="could not be written"):
+        write_bytes(tmp_path / "file" / "x", b"")
+    with pytest.raises(RunError, match="too long"):
+        write_bytes(tmp_path / ("x" * 300), b"")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a"
+    with pytest.raises(RunError, match="disk is full"), replacing(path):
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_json_and_csv(tmp_path) -> None:
+    write_json(tmp_path / "a.json", {"é": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"é": 1}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "b.json", float("nan"))
+    assert not (tmp_path / "b.json").exists()
+    write_csv(tmp_path / "a.csv", ("x",), [('a,"b',)])
+    assert (tmp_path / "a.csv").read_text() == 'x\n"a,""b"\n'
+
+
+def test_sha256(tmp_path) -> None:
+    write_bytes(tmp_path / "a", b"abc")
+    assert sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")

@@ -1,0 +1,142 @@
+"""Who may write into an experiment's folder, and what a dead run leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from clickmap_cli.runtime.errors import ConfigError, RunError
+from clickmap_cli.storage.atomic import write_bytes
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files, load_manifest
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from clickmap_cli.storage.folder import RunFolder
+with RunFolder(Path(sys.argv[1]), "prepare").held():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def manifest(folder: RunFolder, identity: str, names: list[str]) -> Manifest:
+    outputs = describe_files(folder.path, [folder.path / name for name in names])
+    return Manifest("prepare", {}, identity, {}, outputs, {}, {}, 0)
+
+
+def finish(
+    folder: RunFolder, identity: str, files: dict[str, bytes], when=WhenPresent.STOP
+) -> None:
+    with folder.held():
+        assert folder.finished(identity, when) is None
+        for name, data in files.items():
+            write_bytes(folder.path / name, data)
+        folder.finish(manifest(folder, identity, list(files)))
+
+
+def test_a_second_run_is_told_who_holds_the_folder_and_a_dead_one_holds_nothing(tmp_path) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "held\n"
+    with (
+        pytest.raises(RunError, match=f"prepare, process {run.pid}"),
+        RunFolder(tmp_path, "prepare").held(),
+    ):
+        pytest.fail("two runs hold one folder")
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    run.stdout.close()
+    with RunFolder(tmp_path, "prepare").held():
+        assert os.path.isdir(tmp_path)
+
+
+def test_outputs_stop_a_plain_run(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    finish(folder, "one", {"a": b"1"})
+    with pytest.raises(ConfigError, match="finished prepare run; add --resume"):
+        folder.finished("one", WhenPresent.STOP)
+
+
+def test_an_unfinished_run_stops_a_plain_run_too(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    assert folder.finished("one", WhenPresent.STOP) is None
+    with pytest.raises(ConfigError, match="unfinished prepare run"):
+        folder.finished("one", WhenPresent.STOP)
+
+
+def test_resume_keeps_a_whole_run_and_redoes_a_damaged_one(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    finish(folder, "one", {"a": b"1", "b": b"2"})
+    kept = folder.finished("one", WhenPresent.RESUME)
+    assert kept is not None
+    assert set(kept.outputs) == {"a", "b"}
+    (tmp_path / "b").write_bytes(b"x")
+    assert folder.finished("one", WhenPresent.RESUME) is None
+
+
+def test_resume_with_other_settings_is_refused(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    finish(folder, "one", {"a": b"1"})
+    with pytest.raises(ConfigError, match="other settings"):
+        folder.finished("two", WhenPresent.RESUME)
+    assert load_manifest(tmp_path) is not None
+
+
+def test_resume_on_a_new_folder_is_a_plain_run(tmp_path) -> None:
+    finish(RunFolder(tmp_path / "new", "prepare"), "one", {"a": b"1"}, WhenPresent.RESUME)
+
+
+def test_overwrite_drops_outputs_that_are_no_longer_made_and_nothing_else(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    (tmp_path / "mine.txt").write_text("notes")
+    finish(folder, "one", {"a": b"1", "sub/b": b"2"})
+    finish(folder, "two", {"a": b"3"}, WhenPresent.OVERWRITE)
+    assert (tmp_path / "mine.txt").exists()
+    assert not (tmp_path / "sub/b").exists()
+    assert (tmp_path / "a").read_bytes() == b"3"
+
+
+def test_a_manifest_cannot_delete_outside_the_folder(tmp_path) -> None:
+    folder = RunFolder(tmp_path / "run", "prepare")
+    outside = tmp_path / "precious"
+    outside.write_text("x")
+    finish(folder, "one", {"a": b"1"})
+    text = (tmp_path / "run/manifest.json").read_text().replace('"a"', '"../precious"')
+    (tmp_path / "run/manifest.json").write_text(text)
+    finish(folder, "two", {"b": b"1"}, WhenPresent.OVERWRITE)
+    assert outside.exists()
+
+
+def test_finished_pieces_are_known_by_their_bytes(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    assert folder.finished("one", WhenPresent.STOP) is None
+    write_bytes(tmp_path / "piece", b"1")
+    folder.record("p1", describe_files(tmp_path, [tmp_path / "piece"]))
+    assert folder.finished("one", WhenPresent.RESUME) is None
+    assert folder.recorded("p1") is not None
+    assert folder.recorded("p2") is None
+    (tmp_path / "piece").write_bytes(b"2")
+    assert folder.recorded("p1") is None
+    # another run's pieces are not ours
+    assert folder.finished("two", WhenPresent.OVERWRITE) is None
+    assert folder.recorded("p1") is None
+
+
+def test_a_damaged_manifest_is_said(tmp_path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        load_manifest(tmp_path)
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    (tmp_path / "maps.h5.77.partial").write_text("half")
+    assert folder.finished("one", WhenPresent.STOP) is None
+    assert not list(tmp_path.glob("*.partial"))

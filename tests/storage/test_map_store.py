@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import hashlib
+
+import h5py
+import numpy as np
+import pytest
+
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.map_store import (
+    Compression,
+    MapStore,
+    StoredImage,
+    packed,
+    write_hdf5,
+    write_index,
+    write_npy_files,
+    write_npz_file,
+)
+
+RNG = np.random.default_rng(0)
+IMAGES = [
+    StoredImage(
+        key=f"cat/{i}.png",
+        name=f"cat_{i}.png",
+        n_participants=3,
+        n_clicks=10 + i,
+        arrays={
+            "clickmap": RNG.random((1, 5, 7), dtype=np.float32),
+            "participants": RNG.random((3, 5, 7), dtype=np.float32),
+        },
+    )
+    for i in range(3)
+]
+
+
+def check(folder) -> None:
+    store = MapStore(folder)
+    assert list(store.names()) == [image.name for image in IMAGES]
+    for image in IMAGES:
+        for kind, wanted in image.arrays.items():
+            found = store.read(image.name, kind)
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(DataError):
+        store.read("nobody")
+    with pytest.raises(DataError):
+        store.read(IMAGES[0].name, "bin_clickmaps")
+
+
+@pytest.mark.parametrize("name", ["gzip", "lzf", None])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_hdf5(tmp_path, name, level) -> None:
+    compression = Compression(name, level)
+    write_hdf5(
+        tmp_path / "maps.h5", [packed(i, compression) for i in IMAGES], {"n": 3}, compression
+    )
+    check(tmp_path)
+    with h5py.File(tmp_path / "maps.h5") as file:
+        group = file["clickmaps/cat_1.png"]
+        assert dict(group.attrs) == {
+            "original_path": "cat/1.png",
+            "n_participants": 3,
+            "n_clicks": 11,
+        }
+        assert file["click_counts/cat_2.png"][()] == 12
+        assert file["metadata"].attrs["n"] == 3
+        assert group["clickmap"].compression == name
+
+
+def test_planes_compressed_in_threads_give_the_same_file(tmp_path) -> None:
+    compression = Compression("gzip", 4)
+    for name in "ab":
+        write_hdf5(tmp_path / name, [packed(i, compression) for i in IMAGES], {}, compression)
+    one, two = (hashlib.sha256((tmp_path / name).read_bytes()).digest() for name in "ab")
+    assert one == two
+
+
+def test_shards_read_as_one_file(tmp_path) -> None:
+    write_hdf5(tmp_path / "s" / "1.h5", IMAGES[:2], {}, Compression())
+    write_hdf5(tmp_path / "s" / "2.h5", IMAGES[2:], {}, Compression())
+    links = {"s/1.h5": [i.name for i in IMAGES[:2]], "s/2.h5": [IMAGES[2].name]}
+    write_index(tmp_path / "maps.h5", links, {"n": 3})
+    moved = tmp_path.parent / (tmp_path.name + "_moved")
+    tmp_path.rename(moved)  # links are relative, so a folder can be moved
+    check(moved)
+    with h5py.File(moved / "maps.h5") as file:
+        assert file["click_counts/cat_2.png"][()] == 12
+
+
+def test_numpy_files(tmp_path) -> None:
+    files = write_npy_files(tmp_path / "maps", IMAGES)
+    assert len(files) == 6
+    check(tmp_path)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "maps/cat_0.png.npy"), IMAGES[0].arrays["clickmap"]
+    )
+
+
+def test_npz_is_numpys_and_depends_on_nothing_but_arrays(tmp_path) -> None:
+    write_npz_file(tmp_path / "maps.npz", IMAGES)
+    check(tmp_path)
+    with np.load(tmp_path / "maps.npz", allow_pickle=False) as loaded:
+        np.testing.assert_array_equal(loaded["cat_0.png"], IMAGES[0].arrays["clickmap"])
+    first = (tmp_path / "maps.npz").read_bytes()
+    write_npz_file(tmp_path / "maps.npz", IMAGES)
+    assert (tmp_path / "maps.npz").read_bytes() == first
+
+
+def test_no_maps(tmp_path) -> None:
+    with pytest.raises(DataError, match="run prepare first"):
+        MapStore(tmp_path)
+
+
+def test_a_cut_file_is_said(tmp_path) -> None:
+    write_hdf5(tmp_path / "maps.h5", IMAGES, {}, Compression())
+    data = (tmp_path / "maps.h5").read_bytes()
+    (tmp_path / "maps.h5").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match="not readable"):
+        MapStore(tmp_path).read(IMAGES[2].name)
