@@ -26,7 +26,7 @@ _LIST = re.compile(_NUMBER + rb"(?:," + _NUMBER + rb")*")
 _PLAIN_PAIRS = re.compile(rb"\(\d{1,9},\d{1,9}\)(?:,\(\d{1,9},\d{1,9}\))*")
 _NUMBERS = re.compile(_NUMBER)
 _NOT_A_NUMBER = re.compile(rb"nan|null|none|inf", re.IGNORECASE)
-_AIR = re.compile(rb"\s*([\[\](){},\"])\s*")
+_AIR = re.compile(rb" ?([\[\](){},\"]) ?")
 _EMPTY = frozenset({b"{}", b"[]", b"()", b'{""}', b"[()]", b"[[]]"})
 _SKELETON = np.frombuffer(b"(,),(,)\n", dtype="<u4")
 
@@ -54,7 +54,9 @@ def parse_pairs(texts: Sequence[bytes]) -> ParsedClicks:
     block = b"\n".join(rows)
     if b", " in block:
         block = block.replace(b", ", b",")
-    numbers = _plain_numbers(block + b"\n")
+    # a line end inside a row would pass for the end of a row
+    joined_well = block.count(b"\n") == len(rows) - 1
+    numbers = _plain_numbers(block + b"\n") if joined_well else None
     if numbers is None:
         return _parse_mixed(texts, [row.replace(b", ", b",") for row in rows])
     lengths = np.fromiter((row.count(b"(") for row in rows), np.int64, len(rows))
@@ -96,7 +98,8 @@ def _plain_numbers(block: bytes) -> NDArray[np.int32] | None:
     skeleton = data[marks].view("<u4")
     if not np.all((skeleton == _SKELETON[0]) | (skeleton == _SKELETON[1])):
         return None
-    groups = marks.astype(np.int32).reshape(-1, 4)
+    places = np.int32 if len(data) < 2**31 else np.int64
+    groups = marks.astype(places).reshape(-1, 4)
     if groups[0, 0] != 0 or skeleton[-1] != _SKELETON[1]:
         return None
     ends = groups[:, 1:3]
@@ -150,7 +153,7 @@ def _unwrapped(text: bytes) -> bytes:
     if text[:3] == b'{"(' and text[-3:] == b')"}':
         inner = text[2:-2]
         return inner.replace(b')","(', b"),(") if b'"' in inner else inner
-    if text[:2] == b"[[" and text[-2:] == b"]]":
+    if text[:2] == b"[[" and text[-2:] == b"]]" and b"(" not in text and b")" not in text:
         return b"(%b)" % text[2:-2].replace(b"], [", b"),(").replace(b"],[", b"),(")
     if text[:2] == b"{(" and text[-2:] == b")}":
         return text[1:-1]
@@ -159,7 +162,7 @@ def _unwrapped(text: bytes) -> bytes:
 
 def _one_row(text: bytes) -> tuple[NDArray[np.int32], str]:
     nothing = np.empty(0, np.int32)
-    tidy = _AIR.sub(rb"\1", text.strip())
+    tidy = _tidied(text)
     if not tidy:
         return nothing, "clicks is empty"
     if tidy in _EMPTY:
@@ -167,12 +170,12 @@ def _one_row(text: bytes) -> tuple[NDArray[np.int32], str]:
     row = _unwrapped(tidy)
     if not _PAIRS.fullmatch(row):
         return nothing, _why_not(tidy, "clicks is not a list of (x, y) pairs")
-    return floored(np.array(_NUMBERS.findall(row), dtype=np.float64)), ""
+    return _numbers_in(row), ""
 
 
 def _number_list(text: bytes) -> tuple[NDArray[np.int32], str]:
     nothing = np.empty(0, np.int32)
-    row = _AIR.sub(rb"\1", text.strip())
+    row = _tidied(text)
     if not row:
         return nothing, "it is empty"
     if row in _EMPTY:
@@ -181,7 +184,17 @@ def _number_list(text: bytes) -> tuple[NDArray[np.int32], str]:
         return nothing, "it is not a list of numbers"
     if not _LIST.fullmatch(row[1:-1]):
         return nothing, _why_not(row, "it is not a list of numbers")
-    return floored(np.array(_NUMBERS.findall(row), dtype=np.float64)), ""
+    return _numbers_in(row), ""
+
+
+def _tidied(text: bytes) -> bytes:
+    """Without the white space around brackets, commas and quotes."""
+    return _AIR.sub(rb"\1", b" ".join(text.split()))
+
+
+def _numbers_in(row: bytes) -> NDArray[np.int32]:
+    # one by one: an array of the texts would be as wide as the longest, for every number
+    return floored(np.array([float(number) for number in _NUMBERS.findall(row)]))
 
 
 def _why_not(row: bytes, otherwise: str) -> str:

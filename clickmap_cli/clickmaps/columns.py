@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from clickmap_cli.runtime.errors import DataError
 
 _IMAGE = ("image_path", "file_pointer", "image")
 _USER = ("user_id", "user")
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,9 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
         DataError: a needed column is missing, or one name stands twice; the message lists what
             was found.
     """
-    found = ", ".join(f"'{name}'" for name in names) or "none"
-    double = sorted({name for name in names if names.count(name) > 1})
-    if double:
-        raise DataError(f"{file}: the column '{double[0]}' stands twice; found: {found}.")
+    double = next((name for name, times in Counter(names).items() if times > 1), None)
+    if double is not None:
+        raise DataError(f"{file}: the column {double[:80]!r} stands twice; {_found(names)}.")
 
     def one_of(*wanted: str) -> str | None:
         return next((name for name in wanted if name in names), None)
@@ -61,7 +62,7 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
     if category is not None and category not in names:
         missing.append(f"{category} (category_column)")
     if missing or image is None or user is None:
-        raise DataError(f"{file}: no column {' and no '.join(missing)}; found: {found[:500]}.")
+        raise DataError(f"{file}: no column {' and no '.join(missing)}; {_found(names)}.")
     return Columns(
         image=image,
         user=user,
@@ -73,3 +74,10 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
         time=one_of("timestamp"),
         category=category,
     )
+
+
+def _found(names: Sequence[str]) -> str:
+    """The columns there are, as many as fit a message; `repr` shows what cannot be printed."""
+    shown = ", ".join(repr(name[:80]) for name in names[:_SHOWN]) or "none"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"found: {shown}{more}"

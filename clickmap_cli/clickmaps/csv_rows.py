@@ -8,10 +8,11 @@ themselves.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 _MAX_JOINED_LINES = 100
+_MAX_JOINED_BYTES = 64 << 20
 csv.field_size_limit(1 << 27)  # fields of long trials are larger than the library's default
 
 
@@ -32,34 +33,36 @@ class Row:
     text: bytes = b""
 
 
-def csv_rows(lines: Iterable[bytes], first_line: int, width: int) -> Iterator[Row]:
+def csv_rows(
+    lines: Iterable[bytes], first_line: int, width: int, is_row: Callable[[list[bytes]], bool]
+) -> Iterator[Row]:
     """Rows with `width` fields each; damaged ones come with their reason.
 
     Args:
         lines: the file's lines after the header, without their line ends.
         first_line: number of the first of them.
         width: number of columns in the header.
+        is_row: whether `width` fields can be a row; asked only behind an open quote, where a line
+            may be a piece of a field that happens to have as many commas.
     """
-    open_row: list[bytes] = []
-    open_line = 0
+    held: list[bytes] = []
+    held_line = 0
+    held_bytes = 0
     for number, raw in enumerate(lines, first_line):
         line = raw.removesuffix(b"\r")
         fields = split_fields(line)
         whole = fields is not None and len(fields) == width
-        if open_row:
-            if whole or len(open_row) >= _MAX_JOINED_LINES:
-                yield from _unclosed(open_line, open_row)
-                open_row = []
+        if held:
+            full = len(held) >= _MAX_JOINED_LINES or held_bytes + len(line) > _MAX_JOINED_BYTES
+            if full or (whole and fields is not None and is_row(fields)):
+                yield from _unclosed(held_line, held)
+                held = []
             else:
-                open_row.append(line)
-                joined = split_fields(b"\n".join(open_row))
-                if joined is None:
-                    continue
-                if len(joined) == width:
-                    yield Row(open_line, joined)
-                else:
-                    yield from _unclosed(open_line, open_row)
-                open_row = []
+                held.append(line)
+                held_bytes += len(line)
+                if fields is None:  # an odd number of quotes: the one that was open is closed
+                    yield from _joined(held_line, held, width)
+                    held = []
                 continue
         if whole and fields is not None:
             yield Row(number, fields)
@@ -67,8 +70,8 @@ def csv_rows(lines: Iterable[bytes], first_line: int, width: int) -> Iterator[Ro
             if line.strip():
                 yield Row(number, [], _field_problem(fields, width), line)
         else:
-            open_row, open_line = [line], number
-    yield from _unclosed(open_line, open_row)
+            held, held_line, held_bytes = [line], number, len(line)
+    yield from _unclosed(held_line, held)
 
 
 def split_fields(line: bytes) -> list[bytes] | None:
@@ -100,25 +103,31 @@ def split_fields(line: bytes) -> list[bytes] | None:
 
 
 def _split_any(line: bytes) -> list[bytes] | None:
-    """Any number of quoted fields, by the standard library's parser."""
+    """Any number of quoted fields, by the standard library's parser; no fields for a bad one."""
     if line.count(b'"') % 2:
         return None
+    text = line.decode("utf-8", "surrogateescape")
+    pieces = [f"{piece}\n" for piece in text.split("\n")]
     try:
-        text = line.decode("utf-8", "surrogateescape")
-        rows = list(csv.reader([text], strict=True)) if "\n" not in text else _one_record(text)
-    except (csv.Error, ValueError):
+        rows = list(csv.reader(pieces, strict=True))
+    except csv.Error:
         return []
-    return [field.encode("utf-8", "surrogateescape") for field in rows[0]] if rows else []
-
-
-def _one_record(text: str) -> list[list[str]]:
-    return list(csv.reader(text.splitlines(keepends=True), strict=True))
+    # two rows: the quotes of damaged lines pair by chance, and a line end stands outside them
+    return [f.encode("utf-8", "surrogateescape") for f in rows[0]] if len(rows) == 1 else []
 
 
 def _field_problem(fields: list[bytes], width: int) -> str:
     if not fields:
         return "its quotes do not pair"
     return f"{len(fields)} fields where the header has {width}"
+
+
+def _joined(first_line: int, lines: list[bytes], width: int) -> Iterator[Row]:
+    fields = split_fields(b"\n".join(lines))
+    if fields is not None and len(fields) == width:
+        yield Row(first_line, fields)
+    else:
+        yield from _unclosed(first_line, lines)
 
 
 def _unclosed(first_line: int, lines: list[bytes]) -> Iterator[Row]:

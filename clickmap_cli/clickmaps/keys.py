@@ -10,6 +10,9 @@ from clickmap_cli.runtime.errors import DataError
 ALL = "all"
 """The category of images that lie in no folder."""
 
+_MAX_NAME_BYTES = 200
+"""File systems allow 255; endings such as `_overlay.png` and `.partial` come on top."""
+
 
 def image_key(image_path: str, remove_string: str | None = None) -> str:
     r"""An image's key: its path with `\` turned to `/` and `remove_string` cut from its front.
@@ -26,10 +29,10 @@ def image_key(image_path: str, remove_string: str | None = None) -> str:
         front = remove_string.replace("\\", "/")
         if key.startswith(front):
             key = key[len(front) :].lstrip("/")
-    if not key:
+    if not key.strip():
         raise ValueError("image_path is empty")
     if not key.isprintable():
-        raise ValueError("image_path holds control characters")
+        raise ValueError("image_path holds control characters, or is not UTF-8")
     if key.startswith("/") or (len(key) > 1 and key[1] == ":"):
         raise ValueError("image_path is absolute; name it inside image_dir (see remove_string)")
     parts = key.split("/")
@@ -37,7 +40,7 @@ def image_key(image_path: str, remove_string: str | None = None) -> str:
         raise ValueError("image_path climbs out of its folder ('..')")
     if parts[-1] in ("", "."):
         raise ValueError("image_path names a folder")
-    if len(flat_name(key).encode()) > 240:
+    if len(flat_name(key).encode()) > _MAX_NAME_BYTES:
         raise ValueError("image_path is too long for a file name")
     return key
 

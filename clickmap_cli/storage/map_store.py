@@ -53,8 +53,11 @@ class Compression:
         """
         if self.filter != "gzip":
             return None
-        shuffled = plane.reshape(-1).view(np.uint8).reshape(-1, 4).T
-        return zlib.compress(np.ascontiguousarray(shuffled).data, self.level)
+        shuffled = np.ascontiguousarray(plane.reshape(-1).view(np.uint8).reshape(-1, 4).T)
+        # level 1 asks for speed: runs alone take half the time for a few per cent more bytes
+        strategy = zlib.Z_RLE if self.level == 1 else zlib.Z_DEFAULT_STRATEGY
+        deflate = zlib.compressobj(self.level, zlib.DEFLATED, 15, 9, strategy)
+        return deflate.compress(shuffled.data) + deflate.flush()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import lzma
+import struct
+import tokenize
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
@@ -12,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_pickle import load_pickle
+from clickmap_cli.storage.safe_pickle import check_text, load_pickle
 
 MAX_PICKLE_BYTES = 8 << 30
+_MAX_HEADER_BYTES = 10_000  # NumPy's own limit
+_MAX_AXES = 32
+_MAX_VALUES = 1 << 62
 
 
 def read_npy(path: Path) -> Any:
@@ -43,21 +51,28 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
                 raise DataError(f"{path}: not an .npz file (it is no zip archive).")
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise DataError(f"{path}: the .npz archive is damaged ({error}).") from error
-        self._members = {
-            info.filename.removesuffix(".npy"): info
-            for info in self._zip.infolist()
-            if info.filename.endswith(".npy")
-        }
+        except _DAMAGED_ZIP as error:
+            raise DataError(
+                f"{path}: the .npz archive is damaged ({short_reason(error)})."
+            ) from error
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for info in self._zip.infolist():
+            name = info.filename.removesuffix(".npy")
+            if name == info.filename:
+                continue
+            if name in self._members:
+                raise DataError(f"{path}: the array {name[:80]!r} stands twice.")
+            self._members[name] = info
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._members[name]
         try:
             with self._zip.open(info) as member:
                 return _read_stream(member, info.file_size, f"{self.path}, array '{name}'")
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{self.path}: array '{name}' is damaged ({error}).") from error
+        except _DAMAGED_ZIP as error:
+            raise DataError(
+                f"{self.path}: array '{name}' is damaged ({short_reason(error)})."
+            ) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -83,9 +98,11 @@ def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: the image is too large to open safely ({error}).") from error
+        raise DataError(
+            f"{path}: the image is too large to open safely ({short_reason(error)})."
+        ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError) as error:
-        raise DataError(f"{path}: not a readable image ({error}).") from error
+        raise DataError(f"{path}: not a readable image ({short_reason(error)}).") from error
 
 
 def read_tensors(path: Path) -> Any:
@@ -104,8 +121,9 @@ def read_tensors(path: Path) -> Any:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises many types here; each means the same to the reader: not a file of tensors
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{path}: refused to load it as tensors ({reason}).") from error
+        raise DataError(
+            f"{path}: refused to load it as tensors ({short_reason(error)})."
+        ) from error
     return _as_numpy(loaded)
 
 
@@ -130,27 +148,55 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _read_stream(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
     """One array in NumPy's format; its stated size must be the size that is there."""
-    try:
-        version = np.lib.format.read_magic(file)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
-            raise DataError(f"{name}: NumPy format version {version} is not known.")
-        shape, fortran, dtype = reader(file)
-    except (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError) as error:
-        raise DataError(f"{name}: not a NumPy array ({_short(error)}).") from error
+    shape, fortran, dtype = _read_header(file, name)
     if dtype.hasobject:
         return _read_objects(file, size, shape, fortran, name)
     count = int(np.prod(shape, dtype=object))
-    if count < 0 or count * dtype.itemsize > size:
+    if count * dtype.itemsize > size:
         raise DataError(f"{name}: it says it holds {count} values, more than its {size} bytes.")
     data = file.read(count * dtype.itemsize)
     if len(data) < count * dtype.itemsize:
         raise DataError(f"{name}: it ends too early; the file was cut.")
-    array = np.frombuffer(bytearray(data), dtype=dtype, count=count)
-    return array.reshape(shape, order="F" if fortran else "C")
+    try:
+        array = np.frombuffer(bytearray(data), dtype=dtype, count=count)
+        check_text(array)
+        return array.reshape(shape, order="F" if fortran else "C")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{name}: not a NumPy array ({short_reason(error)}).") from error
+
+
+def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the order is Fortran's, and type."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader, length_format = {
+            (1, 0): (np.lib.format.read_array_header_1_0, "<H"),
+            (2, 0): (np.lib.format.read_array_header_2_0, "<I"),
+        }[version]
+        stated = file.read(struct.calcsize(length_format))
+        (length,) = struct.unpack(length_format, stated)
+        if length > _MAX_HEADER_BYTES:
+            raise DataError(f"{name}: not a NumPy array (its header has {length} bytes).")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # headers of Python 2, odd escapes
+            shape, fortran, dtype = reader(io.BytesIO(stated + file.read(length)))
+    except KeyError as error:
+        raise DataError(f"{name}: NumPy format version {error} is not known.") from error
+    except (
+        ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError, IndexError,
+        AttributeError, OverflowError, tokenize.TokenError, struct.error,
+    ) as error:  # fmt: skip
+        raise DataError(f"{name}: not a NumPy array ({short_reason(error)}).") from error
+    possible = (
+        all(side >= 0 for side in shape)
+        and len(shape) <= _MAX_AXES
+        and np.prod([max(side, 1) for side in shape], dtype=object) < _MAX_VALUES
+        and dtype.subdtype is None
+        and dtype.itemsize > 0
+    )
+    if not possible:
+        raise DataError(f"{name}: its header states the impossible ({str(shape)[:80]}, {dtype}).")
+    return shape, fortran, dtype
 
 
 def _read_objects(
@@ -161,10 +207,19 @@ def _read_objects(
     value = load_pickle(file.read(), name)
     if not isinstance(value, np.ndarray):
         raise DataError(f"{name}: an object array was announced, something else is there.")
+    if value.size != int(np.prod(shape, dtype=object)):
+        raise DataError(f"{name}: {list(shape)} objects were announced, {value.size} are there.")
     if value.shape != shape:
         value = value.reshape(shape, order="F" if fortran else "C")
     return cast("NDArray[Any]", value)
 
 
-def _short(error: BaseException) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+def short_reason(error: BaseException) -> str:
+    """What an error of a library says, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+_DAMAGED_ZIP = (
+    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+    zlib.error, lzma.LZMAError, struct.error, OverflowError, IndexError, MemoryError,
+)  # fmt: skip

@@ -4,21 +4,32 @@
 the field exchanges such files, so they are read by an unpickler that knows arrays, scalars and
 plain Python values and nothing else. Even NumPy's own reconstruction is not handed to the file:
 its dtypes are rebuilt here from a short list, because a forged dtype state can corrupt memory.
+
+The standard library's Python unpickler does the work, not its C one: a few bytes make the latter
+fill gigabytes (a large memo index) or crash the interpreter (a deeply nested dictionary key).
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
-from typing import Any
+import struct
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 
 from clickmap_cli.runtime.errors import DataError
 
 _ARRAY_KINDS = "biufcSUOMm?"
+_TIME_UNITS = frozenset({
+    "Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic",
+})  # fmt: skip
+_PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
 _MAX_DEPTH = 50
+_MAX_REPEATS = 64
+_SPARE_VALUES = 1_000_000
 
 
 def load_pickle(data: bytes, name: str) -> Any:
@@ -32,7 +43,10 @@ def load_pickle(data: bytes, name: str) -> Any:
         DataError: the pickle holds anything else, or is damaged. Nothing of it has run.
     """
     try:
-        return _resolved(_Restricted(io.BytesIO(data)).load(), 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # forged type names and escapes draw deprecations
+            loaded = _Restricted(io.BytesIO(data)).load()
+            return _Resolver(_MAX_REPEATS * len(data) + _SPARE_VALUES).value_of(loaded)
     except _RefusedError as refused:
         raise DataError(
             f"{name}: refused to load it: it holds {refused}, not only arrays, numbers, text, "
@@ -41,8 +55,10 @@ def load_pickle(data: bytes, name: str) -> Any:
     except (
         pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError,
         AttributeError, OverflowError, MemoryError, RecursionError, UnicodeDecodeError,
+        AssertionError, struct.error,
     ) as error:  # fmt: skip
-        raise DataError(f"{name}: the pickled data in it is damaged ({error}).") from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{name}: the pickled data in it is damaged ({reason}).") from error
 
 
 class _RefusedError(Exception):
@@ -67,6 +83,8 @@ class _DType:
         if self.dtype.kind in "Mm" and len(state) == 9 and state[8] is not None:
             unit, count = state[8][1][:2]
             unit = unit.decode("ascii") if isinstance(unit, bytes) else str(unit)
+            if unit not in _TIME_UNITS:
+                raise _RefusedError("a structured dtype")
             self.dtype = np.dtype(f"{self.dtype.kind}8[{int(count)}{unit}]")
         if state[1] in (">", "<"):
             self.dtype = self.dtype.newbyteorder(state[1])
@@ -76,29 +94,26 @@ class _Array:
     """Stands for numpy.ndarray while unpickling; checked against its own shape."""
 
     value: Any = None
+    items: list[Any] | None = None
+    """What an object array holds, in C order whatever its own order is."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
         if not isinstance(dtype, _DType):
             raise _RefusedError("an array without a dtype")
         if dtype.dtype.kind == "O":
-            if not isinstance(raw, list) or len(raw) != int(np.prod(shape, dtype=object)):
-                raise ValueError("an object array whose content does not fill its shape")
-            flat = np.empty(len(raw), dtype=object)
-            for i, item in enumerate(raw):
-                flat[i] = item
+            if not isinstance(raw, list):
+                raise ValueError("an object array without a list")
+            self.items = raw
+            self.value = np.empty(len(raw), dtype=object).reshape(shape)
         else:
             if not isinstance(raw, bytes):
                 raise ValueError("an array without bytes")
-            flat = np.frombuffer(raw, dtype=dtype.dtype)
-        self.value = flat.reshape(shape, order="F" if fortran else "C")
+            self.value = _filled(raw, dtype, shape, "F" if fortran else "C")
 
 
 class _Name:
-    """What a pickle's global name becomes: callable only where it stands for a function here.
-
-    It has no state to set, so a file cannot change it.
-    """
+    """What a pickle's global name becomes: callable only where it stands for a function here."""
 
     __slots__ = ("_function",)
 
@@ -110,11 +125,26 @@ class _Name:
             raise _RefusedError("an unusual array")
         return self._function(*args)
 
-    def __setstate__(self, state: Any) -> None:
-        raise _RefusedError("a changed function")
-
 
 _NDARRAY = _Name(None)
+
+
+def _filled(raw: Any, dtype: _DType, shape: Any, order: Any) -> Any:
+    values = np.frombuffer(bytearray(raw), dtype=dtype.dtype)
+    check_text(values)
+    return values.reshape(shape, order="F" if order == "F" else "C")
+
+
+def check_text(values: Any) -> None:
+    """Whether every code in an array of text is a character; NumPy itself takes any.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if values.dtype.kind == "U" and values.size:
+        codes = np.ascontiguousarray(values).view(f"{values.dtype.str[0]}u4")
+        if codes.max() > 0x10FFFF:
+            raise ValueError("text that is not Unicode")
 
 
 def _reconstruct(subtype: Any, shape: Any, _code: Any) -> _Array:
@@ -126,16 +156,18 @@ def _reconstruct(subtype: Any, shape: Any, _code: Any) -> _Array:
 def _scalar(dtype: Any, raw: Any) -> Any:
     if not isinstance(dtype, _DType) or dtype.dtype.kind == "O" or not isinstance(raw, bytes):
         raise _RefusedError("an unusual scalar")
-    return np.frombuffer(raw, dtype=dtype.dtype, count=1)[0]
+    if len(raw) != dtype.dtype.itemsize:
+        raise ValueError("a scalar of another size than its type")
+    return _filled(raw, dtype, (1,), "C")[0]
 
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
     """What pickle protocol 5 calls for contiguous arrays."""
     if not isinstance(dtype, _DType) or dtype.dtype.kind == "O":
         raise _RefusedError("an unusual array")
-    return np.frombuffer(bytes(raw), dtype=dtype.dtype).reshape(
-        shape, order="F" if order == "F" else "C"
-    )
+    if not isinstance(raw, bytes | bytearray):
+        raise _RefusedError("an unusual array")
+    return _filled(raw, dtype, shape, order)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -161,32 +193,155 @@ _ALLOWED: dict[tuple[str, str], _Name] = {
 }
 
 
-class _Restricted(pickle.Unpickler):
+def _refused(what: str) -> Callable[[Any], None]:
+    def refuse(_unpickler: Any) -> None:
+        raise _RefusedError(what)
+
+    return refuse
+
+
+_OUTSIDE = "a reference to something outside the file"
+_REFUSED_CODES = {
+    pickle.PERSID: _OUTSIDE,
+    pickle.BINPERSID: _OUTSIDE,
+    pickle.NEXT_BUFFER: _OUTSIDE,
+    pickle.READONLY_BUFFER: _OUTSIDE,
+    pickle.EXT1: _OUTSIDE,
+    pickle.EXT2: _OUTSIDE,
+    pickle.EXT4: _OUTSIDE,
+    pickle.INST: "an object",
+    pickle.OBJ: "an object",
+    pickle.NEWOBJ: "an object",
+    pickle.NEWOBJ_EX: "an object",
+    pickle.EMPTY_SET: "a set",
+    pickle.ADDITEMS: "a set",
+    pickle.FROZENSET: "a set",
+}
+
+
+class _Restricted(pickle._Unpickler):  # noqa: SLF001 - see above why not the C one
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[(module, name)]
         except KeyError:
             raise _RefusedError(f"'{module}.{name}'"[:120]) from None
 
-    def persistent_load(self, _pid: Any) -> Any:
-        raise _RefusedError("a reference to something outside the file")
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        function = self.stack[-1]
+        if not isinstance(function, _Name) or not isinstance(arguments, tuple):
+            raise _RefusedError("a call of something that is no function")
+        self.stack[-1] = function(*arguments)
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if not isinstance(target, _Array | _DType):
+            raise _RefusedError(f"a changed {type(target).__name__.strip('_')}")
+        target.__setstate__(state)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        self._set_items(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(self.stack[-1], items)
+
+    def load_bytearray8(self) -> None:
+        # the library allocates what is announced before it looks at what is there
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(min(size, 1 << 62))))
+
+    @staticmethod
+    def _set_items(target: Any, items: list[Any]) -> None:
+        if not isinstance(target, dict):
+            raise _RefusedError("a changed value")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            parts = key if type(key) is tuple else (key,)
+            # hashing a deeply nested tuple overflows the stack of the interpreter
+            if not all(type(part) in _PLAIN or isinstance(part, np.generic) for part in parts):
+                raise _RefusedError("a dictionary with unusual keys")
+            target[key] = value
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,  # noqa: SLF001
+        **{code[0]: _refused(what) for code, what in _REFUSED_CODES.items()},
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
 
-def _resolved(value: Any, depth: int) -> Any:
-    """The value with every stand-in replaced by what it stands for."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    if isinstance(value, _Array):
-        value = value.value
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind == "O":
-            for index, item in enumerate(value.flat):
-                value.flat[index] = _resolved(item, depth + 1)
-        return value
-    if isinstance(value, list | tuple):
-        return type(value)(_resolved(item, depth + 1) for item in value)
-    if isinstance(value, dict):
-        return {_resolved(k, depth + 1): _resolved(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, str | bytes | int | float | complex | bool | np.generic) or value is None:
-        return value
-    raise _RefusedError(f"a {type(value).__name__}")
+class _Resolver:
+    """Replaces every stand-in by what it stands for.
+
+    A list that holds another one twice, which holds another one twice, ... is a short pickle and
+    an endless text, so values are counted as often as they are met.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._done: dict[int, tuple[Any, int] | None] = {}
+
+    def value_of(self, loaded: Any) -> Any:
+        return self._resolved(loaded, 0)[0]
+
+    def _resolved(self, value: Any, depth: int) -> tuple[Any, int]:
+        """The value, and how many values it holds."""
+        kind = type(value)
+        if kind in _PLAIN or isinstance(value, np.generic):
+            return value, 1
+        if kind in (list, tuple) and all(type(item) in _PLAIN for item in value):
+            return value, len(value) + 1
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        if id(value) in self._done:
+            done = self._done[id(value)]
+            if done is None:
+                raise ValueError("a value holds itself")
+            return done
+        self._done[id(value)] = None
+        done = self._container(value, depth + 1)
+        if done[1] > self._most:
+            raise ValueError("a value is repeated too often")
+        self._done[id(value)] = done
+        return done
+
+    def _container(self, value: Any, depth: int) -> tuple[Any, int]:
+        if isinstance(value, _Array):
+            if value.value is None:
+                raise ValueError("an array without content")
+            if value.items is None:
+                return value.value, value.value.size + 1
+            items, size = self._items(value.items, depth)
+            flat = value.value.reshape(-1)
+            for i, item in enumerate(items):
+                flat[i] = item
+            return value.value, size
+        if isinstance(value, np.ndarray):
+            return value, value.size + 1
+        if isinstance(value, list | tuple):
+            items, size = self._items(value, depth)
+            return type(value)(items), size
+        if isinstance(value, dict):
+            items, size = self._items(value.values(), depth)
+            return dict(zip(value, items, strict=True)), size + len(value)
+        raise _RefusedError(f"a {type(value).__name__.strip('_')}")
+
+    def _items(self, values: Iterable[Any], depth: int) -> tuple[list[Any], int]:
+        pairs = [self._resolved(value, depth) for value in values]
+        return [item for item, _ in pairs], 1 + sum(size for _, size in pairs)

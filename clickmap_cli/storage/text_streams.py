@@ -57,19 +57,20 @@ def _pieces(path: Path) -> Iterator[bytes]:
     except (EOFError, zlib.error, OSError) as error:
         kind = (
             "the compressed file is damaged or cut"
-            if path.suffix in (".gz", ".zst")
-            else ("it cannot be read")
+            if path.suffix.lower() in (".gz", ".zst")
+            else "it cannot be read"
         )
-        raise DataError(f"{path}: {kind} ({error}).") from error
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: {kind} ({reason}).") from error
 
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> IO[bytes]:
-    if path.suffix == ".zst":
+    if path.suffix.lower() == ".zst":
         import pyarrow
 
         raw = stack.enter_context(pyarrow.OSFile(str(path), "rb"))
         return cast("IO[bytes]", stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd")))
     file = stack.enter_context(path.open("rb"))
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return cast("IO[bytes]", stack.enter_context(gzip.open(file)))
     return file

@@ -41,8 +41,8 @@ def test_clicks_follow_the_map(h, w, data) -> None:
     x, y = data.draw(st.integers(0, w - 1)), data.draw(st.integers(0, h - 1))
     geometry = geometry_of((h, w), shape, crop)
     rh, rw = geometry.resized
-    column = int(np.floor((x + 0.5) * rw / w)) - int(round((rw - crop[1]) / 2))
-    row = int(np.floor((y + 0.5) * rh / h)) - int(round((rh - crop[0]) / 2))
+    column = int(np.floor((x + 0.5) * rw / w)) - round((rw - crop[1]) / 2)
+    row = int(np.floor((y + 0.5) * rh / h)) - round((rh - crop[0]) / 2)
     cx, cy = geometry.move(np.array([x]), np.array([y]))
     if 0 <= column < crop[1] and 0 <= row < crop[0]:
         assert (cx.tolist(), cy.tolist()) == ([column], [row])

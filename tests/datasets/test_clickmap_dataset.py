@@ -61,7 +61,7 @@ def test_a_loader_with_workers_gives_what_is_stored(tmp_path, output) -> None:
 
 def test_participants(tmp_path) -> None:
     folder = prepared(tmp_path, "save_maps=both")
-    image, maps, _, _ = ClickmapDataset(folder, kind="participants")[2]
+    _, maps, _, _ = ClickmapDataset(folder, kind="participants")[2]
     assert maps.shape == (3, 24, 28)
     with pytest.raises(ValueError, match="kind is 'x'"):
         ClickmapDataset(folder, kind="x")

@@ -222,8 +222,8 @@ def test_native_sizes_and_pictures_of_other_sizes(tmp_path) -> None:
     Image.new("L", (10, 20), 128).save(tmp_path / "b.png")
     progress = Silent()
     words = [
-        f"metadata_file={tmp_path / 'sizes.json'}", f"image_dir={tmp_path}", "duplicate_maps=keep_all",
-        "display_image_keys=[a.png,b.png,none.png]",
+        f"metadata_file={tmp_path / 'sizes.json'}", f"image_dir={tmp_path}",
+        "duplicate_maps=keep_all", "display_image_keys=[a.png,b.png,none.png]",
     ]  # fmt: skip
     folder = run(data, *words, progress=progress).folder
     with h5py.File(folder / "maps.h5") as file:
