@@ -8,6 +8,7 @@ import typer
 
 import clickmap_cli
 from clickmap_cli.commands import config
+from clickmap_cli.commands.ceiling import ceiling
 from clickmap_cli.commands.demo import demo
 from clickmap_cli.commands.prepare import prepare
 
@@ -36,5 +37,6 @@ def main(
 
 
 app.command()(prepare)
+app.command()(ceiling)
 app.command()(demo)
 app.add_typer(config.app, name="config")

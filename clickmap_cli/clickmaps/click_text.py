@@ -98,8 +98,8 @@ def _plain_numbers(block: bytes) -> NDArray[np.int32] | None:
     skeleton = data[marks].view("<u4")
     if not np.all((skeleton == _SKELETON[0]) | (skeleton == _SKELETON[1])):
         return None
-    places = np.int32 if len(data) < 2**31 else np.int64
-    groups = marks.astype(places).reshape(-1, 4)
+    narrow = len(data) < 2**31
+    groups = (marks.astype(np.int32) if narrow else marks).reshape(-1, 4)
     if groups[0, 0] != 0 or skeleton[-1] != _SKELETON[1]:
         return None
     ends = groups[:, 1:3]

@@ -43,7 +43,8 @@ def csv_rows(
         first_line: number of the first of them.
         width: number of columns in the header.
         is_row: whether `width` fields can be a row; asked only behind an open quote, where a line
-            may be a piece of a field that happens to have as many commas.
+            may be a piece of a field that happens to have as many commas, and lines may make a
+            record only because the quotes of two damaged ones pair.
     """
     held: list[bytes] = []
     held_line = 0
@@ -58,12 +59,18 @@ def csv_rows(
                 yield from _unclosed(held_line, held)
                 held = []
             else:
-                held.append(line)
-                held_bytes += len(line)
-                if fields is None:  # an odd number of quotes: the one that was open is closed
-                    yield from _joined(held_line, held, width)
+                if fields is not None:
+                    held.append(line)
+                    held_bytes += len(line)
+                    continue
+                # an odd number of quotes: this line closes the open one, or opens its own
+                joined = split_fields(b"\n".join([*held, line])) or []
+                if len(joined) == width and is_row(joined):
+                    yield Row(held_line, joined)
                     held = []
-                continue
+                    continue
+                yield from _unclosed(held_line, held)
+                held = []
         if whole and fields is not None:
             yield Row(number, fields)
         elif fields is not None:
@@ -122,16 +129,8 @@ def _field_problem(fields: list[bytes], width: int) -> str:
     return f"{len(fields)} fields where the header has {width}"
 
 
-def _joined(first_line: int, lines: list[bytes], width: int) -> Iterator[Row]:
-    fields = split_fields(b"\n".join(lines))
-    if fields is not None and len(fields) == width:
-        yield Row(first_line, fields)
-    else:
-        yield from _unclosed(first_line, lines)
-
-
 def _unclosed(first_line: int, lines: list[bytes]) -> Iterator[Row]:
     """Every line behind an open quote is named: any of them may have been a row."""
     for number, line in enumerate(lines, first_line):
         if line.strip():
-            yield Row(number, [], "a quote is opened and not closed", line)
+            yield Row(number, [], "a quote is opened and not closed by a readable row", line)

@@ -13,9 +13,11 @@ from clickmap_cli.clickmaps.click_text import ParsedClicks, floored, parse_colum
 from clickmap_cli.clickmaps.columns import Columns, find_columns
 from clickmap_cli.clickmaps.raw_table import TextChunk
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import NpzArrays
+from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
 
 _CHUNK_ROWS = 8192
+_NOT_NUMBERS = "clicks hold something that is not a number"
+_NOT_PAIRS = "clicks is not a list of (x, y) pairs"
 
 
 def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
@@ -34,11 +36,26 @@ def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
         wanted = [name for name in vars(columns).values() if name]
         first = 1
         for batch in file.iter_batches(batch_size=_CHUNK_ROWS, columns=wanted):
-            values = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+            values = {name: _python_values(batch.column(name)) for name in batch.schema.names}
             yield _chunk(values, columns, first)
             first += batch.num_rows
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({error}).") from error
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({short_reason(error)}).") from error
+
+
+def _python_values(column: Any) -> Any:
+    """A column's values, none of which can fail to become Python's own."""
+    from pyarrow import types
+
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        # bytes need not be UTF-8: what is not is told of row by row
+        column = column.view("binary" if types.is_string(column.type) else "large_binary")
+    if types.is_timestamp(column.type) or types.is_date(column.type):
+        # Python's dates end with the year 9999
+        return column.to_numpy(zero_copy_only=False)
+    return column.to_pylist()
 
 
 def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
@@ -51,7 +68,10 @@ def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
     arrays = NpzArrays(path)
     columns = find_columns(list(arrays), str(path), category)
     loaded = {name: arrays[name] for name in vars(columns).values() if name}
-    sizes = {name: len(values) if values.ndim else 0 for name, values in loaded.items()}
+    single = next((name for name, values in loaded.items() if not values.ndim), None)
+    if single is not None:
+        raise DataError(f"{path}: the array '{single}' holds one value, not one for each trial.")
+    sizes = {name: len(values) for name, values in loaded.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(f"{path}: its arrays have unequal lengths: {sizes}.")
     n = sizes[columns.image]
@@ -96,16 +116,20 @@ def _two_lists(xs: Sequence[Any], ys: Sequence[Any]) -> ParsedClicks:
     """Clicks as two lists of numbers, or as two texts of them."""
     if all(isinstance(value, str | bytes) for values in (xs, ys) for value in values):
         return parse_columns([_as_bytes(x) for x in xs], [_as_bytes(y) for y in ys])
-    rows: list[NDArray[np.float64] | str] = []
-    for raw_x, raw_y in zip(xs, ys, strict=True):
-        x, y = _numbers(raw_x), _numbers(raw_y)
-        if isinstance(x, str) or isinstance(y, str):
-            rows.append(x if isinstance(x, str) else str(y))
-        elif len(x) != len(y):
-            rows.append(f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}")
-        else:
-            rows.append(np.stack((x, y), axis=1))
-    return _gathered(rows)
+    return _gathered([_two_numbers(x, y) for x, y in zip(xs, ys, strict=True)])
+
+
+def _two_numbers(raw_x: Any, raw_y: Any) -> NDArray[np.float64] | str:
+    if isinstance(raw_x, str | bytes) and isinstance(raw_y, str | bytes):
+        return _parsed(parse_columns([_as_bytes(raw_x)], [_as_bytes(raw_y)]))
+    x, y = _numbers(raw_x), _numbers(raw_y)
+    if isinstance(x, str):
+        return f"clickmap_x: {x}"
+    if isinstance(y, str):
+        return f"clickmap_y: {y}"
+    if len(x) != len(y):
+        return f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}"
+    return np.stack((x, y), axis=1)
 
 
 def _gathered(rows: Sequence[NDArray[np.float64] | str]) -> ParsedClicks:
@@ -121,9 +145,8 @@ def _pair_array(value: Any) -> NDArray[np.float64] | str:
     if value is None:
         return "clicks is empty"
     if isinstance(value, str | bytes):
-        parsed = parse_pairs([_as_bytes(value)])
-        return parsed.bad.get(0) or np.stack((parsed.x, parsed.y), axis=1).astype(np.float64)
-    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+        return _parsed(parse_pairs([_as_bytes(value)]))
+    if isinstance(value, list | tuple) and all(isinstance(click, dict) for click in value):
         value = [(click.get("x"), click.get("y")) for click in value]
     numbers = _floats(value)
     if isinstance(numbers, str):
@@ -131,11 +154,17 @@ def _pair_array(value: Any) -> NDArray[np.float64] | str:
     if numbers.size == 0:
         return np.empty((0, 2))
     if numbers.ndim != 2 or numbers.shape[1] != 2:
-        return "clicks is not a list of (x, y) pairs"
+        return _NOT_PAIRS
     return numbers
 
 
+def _parsed(clicks: ParsedClicks) -> NDArray[np.float64] | str:
+    return clicks.bad.get(0) or np.stack((clicks.x, clicks.y), axis=1).astype(np.float64)
+
+
 def _numbers(value: Any) -> NDArray[np.float64] | str:
+    if value is None:
+        return "it is empty"
     numbers = _floats(value)
     if not isinstance(numbers, str) and numbers.ndim != 1:
         return "it is not a list of numbers"
@@ -143,14 +172,17 @@ def _numbers(value: Any) -> NDArray[np.float64] | str:
 
 
 def _floats(value: Any) -> NDArray[np.float64] | str:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "iufO":
+        return _NOT_NUMBERS  # dates, for one, would become numbers
     try:
-        numbers = np.asarray(value, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            numbers = np.asarray(value, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):
-        return "clicks hold something that is not a number"
+        return _NOT_NUMBERS
     if not np.isfinite(numbers).all():
         return "a coordinate is not a number"
     return numbers
 
 
 def _as_bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,19 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.click_text import ParsedClicks
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.keys import category_of, image_key
+from clickmap_cli.clickmaps.keys import ALL, category_of, image_key
 from clickmap_cli.clickmaps.trials import Trials
 
 Reject = Callable[[int, str, str, str], None]
 """Called with (row, column, value, reason) for a row that cannot be read."""
 
 _SHOWN = 80
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 20
+_UNIT_SECONDS = {
+    "D": (86400, 1), "h": (3600, 1), "m": (60, 1), "s": (1, 1), "ms": (1, 10**3),
+    "us": (1, 10**6), "ns": (1, 10**9), "ps": (1, 10**12), "fs": (1, 10**15), "as": (1, 10**18),
+}  # fmt: skip
 _MAX_NAME = 200
 _TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y"})
 _FALSE = frozenset({"false", "f", "0", "0.0", "no", "n", "", "nan", "none", "null"})
@@ -63,9 +71,11 @@ class TableBuilder:
         self._shapes = shapes
         self._remove_string = remove_string
         self._reject = reject
+        self._waiting: list[tuple[int, str, str, str]] = []
         self._images = _Vocabulary(lambda text: image_key(text, remove_string))
         self._users = _Vocabulary(_user_name)
-        self._categories: dict[int, str] = {}
+        self._categories = _Vocabulary(_category_name)
+        self._category_of: dict[int, int] = {}
         self._side = shapes.longest_side
         self._click_type = np.int16 if self._side < 2**15 - 1 else np.int32
         self._parts: dict[str, list[NDArray[Any]]] = {
@@ -73,13 +83,13 @@ class TableBuilder:
         }
 
     def reject(self, row: int, column: str, value: Any, reason: str) -> None:
-        """Count and report a row that cannot be read."""
+        """Count a row that cannot be read; the next `add` reports it, among those around it."""
         self.rows += 1
         self.rejected += 1
-        self._reject(row, column, _shown(value), reason)
+        self._waiting.append((row, column, _shown(value), reason))
 
     def add(self, chunk: TextChunk) -> None:
-        """Check and keep the rows of a chunk."""
+        """Check and keep the rows of a chunk; report the bad ones in their order."""
         n = len(chunk.rows)
         good = np.ones(n, dtype=np.bool_)
 
@@ -92,6 +102,9 @@ class TableBuilder:
         users = self._users.codes(chunk.user, bad, "user_id")
         for i, reason in chunk.clicks.bad.items():
             bad(i, chunk.clicks_column, chunk.clicks_text[i], reason)
+        categories = None
+        if chunk.category is not None:
+            categories = self._categories.codes(chunk.category, bad, "category")
         columns: dict[str, NDArray[Any]] = {}
         for name, values, convert, dtype in (
             ("catch", chunk.catch, _score, np.float32),
@@ -100,18 +113,23 @@ class TableBuilder:
         ):
             if values is not None:
                 columns[name] = _converted(values, convert, np.dtype(dtype), bad, name)
+        for rejected in sorted(self._waiting):
+            self._reject(*rejected)
+        self._waiting.clear()
         self.rows += int(good.sum())
-        self._keep(chunk, good, images, users, columns)
+        self._keep(chunk.clicks, good, {"image": images, "user": users, **columns})
+        if categories is not None:
+            for image, category in zip(
+                images[good].tolist(), categories[good].tolist(), strict=True
+            ):
+                self._category_of.setdefault(image, category)
 
     def _keep(
         self,
-        chunk: TextChunk,
+        clicks: ParsedClicks,
         good: NDArray[np.bool_],
-        images: NDArray[np.int32],
-        users: NDArray[np.int32],
         columns: dict[str, NDArray[Any]],
     ) -> None:
-        clicks = chunk.clicks
         keep = np.repeat(good, clicks.lengths)
         all_good = bool(good.all())
         for name, values in (("x", clicks.x), ("y", clicks.y)):
@@ -119,20 +137,17 @@ class TableBuilder:
             inside = np.clip(values if all_good else values[keep], -1, self._side)
             self._parts[name].append(inside.astype(self._click_type))
         self._parts["lengths"].append(clicks.lengths[good])
-        self._parts["image"].append(images[good])
-        self._parts["user"].append(users[good])
         for name, values in columns.items():
             self._parts[name].append(values[good])
-        if chunk.category is not None:
-            for i in np.flatnonzero(good).tolist():
-                code = int(images[i])
-                if code not in self._categories:
-                    self._categories[code] = _text(chunk.category[i]) or "all"
 
     def build(self) -> Trials:
         """The table of all rows kept, in the order they came."""
         keys = self._images.names
-        names = [self._categories.get(c, category_of(k)) for c, k in enumerate(keys)]
+        given = self._category_of
+        names = [
+            self._categories.names[given[code]] if code in given else category_of(key)
+            for code, key in enumerate(keys)
+        ]
         categories = list(dict.fromkeys(names))
         place = {name: at for at, name in enumerate(categories)}
         lengths = self._joined("lengths", np.int64)
@@ -157,13 +172,17 @@ class TableBuilder:
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
+_REMEMBERED = frozenset({bytes, str, int, np.str_})
+"""Kinds of names that equal one another only when they read the same."""
+
+
 class _Vocabulary:
     """Names met so far and their codes; a name's check runs once."""
 
     def __init__(self, accept: Callable[[str], str]) -> None:
         self.names: list[str] = []
         self._accept = accept
-        self._by_raw: dict[Any, int | str] = {}
+        self._by_raw: dict[Any, int] = {}
         self._by_name: dict[str, int] = {}
 
     def codes(
@@ -173,7 +192,7 @@ class _Vocabulary:
         codes = np.full(len(values), -1, dtype=np.int32)
         known = self._by_raw
         for i, raw in enumerate(values):
-            code = known.get(raw) if raw.__hash__ is not None else None
+            code: int | str | None = known.get(raw) if type(raw) in _REMEMBERED else None
             if code is None:
                 code = self._learn(raw)
             if isinstance(code, int):
@@ -191,7 +210,7 @@ class _Vocabulary:
                 self.names.append(name)
         except ValueError as error:
             code = str(error)
-        if isinstance(code, int):
+        if isinstance(code, int) and type(raw) in _REMEMBERED:
             self._by_raw[raw] = code
         return code
 
@@ -201,8 +220,14 @@ def _user_name(text: str) -> str:
     if not name or name.lower() == "nan":
         raise ValueError("user_id is empty")
     if not name.isprintable() or len(name) > _MAX_NAME:
-        raise ValueError("user_id is too long or holds control characters")
+        raise ValueError("user_id is too long, holds control characters, or is not UTF-8")
     return name
+
+
+def _category_name(text: str) -> str:
+    if text and (not text.isprintable() or len(text) > _MAX_NAME):
+        raise ValueError("category is too long, holds control characters, or is not UTF-8")
+    return text or ALL
 
 
 def _text(raw: Any) -> str:
@@ -217,7 +242,7 @@ def _text(raw: Any) -> str:
         if math.isnan(raw):
             return ""
         return str(int(raw)) if float(raw).is_integer() else str(raw)
-    if isinstance(raw, int | np.integer):
+    if isinstance(raw, int | np.integer | Decimal):
         return str(raw)
     raise ValueError(f"a {type(raw).__name__} where a word is expected")
 
@@ -233,7 +258,7 @@ def _converted(
     for i, raw in enumerate(values):
         try:
             out[i] = convert(raw)
-        except (ValueError, OverflowError, OSError) as error:
+        except (ValueError, OverflowError) as error:
             bad(i, column, raw, str(error))
     return out
 
@@ -243,15 +268,19 @@ def _score(raw: Any) -> float:
     if not text:
         return math.nan
     try:
-        return float(text)
+        score = float(text)
     except ValueError:
         raise ValueError("user_catch_trial is not a number") from None
+    if abs(score) > 1e9:
+        raise ValueError("user_catch_trial is no score")
+    return score
 
 
 def _flag(raw: Any) -> bool:
     """A mobile flag; of a list the first element counts, an empty one means false."""
     if isinstance(raw, list | tuple | np.ndarray):
-        return _flag(raw[0]) if len(raw) else False
+        first = raw.flat if isinstance(raw, np.ndarray) else iter(raw)
+        return _flag(next(first, False))
     if isinstance(raw, bool | np.bool_):
         return bool(raw)
     text = _text(raw).strip()
@@ -269,7 +298,7 @@ def _seconds(raw: Any) -> float:
     if isinstance(raw, datetime.datetime):
         return raw.replace(tzinfo=raw.tzinfo or datetime.UTC).timestamp()
     if isinstance(raw, np.datetime64):
-        return float(raw.astype("datetime64[us]").astype(np.int64)) / 1e6
+        return _seconds_of(raw)
     text = _text(raw).strip()
     if not text:
         return math.nan
@@ -284,10 +313,25 @@ def _seconds(raw: Any) -> float:
     return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
 
 
+def _seconds_of(moment: np.datetime64) -> float:
+    if np.isnat(moment):
+        return math.nan
+    if np.datetime_data(moment.dtype)[0] in ("Y", "M", "W"):
+        moment = moment.astype("datetime64[D]")
+    unit, count = np.datetime_data(moment.dtype)
+    if unit not in _UNIT_SECONDS:
+        raise ValueError("timestamp has no unit")
+    seconds, parts = _UNIT_SECONDS[unit]
+    return int(moment.astype(np.int64)) * count * seconds / parts
+
+
 def _shown(value: Any) -> str:
     """A value short enough for a table."""
     if isinstance(value, bytes):
         value = value[: 4 * _SHOWN].decode("utf-8", "replace")
-    text = str(value)
+    try:
+        text = str(value) if isinstance(value, str | float) else _REPR.repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"a {type(value).__name__}"
     text = "".join(c if c.isprintable() else "?" for c in text[: 2 * _SHOWN])
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

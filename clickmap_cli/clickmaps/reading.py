@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     kind = next((kind for kind in _TABLES if name.endswith(kind)), None)
     if kind is None:
         raise DataError(f"{path}: trials come as {', '.join(_TABLES)}; this ends otherwise.")
-    if not path.exists():
+    if not _exists(path):
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
     progress.stage(f"Reading {path.name}")
     builder = TableBuilder(options.shapes, options.remove_string, reject)
@@ -83,12 +83,24 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     return ReadResult(builder.build(), builder.rows, builder.rejected)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name no file system takes
+        raise DataError(f"{str(path)[:200]} cannot be read ({error.strerror}).") from error
+
+
 def _csv_chunks(path: Path, category: str | None, builder: TableBuilder) -> Iterator[TextChunk]:
     lines = _Lines(path)
     header = lines.header()
     columns = find_columns(header, str(path), category)
     where = {name: at for at, name in enumerate(header)}
-    for rows in lines.batches(len(header)):
+
+    def is_row(fields: list[bytes]) -> bool:
+        chunk = _text_chunk([Row(0, fields)], columns, where)
+        return bool(chunk.image[0].strip() and chunk.user[0].strip()) and not chunk.clicks.bad
+
+    for rows in lines.batches(len(header), is_row):
         good = []
         for row in rows:
             if row.problem:
@@ -110,13 +122,13 @@ class _Lines:
         block = next(self._blocks, b"").removeprefix(b"\xef\xbb\xbf")
         if not block.strip():
             raise DataError(f"{self._path} is empty.")
-        if b"\0" in block[:4096]:
-            raise DataError(f"{self._path}: not a text table (it holds zero bytes).")
         line, *self._first = _lines_of(block)
+        if b"\0" in line:
+            raise DataError(f"{self._path}: not a text table (its first line holds zero bytes).")
         fields = split_fields(line.removesuffix(b"\r")) or [line]
         return [f.decode("utf-8", "replace").strip() for f in fields]
 
-    def batches(self, width: int) -> Iterator[list[Row]]:
+    def batches(self, width: int, is_row: Callable[[list[bytes]], bool]) -> Iterator[list[Row]]:
         """Rows of a block at a time; a row may run over the end of its block."""
 
         def numbered() -> Iterator[bytes]:
@@ -127,9 +139,9 @@ class _Lines:
 
         batch: list[Row] = []
         size = 0
-        for row in csv_rows(numbered(), 2, width):
+        for row in csv_rows(numbered(), 2, width, is_row):
             batch.append(row)
-            size += sum(map(len, row.fields))
+            size += _ROW_BYTES + sum(map(len, row.fields)) + len(row.text)
             if size >= _BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
@@ -137,6 +149,7 @@ class _Lines:
             yield batch
 
 
+_ROW_BYTES = 32  # even an empty row takes room
 _BATCH_BYTES = 1 << 20  # a block of text and its numbers stay in the processor's cache
 
 

@@ -70,6 +70,8 @@ class ExperimentConfig:
     metric: Any = key("spearman", "A metric or a list of metrics, in upper or lower case.", "ceiling")
     randomization_iters: int = key(10, "Random halves an image (split-half).", "ceiling", minimum=1)
     null_iterations: int = key(10, "Draws of another image for the null.", "ceiling", minimum=1)
+    bootstrap: str = key("images", "What intervals resample: images, participants or crossed (hold-one-out).", "ceiling", choices=("images", "participants", "crossed"))
+    target_reliability: float = key(0.9, "Reliability wished of the subject curve.", "ceiling", minimum=0.01, maximum=0.999)
     seed: int = key(0, "Seed of every random draw.", "ceiling", minimum=0)
 
     # --- how it runs --------------------------------------------------------------------------

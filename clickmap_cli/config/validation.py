@@ -33,7 +33,9 @@ def check_value(name: str, key: Key, value: Any, source: str) -> Any:
         if word not in key.choices:
             raise ConfigError(f"{source}: {name} is {value!r}. {did_you_mean(word, key.choices)}")
         return word
-    for number in value if isinstance(value, list) else [value]:
+    limited = key.minimum is not None or key.maximum is not None
+    for item in value if isinstance(value, list) else [value]:
+        number = _as_number(item) if limited else item
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         if not math.isfinite(number):
@@ -43,6 +45,14 @@ def check_value(name: str, key: Key, value: Any, source: str) -> Any:
         if key.maximum is not None and number > key.maximum:
             raise ConfigError(f"{source}: {name} is {value}; the most allowed is {key.maximum:g}.")
     return value
+
+
+def _as_number(value: Any) -> Any:
+    """Text that the schema will take for a number, such as `nan`, as that number."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> None:

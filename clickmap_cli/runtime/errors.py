@@ -45,3 +45,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean '{near[0]}'?"
     return f"Known: {', '.join(words)}."
+
+
+class MissingExtraError(ClickmapError):
+    """A feature needs an optional package that is not installed."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}': pip install 'clickmap[{extra}]'.")

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
-from clickmap_cli.clickmaps.filters import Filtered, FunnelRow, filter_trials
-from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.keys import check_flat_names
+from clickmap_cli.clickmaps.filters import FunnelRow
 from clickmap_cli.clickmaps.raw_table import Reject
-from clickmap_cli.clickmaps.reading import ReadOptions, ReadResult, read_trials
-from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.survivors import (
+    Survivors,
+    input_files,
+    no_reject,
+    require_images,
+    surviving_trials,
+)
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.examples import Example, draw_examples
@@ -101,52 +104,28 @@ def run(
         RunError: another run holds the folder, or it cannot be written.
     """
     started = time.time()
-    if config.clickme_data is None:
-        raise ConfigError("clickme_data is not set; name the file of raw trials.")
     folder = Path(config.assets) / config.experiment_name
-    if dry_run:
-        read, filtered = _survivors(config, _no_reject, progress)
-        return _result(folder, read.rows, read.rejected, filtered, started, written=False)
-    device = _blur_device(config, progress)
     inputs = _inputs(config, progress)
+    if dry_run:
+        return _result(
+            folder, surviving_trials(config, no_reject, progress), started, written=False
+        )
+    device = _blur_device(config, progress)
     run_folder = RunFolder(folder, "prepare")
     with run_folder.held():
         done = run_folder.finished(inputs.identity, when)
         if done is not None:
             return _from_manifest(folder, done)
         with _rejections(folder) as reject:
-            read, filtered = _survivors(config, reject, progress)
-        _write_funnel(folder, filtered.funnel)
-        _require_images(filtered.funnel, read)
-        outputs = _write_maps(run_folder, filtered.trials, config, device, progress)
-        outputs |= _write_tables(folder, filtered.trials, config, progress)
-        outputs |= draw_examples(folder, filtered.trials, config, draw, progress)
-        result = _result(folder, read.rows, read.rejected, filtered, started, outputs=outputs)
+            found = surviving_trials(config, reject, progress)
+        _write_funnel(folder, found.funnel)
+        require_images(found)
+        outputs = _write_maps(run_folder, found.trials, config, device, progress)
+        outputs |= _write_tables(folder, found.trials, config, progress)
+        outputs |= draw_examples(folder, found.trials, config, draw, progress)
+        result = _result(folder, found, started, outputs=outputs)
         run_folder.finish(_manifest(config, inputs, outputs, result, started))
     return result
-
-
-def _survivors(
-    config: ExperimentConfig, reject: Reject, progress: Progress
-) -> tuple[ReadResult, Filtered]:
-    """Read and filter: the one way from a file of trials to the trials that count."""
-    height, width = config.image_shape
-    sizes = None if config.metadata_file is None else read_sizes(Path(config.metadata_file))
-    categories = (
-        None
-        if config.class_filter_file is None
-        else read_categories(Path(config.class_filter_file))
-    )
-    options = ReadOptions(
-        ImageShapes((height, width), sizes), config.remove_string, config.category_column
-    )
-    read = read_trials(Path(str(config.clickme_data)), options, reject, progress)
-    progress.stage("Filtering")
-    filtered = filter_trials(read.trials, read.rows, config, categories, progress)
-    check_flat_names(filtered.trials.images.tolist())
-    for text in filtered.notices:
-        progress.notice(text)
-    return read, filtered
 
 
 def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
@@ -163,18 +142,11 @@ def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
 
 
 def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
+    files = input_files(config)
+    if Path(str(config.clickme_data)).is_dir():
+        raise ConfigError("clickme_data is a folder; prepare wants the file of raw trials.")
     progress.stage("Hashing inputs")
-    paths = []
-    for name in ("clickme_data", "metadata_file", "class_filter_file"):
-        value = getattr(config, name)
-        if value is not None:
-            path = Path(value)
-            if not path.is_file():
-                raise DataError(f"{name}: no file at {path} (looked from {Path.cwd()}).")
-            paths.append(path)
-    if config.mask_dir is not None:
-        paths += sorted(path for path in Path(config.mask_dir).rglob("*") if path.is_file())
-    described = describe_files(Path("/nowhere"), paths)
+    described = describe_files(None, files)
     content = [str(entry["sha256"]) for entry in described.values()]
     return _Inputs(described, numbers_hash(config, ["maps"], *content))
 
@@ -191,28 +163,9 @@ def _rejections(folder: Path) -> Iterator[Reject]:
         yield lambda row, column, value, reason: writer.writerow((row, column, value, reason))
 
 
-def _no_reject(row: int, column: str, value: str, reason: str) -> None:
-    """A dry run counts unreadable rows and writes them nowhere."""
-
-
 def _write_funnel(folder: Path, funnel: tuple[FunnelRow, ...]) -> None:
     header = ("step", "setting", "trials", "images", "clicks")
     write_csv(folder / "funnel.csv", header, (tuple(asdict(row).values()) for row in funnel))
-
-
-def _require_images(funnel: tuple[FunnelRow, ...], read: ReadResult) -> None:
-    if funnel[-1].images:
-        return
-    if read.rows == read.rejected:
-        raise DataError(
-            f"None of the {read.rows} rows could be read; rejected.csv says why for each."
-        )
-    last = next(row for row in funnel[1:] if not row.images)
-    before = funnel[funnel.index(last) - 1]
-    raise DataError(
-        f"No image is left after {last.step} ({last.setting}), which {before.images} images with "
-        f"{before.trials} trials reached; loosen it, or look at funnel.csv."
-    )
 
 
 def _write_maps(
@@ -308,22 +261,19 @@ def _manifest(
 
 def _result(
     folder: Path,
-    rows: int,
-    rejected: int,
-    filtered: Filtered,
+    found: Survivors,
     started: float,
     outputs: dict[str, Any] | None = None,
     written: bool = True,
 ) -> PrepareResult:
-    trials = filtered.trials
     return PrepareResult(
         folder=folder,
-        funnel=filtered.funnel,
-        rows=rows,
-        rejected=rejected,
-        images=len(trials.images),
-        trials=len(trials),
-        clicks=len(trials.x),
+        funnel=found.funnel,
+        rows=found.rows,
+        rejected=found.rejected,
+        images=len(found.trials.images),
+        trials=len(found.trials),
+        clicks=len(found.trials.x),
         outputs=tuple(sorted(outputs or ())),
         seconds=round(time.time() - started, 3),
         written=written,

@@ -58,9 +58,9 @@ class RunFolder:
         manifest = load_manifest(self.path)
         begun = self._begun()
         if when is WhenPresent.STOP and (manifest is not None or begun is not None):
-            state = "finished" if manifest is not None else "unfinished"
+            state = "a finished" if manifest is not None else "an unfinished"
             raise ConfigError(
-                f"{self.path} already holds a {state} {self.command} run; add --resume to finish "
+                f"{self.path} already holds {state} {self.command} run; add --resume to finish "
                 "or keep it, or --overwrite to make it anew."
             )
         if when is WhenPresent.RESUME:

@@ -68,11 +68,11 @@ def load_manifest(folder: Path) -> Manifest | None:
         raise RunError(f"{path} is damaged; run the command again with --overwrite.") from error
 
 
-def describe_files(base: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of files, by their path inside `base` (or as given when outside)."""
+def describe_files(base: Path | None, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of files, by their path inside `base`, or as given without one."""
     described = {}
     for path in paths:
-        name = path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+        name = str(path) if base is None else path.relative_to(base).as_posix()
         described[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     return described
 

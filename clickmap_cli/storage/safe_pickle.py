@@ -158,6 +158,8 @@ def _scalar(dtype: Any, raw: Any) -> Any:
         raise _RefusedError("an unusual scalar")
     if len(raw) != dtype.dtype.itemsize:
         raise ValueError("a scalar of another size than its type")
+    if not raw:
+        return dtype.dtype.type()  # an empty text
     return _filled(raw, dtype, (1,), "C")[0]
 
 
@@ -177,10 +179,28 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _complex(real: Any, imaginary: Any) -> complex:
+    if not (isinstance(real, float) and isinstance(imaginary, float)):
+        raise _RefusedError("an unusual number")
+    return complex(real, imaginary)
+
+
+def _no_bytes(*given: Any) -> bytes:
+    """What pickle protocol 2 calls for empty bytes."""
+    if given:
+        raise _RefusedError("a call of bytes")
+    return b""
+
+
 _ALLOWED: dict[tuple[str, str], _Name] = {
     ("numpy", "ndarray"): _NDARRAY,
     ("numpy", "dtype"): _Name(_DType),
     ("_codecs", "encode"): _Name(_encode),
+    **{
+        (module, name): _Name(function)
+        for module in ("builtins", "__builtin__")
+        for name, function in (("complex", _complex), ("bytes", _no_bytes))
+    },
     **{
         (f"numpy.{core}.{module}", name): _Name(function)
         for core in ("core", "_core")

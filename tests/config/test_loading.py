@@ -137,6 +137,8 @@ def test_overrides_win_over_the_file_and_options_over_both(tmp_path) -> None:
         ("blur_size: 2.5", "blur_size is 2.5; it must be a whole number"),
         ("blur_size: 0", "the least allowed is 1"),
         ("blur_size: .inf", "must be finite"),
+        ("catch_threshold: .nan", "must be finite"),
+        ("catch_threshold: nan", "must be finite"),
         ("catch_threshold: 2", "the most allowed is 1"),
         ("metric: spearmann", "metric is 'spearmann'. Did you mean 'spearman'?"),
         ("metric: []", "metric is empty"),

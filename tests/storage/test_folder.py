@@ -67,7 +67,7 @@ def test_outputs_stop_a_plain_run(tmp_path) -> None:
 def test_an_unfinished_run_stops_a_plain_run_too(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     assert folder.finished("one", WhenPresent.STOP) is None
-    with pytest.raises(ConfigError, match="unfinished prepare run"):
+    with pytest.raises(ConfigError, match="an unfinished prepare run"):
         folder.finished("one", WhenPresent.STOP)
 
 

@@ -1,0 +1,107 @@
+"""How far the people who clicked one image agree: split halves and held-out participants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.trial_stack import TrialStack
+from clickmap_cli.metrics.map_scores import MapScore
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.runtime.seeding import generator
+
+Half = NDArray[np.intp]
+Scores = NDArray[np.float64]
+
+
+def random_halves(n: int, splits: int, seed: int, key: str) -> list[tuple[Half, Half]]:
+    """Random halves of an image's trials; of an odd number the extra one is in the second.
+
+    Args:
+        n: trials.
+        splits: how many.
+        seed: the experiment's.
+        key: the image; its halves depend on nothing else.
+    """
+    rng = generator(seed, key, "halves")
+    halves = []
+    for _ in range(splits):
+        order = rng.permutation(n)
+        halves.append((np.sort(order[: n // 2]), np.sort(order[n // 2 :])))
+    return halves
+
+
+def random_groups(n: int, size: int, splits: int, seed: int, key: str) -> list[tuple[Half, Half]]:
+    """Random pairs of groups of `size` trials without a common one, for the subject curve."""
+    rng = generator(seed, key, "curve", str(size))
+    groups = []
+    for _ in range(splits):
+        order = rng.permutation(n)
+        groups.append((np.sort(order[:size]), np.sort(order[size : 2 * size])))
+    return groups
+
+
+def score_halves(
+    stack: TrialStack, halves: Sequence[tuple[Half, Half]], scores: Sequence[MapScore]
+) -> tuple[dict[str, Scores], list[MapView]]:
+    """Half A predicts half B.
+
+    Returns:
+        score name -> (splits) values; and every half B, which other images' halves may be held
+        against too.
+    """
+    found: dict[str, list[float]] = {score.name: [] for score in scores}
+    targets = []
+    for first, second in halves:
+        prediction, target = stack.halves(first, second)
+        targets.append(target)
+        for score in scores:
+            found[score.name].append(score(prediction, target))
+    return _arrays(found), targets
+
+
+def score_groups(
+    stack: TrialStack, groups: Sequence[tuple[Half, Half]], scores: Sequence[MapScore]
+) -> dict[str, Scores]:
+    """The first group of each pair predicts the second; they need not be all trials together.
+
+    Returns:
+        score name -> (pairs) values.
+    """
+    found: dict[str, list[float]] = {score.name: [] for score in scores}
+    for first, second in groups:
+        prediction, target = stack.mean(first), stack.mean(second)
+        for score in scores:
+            found[score.name].append(score(prediction, target))
+    return _arrays(found)
+
+
+def score_held_out(
+    stack: TrialStack, scores: Sequence[MapScore]
+) -> tuple[dict[str, Scores], dict[str, Scores]]:
+    """The mean of the others predicts the held-out participant, and the upper bound of that.
+
+    Returns:
+        score name -> (n) values; score name -> (n) values of everybody pooled, as the score asks,
+        against each participant (only for scores that have such a bound).
+    """
+    held: dict[str, list[float]] = {score.name: [] for score in scores}
+    singles: list[MapView] = []
+    for trial in range(len(stack)):
+        single, others = stack.one(trial), stack.others(trial)
+        singles.append(single)
+        for score in scores:
+            held[score.name].append(score(others, single))
+    upper: dict[str, Scores] = {}
+    for score in scores:
+        if score.pool is not None:
+            # the pool is a map like any other, so it is rounded to float32 like any other
+            pooled = MapView(score.pool(singles).reshape(singles[0].shape))
+            upper[score.name] = np.array([score(pooled, single) for single in singles])
+    return _arrays(held), upper
+
+
+def _arrays(lists: dict[str, list[float]]) -> dict[str, Scores]:
+    return {name: np.array(values, dtype=np.float64) for name, values in lists.items()}

@@ -1,0 +1,62 @@
+"""Other images: what a score is when the prediction comes from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.runtime.seeding import generator
+
+CACHE_BYTES = 384 << 20
+
+
+class OtherImages:
+    """Which images may stand in for another: of another category where there are two or more.
+
+    Args:
+        keys: the images, in the order of their codes.
+        category: (images) their category codes.
+        usable: (images) whether an image has what the null needs.
+        seed: the experiment's.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        category: NDArray[np.int32],
+        usable: NDArray[np.bool_],
+        seed: int,
+    ) -> None:
+        self._keys = keys
+        self._seed = seed
+        codes = np.flatnonzero(usable)
+        self.by_category = len(np.unique(category[codes])) > 1
+        group = category if self.by_category else np.arange(len(keys))
+        self._order = codes[np.argsort(group[codes], kind="stable")]
+        sorted_group = group[self._order]
+        self._first = np.searchsorted(sorted_group, group, side="left")
+        self._last = np.searchsorted(sorted_group, group, side="right")
+
+    def draw(self, image: int, draws: int) -> list[int]:
+        """Codes of other images, drawn with replacement; none when there is no other image.
+
+        The draws of an image depend on its key and on which images there are, on nothing else.
+        """
+        first, last = int(self._first[image]), int(self._last[image])
+        allowed = len(self._order) - (last - first)
+        if allowed <= 0:
+            return []
+        rng = generator(self._seed, self._keys[image], "null images")
+        places = rng.integers(0, allowed, draws)
+        # the image's own category is one stretch of the order, which the draws step over
+        return [int(self._order[p if p < first else p + last - first]) for p in places]
+
+
+def remembered(make: Callable[[int, int], MapView], pixels: int) -> Callable[[int, int], MapView]:
+    """`make(image, number)` with its latest views kept, within a bounded amount of memory."""
+    per_view = 12 * max(pixels, 1)  # float32 pixels and float64 ranks
+    return lru_cache(maxsize=max(16, CACHE_BYTES // per_view))(make)

@@ -1,0 +1,141 @@
+"""The one way from a file of trials to the trials that count, for every command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clickmap_cli.clickmaps.filters import FunnelRow, filter_trials
+from clickmap_cli.clickmaps.geometry import ImageShapes, Size
+from clickmap_cli.clickmaps.keys import check_flat_names
+from clickmap_cli.clickmaps.raw_table import Reject
+from clickmap_cli.clickmaps.reading import ReadOptions, read_trials
+from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.trials import Trials, trials_from_arrays
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.safe_arrays import NpzArrays
+
+TRIALS_FILE = "trials.npz"
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """Trials that survived the filters.
+
+    Attributes:
+        trials: `compacted`.
+        funnel: what every filter kept.
+        rows: rows in the file.
+        rejected: how many of them could not be read.
+    """
+
+    trials: Trials
+    funnel: tuple[FunnelRow, ...]
+    rows: int
+    rejected: int
+
+
+def input_files(config: ExperimentConfig) -> list[Path]:
+    """Every file the trials that count depend on.
+
+    Raises:
+        ConfigError: no file of trials is named.
+        DataError: a named file is not there, or a small one cannot be read.
+    """
+    if config.clickme_data is None:
+        raise ConfigError("clickme_data is not set; name the file of raw trials.")
+    data = Path(config.clickme_data)
+    if data.is_dir():
+        if not (data / TRIALS_FILE).is_file():
+            raise DataError(f"clickme_data: {data} holds no {TRIALS_FILE}; run prepare first.")
+        return [data / TRIALS_FILE]
+    paths = []
+    for name in ("clickme_data", "metadata_file", "class_filter_file"):
+        value = getattr(config, name)
+        if value is not None:
+            path = Path(value)
+            if not path.is_file():
+                raise DataError(f"{name}: no file at {path} (looked from {Path.cwd()}).")
+            paths.append(path)
+    if config.mask_dir is not None:
+        paths += sorted(path for path in Path(config.mask_dir).rglob("*") if path.is_file())
+    _side_tables(config)  # a bad one is better said before anything is begun
+    return paths
+
+
+def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progress) -> Survivors:
+    """Read raw trials and filter them, or take those that `prepare` kept.
+
+    Args:
+        config: `clickme_data` names a file of raw trials, or a folder written by `prepare`, whose
+            trials have passed the filters already.
+        reject: called for every row that cannot be read.
+        progress: told where reading and filtering are.
+
+    Raises:
+        DataError: the input cannot be used, or no image is left.
+    """
+    data = Path(str(config.clickme_data))
+    if data.is_dir():
+        return _prepared(data / TRIALS_FILE)
+    height, width = config.image_shape
+    sizes, categories = _side_tables(config)
+    options = ReadOptions(
+        ImageShapes((height, width), sizes), config.remove_string, config.category_column
+    )
+    read = read_trials(data, options, reject, progress)
+    progress.stage("Filtering")
+    filtered = filter_trials(read.trials, read.rows, config, categories, progress)
+    for text in filtered.notices:
+        progress.notice(text)
+    return Survivors(filtered.trials, filtered.funnel, read.rows, read.rejected)
+
+
+def no_reject(row: int, column: str, value: str, reason: str) -> None:
+    """For runs that count unreadable rows and write them nowhere."""
+
+
+def require_images(found: Survivors) -> None:
+    """There must be something left to work on, and each image must have a name of its own.
+
+    Raises:
+        DataError: nothing is left (the message names the filter that took the last image), or two
+            keys give one name.
+    """
+    check_flat_names(found.trials.images.tolist())
+    if len(found.trials):
+        return
+    if found.rows == found.rejected:
+        raise DataError(
+            f"None of the {found.rows} rows could be read; rejected.csv says why for each."
+        )
+    last = next(row for row in found.funnel[1:] if not row.images)
+    before = found.funnel[found.funnel.index(last) - 1]
+    raise DataError(
+        f"No image is left after {last.step} ({last.setting}), which {before.images} images with "
+        f"{before.trials} trials reached; loosen it, or look at funnel.csv."
+    )
+
+
+def _side_tables(
+    config: ExperimentConfig,
+) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
+    """Image sizes and the categories to keep, where files name them."""
+    sizes, categories = config.metadata_file, config.class_filter_file
+    return (
+        None if sizes is None else read_sizes(Path(sizes)),
+        None if categories is None else read_categories(Path(categories)),
+    )
+
+
+def _prepared(path: Path) -> Survivors:
+    trials = trials_from_arrays(NpzArrays(path), str(path))
+    in_order = np.all(np.diff(trials.image) >= 0)
+    if not in_order or trials.images.tolist() != sorted(trials.images.tolist()):
+        raise DataError(f"{path}: its trials are not in the order prepare writes; make it anew.")
+    row = FunnelRow("prepared trials", path.name, len(trials), len(trials.images), len(trials.x))
+    return Survivors(trials, (row,), len(trials), 0)

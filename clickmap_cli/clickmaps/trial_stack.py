@@ -1,0 +1,155 @@
+"""The trial maps of one image, and the means of any of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts
+from clickmap_cli.clickmaps.maps import ImageClicks, Maps
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.metrics.views import MapView
+
+Ints = NDArray[np.intp]
+
+
+class TrialStack(Protocol):
+    """What agreement is computed from: maps of trials, means of trials, and clicks."""
+
+    def __len__(self) -> int:
+        """Number of trials."""
+
+    def one(self, trial: int) -> MapView:
+        """The map of one trial, with its clicks."""
+
+    def others(self, trial: int) -> MapView:
+        """The mean of all other trials' maps."""
+
+    def mean(self, trials: Ints) -> MapView:
+        """The mean of some trials' maps, with their clicks."""
+
+    def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
+        """The means of two halves that together are all trials, the second with its clicks."""
+
+
+class ClickStack:
+    """Trial maps made from clicks when they are asked for; nothing is kept but sums.
+
+    With the flat disk (and with no blur) sums stay whole numbers until the end, so that equal
+    values are exactly equal.
+
+    Args:
+        clicks: the image's trials.
+        settings: the blur and the geometry.
+    """
+
+    def __init__(self, clicks: ImageClicks, settings: MapSettings) -> None:
+        self._clicks = clicks
+        self._geometry = settings.geometry(clicks.native)
+        self._kernel = settings.kernel(clicks.native)
+        self._weights = clicks.weights(settings.decay_tau)
+        self._exact = self._weights is None and self._kernel.kind != "gaussian"
+        self._everyone = np.arange(len(clicks))
+        self._total = self._blurred(self._everyone) if self._exact else None
+        self._last: tuple[int, NDArray[Any]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._clicks)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a finished map."""
+        return self._geometry.final
+
+    def one(self, trial: int) -> MapView:
+        """The map of one trial, with its clicks."""
+        return MapView(self._finished(self._part(trial), 1), self._points(np.array([trial])))
+
+    def others(self, trial: int) -> MapView:
+        """The mean of all other trials' maps."""
+        rest = len(self) - 1
+        if self._total is not None:
+            return MapView(self._finished(self._total - self._part(trial), rest))
+        return MapView(self._finished(self._blurred(np.delete(self._everyone, trial)), rest))
+
+    def mean(self, trials: Ints) -> MapView:
+        """The mean of some trials' maps, with their clicks."""
+        return MapView(self._finished(self._blurred(trials), len(trials)), self._points(trials))
+
+    def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
+        """The means of two halves that together are all trials, the second with its clicks."""
+        sum_first = self._blurred(first)
+        sum_second = self._total - sum_first if self._total is not None else self._blurred(second)
+        return (
+            MapView(self._finished(sum_first, len(first))),
+            MapView(self._finished(sum_second, len(second)), self._points(second)),
+        )
+
+    def _part(self, trial: int) -> NDArray[Any]:
+        if self._last is None or self._last[0] != trial:
+            x, y = self._clicks.trial(trial)
+            span = slice(self._clicks.offsets[trial], self._clicks.offsets[trial + 1])
+            weights = None if self._weights is None else self._weights[span]
+            blurred = blur_clicks(x, y, self._clicks.native, self._kernel, weights)
+            self._last = (trial, blurred)
+        return self._last[1]
+
+    def _blurred(self, trials: Ints) -> NDArray[Any]:
+        """The sum of some trials' blurred clicks, at the native size, not yet scaled."""
+        height, width = self._clicks.native
+        where = self._where(trials)
+        flat = self._clicks.y[where].astype(np.int64) * width + self._clicks.x[where]
+        weights = None if self._weights is None else self._weights[where]
+        counts = np.bincount(flat, weights, minlength=height * width).reshape(height, width)
+        return blur_counts(counts, self._kernel)
+
+    def _finished(self, total: NDArray[Any], n: int) -> Maps:
+        mean = total / (self._kernel.scale() * n)
+        return self._geometry.finish(mean.astype(np.float32))
+
+    def _points(self, trials: Ints) -> NDArray[np.int64]:
+        """(h, w) clicks per pixel of the finished map."""
+        where = self._where(trials)
+        x, y = self._geometry.move(self._clicks.x[where], self._clicks.y[where])
+        height, width = self._geometry.final
+        return np.bincount(y * width + x, minlength=height * width).reshape(height, width)
+
+    def _where(self, trials: Ints) -> NDArray[np.bool_]:
+        chosen = np.zeros(len(self), dtype=np.bool_)
+        chosen[trials] = True
+        return np.repeat(chosen, np.diff(self._clicks.offsets))
+
+
+class MapStack:
+    """Trial maps that are given, for whoever has maps and no clicks.
+
+    Args:
+        maps: (n, H, W) float32.
+        clicks: (n, H, W) clicks per pixel, for scores that need them.
+    """
+
+    def __init__(self, maps: Maps, clicks: NDArray[Any] | None = None) -> None:
+        self._maps = maps
+        self._clicks = clicks
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def one(self, trial: int) -> MapView:
+        """The map of one trial, with its clicks."""
+        return MapView(self._maps[trial], None if self._clicks is None else self._clicks[trial])
+
+    def others(self, trial: int) -> MapView:
+        """The mean of all other trials' maps."""
+        return self.mean(np.delete(np.arange(len(self)), trial))
+
+    def mean(self, trials: Ints) -> MapView:
+        """The mean of some trials' maps, with their clicks."""
+        mean = self._maps[trials].mean(axis=0, dtype=np.float64).astype(np.float32)
+        return MapView(mean, None if self._clicks is None else self._clicks[trials].sum(axis=0))
+
+    def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
+        """The means of two halves that together are all trials, the second with its clicks."""
+        return self.mean(first), self.mean(second)

@@ -1,0 +1,96 @@
+"""`clickmap ceiling`, with the method as the first word or as an option."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.reports.console import Terminal
+
+_METHODS = ("split-half", "hold-one-out")
+
+
+def ceiling(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[split-half|hold-one-out] [KEY=VALUE]...",
+            help="The method, then values that win over the file.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="split-half or hold-one-out, in place of the first word."),
+    ] = None,
+    config: o.ConfigFile = None,
+    output: o.Output = None,
+    subject_curve: Annotated[
+        bool,
+        typer.Option("--subject-curve", help="How many participants are enough (split-half)."),
+    ] = False,
+    n_jobs: o.NJobs = None,
+    seed: o.Seed = None,
+    resume: o.WhenPresentFlag = None,
+    strict: o.Strict = False,
+    dry_run: o.DryRun = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """How well people predict people: the human ceiling, its null and its uncertainty.
+
+    Example: clickmap ceiling split-half --config configs/osie_mouse.yaml metric=spearman
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.loading import load_experiment
+        from clickmap_cli.reports import ceiling as report
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.services import ceiling as service
+
+        chosen_method, overrides = _method_and_overrides(words or [], method)
+        chosen = {"assets": output, "n_jobs": n_jobs, "seed": seed}
+        loaded = load_experiment(config, overrides, chosen)
+        for text in loaded.notices:
+            terminal.notice(text)
+        figures = service.CeilingFigures(report.draw_ceiling, report.draw_curve)
+        when = when_present(resume)
+        run = service.run(
+            loaded.config, chosen_method, terminal, figures, when, subject_curve, dry_run
+        )
+        if run.results:
+            terminal.show(report.ceiling_table(run))
+        if run.rejected:
+            terminal.warn(f"{run.rejected:,} of {run.rows:,} rows could not be read.")
+        for line in report.summary_lines(run):
+            terminal.show(line)
+        if json:
+            print_json(report.as_json(run))
+        return 1 if strict and run.rejected else 0
+
+    run_session(body, quiet=quiet, verbose=verbose)
+
+
+def _method_and_overrides(words: list[str], method: str | None) -> tuple[str, list[str]]:
+    """The method, said once, and the overrides.
+
+    Raises:
+        ConfigError: no method, two of them, or a word that is neither.
+    """
+    from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+    named = [word for word in words if "=" not in word]
+    if method is not None:
+        named.insert(0, method)
+    if not named:
+        raise ConfigError(f"Say which ceiling: clickmap ceiling {' or '.join(_METHODS)}.")
+    for word in named:
+        if word not in _METHODS:
+            raise ConfigError(f"'{word}' is no method. {did_you_mean(word, _METHODS)}")
+    if len(set(named)) > 1:
+        raise ConfigError(f"Two methods at once: {' and '.join(named)}; run one after the other.")
+    return named[0], [word for word in words if "=" in word]

@@ -1,0 +1,229 @@
+"""Scores of one map against another: what ceilings of maps are measured in.
+
+Every score takes a prediction and a target. A constant prediction has the chance value that its
+definition gives; a constant or empty target has no score (NaN).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.metrics.emd import earth_movers_distance
+from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView, Vector, unit
+
+_EPS = 2.2204e-16  # the constant of the MIT benchmark's KLDiv
+
+Compare = Callable[[MapView, MapView], float]
+Pool = Callable[[Sequence[MapView]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class MapScore:
+    """A score and what is known of it.
+
+    Attributes:
+        name: as in configs, folders and JSON.
+        compare: (prediction, target) -> value; the target is neither constant nor empty.
+        higher_is_better: its direction.
+        range: least and greatest value.
+        reference: where the definition comes from.
+        needs_clicks: whether the target must bring its clicks.
+        is_correlation: whether Spearman-Brown applies.
+        pool: how everybody's maps are pooled for the upper bound; None where there is none.
+    """
+
+    name: str
+    compare: Compare
+    higher_is_better: bool
+    range: tuple[float, float]
+    reference: str
+    needs_clicks: bool = False
+    is_correlation: bool = False
+    pool: Pool | None = None
+
+    def __call__(self, prediction: MapView, target: MapView) -> float:
+        """The score, or NaN where the target is constant or empty.
+
+        Raises:
+            ValueError: the maps have unequal shapes.
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(f"maps of unequal shapes {prediction.shape} and {target.shape}")
+        if target.constant:
+            return math.nan
+        return self.compare(prediction, target)
+
+
+def score_maps(
+    name: str,
+    predictions: NDArray[Any],
+    targets: NDArray[Any],
+    clicks: NDArray[Any] | None = None,
+) -> NDArray[np.float64]:
+    """Score a stack of predictions against a stack of targets, pair by pair.
+
+    Args:
+        name: a score of `MAP_SCORES`, such as `spearman`.
+        predictions: (n, H, W) maps.
+        targets: (n, H, W) maps.
+        clicks: (n, H, W) clicks per pixel of the targets, for `auc`.
+
+    Returns:
+        (n) float64; NaN where a target is constant or empty.
+
+    Raises:
+        KeyError: no such score.
+        ValueError: unequal shapes, NaN in a map, or clicks are needed and missing.
+
+    >>> maps = np.arange(8.0).reshape(1, 2, 4)
+    >>> score_maps("spearman", maps**2, maps)
+    array([1.])
+    """
+    if predictions.shape != targets.shape:
+        raise ValueError(f"stacks of unequal shapes {predictions.shape} and {targets.shape}")
+    score = MAP_SCORES[name]
+    points = [None] * len(targets) if clicks is None else list(clicks)
+    pairs = zip(predictions, targets, points, strict=True)
+    return np.array([score(MapView(p), MapView(t, c)) for p, t, c in pairs])
+
+
+def _spearman(prediction: MapView, target: MapView) -> float:
+    """Pearson's correlation of average ranks; a constant prediction scores 0."""
+    return _within_one(np.dot(prediction.rank_vector, target.rank_vector))
+
+
+def _pearson(prediction: MapView, target: MapView) -> float:
+    """Pearson's correlation of pixels; a constant prediction scores 0."""
+    return _within_one(np.dot(prediction.centred, target.centred))
+
+
+def _cosine(prediction: MapView, target: MapView) -> float:
+    """Cosine similarity of pixels; a prediction of zeros scores 0."""
+    return _within_one(np.dot(prediction.direction, target.direction))
+
+
+def _auc(prediction: MapView, target: MapView) -> float:
+    """Area under the ROC: prediction at the target's clicks against all pixels, ties half.
+
+    A clicked pixel of average rank r has (r - 1/2) of N pixels below it, ties counted half.
+    """
+    places, counts = target.clicked
+    if not len(places):
+        return math.nan
+    mean_rank = np.dot(prediction.ranks[places], counts) / counts.sum()
+    return float((mean_rank - 0.5) / len(prediction.pixels))
+
+
+def _iou_auc(prediction: MapView, target: MapView) -> float:
+    """Volume under IoU(s, t): both maps min-max scaled, {prediction >= s} against {target >= t}.
+
+    One joint histogram of the levels that pixels reach holds every intersection.
+    """
+    n_s, n_t = len(IOU_LEVELS), len(IOU_TARGET_LEVELS)
+    joint = prediction.levels_reached * (n_t + 1) + target.target_levels_reached
+    counts = np.bincount(joint, minlength=(n_s + 1) * (n_t + 1)).reshape(n_s + 1, n_t + 1)
+    # pixels that reach level i of one and level j of the other: sums from the top
+    both = counts[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]
+    intersection = both[1:, 1:]
+    union = both[1:, :1] + both[:1, 1:] - intersection
+    iou = intersection / union  # the target's maximum reaches every t, so no union is empty
+    widths = np.diff(IOU_LEVELS)[:, None]
+    return float((widths * (iou[1:] + iou[:-1]) / 2).sum(axis=0).mean())
+
+
+def _crossentropy(prediction: MapView, target: MapView) -> float:
+    """-sum t log max(p, 1e-10) in nats, both maps scaled to sum 1."""
+    return float(-np.dot(target.density, prediction.log_density))
+
+
+def _kl(prediction: MapView, target: MapView) -> float:
+    """Sum of t log(eps + t / (p + eps)) in nats, both maps scaled to sum 1 (MIT KLDiv)."""
+    where = target.positive
+    p, t = prediction.density[where], target.density[where]
+    return float(np.dot(t, np.log(_EPS + t / (p + _EPS))))
+
+
+def _sim(prediction: MapView, target: MapView) -> float:
+    """Sum of min(p, t), both maps scaled to sum 1: histogram intersection."""
+    return float(np.minimum(prediction.density, target.density).sum())
+
+
+def _emd(prediction: MapView, target: MapView) -> float:
+    return earth_movers_distance(
+        prediction.density.reshape(prediction.shape), target.density.reshape(target.shape)
+    )
+
+
+def _rank_pearson(prediction: MapView, target: MapView) -> float:
+    """Pearson's correlation, where the target is above 0, of ranks taken over all pixels."""
+    p, t = prediction.ranks[target.positive], target.ranks[target.positive]
+    if len(t) < 2 or t.min() == t.max():
+        return math.nan
+    return _within_one(np.dot(unit(p - p.mean()), unit(t - t.mean())))
+
+
+def _rank_cosine(prediction: MapView, target: MapView) -> float:
+    """Cosine similarity, where the target is above 0, of ranks taken over all pixels."""
+    if not len(target.positive):
+        return math.nan
+    p, t = prediction.ranks[target.positive], target.ranks[target.positive]
+    return _within_one(np.dot(unit(p), unit(t)))
+
+
+def _rankorder(prediction: MapView, target: MapView) -> float:
+    """Mean, where the target is above 0, of the prediction's ranks scaled to 0..1."""
+    if not len(target.positive):
+        return math.nan
+    return float((prediction.ranks[target.positive].mean() - 1) / (len(prediction.pixels) - 1))
+
+
+def _within_one(value: Any) -> float:
+    """A correlation without the last bit of rounding beyond 1."""
+    return float(min(max(value, -1.0), 1.0))
+
+
+def _mean_of(part: Callable[[MapView], Vector]) -> Pool:
+    def pool(views: Sequence[MapView]) -> NDArray[np.float64]:
+        total = np.zeros(len(views[0].pixels))
+        for view in views:
+            total += part(view)
+        return total / len(views)
+
+    return pool
+
+
+_SCRIPTS = "the field's hold-one-out scripts"
+_SPEARMAN = MapScore(
+    "spearman", _spearman, True, (-1, 1), "Spearman (1904)",
+    is_correlation=True, pool=_mean_of(lambda view: view.ranks),
+)  # fmt: skip
+
+MAP_SCORES: dict[str, MapScore] = {
+    score.name: score
+    for score in (
+        _SPEARMAN,
+        MapScore("pearson", _pearson, True, (-1, 1), "Pearson (1895); CC in the MIT benchmark",
+                 is_correlation=True, pool=_mean_of(lambda view: view.centred)),
+        MapScore("auc", _auc, True, (0, 1), "Green and Swets (1966); all pixels are negatives",
+                 needs_clicks=True),
+        MapScore("iou_auc", _iou_auc, True, (0, 1), _SCRIPTS),
+        MapScore("crossentropy", _crossentropy, False, (0, math.inf), "Shannon (1948)",
+                 pool=_mean_of(lambda view: view.density)),
+        MapScore("kl", _kl, False, (0, math.inf), "Kullback and Leibler (1951); MIT KLDiv",
+                 pool=_mean_of(lambda view: view.density)),
+        MapScore("sim", _sim, True, (0, 1), "Swain and Ballard (1991); SIM of the MIT benchmark"),
+        MapScore("cosine", _cosine, True, (-1, 1), "cosine similarity",
+                 pool=_mean_of(lambda view: view.direction)),
+        MapScore("emd", _emd, False, (0, 1), "Rubner et al. (2000), solved exactly"),
+        MapScore("rank_pearson", _rank_pearson, True, (-1, 1), _SCRIPTS),
+        MapScore("rank_cosine", _rank_cosine, True, (0, 1), _SCRIPTS),
+        MapScore("rankorder", _rankorder, True, (0, 1), _SCRIPTS),
+    )
+}  # fmt: skip
+"""Every score of one map against another, by name; `rsa` belongs to a set of images."""

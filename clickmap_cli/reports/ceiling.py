@@ -1,0 +1,161 @@
+"""What a person sees of a ceiling: a table, and figures."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from clickmap_cli.reports.style import COLOURS, save, styled
+from clickmap_cli.services.ceiling import CeilingRun
+from clickmap_cli.services.ceiling_tables import CeilingResult
+
+_MOST_CATEGORIES = 30
+
+
+def ceiling_table(run: CeilingRun) -> Table:
+    """Ceiling, null and ratio of every metric, with intervals."""
+    method = run.results[0].summary["method"] if run.results else ""
+    table = Table(title=f"Human ceiling, {method}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("metric")
+    names = ["images", "maps", "ceiling", "95% interval", "null", "95% interval", "ratio"]
+    if method == "split-half":
+        names.append("Spearman-Brown")
+    else:
+        names.append("upper bound")
+    for name in names:
+        table.add_column(name, justify="right")
+    for result in run.results:
+        s = result.summary
+        last = s.get("spearman_brown_mean", s.get("upper_mean"))
+        table.add_row(
+            s["metric"], f"{s['n_images']:,}", f"{s['n_maps']:,}", _number(s["ceiling_mean"]),
+            _interval(s["ceiling_ci"]), _number(s["null_mean"]), _interval(s["null_ci"]),
+            _number(s["ratio"], 2), _number(last),
+        )  # fmt: skip
+    return table
+
+
+def summary_lines(run: CeilingRun) -> list[str]:
+    """The rest of the run in a few lines."""
+    if not run.written:
+        return [f"Would write into {run.folder / 'ceiling'}; nothing was written."]
+    lines = []
+    for result in run.results:
+        s = result.summary
+        if s.get("n_flagged"):
+            lines.append(
+                f"{s['metric']}: {s['n_flagged']} of {s['n_participants']} participants flagged "
+                "(robust z below -3); see per_participant.csv."
+            )
+        if "participants_needed" in s and s["participants_needed"] is not None:
+            lines.append(
+                f"{s['metric']}: {s['participants_needed']} participants a half reach a "
+                f"reliability of {s['target_reliability']:g} by the Spearman-Brown fit."
+            )
+    lines.append(f"{run.folder / 'ceiling'}: tables and figures, in {run.seconds:.1f} s.")
+    return lines
+
+
+def as_json(run: CeilingRun) -> Any:
+    """The summaries: one value for one metric, a list for several."""
+    values = [result.summary for result in run.results]
+    return values[0] if len(values) == 1 else values
+
+
+def draw_ceiling(result: CeilingResult, path: Path) -> None:
+    """Distributions of ceiling and null over images, and a box for each category."""
+    s = result.summary
+    ceiling = result.raw_ceiling[0] if s["metric"] == "rsa" else _column(result, "ceiling")
+    null = result.raw_null[0] if s["metric"] == "rsa" else _column(result, "null")
+    unit = "splits" if s["metric"] == "rsa" else "images"
+    several = len(result.categories) > 1
+    shown = result.categories[:_MOST_CATEGORIES]
+    with styled() as plt:
+        height = 3.2 + (0.16 * max(len(shown) - 8, 0) if several else 0)
+        figure, axes = plt.subplots(
+            1, 2 if several else 1, figsize=(7.2 if several else 4.2, height),
+            squeeze=False, layout="constrained",
+        )  # fmt: skip
+        axis = axes[0, 0]
+        known = np.concatenate([ceiling[np.isfinite(ceiling)], null[np.isfinite(null)]])
+        bins = np.linspace(known.min(), known.max(), 31) if np.ptp(known) > 0 else 10
+        for raw, name in ((null, "null"), (ceiling, "ceiling")):
+            colour = COLOURS["null" if name == "null" else "data"]
+            values = raw[np.isfinite(raw)]
+            if len(values):
+                label = f"{name}, mean {values.mean():.3f}"
+                axis.hist(values, bins=bins, color=colour, alpha=0.65, label=label)
+                axis.axvline(values.mean(), color=colour, linewidth=1.5)
+        axis.set_xlabel(s["metric"])
+        axis.set_ylabel(unit)
+        axis.set_title(f"{s['method']}, n = {s['n_images']} images")
+        axis.legend(frameon=False, loc="upper left")
+        if several:
+            _draw_categories(axes[0, 1], result, [row.category for row in shown])
+        save(figure, path)
+
+
+def draw_curve(result: CeilingResult, path: Path) -> None:
+    """Reliability of halves against participants a half, and the Spearman-Brown fit."""
+    s, curve = result.summary, result.curve
+    sizes = np.array([row.participants for row in curve], dtype=np.float64)
+    mean = np.array([row.reliability for row in curve])
+    with styled() as plt:
+        figure, axis = plt.subplots(figsize=(4.2, 3.2), layout="constrained")
+        below = mean - np.array([row.low for row in curve])
+        above = np.array([row.high for row in curve]) - mean
+        axis.errorbar(
+            sizes, mean, yerr=np.maximum(np.stack((below, above)), 0), fmt="o",
+            color=COLOURS["data"], capsize=2, label="halves, 95% interval",
+        )  # fmt: skip
+        single = s.get("single_participant_reliability")
+        needed = s.get("participants_needed")
+        if single is not None:
+            last = max(sizes.max() * 2, (needed or 0) * 1.1)
+            along = np.geomspace(1, last, 200)
+            fit = along * single / (1 + (along - 1) * single)
+            axis.plot(along, fit, color=COLOURS["accent"], label="Spearman-Brown fit")
+        if needed is not None:
+            wished = s["target_reliability"]
+            axis.axhline(wished, color=COLOURS["null"], linewidth=0.8, linestyle="--")
+            axis.plot(
+                [needed], [wished], "D", color=COLOURS["second"], label=f"{needed} reach {wished:g}"
+            )
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xlabel("participants a half")
+        axis.set_ylabel(f"{s['metric']} between halves")
+        axis.set_title(f"reliability, n = {curve[0].n_images} images")
+        axis.legend(frameon=False, loc="lower right")
+        save(figure, path)
+
+
+def _draw_categories(axis: Any, result: CeilingResult, names: list[str]) -> None:
+    """Boxes of the categories, those people agree on most at the top."""
+    values = [[row.ceiling for row in result.images if row.category == name] for name in names]
+    boxes = axis.boxplot(values[::-1], orientation="horizontal", patch_artist=True, widths=0.6)
+    for box in boxes["boxes"]:
+        box.set(facecolor=COLOURS["data"], alpha=0.5)
+    for median in boxes["medians"]:
+        median.set(color=COLOURS["text"])
+    labels = [f"{name[:24]} ({len(v)})" for name, v in zip(names, values, strict=True)]
+    axis.set_yticks(range(1, len(names) + 1), labels[::-1], parse_math=False)
+    axis.set_xlabel(result.summary["metric"])
+    more = len(result.categories) - len(names)
+    axis.set_title("category (images)" + (f", {more} more not shown" if more else ""))
+
+
+def _column(result: CeilingResult, name: str) -> Any:
+    return np.array([getattr(row, name) for row in result.images], dtype=np.float64)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _interval(pair: list[float | None]) -> str:
+    return "-" if pair[0] is None else f"{pair[0]:.3f} to {pair[1]:.3f}"

@@ -1,0 +1,297 @@
+"""How well people predict people: split halves and held-out participants, with uncertainty."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.survivors import (
+    input_files,
+    no_reject,
+    require_images,
+    surviving_trials,
+)
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.ceiling_rsa import rsa_ceiling
+from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, score_images
+from clickmap_cli.services.ceiling_tables import (
+    CategoryRow,
+    CeilingResult,
+    CurveRow,
+    ImageRow,
+    ParticipantRow,
+    TrialRow,
+    ceiling_result,
+)
+from clickmap_cli.storage.atomic import replacing, write_csv, write_json
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.npz import write_npz
+
+METHODS = ("split-half", "hold-one-out")
+DrawCeiling = Callable[[CeilingResult, Path], None]
+
+
+@dataclass(frozen=True)
+class CeilingRun:
+    """What a run of `ceiling` found.
+
+    Attributes:
+        folder: the experiment's folder.
+        results: one a metric, in the order asked for.
+        rejected: rows that could not be read.
+        rows: rows in the file.
+        seconds: how long it took.
+        written: whether anything was written.
+    """
+
+    folder: Path
+    results: tuple[CeilingResult, ...]
+    rejected: int
+    rows: int
+    seconds: float
+    written: bool = True
+
+
+@dataclass(frozen=True)
+class CeilingFigures:
+    """How figures are drawn; the service writes them, `reports/` draws them.
+
+    Attributes:
+        ceiling: distributions of ceiling and null, and categories.
+        curve: reliability against participants a half.
+    """
+
+    ceiling: DrawCeiling
+    curve: DrawCeiling
+
+
+def run(
+    config: ExperimentConfig,
+    method: str,
+    progress: Progress,
+    figures: CeilingFigures,
+    when: WhenPresent = WhenPresent.STOP,
+    subject_curve: bool = False,
+    dry_run: bool = False,
+) -> CeilingRun:
+    """Compute the human ceiling of an experiment.
+
+    Args:
+        config: the checked configuration; `metric` names one or several metrics.
+        method: `split-half` or `hold-one-out`.
+        progress: told where the run is.
+        figures: draw the figures into their paths.
+        when: what to do with outputs that are there.
+        subject_curve: also reliability against the number of participants (split halves).
+        dry_run: read and filter only; write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there.
+        DataError: the input cannot be used, or no image is left.
+        RunError: another run holds the folder, or it cannot be written.
+    """
+    started = time.time()
+    _check_call(config, method, subject_curve)
+    described = describe_files(None, input_files(config))
+    content = [str(entry["sha256"]) for entry in described.values()]
+    folder = Path(config.assets) / config.experiment_name
+    found = surviving_trials(config, no_reject, progress)
+    require_images(found)
+    settings = MapSettings.of(config)
+    _check_shapes(found.trials, settings)
+    if dry_run:
+        return CeilingRun(folder, (), found.rejected, found.rows, time.time() - started, False)
+    n_trials = np.diff(found.trials.image_slices())
+    plan = Plan(
+        method=method,
+        scores=[MAP_SCORES[name] for name in config.metric if name != "rsa"],
+        splits=config.randomization_iters,
+        null_draws=config.null_iterations,
+        seed=config.seed,
+        curve_sizes=curve_sizes(n_trials) if subject_curve else (),
+    )
+    folders = {
+        name: RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}")
+        for name in config.metric
+    }
+    identities = {
+        name: numbers_hash(
+            config, ["maps", "ceiling"], method, name, str(bool(plan.curve_sizes)), *content
+        )
+        for name in config.metric
+    }
+    results = []
+    with contextlib.ExitStack() as held:
+        for each in folders.values():
+            held.enter_context(each.held())
+        done = {name: folders[name].finished(identities[name], when) for name in config.metric}
+        computed = _compute(found.trials, settings, plan, config, progress)
+        for result in computed:
+            name = str(result.summary["metric"])
+            results.append(result)
+            if done[name] is None:
+                outputs = _write(folders[name].path, result, figures)
+                folders[name].finish(
+                    _manifest(config, method, described, identities[name], outputs, started, result)
+                )
+    return CeilingRun(
+        folder, tuple(results), found.rejected, found.rows, round(time.time() - started, 3)
+    )
+
+
+def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> None:
+    if method not in METHODS:
+        raise ConfigError(f"--method is {method!r}; it must be {' or '.join(METHODS)}.")
+    if subject_curve and method != "split-half":
+        raise ConfigError("--subject-curve is about split halves; use it with split-half.")
+    if config.bootstrap != "images" and method != "hold-one-out":
+        raise ConfigError(
+            f"bootstrap: {config.bootstrap} resamples scores of participants, which only "
+            "hold-one-out has; use bootstrap: images with split-half."
+        )
+
+
+def _check_shapes(trials: Trials, settings: MapSettings) -> None:
+    """A null holds maps of two images against each other, so they must share a shape."""
+    sizes = np.unique(trials.shape, axis=0)
+    finals = {settings.geometry((int(h), int(w))).final for h, w in sizes}
+    if len(finals) > 1:
+        some = ", ".join(f"{h} x {w}" for h, w in sorted(finals)[:3])
+        raise DataError(
+            f"Maps of different images have unequal shapes ({some}, ...), so the null cannot be "
+            "computed; set center_crop to one size."
+        )
+
+
+def _compute(
+    trials: Trials,
+    settings: MapSettings,
+    plan: Plan,
+    config: ExperimentConfig,
+    progress: Progress,
+) -> list[CeilingResult]:
+    scored, by_category = score_images(trials, settings, plan, config.n_jobs, progress)
+    if not by_category:
+        progress.notice(
+            "All images are of one category, so the null comes from any other image of it."
+        )
+    if int(np.count_nonzero(np.diff(trials.image_slices()) >= 2)) == 1:
+        progress.notice("Only one image has two maps or more, so there is no null.")
+    results = {
+        score.name: ceiling_result(
+            trials, scored, score, plan, config.bootstrap, config.target_reliability
+        )
+        for score in plan.scores
+    }
+    if "rsa" in config.metric:
+        results["rsa"] = rsa_ceiling(trials, settings, plan, config.n_jobs, progress)
+    for result in results.values():
+        for reason, count in result.summary["left_out"].items():
+            if count:
+                progress.notice(f"{result.summary['metric']}: {count} images left out, {reason}.")
+    if plan.method == "split-half" and "spearman" in config.metric:
+        progress.notice(
+            "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
+        )
+    return [results[name] for name in config.metric]
+
+
+def _write(
+    folder: Path, result: CeilingResult, figures: CeilingFigures
+) -> dict[str, dict[str, Any]]:
+    """Every table and figure of one metric; returns them with size and SHA-256."""
+    is_rsa = result.summary["metric"] == "rsa"
+    written = [folder / "human_ceiling_results.npz", folder / "summary.json"]
+    keys = np.array([row.image_path for row in result.images], dtype=np.str_)
+    arrays = {
+        "ceiling_correlations": np.array([row.ceiling for row in result.images]),
+        "null_correlations": np.array([row.null for row in result.images]),
+        "image_paths": keys,
+        "raw_ceiling": _flat(result.raw_ceiling),
+        "raw_null": _flat(result.raw_null),
+        "raw_ceiling_counts": np.array([len(values) for values in result.raw_ceiling]),
+        "raw_null_counts": np.array([len(values) for values in result.raw_null]),
+    }
+    if is_rsa:
+        arrays["ceiling_correlations"], arrays["null_correlations"] = (
+            result.raw_ceiling[0], result.raw_null[0],
+        )  # fmt: skip
+    write_npz(written[0], arrays.items())
+    write_json(written[1], result.summary)
+    tables: list[tuple[str, type, tuple[Any, ...]]] = [
+        ("per_image.csv", ImageRow, result.images),
+        ("by_category.csv", CategoryRow, result.categories),
+        ("per_trial.csv", TrialRow, result.trials),
+        ("per_participant.csv", ParticipantRow, result.participants),
+        ("subject_curve.csv", CurveRow, result.curve),
+    ]
+    for name, kind, rows in tables:
+        if rows:
+            header = [f.name for f in fields(kind) if _has_column(rows, f.name)]
+            write_csv(folder / name, header, ([_cell(row, c) for c in header] for row in rows))
+            written.append(folder / name)
+    for name, draw, wanted in (
+        ("ceiling.png", figures.ceiling, bool(result.images) or is_rsa),
+        ("subject_curve.png", figures.curve, bool(result.curve)),
+    ):
+        if wanted:
+            with replacing(folder / name) as partial:
+                draw(result, partial)
+            written.append(folder / name)
+    return describe_files(folder, written)
+
+
+def _has_column(rows: tuple[Any, ...], name: str) -> bool:
+    """Columns of numbers that no row has (`upper` of split halves, say) are left out."""
+    if name not in ("upper", "spearman_brown"):
+        return True
+    return any(math.isfinite(getattr(row, name)) for row in rows)
+
+
+def _cell(row: Any, name: str) -> Any:
+    value = getattr(row, name)
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _flat(parts: tuple[Any, ...]) -> Any:
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _manifest(
+    config: ExperimentConfig,
+    method: str,
+    inputs: dict[str, dict[str, Any]],
+    identity: str,
+    outputs: dict[str, dict[str, Any]],
+    started: float,
+    result: CeilingResult,
+) -> Manifest:
+    ended = time.time()
+    return Manifest(
+        command=f"ceiling {method}",
+        config=as_dict(config),
+        config_hash=identity,
+        inputs=inputs,
+        outputs=dict(sorted(outputs.items())),
+        counts={k: result.summary[k] for k in ("n_images", "n_maps", "n_participants", "left_out")},
+        times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+        seed=config.seed,
+        versions=versions(),
+        git_commit=git_commit(),
+    )

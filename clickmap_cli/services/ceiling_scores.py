@@ -1,0 +1,181 @@
+"""Every image's scores: the ceiling's raw numbers, image by image, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.agreement import (
+    random_groups,
+    random_halves,
+    score_groups,
+    score_halves,
+    score_held_out,
+)
+from clickmap_cli.clickmaps.maps import image_clicks
+from clickmap_cli.clickmaps.nulls import OtherImages, remembered
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.trial_stack import ClickStack
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.metrics.map_scores import MapScore
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """One image's raw scores, by score name.
+
+    Attributes:
+        ceiling: (splits) of halves, or (trials) of held-out participants.
+        null: (draws) of other images; empty when there are none.
+        upper: (trials) upper bound of held-out participants; split halves have none.
+        curve: participants a half -> (splits) scores of such halves, by score name.
+    """
+
+    ceiling: dict[str, Scores]
+    null: dict[str, Scores]
+    upper: dict[str, Scores] = field(default_factory=dict)
+    curve: dict[int, dict[str, Scores]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is scored of every image.
+
+    Attributes:
+        method: `split-half` or `hold-one-out`.
+        scores: the scores, sharing maps.
+        splits: random halves an image.
+        null_draws: other images an image.
+        seed: of every draw.
+        curve_sizes: participants a half for the subject curve; empty for none.
+    """
+
+    method: str
+    scores: Sequence[MapScore]
+    splits: int
+    null_draws: int
+    seed: int
+    curve_sizes: tuple[int, ...] = ()
+
+
+class ImageScorer:
+    """Scores one image at a time; its maps live only while it is scored.
+
+    Args:
+        trials: a `compacted` table.
+        settings: the blur and the geometry.
+        plan: what is scored.
+        others: who may stand in for another image.
+    """
+
+    def __init__(
+        self, trials: Trials, settings: MapSettings, plan: Plan, others: OtherImages
+    ) -> None:
+        self._trials = trials
+        self._settings = settings
+        self._slices = trials.image_slices()
+        self._plan = plan
+        self._others = others
+        height, width = self.stack(0).shape if len(trials.images) else (1, 1)
+        self._other_view = remembered(self._make_other_view, height * width)
+
+    def stack(self, image: int) -> ClickStack:
+        """The trial maps of one image."""
+        return ClickStack(image_clicks(self._trials, self._slices, image), self._settings)
+
+    def score(self, image: int) -> ImageScores:
+        """Everything the plan asks of one image; it needs two trials or more."""
+        if self._plan.method == "split-half":
+            return self._split_half(image)
+        return self._hold_one_out(image)
+
+    def _split_half(self, image: int) -> ImageScores:
+        plan, key = self._plan, str(self._trials.images[image])
+        stack = self.stack(image)
+        halves = random_halves(len(stack), plan.splits, plan.seed, key)
+        ceiling, targets = score_halves(stack, halves, plan.scores)
+        rng = generator(plan.seed, key, "null halves")
+        null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
+        for draw, other in enumerate(self._others.draw(image, plan.null_draws)):
+            prediction = self._other_view(other, int(rng.integers(plan.splits)))
+            for score in plan.scores:
+                null[score.name].append(score(prediction, targets[draw % len(targets)]))
+        curve = {
+            size: score_groups(
+                stack, random_groups(len(stack), size, plan.splits, plan.seed, key), plan.scores
+            )
+            for size in plan.curve_sizes
+            if 2 * size <= len(stack)
+        }
+        return ImageScores(ceiling, _arrays(null), curve=curve)
+
+    def _hold_one_out(self, image: int) -> ImageScores:
+        plan, key = self._plan, str(self._trials.images[image])
+        stack = self.stack(image)
+        ceiling, upper = score_held_out(stack, plan.scores)
+        rng = generator(plan.seed, key, "null participants")
+        null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
+        for other in self._others.draw(image, plan.null_draws):
+            target = stack.one(int(rng.integers(len(stack))))
+            prediction = self._other_view(other, 0)
+            for score in plan.scores:
+                null[score.name].append(score(prediction, target))
+        return ImageScores(ceiling, _arrays(null), upper)
+
+    def _make_other_view(self, image: int, number: int) -> MapView:
+        """Half A of an image's split `number`, or the mean of all its trials."""
+        stack = self.stack(image)
+        if self._plan.method == "hold-one-out":
+            return stack.mean(np.arange(len(stack)))
+        key = str(self._trials.images[image])
+        halves = random_halves(len(stack), self._plan.splits, self._plan.seed, key)
+        return stack.mean(halves[number][0])
+
+
+def score_images(
+    trials: Trials,
+    settings: MapSettings,
+    plan: Plan,
+    n_jobs: int,
+    progress: Progress,
+) -> tuple[dict[int, ImageScores], bool]:
+    """Score every image that has two trials or more.
+
+    Returns:
+        image code -> its scores; and whether the null came from other categories.
+    """
+    n_trials = np.diff(trials.image_slices())
+    usable = n_trials >= 2
+    others = OtherImages(trials.images.tolist(), trials.category, usable, plan.seed)
+    codes = np.flatnonzero(usable).tolist()
+    if not plan.scores or not codes:
+        return {}, others.by_category
+    scorer = ImageScorer(trials, settings, plan, others)
+    progress.stage(f"Scoring, {plan.method}", len(codes))
+    found = {}
+    for code, scores in zip(
+        codes, ordered_map(scorer.score, codes, n_jobs, "threading"), strict=True
+    ):
+        found[code] = scores
+        progress.advance()
+    return found, others.by_category
+
+
+def curve_sizes(n_trials: NDArray[np.int64]) -> tuple[int, ...]:
+    """1, 2, 4, ... participants a half, as far as the image with most participants allows."""
+    most = int(n_trials.max(initial=0)) // 2
+    return tuple(2**power for power in range(int(math.log2(most)) + 1)) if most else ()
+
+
+def _arrays(lists: dict[str, list[float]]) -> dict[str, Scores]:
+    return {name: np.array(values, dtype=np.float64) for name, values in lists.items()}
