@@ -109,7 +109,7 @@ def blur_clicks(
         kernel: the blur.
         weights: (clicks) float64 weight of each click; None counts each as 1.
     """
-    height, width = size
+    width = size[1]
     flat = np.asarray(y, dtype=np.int64) * width + x
     if weights is None:
         pixels, counts = np.unique(flat, return_counts=True)
@@ -123,31 +123,36 @@ def blur_clicks(
     if kernel.kind == "none":
         out[rows, columns] = counts
         return out
-    reach, radius = kernel.reach, kernel.radius
-    inner = _stamp(radius, radius, radius, radius, radius)
-    for row, column, count in zip(rows.tolist(), columns.tolist(), counts.tolist(), strict=True):
-        top, left = row - reach, column - reach
-        bottom, right = row + reach + 1, column + reach + 1
-        if top >= 0 and left >= 0 and bottom <= height and right <= width:
-            patch = inner
-        else:
-            patch = _stamp(
-                radius,
-                min(row, radius),
-                min(height - 1 - row, radius),
-                min(column, radius),
-                min(width - 1 - column, radius),
-            )
-            patch = patch[
-                max(-top, 0) : patch.shape[0] - max(bottom - height, 0),
-                max(-left, 0) : patch.shape[1] - max(right - width, 0),
-            ]
-        part = out[max(top, 0) : bottom, max(left, 0) : right]
-        if count == 1:
-            part += patch
-        else:
-            part += patch * count
+    _add_stamps(out, rows, columns, counts, kernel.radius)
     return out
+
+
+def _add_stamps(
+    out: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any], counts: NDArray[Any], radius: int
+) -> None:
+    """Add one stamp a clicked pixel, cut where the image ends."""
+    height, width = out.shape
+    reach = 2 * radius
+    side = 2 * reach + 1
+    tops, lefts = rows - reach, columns - reach
+    inner = (tops >= 0) & (lefts >= 0) & (rows + reach < height) & (columns + reach < width)
+    whole = _stamp(radius, radius, radius, radius, radius)
+    # most clicks lie away from borders and are made a few times: a tight loop for those
+    for count in np.unique(counts[inner]).tolist():
+        stamp = whole if count == 1 else whole * count
+        same = inner & (counts == count)
+        for top, left in zip(tops[same].tolist(), lefts[same].tolist(), strict=True):
+            out[top : top + side, left : left + side] += stamp
+    for at in np.flatnonzero(~inner).tolist():
+        row, column, top, left = (int(v[at]) for v in (rows, columns, tops, lefts))
+        below, beside = height - 1 - row, width - 1 - column
+        stamp = _stamp(radius, *(min(v, radius) for v in (row, below, column, beside)))
+        stamp = stamp[
+            max(-top, 0) : side - max(top + side - height, 0),
+            max(-left, 0) : side - max(left + side - width, 0),
+        ]
+        part = out[max(top, 0) : top + side, max(left, 0) : left + side]
+        part += stamp * counts[at]
 
 
 @lru_cache(maxsize=128)
@@ -168,9 +173,9 @@ def disk(radius: int) -> NDArray[np.int64]:
 def _disk_pass(counts: NDArray[Any], radius: int) -> NDArray[Any]:
     """One pass of the flat disk over whole numbers, by differences of running sums."""
     height, width = counts.shape
-    # every sum stays below (largest count) x (pixels of the disk), so 32 bits usually do
-    wide = int(counts.sum()) * int(disk_runs(radius).sum()) >= 2**31
-    dtype = np.int64 if wide else np.int32
+    # no sum exceeds that of all counts, so narrow integers usually do, and are faster
+    total = int(counts.sum())
+    dtype = next(t for t in (np.int16, np.int32, np.int64) if total <= np.iinfo(t).max)
     sums = np.zeros((height, width + 2 * radius + 1), dtype)
     np.cumsum(counts, axis=1, dtype=dtype, out=sums[:, radius + 1 : radius + 1 + width])
     sums[:, radius + 1 + width :] = sums[:, radius + width : radius + width + 1]

@@ -86,7 +86,7 @@ class Geometry:
         Returns:
             (..., h, w) float32 of the final size.
         """
-        return self._cropped(resize(maps, self.resized))
+        return self.cropped(resize(maps, self.resized))
 
     def fit(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """Bring an image, a mask or a prediction of any size onto the finished map's pixels.
@@ -98,7 +98,7 @@ class Geometry:
             float32 of the final size, same channels.
         """
         planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-        fitted = self._cropped(resize(planes, self.resized))
+        fitted = self.cropped(resize(planes, self.resized))
         return fitted if pixels.ndim == 2 else np.moveaxis(fitted, 0, -1)
 
     def move(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -109,7 +109,8 @@ class Geometry:
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         return columns[inside], rows[inside]
 
-    def _cropped(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    def cropped(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """The crop of maps of the resized size; the maps themselves where there is none."""
         top, left = self.corner
         height, width = self.final
         return np.ascontiguousarray(maps[..., top : top + height, left : left + width])

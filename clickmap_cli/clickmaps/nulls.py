@@ -56,7 +56,7 @@ class OtherImages:
         return [int(self._order[p if p < first else p + last - first]) for p in places]
 
 
-def remembered(make: Callable[[int, int], MapView], pixels: int) -> Callable[[int, int], MapView]:
-    """`make(image, number)` with its latest views kept, within a bounded amount of memory."""
+def remembered(make: Callable[[int], MapView], pixels: int) -> Callable[[int], MapView]:
+    """`make(image)` with its latest views kept, within a bounded amount of memory."""
     per_view = 12 * max(pixels, 1)  # float32 pixels and float64 ranks
     return lru_cache(maxsize=max(16, CACHE_BYTES // per_view))(make)

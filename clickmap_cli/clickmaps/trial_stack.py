@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.metrics.views import MapView
+from clickmap_cli.metrics.ranks import RankTable
+from clickmap_cli.metrics.views import CountView, MapView
 
 Ints = NDArray[np.intp]
 
@@ -53,6 +55,10 @@ class ClickStack:
         self._exact = self._weights is None and self._kernel.kind != "gaussian"
         self._everyone = np.arange(len(clicks))
         self._total = self._blurred(self._everyone) if self._exact else None
+        largest = 0 if self._total is None else int(self._total.max(initial=0))
+        # whole numbers stay so until the end, unless maps are resized
+        whole = self._geometry.resized == self._geometry.native and largest < CountView.LARGEST
+        self._table = RankTable(largest) if whole and self._total is not None else None
         self._last: tuple[int, NDArray[Any]] | None = None
 
     def __len__(self) -> int:
@@ -65,26 +71,26 @@ class ClickStack:
 
     def one(self, trial: int) -> MapView:
         """The map of one trial, with its clicks."""
-        return MapView(self._finished(self._part(trial), 1), self._points(np.array([trial])))
+        return self._view(self._part(trial), 1, np.array([trial]))
 
     def others(self, trial: int) -> MapView:
         """The mean of all other trials' maps."""
         rest = len(self) - 1
         if self._total is not None:
-            return MapView(self._finished(self._total - self._part(trial), rest))
-        return MapView(self._finished(self._blurred(np.delete(self._everyone, trial)), rest))
+            return self._view(self._total - self._part(trial), rest)
+        return self._view(self._blurred(np.delete(self._everyone, trial)), rest)
 
     def mean(self, trials: Ints) -> MapView:
         """The mean of some trials' maps, with their clicks."""
-        return MapView(self._finished(self._blurred(trials), len(trials)), self._points(trials))
+        return self._view(self._blurred(trials), len(trials), trials)
 
     def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
         """The means of two halves that together are all trials, the second with its clicks."""
         sum_first = self._blurred(first)
         sum_second = self._total - sum_first if self._total is not None else self._blurred(second)
         return (
-            MapView(self._finished(sum_first, len(first))),
-            MapView(self._finished(sum_second, len(second)), self._points(second)),
+            self._view(sum_first, len(first)),
+            self._view(sum_second, len(second), second),
         )
 
     def _part(self, trial: int) -> NDArray[Any]:
@@ -105,9 +111,13 @@ class ClickStack:
         counts = np.bincount(flat, weights, minlength=height * width).reshape(height, width)
         return blur_counts(counts, self._kernel)
 
-    def _finished(self, total: NDArray[Any], n: int) -> Maps:
-        mean = total / (self._kernel.scale() * n)
-        return self._geometry.finish(mean.astype(np.float32))
+    def _view(self, total: NDArray[Any], n: int, clicked: Ints | None = None) -> MapView:
+        """The mean of `n` maps whose blurred clicks sum to `total`."""
+        divisor = self._kernel.scale() * n
+        points = None if clicked is None else partial(self._points, clicked)
+        if self._table is not None:
+            return CountView(self._geometry.cropped(total), divisor, self._table, points)
+        return MapView(self._geometry.finish((total / divisor).astype(np.float32)), points)
 
     def _points(self, trials: Ints) -> NDArray[np.int64]:
         """(h, w) clicks per pixel of the finished map."""

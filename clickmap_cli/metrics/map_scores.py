@@ -95,7 +95,14 @@ def score_maps(
 
 def _spearman(prediction: MapView, target: MapView) -> float:
     """Pearson's correlation of average ranks; a constant prediction scores 0."""
-    return _within_one(np.dot(prediction.rank_vector, target.rank_vector))
+    if prediction.rank_spread == 0:
+        return 0.0
+    # the target's zeros share one rank, so only its other pixels are looked at one by one
+    places, zero_rank = target.support
+    total = prediction.size * (prediction.size + 1) / 2
+    together = np.dot(prediction.ranks_at(places), target.ranks_at(places) - zero_rank)
+    covariance = together + (zero_rank - (prediction.size + 1) / 2) * total
+    return _within_one(covariance / (prediction.rank_spread * target.rank_spread))
 
 
 def _pearson(prediction: MapView, target: MapView) -> float:
@@ -116,8 +123,8 @@ def _auc(prediction: MapView, target: MapView) -> float:
     places, counts = target.clicked
     if not len(places):
         return math.nan
-    mean_rank = np.dot(prediction.ranks[places], counts) / counts.sum()
-    return float((mean_rank - 0.5) / len(prediction.pixels))
+    mean_rank = np.dot(prediction.ranks_at(places), counts) / counts.sum()
+    return float((mean_rank - 0.5) / prediction.size)
 
 
 def _iou_auc(prediction: MapView, target: MapView) -> float:
@@ -155,6 +162,7 @@ def _sim(prediction: MapView, target: MapView) -> float:
 
 
 def _emd(prediction: MapView, target: MapView) -> float:
+    """Earth mover's distance in image diagonals, both maps scaled to sum 1."""
     return earth_movers_distance(
         prediction.density.reshape(prediction.shape), target.density.reshape(target.shape)
     )
@@ -162,7 +170,7 @@ def _emd(prediction: MapView, target: MapView) -> float:
 
 def _rank_pearson(prediction: MapView, target: MapView) -> float:
     """Pearson's correlation, where the target is above 0, of ranks taken over all pixels."""
-    p, t = prediction.ranks[target.positive], target.ranks[target.positive]
+    p, t = prediction.ranks_at(target.positive), target.ranks_at(target.positive)
     if len(t) < 2 or t.min() == t.max():
         return math.nan
     return _within_one(np.dot(unit(p - p.mean()), unit(t - t.mean())))
@@ -172,7 +180,7 @@ def _rank_cosine(prediction: MapView, target: MapView) -> float:
     """Cosine similarity, where the target is above 0, of ranks taken over all pixels."""
     if not len(target.positive):
         return math.nan
-    p, t = prediction.ranks[target.positive], target.ranks[target.positive]
+    p, t = prediction.ranks_at(target.positive), target.ranks_at(target.positive)
     return _within_one(np.dot(unit(p), unit(t)))
 
 
@@ -180,7 +188,7 @@ def _rankorder(prediction: MapView, target: MapView) -> float:
     """Mean, where the target is above 0, of the prediction's ranks scaled to 0..1."""
     if not len(target.positive):
         return math.nan
-    return float((prediction.ranks[target.positive].mean() - 1) / (len(prediction.pixels) - 1))
+    return float((prediction.ranks_at(target.positive).mean() - 1) / (prediction.size - 1))
 
 
 def _within_one(value: Any) -> float:
@@ -188,9 +196,20 @@ def _within_one(value: Any) -> float:
     return float(min(max(value, -1.0), 1.0))
 
 
+def _mean_ranks(views: Sequence[MapView]) -> NDArray[np.float64]:
+    """Mean of rank maps; only what differs from each map's zeros is added pixel by pixel."""
+    total = np.zeros(views[0].size)
+    everywhere = 0.0
+    for view in views:
+        places, zero_rank = view.support
+        everywhere += zero_rank
+        total[slice(None) if places is None else places] += view.ranks_at(places) - zero_rank
+    return (total + everywhere) / len(views)
+
+
 def _mean_of(part: Callable[[MapView], Vector]) -> Pool:
     def pool(views: Sequence[MapView]) -> NDArray[np.float64]:
-        total = np.zeros(len(views[0].pixels))
+        total = np.zeros(views[0].size)
         for view in views:
             total += part(view)
         return total / len(views)
@@ -201,7 +220,7 @@ def _mean_of(part: Callable[[MapView], Vector]) -> Pool:
 _SCRIPTS = "the field's hold-one-out scripts"
 _SPEARMAN = MapScore(
     "spearman", _spearman, True, (-1, 1), "Spearman (1904)",
-    is_correlation=True, pool=_mean_of(lambda view: view.ranks),
+    is_correlation=True, pool=_mean_ranks,
 )  # fmt: skip
 
 MAP_SCORES: dict[str, MapScore] = {

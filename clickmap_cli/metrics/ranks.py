@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Vector = NDArray[np.float64]
+Whole = NDArray[np.integer[Any]]
 
-def average_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+
+def average_ranks(values: NDArray[Any]) -> Vector:
     """Ranks from 1, ties sharing the mean of the ranks they span, as `scipy.stats.rankdata`.
 
     Each value and its place are packed into one 64-bit number, so that a single plain sort gives
@@ -27,50 +30,98 @@ def average_ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     >>> average_ranks(np.array([0.5, 0, 0, 2]))
     array([3. , 1.5, 1.5, 4. ])
     """
-    single = np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)  # -0 becomes 0
+    single = np.ascontiguousarray(values, dtype=np.float32)
     if single.ndim != 1 or len(single) >= 2**32:
         raise ValueError(f"ranks of an array of shape {single.shape}")
-    filled = int(np.count_nonzero(single))
-    if filled > 0.9 * len(single) or (filled and single.min() < 0):
-        return _ranked(single, _all_places(len(single)), 0, len(single))
-    places = np.flatnonzero(single)
-    return _ranked(single[places], places.astype(np.uint64), len(single) - filled, len(single))
-
-
-@lru_cache(maxsize=8)
-def _all_places(size: int) -> NDArray[np.uint64]:
-    return np.arange(size, dtype=np.uint64)
-
-
-def _ranked(
-    values: NDArray[np.float32], places: NDArray[np.uint64], below: int, size: int
-) -> NDArray[np.float64]:
-    """Ranks of `values` standing at `places`; `below` zeros at the other places rank first."""
-    if np.isnan(values).any():
+    least = single.min() if len(single) else np.float32(0)
+    if np.isnan(least):
         raise ValueError("ranks of NaN")
-    ranks = np.full(size, (below + 1) / 2)
-    bits = values.view(np.uint32)
-    if len(values) and values.min() < 0:
-        # floats order like their bits once the sign is flipped, and all bits of negative ones
-        negative = bits >> np.uint32(31) == 1
-        bits = np.where(negative, ~bits, bits | np.uint32(1 << 31))
-    packed = bits.astype(np.uint64) << np.uint64(32)
-    packed |= places
+    zeros = 0
+    if least < 0:
+        packed = _packed(_ordered_bits(single + np.float32(0)), _all_places(len(single)))
+    elif least > 0:
+        packed = _packed(single.view(np.uint32), _all_places(len(single)))
+    else:
+        places = np.flatnonzero(single > 0)
+        zeros = len(single) - len(places)
+        packed = _packed(single[places].view(np.uint32), places.astype(np.uint32))
     packed.sort()
     halves = packed.view(np.uint32).reshape(-1, 2)
     low, high = (0, 1) if np.little_endian else (1, 0)
-    order = halves[:, low].astype(np.intp)
-    sorted_bits = np.ascontiguousarray(halves[:, high])
-    run = np.arange(below + 1, below + len(values) + 1, dtype=np.float64)
-    tied = np.flatnonzero(sorted_bits[1:] == sorted_bits[:-1])
-    if len(tied):
-        # runs of equal neighbours; each gets the mean of its first and last rank
-        apart = np.diff(tied) > 1
-        first = tied[np.concatenate(([True], apart))]
-        last = tied[np.concatenate((apart, [True]))] + 1
-        lengths = last - first + 1
-        inside = np.repeat(first - (np.cumsum(lengths) - lengths), lengths)
-        inside += np.arange(len(inside))
-        run[inside] = np.repeat((run[first] + run[last]) / 2, lengths)
-    ranks[order] = run
+    bounds = _run_bounds(np.ascontiguousarray(halves[:, high]))
+    shared = zeros + (bounds[:-1] + bounds[1:] + 1) / 2
+    ranks = np.full(len(single), (zeros + 1) / 2)
+    ranks[halves[:, low].astype(np.intp)] = np.repeat(shared, np.diff(bounds))
     return ranks
+
+
+class RankTable:
+    """Room to look ranks up by value; views of one image share it, one at a time.
+
+    Args:
+        largest: the largest value that will be looked up.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self.rank = np.empty(largest + 1)
+        self.owner: WholeRanking | None = None
+
+
+class WholeRanking:
+    """Average ranks of whole numbers that are not negative.
+
+    Only the values are sorted, not their places: equal numbers share a rank, so a rank is found by
+    its value in a table. That halves the sort and spares every scatter.
+
+    Args:
+        values: (N) whole numbers from 0.
+        table: room for ranks up to the largest value.
+    """
+
+    def __init__(self, values: Whole, table: RankTable) -> None:
+        self._values = values
+        self._table = table
+        ordered = np.sort(values)
+        bounds = _run_bounds(ordered)
+        self._known = ordered[bounds[:-1]]
+        self._shared = (bounds[:-1] + bounds[1:] + 1) / 2
+        lengths = np.diff(bounds).astype(np.float64)
+        away = self._shared - (len(values) + 1) / 2
+        self.spread = float(np.sqrt(np.dot(lengths, away * away)))
+        """Square root of the sum of squared differences from the mean rank."""
+
+    def at(self, places: NDArray[np.intp] | None) -> Vector:
+        """Ranks, from 1, of the values at some places; None means all."""
+        if self._table.owner is not self:
+            self._table.rank[self._known] = self._shared
+            self._table.owner = self
+        values = self._values if places is None else self._values[places]
+        return np.asarray(self._table.rank.take(values, mode="clip"))
+
+
+def _run_bounds(ordered: NDArray[Any]) -> NDArray[np.intp]:
+    """Where runs of equal values begin in a sorted array, and its length at the end."""
+    if not len(ordered):
+        return np.zeros(1, dtype=np.intp)
+    return np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(ordered)]))
+
+
+def _ordered_bits(single: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Bits that order as the floats do: the sign flipped, and all bits of negative ones."""
+    bits = single.view(np.uint32)
+    negative = bits >> np.uint32(31) == 1
+    return np.where(negative, ~bits, bits | np.uint32(1 << 31))
+
+
+def _packed(bits: NDArray[np.uint32], places: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Bits in the upper halves, places in the lower ones."""
+    packed = np.empty((len(bits), 2), dtype=np.uint32)
+    low, high = (0, 1) if np.little_endian else (1, 0)
+    packed[:, low] = places
+    packed[:, high] = bits
+    return packed.view(np.uint64).ravel()
+
+
+@lru_cache(maxsize=8)
+def _all_places(size: int) -> NDArray[np.uint32]:
+    return np.arange(size, dtype=np.uint32)

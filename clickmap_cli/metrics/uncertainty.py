@@ -145,7 +145,7 @@ def participants_needed(single: float, wished: float) -> float:
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances from the median in units of 1.4826 MAD; NaN stays NaN, zeros when MAD is 0.
+    """Distances from the median in units of 1.4826 MAD; NaN stays NaN.
 
     Args:
         values: (n) one value a participant.
@@ -155,8 +155,8 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.full(len(values), math.nan)
     centre = np.median(values[known])
     spread = 1.4826 * np.median(np.abs(values[known] - centre))
-    if spread == 0:
-        return np.where(
-            known, np.where(values == centre, 0.0, np.sign(values - centre) * np.inf), math.nan
-        )
-    return np.asarray((values - centre) / spread)
+    away = np.where(known, values - centre, math.nan)
+    if spread == 0:  # more than half are equal: whoever differs differs without bound
+        away[away != 0] *= np.inf
+        return away
+    return np.asarray(away / spread)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.metrics.ranks import average_ranks
+from clickmap_cli.metrics.ranks import RankTable, WholeRanking, average_ranks
 
 Vector = NDArray[np.float64]
+Clicks = NDArray[Any] | Callable[[], NDArray[Any]] | None
 
 IOU_LEVELS = np.linspace(0, 1, 21)
 """Thresholds of the prediction in `iou_auc`."""
@@ -27,42 +29,56 @@ class MapView:
 
     Args:
         pixels: (H, W) or (N) map, finite; compared as float32.
-        clicks: (H, W) or (N) clicks per pixel, for scores that need the points themselves.
+        clicks: (H, W) or (N) clicks per pixel, for scores that need the points themselves; or a
+            function that gives them when they are needed.
 
     Raises:
         ValueError: a value is NaN or infinite, or the shapes differ.
     """
 
-    def __init__(self, pixels: NDArray[Any], clicks: NDArray[Any] | None = None) -> None:
+    def __init__(self, pixels: NDArray[Any], clicks: Clicks = None) -> None:
         self.shape = pixels.shape
-        self.pixels = np.ascontiguousarray(pixels, dtype=np.float32).ravel()
-        if not np.isfinite(self.pixels).all():
-            raise ValueError("a map with NaN or infinite values")
-        if clicks is not None and clicks.shape != pixels.shape:
-            raise ValueError(f"clicks of shape {clicks.shape} on a map of shape {pixels.shape}")
-        self._clicks = None if clicks is None else clicks.ravel()
+        self.size = pixels.size
+        self._given = pixels
+        self._clicks = clicks
+        if not self.size or not np.isfinite(self.least) or not np.isfinite(pixels.max()):
+            raise ValueError("a map without pixels, or with NaN or infinite values")
+
+    @cached_property
+    def pixels(self) -> NDArray[np.float32]:
+        """(N) the pixels in one row."""
+        return np.ascontiguousarray(self._given, dtype=np.float32).ravel()
+
+    @cached_property
+    def least(self) -> float:
+        """The smallest pixel."""
+        return float(self._given.min())
 
     @cached_property
     def constant(self) -> bool:
         """Whether every pixel has the same value."""
-        return self.pixels.size == 0 or bool(self.pixels.min() == self.pixels.max())
+        return self.least == float(self._given.max())
 
     @cached_property
     def clicked(self) -> tuple[NDArray[np.intp], Vector]:
         """Clicked pixels and the clicks on each.
 
         Raises:
-            ValueError: the map came without clicks.
+            ValueError: the map came without clicks, or with clicks of another shape.
         """
         if self._clicks is None:
             raise ValueError("this score needs the clicks of the target, not only its map")
-        places = np.flatnonzero(self._clicks)
-        return places, self._clicks[places].astype(np.float64)
+        clicks = self._clicks() if callable(self._clicks) else self._clicks
+        if clicks.shape != self.shape:
+            raise ValueError(f"clicks of shape {clicks.shape} on a map of shape {self.shape}")
+        flat = clicks.ravel()
+        places = np.flatnonzero(flat)
+        return places, flat[places].astype(np.float64)
 
     @cached_property
     def positive(self) -> NDArray[np.intp]:
         """Pixels above zero."""
-        return np.flatnonzero(self.pixels > 0)
+        return np.flatnonzero(self._given.ravel() > 0)
 
     @cached_property
     def ranks(self) -> Vector:
@@ -70,9 +86,21 @@ class MapView:
         return average_ranks(self.pixels)
 
     @cached_property
-    def rank_vector(self) -> Vector:
-        """Ranks, centred, of length 1; zeros for a constant map."""
-        return unit(self.ranks - (len(self.pixels) + 1) / 2)
+    def rank_spread(self) -> float:
+        """Square root of the sum of squared differences of the ranks from their mean."""
+        away = self.ranks - (self.size + 1) / 2
+        return float(np.sqrt(np.dot(away, away)))
+
+    def ranks_at(self, places: NDArray[np.intp] | None) -> Vector:
+        """Average ranks of some pixels; None means all."""
+        return self.ranks if places is None else self.ranks[places]
+
+    @cached_property
+    def support(self) -> tuple[NDArray[np.intp] | None, float]:
+        """Where pixels are not zero, and the rank zeros share; (None, 0) where few are zero."""
+        if self.positive.size > 0.9 * self.size or self.least < 0:
+            return None, 0.0
+        return self.positive, (self.size - self.positive.size + 1) / 2
 
     @cached_property
     def centred(self) -> Vector:
@@ -121,6 +149,56 @@ class MapView:
         values = self.pixels.astype(np.float64)
         low, high = values.min(), values.max()
         return (values - low) / (high - low) if high > low else np.zeros(len(values))
+
+
+class CountView(MapView):
+    """A map that is known in whole numbers: its float32 pixels are them divided by one number.
+
+    Distinct whole numbers below 2^23 stay distinct, and in order, when they are divided and
+    rounded to float32, so ranks are those of the whole numbers and cost half as much.
+
+    Args:
+        counts: (H, W) whole numbers, from 0, below `LARGEST`.
+        divisor: what makes pixels of them.
+        table: room for ranks, shared by views of one image.
+        clicks: as for `MapView`.
+    """
+
+    LARGEST = 1 << 22
+
+    def __init__(
+        self,
+        counts: NDArray[Any],
+        divisor: float,
+        table: RankTable,
+        clicks: Clicks = None,
+    ) -> None:
+        super().__init__(counts, clicks)
+        self._divisor = divisor
+        self._table = table
+
+    @cached_property
+    def pixels(self) -> NDArray[np.float32]:
+        """(N) the pixels in one row."""
+        return (self._given.ravel() / self._divisor).astype(np.float32)
+
+    @cached_property
+    def _ranking(self) -> WholeRanking:
+        return WholeRanking(self._given.ravel(), self._table)
+
+    @property
+    def ranks(self) -> Vector:
+        """Average ranks of the pixels, from 1; looking them up costs less than keeping them."""
+        return self._ranking.at(None)
+
+    @property
+    def rank_spread(self) -> float:
+        """Square root of the sum of squared differences of the ranks from their mean."""
+        return self._ranking.spread
+
+    def ranks_at(self, places: NDArray[np.intp] | None) -> Vector:
+        """Average ranks of some pixels; None means all."""
+        return self._ranking.at(places)
 
 
 def unit(values: Vector) -> Vector:

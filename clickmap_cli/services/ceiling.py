@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,11 @@ def run(
     }
     identities = {
         name: numbers_hash(
-            config, ["maps", "ceiling"], method, name, str(bool(plan.curve_sizes)), *content
+            replace(config, metric=[name]),
+            ["maps", "ceiling"],
+            method,
+            str(bool(plan.curve_sizes)),
+            *content,
         )
         for name in config.metric
     }
@@ -245,7 +249,7 @@ def _write(
             write_csv(folder / name, header, ([_cell(row, c) for c in header] for row in rows))
             written.append(folder / name)
     for name, draw, wanted in (
-        ("ceiling.png", figures.ceiling, bool(result.images) or is_rsa),
+        ("ceiling.png", figures.ceiling, result.summary["ceiling_mean"] is not None),
         ("subject_curve.png", figures.curve, bool(result.curve)),
     ):
         if wanted:

@@ -23,11 +23,13 @@ from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 
 Scores = NDArray[np.float64]
+_WORTH_WORKERS = 1000  # trials; fewer are scored before worker processes have started
+_MOST_IN_CHUNK = 64  # images a worker scores before it reports
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,9 @@ class ImageScorer:
         stack = self.stack(image)
         halves = random_halves(len(stack), plan.splits, plan.seed, key)
         ceiling, targets = score_halves(stack, halves, plan.scores)
-        rng = generator(plan.seed, key, "null halves")
         null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
         for draw, other in enumerate(self._others.draw(image, plan.null_draws)):
-            prediction = self._other_view(other, int(rng.integers(plan.splits)))
+            prediction = self._other_view(other)
             for score in plan.scores:
                 null[score.name].append(score(prediction, targets[draw % len(targets)]))
         curve = {
@@ -127,19 +128,35 @@ class ImageScorer:
         null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
         for other in self._others.draw(image, plan.null_draws):
             target = stack.one(int(rng.integers(len(stack))))
-            prediction = self._other_view(other, 0)
+            prediction = self._other_view(other)
             for score in plan.scores:
                 null[score.name].append(score(prediction, target))
         return ImageScores(ceiling, _arrays(null), upper)
 
-    def _make_other_view(self, image: int, number: int) -> MapView:
-        """Half A of an image's split `number`, or the mean of all its trials."""
+    def _make_other_view(self, image: int) -> MapView:
+        """A random half of an image (the first half of its first split), or the mean of all."""
         stack = self.stack(image)
         if self._plan.method == "hold-one-out":
             return stack.mean(np.arange(len(stack)))
         key = str(self._trials.images[image])
         halves = random_halves(len(stack), self._plan.splits, self._plan.seed, key)
-        return stack.mean(halves[number][0])
+        return stack.mean(halves[0][0])
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Images that one worker scores one after the other."""
+
+    trials: Trials
+    settings: MapSettings
+    plan: Plan
+    others: OtherImages
+    codes: list[int]
+
+
+def _score_chunk(chunk: _Chunk) -> list[ImageScores]:
+    scorer = ImageScorer(chunk.trials, chunk.settings, chunk.plan, chunk.others)
+    return [scorer.score(code) for code in chunk.codes]
 
 
 def score_images(
@@ -160,14 +177,18 @@ def score_images(
     codes = np.flatnonzero(usable).tolist()
     if not plan.scores or not codes:
         return {}, others.by_category
-    scorer = ImageScorer(trials, settings, plan, others)
     progress.stage(f"Scoring, {plan.method}", len(codes))
-    found = {}
-    for code, scores in zip(
-        codes, ordered_map(scorer.score, codes, n_jobs, "threading"), strict=True
-    ):
-        found[code] = scores
-        progress.advance()
+    workers = worker_count(n_jobs) if len(trials) >= _WORTH_WORKERS else 1
+    size = max(1, min(_MOST_IN_CHUNK, -(-len(codes) // (2 * workers))))
+    chunks = [
+        _Chunk(trials, settings, plan, others, codes[at : at + size])
+        for at in range(0, len(codes), size)
+    ]
+    found: dict[int, ImageScores] = {}
+    scored = ordered_map(_score_chunk, chunks, workers, "loky")
+    for chunk, scores in zip(chunks, scored, strict=True):
+        found.update(zip(chunk.codes, scores, strict=True))
+        progress.advance(len(scores))
     return found, others.by_category
 
 

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+
+from clickmap_cli.metrics.rsa import rsa, similarity_matrix
+from clickmap_cli.metrics.uncertainty import (
+    bootstrap_grouped_means,
+    bootstrap_means,
+    participants_needed,
+    percentile_interval,
+    robust_z,
+    spearman_brown,
+    spearman_brown_fit,
+)
+
+
+def test_bootstrap_means_have_the_theorys_mean_and_spread() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    samples = bootstrap_means(values, np.random.default_rng(1), 4000)
+    assert samples.mean() == pytest.approx(values.mean(), abs=0.02)
+    assert samples.std() == pytest.approx(values.std() / 20, rel=0.05)
+    low, high = percentile_interval(samples)
+    assert (low, high) == tuple(np.percentile(samples, [2.5, 97.5]))
+
+
+def test_unknown_values_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    assert (bootstrap_means(np.array([1.0, np.nan, 1.0]), rng) == 1).all()
+    assert np.isnan(bootstrap_means(np.array([np.nan]), rng)).all()
+    assert all(math.isnan(end) for end in percentile_interval(np.array([np.nan])))
+
+
+def test_intervals_cover_the_true_mean() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        low, high = percentile_interval(bootstrap_means(rng.normal(0, 1, 60), rng))
+        covered += low <= 0 <= high
+    assert 180 <= covered <= 198
+
+
+def test_grouped_means_carry_the_participants_spread() -> None:
+    # scores that depend on the participant alone: images add nothing, participants everything
+    rng = np.random.default_rng(0)
+    people, images = 40, 50
+    ability = rng.normal(0, 1, people)
+    image, user = (a.ravel() for a in np.mgrid[0:images, 0:people])
+    scores = ability[user]
+    by_people = bootstrap_grouped_means(scores, image, user, rng, images=False)
+    crossed = bootstrap_grouped_means(scores, image, user, rng, images=True)
+    theory = ability.std() / math.sqrt(people)
+    assert by_people.std() == pytest.approx(theory, rel=0.1)
+    assert crossed.std() == pytest.approx(theory, rel=0.1)
+    # scores that depend on the image alone: participants add nothing
+    scores = rng.normal(0, 1, images)[image]
+    assert bootstrap_grouped_means(scores, image, user, rng, images=False).std() < 1e-12
+    assert bootstrap_grouped_means(scores, image, user, rng, images=True).std() > 0.05
+
+
+def test_spearman_brown_and_its_fit() -> None:
+    assert spearman_brown(0.5) == pytest.approx(2 / 3)
+    assert spearman_brown(0.2, 5) == pytest.approx(5 * 0.2 / (1 + 4 * 0.2))
+    assert math.isnan(spearman_brown(-1))
+    sizes = np.array([1, 2, 4, 8, 16])
+    for single in (0.03, 0.4, 0.9):
+        curve = sizes * single / (1 + (sizes - 1) * single)
+        assert spearman_brown_fit(sizes, curve) == pytest.approx(single, abs=1e-6)
+    assert math.isnan(spearman_brown_fit(sizes, np.full(5, np.nan)))
+
+
+@pytest.mark.parametrize("single", [0.05, 0.3, 0.8])
+@pytest.mark.parametrize("wished", [0.5, 0.9, 0.99])
+def test_participants_needed_is_the_least_number_that_reaches_it(single, wished) -> None:
+    k = participants_needed(single, wished)
+    assert spearman_brown(single, k) >= wished - 1e-9
+    assert k == 1 or spearman_brown(single, k - 1) < wished
+    assert participants_needed(0, 0.9) == math.inf
+    assert participants_needed(1, 0.9) == 1
+
+
+def test_robust_z() -> None:
+    values = np.array([1.0, 2, 3, 4, 100, np.nan])
+    z = robust_z(values)
+    assert z[2] == 0
+    assert z[4] == pytest.approx(97 / 1.4826)
+    assert math.isnan(z[5])
+    assert robust_z(np.array([1.0, 1, 1, 0])).tolist() == [0, 0, 0, -math.inf]
+    assert np.isnan(robust_z(np.array([np.nan]))).all()
+
+
+def test_rsa_is_the_spearman_correlation_of_upper_triangles() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 7, 30))
+    first, second = (
+        similarity_matrix(
+            (m - m.mean(1, keepdims=True))
+            / np.linalg.norm(m - m.mean(1, keepdims=True), axis=1, keepdims=True)
+        )
+        for m in (a, b)
+    )
+    np.testing.assert_allclose(first, np.corrcoef(a), atol=1e-12)
+    upper = np.triu_indices(7, 1)
+    assert rsa(first, second) == pytest.approx(spearmanr(first[upper], second[upper])[0])
+    keep = np.ones((7, 7), dtype=bool)
+    keep[0] = False
+    kept = [(i, j) for i, j in zip(*upper, strict=True) if i != 0]
+    x, y = (rankdata([m[ij] for ij in kept]) for m in (first, second))
+    assert rsa(first, second, keep) == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert math.isnan(rsa(first[:2, :2], second[:2, :2]))
+    assert math.isnan(rsa(np.ones((5, 5)), second[:5, :5]))
