@@ -11,6 +11,10 @@ Outcome = TypeVar("Outcome")
 
 Backend = Literal["threading", "loky"]
 
+SHARED_BYTES = 16 << 20
+"""Arrays larger than this reach worker processes as shared files, smaller ones as copies: the
+files cost a second to tidy up, however small they are."""
+
 
 def cpu_count() -> int:
     """Cores this process may run on (at least 1)."""
@@ -48,6 +52,10 @@ def ordered_map(
     from joblib import Parallel, delayed
 
     pool = Parallel(
-        n_jobs=workers, backend=backend, return_as="generator", pre_dispatch=2 * workers
+        n_jobs=workers,
+        backend=backend,
+        return_as="generator",
+        pre_dispatch=2 * workers,
+        max_nbytes=SHARED_BYTES,
     )
     yield from pool(delayed(function)(item) for item in items)

@@ -179,7 +179,7 @@ def score_images(
         return {}, others.by_category
     progress.stage(f"Scoring, {plan.method}", len(codes))
     workers = worker_count(n_jobs) if len(trials) >= _WORTH_WORKERS else 1
-    size = max(1, min(_MOST_IN_CHUNK, -(-len(codes) // (2 * workers))))
+    size = max(1, min(_MOST_IN_CHUNK, -(-len(codes) // workers)))
     chunks = [
         _Chunk(trials, settings, plan, others, codes[at : at + size])
         for at in range(0, len(codes), size)
