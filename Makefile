@@ -37,6 +37,7 @@ format: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.prepare
+	$(BIN)/python -m tests.benchmarks.ceiling --dense-images 3
 	$(BIN)/python -m tests.benchmarks.scale
 
 faults: install

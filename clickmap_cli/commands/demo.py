@@ -31,20 +31,26 @@ def demo(
     """
 
     def body(terminal: Terminal) -> int:
+        from clickmap_cli.reports import ceiling as ceiling_report
         from clickmap_cli.reports import demo as report
         from clickmap_cli.reports import prepare as prepare_report
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.examples import draw_example
+        from clickmap_cli.services import ceiling
         from clickmap_cli.services import demo as service
 
-        result = service.run(folder, terminal, draw_example, when_present(resume), seed or 0)
+        figures = ceiling.CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve)
+        when = when_present(resume)
+        result = service.run(folder, terminal, draw_example, figures, when, seed or 0)
         terminal.show(prepare_report.funnel_table(result.prepared))
+        for run in result.ceilings:
+            terminal.show(ceiling_report.ceiling_table(run))
         for line in report.summary_lines(result):
             terminal.show(line)
         if everything:
-            terminal.show("Every command that exists so far has run: prepare.")
+            terminal.show("Every command that exists so far has run: prepare and ceiling.")
         if json:
-            print_json(prepare_report.as_json(result.prepared))
+            print_json(report.as_json(result))
         return 0
 
     run_session(body, quiet=quiet, verbose=verbose)

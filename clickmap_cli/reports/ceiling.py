@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from clickmap_cli.reports.style import COLOURS, save, styled
 from clickmap_cli.services.ceiling import CeilingRun
@@ -21,21 +22,22 @@ def ceiling_table(run: CeilingRun) -> Table:
     method = run.results[0].summary["method"] if run.results else ""
     table = Table(title=f"Human ceiling, {method}", title_justify="left", box=None, pad_edge=False)
     table.add_column("metric")
-    names = ["images", "maps", "ceiling", "95% interval", "null", "95% interval", "ratio"]
-    if method == "split-half":
-        names.append("Spearman-Brown")
-    else:
-        names.append("upper bound")
-    for name in names:
-        table.add_column(name, justify="right")
+    last_column = "Spearman-Brown" if method == "split-half" else "upper bound"
+    for name in ("images", "maps", "ceiling [95%]", "null [95%]", "ratio", last_column):
+        table.add_column(Text(name), justify="right", no_wrap=True)
     for result in run.results:
         s = result.summary
         last = s.get("spearman_brown_mean", s.get("upper_mean"))
-        table.add_row(
-            s["metric"], f"{s['n_images']:,}", f"{s['n_maps']:,}", _number(s["ceiling_mean"]),
-            _interval(s["ceiling_ci"]), _number(s["null_mean"]), _interval(s["null_ci"]),
-            _number(s["ratio"], 2), _number(last),
-        )  # fmt: skip
+        cells = (
+            s["metric"],
+            f"{s['n_images']:,}",
+            f"{s['n_maps']:,}",
+            _with_interval(s["ceiling_mean"], s["ceiling_ci"]),
+            _with_interval(s["null_mean"], s["null_ci"]),
+            _number(s["ratio"], 2),
+            _number(last),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
@@ -157,5 +159,7 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def _interval(pair: list[float | None]) -> str:
-    return "-" if pair[0] is None else f"{pair[0]:.3f} to {pair[1]:.3f}"
+def _with_interval(value: float | None, pair: list[float | None]) -> str:
+    if pair[0] is None:
+        return _number(value)
+    return f"{_number(value)} [{pair[0]:.3f}, {pair[1]:.3f}]"

@@ -34,7 +34,9 @@ class Terminal:
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # a pipe has no width; tables are then as wide as they need
+        width = None if sys.stderr.isatty() else 120
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, width=width)
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from clickmap_cli.reports.prepare import summary_lines as prepare_lines
+from typing import Any
+
+from clickmap_cli.reports import ceiling, prepare
 from clickmap_cli.services.demo import DemoResult
 
 
@@ -10,15 +12,25 @@ def summary_lines(result: DemoResult) -> list[str]:
     """What was made, where it is, and what to type next."""
     prepared = result.prepared
     return [
-        *prepare_lines(prepared),
+        *prepare.summary_lines(prepared),
+        *(line for run in result.ceilings for line in ceiling.summary_lines(run)),
         "",
         "Look at",
         f"  {prepared.folder / 'examples'}  image, heat and overlay of ten images",
         f"  {prepared.folder / 'funnel.csv'}  what every filter kept",
+        f"  {prepared.folder / 'ceiling'}  how well people predict people, with figures",
         f"  {result.trials}  the simulated trials, as your own would be",
         "",
         "Type next",
         f"  clickmap config show --config {result.config}",
         f"  clickmap prepare --config {result.config} experiment_name=wider blur_size=31",
-        "  clickmap prepare --help",
+        f"  clickmap ceiling split-half --config {result.config} metric=auc",
     ]
+
+
+def as_json(result: DemoResult) -> dict[str, Any]:
+    """What was made, as one JSON value."""
+    return {
+        "prepare": prepare.as_json(result.prepared),
+        "ceiling": [ceiling.as_json(run) for run in result.ceilings],
+    }

@@ -1,4 +1,4 @@
-"""The demo: data with a known truth, and the main job run on it."""
+"""The demo: data with a known truth, and the main jobs run on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from clickmap_cli.clickmaps.simulation import Simulation, clicks_as_text
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services import prepare
+from clickmap_cli.services import ceiling, prepare
 from clickmap_cli.services.examples import Example
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
@@ -41,27 +41,31 @@ class DemoResult:
         config: the experiment's YAML.
         trials: the simulated trials.
         prepared: the result of `prepare`.
+        ceilings: split-half and hold-one-out.
     """
 
     folder: Path
     config: Path
     trials: Path
     prepared: prepare.PrepareResult
+    ceilings: tuple[ceiling.CeilingRun, ...]
 
 
 def run(
     folder: Path,
     progress: Progress,
     draw: Callable[[Example], None],
+    figures: ceiling.CeilingFigures,
     when: WhenPresent = WhenPresent.STOP,
     seed: int = 0,
 ) -> DemoResult:
-    """Draw the simulation, write it as a user's own data would be, and prepare it.
+    """Draw the simulation, write it as a user's own data would be, prepare it, measure agreement.
 
     Args:
         folder: where everything goes.
         progress: told where the demo is.
         draw: draws one example picture.
+        figures: draw the ceilings' figures.
         when: what to do with a demo that is there.
         seed: of the simulation.
     """
@@ -72,7 +76,13 @@ def run(
     _write_study(Simulation(seed), data, progress)
     loaded = load_experiment(config)
     result = prepare.run(loaded.config, progress, draw, when)
-    return DemoResult(folder, config, data / "trials.csv", result)
+    ceilings = tuple(
+        ceiling.run(
+            loaded.config, method, progress, figures, when, subject_curve=method == "split-half"
+        )
+        for method in ceiling.METHODS
+    )
+    return DemoResult(folder, config, data / "trials.csv", result, ceilings)
 
 
 def _write_study(study: Simulation, data: Path, progress: Progress) -> None:

@@ -6,26 +6,24 @@ Run it with: python -m tests.benchmarks.scale --trials 1000000
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
 PER_IMAGE = 100
 RUN = """
-import json, resource, sys
+import json, sys
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import prepare
 config = load_experiment(None, sys.argv[1:]).config
 result = prepare.run(config, Silent(), lambda _: None)
-own, worker = (
-    resource.getrusage(who).ru_maxrss / 1e6
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-)
-print(json.dumps([result.seconds, result.images, result.trials, result.clicks, own, worker]))
+print(json.dumps([result.seconds, result.images, result.trials, result.clicks]))
 """
 
 
@@ -46,14 +44,36 @@ def write_trials(path: Path, trials: int, seed: int = 0) -> None:
                 at += n
 
 
+def run_watched(line: list[str]) -> tuple[str, float]:
+    """Run a command; what it printed, and the most memory it and its children held, in GB."""
+    run = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    peak = 0.0
+    while run.poll() is None:
+        peak = max(peak, _memory(run.pid))
+        time.sleep(0.05)
+    said = run.communicate()[0]
+    if run.returncode:
+        raise subprocess.CalledProcessError(run.returncode, line)
+    return said, peak
+
+
+def _memory(pid: int) -> float:
+    """Memory of a process and all below it in GB, pages that they share counted once (Linux)."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0.0
+    own = sum(int(row.split()[1]) for row in rollup.splitlines() if row.startswith("Pss:"))
+    return own / 1e6 + sum(_memory(int(child)) for child in below)
+
+
 def main() -> None:
     """Print one line: trials, time, time a trial, peak memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1_000_000)
     parser.add_argument("--n-jobs", type=int, default=2)
     given = parser.parse_args()
-    import json
-
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_trials(root / "trials.csv", given.trials)
@@ -62,15 +82,13 @@ def main() -> None:
             f"clickme_data={root / 'trials.csv'}", f"assets={root}", "display_image_keys=null",
             f"n_jobs={given.n_jobs}",
         ]  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, *words], capture_output=True, text=True, check=True
-        )
-        seconds, images, trials, clicks, own, worker = json.loads(done.stdout.splitlines()[-1])
+        said, peak = run_watched([sys.executable, "-c", RUN, *words])
+        seconds, images, trials, clicks = json.loads(said.splitlines()[-1])
         maps = sum(f.stat().st_size for f in root.rglob("*.h5")) / 1e6
     sys.stdout.write(
         f"prepare, {trials:,} trials of {images:,} images ({clicks:,} clicks, {size:,.0f} MB of "
         f"CSV): {seconds:.1f} s, {1e6 * seconds / trials:.0f} us a trial, {maps:,.0f} MB of maps; "
-        f"peak memory {own:.2f} GB, each of {given.n_jobs} workers {worker:.2f} GB\n"
+        f"peak memory {peak:.2f} GB, all processes together\n"
     )
 
 

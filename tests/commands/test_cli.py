@@ -44,6 +44,7 @@ def test_help_of_everything() -> None:
     assert invoke("--help").exit_code == 0
     for words in (
         ["prepare"],
+        ["ceiling"],
         ["demo"],
         ["config"],
         ["config", "show"],
@@ -183,6 +184,59 @@ def test_config_show_check_update(config) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["split-half", "-c", "CONFIG", "metric=AUC", "null_iterations=3"],
+        ["-c", "CONFIG", "split-half", "metric=AUC", "null_iterations=3"],
+        ["--method", "split-half", "-c", "CONFIG", "metric=AUC", "null_iterations=3"],
+        ["-c", "CONFIG", "metric=AUC", "--method", "split-half", "null_iterations=3"],
+        ["split-half", "--method", "split-half", "-c", "CONFIG", "metric=AUC", "null_iterations=3"],
+    ],
+)
+def test_every_form_of_a_ceiling_is_the_same_command(config, words) -> None:
+    result = invoke("ceiling", *[config if word == "CONFIG" else word for word in words], "--json")
+    assert result.exit_code == 0, result.stderr
+    value = json.loads(result.stdout)
+    assert (value["method"], value["metric"], value["null_iterations"]) == ("split-half", "auc", 3)
+    assert "Human ceiling, split-half" in result.stderr
+
+
+def test_several_metrics_print_a_list_and_every_flag_reaches_the_run(config, tmp_path) -> None:
+    result = invoke(
+        "ceiling", "hold-one-out", "-c", config, "-o", tmp_path / "x", "-j", 1, "--seed", 7,
+        "--json", "metric=[spearman,kl]",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    value = json.loads(result.stdout)
+    assert [(v["metric"], v["seed"]) for v in value] == [("spearman", 7), ("kl", 7)]
+    assert value[1]["higher_is_better"] is False
+    assert (tmp_path / "x/small/ceiling/hold-one-out-kl/per_participant.csv").is_file()
+    assert invoke("ceiling", "hold-one-out", "-c", config, "--dry-run").exit_code == 0
+    assert not (tmp_path / "assets").exists()
+    curve = invoke("ceiling", "split-half", "-c", config, "--subject-curve", "--json")
+    assert "participants_needed" in json.loads(curve.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 2, "Say which ceiling"),
+        (["split-halves"], 2, "Did you mean 'split-half'?"),
+        (["split-half", "hold-one-out"], 2, "Two methods at once"),
+        (["split-half", "--method", "hold-one-out"], 2, "Two methods at once"),
+        (["split-half", "metric=spearmann"], 2, "Did you mean 'spearman'?"),
+        (["split-half"], 2, "clickme_data is not set"),
+        (["split-half", "clickme_data=none.csv"], 1, "none.csv"),
+    ],
+)
+def test_mistakes_in_a_ceiling_are_sentences(tmp_path, monkeypatch, words, code, says) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("ceiling", *words)
+    assert (result.exit_code, list(tmp_path.iterdir())) == (code, [])
+    assert says in result.stderr
+
+
 def test_an_interrupt_exits_130_says_how_to_go_on_and_does(tmp_path) -> None:
     rows = random_rows(0, images=400, users=12, side=32)
     data = write_csv(tmp_path / "trials.csv", rows)
@@ -215,8 +269,11 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     assert "Type next" in one.stderr
     two = command("demo", "-o", tmp_path / "two", "--json")
     value = json.loads(two.stdout)
-    assert (value["n_images"], value["n_trials"], value["rejected_rows"]) == (60, 720, 0)
-    for name in ("maps.h5", "trials.npz", "examples/one_object_012.png.png"):
+    made = value["prepare"]
+    assert (made["n_images"], made["n_trials"], made["rejected_rows"]) == (60, 720, 0)
+    assert [c["method"] for c in value["ceiling"]] == ["split-half", "hold-one-out"]
+    figure = "ceiling/hold-one-out-spearman/ceiling.png"
+    for name in ("maps.h5", "trials.npz", "examples/one_object_012.png.png", figure):
         a, b = (tmp_path / n / "assets/demo" / name for n in ("one", "two"))
         assert a.read_bytes() == b.read_bytes(), name
     truth = (tmp_path / "one/data/truth.csv").read_text()
