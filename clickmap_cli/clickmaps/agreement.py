@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,28 +79,50 @@ def score_groups(
 
 
 def score_held_out(
-    stack: TrialStack, scores: Sequence[MapScore]
+    stack: TrialStack, scores: Sequence[MapScore], keep: int = 1024
 ) -> tuple[dict[str, Scores], dict[str, Scores]]:
     """The mean of the others predicts the held-out participant, and the upper bound of that.
+
+    Args:
+        stack: the image's trials.
+        scores: what is computed, sharing maps.
+        keep: trials whose maps are kept for the upper bound; those of more are made again.
 
     Returns:
         score name -> (n) values; score name -> (n) values of everybody pooled, as the score asks,
         against each participant (only for scores that have such a bound).
     """
     held: dict[str, list[float]] = {score.name: [] for score in scores}
-    singles: list[MapView] = []
-    for trial in range(len(stack)):
-        single, others = stack.one(trial), stack.others(trial)
-        singles.append(single)
+    singles = _Singles(stack, keep)
+    for trial, single in enumerate(singles):
+        others = stack.others(trial)
         for score in scores:
             held[score.name].append(score(others, single))
     upper: dict[str, Scores] = {}
     for score in scores:
         if score.pool is not None:
             # the pool is a map like any other, so it is rounded to float32 like any other
-            pooled = MapView(score.pool(singles).reshape(singles[0].shape))
+            pooled = MapView(score.pool(singles).reshape(singles.shape))
             upper[score.name] = np.array([score(pooled, single) for single in singles])
     return _arrays(held), upper
+
+
+class _Singles:
+    """Every trial's map, one after the other, as often as they are asked for."""
+
+    def __init__(self, stack: TrialStack, keep: int) -> None:
+        self._stack = stack
+        self._keep = keep
+        self._kept: dict[int, MapView] = {}
+        self.shape: tuple[int, ...] = ()
+
+    def __iter__(self) -> Iterator[MapView]:
+        for trial in range(len(self._stack)):
+            view = self._kept.get(trial) or self._stack.one(trial)
+            if trial < self._keep:
+                self._kept[trial] = view
+            self.shape = view.shape
+            yield view
 
 
 def _arrays(lists: dict[str, list[float]]) -> dict[str, Scores]:

@@ -78,7 +78,7 @@ class ExperimentConfig:
     n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
     use_gpu_blurring: bool = key(False, "Blur with torch on the device, in batches; same maps to 1e-5.", "run")
     gpu_batch_size: int = key(1024, "Trial maps blurred at once on the device.", "run", minimum=1)
-    correlation_batch_size: int = key(1024, "Trial maps of an image scored at once.", "run", minimum=1)
+    correlation_batch_size: int = key(1024, "Trial maps of an image held at once while it is scored.", "run", minimum=1)
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
 
 # fmt: on

@@ -7,7 +7,7 @@ definition gives; a constant or empty target has no score (NaN).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView, V
 _EPS = 2.2204e-16  # the constant of the MIT benchmark's KLDiv
 
 Compare = Callable[[MapView, MapView], float]
-Pool = Callable[[Sequence[MapView]], NDArray[np.float64]]
+Pool = Callable[[Iterable[MapView]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -196,23 +196,27 @@ def _within_one(value: Any) -> float:
     return float(min(max(value, -1.0), 1.0))
 
 
-def _mean_ranks(views: Sequence[MapView]) -> NDArray[np.float64]:
+def _mean_ranks(views: Iterable[MapView]) -> NDArray[np.float64]:
     """Mean of rank maps; only what differs from each map's zeros is added pixel by pixel."""
-    total = np.zeros(views[0].size)
-    everywhere = 0.0
+    total = np.zeros(0)
+    everywhere, n = 0.0, 0
     for view in views:
+        total = total if n else np.zeros(view.size)
         places, zero_rank = view.support
         everywhere += zero_rank
         total[slice(None) if places is None else places] += view.ranks_at(places) - zero_rank
-    return (total + everywhere) / len(views)
+        n += 1
+    return (total + everywhere) / n
 
 
 def _mean_of(part: Callable[[MapView], Vector]) -> Pool:
-    def pool(views: Sequence[MapView]) -> NDArray[np.float64]:
-        total = np.zeros(views[0].size)
+    def pool(views: Iterable[MapView]) -> NDArray[np.float64]:
+        total = np.zeros(0)
+        n = 0
         for view in views:
-            total += part(view)
-        return total / len(views)
+            total = part(view) + (total if n else 0)
+            n += 1
+        return total / n
 
     return pool
 

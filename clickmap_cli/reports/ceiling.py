@@ -15,6 +15,7 @@ from clickmap_cli.services.ceiling import CeilingRun
 from clickmap_cli.services.ceiling_tables import CeilingResult
 
 _MOST_CATEGORIES = 30
+_POOR_FIT = 0.05  # reliability by which a fit may miss the curve it extrapolates
 
 
 def ceiling_table(run: CeilingRun) -> Table:
@@ -54,12 +55,19 @@ def summary_lines(run: CeilingRun) -> list[str]:
                 "(robust z below -3); see per_participant.csv."
             )
         if "participants_needed" in s and s["participants_needed"] is not None:
-            lines.append(
-                f"{s['metric']}: {s['participants_needed']} participants a half reach a "
-                f"reliability of {s['target_reliability']:g} by the Spearman-Brown fit."
-            )
+            lines.append(_needed_line(s))
     lines.append(f"{run.folder / 'ceiling'}: tables and figures, in {run.seconds:.1f} s.")
     return lines
+
+
+def _needed_line(s: dict[str, Any]) -> str:
+    line = (
+        f"{s['metric']}: {s['participants_needed']} participants a half reach a reliability of "
+        f"{s['target_reliability']:g} by the Spearman-Brown fit"
+    )
+    if s["fit_error"] > _POOR_FIT:
+        return f"{line}, which misses the curve by up to {s['fit_error']:.2f}: do not rely on it."
+    return f"{line}."
 
 
 def as_json(run: CeilingRun) -> Any:
@@ -95,7 +103,7 @@ def draw_ceiling(result: CeilingResult, path: Path) -> None:
         axis.set_xlabel(s["metric"])
         axis.set_ylabel(unit)
         axis.set_title(f"{s['method']}, n = {s['n_images']} images")
-        axis.legend(frameon=False, loc="upper left")
+        figure.legend(frameon=False, loc="outside lower left", ncols=2)
         if several:
             _draw_categories(axes[0, 1], result, [row.category for row in shown])
         save(figure, path)

@@ -123,6 +123,7 @@ def run(
         null_draws=config.null_iterations,
         seed=config.seed,
         curve_sizes=curve_sizes(n_trials) if subject_curve else (),
+        keep=config.correlation_batch_size,
     )
     folders = {
         name: RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}")

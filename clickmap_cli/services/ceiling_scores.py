@@ -60,6 +60,7 @@ class Plan:
         null_draws: other images an image.
         seed: of every draw.
         curve_sizes: participants a half for the subject curve; empty for none.
+        keep: trial maps of an image held at once.
     """
 
     method: str
@@ -68,6 +69,7 @@ class Plan:
     null_draws: int
     seed: int
     curve_sizes: tuple[int, ...] = ()
+    keep: int = 1024
 
 
 class ImageScorer:
@@ -123,7 +125,7 @@ class ImageScorer:
     def _hold_one_out(self, image: int) -> ImageScores:
         plan, key = self._plan, str(self._trials.images[image])
         stack = self.stack(image)
-        ceiling, upper = score_held_out(stack, plan.scores)
+        ceiling, upper = score_held_out(stack, plan.scores, plan.keep)
         rng = generator(plan.seed, key, "null participants")
         null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
         for other in self._others.draw(image, plan.null_draws):

@@ -321,7 +321,11 @@ def _curve(kept: dict[int, ImageScores], score: MapScore, plan: Plan) -> tuple[C
 def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) -> dict[str, Any]:
     """The fit through the curve, and how many participants reach the wished reliability."""
     if not score.is_correlation or not curve:
-        return {"single_participant_reliability": None, "participants_needed": None}
+        return {
+            "single_participant_reliability": None,
+            "participants_needed": None,
+            "fit_error": None,
+        }
     sizes = np.array([row.participants for row in curve])
     single = spearman_brown_fit(sizes, np.array([row.reliability for row in curve]))
     needed = participants_needed(single, wished)
@@ -329,6 +333,8 @@ def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) 
         "single_participant_reliability": _or_none(single),
         "target_reliability": wished,
         "participants_needed": int(needed) if math.isfinite(needed) else None,
+        # the theory is about pearson and parallel halves; how far it is from what was found
+        "fit_error": _or_none(max(abs(row.fit - row.reliability) for row in curve)),
     }
 
 

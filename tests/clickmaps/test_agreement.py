@@ -68,6 +68,19 @@ def test_held_out_participants_of_given_maps(seed, n) -> None:
         )
 
 
+@pytest.mark.parametrize("keep", [1, 3, 100])
+def test_how_many_maps_are_held_changes_nothing(keep) -> None:
+    maps, clicks = some_maps(3, 6)
+    names = ("spearman", "pearson", "cosine", "kl", "crossentropy")
+    wanted, found = (
+        score_held_out(MapStack(maps, clicks), [MAP_SCORES[n] for n in names], k) for k in (6, keep)
+    )
+    for a, b in zip(wanted, found, strict=True):
+        assert set(a) == set(names)
+        for name in names:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 9))
 def test_halves_of_given_maps(seed, n) -> None:
