@@ -30,6 +30,15 @@ class Columns:
     time: str | None
     category: str | None
 
+    def optional(self) -> dict[str, str | None]:
+        """The columns a table may lack, by what they hold."""
+        return {
+            "catch": self.catch,
+            "mobile": self.mobile,
+            "time": self.time,
+            "category": self.category,
+        }
+
 
 def find_columns(names: Sequence[str], file: str, category: str | None = None) -> Columns:
     """Recognise the columns by the names in use.

@@ -98,10 +98,7 @@ def _chunk(values: Mapping[str, Any], columns: Columns, first: int) -> TextChunk
         clicks=clicks,
         clicks_text=clicks_text,
         clicks_column=columns.clicks or f"{columns.x}, {columns.y}",
-        catch=column(columns.catch),
-        mobile=column(columns.mobile),
-        time=column(columns.time),
-        category=column(columns.category),
+        **{name: column(held) for name, held in columns.optional().items()},
     )
 
 

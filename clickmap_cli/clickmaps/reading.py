@@ -178,8 +178,5 @@ def _text_chunk(rows: Sequence[Row], columns: Columns, where: dict[str, int]) ->
         clicks=parsed,
         clicks_text=clicks,
         clicks_column=columns.clicks or f"{columns.x}, {columns.y}",
-        catch=column(columns.catch),
-        mobile=column(columns.mobile),
-        time=column(columns.time),
-        category=column(columns.category),
+        **{name: column(held) for name, held in columns.optional().items()},
     )

@@ -247,8 +247,12 @@ def test_an_interrupt_exits_130_says_how_to_go_on_and_does(tmp_path) -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     run = subprocess.Popen(
         [sys.executable, "-m", "clickmap_cli", *words],
-        stderr=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # a shell's background jobs ignore interrupts, and hand that on to the tests they run
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     folder = tmp_path / "experiment"
     deadline = time.monotonic() + 60
     while not (folder / ".clickmap" / "journal").exists() and time.monotonic() < deadline:
