@@ -16,47 +16,68 @@ Half = NDArray[np.intp]
 Scores = NDArray[np.float64]
 
 
-def random_halves(n: int, splits: int, seed: int, key: str) -> list[tuple[Half, Half]]:
-    """Random halves of an image's trials; of an odd number the extra one is in the second.
+def random_halves(
+    people: NDArray[np.int32], splits: int, seed: int, key: str
+) -> list[tuple[Half, Half]]:
+    """Random halves of an image's participants; of an odd number the extra one is in the second.
 
     Args:
-        n: trials.
+        people: (trials) who made each trial; all trials of a person go to one half.
         splits: how many.
         seed: the experiment's.
         key: the image; its halves depend on nothing else.
+
+    Returns:
+        Trials of the first and of the second half, for each split.
     """
-    rng = generator(seed, key, "halves")
-    halves = []
-    for _ in range(splits):
-        order = rng.permutation(n)
-        halves.append((np.sort(order[: n // 2]), np.sort(order[n // 2 :])))
-    return halves
+    n = len(np.unique(people))
+    return _random_parts(people, n // 2, n, splits, generator(seed, key, "halves"))
 
 
-def random_groups(n: int, size: int, splits: int, seed: int, key: str) -> list[tuple[Half, Half]]:
-    """Random pairs of groups of `size` trials without a common one, for the subject curve."""
+def random_groups(
+    people: NDArray[np.int32], size: int, splits: int, seed: int, key: str
+) -> list[tuple[Half, Half]]:
+    """Random pairs of groups of `size` participants, none in both, for the subject curve."""
     rng = generator(seed, key, "curve", str(size))
-    groups = []
+    return _random_parts(people, size, 2 * size, splits, rng)
+
+
+def _random_parts(
+    people: NDArray[np.int32], first: int, last: int, splits: int, rng: np.random.Generator
+) -> list[tuple[Half, Half]]:
+    """Trials of `first` participants, and of those after them up to `last`, in random order."""
+    # people in the order they came, so that nobody's name decides where they go
+    _, at, which = np.unique(people, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(at))[which]
+    parts = []
     for _ in range(splits):
-        order = rng.permutation(n)
-        groups.append((np.sort(order[:size]), np.sort(order[size : 2 * size])))
-    return groups
+        rank = np.empty(len(at), dtype=np.intp)
+        rank[rng.permutation(len(at))] = np.arange(len(at))
+        mine = rank[place]
+        parts.append(
+            (np.flatnonzero(mine < first), np.flatnonzero((mine >= first) & (mine < last)))
+        )
+    return parts
 
 
 def score_halves(
-    stack: TrialStack, halves: Sequence[tuple[Half, Half]], scores: Sequence[MapScore]
+    stack: TrialStack,
+    halves: Sequence[tuple[Half, Half]],
+    scores: Sequence[MapScore],
+    keep: int = 0,
 ) -> tuple[dict[str, Scores], list[MapView]]:
     """Half A predicts half B.
 
     Returns:
-        score name -> (splits) values; and every half B, which other images' halves may be held
-        against too.
+        score name -> (splits) values; and the first `keep` halves B, which other images' halves
+        may be held against too.
     """
     found: dict[str, list[float]] = {score.name: [] for score in scores}
-    targets = []
+    targets: list[MapView] = []
     for first, second in halves:
         prediction, target = stack.halves(first, second)
-        targets.append(target)
+        if len(targets) < keep:
+            targets.append(target)
         for score in scores:
             found[score.name].append(score(prediction, target))
     return _arrays(found), targets
@@ -93,7 +114,7 @@ def score_held_out(
         against each participant (only for scores that have such a bound).
     """
     held: dict[str, list[float]] = {score.name: [] for score in scores}
-    singles = _Singles(stack, keep)
+    singles = _Singles(stack, keep if any(score.pool for score in scores) else 0)
     for trial, single in enumerate(singles):
         others = stack.others(trial)
         for score in scores:

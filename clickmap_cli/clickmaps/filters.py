@@ -76,9 +76,8 @@ def filter_trials(
         What is left, possibly nothing.
     """
     funnel = _Funnel(trials, rows)
-    funnel.by_trial(
-        "filter_mobile", _setting(config.filter_mobile), lambda t: _not_mobile(t, config)
-    )
+    mobile = "no such column" if trials.mobile is None else _setting(config.filter_mobile)
+    funnel.by_trial("filter_mobile", mobile, lambda t: _not_mobile(t, config))
     funnel.by_trial("catch_threshold", *_catch(trials, config))
     funnel.by_trial(
         "filter_duplicates",

@@ -136,9 +136,9 @@ def bin_maps(clicks: ImageClicks, settings: MapSettings, bins: int, time_based: 
     longest = int(lengths.max())
     maps = []
     for step in range(1, bins + 1):
-        share = step / bins
-        limit = np.ceil((lengths if time_based else np.full_like(lengths, longest)) * share)
-        maps.append(mean_map(clicks.first(limit.astype(np.int64)), settings))
+        whole = lengths if time_based else np.full_like(lengths, longest)
+        limit = -(-whole * step // bins)  # rounded up, in whole numbers
+        maps.append(mean_map(clicks.first(limit), settings))
     return np.stack(maps)
 
 

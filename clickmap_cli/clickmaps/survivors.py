@@ -9,14 +9,16 @@ import numpy as np
 
 from clickmap_cli.clickmaps.filters import FunnelRow, filter_trials
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
-from clickmap_cli.clickmaps.keys import check_flat_names
+from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.raw_table import Reject
 from clickmap_cli.clickmaps.reading import ReadOptions, read_trials
 from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.trials import Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 TRIALS_FILE = "trials.npz"
@@ -62,9 +64,15 @@ def input_files(config: ExperimentConfig) -> list[Path]:
                 raise DataError(f"{name}: no file at {path} (looked from {Path.cwd()}).")
             paths.append(path)
     if config.mask_dir is not None:
-        paths += sorted(path for path in Path(config.mask_dir).rglob("*") if path.is_file())
+        paths += mask_files(Path(config.mask_dir))
     _side_tables(config)  # a bad one is better said before anything is begun
     return paths
+
+
+def mask_files(folder: Path, relative: bool = False) -> list[Path]:
+    """Every file below a folder of masks, sorted; by its path inside it where `relative`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path.relative_to(folder) for path in files] if relative else files
 
 
 def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progress) -> Survivors:
@@ -81,7 +89,7 @@ def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progres
     """
     data = Path(str(config.clickme_data))
     if data.is_dir():
-        return _prepared(data / TRIALS_FILE)
+        return _prepared(data, config, progress)
     height, width = config.image_shape
     sizes, categories = _side_tables(config)
     options = ReadOptions(
@@ -111,13 +119,14 @@ def require_images(found: Survivors) -> None:
         return
     if found.rows == found.rejected:
         raise DataError(
-            f"None of the {found.rows} rows could be read; rejected.csv says why for each."
+            f"None of the {found.rows} rows could be read; rejected.csv of `clickmap prepare` says "
+            "why for each."
         )
     last = next(row for row in found.funnel[1:] if not row.images)
     before = found.funnel[found.funnel.index(last) - 1]
     raise DataError(
         f"No image is left after {last.step} ({last.setting}), which {before.images} images with "
-        f"{before.trials} trials reached; loosen it, or look at funnel.csv."
+        f"{before.trials} trials reached; loosen it, or look at funnel.csv of `clickmap prepare`."
     )
 
 
@@ -132,10 +141,54 @@ def _side_tables(
     )
 
 
-def _prepared(path: Path) -> Survivors:
+def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Survivors:
+    """The trials of a folder written by `prepare`, which have passed its filters already."""
+    manifest = load_manifest(folder)
+    if manifest is None or manifest.command != "prepare":
+        raise DataError(f"clickme_data: {folder} holds no finished run of prepare.")
+    made = experiment_from_values(manifest.config)
+    if made.image_shape != config.image_shape:
+        raise ConfigError(
+            f"image_shape is {config.image_shape}, but {folder} was prepared with "
+            f"{made.image_shape}, in which its clicks are measured; set the same."
+        )
+    other = [name for name in _FILTERS if getattr(made, name) != getattr(config, name)]
+    if other:
+        progress.notice(
+            f"{folder} was filtered when it was prepared; set otherwise here and without effect: "
+            f"{', '.join(other)}."
+        )
+    path = folder / TRIALS_FILE
     trials = trials_from_arrays(NpzArrays(path), str(path))
-    in_order = np.all(np.diff(trials.image) >= 0)
-    if not in_order or trials.images.tolist() != sorted(trials.images.tolist()):
-        raise DataError(f"{path}: its trials are not in the order prepare writes; make it anew.")
+    _check_content(trials, path)
     row = FunnelRow("prepared trials", path.name, len(trials), len(trials.images), len(trials.x))
     return Survivors(trials, (row,), len(trials), 0)
+
+
+_FILTERS = (
+    "filter_mobile", "catch_threshold", "filter_duplicates", "file_inclusion_filter",
+    "file_exclusion_filter", "min_clicks", "max_clicks", "process_max", "min_pixels",
+    "duplicate_maps", "max_subjects", "min_subjects", "mask_threshold",
+)  # fmt: skip
+
+
+def _check_content(trials: Trials, path: Path) -> None:
+    """A file of trials may come from anywhere: order, clicks and keys must be as prepare writes.
+
+    Raises:
+        DataError: they are not.
+    """
+    keys = trials.images.tolist()
+    in_order = bool(np.all(np.diff(trials.image) >= 0)) and keys == sorted(set(keys))
+    side = np.repeat(trials.shape[trials.image], trials.n_clicks, axis=0)
+    inside = bool(
+        np.all(
+            (trials.x >= 0) & (trials.y >= 0) & (trials.x < side[:, 1]) & (trials.y < side[:, 0])
+        )
+    )
+    try:
+        safe = all(image_key(key) == key for key in keys)
+    except ValueError:
+        safe = False
+    if not (in_order and inside and safe):
+        raise DataError(f"{path}: its content is not what prepare writes; make it anew.")

@@ -27,7 +27,7 @@ class TrialStack(Protocol):
         """The map of one trial, with its clicks."""
 
     def others(self, trial: int) -> MapView:
-        """The mean of all other trials' maps."""
+        """The mean of all other participants' maps."""
 
     def mean(self, trials: Ints) -> MapView:
         """The mean of some trials' maps, with their clicks."""
@@ -45,16 +45,22 @@ class ClickStack:
     Args:
         clicks: the image's trials.
         settings: the blur and the geometry.
+        people: (trials) who made each trial; None takes every trial for another person's.
     """
 
-    def __init__(self, clicks: ImageClicks, settings: MapSettings) -> None:
+    def __init__(
+        self,
+        clicks: ImageClicks,
+        settings: MapSettings,
+        people: NDArray[np.int32] | None = None,
+    ) -> None:
         self._clicks = clicks
+        self.people = np.arange(len(clicks), dtype=np.int32) if people is None else people
         self._geometry = settings.geometry(clicks.native)
         self._kernel = settings.kernel(clicks.native)
         self._weights = clicks.weights(settings.decay_tau)
         self._exact = self._weights is None and self._kernel.kind != "gaussian"
-        self._everyone = np.arange(len(clicks))
-        self._total = self._blurred(self._everyone) if self._exact else None
+        self._total = self._blurred(np.arange(len(clicks))) if self._exact else None
         largest = 0 if self._total is None else int(self._total.max(initial=0))
         # whole numbers stay so until the end, unless maps are resized
         whole = self._geometry.resized == self._geometry.native and largest < CountView.LARGEST
@@ -74,11 +80,11 @@ class ClickStack:
         return self._view(self._part(trial), 1, np.array([trial]))
 
     def others(self, trial: int) -> MapView:
-        """The mean of all other trials' maps."""
-        rest = len(self) - 1
-        if self._total is not None:
-            return self._view(self._total - self._part(trial), rest)
-        return self._view(self._blurred(np.delete(self._everyone, trial)), rest)
+        """The mean of all other participants' maps."""
+        others = np.flatnonzero(self.people != self.people[trial])
+        if self._total is not None and len(others) == len(self) - 1:
+            return self._view(self._total - self._part(trial), len(others))
+        return self._view(self._blurred(others), len(others))
 
     def mean(self, trials: Ints) -> MapView:
         """The mean of some trials' maps, with their clicks."""
@@ -152,7 +158,7 @@ class MapStack:
         return MapView(self._maps[trial], None if self._clicks is None else self._clicks[trial])
 
     def others(self, trial: int) -> MapView:
-        """The mean of all other trials' maps."""
+        """The mean of all other participants' maps."""
         return self.mean(np.delete(np.arange(len(self)), trial))
 
     def mean(self, trials: Ints) -> MapView:

@@ -105,8 +105,16 @@ class Trials:
 
     def where_clicks(self, keep: Bools) -> Trials:
         """The same trials with only the clicks where `keep` is true; some may become empty."""
-        kept = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))
-        return replace(self, x=self.x[keep], y=self.y[keep], offsets=kept[self.offsets])
+        kept = np.zeros(len(self), dtype=np.int64)
+        lengths = self.n_clicks
+        for first, last in trial_blocks(self.offsets):
+            some = first + np.flatnonzero(lengths[first:last])
+            if len(some):
+                span = keep[self.offsets[first] : self.offsets[last]]
+                starts = self.offsets[some] - self.offsets[first]
+                kept[some] = np.add.reduceat(span, starts, dtype=np.int64)
+        offsets = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
+        return replace(self, x=self.x[keep], y=self.y[keep], offsets=offsets)
 
     def compacted(self) -> Trials:
         """Sorted by image key, trials of an image in time order, vocabularies without leftovers.
@@ -191,7 +199,13 @@ def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
     missing = [key for key in wanted if key not in arrays]
     if missing:
         raise DataError(f"{name}: lacks {', '.join(missing)}; it is no trials.npz of prepare.")
-    trials = Trials(**{key: arrays[key] for key in wanted}, time=arrays.get("time"))
+    loaded = {key: arrays[key] for key in wanted}
+    whole = ("x", "y", "offsets", "image", "user", "category", "shape")
+    if any(loaded[key].dtype.kind not in "iu" for key in whole) or any(
+        loaded[key].dtype.kind != "U" for key in ("images", "users", "categories")
+    ):
+        raise DataError(f"{name}: its arrays have other types than prepare writes.")
+    trials = Trials(**{key: loaded[key] for key in wanted}, time=arrays.get("time"))
     n, images = len(trials.image), len(trials.images)
     fits = (
         len(trials.offsets) == n + 1

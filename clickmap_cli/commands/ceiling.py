@@ -33,6 +33,7 @@ def ceiling(
         typer.Option("--subject-curve", help="How many participants are enough (split-half)."),
     ] = False,
     n_jobs: o.NJobs = None,
+    device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
     strict: o.Strict = False,
@@ -53,7 +54,7 @@ def ceiling(
         from clickmap_cli.services import ceiling as service
 
         chosen_method, overrides = _method_and_overrides(words or [], method)
-        chosen = {"assets": output, "n_jobs": n_jobs, "seed": seed}
+        chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         loaded = load_experiment(config, overrides, chosen)
         for text in loaded.notices:
             terminal.notice(text)

@@ -43,6 +43,15 @@ def run_session(
             terminal.console.print_exception()
         terminal.error(_sentence(error))
         raise typer.Exit(error.exit_code if isinstance(error, ClickmapError) else 1) from None
+    except Exception as error:
+        # a mistake of ours: said in a sentence too, and never passed over
+        if verbose:
+            terminal.console.print_exception()
+        terminal.error(
+            f"Unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} "
+            "This is a defect of clickmap; --verbose shows where."
+        )
+        raise typer.Exit(1) from None
     raise typer.Exit(code)
 
 

@@ -57,20 +57,20 @@ class ExperimentConfig:
 
     # --- what is written ----------------------------------------------------------------------
     assets: str = key("assets", "Folder that holds the experiments' folders.", "run")
-    output_format: str = key("auto", "auto or hdf5 (maps.h5), numpy (maps/*.npy) or npz (maps.npz).", "maps", choices=("auto", "hdf5", "numpy", "npz"))
-    save_maps: str = key("mean", "mean, participants or both.", "maps", choices=("mean", "participants", "both"))
-    click_bins: int | None = key(None, "Also write this many cumulative mean maps; null = none.", "maps", minimum=1, false_is_null=True)
-    time_based_bins: bool = key(False, "Bins hold the first k/T of each trial, not its first k clicks.", "maps")
-    percentile_thresh: float = key(50, "Percentile of clicks per trial written to medians.json.", "maps", minimum=0, maximum=100)
+    output_format: str = key("auto", "auto or hdf5 (maps.h5), numpy (maps/*.npy) or npz (maps.npz).", "output", choices=("auto", "hdf5", "numpy", "npz"))
+    save_maps: str = key("mean", "mean, participants or both.", "output", choices=("mean", "participants", "both"))
+    click_bins: int | None = key(None, "Also write this many cumulative mean maps; null = none.", "output", minimum=1, false_is_null=True)
+    time_based_bins: bool = key(False, "Bins hold the first k/T of each trial, not its first k clicks.", "output")
+    percentile_thresh: float = key(50, "Percentile of clicks per trial written to medians.json.", "output", minimum=0, maximum=100)
     display_image_keys: Any = key("auto", "Images drawn as examples: a list, auto (ten with most participants) or null.", "run", false_is_null=True)
-    hdf5_compression: str | None = key("gzip", "gzip, lzf or null.", "maps", choices=("gzip", "lzf"), false_is_null=True)
-    hdf5_compression_level: int = key(1, "Level of gzip, 0 to 9.", "maps", minimum=0, maximum=9)
+    hdf5_compression: str | None = key("gzip", "gzip, lzf or null.", "output", choices=("gzip", "lzf"), false_is_null=True)
+    hdf5_compression_level: int = key(1, "Level of gzip, 0 to 9.", "output", minimum=0, maximum=9)
 
     # --- ceilings -----------------------------------------------------------------------------
     metric: Any = key("spearman", "A metric or a list of metrics, in upper or lower case.", "ceiling")
     randomization_iters: int = key(10, "Random halves an image (split-half).", "ceiling", minimum=1)
     null_iterations: int = key(10, "Draws of another image for the null.", "ceiling", minimum=1)
-    bootstrap: str = key("images", "What intervals resample: images, participants or crossed (hold-one-out).", "ceiling", choices=("images", "participants", "crossed"))
+    bootstrap: str = key("images", "What the ceiling's interval resamples: images, or (hold-one-out) participants or crossed; the null's: images.", "ceiling", choices=("images", "participants", "crossed"))
     target_reliability: float = key(0.9, "Reliability wished of the subject curve.", "ceiling", minimum=0.01, maximum=0.999)
     seed: int = key(0, "Seed of every random draw.", "ceiling", minimum=0)
 

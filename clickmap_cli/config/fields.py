@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# maps: a new value gives other maps. ceiling: other ceilings. input: a file whose content counts,
-# not its path. run: only another way to run.
-Scope = Literal["maps", "ceiling", "input", "run"]
+# maps: a new value gives other maps. output: other files of them. ceiling: other ceilings.
+# input: a file whose content counts, not its path. run: only another way to run.
+Scope = Literal["maps", "output", "ceiling", "input", "run"]
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,12 @@ def _typed(gathered: _Gathered) -> ExperimentConfig:
             raise ConfigError(
                 f"{gathered.sources[name]}: {name} is {value!r}; it must be {wanted}."
             ) from error
-    config = OmegaConf.to_object(schema)
+    try:
+        config = OmegaConf.to_object(schema)
+    except OmegaConfBaseException as error:
+        raise ConfigError(
+            f"A value is missing ('???' stands for none): {_one_line(error)}"
+        ) from error
     assert isinstance(config, ExperimentConfig)  # noqa: S101 - to_object of this very schema
     return config
 

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 
 class Terminal:
@@ -89,7 +90,7 @@ class Terminal:
     def show(self, renderable: Any) -> None:
         """A table or text for the person, unless quiet."""
         if not self.quiet:
-            self.console.print(renderable)
+            self.console.print(Text(renderable) if isinstance(renderable, str) else renderable)
 
 
 def print_json(value: Any) -> None:

@@ -52,3 +52,8 @@ class MissingExtraError(ClickmapError):
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}': pip install 'clickmap[{extra}]'.")
+        self._arguments = (extra, what)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        # a worker process hands its error over pickled, with the arguments it was made from
+        return type(self), self._arguments

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
 import math
 import time
 from collections.abc import Callable
@@ -23,10 +25,10 @@ from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.map_scores import MAP_SCORES
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
-from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, score_images
+from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, people_per_image, score_images
 from clickmap_cli.services.ceiling_tables import (
     CategoryRow,
     CeilingResult,
@@ -109,53 +111,67 @@ def run(
     described = describe_files(None, input_files(config))
     content = [str(entry["sha256"]) for entry in described.values()]
     folder = Path(config.assets) / config.experiment_name
+    jobs = {
+        name: _Job(
+            RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}"),
+            numbers_hash(
+                replace(config, metric=[name]),
+                ["maps", "ceiling"],
+                method,
+                str(subject_curve),
+                *content,
+            ),
+        )
+        for name in config.metric
+    }
+    if not dry_run:
+        for job in jobs.values():
+            job.folder.refuse_if_there(when)
     found = surviving_trials(config, no_reject, progress)
     require_images(found)
     settings = MapSettings.of(config)
     _check_shapes(found.trials, settings)
     if dry_run:
         return CeilingRun(folder, (), found.rejected, found.rows, time.time() - started, False)
-    n_trials = np.diff(found.trials.image_slices())
-    plan = Plan(
-        method=method,
-        scores=[MAP_SCORES[name] for name in config.metric if name != "rsa"],
-        splits=config.randomization_iters,
-        null_draws=config.null_iterations,
-        seed=config.seed,
-        curve_sizes=curve_sizes(n_trials) if subject_curve else (),
-        keep=config.correlation_batch_size,
-    )
-    folders = {
-        name: RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}")
-        for name in config.metric
-    }
-    identities = {
-        name: numbers_hash(
-            replace(config, metric=[name]),
-            ["maps", "ceiling"],
-            method,
-            str(bool(plan.curve_sizes)),
-            *content,
-        )
-        for name in config.metric
-    }
-    results = []
+    results: dict[str, CeilingResult] = {}
     with contextlib.ExitStack() as held:
-        for each in folders.values():
-            held.enter_context(each.held())
-        done = {name: folders[name].finished(identities[name], when) for name in config.metric}
-        computed = _compute(found.trials, settings, plan, config, progress)
-        for result in computed:
+        for name, job in jobs.items():
+            held.enter_context(job.folder.held())
+            if job.folder.finished(job.identity, when) is not None:
+                results[name] = CeilingResult(_stored_summary(job.folder.path), (), ())
+        todo = [name for name in jobs if name not in results]
+        plan = Plan(
+            method=method,
+            scores=[MAP_SCORES[name] for name in todo if name != "rsa"],
+            splits=config.randomization_iters,
+            null_draws=config.null_iterations,
+            seed=config.seed,
+            curve_sizes=curve_sizes(people_per_image(found.trials)) if subject_curve else (),
+            keep=config.correlation_batch_size,
+        )
+        for result in _compute(found.trials, settings, plan, config, todo, progress):
             name = str(result.summary["metric"])
-            results.append(result)
-            if done[name] is None:
-                outputs = _write(folders[name].path, result, figures)
-                folders[name].finish(
-                    _manifest(config, method, described, identities[name], outputs, started, result)
-                )
-    return CeilingRun(
-        folder, tuple(results), found.rejected, found.rows, round(time.time() - started, 3)
-    )
+            results[name] = result
+            outputs = _write(jobs[name].folder.path, result, figures)
+            jobs[name].folder.finish(
+                _manifest(config, method, described, jobs[name].identity, outputs, started, result)
+            )
+    ordered = tuple(results[name] for name in config.metric)
+    return CeilingRun(folder, ordered, found.rejected, found.rows, round(time.time() - started, 3))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One metric's folder, and the identity of what belongs there."""
+
+    folder: RunFolder
+    identity: str
+
+
+def _stored_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a metric that an earlier run finished."""
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary
 
 
 def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> None:
@@ -168,6 +184,8 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
             f"bootstrap: {config.bootstrap} resamples scores of participants, which only "
             "hold-one-out has; use bootstrap: images with split-half."
         )
+    if "emd" in config.metric and importlib.util.find_spec("ot") is None:
+        raise MissingExtraError("emd", "the metric 'emd'")
 
 
 def _check_shapes(trials: Trials, settings: MapSettings) -> None:
@@ -187,32 +205,37 @@ def _compute(
     settings: MapSettings,
     plan: Plan,
     config: ExperimentConfig,
+    todo: list[str],
     progress: Progress,
 ) -> list[CeilingResult]:
+    """The metrics that are still to do, all from the same maps."""
+    if not todo:
+        return []
     scored, by_category = score_images(trials, settings, plan, config.n_jobs, progress)
-    if not by_category:
+    usable = int(np.count_nonzero(people_per_image(trials) >= 2))
+    if usable == 1:
+        progress.notice("Only one image has two participants or more, so there is no null.")
+    elif not by_category:
         progress.notice(
             "All images are of one category, so the null comes from any other image of it."
         )
-    if int(np.count_nonzero(np.diff(trials.image_slices()) >= 2)) == 1:
-        progress.notice("Only one image has two maps or more, so there is no null.")
     results = {
         score.name: ceiling_result(
             trials, scored, score, plan, config.bootstrap, config.target_reliability
         )
         for score in plan.scores
     }
-    if "rsa" in config.metric:
+    if "rsa" in todo:
         results["rsa"] = rsa_ceiling(trials, settings, plan, config.n_jobs, progress)
     for result in results.values():
         for reason, count in result.summary["left_out"].items():
             if count:
                 progress.notice(f"{result.summary['metric']}: {count} images left out, {reason}.")
-    if plan.method == "split-half" and "spearman" in config.metric:
+    if plan.method == "split-half" and "spearman" in results:
         progress.notice(
             "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
         )
-    return [results[name] for name in config.metric]
+    return list(results.values())
 
 
 def _write(

@@ -15,12 +15,12 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.rsa import rsa, similarity_matrix
-from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval, spearman_brown
+from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.ceiling_scores import Plan
+from clickmap_cli.services.ceiling_scores import Plan, people_per_image
 from clickmap_cli.services.ceiling_tables import CeilingResult
 
 Matrix = NDArray[np.float64]
@@ -36,7 +36,7 @@ def rsa_ceiling(
     one random participant an image against the means of the others.
     """
     slices = trials.image_slices()
-    codes = np.flatnonzero(np.diff(slices) >= 2)
+    codes = np.flatnonzero(people_per_image(trials) >= 2)
     progress.stage(f"Scoring, {plan.method} rsa", plan.splits)
     pairs: list[tuple[Matrix, Matrix]] = []
     for split in range(plan.splits if len(codes) >= 3 else 0):
@@ -64,12 +64,10 @@ def rsa_ceiling(
         "bootstrap": "images",
         "seed": plan.seed,
         "left_out": {
-            "fewer than two maps": len(trials.images) - len(codes),
+            "fewer than two participants": len(trials.images) - len(codes),
             "fewer than three images": 0 if pairs else len(codes),
         },
     }
-    if plan.method == "split-half" and mean is not None:
-        summary["spearman_brown_mean"] = spearman_brown(mean)
     return CeilingResult(summary, (), (), raw_ceiling=(ceilings,), raw_null=(nulls,))
 
 
@@ -85,10 +83,11 @@ def _matrices(
     slices = trials.image_slices()
 
     def sides(code: int) -> tuple[MapView, MapView]:
-        stack = ClickStack(image_clicks(trials, slices, code), settings)
+        users = trials.user[slices[code] : slices[code + 1]]
+        stack = ClickStack(image_clicks(trials, slices, code), settings, users)
         key = str(trials.images[code])
         if plan.method == "split-half":
-            halves = random_halves(len(stack), plan.splits, plan.seed, key)
+            halves = random_halves(stack.people, plan.splits, plan.seed, key)
             return stack.halves(*halves[split])
         chosen = generator(plan.seed, key, "rsa participant", str(split)).integers(len(stack))
         return stack.one(int(chosen)), stack.others(int(chosen))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.agreement import (
+    Half,
     random_groups,
     random_halves,
     score_groups,
@@ -95,10 +96,12 @@ class ImageScorer:
 
     def stack(self, image: int) -> ClickStack:
         """The trial maps of one image."""
-        return ClickStack(image_clicks(self._trials, self._slices, image), self._settings)
+        users = self._trials.user[self._slices[image] : self._slices[image + 1]]
+        clicks = image_clicks(self._trials, self._slices, image)
+        return ClickStack(clicks, self._settings, users)
 
     def score(self, image: int) -> ImageScores:
-        """Everything the plan asks of one image; it needs two trials or more."""
+        """Everything the plan asks of one image; it needs two participants or more."""
         if self._plan.method == "split-half":
             return self._split_half(image)
         return self._hold_one_out(image)
@@ -106,8 +109,9 @@ class ImageScorer:
     def _split_half(self, image: int) -> ImageScores:
         plan, key = self._plan, str(self._trials.images[image])
         stack = self.stack(image)
-        halves = random_halves(len(stack), plan.splits, plan.seed, key)
-        ceiling, targets = score_halves(stack, halves, plan.scores)
+        ceiling, targets = score_halves(
+            stack, self._halves(image, stack), plan.scores, plan.null_draws
+        )
         null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
         for draw, other in enumerate(self._others.draw(image, plan.null_draws)):
             prediction = self._other_view(other)
@@ -115,10 +119,10 @@ class ImageScorer:
                 null[score.name].append(score(prediction, targets[draw % len(targets)]))
         curve = {
             size: score_groups(
-                stack, random_groups(len(stack), size, plan.splits, plan.seed, key), plan.scores
+                stack, random_groups(stack.people, size, plan.splits, plan.seed, key), plan.scores
             )
             for size in plan.curve_sizes
-            if 2 * size <= len(stack)
+            if 2 * size <= len(np.unique(stack.people))
         }
         return ImageScores(ceiling, _arrays(null), curve=curve)
 
@@ -139,10 +143,15 @@ class ImageScorer:
         """A random half of an image (the first half of its first split), or the mean of all."""
         stack = self.stack(image)
         if self._plan.method == "hold-one-out":
-            return stack.mean(np.arange(len(stack)))
+            view = stack.mean(np.arange(len(stack)))
+        else:
+            view = stack.mean(self._halves(image, stack)[0][0])
+        # pixels alone: the view would keep its whole image alive
+        return MapView(view.pixels.reshape(view.shape))
+
+    def _halves(self, image: int, stack: ClickStack) -> list[tuple[Half, Half]]:
         key = str(self._trials.images[image])
-        halves = random_halves(len(stack), self._plan.splits, self._plan.seed, key)
-        return stack.mean(halves[0][0])
+        return random_halves(stack.people, self._plan.splits, self._plan.seed, key)
 
 
 @dataclass(frozen=True)
@@ -168,13 +177,12 @@ def score_images(
     n_jobs: int,
     progress: Progress,
 ) -> tuple[dict[int, ImageScores], bool]:
-    """Score every image that has two trials or more.
+    """Score every image that has two participants or more.
 
     Returns:
         image code -> its scores; and whether the null came from other categories.
     """
-    n_trials = np.diff(trials.image_slices())
-    usable = n_trials >= 2
+    usable = people_per_image(trials) >= 2
     others = OtherImages(trials.images.tolist(), trials.category, usable, plan.seed)
     codes = np.flatnonzero(usable).tolist()
     if not plan.scores or not codes:
@@ -194,9 +202,15 @@ def score_images(
     return found, others.by_category
 
 
-def curve_sizes(n_trials: NDArray[np.int64]) -> tuple[int, ...]:
+def people_per_image(trials: Trials) -> NDArray[np.int64]:
+    """(images) participants of each image of a `compacted` table."""
+    pairs = np.unique(trials.image.astype(np.int64) * max(len(trials.users), 1) + trials.user)
+    return np.bincount(pairs // max(len(trials.users), 1), minlength=len(trials.images))
+
+
+def curve_sizes(people: NDArray[np.int64]) -> tuple[int, ...]:
     """1, 2, 4, ... participants a half, as far as the image with most participants allows."""
-    most = int(n_trials.max(initial=0)) // 2
+    most = int(people.max(initial=0)) // 2
     return tuple(2**power for power in range(int(math.log2(most)) + 1)) if most else ()
 
 

@@ -221,7 +221,7 @@ def _left_out(
     trials: Trials, scored: dict[int, ImageScores], kept: dict[int, ImageScores]
 ) -> dict[str, int]:
     return {
-        "fewer than two maps": len(trials.images) - len(scored),
+        "fewer than two participants": len(trials.images) - len(scored),
         "no score (every target constant or empty)": len(scored) - len(kept),
     }
 

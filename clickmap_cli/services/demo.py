@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from clickmap_cli.clickmaps.simulation import Simulation, clicks_as_text
 from clickmap_cli.config.loading import load_experiment
+from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services import ceiling, prepare
 from clickmap_cli.services.examples import Example
@@ -19,8 +21,8 @@ from clickmap_cli.storage.folder import WhenPresent
 _CONFIG = """\
 # The demo's experiment: simulated trials with a known truth (see `truth.csv`).
 experiment_name: demo
-clickme_data: {data}/trials.csv
-image_dir: {data}/images
+clickme_data: {trials}
+image_dir: {images}
 assets: {assets}
 image_shape: [256, 256]
 kernel_type: circle      # two passes of a flat disk; `gaussian` blurs with a Gaussian
@@ -71,7 +73,18 @@ def run(
     """
     data = folder / "data"
     config = folder / "demo.yaml"
-    text = _CONFIG.format(data=data.as_posix(), assets=(folder / "assets").as_posix())
+    if when is WhenPresent.STOP and (config.exists() or data.exists()):
+        raise ConfigError(
+            f"{folder} already holds a demo or other data; add --resume or --overwrite, or choose "
+            "another --output."
+        )
+    paths = {
+        "trials": data / "trials.csv",
+        "images": data / "images",
+        "assets": folder / "assets",
+    }
+    # JSON's quotes are YAML's, whatever a path holds
+    text = _CONFIG.format(**{name: json.dumps(p.as_posix()) for name, p in paths.items()})
     write_bytes(config, text.encode())
     _write_study(Simulation(seed), data, progress)
     loaded = load_experiment(config)

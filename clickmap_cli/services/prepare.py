@@ -16,6 +16,7 @@ from clickmap_cli.clickmaps.raw_table import Reject
 from clickmap_cli.clickmaps.survivors import (
     Survivors,
     input_files,
+    mask_files,
     no_reject,
     require_images,
     surviving_trials,
@@ -41,6 +42,9 @@ from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
 from clickmap_cli.storage.npz import write_npz
+
+_OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
+"""What only `prepare` writes, and not with every setting."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def run(
             folder, surviving_trials(config, no_reject, progress), started, written=False
         )
     device = _blur_device(config, progress)
-    run_folder = RunFolder(folder, "prepare")
+    run_folder = RunFolder(folder, "prepare", _OUTPUTS)
     with run_folder.held():
         done = run_folder.finished(inputs.identity, when)
         if done is not None:
@@ -147,8 +151,12 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
         raise ConfigError("clickme_data is a folder; prepare wants the file of raw trials.")
     progress.stage("Hashing inputs")
     described = describe_files(None, files)
+    # masks are found by their names; blurring on a GPU gives other last bits
     content = [str(entry["sha256"]) for entry in described.values()]
-    return _Inputs(described, numbers_hash(config, ["maps"], *content))
+    if config.mask_dir is not None:
+        content += [path.as_posix() for path in mask_files(Path(config.mask_dir), relative=True)]
+    content.append(f"gpu {config.use_gpu_blurring}")
+    return _Inputs(described, numbers_hash(config, ["maps", "output"], *content))
 
 
 @contextlib.contextmanager

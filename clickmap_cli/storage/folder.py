@@ -29,11 +29,17 @@ class RunFolder:
 
     `.clickmap/` inside it holds the lock and the journal: the identity of an unfinished run and
     a record of each piece that is done. The journal goes when the manifest stands.
+
+    Args:
+        path: the folder.
+        command: what writes there.
+        outputs: names of files and folders that only this command writes there.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, command: str, outputs: tuple[str, ...] = ()) -> None:
         self.path = path
         self.command = command
+        self._own = outputs
         self._state = path / ".clickmap"
         self._journal = self._state / "journal"
         self._identity = self._journal / "identity.json"
@@ -55,14 +61,9 @@ class RunFolder:
             ConfigError: outputs are there and the call does not say what to do with them, or a
                 resumed run has other settings than the one it resumes.
         """
+        self.refuse_if_there(when)
         manifest = load_manifest(self.path)
         begun = self._begun()
-        if when is WhenPresent.STOP and (manifest is not None or begun is not None):
-            state = "a finished" if manifest is not None else "an unfinished"
-            raise ConfigError(
-                f"{self.path} already holds {state} {self.command} run; add --resume to finish "
-                "or keep it, or --overwrite to make it anew."
-            )
         if when is WhenPresent.RESUME:
             there = manifest.config_hash if manifest is not None else begun
             if there is not None and there != identity:
@@ -74,6 +75,20 @@ class RunFolder:
                 return manifest
         self._begin(identity, keep_journal=when is WhenPresent.RESUME and begun == identity)
         return None
+
+    def refuse_if_there(self, when: WhenPresent) -> None:
+        """What `finished` would refuse for being there already, said before any work.
+
+        Raises:
+            ConfigError: outputs are there and the call does not say what to do with them.
+        """
+        manifest, begun = load_manifest(self.path), self._begun()
+        if when is WhenPresent.STOP and (manifest is not None or begun is not None):
+            state = "a finished" if manifest is not None else "an unfinished"
+            raise ConfigError(
+                f"{self.path} already holds {state} {self.command} run; add --resume to finish "
+                "or keep it, or --overwrite to make it anew."
+            )
 
     def _begun(self) -> str | None:
         try:
@@ -91,8 +106,11 @@ class RunFolder:
         old = self.path / MANIFEST
         if old.is_file():
             old.replace(self._previous)
-        for leftover in self.path.rglob(f"*{PARTIAL}"):
-            leftover.unlink()
+        for leftover in self.path.rglob(f"*.*{PARTIAL}"):
+            # folders below that have a state of their own belong to other runs
+            others = leftover.relative_to(self.path).parents
+            if not any((self.path / part / ".clickmap").is_dir() for part in others if part.name):
+                leftover.unlink(missing_ok=True)
 
     def record(self, piece: str, files: dict[str, dict[str, Any]]) -> None:
         """Note that a piece of the run is done: its files with size and SHA-256."""
@@ -109,10 +127,14 @@ class RunFolder:
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest, drop outputs of an earlier run that are not part of it, and tidy."""
-        old: dict[str, object] = {}
+        old: set[str] = set()
         if self._previous.is_file():
-            old = json.loads(self._previous.read_text(encoding="utf-8")).get("outputs", {})
-        for name in set(old) - set(manifest.outputs):
+            old |= set(json.loads(self._previous.read_text(encoding="utf-8")).get("outputs", {}))
+        for own in self._own:
+            place = self.path / own
+            files = place.rglob("*") if place.is_dir() else [place]
+            old |= {path.relative_to(self.path).as_posix() for path in files if path.is_file()}
+        for name in old - set(manifest.outputs):
             stale = (self.path / name).resolve()
             if stale.is_relative_to(self.path.resolve()):
                 stale.unlink(missing_ok=True)

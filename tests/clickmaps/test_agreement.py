@@ -85,7 +85,7 @@ def test_how_many_maps_are_held_changes_nothing(keep) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(2, 9))
 def test_halves_of_given_maps(seed, n) -> None:
     maps, clicks = some_maps(seed, n)
-    halves = random_halves(n, 4, 0, "k")
+    halves = random_halves(np.arange(n), 4, 0, "k")
     found, _ = score_halves(MapStack(maps, clicks), halves, SCORES)
     for split, (a, b) in enumerate(halves):
         for score in SCORES:
@@ -122,9 +122,13 @@ def test_clicks_give_the_scores_of_their_maps(drawn) -> None:
         np.add.at(counts[i], (y, x), 1)
     stack = ClickStack(clicks, s)
     held, _ = score_held_out(stack, SCORES)
-    halves = random_halves(len(clicks), 3, 0, "k")
+    halves = random_halves(np.arange(len(clicks)), 3, 0, "k")
     split, _ = score_halves(stack, halves, SCORES)
     # a map of clicks is exact, so only maps of floats may break a tie otherwise; pearson has none
+    size = s.kernel(clicks.native).size
+    at = np.arange(size) - size // 2
+    disk = int((np.hypot(at[:, None], at) <= size // 2).sum())
+    unit = float(disk**2) if s.kernel_type == "circle" else 1.0
     exact = (
         s.kernel_type != "gaussian" and s.decay_tau is None and geometry.resized == clicks.native
     )
@@ -133,32 +137,32 @@ def test_clicks_give_the_scores_of_their_maps(drawn) -> None:
             if np.ptp(maps[i]) == 0 or (score.name == "auc" and not counts[i].sum()):
                 assert np.isnan(held[score.name][i])
                 continue
-            others = ranked_mean(np.delete(maps, i, axis=0), score.name)
+            others = ranked_mean(np.delete(maps, i, axis=0), score.name, unit)
             if np.ptp(others) == 0:
                 continue
             wanted = plain(score.name, others, maps[i], counts[i])
             assert held[score.name][i] == pytest.approx(wanted, abs=1e-6)
         for k, (a, b) in enumerate(halves):
-            first, second = (ranked_mean(maps[half], score.name) for half in (a, b))
+            first, second = (ranked_mean(maps[half], score.name, unit) for half in (a, b))
             points = counts[b].sum(0)
             if np.ptp(first) and np.ptp(second) and (score.name != "auc" or points.sum()):
                 wanted = plain(score.name, first, second, points)
                 assert split[score.name][k] == pytest.approx(wanted, abs=1e-6)
 
 
-def ranked_mean(maps: np.ndarray, name: str) -> np.ndarray:
-    """The mean; where it is ranked, sums of float32 maps that differ by rounding alone are ties."""
+def ranked_mean(maps: np.ndarray, name: str, unit: float) -> np.ndarray:
+    """The mean; where it is ranked, as the whole numbers it is a multiple of, so that ties are."""
     mean = maps.astype(np.float64).mean(axis=0)
-    return mean if name == "pearson" else np.round(mean, 6)
+    return mean if name == "pearson" else np.rint(mean * unit * len(maps))
 
 
 def test_halves_are_halves_and_depend_on_seed_and_key_alone() -> None:
     for n in (2, 3, 8, 9):
-        for a, b in random_halves(n, 5, 0, "k"):
+        for a, b in random_halves(np.arange(n), 5, 0, "k"):
             assert len(a) == n // 2
             assert sorted([*a, *b]) == list(range(n))
     one, again, other_key, other_seed = (
-        [a.tolist() for a, _ in random_halves(30, 6, seed, key)]
+        [a.tolist() for a, _ in random_halves(np.arange(30), 6, seed, key)]
         for seed, key in ((0, "k"), (0, "k"), (0, "l"), (1, "k"))
     )
     assert one == again
@@ -166,13 +170,29 @@ def test_halves_are_halves_and_depend_on_seed_and_key_alone() -> None:
     assert one != other_seed
 
 
+def test_all_trials_of_a_person_go_to_one_half_and_leave_together() -> None:
+    people = np.array([4, 7, 4, 9, 7, 2])
+    for a, b in random_halves(people, 20, 0, "k"):
+        assert not set(people[a]) & set(people[b])
+        assert sorted([*a, *b]) == list(range(6))
+        assert len(set(people[a])) == 2
+    trials = [[(i, j), (j, i), (5, i)] for i, j in zip(range(6), range(3, 9), strict=True)]
+    clicks, s = clicks_of(trials, (12, 12)), settings_of((12, 12), size=3)
+    stack = ClickStack(clicks, s, people.astype(np.int32))
+    alone = ClickStack(
+        clicks_of([t for t, p in zip(trials, people, strict=True) if p != 4], (12, 12)), s
+    )
+    np.testing.assert_array_equal(stack.others(0).pixels, alone.mean(np.arange(4)).pixels)
+    np.testing.assert_array_equal(stack.others(2).pixels, stack.others(0).pixels)
+
+
 def test_groups_have_no_common_trial_and_equal_halves_when_they_are_all() -> None:
-    for a, b in random_groups(9, 3, 20, 0, "k"):
+    for a, b in random_groups(np.arange(9), 3, 20, 0, "k"):
         assert len(a) == len(b) == 3
         assert not set(a) & set(b)
     maps, clicks = some_maps(0, 4)
     stack = MapStack(maps, clicks)
-    pairs = random_groups(4, 2, 3, 0, "k")
+    pairs = random_groups(np.arange(4), 2, 3, 0, "k")
     by_group = score_groups(stack, pairs, SCORES)
     by_half, _ = score_halves(stack, pairs, SCORES)
     for name, values in by_group.items():

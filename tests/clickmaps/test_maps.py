@@ -220,6 +220,14 @@ def test_bins_are_means_of_the_first_clicks() -> None:
     np.testing.assert_array_equal(by_share[1], mean_map(clicks, s))
 
 
+def test_time_bins_are_exact_where_shares_are_whole() -> None:
+    # 77 x 9 / 11 is 63; in floating point it is a little more
+    trial = [(k % 32, k // 32) for k in range(77)]
+    clicks, s = clicks_of([trial], (32, 32)), settings_of(kind="none")
+    maps = bin_maps(clicks, s, 11, time_based=True)
+    assert [int(m.sum()) for m in maps] == [7 * k for k in range(1, 12)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(studies(native_sizes=True))
 def test_covered_pixels_are_counted_before_cropping(study) -> None:

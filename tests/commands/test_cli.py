@@ -288,3 +288,27 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     assert len(next_words) == 3
     for words in next_words:
         assert invoke(*words[1:]).exit_code == 0
+
+
+def test_the_demo_touches_nobody_elses_files(tmp_path) -> None:
+    (tmp_path / "demo.yaml").write_text("mine")
+    result = invoke("demo", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "--overwrite" in result.stderr
+    assert (tmp_path / "demo.yaml").read_text() == "mine"
+
+
+def test_odd_folder_names_and_our_own_mistakes_are_sentences(config, tmp_path, monkeypatch) -> None:
+    assert invoke("prepare", "-c", config, "-o", tmp_path / "x[" / "y]").exit_code == 0
+    assert invoke("prepare", "experiment_name='???'").exit_code == 2
+
+    from clickmap_cli.services import prepare
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(prepare, "run", broken)
+    result = invoke("prepare", "-c", config)
+    assert result.exit_code == 1
+    assert "Unexpected ZeroDivisionError" in result.stderr
+    assert "Traceback" not in result.stderr

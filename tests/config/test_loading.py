@@ -189,7 +189,7 @@ def test_missing_file_folder_and_binary(tmp_path) -> None:
 def test_every_key_is_documented_and_has_a_scope() -> None:
     for name, key in keys_of(ExperimentConfig).items():
         assert key.help.endswith("."), name
-        assert key.scope in ("maps", "ceiling", "input", "run"), name
+        assert key.scope in ("maps", "output", "ceiling", "input", "run"), name
     known = set(keys_of(ExperimentConfig))
     assert set(ALIASES.values()) <= known
     assert not (set(ALIASES) | NO_LONGER_NEEDED | NOT_SUPPORTED_YET) & known

@@ -58,3 +58,13 @@ def test_devices_that_are_not_there_are_refused() -> None:
         assert choose_device("auto") in ("cpu", "mps")
     else:
         assert choose_device("auto") == "cuda"
+
+
+def test_errors_survive_the_way_from_a_worker() -> None:
+    import pickle
+
+    from clickmap_cli.runtime.errors import ConfigError, MissingExtraError
+
+    for error in (ConfigError("a"), MissingExtraError("emd", "the metric 'emd'")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))

@@ -179,13 +179,36 @@ def test_a_prepared_folder_gives_the_same_ceiling(data) -> None:
     assert raw.summary == again.summary
 
 
+def test_a_prepared_folder_is_what_it_was_made_with(data, tmp_path) -> None:
+    words = [*words_for(data), "display_image_keys=null"]
+    folder = prepare.run(load_experiment(None, words).config, Silent(), draw_example).folder
+    with pytest.raises(ConfigError, match="set the same"):
+        run(data, "split-half", f"clickme_data={folder}", "image_shape=[16,16]")
+    progress = Silent()
+    run(data, "split-half", f"clickme_data={folder}", "min_clicks=9", progress=progress)
+    assert any("without effect: min_clicks" in text for text in progress.notices)
+    arrays = dict(np.load(folder / "trials.npz"))
+    for name, change in (
+        ("x", lambda a: a + 1000), ("x", lambda a: a - 100), ("x", lambda a: a.astype(float)),
+        ("image", lambda a: a[::-1]), ("images", lambda a: np.char.add("../", a)),
+        ("offsets", lambda a: a[:-1]),
+    ):  # fmt: skip
+        np.savez(folder / "trials.npz", **{**arrays, name: change(arrays[name])})
+        with pytest.raises(DataError):
+            run(data, "hold-one-out", f"clickme_data={folder}")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DataError, match="no finished run"):
+        run(data, "hold-one-out", f"clickme_data={folder}")
+
+
 def test_resume_keeps_and_stop_stops(data) -> None:
     run(data, "split-half")
     with pytest.raises(ConfigError, match="already holds a finished"):
         run(data, "split-half")
     folder = data.parent / "assets/experiment/ceiling/split-half-spearman"
     before = (folder / "manifest.json").read_bytes()
-    run(data, "split-half", "metric=[spearman,pearson]", when=WhenPresent.RESUME)
+    again = run(data, "split-half", "metric=[spearman,pearson]", when=WhenPresent.RESUME)
+    assert [r.summary["metric"] for r in again.results] == ["spearman", "pearson"]
     assert (folder / "manifest.json").read_bytes() == before
     assert (folder.parent / "split-half-pearson/summary.json").is_file()
 
@@ -225,7 +248,7 @@ def test_rsa_of_halves_is_the_definition() -> None:
         trial_maps(image_clicks(trials, slices, i), settings).reshape(6, -1) for i in range(7)
     ]
     for split in range(3):
-        halves = [random_halves(6, 3, 0, str(key))[split] for key in trials.images]
+        halves = [random_halves(np.arange(6), 3, 0, str(key))[split] for key in trials.images]
         a, b = (
             np.corrcoef(
                 [maps[h[side]].mean(0, dtype=float) for maps, h in zip(stacks, halves, strict=True)]
@@ -245,7 +268,7 @@ def test_images_with_one_map_are_left_out_and_counted(tmp_path) -> None:
         run(write_csv(tmp_path / "t.csv", rows), "split-half", progress=progress).results[0].summary
     )
     assert summary["n_images"] == 3
-    assert summary["left_out"]["fewer than two maps"] == 1
+    assert summary["left_out"]["fewer than two participants"] == 1
     assert any("1 images left out" in text for text in progress.notices)
 
 

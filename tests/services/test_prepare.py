@@ -178,6 +178,19 @@ def test_resume_redoes_only_what_is_missing(data, monkeypatch) -> None:
     assert again.images == 7
 
 
+def test_maps_of_an_unfinished_run_in_another_format_do_not_stay(data, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "write_npz", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(data)
+    result = run(data, "output_format=npz", when=WhenPresent.OVERWRITE)
+    assert set(digests(result.folder)) == set(result.outputs)
+    assert MapStore(result.folder).path.name == "maps.npz"
+
+
 def test_dry_run_writes_nothing(data) -> None:
     before = sorted(data.parent.rglob("*"))
     result = run(data, dry_run=True)
