@@ -22,6 +22,7 @@ from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 TRIALS_FILE = "trials.npz"
+_MANY_OUTSIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progres
     filtered = filter_trials(read.trials, read.rows, config, categories, progress)
     for text in filtered.notices:
         progress.notice(text)
+    _warn_of_clicks_outside(filtered.funnel, config, progress)
     return Survivors(filtered.trials, filtered.funnel, read.rows, read.rejected)
 
 
@@ -117,6 +119,8 @@ def require_images(found: Survivors) -> None:
     check_flat_names(found.trials.images.tolist())
     if len(found.trials):
         return
+    if not found.rows:
+        raise DataError("The file of trials has a header and no rows.")
     if found.rows == found.rejected:
         raise DataError(
             f"None of the {found.rows} rows could be read; rejected.csv of `clickmap prepare` says "
@@ -128,6 +132,19 @@ def require_images(found: Survivors) -> None:
         f"No image is left after {last.step} ({last.setting}), which {before.images} images with "
         f"{before.trials} trials reached; loosen it, or look at funnel.csv of `clickmap prepare`."
     )
+
+
+def _warn_of_clicks_outside(
+    funnel: tuple[FunnelRow, ...], config: ExperimentConfig, progress: Progress
+) -> None:
+    """Many clicks outside the image mean that image_shape is not the size they are measured in."""
+    at = next(i for i, row in enumerate(funnel) if row.step == "clicks outside dropped")
+    before, after = funnel[at - 1].clicks, funnel[at].clicks
+    if before and (before - after) / before > _MANY_OUTSIDE:
+        progress.notice(
+            f"{100 * (before - after) / before:.0f}% of the clicks lie outside their image; is "
+            f"image_shape {config.image_shape} the size they are measured in?"
+        )
 
 
 def _side_tables(

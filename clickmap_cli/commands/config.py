@@ -65,12 +65,13 @@ def check(
             try:
                 loaded = load_experiment(file)
             except ConfigError as error:
-                terminal.error(f"{file}: {error}")
+                terminal.error(str(error))
                 code = ConfigError.exit_code
                 continue
             for text in loaded.notices:
                 terminal.notice(f"{file}: {text}")
-            print_line(f"{file}: ok")
+            if not quiet:
+                print_line(f"{file}: ok")
         return code
 
     run_session(body, quiet=quiet, verbose=verbose)

@@ -138,7 +138,7 @@ class _Gathered:
         today = ALIASES.get(name, name)
         if today not in self._known:
             known = [*self._known, *ALIASES]
-            raise ConfigError(f"{source}: unknown key '{name}'. {did_you_mean(name, known)}")
+            raise ConfigError(f"{source}: unknown key '{name[:60]}'. {did_you_mean(name, known)}")
         if today != name and today in self.values and self.values[today] is not None:
             if value in (None, False):
                 return  # an old name left empty beside the new one
@@ -166,7 +166,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         plain = OmegaConf.to_container(loaded, resolve=True)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not readable as YAML: {_one_line(error)}") from error
+        hint = " YAML is indented with spaces, not tabs." if "\t" in text else ""
+        raise ConfigError(f"{path}: not readable as YAML: {_one_line(error)}.{hint}") from error
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {_one_line(error)}") from error
     if not isinstance(plain, dict):

@@ -22,7 +22,7 @@ def ceiling_table(run: CeilingRun) -> Table:
     """Ceiling, null and ratio of every metric, with intervals."""
     method = run.results[0].summary["method"] if run.results else ""
     table = Table(title=f"Human ceiling, {method}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True, min_width=8)
     last_column = "Spearman-Brown" if method == "split-half" else "upper bound"
     for name in ("images", "maps", "ceiling [95%]", "null [95%]", "ratio", last_column):
         table.add_column(Text(name), justify="right", no_wrap=True)
@@ -129,7 +129,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
             along = np.geomspace(1, last, 200)
             fit = along * single / (1 + (along - 1) * single)
             axis.plot(along, fit, color=COLOURS["accent"], label="Spearman-Brown fit")
-        if needed is not None:
+        if needed is not None and s["fit_error"] <= _POOR_FIT:
             wished = s["target_reliability"]
             axis.axhline(wished, color=COLOURS["null"], linewidth=0.8, linestyle="--")
             axis.plot(
@@ -153,6 +153,7 @@ def _draw_categories(axis: Any, result: CeilingResult, names: list[str]) -> None
     for median in boxes["medians"]:
         median.set(color=COLOURS["text"])
     labels = [f"{name[:24]} ({len(v)})" for name, v in zip(names, values, strict=True)]
+    axis.locator_params(axis="x", nbins=5)
     axis.set_yticks(range(1, len(names) + 1), labels[::-1], parse_math=False)
     axis.set_xlabel(result.summary["metric"])
     more = len(result.categories) - len(names)

@@ -33,7 +33,13 @@ def draw_example(example: Example) -> None:
             axis.set_axis_off()
         label = example.key if len(example.key) <= 60 else f"...{example.key[-57:]}"
         # parse_math is off because a key may hold dollar signs
-        figure.suptitle(f"{label}, n = {example.n_participants}", fontsize=9, parse_math=False)
+        figure.suptitle(
+            f"{label}, n = {example.n_participants}",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+            parse_math=False,
+        )
         save(figure, example.path)
 
 

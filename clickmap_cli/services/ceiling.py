@@ -215,7 +215,7 @@ def _compute(
     usable = int(np.count_nonzero(people_per_image(trials) >= 2))
     if usable == 1:
         progress.notice("Only one image has two participants or more, so there is no null.")
-    elif not by_category:
+    elif usable > 1 and not by_category:
         progress.notice(
             "All images are of one category, so the null comes from any other image of it."
         )

@@ -25,7 +25,7 @@ from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.examples import Example, draw_examples
@@ -120,10 +120,14 @@ def run(
         done = run_folder.finished(inputs.identity, when)
         if done is not None:
             return _from_manifest(folder, done)
-        with _rejections(folder) as reject:
-            found = surviving_trials(config, reject, progress)
-        _write_funnel(folder, found.funnel)
-        require_images(found)
+        try:
+            with _rejections(folder) as reject:
+                found = surviving_trials(config, reject, progress)
+            _write_funnel(folder, found.funnel)
+            require_images(found)
+        except DataError:
+            run_folder.abandon()
+            raise
         outputs = _write_maps(run_folder, found.trials, config, device, progress)
         outputs |= _write_tables(folder, found.trials, config, progress)
         outputs |= draw_examples(folder, found.trials, config, draw, progress)

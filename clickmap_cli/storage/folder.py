@@ -112,6 +112,11 @@ class RunFolder:
             if not any((self.path / part / ".clickmap").is_dir() for part in others if part.name):
                 leftover.unlink(missing_ok=True)
 
+    def abandon(self) -> None:
+        """Forget a run whose input was of no use, unless it was to replace a finished one."""
+        if not self._previous.is_file():
+            shutil.rmtree(self._journal, ignore_errors=True)
+
     def record(self, piece: str, files: dict[str, dict[str, Any]]) -> None:
         """Note that a piece of the run is done: its files with size and SHA-256."""
         write_json(self._journal / f"{piece}.json", {"files": files})

@@ -153,7 +153,7 @@ def test_overrides_win_over_the_file_and_options_over_both(tmp_path) -> None:
         ("file_inclusion_filter: 3", "must be a word or a list of words"),
         ("image_dir: a\nimage_path: b", "'image_path' is the old name of 'image_dir'"),
         ("a: [", "not readable as YAML"),
-        ("blur_size:\t5", "not readable as YAML"),
+        ("blur_size:\t5", "spaces, not tabs"),
         ("- a\n- b", "found a list"),
         ("3: 4", "is not a word"),
         ("blur_size: 1\nblur_size: 2", "blur_size"),

@@ -217,6 +217,26 @@ def test_nothing_left_says_which_filter(data) -> None:
         run(data, "min_subjects=6")
 
 
+def test_a_run_without_usable_input_does_not_block_the_next(data) -> None:
+    with pytest.raises(DataError):
+        run(data, "min_subjects=6")
+    assert run(data).images == 7
+    with pytest.raises(DataError):
+        run(data, "min_subjects=6", when=WhenPresent.OVERWRITE)
+    # what was to be replaced is not quietly declared finished again
+    with pytest.raises(ConfigError, match="unfinished"):
+        run(data)
+
+
+def test_a_header_alone_and_a_wrong_image_shape_are_said(data) -> None:
+    progress = Silent()
+    run(data, "image_shape=[16,16]", "min_clicks=1", progress=progress)
+    assert any("the size they are measured in" in text for text in progress.notices)
+    data.write_text("image_path,clicks,user_id\n")
+    with pytest.raises(DataError, match="a header and no rows"):
+        run(data, "experiment_name=empty")
+
+
 def test_two_names_that_collide(tmp_path) -> None:
     rows = [
         (key, f"u{u}", [(1, k) for k in range(12)]) for key in ("a/b.png", "a_b.png") for u in "xy"
