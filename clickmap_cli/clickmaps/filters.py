@@ -111,7 +111,7 @@ def filter_trials(
         ),
     )
     # counted before max_subjects cuts, so that a limit below min_subjects does not drop everything
-    enough = _subjects_per_image(funnel.trials) >= config.min_subjects
+    enough = funnel.trials.people_per_image() >= config.min_subjects
     funnel.by_trial(
         "max_subjects",
         "off" if config.max_subjects is None else str(config.max_subjects),
@@ -270,12 +270,6 @@ def _unlike_maps(trials: Trials, keep_first: bool) -> Bools:
     for group in groups:
         keep[group[1:] if keep_first else group] = False
     return keep
-
-
-def _subjects_per_image(trials: Trials) -> NDArray[np.int64]:
-    """(images) distinct users of each image."""
-    pairs = np.unique(trials.image.astype(np.int64) * max(len(trials.users), 1) + trials.user)
-    return np.bincount(pairs // max(len(trials.users), 1), minlength=len(trials.images))
 
 
 def _first_subjects(trials: Trials, most: int) -> Bools:

@@ -145,6 +145,12 @@ class Trials:
             shape=self.shape[by_key],
         )
 
+    def people_per_image(self) -> NDArray[np.int64]:
+        """(len(images)) distinct users of each image."""
+        n_users = max(len(self.users), 1)
+        pairs = np.unique(self.image.astype(np.int64) * n_users + self.user)
+        return np.bincount(pairs // n_users, minlength=len(self.images))
+
     def image_slices(self) -> NDArray[np.int64]:
         """(len(images) + 1) first trial of each image; the table must be `compacted`."""
         return np.searchsorted(self.image, np.arange(len(self.images) + 1)).astype(np.int64)

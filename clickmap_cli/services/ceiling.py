@@ -28,7 +28,7 @@ from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
-from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, people_per_image, score_images
+from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling_tables import (
     CategoryRow,
     CeilingResult,
@@ -146,7 +146,7 @@ def run(
             splits=config.randomization_iters,
             null_draws=config.null_iterations,
             seed=config.seed,
-            curve_sizes=curve_sizes(people_per_image(found.trials)) if subject_curve else (),
+            curve_sizes=curve_sizes(found.trials.people_per_image()) if subject_curve else (),
             keep=config.correlation_batch_size,
         )
         for result in _compute(found.trials, settings, plan, config, todo, progress):
@@ -212,7 +212,7 @@ def _compute(
     if not todo:
         return []
     scored, by_category = score_images(trials, settings, plan, config.n_jobs, progress)
-    usable = int(np.count_nonzero(people_per_image(trials) >= 2))
+    usable = int(np.count_nonzero(trials.people_per_image() >= 2))
     if usable == 1:
         progress.notice("Only one image has two participants or more, so there is no null.")
     elif usable > 1 and not by_category:

@@ -20,7 +20,7 @@ from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.ceiling_scores import Plan, people_per_image
+from clickmap_cli.services.ceiling_scores import Plan
 from clickmap_cli.services.ceiling_tables import CeilingResult
 
 Matrix = NDArray[np.float64]
@@ -36,7 +36,7 @@ def rsa_ceiling(
     one random participant an image against the means of the others.
     """
     slices = trials.image_slices()
-    codes = np.flatnonzero(people_per_image(trials) >= 2)
+    codes = np.flatnonzero(trials.people_per_image() >= 2)
     progress.stage(f"Scoring, {plan.method} rsa", plan.splits)
     pairs: list[tuple[Matrix, Matrix]] = []
     for split in range(plan.splits if len(codes) >= 3 else 0):

@@ -182,7 +182,7 @@ def score_images(
     Returns:
         image code -> its scores; and whether the null came from other categories.
     """
-    usable = people_per_image(trials) >= 2
+    usable = trials.people_per_image() >= 2
     others = OtherImages(trials.images.tolist(), trials.category, usable, plan.seed)
     codes = np.flatnonzero(usable).tolist()
     if not plan.scores or not codes:
@@ -200,12 +200,6 @@ def score_images(
         found.update(zip(chunk.codes, scores, strict=True))
         progress.advance(len(scores))
     return found, others.by_category
-
-
-def people_per_image(trials: Trials) -> NDArray[np.int64]:
-    """(images) participants of each image of a `compacted` table."""
-    pairs = np.unique(trials.image.astype(np.int64) * max(len(trials.users), 1) + trials.user)
-    return np.bincount(pairs // max(len(trials.users), 1), minlength=len(trials.images))
 
 
 def curve_sizes(people: NDArray[np.int64]) -> tuple[int, ...]:
