@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 import clickmap_cli
-from clickmap_cli.commands import config
+from clickmap_cli.commands import config, data
+from clickmap_cli.commands.benchmark import benchmark
 from clickmap_cli.commands.ceiling import ceiling
 from clickmap_cli.commands.demo import demo
 from clickmap_cli.commands.prepare import prepare
@@ -38,5 +39,7 @@ def main(
 
 app.command()(prepare)
 app.command()(ceiling)
+app.command()(benchmark)
 app.command()(demo)
+app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

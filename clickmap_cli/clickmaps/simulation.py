@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.blur import blur_counts
 from clickmap_cli.clickmaps.keys import category_of
+from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.seeding import generator
 
 UNIFORM_SHARE = 0.1
 CARELESS_UNIFORM = 0.6
+_WHOLE = 2.0**40
 _CATEGORIES = ("one_object", "two_objects", "three_objects")
 
 
@@ -133,6 +136,24 @@ class Simulation:
 def clicks_as_text(clicks: NDArray[np.int64]) -> str:
     """Clicks in the notation of the field's files: `{"(x,y),(x,y)"}`."""
     return '{"' + ",".join(f"({x},{y})" for x, y in clicks.tolist()) + '"}'
+
+
+def expected_map(density: NDArray[np.float64], settings: MapSettings) -> NDArray[np.float32]:
+    """The map that ever more careful people would give: the density, blurred as trials are.
+
+    Args:
+        density: (H, W) of `SimulatedImage`, restricted to the image.
+        settings: the blur and the geometry.
+
+    Returns:
+        (h, w) finished, for one click a trial.
+    """
+    native = (density.shape[0], density.shape[1])
+    kernel = settings.kernel(native)
+    # whole numbers, which are blurred by running sums: a thousand times faster, and 1e-12 away
+    whole = np.rint(density * _WHOLE).astype(np.int64)
+    blurred = blur_counts(whole, kernel) / (kernel.scale() * _WHOLE)
+    return settings.geometry(native).finish(blurred)
 
 
 def _clicks(

@@ -28,11 +28,11 @@ def show(
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.loading import load_experiment
+        from clickmap_cli.config.loading import load_any
         from clickmap_cli.reports.config import config_json, config_yaml
         from clickmap_cli.reports.console import print_json, print_line
 
-        loaded = load_experiment(config, overrides or ())
+        loaded = load_any(config, overrides or ())
         if json:
             print_json(config_json(loaded))
         else:
@@ -56,14 +56,14 @@ def check(
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.loading import load_experiment
+        from clickmap_cli.config.loading import load_any
         from clickmap_cli.reports.console import print_line
         from clickmap_cli.runtime.errors import ConfigError
 
         code = 0
         for file in files:
             try:
-                loaded = load_experiment(file)
+                loaded = load_any(file)
             except ConfigError as error:
                 terminal.error(str(error))
                 code = ConfigError.exit_code

@@ -31,20 +31,29 @@ def demo(
     """
 
     def body(terminal: Terminal) -> int:
+        from clickmap_cli.reports import benchmark as benchmark_report
         from clickmap_cli.reports import ceiling as ceiling_report
         from clickmap_cli.reports import demo as report
         from clickmap_cli.reports import prepare as prepare_report
+        from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.examples import draw_example
+        from clickmap_cli.reports.heatmaps import draw_heatmap
         from clickmap_cli.services import ceiling
         from clickmap_cli.services import demo as service
+        from clickmap_cli.services.benchmark_job import BenchmarkFigures
 
-        figures = ceiling.CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve)
-        when = when_present(resume)
-        result = service.run(folder, terminal, draw_example, figures, when, seed or 0)
+        figures = service.DemoFigures(
+            draw_example,
+            ceiling.CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve),
+            BenchmarkFigures(draw_heatmap, write_report),
+        )
+        result = service.run(folder, terminal, figures, when_present(resume), seed or 0)
         terminal.show(prepare_report.funnel_table(result.prepared))
         for run in result.ceilings:
             terminal.show(ceiling_report.ceiling_table(run))
+        for table in benchmark_report.leaderboards(result.benchmark):
+            terminal.show(table)
         for line in report.summary_lines(result):
             terminal.show(line)
         if everything:

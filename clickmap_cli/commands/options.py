@@ -26,7 +26,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Folder of the experiments, in place of `assets`.",
+        help="Where results go, in place of `assets` or `output_dir`.",
         rich_help_panel=_INPUT,
     ),
 ]

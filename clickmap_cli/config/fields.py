@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # maps: a new value gives other maps. output: other files of them. ceiling: other ceilings.
-# input: a file whose content counts, not its path. run: only another way to run.
-Scope = Literal["maps", "output", "ceiling", "input", "run"]
+# scores: other scores of models. input: a file whose content counts, not its path.
+# run: only another way to run.
+Scope = Literal["maps", "output", "ceiling", "scores", "input", "run"]
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,64 @@
-"""A YAML file and KEY=VALUE overrides to one checked `ExperimentConfig`."""
+"""A YAML file and KEY=VALUE overrides to one checked configuration."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from clickmap_cli.config.benchmark import BENCHMARK_ALIASES, BenchmarkConfig
 from clickmap_cli.config.experiment import (
     ALIASES,
     NO_LONGER_NEEDED,
     NOT_SUPPORTED_YET,
     ExperimentConfig,
 )
-from clickmap_cli.config.fields import Scope, keys_of
-from clickmap_cli.config.validation import check_experiment, check_value
+from clickmap_cli.config.fields import Key, Scope, default_of, keys_of
+from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 MAX_CONFIG_BYTES = 1 << 20
 
+Config = TypeVar("Config")
+
 
 @dataclass(frozen=True)
-class LoadedConfig:
+class Schema(Generic[Config]):
+    """One kind of configuration file.
+
+    Attributes:
+        type: its dataclass.
+        check: looks at values that must fit one another; raises ConfigError.
+        aliases: old name -> today's name.
+        retired: keys that no longer do anything.
+        unsupported: keys of the field that clickmap does not run yet.
+    """
+
+    type: type[Config]
+    check: Callable[[Config, Mapping[str, str]], None]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
+    unsupported: frozenset[str] = frozenset()
+
+
+EXPERIMENT = Schema(
+    ExperimentConfig, check_experiment, ALIASES, NO_LONGER_NEEDED, NOT_SUPPORTED_YET
+)
+BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES)
+
+
+@dataclass(frozen=True)
+class LoadedConfig(Generic[Config]):
     """A checked configuration and where each value came from.
 
     Attributes:
@@ -38,7 +67,7 @@ class LoadedConfig:
         notices: sentences a person should read once (keys that do nothing any more, ...).
     """
 
-    config: ExperimentConfig
+    config: Config
     sources: Mapping[str, str]
     notices: tuple[str, ...] = field(default=())
 
@@ -47,10 +76,28 @@ def load_experiment(
     path: Path | None,
     overrides: Iterable[str] = (),
     options: Mapping[str, Any] | None = None,
-) -> LoadedConfig:
-    """Read, merge and check the configuration of an experiment.
+) -> LoadedConfig[ExperimentConfig]:
+    """Read, merge and check the configuration of an experiment; see `load_config`."""
+    loaded = load_config(EXPERIMENT, path, overrides, options)
+    if path is None or loaded.sources["kernel_type"] != "default":
+        return loaded
+    notice = (
+        "kernel_type is not set: blurring with 'circle' (two passes of a flat disk), which is "
+        "what the field's scripts do when they say Gaussian. Set kernel_type to be explicit."
+    )
+    return dataclasses.replace(loaded, notices=(notice, *loaded.notices))
+
+
+def load_config(
+    schema: Schema[Config],
+    path: Path | None,
+    overrides: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> LoadedConfig[Config]:
+    """Read, merge and check a configuration.
 
     Args:
+        schema: which kind it is.
         path: the YAML file; None takes defaults and overrides only.
         overrides: `KEY=VALUE` words; they win over the file.
         options: values of command-line options; they win over everything.
@@ -58,7 +105,7 @@ def load_experiment(
     Raises:
         ConfigError: the file cannot be read, or a key or a value is wrong.
     """
-    gathered = _Gathered()
+    gathered = _Gathered(schema)
     if path is not None:
         values, lines = _read_yaml(path)
         for name, value in values.items():
@@ -70,14 +117,26 @@ def load_experiment(
         if value is not None:
             gathered.add(name, value, f"--{name.replace('_', '-')}")
     config = _typed(gathered)
-    check_experiment(config, gathered.sources)
-    if path is not None and "kernel_type" not in gathered.sources:
-        gathered.notices.append(
-            "kernel_type is not set: blurring with 'circle' (two passes of a flat disk), which is "
-            "what the field's scripts do when they say Gaussian. Set kernel_type to be explicit."
-        )
-    sources = {name: gathered.sources.get(name, "default") for name in keys_of(ExperimentConfig)}
+    schema.check(config, gathered.sources)
+    sources = {name: gathered.sources.get(name, "default") for name in keys_of(schema.type)}
     return LoadedConfig(config, sources, tuple(gathered.all_notices()))
+
+
+def load_any(path: Path | None, overrides: Iterable[str] = ()) -> LoadedConfig[Any]:
+    """Read, merge and check a configuration of whichever kind it is; see `load_config`."""
+    if path is None or schema_of(path) is EXPERIMENT:
+        return load_experiment(path, overrides)
+    return load_config(schema_of(path), path, overrides)
+
+
+def schema_of(path: Path) -> Schema[Any]:
+    """Which kind of configuration a file is, by the keys it has.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    values, _ = _read_yaml(path)
+    return BENCHMARK if {"datasets", "models"} & set(values) else EXPERIMENT
 
 
 def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
@@ -86,23 +145,23 @@ def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
         ConfigError: a key or a value is wrong.
     """
-    gathered = _Gathered()
+    gathered = _Gathered(EXPERIMENT)
     for name, value in values.items():
         gathered.add(name, value, "manifest")
     return _typed(gathered)
 
 
-def as_dict(config: ExperimentConfig) -> dict[str, Any]:
+def as_dict(config: Any) -> dict[str, Any]:
     """The values as plain Python, in the schema's order."""
     return dataclasses.asdict(config)
 
 
-def numbers_hash(config: ExperimentConfig, scopes: Iterable[Scope], *more: str) -> str:
+def numbers_hash(config: Any, scopes: Iterable[Scope], *more: str) -> str:
     """A hash over the keys that change numbers, so that a new job count keeps finished work.
 
     Args:
         config: the values.
-        scopes: `maps` for what `prepare` writes; add `ceiling` for agreement.
+        scopes: `maps` for what `prepare` writes; add `ceiling` for agreement; `scores` for models.
         more: anything else the numbers depend on, such as hashes of input files: they count by
             their content, not by the path they happen to have.
 
@@ -110,47 +169,80 @@ def numbers_hash(config: ExperimentConfig, scopes: Iterable[Scope], *more: str) 
         64 hexadecimal digits.
     """
     wanted = set(scopes)
-    known = keys_of(ExperimentConfig)
+    known = keys_of(type(config))
     values = {k: v for k, v in as_dict(config).items() if known[k].scope in wanted}
     text = json.dumps([values, list(more)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Gathered:
+class _Gathered(Generic[Config]):
     """Values, their sources, and keys met on the way that no longer do anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema[Config]) -> None:
+        self.schema = schema
         self.values: dict[str, Any] = {}
         self.sources: dict[str, str] = {}
-        self.notices: list[str] = []
         self.retired: list[str] = []
         self.unsupported: list[str] = []
-        self._known = keys_of(ExperimentConfig)
+        self._known = keys_of(schema.type)
 
     def add(self, name: str, value: Any, source: str) -> None:
-        if name in NO_LONGER_NEEDED:
+        aliases = self.schema.aliases
+        if name in self.schema.retired:
             self.retired.append(name)
             return
-        if name in NOT_SUPPORTED_YET:
+        if name in self.schema.unsupported:
             if value not in (None, False, ""):
                 self.unsupported.append(name)
             return
-        today = ALIASES.get(name, name)
+        top, _, inner = name.partition(".")
+        today = aliases.get(top, top)
         if today not in self._known:
-            known = [*self._known, *ALIASES]
-            raise ConfigError(f"{source}: unknown key '{name[:60]}'. {did_you_mean(name, known)}")
-        if today != name and today in self.values and self.values[today] is not None:
+            known = [*self._known, *aliases]
+            raise ConfigError(f"{source}: unknown key '{top[:60]}'. {did_you_mean(top, known)}")
+        if today != name and today in self.values and self.values[today] is not None and not inner:
             if value in (None, False):
                 return  # an old name left empty beside the new one
             if self.sources[today].partition(":")[0] == source.partition(":")[0]:
                 raise ConfigError(
                     f"{source}: '{name}' is the old name of '{today}', and both are set; keep one."
                 )
-        self.values[today] = check_value(today, self._known[today], value, source)
+        if inner:
+            value = self._with_inner(today, inner, value, source)
+        self.values[today] = self._checked(today, value, source)
         self.sources[today] = source
 
+    def _with_inner(self, top: str, inner: str, value: Any, source: str) -> Any:
+        """The value of a key with one place inside it changed: `datasets.0.root=...`."""
+        there = self.values.get(top, default_of(self.schema.type, top))
+        if dataclasses.is_dataclass(there) and not isinstance(there, type):
+            there = {}
+        try:
+            holder = OmegaConf.create({top: copy.deepcopy({} if there is None else there)})
+            OmegaConf.update(holder, f"{top}.{inner}", value, force_add=True)
+        except (OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
+            raise ConfigError(f"{source}: no such place as {top}.{inner} to set.") from error
+        plain = OmegaConf.to_container(holder, resolve=True)
+        return typing.cast("dict[str, Any]", plain)[top]
+
+    def _checked(self, name: str, value: Any, source: str) -> Any:
+        """One value, and those inside it where the schema says what they are."""
+        inner = default_of(self.schema.type, name)
+        if not dataclasses.is_dataclass(inner) or isinstance(inner, type):
+            return check_value(name, self._known[name], value, source)
+        if value in (None, False):
+            return {}
+        if not isinstance(value, dict):
+            raise ConfigError(f"{source}: {name} is {value!r}; it must hold 'key: value' pairs.")
+        known: dict[str, Key] = keys_of(type(inner))
+        for word in value:
+            if word not in known:
+                raise ConfigError(
+                    f"{source}: unknown key '{name}.{word}'. {did_you_mean(str(word), known)}"
+                )
+        return {k: check_value(f"{name}.{k}", known[k], v, source) for k, v in value.items()}
+
     def all_notices(self) -> Iterable[str]:
-        yield from self.notices
         if self.retired:
             names = ", ".join(sorted(set(self.retired)))
             yield f"Keys that are no longer needed and were ignored: {names}."
@@ -200,36 +292,50 @@ def read_config_text(path: Path) -> str:
 
 
 def _parse_override(word: str) -> tuple[str, Any]:
-    name, equals, _ = word.partition("=")
+    name, equals, text = word.partition("=")
     if not equals or not name:
         raise ConfigError(f"'{word}' is not KEY=VALUE, such as min_clicks=5.")
     try:
-        loaded = OmegaConf.to_container(OmegaConf.from_dotlist([word]), resolve=True)
+        loaded = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"'{word}': {_one_line(error)}") from error
-    assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes a mapping
-    (key, value), *_ = loaded.items()
-    return str(key), value
+    assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
+    return name, loaded["value"]
 
 
-def _typed(gathered: _Gathered) -> ExperimentConfig:
+def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
+    """Settings given as `KEY=VALUE` words, such as `name=folder root=photos`.
+
+    Raises:
+        ConfigError: a word is not KEY=VALUE.
+    """
+    return dict(_parse_override(word) for word in words)
+
+
+def _typed(gathered: _Gathered[Config]) -> Config:
     """The values as the schema's dataclass; OmegaConf converts by the declared types."""
-    schema = OmegaConf.structured(ExperimentConfig)
+    schema = OmegaConf.structured(gathered.schema.type)
     for name, value in gathered.values.items():
-        try:
-            OmegaConf.update(schema, name, value)
-        except (OmegaConfBaseException, ValueError) as error:
-            wanted = _type_words(name)
-            raise ConfigError(
-                f"{gathered.sources[name]}: {name} is {value!r}; it must be {wanted}."
-            ) from error
+        default = default_of(gathered.schema.type, name)
+        within = dataclasses.is_dataclass(default)
+        owner = type(default) if within else gathered.schema.type
+        for inner, item in value.items() if within else [(name, value)]:
+            place = f"{name}.{inner}" if within else name
+            try:
+                # a mapping in place of a list is one of the notations, no part of the default
+                OmegaConf.update(schema, place, item, merge=False)
+            except (OmegaConfBaseException, ValueError) as error:
+                wanted = _type_words(owner, inner)
+                raise ConfigError(
+                    f"{gathered.sources[name]}: {place} is {item!r}; it must be {wanted}."
+                ) from error
     try:
         config = OmegaConf.to_object(schema)
     except OmegaConfBaseException as error:
         raise ConfigError(
             f"A value is missing ('???' stands for none): {_one_line(error)}"
         ) from error
-    assert isinstance(config, ExperimentConfig)  # noqa: S101 - to_object of this very schema
+    assert isinstance(config, gathered.schema.type)  # noqa: S101 - to_object of this very schema
     return config
 
 
@@ -239,8 +345,8 @@ _TYPE_WORDS = {
 }  # fmt: skip
 
 
-def _type_words(name: str) -> str:
-    hint = str(next(f.type for f in dataclasses.fields(ExperimentConfig) if f.name == name))
+def _type_words(schema: Any, name: str) -> str:
+    hint = str(next(f.type for f in dataclasses.fields(schema) if f.name == name))
     return " or ".join(_TYPE_WORDS.get(part.strip(), part) for part in hint.split("|"))
 
 

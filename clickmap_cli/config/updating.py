@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from clickmap_cli.config.experiment import ALIASES, ExperimentConfig
 from clickmap_cli.config.fields import default_of, keys_of
-from clickmap_cli.config.loading import read_config_text
+from clickmap_cli.config.loading import read_config_text, schema_of
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 
@@ -24,11 +24,12 @@ def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
     Raises:
         ConfigError: the file cannot be read, or a wanted key does not exist.
     """
-    known = keys_of(ExperimentConfig)
+    schema = schema_of(path)
+    known = keys_of(schema.type)
     for name in wanted:
         if name not in known:
             raise ConfigError(f"unknown key '{name}'. {did_you_mean(name, known)}")
-    present = {ALIASES.get(name, name) for name in _top_level(read_config_text(path), path)}
+    present = {schema.aliases.get(name, name) for name in _top_level(read_config_text(path), path)}
     return [name for name in known if name not in present and (not wanted or name in wanted)]
 
 
@@ -40,10 +41,11 @@ def updated_text(path: Path, names: Sequence[str]) -> str:
     Raises:
         ConfigError: keys cannot be appended to this file (for example one in `{...}` form).
     """
+    schema = schema_of(path).type
     text = read_config_text(path)
     before = _top_level(text, path)
     lines = [
-        f"{name}: {_yaml_value(name)}  # {keys_of(ExperimentConfig)[name].help}" for name in names
+        f"{name}: {_yaml_value(schema, name)}  # {keys_of(schema)[name].help}" for name in names
     ]
     joint = "" if not text or text.endswith("\n") else "\n"
     updated = text + joint + "\n".join(lines) + ("\n" if lines else "")
@@ -51,7 +53,7 @@ def updated_text(path: Path, names: Sequence[str]) -> str:
         after = yaml.safe_load(updated)
     except yaml.YAMLError:
         after = None
-    expected = {**before, **{name: default_of(ExperimentConfig, name) for name in names}}
+    expected = {**before, **{name: _plain_default(schema, name) for name in names}}
     if lines and after != expected:
         raise ConfigError(
             f"{path}: keys cannot be appended to this layout; write one 'key: value' a line."
@@ -73,6 +75,13 @@ def _top_level(text: str, path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _yaml_value(name: str) -> str:
-    value = default_of(ExperimentConfig, name)
-    return yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
+def _yaml_value(schema: type, name: str) -> str:
+    value = _plain_default(schema, name)
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).split("\n")[0]
+
+
+def _plain_default(schema: type, name: str) -> Any:
+    value = default_of(schema, name)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from clickmap_cli.config.benchmark import (
+    BenchmarkConfig,
+    dataset_specs,
+    metric_names,
+    model_specs,
+)
 from clickmap_cli.config.experiment import METRICS, ExperimentConfig
 from clickmap_cli.config.fields import Key
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
@@ -110,3 +117,33 @@ def _check_metrics(value: Any, source: str) -> list[str]:
         if name not in METRICS:
             raise ConfigError(f"{source}: metric is {word!r}. {did_you_mean(name, METRICS)}")
     return list(dict.fromkeys(names))
+
+
+def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None:
+    """Values of a benchmark that must fit one another.
+
+    Raises:
+        ConfigError: two keys contradict each other, or one has the wrong form.
+    """
+
+    def fail(name: str, text: str) -> None:
+        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
+
+    if config.n_jobs == 0:
+        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    if config.predict_only and not config.cache_predictions:
+        fail("predict_only", "is true and cache_predictions false: predictions would be lost.")
+    plugins = [] if config.plugins is None else config.plugins
+    config.plugins = plugins if isinstance(plugins, list) else [plugins]
+    _check_words("plugins", config.plugins, fail)
+    config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
+    labels = [spec.label for spec in dataset_specs(config)]
+    models = [spec.label for spec in model_specs(config)]
+    files: dict[str, str] = {}
+    for label, model, end in itertools.product(labels, models, ("", "_summary")):
+        name = f"{label}__{model}{end}.csv"
+        first = files.setdefault(name.lower(), f"{model} on {label}")
+        if first != f"{model} on {label}":
+            raise ConfigError(
+                f"The tables of {first} and of {model} on {label} would both be {name}; rename one."
+            )

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.metrics.emd import earth_movers_distance
-from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView, Vector, unit
+from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView, Vector, blocks, unit
 
-_EPS = 2.2204e-16  # the constant of the MIT benchmark's KLDiv
+KL_EPS = 2.2204e-16  # the constant of the MIT benchmark's KLDiv
 
 Compare = Callable[[MapView, MapView], float]
 Pool = Callable[[Iterable[MapView]], NDArray[np.float64]]
@@ -107,7 +107,13 @@ def _spearman(prediction: MapView, target: MapView) -> float:
 
 def _pearson(prediction: MapView, target: MapView) -> float:
     """Pearson's correlation of pixels; a constant prediction scores 0."""
-    return _within_one(np.dot(prediction.centred, target.centred))
+    length = prediction.size * prediction.deviation * target.deviation
+    if length == 0:
+        return 0.0 if target.deviation else math.nan
+    total = 0.0
+    for part in blocks(prediction.size):
+        total += float(np.dot(prediction.from_mean(part), target.from_mean(part)))
+    return _within_one(total / length)
 
 
 def _cosine(prediction: MapView, target: MapView) -> float:
@@ -151,14 +157,24 @@ def _crossentropy(prediction: MapView, target: MapView) -> float:
 
 def _kl(prediction: MapView, target: MapView) -> float:
     """Sum of t log(eps + t / (p + eps)) in nats, both maps scaled to sum 1 (MIT KLDiv)."""
-    where = target.positive
-    p, t = prediction.density[where], target.density[where]
-    return float(np.dot(t, np.log(_EPS + t / (p + _EPS))))
+    total = 0.0
+    for part in blocks(prediction.size):
+        t = target.density_at(part)
+        ratio = prediction.density_at(part)
+        ratio += KL_EPS
+        np.divide(t, ratio, out=ratio)
+        ratio += KL_EPS
+        total += float(np.dot(t, np.log(ratio, out=ratio)))
+    return total
 
 
 def _sim(prediction: MapView, target: MapView) -> float:
     """Sum of min(p, t), both maps scaled to sum 1: histogram intersection."""
-    return float(np.minimum(prediction.density, target.density).sum())
+    total = 0.0
+    for part in blocks(prediction.size):
+        p = prediction.density_at(part)
+        total += float(np.minimum(p, target.density_at(part), out=p).sum())
+    return total
 
 
 def _emd(prediction: MapView, target: MapView) -> float:

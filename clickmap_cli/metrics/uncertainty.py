@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 1000
 LEVEL = 0.95
+_BLOCK_DRAWS = 1 << 22  # indices drawn at once
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
@@ -40,10 +42,19 @@ def bootstrap_means(
     known = values[np.isfinite(values)]
     if not len(known):
         return np.full(resamples, math.nan)
-    means = np.empty(resamples)
-    for at in range(resamples):
-        means[at] = known[rng.integers(0, len(known), len(known))].mean()
-    return means
+    return np.concatenate(
+        [known[drawn].mean(axis=1) for drawn in _resamples(rng, len(known), resamples)]
+    )
+
+
+def _resamples(rng: np.random.Generator, n: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Blocks of (some, n) indices drawn with replacement, in bounded memory.
+
+    The blocks together are the same draws as one resample after the other.
+    """
+    step = max(1, _BLOCK_DRAWS // n)
+    for first in range(0, resamples, step):
+        yield rng.integers(0, n, (min(step, resamples - first), n))
 
 
 def bootstrap_grouped_means(
@@ -160,3 +171,36 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
         away[away != 0] *= np.inf
         return away
     return np.asarray(away / spread)
+
+
+def bootstrap_normalised(
+    model: NDArray[np.float64],
+    ceiling: NDArray[np.float64],
+    null: NDArray[np.float64],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> NDArray[np.float64]:
+    """(m - z) / (c - z) of resampled images: the same images for model, ceiling and null.
+
+    Args:
+        model: (images) mean score of the model against the image's participants.
+        ceiling: (images) mean score of the others against them.
+        null: (images) mean score of other images' people against them.
+        rng: generator of the draws.
+        resamples: how many.
+
+    Returns:
+        (resamples) float64, not clipped; NaN where ceiling and null are equal or no image has all
+        three.
+    """
+    together = np.stack((model, ceiling, null))
+    known = together[:, np.isfinite(together).all(axis=0)]
+    n = known.shape[1]
+    if not n:
+        return np.full(resamples, math.nan)
+    m, c, z = np.concatenate(
+        [known[:, drawn].mean(axis=2) for drawn in _resamples(rng, n, resamples)], axis=1
+    )
+    found = np.full(resamples, math.nan)
+    np.divide(m - z, c - z, out=found, where=c != z)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,17 @@ from clickmap_cli.metrics.ranks import RankTable, WholeRanking, average_ranks
 
 Vector = NDArray[np.float64]
 Clicks = NDArray[Any] | Callable[[], NDArray[Any]] | None
+
+Some = NDArray[np.intp] | slice
+
+BLOCK = 1 << 13
+"""Pixels at a time where steps follow each other.
+
+They stay in the processor's cache, and are too few for a BLAS to start threads of its own.
+"""
+
+LEAST_MASS = 1e-300
+"""A map whose pixels sum to less is a map of zeros where it is taken as a density."""
 
 IOU_LEVELS = np.linspace(0, 1, 21)
 """Thresholds of the prediction in `iou_auc`."""
@@ -28,26 +40,38 @@ class MapView:
     ranked once.
 
     Args:
-        pixels: (H, W) or (N) map, finite; compared as float32.
+        pixels: (H, W) or (N) map, finite.
         clicks: (H, W) or (N) clicks per pixel, for scores that need the points themselves; or a
             function that gives them when they are needed.
+        dtype: float32, which maps are compared as, or float64 for maps that come with more.
 
     Raises:
         ValueError: a value is NaN or infinite, or the shapes differ.
     """
 
-    def __init__(self, pixels: NDArray[Any], clicks: Clicks = None) -> None:
+    def __init__(
+        self,
+        pixels: NDArray[Any],
+        clicks: Clicks = None,
+        dtype: type[np.float32] | type[np.float64] = np.float32,
+    ) -> None:
         self.shape = pixels.shape
         self.size = pixels.size
         self._given = pixels
         self._clicks = clicks
-        if not self.size or not np.isfinite(self.least) or not np.isfinite(pixels.max()):
+        self._dtype = dtype
+        if not self.size or not np.isfinite(self.least) or not np.isfinite(self.greatest):
             raise ValueError("a map without pixels, or with NaN or infinite values")
 
     @cached_property
-    def pixels(self) -> NDArray[np.float32]:
+    def pixels(self) -> NDArray[Any]:
         """(N) the pixels in one row."""
-        return np.ascontiguousarray(self._given, dtype=np.float32).ravel()
+        return np.ascontiguousarray(self._given, dtype=self._dtype).ravel()
+
+    @cached_property
+    def ordered(self) -> NDArray[Any]:
+        """(N) the pixels from least to greatest."""
+        return np.sort(self.pixels)
 
     @cached_property
     def least(self) -> float:
@@ -55,9 +79,14 @@ class MapView:
         return float(self._given.min())
 
     @cached_property
+    def greatest(self) -> float:
+        """The largest pixel."""
+        return float(self._given.max())
+
+    @property
     def constant(self) -> bool:
         """Whether every pixel has the same value."""
-        return self.least == float(self._given.max())
+        return self.least == self.greatest
 
     @cached_property
     def clicked(self) -> tuple[NDArray[np.intp], Vector]:
@@ -83,6 +112,8 @@ class MapView:
     @cached_property
     def ranks(self) -> Vector:
         """Average ranks of the pixels, from 1."""
+        if self._dtype is np.float64:
+            return self._looked_up(self.pixels)
         return average_ranks(self.pixels)
 
     @cached_property
@@ -93,7 +124,18 @@ class MapView:
 
     def ranks_at(self, places: NDArray[np.intp] | None) -> Vector:
         """Average ranks of some pixels; None means all."""
-        return self.ranks if places is None else self.ranks[places]
+        if places is None:
+            return self.ranks
+        if "ranks" not in self.__dict__ and len(places) < self.size // 8:
+            # a sort of the values alone is cheaper than ranks of all
+            return self._looked_up(self.pixels[places])
+        return np.asarray(self.ranks[places])
+
+    def _looked_up(self, values: NDArray[Any]) -> Vector:
+        """Average ranks of values of this map: the mean of the first and last place they take."""
+        below = np.searchsorted(self.ordered, values, side="left")
+        through = np.searchsorted(self.ordered, values, side="right")
+        return np.asarray((below + through + 1) / 2)
 
     @cached_property
     def support(self) -> tuple[NDArray[np.intp] | None, float]:
@@ -105,28 +147,75 @@ class MapView:
     @cached_property
     def centred(self) -> Vector:
         """Pixels minus their mean, of length 1; zeros for a constant map."""
-        if self.constant:
-            return np.zeros(len(self.pixels))
-        values = self.pixels.astype(np.float64)
-        return unit(values - values.mean())
+        values = self.from_mean(slice(None))
+        return unit(values, out=values)
+
+    def from_mean(self, where: Some) -> Vector:
+        """Some pixels minus the mean of all; what follows from the others is not kept."""
+        values = above(self.pixels[where], self._pivot)
+        values -= self._mean
+        return values
+
+    @property
+    def _pivot(self) -> float:
+        """A pixel; differences from it are exact where a map is nearly constant."""
+        return float(self.pixels[0])
+
+    @cached_property
+    def _mean(self) -> float:
+        """Mean of the pixels' differences from `_pivot`."""
+        parts = blocks(self.size)
+        return sum(float(above(self.pixels[p], self._pivot).sum()) for p in parts) / self.size
+
+    @cached_property
+    def deviation(self) -> float:
+        """Standard deviation of the pixels; 0 for a constant map."""
+        squares = 0.0
+        for part in blocks(self.size):
+            away = self.from_mean(part)
+            squares += float(np.dot(away, away))
+        return math.sqrt(squares / self.size)
 
     @cached_property
     def direction(self) -> Vector:
         """Pixels as a vector of length 1; zeros for a map of zeros."""
-        return unit(self.pixels.astype(np.float64))
+        values = self.pixels.astype(np.float64)
+        return unit(values, out=values)
 
-    @cached_property
-    def density(self) -> Vector:
-        """Pixels scaled to sum 1; uniform for a map of zeros.
+    @property
+    def zero(self) -> float:
+        """What counts as nothing in a density.
 
         Raises:
             ValueError: a pixel is negative.
         """
-        values = self.pixels.astype(np.float64)
-        if values.min() < 0:
+        if self.least < 0:
             raise ValueError("a map with negative values is no density")
-        total = values.sum()
-        return values / total if total > 0 else np.full(len(values), 1 / len(values))
+        return 0.0
+
+    @cached_property
+    def density(self) -> Vector:
+        """Pixels above `zero` scaled to sum 1; uniform for a map of zeros.
+
+        Raises:
+            ValueError: `zero` does.
+        """
+        return self.density_at(slice(None))
+
+    def density_at(self, where: Some) -> Vector:
+        """`density` of some pixels; that of the others is not kept."""
+        values = above(self.pixels[where], self.zero)
+        if self._mass > LEAST_MASS:
+            values *= 1 / self._mass
+        else:
+            values.fill(1 / self.size)
+        return values
+
+    @cached_property
+    def _mass(self) -> float:
+        """Sum of the pixels above `zero`."""
+        zero = self.zero
+        return sum(float(above(self.pixels[part], zero).sum()) for part in blocks(self.size))
 
     @cached_property
     def log_density(self) -> Vector:
@@ -136,19 +225,30 @@ class MapView:
     @cached_property
     def levels_reached(self) -> NDArray[np.intp]:
         """Thresholds of `IOU_LEVELS` that each min-max scaled pixel reaches, 1 to 21."""
-        return _reached(self._scaled, IOU_LEVELS)
+        return _reached(self.scaled, IOU_LEVELS)
 
     @cached_property
     def target_levels_reached(self) -> NDArray[np.intp]:
         """Thresholds of `IOU_TARGET_LEVELS` that each min-max scaled pixel reaches, 0 to 9."""
-        return _reached(self._scaled, IOU_TARGET_LEVELS)
+        return _reached(self.scaled, IOU_TARGET_LEVELS)
 
     @property
-    def _scaled(self) -> Vector:
-        """Pixels between 0 and 1; zeros for a constant map."""
-        values = self.pixels.astype(np.float64)
-        low, high = values.min(), values.max()
-        return (values - low) / (high - low) if high > low else np.zeros(len(values))
+    def scaled(self) -> Vector:
+        """Pixels min-max scaled to 0..1; zeros for a constant map."""
+        return self.scaled_at(slice(None))
+
+    def scaled_at(self, where: Some) -> Vector:
+        """`scaled` of some pixels."""
+        low, high = self._ends
+        values = above(self.pixels[where], low)
+        if high > low:
+            values /= high - low
+        return values
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """The least and the greatest pixel, as they are compared."""
+        return float(self.pixels.min()), float(self.pixels.max())
 
 
 class CountView(MapView):
@@ -201,10 +301,23 @@ class CountView(MapView):
         return self._ranking.at(places)
 
 
-def unit(values: Vector) -> Vector:
+def unit(values: Vector, out: Vector | None = None) -> Vector:
     """The vector divided by its length; zeros stay zeros."""
     length = float(np.sqrt(np.dot(values, values)))
-    return values / length if length > 0 else values
+    return np.divide(values, length, out=out) if length > 0 else values
+
+
+def above(pixels: NDArray[Any], level: float) -> Vector:
+    """What pixels exceed a level by, new and in float64."""
+    values = pixels.astype(np.float64)
+    if level:
+        values -= level
+    return values
+
+
+def blocks(size: int) -> list[slice]:
+    """Slices of at most `BLOCK` that follow each other."""
+    return [slice(at, at + BLOCK) for at in range(0, size, BLOCK)]
 
 
 def _reached(values: Vector, levels: Vector) -> NDArray[np.intp]:

@@ -6,12 +6,11 @@ from typing import Any
 
 import yaml
 
-from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.loading import LoadedConfig, as_dict
 
 
-def config_yaml(loaded: LoadedConfig) -> str:
+def config_yaml(loaded: LoadedConfig[Any]) -> str:
     """The resolved values as YAML that can be used again, each with where it came from."""
     lines = []
     for name, value in as_dict(loaded.config).items():
@@ -20,7 +19,7 @@ def config_yaml(loaded: LoadedConfig) -> str:
     return "\n".join(lines)
 
 
-def config_json(loaded: LoadedConfig) -> dict[str, Any]:
+def config_json(loaded: LoadedConfig[Any]) -> dict[str, Any]:
     """The resolved values and their sources as one JSON value."""
     values = as_dict(loaded.config)
     return {
@@ -30,11 +29,11 @@ def config_json(loaded: LoadedConfig) -> dict[str, Any]:
     }
 
 
-def keys_markdown() -> str:
+def keys_markdown(schema: type) -> str:
     """The README's table of keys, made from the schema so that it cannot go stale."""
-    defaults = as_dict(ExperimentConfig())
+    defaults = as_dict(schema())
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
-    for name, key in keys_of(ExperimentConfig).items():
+    for name, key in keys_of(schema).items():
         default = yaml.safe_dump(defaults[name], default_flow_style=True).split("\n")[0]
         lines.append(f"| `{name}` | `{default}` | {key.help.replace('|', '/')} |")
     return "\n".join(lines)

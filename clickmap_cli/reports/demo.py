@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clickmap_cli.reports import ceiling, prepare
+from clickmap_cli.reports import benchmark, ceiling, prepare
 from clickmap_cli.services.demo import DemoResult
 
 
@@ -14,8 +14,10 @@ def summary_lines(result: DemoResult) -> list[str]:
     return [
         *prepare.summary_lines(prepared),
         *(line for run in result.ceilings for line in ceiling.summary_lines(run)),
+        *benchmark.summary_lines(result.benchmark),
         "",
         "Look at",
+        f"  {result.benchmark.folder / 'report.html'}  models against people, image by image",
         f"  {prepared.folder / 'examples'}  image, heat and overlay of ten images",
         f"  {prepared.folder / 'funnel.csv'}  what every filter kept",
         f"  {prepared.folder / 'ceiling'}  how well people predict people, with figures",
@@ -25,6 +27,8 @@ def summary_lines(result: DemoResult) -> list[str]:
         f"  clickmap config show --config {result.config}",
         f"  clickmap prepare --config {result.config} experiment_name=wider blur_size=31",
         f"  clickmap ceiling split-half --config {result.config} metric=auc",
+        f"  clickmap benchmark --config {result.benchmark_config} --overwrite "
+        "heatmaps_png.enabled=true",
     ]
 
 
@@ -33,4 +37,5 @@ def as_json(result: DemoResult) -> dict[str, Any]:
     return {
         "prepare": prepare.as_json(result.prepared),
         "ceiling": [ceiling.as_json(run) for run in result.ceilings],
+        "benchmark": dict(result.benchmark.summary),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.reports.heatmaps import coloured, laid_over
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, save, styled
 from clickmap_cli.services.examples import Example
 
@@ -49,7 +50,7 @@ def scaled(heat: NDArray[np.float32]) -> NDArray[np.float32]:
     return heat / np.float32(top) if top > 0 else heat
 
 
-def overlay(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float32]:
+def overlay(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np.float64]:
     """Heat over an image: the hotter a pixel, the more of the heat's colour.
 
     Args:
@@ -59,8 +60,4 @@ def overlay(image: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray[np
     Returns:
         (h, w, 3) in 0..1.
     """
-    from matplotlib import colormaps
-
-    colour = colormaps[HEAT](heat)[..., :3]
-    alpha = (OVERLAY_ALPHA * np.sqrt(heat))[..., None]
-    return np.asarray(image * (1 - alpha) + colour * alpha, dtype=np.float32)
+    return laid_over(image, coloured(heat, HEAT), heat, OVERLAY_ALPHA)

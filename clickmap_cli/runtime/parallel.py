@@ -43,13 +43,24 @@ def ordered_map(
     """Yield `function(item)` for each item, in the order of the items.
 
     Results are handed on as they come, and no more than a few items per worker are in flight,
-    so neither the items nor the results need to fit in memory at once.
+    so neither the items nor the results need to fit in memory at once. Items that take long to
+    make are made while the workers are busy; what goes wrong in making one is raised here, after
+    the results of those before it.
     """
     workers = worker_count(n_jobs)
     if workers == 1:
         yield from map(function, items)
         return
     from joblib import Parallel, delayed
+
+    failed: list[BaseException] = []
+
+    def guarded() -> Iterator[Item]:
+        # joblib asks for items in a thread of its own, where an error would be lost
+        try:
+            yield from items
+        except BaseException as error:
+            failed.append(error)
 
     pool = Parallel(
         n_jobs=workers,
@@ -58,4 +69,6 @@ def ordered_map(
         pre_dispatch=2 * workers,
         max_nbytes=SHARED_BYTES,
     )
-    yield from pool(delayed(function)(item) for item in items)
+    yield from pool(delayed(function)(item) for item in guarded())
+    if failed:
+        raise failed[0]

@@ -9,11 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickmap_cli.clickmaps.simulation import Simulation, clicks_as_text
-from clickmap_cli.config.loading import load_experiment
+import numpy as np
+
+from clickmap_cli.clickmaps.keys import flat_name
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.simulation import Simulation, clicks_as_text, expected_map
+from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services import ceiling, prepare
+from clickmap_cli.services import benchmark, ceiling, prepare
+from clickmap_cli.services.benchmark_job import BenchmarkFigures
 from clickmap_cli.services.examples import Example
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
@@ -33,6 +38,35 @@ min_subjects: 10
 display_image_keys: auto # the ten images with most participants
 """
 
+_BENCHMARK = """\
+# The demo's benchmark: models against the people of the demo's clickmaps.
+experiment: demo
+output_dir: {results}
+datasets:
+  - {{name: clickmaps, label: demo, root: {prepared}, image_dir: {images}}}
+models:
+  - uniform
+  - center_bias
+  - blur_baseline
+  - {{name: truth, type: precomputed, root: {truth}}} # where clicks truly come from, blurred alike
+  - {{name: gold_standard, cache: false}}             # people; 720 maps that need no keeping
+"""
+
+
+@dataclass(frozen=True)
+class DemoFigures:
+    """How the demo's pictures are drawn.
+
+    Attributes:
+        example: one example of `prepare`.
+        ceiling: the ceilings' figures.
+        benchmark: heatmaps and the report.
+    """
+
+    example: Callable[[Example], None]
+    ceiling: ceiling.CeilingFigures
+    benchmark: BenchmarkFigures
+
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -44,6 +78,8 @@ class DemoResult:
         trials: the simulated trials.
         prepared: the result of `prepare`.
         ceilings: split-half and hold-one-out.
+        benchmark: models against the same people.
+        benchmark_config: its YAML.
     """
 
     folder: Path
@@ -51,23 +87,23 @@ class DemoResult:
     trials: Path
     prepared: prepare.PrepareResult
     ceilings: tuple[ceiling.CeilingRun, ...]
+    benchmark: benchmark.BenchmarkRun
+    benchmark_config: Path
 
 
 def run(
     folder: Path,
     progress: Progress,
-    draw: Callable[[Example], None],
-    figures: ceiling.CeilingFigures,
+    figures: DemoFigures,
     when: WhenPresent = WhenPresent.STOP,
     seed: int = 0,
 ) -> DemoResult:
-    """Draw the simulation, write it as a user's own data would be, prepare it, measure agreement.
+    """Draw the simulation, write it as a user's own data would be, and run the main jobs on it.
 
     Args:
         folder: where everything goes.
         progress: told where the demo is.
-        draw: draws one example picture.
-        figures: draw the ceilings' figures.
+        figures: draw the pictures.
         when: what to do with a demo that is there.
         seed: of the simulation.
     """
@@ -86,20 +122,29 @@ def run(
     # JSON's quotes are YAML's, whatever a path holds
     text = _CONFIG.format(**{name: json.dumps(p.as_posix()) for name, p in paths.items()})
     write_bytes(config, text.encode())
-    _write_study(Simulation(seed), data, progress)
     loaded = load_experiment(config)
-    result = prepare.run(loaded.config, progress, draw, when)
+    _write_study(Simulation(seed), data, MapSettings.of(loaded.config), progress)
+    result = prepare.run(loaded.config, progress, figures.example, when)
     ceilings = tuple(
         ceiling.run(
-            loaded.config, method, progress, figures, when, subject_curve=method == "split-half"
+            loaded.config, method, progress, figures.ceiling, when,
+            subject_curve=method == "split-half",
         )
         for method in ceiling.METHODS
-    )
-    return DemoResult(folder, config, data / "trials.csv", result, ceilings)
+    )  # fmt: skip
+    models = folder / "benchmark.yaml"
+    places = {
+        "results": folder / "benchmark", "prepared": result.folder, "images": data / "images",
+        "truth": data / "truth_maps",
+    }  # fmt: skip
+    text = _BENCHMARK.format(**{name: json.dumps(p.as_posix()) for name, p in places.items()})
+    write_bytes(models, text.encode())
+    scored = benchmark.run(load_config(BENCHMARK, models).config, progress, figures.benchmark, when)
+    return DemoResult(folder, config, data / "trials.csv", result, ceilings, scored, models)
 
 
-def _write_study(study: Simulation, data: Path, progress: Progress) -> None:
-    """Images, trials as CSV, and who was careful."""
+def _write_study(study: Simulation, data: Path, settings: MapSettings, progress: Progress) -> None:
+    """Images, trials as CSV, who was careful, and where attention truly lies."""
     from PIL import Image
 
     progress.stage("Simulating", study.n_images)
@@ -109,6 +154,10 @@ def _write_study(study: Simulation, data: Path, progress: Progress) -> None:
     for image in study.images():
         with replacing(data / "images" / image.key) as partial:
             Image.fromarray(image.pixels).save(partial, format="PNG")
+        truth = data / "truth_maps" / f"{flat_name(image.key)}.npy"
+        with replacing(truth) as partial, partial.open("wb") as file:
+            heat = expected_map(image.density, settings)
+            np.lib.format.write_array(file, heat, allow_pickle=False)
         for user, clicks in study.trials_of(image):
             writer.writerow((image.key, clicks_as_text(clicks), user))
         progress.advance()

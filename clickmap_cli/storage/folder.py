@@ -12,6 +12,7 @@ from typing import Any
 
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.storage.atomic import PARTIAL, write_json
+from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.lock import only_run
 from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
 
@@ -129,6 +130,10 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return files if not damaged_outputs(self.path, files) else None
+
+    def lines(self, name: str) -> LineJournal:
+        """Records of small pieces of the run, such as images; they go with the journal."""
+        return LineJournal(self._journal / f"{name}.jsonl")
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest, drop outputs of an earlier run that are not part of it, and tidy."""

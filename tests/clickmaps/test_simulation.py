@@ -57,3 +57,22 @@ def test_the_same_seed_gives_the_same_study() -> None:
     one, two, other = (Simulation(seed=s, n_images=3).trials() for s in (4, 4, 5))
     np.testing.assert_array_equal(one.x, two.x)
     assert len(other.x) != len(one.x) or bool((other.x != one.x).any())
+
+
+def test_the_expected_map_is_the_mean_of_very_many_single_clicks() -> None:
+    """Every pixel's blurred click, weighed with its probability: linear, so the sum is the map."""
+    from clickmap_cli.clickmaps.maps import ImageClicks, mean_map
+    from clickmap_cli.clickmaps.settings import MapSettings
+    from clickmap_cli.clickmaps.simulation import expected_map
+    from clickmap_cli.config.loading import load_experiment
+
+    words = ["image_shape=[12,12]", "blur_size=5", "center_crop=[8,10]"]
+    settings = MapSettings.of(load_experiment(None, words).config)
+    density = np.random.default_rng(0).random((12, 12))
+    density /= density.sum()
+    total = np.zeros((8, 10))
+    for y in range(12):
+        for x in range(12):
+            one = ImageClicks(np.array([x]), np.array([y]), np.array([0, 1]), (12, 12))
+            total += density[y, x] * mean_map(one, settings)
+    np.testing.assert_allclose(expected_map(density, settings), total, atol=1e-7)

@@ -280,12 +280,16 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     for name in ("maps.h5", "trials.npz", "examples/one_object_012.png.png", figure):
         a, b = (tmp_path / n / "assets/demo" / name for n in ("one", "two"))
         assert a.read_bytes() == b.read_bytes(), name
+    for name in ("summary.json", "ALL_SUMMARY.csv", "comparisons.csv", "report.html"):
+        a, b = (tmp_path / n / "benchmark" / name for n in ("one", "two"))
+        assert a.read_bytes() == b.read_bytes(), name
+    assert value["benchmark"] == json.loads((tmp_path / "one/benchmark/summary.json").read_text())
     truth = (tmp_path / "one/data/truth.csv").read_text()
     assert truth.count(",careful\n") == 32
     next_words = [
         line.split() for line in one.stderr.splitlines() if line.startswith("  clickmap ")
     ]
-    assert len(next_words) == 3
+    assert len(next_words) == 4
     for words in next_words:
         assert invoke(*words[1:]).exit_code == 0
 

@@ -10,6 +10,7 @@ from clickmap_cli.metrics.rsa import rsa, similarity_matrix
 from clickmap_cli.metrics.uncertainty import (
     bootstrap_grouped_means,
     bootstrap_means,
+    bootstrap_normalised,
     participants_needed,
     percentile_interval,
     robust_z,
@@ -112,3 +113,70 @@ def test_rsa_is_the_spearman_correlation_of_upper_triangles() -> None:
     assert rsa(first, second, keep) == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert math.isnan(rsa(first[:2, :2], second[:2, :2]))
     assert math.isnan(rsa(np.ones((5, 5)), second[:5, :5]))
+
+
+def test_normalised_gold_is_1_and_normalised_null_is_0() -> None:
+    rng = np.random.default_rng(0)
+    ceiling, null = rng.normal(0.7, 0.1, 40), rng.normal(0.3, 0.1, 40)
+    assert (bootstrap_normalised(ceiling, ceiling, null, rng) == 1).all()
+    assert (bootstrap_normalised(null, ceiling, null, rng) == 0).all()
+    half = bootstrap_normalised((ceiling + null) / 2, ceiling, null, rng)
+    np.testing.assert_allclose(half, 0.5, atol=1e-12)
+    # joint resampling: a model that is off by the same everywhere keeps nearly no spread
+    joint = bootstrap_normalised(ceiling - 0.1, ceiling, null, rng).std()
+    apart = bootstrap_normalised(rng.permutation(ceiling - 0.1), ceiling, null, rng).std()
+    assert joint < apart / 3
+
+
+def test_normalised_scores_are_never_clipped() -> None:
+    rng = np.random.default_rng(1)
+    ceiling, null = np.full(9, 0.5), np.full(9, 0.1)
+    assert bootstrap_normalised(np.full(9, 0.9), ceiling, null, rng) == pytest.approx(2)
+    assert bootstrap_normalised(np.full(9, -0.3), ceiling, null, rng) == pytest.approx(-1)
+    # lower is better: the same arithmetic
+    assert bootstrap_normalised(np.full(9, 0.2), null, ceiling, rng) == pytest.approx(0.75)
+
+
+def test_images_that_lack_one_of_three_are_left_out() -> None:
+    model = np.array([0.5, np.nan, 0.6, 0.7, 0.9])
+    ceiling = np.array([0.9, 0.9, np.nan, 0.8, 0.9])
+    null = np.array([0.1, 0.2, 0.3, 0.1, -np.inf])
+    keep = [0, 3]
+    found = bootstrap_normalised(model, ceiling, null, np.random.default_rng(0), 50)
+    wanted = bootstrap_normalised(
+        model[keep], ceiling[keep], null[keep], np.random.default_rng(0), 50
+    )
+    np.testing.assert_array_equal(found, wanted)
+    assert found.shape == (50,)
+    assert np.isnan(
+        bootstrap_normalised(model[1:3], ceiling[1:3], null[1:3], np.random.default_rng(0))
+    ).all()
+    same = np.full(4, 0.5)
+    assert np.isnan(bootstrap_normalised(same + 1, same, same, np.random.default_rng(0))).all()
+
+
+def test_normalised_intervals_cover_the_truth() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        image = rng.normal(0, 0.1, 60)  # easy and hard images move all three
+        null = 0.2 + image + rng.normal(0, 0.05, 60)
+        ceiling = 0.6 + image + rng.normal(0, 0.05, 60)
+        model = 0.5 + image + rng.normal(0, 0.05, 60)
+        low, high = percentile_interval(bootstrap_normalised(model, ceiling, null, rng))
+        assert high - low < 0.2
+        covered += low <= 0.75 <= high
+    assert 180 <= covered <= 198
+
+
+@pytest.mark.parametrize("n", [3, 5000])
+def test_resamples_are_drawn_one_after_the_other(n) -> None:
+    values = np.random.default_rng(0).random((3, n))
+    rng = np.random.default_rng(1)
+    drawn = [rng.integers(0, n, n) for _ in range(1000)]
+    means = np.array([values[:, at].mean(axis=1) for at in drawn])
+    found = bootstrap_means(values[0], np.random.default_rng(1))
+    np.testing.assert_allclose(found, means[:, 0], rtol=1e-12)
+    m, c, z = means.T
+    found = bootstrap_normalised(*values, np.random.default_rng(1))
+    np.testing.assert_allclose(found, (m - z) / (c - z), rtol=1e-9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clickmap_cli.runtime.devices import choose_device
-from clickmap_cli.runtime.errors import RunError, did_you_mean
+from clickmap_cli.runtime.errors import DataError, RunError, did_you_mean
 from clickmap_cli.runtime.parallel import cpu_count, ordered_map, worker_count
 from clickmap_cli.runtime.seeding import generator
 
@@ -17,6 +17,34 @@ def square(x: int) -> int:
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_results_come_in_the_order_of_the_items(backend, n_jobs) -> None:
     assert list(ordered_map(square, range(20), n_jobs, backend)) == [x * x for x in range(20)]
+
+
+def made(n: int):
+    """Items of which the one after the n-th cannot be made."""
+    yield from range(n)
+    raise DataError(f"item {n} is damaged")
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_an_item_that_cannot_be_made_costs_no_result_before_it(backend, n_jobs, n) -> None:
+    found = []
+    with pytest.raises(DataError, match=f"item {n} is damaged"):
+        for value in ordered_map(square, made(n), n_jobs, backend):
+            found.append(value)  # noqa: PERF402 - those before the error count
+    assert found == [x * x for x in range(n)]
+
+
+def inverse(x: int) -> float:
+    return 1 / x
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_the_function_raises_is_raised(backend, n_jobs) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(ordered_map(inverse, [2, 1, 0], n_jobs, backend))
 
 
 def test_worker_counts() -> None:

@@ -1,0 +1,81 @@
+"""`clickmap benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.reports.console import Terminal
+
+
+def benchmark(
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    output: o.Output = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Name data sets, models and metrics, and stop.")
+    ] = False,
+    n_jobs: o.NJobs = None,
+    device: o.Device = None,
+    seed: o.Seed = None,
+    resume: o.WhenPresentFlag = None,
+    dry_run: o.DryRun = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Score saliency models against people, and against what people reach.
+
+    Example: clickmap benchmark -c configs/benchmark_folder.yaml datasets.0.root=photos
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.loading import BENCHMARK, load_config
+        from clickmap_cli.reports import benchmark as report
+        from clickmap_cli.reports.benchmark_html import write_report
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.reports.heatmaps import draw_heatmap
+        from clickmap_cli.services import benchmark as service
+        from clickmap_cli.services.benchmark_job import BenchmarkFigures
+
+        if listing:
+            return _list(config, overrides or [], json)
+        chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        loaded = load_config(BENCHMARK, config, overrides or (), chosen)
+        for text in loaded.notices:
+            terminal.notice(text)
+        figures = BenchmarkFigures(draw_heatmap, write_report)
+        run = service.run(loaded.config, terminal, figures, when_present(resume), dry_run)
+        for table in report.leaderboards(run):
+            terminal.show(table)
+        for line in report.failure_lines(run):
+            terminal.warn(line)
+        for line in report.summary_lines(run):
+            terminal.show(line)
+        if json:
+            print_json(run.summary)
+        return 1 if run.n_failures else 0
+
+    run_session(body, quiet=quiet, verbose=verbose)
+
+
+def _list(config: Path | None, overrides: list[str], json: bool) -> int:
+    """Everything that a config may name; with a config, what its plugins add too."""
+    from clickmap_cli.config.loading import BENCHMARK, load_config
+    from clickmap_cli.reports.benchmark import listing_json, listing_lines
+    from clickmap_cli.reports.console import print_json, print_line
+    from clickmap_cli.runtime.registry import load_plugin
+
+    if config is not None:
+        for path in load_config(BENCHMARK, config, overrides).config.plugins:
+            load_plugin(Path(path))
+    if json:
+        print_json(listing_json())
+    else:
+        for line in listing_lines():
+            print_line(line)
+    return 0

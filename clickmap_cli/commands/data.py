@@ -1,0 +1,139 @@
+"""`clickmap data toy|split|gt-mean|export-pysaliency`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session
+from clickmap_cli.reports.console import Terminal
+
+if TYPE_CHECKING:
+    from clickmap_cli.services.data_tools import Made
+
+app = typer.Typer(no_args_is_help=True, help="Make, split, average and export data sets.")
+
+Which = Annotated[
+    list[str],
+    typer.Argument(metavar="name=NAME [KEY=VALUE]...", help="The data set and its settings."),
+]
+Where = Annotated[Path, typer.Option("--output", "-o", help="Where it goes.")]
+
+
+@app.command()
+def toy(
+    output: Where = Path("toy"),
+    images: Annotated[int, typer.Option("--images", min=2, help="How many images.")] = 12,
+    seed: o.Seed = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Draw a small corpus with a known truth, and a config that scores models on it.
+
+    Example: clickmap data toy --output toy && clickmap benchmark --config toy/benchmark.yaml
+    """
+
+    def job(terminal: Terminal) -> Made:
+        from clickmap_cli.services import data_tools
+
+        return data_tools.toy(output, images, seed or 0, terminal)
+
+    _run(job, json, quiet, verbose)
+
+
+@app.command()
+def split(
+    which: Which,
+    test_count: Annotated[int, typer.Option("--test-count", min=1, help="Images held out.")] = 30,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the lists go; else its root.")
+    ] = None,
+    seed: o.Seed = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Hold out images: train.txt and test.txt, lists of ids for `ids:` and `split:`.
+
+    Example: clickmap data split name=folder root=photos --test-count 30
+    """
+
+    def job(_: Terminal) -> Made:
+        from clickmap_cli.services import data_tools
+
+        return data_tools.split(_settings(which), output, test_count, seed or 0)
+
+    _run(job, json, quiet, verbose)
+
+
+@app.command("gt-mean")
+def gt_mean(
+    which: Which,
+    output: Where = Path("gt_mean"),
+    aggregate: Annotated[str, typer.Option("--aggregate", help="mean or median.")] = "mean",
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Average ground-truth maps over participants, each scaled to sum 1.
+
+    Example: clickmap data gt-mean name=clickmaps root=assets/osie_mouse --output gt
+    """
+
+    def job(terminal: Terminal) -> Made:
+        from clickmap_cli.services import data_tools
+
+        return data_tools.mean_maps(_settings(which), output, aggregate, terminal)
+
+    _run(job, json, quiet, verbose)
+
+
+@app.command("export-pysaliency")
+def export_pysaliency(
+    which: Which,
+    output: Where = Path("pysaliency"),
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Write stimuli and fixations as pysaliency's HDF5 files.
+
+    Example: clickmap data export-pysaliency name=folder root=photos --output exported
+    """
+
+    def job(_: Terminal) -> Made:
+        from clickmap_cli.services import data_tools
+
+        return data_tools.export_pysaliency(_settings(which), output)
+
+    _run(job, json, quiet, verbose)
+
+
+def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool) -> None:
+    """Do it, say what was made, and leave with 1 when images were left out."""
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.reports.data import as_json, lines
+
+        made = job(terminal)
+        for text in made.problems:
+            terminal.warn(text)
+        for line in lines(made):
+            terminal.show(line)
+        if json:
+            print_json(as_json(made))
+        return 1 if made.problems else 0
+
+    run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")
+
+
+def _settings(words: list[str]) -> dict[str, Any]:
+    from clickmap_cli.config.loading import settings_from_words
+
+    return settings_from_words(words)

@@ -1,0 +1,213 @@
+"""The schema of a benchmark: data sets, models and metrics from one YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clickmap_cli.config.fields import key
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+SALIENCY_METRICS = (
+    "AUC", "AUC_Judd", "sAUC", "NSS", "IG", "CC", "CC_mask", "KL", "SIM", "EMD", "MAE", "MSE",
+)  # fmt: skip
+ON_REQUEST = frozenset({"EMD"})
+"""Metrics that `all` leaves out: they take long."""
+
+
+# fmt: off
+# One line a key: the schema reads as a table.
+@dataclass
+class HeatmapPictures:
+    """Pictures of predictions."""
+
+    enabled: bool = key(False, "Write a picture of every prediction.", "output")
+    overlay: bool = key(True, "Also write it over its image.", "output")
+    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, rank or none (0 to 1 as it is).", "output", choices=("max", "minmax", "rank", "none"))
+    colormap: str = key("inferno", "Any matplotlib colour map.", "output")
+    alpha: float = key(0.6, "How much of the hottest pixel's colour covers the image.", "output", minimum=0, maximum=1)
+    out_dir: str | None = key(None, "Where pictures go; null = `<output_dir>/heatmaps`.", "run", false_is_null=True)
+
+
+@dataclass
+class BenchmarkConfig:
+    """One benchmark. Relative paths are taken from the folder the command is called in."""
+
+    experiment: str = key("benchmark", "Names the benchmark in its report.", "run")
+    output_dir: str = key("results", "Where tables, pictures and the report go.", "run")
+    prediction_cache_dir: str | None = key(None, "Where predictions are kept; null = `<output_dir>/predictions`.", "run", false_is_null=True)
+    cache_predictions: bool = key(True, "Keep predictions, and use those that are there and still hold.", "run")
+    limit_images: int | None = key(None, "Only the first so many images of each data set; null = all.", "scores", minimum=1, false_is_null=True)
+    predict_only: bool = key(False, "Predict and stop: no scores.", "scores")
+    datasets: Any = key([], "List of {name, label, ...}: `clickmap benchmark --list` names them; the rest are the data set's settings.", "input")
+    models: Any = key([], "List of names or of {name, type, ...}; `type` is the registered model where `name` is your own.", "input")
+    active_models: Any = key(None, "Run only these of `models`; null = all.", "input", false_is_null=True)
+    model_kwargs: Any = key(None, "Model name -> more settings of it.", "input", false_is_null=True)
+    plugins: Any = key(None, "Your own Python files that register models or data sets.", "input", false_is_null=True)
+    metrics: Any = key("all", "A metric or a list; `all` is every one but EMD.", "scores")
+    postprocess: bool = key(True, "Clip maps at 0 and scale them to sum 1 (densities are left alone).", "scores")
+    ceiling: bool = key(True, "Where people are known, also score people: ceiling, null, normalised.", "scores")
+    null_iterations: int = key(10, "Draws of another image for the null.", "scores", minimum=1)
+    centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
+    seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
+    heatmaps_png: HeatmapPictures = field(default_factory=HeatmapPictures, metadata=key(None, "Pictures of predictions (see below).", "output").metadata)
+    report_images: int = key(25, "Best and worst images in the report, of each model and metric; 0 = none.", "output", minimum=0)
+    n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
+    device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=("auto", "cpu", "cuda", "mps"))
+
+# fmt: on
+
+BENCHMARK_ALIASES = {
+    "experiment_name": "experiment",
+    "metric": "metrics",
+}
+"""Old name -> today's name."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A data set or a model as a config names it.
+
+    Attributes:
+        label: what tables and files call it.
+        name: what it is registered as.
+        settings: the rest of its entry.
+    """
+
+    label: str
+    name: str
+    settings: Mapping[str, Any]
+
+
+def dataset_specs(config: BenchmarkConfig) -> list[Spec]:
+    """The data sets of a checked config, in order.
+
+    Raises:
+        ConfigError: an entry has no name, or two have one label.
+    """
+    specs = []
+    for entry in _entries(config.datasets, "datasets"):
+        rest = dict(entry)
+        name = _word(rest.pop("name", None), "datasets: a data set's name")
+        label = _plain(rest.pop("label", None) or name, "the label of a data set")
+        specs.append(Spec(label, name, rest))
+    if not specs:
+        raise ConfigError(
+            "datasets is empty; name at least one, such as {name: folder, root: ...}."
+        )
+    _once([spec.label for spec in specs], "label", "data sets")
+    return specs
+
+
+def model_specs(config: BenchmarkConfig) -> list[Spec]:
+    """The models to run, with everything that is set for them.
+
+    Raises:
+        ConfigError: an entry has no name, two have the same, or `active_models` or `model_kwargs`
+            name one that is not there.
+    """
+    more = config.model_kwargs or {}
+    if not isinstance(more, dict) or not all(isinstance(v, dict) for v in more.values()):
+        raise ConfigError(f"model_kwargs is {more!r}; it must be model name -> settings.")
+    specs = []
+    for entry in _entries(config.models, "models"):
+        rest = dict(entry)
+        label = _plain(rest.pop("name", None), "the name of a model")
+        kind = _word(rest.pop("type", None) or label, f"models: the type of {label}")
+        specs.append(Spec(label, kind, {**rest, **more.get(label, {})}))
+    labels = [spec.label for spec in specs]
+    _once(labels, "name", "models")
+    for name in more:
+        if name not in labels:
+            raise ConfigError(f"model_kwargs: no model '{name}'. {did_you_mean(name, labels)}")
+    active = config.active_models
+    wanted = labels if active is None else active if isinstance(active, list) else [active]
+    for name in wanted:
+        if name not in labels:
+            raise ConfigError(
+                f"active_models: no model '{name}' in models. {did_you_mean(str(name), labels)}"
+            )
+    chosen = [spec for spec in specs if spec.label in wanted]
+    if not chosen:
+        empty = "active_models" if specs else "models"
+        raise ConfigError(f"{empty} is empty; name at least one, such as center_bias.")
+    return chosen
+
+
+def _entries(value: Any, name: str) -> list[dict[str, Any]]:
+    """Entries of a list of names or mappings, or of a mapping name -> settings."""
+    if isinstance(value, dict) and "name" not in value:
+        value = [_named(label, rest, name) for label, rest in value.items()]
+    items = value if isinstance(value, list) else [value]
+    entries = []
+    for item in items:
+        entry = {"name": item} if isinstance(item, str) else item
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{name}: {item!r} is neither a name nor {{name: ..., ...}}.")
+        entries.append(entry)
+    return entries
+
+
+def _named(label: Any, rest: Any, name: str) -> dict[str, Any]:
+    """An entry of a mapping name -> settings; what is registered may have another name."""
+    settings = {} if rest is None else rest
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{name}: {label} is {rest!r}; it must hold 'key: value' pairs.")
+    if "name" not in settings:
+        return {"name": label, **settings}
+    own, registered = ("label", "name") if name == "datasets" else ("name", "type")
+    return {**settings, registered: settings["name"], own: label}
+
+
+def _word(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{what} is {value!r}; it must be a word.")
+    return value
+
+
+def _plain(value: Any, what: str) -> str:
+    word = _word(value, what)
+    if word in (".", "..") or any(c in word for c in "/\\\0") or not word.isprintable():
+        raise ConfigError(f"{what} is {word!r}; it names files, so it must hold no slashes.")
+    if len(word.encode()) > 100:
+        raise ConfigError(f"{what} is too long for a file name: {word[:40]!r}...")
+    return word
+
+
+def _once(words: list[str], what: str, of: str) -> None:
+    lower = [word.lower() for word in words]
+    for at, word in enumerate(lower):
+        if word in lower[:at]:
+            raise ConfigError(
+                f"Two {of} have the {what} '{words[at]}'; give each its own, or their files would "
+                "be the same."
+            )
+
+
+def metric_names(value: Any, source: str) -> list[str]:
+    """Metrics by their own spelling, in the order of columns.
+
+    Args:
+        value: a name, a list of names, or `all`; upper and lower case are accepted.
+        source: where it stands, for messages.
+
+    Raises:
+        ConfigError: a metric is unknown.
+    """
+    words = value if isinstance(value, list) else [value]
+    known = {name.lower(): name for name in SALIENCY_METRICS}
+    found: set[str] = set()
+    for word in words:
+        lower = str(word).lower().replace("-", "_")
+        if lower == "all":
+            found |= set(SALIENCY_METRICS) - ON_REQUEST
+        elif lower in known:
+            found.add(known[lower])
+        else:
+            raise ConfigError(
+                f"{source}: metrics has {word!r}. {did_you_mean(str(word), SALIENCY_METRICS)}"
+            )
+    if not found:
+        raise ConfigError(f"{source}: metrics is empty. Known: {', '.join(SALIENCY_METRICS)}.")
+    return [name for name in SALIENCY_METRICS if name in found]

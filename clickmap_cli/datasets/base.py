@@ -1,0 +1,182 @@
+"""What a data set is to whoever scores models: images, where people looked, and their maps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.keys import ALL
+from clickmap_cli.datasets.people import People
+from clickmap_cli.runtime.registry import Registry
+
+SIGMA_PX = 19.0
+"""Blur of fixations where nothing else is said: one degree of visual angle in SALICON."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where people looked in one image, all inside it.
+
+    A point between pixels belongs to the pixel it is floored to.
+
+    Attributes:
+        x: (n) float64 columns.
+        y: (n) float64 rows.
+        subject: (n) int32 codes into `subjects`, or None where nobody is named.
+        subjects: names of the people.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    subject: NDArray[np.int32] | None = None
+    subjects: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """(n) the column of each point's pixel."""
+        return np.floor(self.x).astype(np.int64)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(n) the row of each point's pixel."""
+        return np.floor(self.y).astype(np.int64)
+
+    def counts(self, size: Size) -> NDArray[np.int64]:
+        """(h, w) points per pixel."""
+        height, width = size
+        flat = self.rows * width + self.columns
+        return np.bincount(flat, minlength=height * width).reshape(height, width)
+
+    def inside(self, size: Size) -> Points:
+        """Without the points outside an image of this size (NaN and negative ones too)."""
+        height, width = size
+        with np.errstate(invalid="ignore"):
+            keep = (self.x >= 0) & (self.y >= 0) & (self.x < width) & (self.y < height)
+        subject = None if self.subject is None else self.subject[keep]
+        return Points(self.x[keep], self.y[keep], subject, self.subjects)
+
+
+def points_of_counts(counts: NDArray[Any]) -> Points:
+    """The points of a map of counts per pixel; a pixel that counts 2 gives two points.
+
+    Args:
+        counts: (h, w) whole numbers that are not negative.
+
+    Raises:
+        ValueError: a count is negative or not whole.
+    """
+    whole = np.asarray(counts)
+    if whole.ndim != 2 or not np.all(np.isfinite(whole)) or np.any(whole != np.floor(whole)):
+        raise ValueError("not a map of whole numbers")
+    if whole.size and whole.min() < 0:
+        raise ValueError("a count is negative")
+    rows, columns = np.nonzero(whole)
+    times = whole[rows, columns].astype(np.int64)
+    return Points(
+        np.repeat(columns, times).astype(np.float64), np.repeat(rows, times).astype(np.float64)
+    )
+
+
+class Stimulus(ABC):
+    """One image of a data set and what people did with it.
+
+    It is light: pixels and maps are read when they are asked for. It travels to worker processes.
+
+    Attributes:
+        image_id: names the image in tables and files; once in its data set.
+        category: what groups the image, or "all".
+        size: height and width of what models are shown and scored at, in pixels.
+        points: where people looked, or None where that is not known.
+        nonfixations: points the data set itself offers as negatives of sAUC, or None.
+    """
+
+    image_id: str
+    category: str = ALL
+    size: Size
+    points: Points | None = None
+    nonfixations: Points | None = None
+
+    @property
+    def key(self) -> str:
+        """What random draws of the image are seeded by."""
+        return self.image_id
+
+    @abstractmethod
+    def image(self) -> NDArray[np.float32]:
+        """(h, w, 3) RGB in 0..1, of `size`.
+
+        Raises:
+            DataError: the image is missing or damaged.
+        """
+
+    @abstractmethod
+    def truth(self) -> NDArray[Any] | None:
+        """(h, w) ground-truth map, not negative, of `size`; None where there is none.
+
+        Raises:
+            DataError: the map is missing, damaged or of another shape.
+        """
+
+    @abstractmethod
+    def people(self) -> People | None:
+        """Everybody's own map and points, or None where nobody is named."""
+
+    @abstractmethod
+    def image_digest(self) -> str:
+        """A hash of what a model is shown: equal digests mean equal pixels.
+
+        Raises:
+            DataError: the image is missing.
+        """
+
+    @abstractmethod
+    def truth_digest(self) -> str:
+        """A hash of what a prediction is scored against (points, maps, subjects)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An image that cannot be used, and why, in one sentence."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The images of a data set.
+
+    Attributes:
+        stimuli: images that can be used, sorted by `image_id`.
+        problems: images that cannot.
+        notices: what a person should know of the set as a whole.
+    """
+
+    stimuli: Sequence[Stimulus]
+    problems: Sequence[Problem] = field(default=())
+    notices: Sequence[str] = field(default=())
+
+
+DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")
+"""Functions that read a data set: settings as keyword arguments, a `DataSet` back."""
+
+_READERS = {
+    "folder": ("folder:folder", "images/, gt_maps/, fixations/, nonfix/: one file an image"),
+    "csv_indexed": ("folder:csv_indexed", "a table of image, fixation and map files"),
+    "CAT2000": ("cat2000:cat2000", "the CAT2000 train or test tree (.mat fixations, JPG maps)"),
+    "salicon": ("salicon:salicon", "SALICON's JSON or .mat fixations, images and maps"),
+    "fixations_csv": ("fixations_csv:fixations_csv", "a table image,subject,order,x,y and images"),
+    "pysaliency": ("pysaliency_files:pysaliency", "pysaliency's HDF5 stimuli and fixations"),
+    "clickmaps": ("prepared:clickmaps", "a folder written by `clickmap prepare`, and its images"),
+}
+for _name, (_target, _summary) in _READERS.items():
+    DATASETS.add(_name, f"clickmap_cli.datasets.{_target}", _summary)

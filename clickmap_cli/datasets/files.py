@@ -1,0 +1,339 @@
+"""Images whose pixels, maps and fixations lie in files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.keys import ALL
+from clickmap_cli.datasets.base import SIGMA_PX, Points, Stimulus, points_of_counts
+from clickmap_cli.datasets.kernel_density import kernel_density
+from clickmap_cli.datasets.nonfixations import OtherImages
+from clickmap_cli.datasets.people import FixationPeople, People
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.storage.safe_arrays import read_image, read_npy, short_reason
+from clickmap_cli.storage.safe_mat import mat_array
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+MAP_SUFFIXES = (".npy", ".mat", ".png", ".jpg", ".jpeg")
+
+_MAX_ID_BYTES = 200
+"""File systems allow 255; endings such as `_overlay.png` and `.partial` come on top."""
+
+_MAX_POINTS = 50_000_000
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_DAMAGED_IMAGE = (
+    OSError, ValueError, SyntaxError, TypeError, EOFError, KeyError, IndexError, AttributeError,
+    OverflowError, ZeroDivisionError, MemoryError, struct.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FileStimulus(Stimulus):
+    """An image whose pixels and map are read from files when they are asked for.
+
+    Attributes:
+        image_id: names the image in tables and files.
+        size: height and width.
+        image_path: the picture, or None where there is none.
+        category: what groups the image.
+        points: where people looked, with their names where known.
+        nonfixations: negatives of sAUC that come with the data set.
+        map_path: the ground-truth map (`.npy`, `.mat` or a picture); without one the truth is the
+            kernel density of the points, and without points it is uniform.
+        sigma_px: of that kernel, in pixels.
+    """
+
+    image_id: str
+    size: Size
+    image_path: Path | None = None
+    category: str = ALL
+    points: Points | None = None
+    nonfixations: Points | None = None
+    map_path: Path | None = None
+    sigma_px: float = SIGMA_PX
+
+    def image(self) -> NDArray[np.float32]:
+        """(h, w, 3) RGB in 0..1.
+
+        Raises:
+            DataError: there is no image, or it is damaged or of another size.
+        """
+        path = self._image_file()
+        pixels = read_image(path)
+        if pixels.shape[:2] != self.size:
+            raise DataError(
+                f"{path}: the image is {_shown(pixels.shape[:2])} pixels, its fixations and maps "
+                f"are for {_shown(self.size)}."
+            )
+        return pixels.astype(np.float32) / np.float32(255)
+
+    def truth(self) -> NDArray[np.float64]:
+        """(h, w) the map, or the points' kernel density scaled to sum 1, or ones.
+
+        Raises:
+            DataError: the map is missing, damaged, of another shape, negative or not finite.
+        """
+        if self.map_path is not None:
+            return read_map(self.map_path, self.size)
+        if self.points is None:
+            return np.ones(self.size)
+        density = kernel_density(self.points.columns, self.points.rows, self.size, self.sigma_px)
+        return density / density.sum() if len(self.points) else density
+
+    def people(self) -> People | None:
+        """The people by their fixations, where there are at least two with a name."""
+        points = self.points
+        if points is None or points.subject is None or len(np.unique(points.subject)) < 2:
+            return None
+        return FixationPeople(
+            points.columns, points.rows, points.subject, points.subjects, self.size, self.sigma_px
+        )
+
+    def image_digest(self) -> str:
+        """SHA-256 of the image's file.
+
+        Raises:
+            DataError: there is no image.
+        """
+        return file_digest(self._image_file())
+
+    def truth_digest(self) -> str:
+        """SHA-256 over the map's file, points, subjects, negatives and sigma.
+
+        Raises:
+            DataError: the map is missing.
+        """
+        parts = [
+            list(self.size),
+            float(self.sigma_px),
+            None if self.map_path is None else file_digest(self.map_path),
+            _points_digest(self.points),
+            _points_digest(self.nonfixations),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _image_file(self) -> Path:
+        if self.image_path is None:
+            raise DataError(f"{self.image_id}: the data set has no image of this name.")
+        return self.image_path
+
+
+def _points_digest(points: Points | None) -> str | None:
+    if points is None:
+        return None
+    if isinstance(points, OtherImages):
+        return points.digest()
+    parts = hashlib.sha256()
+    parts.update(np.asarray(points.x, dtype="<f8").tobytes())
+    parts.update(np.asarray(points.y, dtype="<f8").tobytes())
+    if points.subject is not None:
+        parts.update(np.asarray(points.subject, dtype="<i4").tobytes())
+        parts.update(json.dumps(points.subjects).encode())
+    return parts.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: it is missing or not readable.
+    """
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def checked_id(image_id: str) -> str:
+    """The id, when it can be the name of a file.
+
+    Raises:
+        DataError: it is empty, `.` or `..`, holds a slash or what cannot be printed, or is longer
+            than 200 bytes.
+    """
+    if not image_id.strip() or image_id in (".", ".."):
+        problem = "is no name"
+    elif not image_id.isprintable():
+        problem = "holds control characters, or is not UTF-8"
+    elif "/" in image_id or "\\" in image_id:
+        problem = "holds a slash"
+    elif len(image_id.encode()) > _MAX_ID_BYTES:
+        problem = f"is longer than {_MAX_ID_BYTES} bytes"
+    else:
+        return image_id
+    raise DataError(f"The image id {printable(image_id)!r} {problem}; rename the image.")
+
+
+def printable(text: str) -> str:
+    """Text from a file as it may stand in a message: printed as it is, or escaped, and cut."""
+    shown = text if text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= 120 else f"{shown[:117]}..."
+
+
+def image_size(path: Path) -> Size:
+    """Height and width of an image as `read_image` gives it, from the file's header alone.
+
+    Raises:
+        DataError: the file is missing, no image, or larger than Pillow's safe size.
+    """
+    from PIL import ImageOps
+
+    with opened_image(path) as image:
+        width, height = image.size
+        if image_orientation(image) not in _SIDEWAYS:
+            return height, width
+        if image.format == "TIFF":
+            # Pillow's versions differ in whether a TIFF's size is given before or after turning
+            upright = ImageOps.exif_transpose(image)
+            return upright.height, upright.width
+        return width, height
+
+
+def image_orientation(image: Any) -> int:
+    """The EXIF orientation of an opened picture, 1 where there is none.
+
+    A PNG may state it behind its pixels; that is not looked for, as it would decode every image.
+    """
+    from PIL import Image
+
+    value = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Any]:
+    """A picture with its header read and its pixels not.
+
+    Raises:
+        DataError: the file is missing, no image, damaged, or larger than Pillow's safe size.
+    """
+    from PIL import Image, ImageFile
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if isinstance(image, ImageFile.StubImageFile):
+                    raise DataError(f"{path}: not a readable image ({image.format}).")
+                yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"{path}: the image is too large to open safely ({short_reason(error)})."
+        ) from error
+    except _DAMAGED_IMAGE as error:
+        raise DataError(f"{path}: not a readable image ({short_reason(error)}).") from error
+
+
+def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
+    """A ground-truth map.
+
+    Args:
+        path: `.npy`, `.mat` with one array, or a picture, whose grey values count.
+        size: the shape it must have; None for any.
+
+    Returns:
+        (h, w) float64, finite and not negative.
+
+    Raises:
+        DataError: missing, damaged, of another shape, negative or not finite.
+    """
+    pixels = _plane(path)
+    if size is not None and pixels.shape != size:
+        raise DataError(
+            f"{path}: the map has {_shown(pixels.shape)} pixels, its image {_shown(size)}."
+        )
+    if not np.all(np.isfinite(pixels)):
+        raise DataError(f"{path}: the map holds NaN or infinite values.")
+    if pixels.size and pixels.min() < 0:
+        raise DataError(f"{path}: the map is negative somewhere ({pixels.min():g}).")
+    return pixels.astype(np.float64)
+
+
+def read_counts(path: Path, size: Size | None = None) -> Points:
+    """The points of a file of counts per pixel (`.npy`, or `.mat` with one array).
+
+    Args:
+        path: the file.
+        size: the shape the counts must have; None for any.
+
+    Raises:
+        DataError: missing, damaged, of another shape, or a count is negative, not whole or absurd.
+    """
+    counts = _plane(path)
+    if size is not None and counts.shape != size:
+        raise DataError(
+            f"{path}: the fixations are for {_shown(counts.shape)} pixels, the image has "
+            f"{_shown(size)}."
+        )
+    return counted_points(counts, path)
+
+
+def counted_points(counts: NDArray[Any], path: Path) -> Points:
+    """The points of counts per pixel, or a sentence that names their file.
+
+    Raises:
+        DataError: a count is negative, not whole or absurd.
+    """
+    try:
+        if counts.sum(dtype=np.float64) > _MAX_POINTS:
+            raise DataError(f"{path}: more than {_MAX_POINTS} fixations; expected counts a pixel.")
+        return points_of_counts(counts)
+    except ValueError as error:
+        raise DataError(f"{path}: expected counts per pixel ({error}).") from error
+
+
+def plane_size(path: Path) -> Size:
+    """Height and width of a map."""
+    if path.suffix.lower() in (".npy", ".mat"):
+        height, width = _plane(path).shape
+        return height, width
+    return image_size(path)
+
+
+def _plane(path: Path) -> NDArray[Any]:
+    """(h, w) numbers of a file; an axis of length 1 before or behind them is left out."""
+    suffix = path.suffix.lower()
+    if suffix == ".mat":
+        return mat_array(path)
+    if suffix != ".npy":
+        return grey_values(path)
+    array = read_npy(path)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected an array of numbers, found something else.")
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
+    if array.ndim != 2 or not array.size:
+        raise DataError(f"{path}: expected height x width, found the shape {array.shape}.")
+    plane: NDArray[Any] = array
+    return plane
+
+
+def grey_values(path: Path) -> NDArray[Any]:
+    """Grey values of a picture; those of 16 bits and more are kept as they are."""
+    from PIL import ImageOps
+
+    with opened_image(path) as image:
+        if image.mode.startswith(("I", "F")):
+            return np.asarray(ImageOps.exif_transpose(image))
+    return read_image(path, "L")
+
+
+def _shown(size: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in size)

@@ -1,0 +1,223 @@
+"""A table of fixations, one a row, and a folder of images."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
+from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
+from clickmap_cli.datasets.files import MAP_SUFFIXES, FileStimulus, image_size, printable
+from clickmap_cli.datasets.gathering import (
+    Gathering,
+    as_folder,
+    as_path,
+    checked_sigma,
+    listed_ids,
+    named_points,
+)
+from clickmap_cli.datasets.images import image_file
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.safe_arrays import short_reason
+
+
+def fixations_csv(
+    csv: str | Path,
+    images: str | Path,
+    maps: str | Path | None = None,
+    sigma_px: float = SIGMA_PX,
+    split: str | None = None,
+    subject_column: str | None = "subject",
+) -> DataSet:
+    """A table `image,subject,order,x,y` (more columns may be there) and the images it names.
+
+    x and y are pixels of the image, from its top left. An id is the image's path without its
+    ending, folders joined by `_`; the folder is the category. Points come person after person,
+    each in the order of `order`.
+
+    Args:
+        csv: the table; may be compressed (`.gz`).
+        images: folder that the column `image` starts from.
+        maps: folder of ground-truth maps, `<id>` or the image's own path with the ending of a
+            map; None to blur the fixations.
+        sigma_px: that blur, in pixels.
+        split: name of a list of ids beside the table, `<split>.txt`; None for all images.
+        subject_column: column that names people; None where nobody is named.
+
+    Raises:
+        ConfigError: a setting is wrong, or no image counts.
+        DataError: the table is missing, damaged or lacks a column; a folder is missing; two names
+            give one id.
+    """
+    table_path, sigma = as_path(csv, "csv"), checked_sigma(sigma_px)
+    image_dir = as_folder(images, "images")
+    map_dir = None if maps is None else as_folder(maps, "maps")
+    gathering = Gathering(str(table_path), listed_ids(table_path.parent, split))
+    table = _read(table_path, subject_column)
+    if table.unreadable:
+        gathering.notices.append(
+            f"{table_path}: {table.unreadable} of {table.rows} rows have an x, y, order or subject "
+            "that cannot be read, and were dropped."
+        )
+    for name, reason in table.bad_names.items():
+        gathering.problem(name, f"{table_path}: {reason}, found '{printable(name)}'.")
+    for key, points in table.by_image():
+        image_id = flat_name(str(PurePosixPath(key).with_suffix("")))
+        if gathering.wanted(image_id):
+            with gathering.image(image_id, key):
+                image = _image(image_dir, key)
+                heat = None if map_dir is None else _map(map_dir, key, image_id)
+                gathering.add(
+                    FileStimulus(
+                        image_id=image_id,
+                        size=image_size(image),
+                        image_path=image,
+                        category=category_of(key),
+                        points=points,
+                        map_path=heat,
+                        sigma_px=sigma,
+                    )
+                )
+    return gathering.finished()
+
+
+def _image(folder: Path, key: str) -> Path:
+    path = image_file(folder, key)
+    if path is None:
+        raise DataError(f"{folder / key}: no such image.")
+    return path
+
+
+def _map(folder: Path, key: str, image_id: str) -> Path:
+    for stem in (image_id, str(PurePosixPath(key).with_suffix(""))):
+        for suffix in MAP_SUFFIXES:
+            path = folder / f"{stem}{suffix}"
+            if path.is_file():
+                return path
+    raise DataError(f"{folder}: no map {image_id} ({', '.join(MAP_SUFFIXES)}).")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The readable rows, sorted by image, person and order.
+
+    Attributes:
+        image: (n) codes into `keys`.
+        subject: (n) codes into `subjects`, or None.
+        x: (n) columns.
+        y: (n) rows.
+        keys: paths of the images.
+        subjects: names of people.
+        bad_names: names that are no paths inside the folder of images, and why.
+        rows: rows in the file.
+        unreadable: how many of them were dropped.
+    """
+
+    image: NDArray[Any]
+    subject: NDArray[Any] | None
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    keys: list[str]
+    subjects: list[str]
+    bad_names: dict[str, str]
+    rows: int
+    unreadable: int
+
+    def by_image(self) -> Iterator[tuple[str, Points]]:
+        """Every image of the table with its points; none where all its rows were dropped."""
+        ends = np.searchsorted(self.image, np.arange(len(self.keys) + 1))
+        for code, key in enumerate(self.keys):
+            at = slice(ends[code], ends[code + 1])
+            if self.subject is None:
+                yield key, Points(self.x[at], self.y[at])
+            else:
+                yield key, named_points(self.x[at], self.y[at], self.subject[at], self.subjects)
+
+
+def _read(path: Path, subject_column: str | None) -> _Table:
+    frame = _frame(path, subject_column)
+    x, y, order = (_numbers(frame[name]) for name in ("x", "y", "order"))
+    names = [str(name) for name in frame["image"].cat.categories]
+    keys, places, bad_names = _keys(names)
+    codes = places[frame["image"].cat.codes.to_numpy()]
+    keep = ~(np.isnan(x) | np.isnan(y) | np.isnan(order))
+    subject, subjects = None, []
+    if subject_column is not None:
+        people = frame[subject_column].cat
+        subjects = [str(name) for name in people.categories]
+        subject = people.codes.to_numpy().astype(np.int64)
+        keep &= np.asarray([bool(name.strip()) for name in [*subjects, ""]])[subject]
+    first = np.zeros(len(x)) if subject is None else subject
+    sequence = np.lexsort((order, first, codes))
+    sequence = sequence[(keep & (codes >= 0))[sequence]]
+    return _Table(
+        codes[sequence],
+        None if subject is None else subject[sequence],
+        x[sequence],
+        y[sequence],
+        keys,
+        subjects,
+        bad_names,
+        len(x),
+        int(len(x) - keep.sum()),
+    )
+
+
+def _keys(names: list[str]) -> tuple[list[str], NDArray[np.int64], dict[str, str]]:
+    """Paths of images, the place of every name among them (-1 for a bad one), and the bad ones."""
+    places = np.full(len(names) + 1, -1, dtype=np.int64)  # the last is pandas' own -1
+    known: dict[str, int] = {}
+    bad = {}
+    for at, name in enumerate(names):
+        try:
+            key = str(PurePosixPath(image_key(name)))
+        except ValueError as error:
+            bad[name] = str(error).replace("image_path", "the column image")
+        else:
+            places[at] = known.setdefault(key, len(known))
+    return list(known), places, bad
+
+
+def _frame(path: Path, subject_column: str | None) -> Any:
+    """The columns that count; names as categories of text, so that `007` stays what it is."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise DataError(f"csv: no file at {path} (looked from {Path.cwd()}).")
+    if subject_column in ("image", "order", "x", "y"):
+        raise ConfigError(f"subject_column: '{subject_column}' is another column of the table.")
+    texts = ["image"] if subject_column is None else ["image", subject_column]
+    needed = [*texts, "order", "x", "y"]
+    options: dict[str, Any] = {"encoding": "utf-8-sig", "keep_default_na": False}
+    try:
+        found = [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
+        lacking = [name for name in needed if name not in found]
+        if lacking:
+            raise DataError(
+                f"{path}: no column {' and '.join(lacking)} (found: "
+                f"{printable(', '.join(found)) or 'nothing'}); the columns are image, "
+                "subject_column, order, x and y."
+            )
+        return pd.read_csv(
+            path,
+            index_col=False,
+            usecols=needed,
+            dtype=dict.fromkeys(texts, "category"),
+            low_memory=False,
+            **options,
+        )
+    except (OSError, EOFError, zlib.error, ValueError, MemoryError, OverflowError) as error:
+        raise DataError(f"{path}: not a readable table ({short_reason(error)}).") from error
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    """NaN for what is no number."""
+    import pandas as pd
+
+    return np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)

@@ -1,0 +1,308 @@
+"""Scores of a model's prediction against where people looked: what benchmarks report.
+
+On the same input they equal pysaliency's (Kümmerer et al.), the reference of the MIT/Tuebingen
+benchmark. A constant prediction has the chance value; a constant or empty target has no score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.metrics.views import MapView, Vector, blocks
+
+MASK_LEVEL = 1e-4
+"""Pixels where neither min-max scaled map exceeds this are left out of `CC_mask`."""
+
+IG_UNIFORM_SHARE = 1e-6
+"""Share of the uniform density mixed into a map that is taken as a density in `IG`."""
+
+LARGEST = 1e150
+"""Sums of squares of larger values overflow."""
+
+Places = tuple[NDArray[np.intp], Vector]
+"""Pixels of a flattened image, each once, and how often each counts."""
+
+Kind = Literal["map", "density", "log_density"]
+Need = Literal["points", "map"]
+
+
+def places_of(counts: NDArray[Any]) -> Places:
+    """The pixels that count, from a (H, W) map of counts."""
+    flat = counts.ravel()
+    places = np.flatnonzero(flat)
+    return places, flat[places].astype(np.float64)
+
+
+class Prediction(MapView):
+    """A model's prediction; what scores share is computed once.
+
+    Args:
+        values: (H, W), finite (a log density may be -inf); float64 stays so, everything else is
+            compared as float32.
+        kind: `map` (any scale), `density` (sums to 1) or `log_density` (natural logarithm), which
+            is exponentiated for every score but `IG`.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or too large to be squared, or a density is
+            negative somewhere.
+    """
+
+    def __init__(self, values: NDArray[Any], kind: Kind = "map") -> None:
+        dtype = np.float64 if values.dtype == np.float64 else np.float32
+        self.kind = kind
+        self._log = values if kind == "log_density" else None
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+            super().__init__(np.exp(values) if kind == "log_density" else values, None, dtype)
+        if max(-self.least, self.greatest) > LARGEST:
+            raise ValueError(f"a prediction with values beyond {LARGEST:g}")
+        if kind == "density" and self.least < 0:
+            raise ValueError("a density with negative values")
+
+    @property
+    def zero(self) -> float:
+        """What counts as nothing in a density: 0, or the least pixel where that is negative."""
+        return min(self.least, 0.0)
+
+    def log2_density_at(self, places: NDArray[np.intp]) -> Vector:
+        """log2 of the model's own density, or of its map taken as one, at some pixels."""
+        if self._log is not None:
+            return np.asarray(self._log.ravel()[places].astype(np.float64) / math.log(2))
+        if self.kind == "density":
+            with np.errstate(divide="ignore"):
+                return np.asarray(np.log2(self.pixels[places].astype(np.float64)))
+        mixed = (1 - IG_UNIFORM_SHARE) * self.density_at(places) + IG_UNIFORM_SHARE / self.size
+        return np.asarray(np.log2(mixed))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a prediction is scored against.
+
+    Attributes:
+        points: fixated pixels and the fixations on each, or None where they are not known.
+        map: the ground-truth map, or None.
+        negatives: pixels of other images' fixations, for `sAUC`.
+        baseline: (points) log2 of the centre bias's density at `points`, for `IG`.
+    """
+
+    points: Places | None = None
+    map: MapView | None = None
+    negatives: Places | None = None
+    baseline: Vector | None = None
+
+
+Compare = Callable[[Prediction, Target], float]
+
+
+@dataclass(frozen=True)
+class SaliencyScore:
+    """A score and what is known of it.
+
+    Attributes:
+        name: as in columns.
+        compare: (prediction, target) -> value; the target has what the score needs.
+        needs: whether the target must have points or a map.
+        higher_is_better: its direction.
+        range: least and greatest value.
+        reference: where the definition comes from.
+        needs_negatives: whether the target must have negatives.
+        needs_baseline: whether the target must have a baseline.
+    """
+
+    name: str
+    compare: Compare
+    needs: Need
+    higher_is_better: bool
+    range: tuple[float, float]
+    reference: str
+    needs_negatives: bool = False
+    needs_baseline: bool = False
+
+    def __call__(self, prediction: Prediction, target: Target) -> float:
+        """The score, or NaN where the target lacks what it needs, is constant or empty.
+
+        Raises:
+            ValueError: the target's map has another shape than the prediction.
+        """
+        if self.needs == "map":
+            if target.map is None or target.map.constant:
+                return math.nan
+            if target.map.shape != prediction.shape:
+                raise ValueError(
+                    f"a prediction of shape {prediction.shape} and a map of {target.map.shape}"
+                )
+        elif target.points is None or not len(target.points[0]):
+            return math.nan
+        if self.needs_negatives and (target.negatives is None or not len(target.negatives[0])):
+            return math.nan
+        if self.needs_baseline and target.baseline is None:
+            return math.nan
+        return self.compare(prediction, target)
+
+
+def score_prediction(names: list[str], prediction: Prediction, target: Target) -> dict[str, float]:
+    """Several scores of one prediction against one target, sharing sorts and normalisations.
+
+    Args:
+        names: of `SALIENCY_SCORES`.
+        prediction: (H, W).
+        target: of the same image.
+
+    Returns:
+        name -> value; NaN where the target has no such score.
+    """
+    return {name: SALIENCY_SCORES[name](prediction, target) for name in names}
+
+
+def _points(target: Target) -> Places:
+    assert target.points is not None  # noqa: S101 - SaliencyScore has seen to it
+    return target.points
+
+
+def _map(target: Target) -> MapView:
+    assert target.map is not None  # noqa: S101 - SaliencyScore has seen to it
+    return target.map
+
+
+def _auc(prediction: Prediction, target: Target) -> float:
+    """Area under the ROC of fixations against all pixels, ties half."""
+    places, counts = _points(target)
+    mean_rank = np.dot(prediction.ranks_at(places), counts) / counts.sum()
+    return float((mean_rank - 0.5) / prediction.size)
+
+
+def _auc_judd(prediction: Prediction, target: Target) -> float:
+    """Area under the ROC of fixations against unfixated pixels, thresholds at fixated values.
+
+    Between thresholds the curve is straight, so negatives that lie between two fixated values
+    count half at both: no jitter is needed.
+    """
+    places, counts = _points(target)
+    negatives = prediction.size - len(places)
+    if not negatives:
+        return math.nan
+    levels, which = np.unique(prediction.pixels[places], return_inverse=True)
+    hits = np.cumsum(np.bincount(which, counts)[::-1])  # at or above each level, from the top
+    fixated = np.cumsum(np.bincount(which)[::-1])
+    reached = prediction.size - np.searchsorted(prediction.ordered, levels[::-1], side="left")
+    false_rate = np.concatenate(([0.0], (reached - fixated) / negatives, [1.0]))
+    hit_rate = np.concatenate(([0.0], hits / counts.sum(), [1.0]))
+    return float(np.dot(np.diff(false_rate), (hit_rate[1:] + hit_rate[:-1]) / 2))
+
+
+def _sauc(prediction: Prediction, target: Target) -> float:
+    """Area under the ROC of fixations against other images' fixations, ties half."""
+    places, counts = _points(target)
+    assert target.negatives is not None  # noqa: S101 - SaliencyScore has seen to it
+    where, times = target.negatives
+    values = prediction.pixels[where]
+    order = np.argsort(values)
+    ordered = values[order]
+    below = np.concatenate(([0.0], np.cumsum(times[order])))
+    positive = prediction.pixels[places]
+    less = below[np.searchsorted(ordered, positive, side="left")]
+    through = below[np.searchsorted(ordered, positive, side="right")]
+    return float(np.dot((less + through) / 2, counts) / (below[-1] * counts.sum()))
+
+
+def _nss(prediction: Prediction, target: Target) -> float:
+    """Mean over fixations of the prediction in standard deviations from its mean."""
+    places, counts = _points(target)
+    if prediction.deviation == 0:
+        return 0.0
+    mean = np.dot(prediction.from_mean(places), counts) / counts.sum()
+    return float(mean / prediction.deviation)
+
+
+def _ig(prediction: Prediction, target: Target) -> float:
+    """Mean over fixations of log2 p - log2 b: bits an eye gains over the centre bias."""
+    places, counts = _points(target)
+    assert target.baseline is not None  # noqa: S101 - SaliencyScore has seen to it
+    gain = prediction.log2_density_at(places) - target.baseline
+    return float(np.dot(gain, counts) / counts.sum())
+
+
+def _of_maps(name: str) -> Compare:
+    """A score of two maps, which ceilings use too."""
+
+    def compare(prediction: Prediction, target: Target) -> float:
+        return MAP_SCORES[name].compare(prediction, _map(target))
+
+    compare.__doc__ = MAP_SCORES[name].compare.__doc__
+    return compare
+
+
+def _cc_mask(prediction: Prediction, target: Target) -> float:
+    """Pearson's correlation where either min-max scaled map exceeds 1e-4."""
+    if prediction.constant:
+        return 0.0
+    pivot: tuple[float, float] | None = None
+    sums = np.zeros(6)
+    for first, second in _scaled_parts(prediction, _map(target)):
+        seen = (first > MASK_LEVEL) | (second > MASK_LEVEL)
+        if not seen.any():
+            continue
+        p, t = first[seen], second[seen]
+        # one of the pixels is taken from all, so that equal pixels have no spread at all
+        pivot = pivot or (float(p[0]), float(t[0]))
+        p -= pivot[0]
+        t -= pivot[1]
+        sums += len(p), p.sum(), t.sum(), np.dot(p, p), np.dot(t, t), np.dot(p, t)
+    n, p_sum, t_sum, p_squares, t_squares, products = sums.tolist()
+    p_spread, t_spread = p_squares - p_sum**2 / n, t_squares - t_sum**2 / n
+    if t_spread <= 0:
+        return math.nan
+    if p_spread <= 0:
+        return 0.0
+    value = (products - p_sum * t_sum / n) / math.sqrt(p_spread * t_spread)
+    return min(max(value, -1.0), 1.0)
+
+
+def _mae(prediction: Prediction, target: Target) -> float:
+    """Mean absolute difference of the two min-max scaled maps."""
+    pairs = _scaled_parts(prediction, _map(target))
+    return sum(float(np.abs(p - t).sum()) for p, t in pairs) / prediction.size
+
+
+def _mse(prediction: Prediction, target: Target) -> float:
+    """Mean squared difference of the two min-max scaled maps."""
+    pairs = _scaled_parts(prediction, _map(target))
+    return sum(float(np.square(p - t).sum()) for p, t in pairs) / prediction.size
+
+
+def _scaled_parts(prediction: Prediction, truth: MapView) -> Iterator[tuple[Vector, Vector]]:
+    """Both maps min-max scaled, block by block."""
+    for part in blocks(prediction.size):
+        yield prediction.scaled_at(part), truth.scaled_at(part)
+
+
+_MIT = "the MIT/Tuebingen benchmark (Bylinskii et al. 2019), as in pysaliency"
+
+SALIENCY_SCORES: dict[str, SaliencyScore] = {
+    score.name: score
+    for score in (
+        SaliencyScore("AUC", _auc, "points", True, (0, 1), _MIT),
+        SaliencyScore("AUC_Judd", _auc_judd, "points", True, (0, 1), "Judd et al. (2009)"),
+        SaliencyScore("sAUC", _sauc, "points", True, (0, 1), "Zhang et al. (2008)",
+                      needs_negatives=True),
+        SaliencyScore("NSS", _nss, "points", True, (-math.inf, math.inf), "Peters et al. (2005)"),
+        SaliencyScore("IG", _ig, "points", True, (-math.inf, math.inf),
+                      "Kümmerer et al. (2015), in bits a fixation", needs_baseline=True),
+        SaliencyScore("CC", _of_maps("pearson"), "map", True, (-1, 1), _MIT),
+        SaliencyScore("CC_mask", _cc_mask, "map", True, (-1, 1), "the field's EigenCAM study"),
+        SaliencyScore("KL", _of_maps("kl"), "map", False, (0, math.inf), "MIT_KLDiv, " + _MIT),
+        SaliencyScore("SIM", _of_maps("sim"), "map", True, (0, 1), _MIT),
+        SaliencyScore("EMD", _of_maps("emd"), "map", False, (0, 1),
+                      "Rubner et al. (2000), solved exactly"),
+        SaliencyScore("MAE", _mae, "map", False, (0, 1), "maps min-max scaled"),
+        SaliencyScore("MSE", _mse, "map", False, (0, 1), "maps min-max scaled"),
+    )
+}  # fmt: skip
+"""Every score of a prediction, by name, in the order of columns."""

@@ -1,0 +1,95 @@
+"""What a saliency model is to whoever scores it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+from numpy.typing import NDArray
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.runtime.registry import Registry
+
+Output = Literal["map", "density", "log_density"]
+
+
+class SaliencyModel(ABC):
+    """Predicts where people look in an image.
+
+    A subclass is made with its settings as keyword arguments; they become part of the key under
+    which its predictions are cached, except those in `run_only`.
+
+    Attributes:
+        output: what a prediction is: a `map` (any scale), a `density` (sums to 1), or a
+            `log_density` (natural logarithm of one).
+        version: raised when the same settings and weights give other predictions than before.
+        run_only: settings that do not change predictions.
+        batch_size: images `predict_batch` takes at once.
+        notices: what a person should know of the model, said once (random weights, say).
+    """
+
+    output: Output = "map"
+    version: ClassVar[int] = 1
+    run_only: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
+    batch_size: int = 1
+    notices: tuple[str, ...] = ()
+
+    def prepare(self) -> None:
+        """Load what predicting needs; called once, before the first image that is not cached.
+
+        Raises:
+            ClickmapError: it cannot be loaded; the run ends.
+        """
+        return
+
+    def release(self) -> None:
+        """Let go of what `prepare` loaded; called after the last image."""
+        return
+
+    @abstractmethod
+    def predict(self, stimulus: Stimulus) -> NDArray[Any]:
+        """(h, w) the prediction, of any size; it is resized to the image's."""
+
+    def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
+        """Predictions of several images of one size."""
+        return [self.predict(stimulus) for stimulus in stimuli]
+
+    def depends_on(self, stimulus: Stimulus) -> str:
+        """What the prediction depends on beside the settings: by default what the model is shown.
+
+        Raises:
+            DataError: it is missing.
+        """
+        return stimulus.image_digest()
+
+    def weights_digest(self) -> str:
+        """A hash of the weights; empty for a model without any."""
+        return ""
+
+
+class SubjectModel(SaliencyModel):
+    """A model with one prediction a person instead of one an image."""
+
+    def predict(self, stimulus: Stimulus) -> NDArray[Any]:
+        """Not asked for: a person has a prediction, the image has none."""
+        raise NotImplementedError("this model predicts people, one by one")
+
+    @abstractmethod
+    def predict_people(self, stimulus: Stimulus) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Every person's name and the (h, w) prediction of them, in the order of `people()`."""
+
+
+MODELS: Registry[Any] = Registry("model", "clickmap.models")
+"""Classes of models, made with their settings as keyword arguments."""
+
+_MODELS = {
+    "uniform": ("baselines:Uniform", "the same everywhere: chance"),
+    "center_bias": ("baselines:CenterBias", "a Gaussian at the centre"),
+    "blur_baseline": ("baselines:BlurBaseline", "the image's luminance, blurred"),
+    "gold_standard": ("baselines:GoldStandard", "each person predicted by all others"),
+    "precomputed": ("precomputed:Precomputed", "maps from a folder: .npy, PNG, JPG or .mat"),
+    "torchscript": ("torchscript:TorchScript", "a scripted or exported PyTorch model file"),
+}
+for _name, (_target, _summary) in _MODELS.items():
+    MODELS.add(_name, f"clickmap_cli.models.{_target}", _summary)

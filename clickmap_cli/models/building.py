@@ -1,0 +1,96 @@
+"""From a model's name and settings in a config to a model that predicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.models.base import MODELS, SaliencyModel
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.registry import setting_names, settings_of
+from clickmap_cli.storage.atomic import sha256_of
+
+_EVERYWHERE = ("device", "requires_size", "weights_path", "repo_id")
+"""Settings the field's configs carry for every model: an empty one is no mistake anywhere."""
+
+_EMPTY = (None, False, "")
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A model with what identifies its predictions.
+
+    Attributes:
+        label: what tables and files call it.
+        model: the model.
+        settings: all its settings, defaults too.
+        identity: a hash of what it is: type, version, settings, weights, and a plugin's file.
+        cached: whether its predictions may be kept (`cache: false` in its entry says no).
+    """
+
+    label: str
+    model: SaliencyModel
+    settings: Mapping[str, Any]
+    identity: str
+    cached: bool = True
+
+    def key(self, stimulus: Stimulus, postprocess: bool) -> str:
+        """The key of its prediction of one image: model, image, and how it is finished.
+
+        Raises:
+            DataError: what the prediction depends on is missing.
+        """
+        words = [self.identity, self.model.depends_on(stimulus), stimulus.size, postprocess]
+        return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def build_model(label: str, name: str, given: Mapping[str, Any], device: str) -> BuiltModel:
+    """Make a registered model.
+
+    Args:
+        label: what tables and files call it.
+        name: what it is registered as.
+        given: its settings in the config, and whether to `cache` its predictions.
+        device: where a network runs that does not set its own device.
+
+    Raises:
+        ConfigError: the name or a setting is unknown, or a value is wrong.
+    """
+    made = MODELS.get(name)
+    given = dict(given)
+    cached = given.pop("cache", True)
+    if not isinstance(cached, bool):
+        raise ConfigError(f"model {label}: cache is {cached!r}; it must be true or false.")
+    known = setting_names(made)
+    wanted = {
+        key: value
+        for key, value in given.items()
+        if key in known or not (key in _EVERYWHERE and (value in _EMPTY or key == "device"))
+    }
+    if "device" in known and wanted.get("device") is None:
+        wanted["device"] = device
+    settings = settings_of(made, wanted, f"model {label}")
+    try:
+        model = made(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model {label}: {error}") from error
+    if not isinstance(model, SaliencyModel):
+        raise ConfigError(f"model {label}: {name} is no SaliencyModel.")
+    numbers = {k: v for k, v in settings.items() if k not in model.run_only}
+    words = [type(model).__qualname__, model.version, model.output, numbers, model.weights_digest()]
+    words.append(_code_digest(model))
+    text = json.dumps(words, sort_keys=True, default=str)
+    return BuiltModel(label, model, settings, hashlib.sha256(text.encode()).hexdigest(), cached)
+
+
+def _code_digest(model: SaliencyModel) -> str:
+    """A hash of the file of a model that is not ours: its owner may edit it at any time."""
+    module = type(model).__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return "" if module.startswith("clickmap_cli.") or file is None else sha256_of(Path(file))

@@ -1,0 +1,139 @@
+"""The base of every model that is a PyTorch network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.models.base import SaliencyModel
+from clickmap_cli.models.baselines import size_setting
+from clickmap_cli.runtime.devices import choose_device
+from clickmap_cli.runtime.errors import ConfigError, DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class TorchSaliencyModel(SaliencyModel):
+    """Brings images to a network and its maps back.
+
+    A subclass builds its network in `build` and returns maps from `forward`. It is put on the
+    device when it first predicts, in evaluation mode, without gradients.
+
+    Args:
+        device: auto, cpu, cuda or mps.
+        requires_size: (height, width) the network wants; None = each image's own.
+        batch_size: images of one size that are predicted together.
+        dtype: float32, float16 or bfloat16 (the latter two run under autocast).
+        mean: subtracted from RGB in 0..1; ImageNet's where None.
+        std: what that is divided by; ImageNet's where None.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        requires_size: list[int] | None = None,
+        batch_size: int = 1,
+        dtype: str = "float32",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if dtype not in _DTYPES:
+            raise ConfigError(f"{name}: dtype is {dtype!r}; it must be one of {sorted(_DTYPES)}.")
+        if batch_size < 1:
+            raise ConfigError(f"{name}: batch_size is {batch_size}; it must be at least 1.")
+        self.device = device
+        self.batch_size = batch_size
+        self.size = size_setting(requires_size, f"{name}: requires_size")
+        self._dtype = _DTYPES[dtype]
+        self._mean = _three(mean, IMAGENET_MEAN, f"{name}: mean")
+        self._std = _three(std, IMAGENET_STD, f"{name}: std")
+        self._network: torch.nn.Module | None = None
+        self._on = ""
+
+    @abstractmethod
+    def build(self) -> torch.nn.Module:
+        """The network with its weights, on the CPU.
+
+        Raises:
+            DataError: its weights are missing or do not fit.
+        """
+
+    @abstractmethod
+    def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Maps of a batch.
+
+        Args:
+            network: what `build` made, on the device.
+            images: (n, 3, h, w) float32, normalised.
+
+        Returns:
+            (n, h', w') maps, densities or log densities, as `output` says.
+        """
+
+    def prepare(self) -> None:
+        """Build the network and put it on its device."""
+        self.network()
+
+    def release(self) -> None:
+        """Let go of the network."""
+        self._network = None
+
+    def predict(self, stimulus: Stimulus) -> NDArray[Any]:
+        """The prediction of one image."""
+        return self.predict_batch([stimulus])[0]
+
+    def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
+        """Predictions of several images; without `requires_size` they must be of one size."""
+        network = self.network()
+        images = torch.from_numpy(np.stack([self._input(stimulus) for stimulus in stimuli]))
+        images = images.to(self._on)
+        half = self._dtype is not torch.float32
+        with torch.inference_mode(), torch.autocast(
+            self._on, dtype=self._dtype if half else None, enabled=half
+        ):  # fmt: skip
+            maps = self.forward(network, images)
+        if maps.ndim != 3 or len(maps) != len(stimuli):
+            raise DataError(
+                f"{type(self).__name__}: the network returns the shape {tuple(maps.shape)} for "
+                f"{len(stimuli)} images; it must be one map an image."
+            )
+        return list(maps.float().cpu().numpy())
+
+    def network(self) -> torch.nn.Module:
+        """The network on its device, in evaluation mode; built when first asked for."""
+        if self._network is None:
+            self._on = choose_device(self.device)
+            network = self.build().to(self._on)
+            with suppress(NotImplementedError):  # an exported network stays as it was exported
+                network.eval()
+            self._network = network
+        return self._network
+
+    def _input(self, stimulus: Stimulus) -> NDArray[np.float32]:
+        """(3, h, w) normalised."""
+        planes = np.moveaxis(stimulus.image(), -1, 0)
+        if self.size is not None:
+            planes = resize(planes, self.size)
+        return np.ascontiguousarray((planes - self._mean) / self._std, dtype=np.float32)
+
+
+def _three(
+    value: Sequence[float] | None, default: tuple[float, ...], what: str
+) -> NDArray[np.float32]:
+    """(3, 1, 1) one number a channel."""
+    numbers = default if value is None else tuple(value)
+    if len(numbers) != 3:
+        raise ConfigError(f"{what} is {value!r}; it must be three numbers, one a channel.")
+    return np.array(numbers, dtype=np.float32)[:, None, None]

@@ -1,0 +1,149 @@
+"""What a person sees of a benchmark in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from clickmap_cli.datasets.base import DATASETS
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES
+from clickmap_cli.models.base import MODELS
+from clickmap_cli.services.benchmark import BenchmarkRun
+
+_FIRST_FAILURES = 5
+
+
+def leaderboards(run: BenchmarkRun) -> list[Table]:
+    """Tables of a data set: scores, best first by the first metric, and their share of people's."""
+    results = run.summary.get("results", [])
+    tables = []
+    for label in dict.fromkeys(result["dataset"] for result in results):
+        ours = [result for result in results if result["dataset"] == label]
+        shown = [
+            metric
+            for metric in run.summary["metrics"]
+            if any(result["scores"][metric]["mean"] is not None for result in ours)
+        ]
+        ordered = _best_first(ours, shown)
+        tables.append(_scores(label, ordered, shown))
+        if any("normalised" in result["scores"][metric] for result in ours for metric in shown):
+            tables.append(_shares(label, ordered, shown))
+    return tables
+
+
+def _scores(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
+    n = max(result["n_images"] for result in results)
+    table = _table(f"{label}, n = {n:,} images", shown)
+    for result in results:
+        left_out = f" ({result['n_failed']} failed)" if result["n_failed"] else ""
+        cells = [_number(result["scores"][metric]["mean"]) for metric in shown]
+        table.add_row(Text(result["model"] + left_out), *(Text(cell) for cell in cells))
+    return table
+
+
+def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
+    """Normalised scores, and the ceiling and null they are between."""
+    table = _table(f"{label}, normalised (0 = other images' people, 1 = people)", shown)
+    for result in results:
+        cells = [_number(result["scores"][metric].get("normalised"), 2) for metric in shown]
+        table.add_row(Text(result["model"]), *(Text(cell) for cell in cells))
+    for name in ("ceiling", "null"):
+        values = [_of_people(results, metric, name) for metric in shown]
+        dim = [Text(_number(value), style="dim") for value in values]
+        table.add_row(Text(f"people: {name}", style="dim"), *dim)
+    return table
+
+
+def _table(title: str, shown: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for metric in shown:
+        down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
+        table.add_column(Text(metric + down), justify="right", no_wrap=True)
+    return table
+
+
+def _best_first(
+    results: Sequence[Mapping[str, Any]], shown: Sequence[str]
+) -> list[Mapping[str, Any]]:
+    if not shown:
+        return list(results)
+    first = shown[0]
+    turn = -1 if SALIENCY_SCORES[first].higher_is_better else 1
+    known = [r for r in results if r["scores"][first]["mean"] is not None]
+    unknown = [r for r in results if r["scores"][first]["mean"] is None]
+    return sorted(known, key=lambda r: float(turn * r["scores"][first]["mean"])) + unknown
+
+
+def _of_people(results: Sequence[Mapping[str, Any]], metric: str, name: str) -> float | None:
+    values = [result["scores"][metric].get(name) for result in results]
+    return next((value for value in values if value is not None), None)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def summary_lines(run: BenchmarkRun) -> list[str]:
+    """The rest of the run in a few lines."""
+    if not run.written:
+        return [f"Would write into {run.folder}; nothing was written."]
+    if "results" not in run.summary:
+        done = run.summary["predicted"]
+        return [f"Predicted {done:,} images in {run.seconds:.1f} s; nothing was scored."]
+    return [f"{run.folder / 'report.html'}: open it; tables beside it, in {run.seconds:.1f} s."]
+
+
+def failure_lines(run: BenchmarkRun) -> list[str]:
+    """The first images that were left out, and how many there are."""
+    failures = run.summary.get("failures", [])
+    lines = [
+        f"{row['dataset']}{', ' + row['model'] if row['model'] else ''}, {row['image_id']}: "
+        f"{row['reason']}"
+        for row in failures[:_FIRST_FAILURES]
+    ]
+    if len(failures) > _FIRST_FAILURES:
+        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
+    return lines
+
+
+def listing_json() -> dict[str, list[dict[str, Any]]]:
+    """Everything a benchmark's config may name."""
+    return {
+        **{
+            kind: [
+                {"name": entry.name, "summary": entry.summary, "origin": entry.origin}
+                for entry in registry.entries()
+            ]
+            for kind, registry in (("datasets", DATASETS), ("models", MODELS))
+        },
+        "metrics": [
+            {
+                "name": score.name,
+                "higher_is_better": score.higher_is_better,
+                "needs": score.needs,
+                "reference": score.reference,
+            }
+            for score in SALIENCY_SCORES.values()
+        ],
+    }
+
+
+def listing_lines() -> list[str]:
+    """The same, a line each."""
+    found = listing_json()
+    lines = []
+    for kind, title in (("datasets", "Data sets"), ("models", "Models")):
+        lines.append(title)
+        for entry in found[kind]:
+            where = "" if entry["origin"] == "clickmap" else f" ({entry['origin']})"
+            lines.append(f"  {entry['name']:<15} {entry['summary']}{where}")
+    lines.append("Metrics")
+    for entry in found["metrics"]:
+        turn = "higher is better" if entry["higher_is_better"] else "lower is better"
+        against = "fixations" if entry["needs"] == "points" else "a ground-truth map"
+        lines.append(f"  {entry['name']:<15} {turn}, against {against}; {entry['reference']}")
+    return lines

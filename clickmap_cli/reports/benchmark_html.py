@@ -1,0 +1,270 @@
+"""A benchmark's page: one HTML file that a person opens from disk and that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES
+from clickmap_cli.reports.style import COLOURS
+from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, photo
+from clickmap_cli.services.benchmark_tables import (
+    BenchmarkResult,
+    ModelResult,
+    PeopleScore,
+    Pictures,
+)
+
+MOST_PICTURES = 20_000
+"""Pictures in one page; beyond, those of the least extreme images are left out."""
+
+SIGNIFICANT = 5
+"""Significant digits of an image's score."""
+
+_SCRIPTS = (
+    "dom.js", "model.js", "tables.js", "charts.js", "leaderboard.js", "images.js", "report.js",
+)  # fmt: skip
+
+_MEANINGS = {
+    "AUC": "Area under the ROC of fixated pixels against all pixels, ties half; chance is 0.5.",
+    "AUC_Judd": "Area under the ROC of fixated against unfixated pixels, thresholds at fixated "
+    "values; chance is 0.5.",
+    "sAUC": "Area under the ROC of fixated pixels against other images' fixations, which a centre "
+    "bias cannot win; chance is 0.5.",
+    "NSS": "Mean over fixations of the prediction in standard deviations from its mean; "
+    "chance is 0.",
+    "IG": "Information gain: bits per fixation that the prediction gains over a centre bias.",
+    "CC": "Pearson's correlation of prediction and ground-truth map.",
+    "CC_mask": "Pearson's correlation where either min-max scaled map exceeds 0.0001.",
+    "KL": "Kullback-Leibler divergence of the ground-truth density from the prediction, in nats.",
+    "SIM": "Histogram intersection of both densities: 1 where they are equal.",
+    "EMD": "Earth mover's distance between both densities, in image diagonals.",
+    "MAE": "Mean absolute difference of both maps.",
+    "MSE": "Mean squared difference of both maps.",
+}
+
+Score = float | None
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """One data set as the page holds it: numbers in columns, one place an image.
+
+    Attributes:
+        name: its label.
+        models: its results, in order.
+        images: ids of the images that any model has scores of.
+        categories: names.
+        category_of: image -> position in `categories`.
+        scored: model -> image -> whether it has scores.
+        scores: model -> metric -> image -> score, None where there is none.
+    """
+
+    name: str
+    models: tuple[ModelResult, ...]
+    images: list[str]
+    categories: list[str]
+    category_of: list[int]
+    scored: list[list[bool]]
+    scores: list[list[list[Score]]]
+
+
+def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_images: int) -> None:
+    """Write the page; equal results and pictures give equal bytes.
+
+    Args:
+        result: what the benchmark found.
+        pictures: what there is to look at; asked at most once for each picture.
+        path: the file.
+        n_images: how many best and how many worst images of a data set, model and metric are
+            shown.
+    """
+    datasets = [
+        _dataset(label, [row for row in result.models if row.dataset == label], result.metrics)
+        for label in dict.fromkeys(row.dataset for row in result.models)
+    ]
+    style = _root_colours() + _source("report.css")
+    script = '"use strict";\n' + "\n".join(_source(name) for name in _SCRIPTS)
+    parts = {
+        "title": _escaped(result.experiment),
+        "policy": _policy(style, script),
+        "style": style,
+        "script": script,
+        "data": _json(_data(result, datasets, n_images)),
+        "pictures": _json(_pictures(datasets, result.metrics, pictures, n_images)),
+    }
+    # in one pass, so that nothing a part holds is taken for a place
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _source("report.html"))
+    path.write_bytes(page.encode("utf-8"))
+
+
+def _dataset(label: str, models: Sequence[ModelResult], metrics: Sequence[str]) -> _Dataset:
+    category = {row.image_id: row.category for model in models for row in model.images}
+    images = sorted(category)
+    categories = sorted(set(category.values()))
+    code = {name: at for at, name in enumerate(categories)}
+    rows = [{row.image_id: row for row in model.images} for model in models]
+    return _Dataset(
+        label,
+        tuple(models),
+        images,
+        categories,
+        [code[category[image]] for image in images],
+        [[image in known for image in images] for known in rows],
+        [
+            [
+                [
+                    _rounded(known[image].scores.get(metric, math.nan)) if image in known else None
+                    for image in images
+                ]
+                for metric in metrics
+            ]
+            for known in rows
+        ],
+    )
+
+
+def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) -> Any:
+    """Everything but pictures."""
+    return {
+        "experiment": result.experiment,
+        "n_shown": n_images,
+        "metrics": [
+            {
+                "name": metric,
+                "higher": SALIENCY_SCORES[metric].higher_is_better,
+                "meaning": _MEANINGS.get(metric, ""),
+                "reference": SALIENCY_SCORES[metric].reference,
+            }
+            for metric in result.metrics
+        ],
+        "datasets": [
+            _dataset_data(dataset, result.metrics, result.people.get(dataset.name, ()))
+            for dataset in datasets
+        ],
+        "comparisons": [_finite(asdict(row)) for row in result.comparisons],
+        "failures": [asdict(row) for row in result.failures],
+    }
+
+
+def _dataset_data(
+    dataset: _Dataset, metrics: Sequence[str], people: Sequence[PeopleScore]
+) -> dict[str, Any]:
+    n_people = {row.image_id: row.n_people for row in people}
+    summaries = [{row.metric: _finite(asdict(row)) for row in m.summary} for m in dataset.models]
+    return {
+        "name": dataset.name,
+        "images": dataset.images,
+        "categories": dataset.categories,
+        "category_of": dataset.category_of,
+        "n_people": [n_people.get(image, 0) for image in dataset.images],
+        "models": [
+            {
+                "name": model.model,
+                "n_failed": model.n_failed,
+                "scored": [int(there) for there in scored],
+                "scores": scores,
+                "summary": [summary[metric] for metric in metrics],
+            }
+            for model, scored, scores, summary in zip(
+                dataset.models, dataset.scored, dataset.scores, summaries, strict=True
+            )
+        ],
+    }
+
+
+def _pictures(
+    datasets: Sequence[_Dataset], metrics: Sequence[str], pictures: Pictures, n_images: int
+) -> list[dict[str, Any]]:
+    """The thumbnails of the best and worst images, each once, by position of the image.
+
+    A picture that does not exist is None; one that is not in the page has no entry.
+    """
+    lists = [
+        ((d, m), positions)
+        for d, dataset in enumerate(datasets)
+        for m in range(len(dataset.models))
+        for k, metric in enumerate(metrics)
+        for positions in extremes(
+            dataset.scores[m][k], SALIENCY_SCORES[metric].higher_is_better, n_images
+        )
+    ]
+    store: list[dict[str, Any]] = [
+        {"image": {}, "truth": {}, "predictions": [{} for _ in dataset.models]}
+        for dataset in datasets
+    ]
+    n_drawn = 0
+    for (d, m), at in by_rank(lists):
+        if n_drawn >= MOST_PICTURES:
+            break
+        dataset, held = datasets[d], store[d]
+        image = dataset.images[at]
+        if at not in held["image"]:
+            held["image"][at] = photo(pictures.image(dataset.name, image))
+            held["truth"][at] = heat(pictures.truth(dataset.name, image))
+            n_drawn += 2
+        if at not in held["predictions"][m]:
+            model = dataset.models[m].model
+            held["predictions"][m][at] = heat(pictures.prediction(dataset.name, model, image))
+            n_drawn += 1
+    return store
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _number(v) if isinstance(v, float) else v for key, v in row.items()}
+
+
+def _number(value: float) -> Score:
+    """What JSON can hold: None for NaN, the greatest number for infinity."""
+    if math.isnan(value):
+        return None
+    return math.copysign(sys.float_info.max, value) if math.isinf(value) else float(value)
+
+
+def _rounded(value: float) -> Score:
+    return _number(float(f"{value:.{SIGNIFICANT}g}"))
+
+
+def _json(value: Any) -> str:
+    """JSON that neither ends a script element nor means anything to HTML."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def _escaped(text: str) -> str:
+    """Text for HTML; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
+    return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy under which only this style and this script act."""
+    return (
+        "default-src 'none'; img-src data:; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
+
+
+def _root_colours() -> str:
+    roles = "; ".join(f"--{role}: {colour}" for role, colour in COLOURS.items())
+    return f":root {{ {roles}; }}\n"
+
+
+def _source(name: str) -> str:
+    """A part of the page; line ends as HTML reads them, for the hashes."""
+    page = files("clickmap_cli.reports") / "page" / name
+    return page.read_text(encoding="utf-8").replace("\r\n", "\n")

@@ -1,0 +1,128 @@
+// What the page shows: the report's data, what the reader has chosen, and selections of scores.
+
+const report = withInfinities(JSON.parse(byId("report-data").textContent));
+const { metrics, datasets } = report;
+const digits = metrics.map((metric, k) =>
+  decimals(datasets.flatMap((set) => set.models.map((model) => model.summary[k].mean))),
+);
+
+const state = {
+  dataset: -1, // -1: all of them
+  category: null, // null: all of them
+  metric: 0,
+  reading: "mean", // or "normalised"
+  columns: new Set(metrics.keys()),
+  imageDataset: 0,
+  model: 0,
+  query: "",
+  everyMetric: false,
+};
+
+const shownDatasets = () =>
+  state.dataset < 0 ? [...datasets.keys()] : [state.dataset];
+
+// JSON has no infinities: the greatest number stands for them
+function withInfinities(data) {
+  const infinite = (value) => (Math.abs(value) === Number.MAX_VALUE ? value * 2 : value);
+  for (const model of data.datasets.flatMap((set) => set.models)) {
+    model.scores = model.scores.map((column) => column.map((v) => (v === null ? null : infinite(v))));
+    for (const summary of model.summary) {
+      for (const [key, v] of Object.entries(summary)) if (v !== null) summary[key] = infinite(v);
+    }
+  }
+  return data;
+}
+
+// images of a data set that the category filter lets through
+function imagesOf(set) {
+  const all = [...set.images.keys()];
+  if (state.category === null) return all;
+  const code = set.categories.indexOf(state.category);
+  return all.filter((i) => set.category_of[i] === code);
+}
+
+function known(scores, images) {
+  return images.filter((i) => scores[i] !== null);
+}
+
+function mean(scores, images) {
+  return images.length ? images.reduce((sum, i) => sum + scores[i], 0) / images.length : null;
+}
+
+const NOTHING = {
+  low: null, high: null, people: null, normalised: null, normalised_low: null,
+  normalised_high: null, ceiling: null, null: null,
+};
+
+// one metric of one model: as reported, or the mean over the images of one category
+function summaryOf(set, model, metric, images) {
+  if (state.category === null) return model.summary[metric];
+  const scores = model.scores[metric];
+  const defined = known(scores, images);
+  const scored = images.filter((i) => model.scored[i]).length;
+  return {
+    ...NOTHING,
+    n_images: defined.length,
+    n_undefined: scored - defined.length,
+    mean: mean(scores, defined),
+  };
+}
+
+// the reader's data sets x models, with a summary a metric
+function boardRows() {
+  const rows = [];
+  for (const d of shownDatasets()) {
+    const set = datasets[d];
+    const images = imagesOf(set);
+    if (!images.length && state.category !== null) continue;
+    for (const model of set.models) {
+      const summary = metrics.map((_, k) => summaryOf(set, model, k, images));
+      const scored = images.filter((i) => model.scored[i]).length;
+      rows.push({ d, set, model, summary, scored });
+    }
+  }
+  return rows;
+}
+
+// normalised scores exist for all categories together only
+const reading = () => (state.category === null ? state.reading : "mean");
+
+// null last, whatever the direction; equal values keep their order
+function compare(a, b, up) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  if (a === b) return 0;
+  const order = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+  return up ? order : -order;
+}
+
+// image numbers from the best or from the worst, undefined scores left out
+function ranked(scores, images, up) {
+  return known(scores, images).sort((a, b) => compare(scores[a], scores[b], up) || a - b);
+}
+
+const bestFirst = (metric, scores, images) => ranked(scores, images, !metrics[metric].higher);
+const worstFirst = (metric, scores, images) => ranked(scores, images, metrics[metric].higher);
+
+// best of some values, or null
+function best(values, higher) {
+  const there = values.filter((value) => value !== null);
+  if (there.length < 2) return null;
+  return higher ? Math.max(...there) : Math.min(...there);
+}
+
+// ten groups of nearly equal size, in the order given; fewer where there are fewer scores
+function deciles(scores, order) {
+  const groups = [];
+  for (let k = 0; k < 10; k++) {
+    const from = Math.floor((k * order.length) / 10);
+    const to = Math.floor(((k + 1) * order.length) / 10);
+    const images = order.slice(from, to);
+    if (!images.length) continue;
+    const values = images.map((i) => scores[i]);
+    groups.push({
+      name: groups.length + 1, n: images.length, mean: mean(scores, images),
+      low: Math.min(...values), high: Math.max(...values),
+    });
+  }
+  return groups;
+}

@@ -1,0 +1,99 @@
+"""Small pictures inside a page: which of a benchmark's images are shown, and their bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.reports.heatmaps import coloured, scaled_heat
+from clickmap_cli.reports.style import HEAT
+
+PHOTO_SIDE = 200
+"""Longest side of an image's thumbnail, in pixels."""
+
+MAP_SIDE = 160
+"""Longest side of a map's: maps are smooth, so a browser may enlarge them."""
+
+_QUALITY = 70
+
+
+def extremes(
+    scores: Sequence[float | None], higher_is_better: bool, n: int
+) -> tuple[list[int], list[int]]:
+    """Positions of the `n` best and the `n` worst scores, the most extreme first.
+
+    Args:
+        scores: one an image; None is left out.
+        higher_is_better: which end is the best.
+        n: how many at most.
+
+    Returns:
+        best and worst; of equal scores the earlier position comes first in both.
+    """
+    known = [(score, at) for at, score in enumerate(scores) if score is not None]
+    up = sorted(known)
+    down = sorted(known, key=lambda pair: (-pair[0], pair[1]))
+    best, worst = (down, up) if higher_is_better else (up, down)
+    return [at for _, at in best[:n]], [at for _, at in worst[:n]]
+
+
+def by_rank(lists: Sequence[tuple[Any, Sequence[int]]]) -> Iterator[tuple[Any, int]]:
+    """All firsts, then all seconds, ...: (owner, position) pairs of lists of positions."""
+    for rank in range(max((len(positions) for _, positions in lists), default=0)):
+        for owner, positions in lists:
+            if rank < len(positions):
+                yield owner, positions[rank]
+
+
+def photo(image: NDArray[Any] | None) -> str | None:
+    """An image as base64 of a small JPEG; None stays None.
+
+    Args:
+        image: (h, w, 3) RGB in 0..1.
+    """
+    from PIL import Image
+
+    if image is None or not image.size:
+        return None
+    picture = Image.fromarray(_bytes(image))
+    return _jpeg(picture.resize(_fitted(picture.size, PHOTO_SIDE), Image.Resampling.BOX))
+
+
+def heat(values: NDArray[Any] | None) -> str | None:
+    """A map in the colours of heat, from its least to its greatest value; None stays None.
+
+    Args:
+        values: (h, w), any scale; what is not finite counts as 0.
+    """
+    from PIL import Image
+
+    if values is None or not values.size:
+        return None
+    known = np.nan_to_num(values.astype(np.float32, copy=False), posinf=0.0, neginf=0.0)
+    if np.ptp(known) == 0:  # whose area means might differ by rounding
+        known = np.zeros_like(known)
+    picture = Image.fromarray(known)
+    small = np.asarray(picture.resize(_fitted(picture.size, MAP_SIDE), Image.Resampling.BOX))
+    return _jpeg(Image.fromarray(_bytes(coloured(scaled_heat(small, "minmax"), HEAT))))
+
+
+def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(width, height) within a square of this side; never larger than it was."""
+    scale = min(side / max(size), 1.0)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def _bytes(shares: NDArray[Any]) -> NDArray[np.uint8]:
+    known = np.nan_to_num(shares.astype(np.float32, copy=False))
+    return np.rint(np.clip(known, 0, 1) * 255).astype(np.uint8)
+
+
+def _jpeg(picture: Any) -> str:
+    out = io.BytesIO()
+    picture.save(out, format="JPEG", quality=_QUALITY, optimize=True)
+    return base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,0 +1,203 @@
+"""Things chosen by name in a config: built in, from installed packages, or a user's own file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+Thing = TypeVar("Thing", bound=Callable[..., Any])
+
+_OWN = "clickmap"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name and what is known of it without importing it.
+
+    Attributes:
+        name: as in configs.
+        target: the thing, or `module:attribute` of it.
+        summary: one line for `--list`.
+        origin: `clickmap`, or where else it came from.
+    """
+
+    name: str
+    target: Any
+    summary: str
+    origin: str = _OWN
+
+
+class Registry(Generic[Thing]):
+    """Names and what they stand for; nothing is imported before it is asked for.
+
+    Args:
+        kind: what is registered, for messages (`model`, `data set`).
+        group: group of entry points that other packages add theirs to.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._entries: dict[str, Entry] = {}
+        self._found_installed = False
+
+    def add(self, name: str, target: Any, summary: str, origin: str = _OWN) -> None:
+        """Register a name.
+
+        Raises:
+            ConfigError: the name is taken by something else.
+        """
+        there = self._entries.get(self._spelled(name))
+        if there is not None and (there.name, there.target) != (name, target):
+            raise ConfigError(
+                f"The {self.kind} '{name}' is registered twice, by {there.origin} and {origin}; "
+                "rename one."
+            )
+        self._entries[name] = Entry(name, target, summary, origin)
+
+    def register(self, name: str) -> Callable[[Thing], Thing]:
+        """A decorator for a user's own file; the docstring's first line is its summary."""
+
+        def keep(thing: Thing) -> Thing:
+            summary = (inspect.getdoc(thing) or "").split("\n")[0]
+            self.add(name, thing, summary, getattr(thing, "__module__", "a plugin"))
+            return thing
+
+        return keep
+
+    def entries(self) -> list[Entry]:
+        """Everything that is registered, by name."""
+        self._find_installed()
+        return sorted(self._entries.values(), key=lambda entry: entry.name.lower())
+
+    def get(self, name: str) -> Thing:
+        """What a name stands for, in upper or lower case.
+
+        Raises:
+            ConfigError: nothing has this name (the nearest is named), or it is another package's
+                and cannot be imported.
+        """
+        self._find_installed()
+        entry = self._entries.get(self._spelled(name))
+        if entry is None:
+            raise ConfigError(
+                f"There is no {self.kind} '{name}'. {did_you_mean(name, self._entries)}"
+            )
+        if not isinstance(entry.target, str):
+            return entry.target  # type: ignore[no-any-return]
+        module, _, attribute = entry.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        except Exception as error:
+            if entry.origin == _OWN:
+                raise
+            raise ConfigError(
+                f"The {self.kind} '{name}' {entry.summary} cannot be imported: {_said(error)}"
+            ) from error
+
+    def _spelled(self, name: str) -> str:
+        """A known name as it was registered, whatever its case here."""
+        lower = {known.lower(): known for known in self._entries}
+        return lower.get(name.lower(), name)
+
+    def _find_installed(self) -> None:
+        """What installed packages add, looked up once."""
+        if self._found_installed:
+            return
+        self._found_installed = True
+        for point in importlib.metadata.entry_points(group=self.group):
+            package = point.dist.name if point.dist is not None else point.value
+            target = f"{point.module}:{point.attr}"
+            self.add(point.name, target, f"from {package}", package)
+
+
+def settings_of(thing: Callable[..., Any], given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """All keyword settings a thing is made with: those given, and its defaults for the rest.
+
+    Args:
+        thing: a class or a function whose parameters are its settings.
+        given: settings from a config.
+        what: who it is, for messages.
+
+    Raises:
+        ConfigError: a setting is unknown (the nearest is named), or one without a default is
+            missing.
+    """
+    known = setting_names(thing)
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
+    defaults = {name: parameter.default for name, parameter in _named(thing).items()}
+    settings = {**defaults, **given}
+    lacking = [name for name, value in settings.items() if value is inspect.Parameter.empty]
+    if lacking:
+        raise ConfigError(f"{what}: set {' and '.join(lacking)}.")
+    return settings
+
+
+def setting_names(thing: Callable[..., Any]) -> list[str]:
+    """Settings a thing takes; a class that takes `**kwargs` takes those of its bases too."""
+    names: dict[str, None] = {}
+    for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
+        names |= dict.fromkeys(_named(part))
+        kinds = {parameter.kind for parameter in inspect.signature(part).parameters.values()}
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return list(names)
+
+
+def _named(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Parameters that can be given by name."""
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(thing).parameters
+    return {name: found for name, found in parameters.items() if found.kind in by_name}
+
+
+def load_plugin(path: Path) -> None:
+    """Import a user's own Python file, which registers what it defines.
+
+    Raises:
+        ConfigError: the file is missing or raises.
+    """
+    if not path.is_file():
+        raise ConfigError(f"plugins: no file at {path} (looked from {Path.cwd()}).")
+    path = path.resolve()
+    name = f"clickmap_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins: {path} is not a Python file.")
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
+        return
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        del sys.modules[name]
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ConfigError(f"plugins: {path} raised {_said(error)}") from error
+    # worker processes cannot import the file by name, so they get its classes themselves
+    _joblibs_cloudpickle().register_pickle_by_value(module)
+
+
+def _joblibs_cloudpickle() -> Any:
+    """The pickler of joblib's workers: a package of its own since joblib 1.6, inside it before."""
+    try:
+        return importlib.import_module("joblib.externals.cloudpickle")
+    except ModuleNotFoundError:
+        return importlib.import_module("cloudpickle")
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

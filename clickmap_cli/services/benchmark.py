@@ -1,0 +1,146 @@
+"""Saliency models against people: predict, score, hold against the human ceiling, compare."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
+from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.models.building import BuiltModel, build_model
+from clickmap_cli.runtime.errors import DataError, MissingExtraError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.services.benchmark_data import LoadedSet, load_sets
+from clickmap_cli.services.benchmark_job import BenchmarkFigures, Job
+from clickmap_cli.services.benchmark_tables import (
+    as_summary,
+)
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, git_commit, versions
+
+SUMMARY = "summary.json"
+_OWN = ("ALL_SUMMARY.csv", "comparisons.csv", "failures.csv", "report.html", SUMMARY, "heatmaps")
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """What a run of `benchmark` did.
+
+    Attributes:
+        folder: where everything is.
+        summary: what `summary.json` holds.
+        n_failures: images that were left out of some model.
+        seconds: how long it took.
+        written: whether anything was written.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    n_failures: int
+    seconds: float
+    written: bool = True
+
+
+def run(
+    config: BenchmarkConfig,
+    progress: Progress,
+    figures: BenchmarkFigures,
+    when: WhenPresent = WhenPresent.STOP,
+    dry_run: bool = False,
+) -> BenchmarkRun:
+    """Score every model on every data set.
+
+    Args:
+        config: the checked configuration.
+        progress: told where the run is.
+        figures: draw pictures and the report.
+        when: what to do with outputs that are there.
+        dry_run: read the data sets and make the models; predict and write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there; a name is unknown; a data set
+            is empty.
+        DataError: a data set or a model's weights cannot be used.
+        RunError: another run holds the folder, or it cannot be written.
+    """
+    started = time.time()
+    if "EMD" in config.metrics and importlib.util.find_spec("ot") is None:
+        raise MissingExtraError("emd", "the metric 'EMD'")
+    for path in config.plugins:
+        load_plugin(Path(path))
+    folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
+    if not dry_run:
+        folder.refuse_if_there(when)
+    models = [
+        build_model(spec.label, spec.name, spec.settings, config.device)
+        for spec in model_specs(config)
+    ]
+    sets = load_sets(config, progress)
+    if dry_run:
+        return BenchmarkRun(folder.path, {}, 0, time.time() - started, written=False)
+    identity = _identity(config, models, sets)
+    with folder.held():
+        if folder.finished(identity, when) is not None:
+            stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
+            return BenchmarkRun(folder.path, stored, len(stored["failures"]), _since(started))
+        job = Job(config, folder, progress, figures)
+        if config.predict_only:
+            done = job.predict_only(models, sets)
+            folder.abandon()
+            summary = {"predicted": done, "failures": [asdict(row) for row in job.failures]}
+            return BenchmarkRun(folder.path, summary, len(job.failures), _since(started))
+        result, outputs = job.score(models, sets)
+        counts = {
+            "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
+            "models": [built.label for built in models],
+            "failures": len(result.failures),
+        }
+        ended = time.time()
+        folder.finish(
+            Manifest(
+                command="benchmark",
+                config=as_dict(config),
+                config_hash=identity,
+                inputs={f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets}
+                | {f"model {built.label}": {"sha256": built.identity} for built in models},
+                outputs=dict(sorted(outputs.items())),
+                counts=counts,
+                times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+                seed=config.seed,
+                versions=versions(),
+                git_commit=git_commit(),
+            )
+        )
+    return BenchmarkRun(folder.path, as_summary(result), len(result.failures), _since(started))
+
+
+def _since(started: float) -> float:
+    return round(time.time() - started, 3)
+
+
+def _identity(
+    config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
+) -> str:
+    """A hash of everything the results depend on."""
+    words = []
+    for loaded in sets:
+        words += [loaded.label, loaded.digest]
+        for built in models:
+            keys = [_key(built, stimulus, config) for stimulus in loaded.stimuli]
+            words += [built.label, hashlib.sha256("".join(keys).encode()).hexdigest()]
+    return numbers_hash(config, ["scores", "output"], *words)
+
+
+def _key(built: BuiltModel, stimulus: Stimulus, config: BenchmarkConfig) -> str:
+    try:
+        return built.key(stimulus, config.postprocess)
+    except DataError as error:
+        return str(error)  # said again where the prediction is asked for

@@ -1,0 +1,297 @@
+"""The steps of a benchmark: people, then every model, then tables, pictures and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.clickmaps.nulls import OtherImages
+from clickmap_cli.config.benchmark import BenchmarkConfig
+from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.parallel import ordered_map, worker_count
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.services.benchmark_data import LoadedSet
+from clickmap_cli.services.benchmark_files import (
+    Heatmap,
+    KeptPictures,
+    shown_map,
+    write_tables,
+)
+from clickmap_cli.services.benchmark_scores import (
+    ModelTask,
+    PeopleTask,
+    score_model,
+    score_people,
+)
+from clickmap_cli.services.benchmark_tables import (
+    BenchmarkResult,
+    Failure,
+    ImageScore,
+    ModelResult,
+    PeopleScore,
+    Pictures,
+    compare_models,
+    summarise,
+)
+from clickmap_cli.services.predictions import Predicted, Predictor
+from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.folder import RunFolder
+from clickmap_cli.storage.manifest import describe_files
+from clickmap_cli.storage.prediction_cache import PredictionCache
+
+_WORTH_WORKERS = 2e7  # pixels times people; less is scored before worker processes have started
+
+
+@dataclass(frozen=True)
+class BenchmarkFigures:
+    """How pictures are drawn; the service says what and where, `reports/` draws.
+
+    Attributes:
+        heatmap: one prediction, alone and over its image.
+        report: the page (result, pictures, path, images at either end).
+    """
+
+    heatmap: Callable[[Heatmap], None]
+    report: Callable[[BenchmarkResult, Pictures, Path, int], None]
+
+
+class Job:
+    """One run: what all its steps share."""
+
+    def __init__(
+        self,
+        config: BenchmarkConfig,
+        folder: RunFolder,
+        progress: Progress,
+        figures: BenchmarkFigures,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.figures = figures
+        self.failures: list[Failure] = []
+        pictures = config.heatmaps_png.out_dir
+        self.heatmaps = Path(pictures) if pictures else folder.path / "heatmaps"
+        self.drawn: list[Path] = []
+
+    def predictor(self, built: BuiltModel, label: str) -> Predictor:
+        """The model's predictions for one data set."""
+        config = self.config
+        where = config.prediction_cache_dir
+        root = Path(where) if where else self.folder.path / "predictions"
+        keep = config.cache_predictions and built.cached
+        cache = PredictionCache(root / label / built.label) if keep else None
+        return Predictor(built, cache, config.postprocess)
+
+    def predict_only(self, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> int:
+        """Fill the cache and stop; returns how many predictions are there now."""
+        done = 0
+        for loaded in sets:
+            self._note_problems(loaded)
+            for built in models:
+                self.progress.stage(f"{built.label} on {loaded.label}", len(loaded.stimuli))
+                for predicted in self.predictor(built, loaded.label).predict(loaded.stimuli):
+                    if predicted.reason:
+                        self._fail(loaded.label, built.label, predicted)
+                    else:
+                        self._draw(loaded.label, built, predicted)
+                        done += 1
+                    self.progress.advance()
+        return done
+
+    def score(
+        self, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
+    ) -> tuple[BenchmarkResult, dict[str, dict[str, Any]]]:
+        """Everything: people, models, comparisons, tables, report."""
+        config = self.config
+        results: list[ModelResult] = []
+        people: dict[str, tuple[PeopleScore, ...]] = {}
+        for loaded in sets:
+            self._note_problems(loaded)
+            others = OtherFixations(loaded.stimuli, config.centerbias_bandwidth)
+            people[loaded.label] = self._people(loaded, others) if config.ceiling else ()
+            for built in models:
+                images = self._model(loaded, built, others)
+                summary = summarise(
+                    loaded.label, config.metrics, images, people[loaded.label], config.seed
+                )
+                failed = len(loaded.stimuli) + len(loaded.problems) - len(images)
+                results.append(
+                    ModelResult(loaded.label, built.label, tuple(images), summary, failed)
+                )
+            self._say_what_is_missing(loaded, results[-len(models) :])
+        result = BenchmarkResult(
+            config.experiment, self.folder.path, tuple(config.metrics), tuple(results), people,
+            compare_models(results, config.metrics, config.seed), tuple(self.failures),
+        )  # fmt: skip
+        self.progress.stage("Writing tables and report")
+        paths = write_tables(self.folder.path, result)
+        report = self.folder.path / "report.html"
+        pictures = KeptPictures(
+            {loaded.label: loaded.stimuli for loaded in sets},
+            {
+                (loaded.label, built.label): self.predictor(built, loaded.label)
+                for loaded in sets
+                for built in models
+            },
+            {built.label: built.model.output for built in models},
+        )
+        with replacing(report) as partial:
+            self.figures.report(result, pictures, partial, config.report_images)
+        inside = [path for path in self.drawn if path.is_relative_to(self.folder.path)]
+        return result, describe_files(self.folder.path, [*paths, report, *inside])
+
+    def _people(self, loaded: LoadedSet, others: OtherFixations) -> tuple[PeopleScore, ...]:
+        """Ceiling and null of every image that two named people looked at."""
+        known = [stimulus.people() is not None for stimulus in loaded.stimuli]
+        if not any(known):
+            return ()
+        keys = [stimulus.key for stimulus in loaded.stimuli]
+        _, category = np.unique([s.category for s in loaded.stimuli], return_inverse=True)
+        draws = OtherImages(keys, category.astype(np.int32), np.array(known), self.config.seed)
+        if not draws.by_category and sum(known) > 1:
+            self.progress.notice(
+                f"{loaded.label}: all images are of one category, so the null comes from any "
+                "other image of it."
+            )
+        journal = self.folder.lines(f"people of {loaded.label}")
+        done = {record["image_id"]: PeopleScore(**record) for record in journal.records()}
+        todo = [
+            code
+            for code, there in enumerate(known)
+            if there and loaded.stimuli[code].image_id not in done
+        ]
+        self.progress.stage(f"People on {loaded.label}", len(todo))
+        tasks = (self._people_task(loaded, others, draws, code) for code in todo)
+        refused = []
+        with journal.writing():
+            for found in ordered_map(score_people, tasks, self._workers(loaded, todo), "loky"):
+                if isinstance(found, str):
+                    refused.append(found)
+                else:
+                    journal.append(asdict(found))
+                    done[found.image_id] = found
+                self.progress.advance()
+        if refused:
+            self.progress.notice(
+                f"{loaded.label}: {len(refused)} images have no ceiling: {refused[0]}"
+            )
+        order = [stimulus.image_id for stimulus in loaded.stimuli]
+        return tuple(done[image_id] for image_id in order if image_id in done)
+
+    def _people_task(
+        self, loaded: LoadedSet, others: OtherFixations, draws: OtherImages, code: int
+    ) -> PeopleTask:
+        stimulus = loaded.stimuli[code]
+        people = stimulus.people()
+        n = 0 if people is None else len(people.names)
+        rng = generator(self.config.seed, stimulus.key, "null participants")
+        null = [
+            (loaded.stimuli[other], int(rng.integers(n)))
+            for other in draws.draw(code, self.config.null_iterations)
+        ]
+        return PeopleTask(
+            stimulus, others.around(stimulus), null, self.config.metrics, self.config.postprocess
+        )
+
+    def _model(
+        self, loaded: LoadedSet, built: BuiltModel, others: OtherFixations
+    ) -> list[ImageScore]:
+        """Every image's scores of one model, by `image_id`."""
+        journal = self.folder.lines(f"{loaded.label}__{built.label}")
+        done = {record["image_id"]: ImageScore(**record) for record in journal.records()}
+        todo = [stimulus for stimulus in loaded.stimuli if stimulus.image_id not in done]
+        self.progress.stage(f"{built.label} on {loaded.label}", len(todo))
+        predictor = self.predictor(built, loaded.label)
+        pending: list[Predicted] = []
+
+        def tasks() -> Iterator[ModelTask]:
+            for predicted in predictor.predict(todo):
+                if predicted.reason:
+                    self._fail(loaded.label, built.label, predicted)
+                    self.progress.advance()
+                    continue
+                self._draw(loaded.label, built, predicted)
+                pending.append(predicted)
+                yield self._task(built, predicted, others)
+
+        workers = self._workers(loaded, range(len(todo)))
+        with journal.writing():
+            for at, found in enumerate(ordered_map(score_model, tasks(), workers, "loky")):
+                if isinstance(found, str):
+                    failed = Predicted(pending[at].stimulus, (), found)
+                    self._fail(loaded.label, built.label, failed)
+                else:
+                    journal.append(asdict(found))
+                    done[found.image_id] = found
+                pending[at] = Predicted(pending[at].stimulus, ())  # its maps are done with
+                self.progress.advance()
+        return [done[stimulus.image_id] for stimulus in loaded.stimuli if stimulus.image_id in done]
+
+    def _task(self, built: BuiltModel, predicted: Predicted, others: OtherFixations) -> ModelTask:
+        return ModelTask(
+            predicted.stimulus,
+            others.around(predicted.stimulus),
+            predicted.maps,
+            built.model.output,
+            isinstance(built.model, SubjectModel),
+            self.config.metrics,
+            self.config.ceiling,
+        )
+
+    def _workers(self, loaded: LoadedSet, todo: Sequence[int]) -> int:
+        """Worker processes that are worth starting for so many images."""
+        if not todo:
+            return 1
+        height, width = loaded.stimuli[0].size
+        people = loaded.stimuli[0].people() if self.config.ceiling else None
+        work = len(todo) * height * width * (1 if people is None else len(people.names))
+        return worker_count(self.config.n_jobs) if work >= _WORTH_WORKERS else 1
+
+    def _draw(self, label: str, built: BuiltModel, predicted: Predicted) -> None:
+        """Pictures of a prediction, where they are asked for."""
+        settings = self.config.heatmaps_png
+        if not settings.enabled:
+            return
+        image = None
+        if settings.overlay:
+            try:
+                image = predicted.stimulus.image()
+            except DataError as error:
+                self.progress.notice(f"{error} Its picture shows the heat alone.")
+        stem = self.heatmaps / label / built.label / predicted.stimulus.image_id
+        heat = shown_map(predicted.maps, built.model.output)
+        plain = stem.with_name(f"{stem.name}.png")
+        over = None if image is None else stem.with_name(f"{stem.name}_overlay.png")
+        self.figures.heatmap(Heatmap(heat, image, settings, plain, over))
+        self.drawn += [path for path in (plain, over) if path is not None]
+
+    def _note_problems(self, loaded: LoadedSet) -> None:
+        self.failures += [
+            Failure(loaded.label, "", problem.image_id, problem.reason)
+            for problem in loaded.problems
+        ]
+
+    def _fail(self, label: str, model: str, predicted: Predicted) -> None:
+        self.failures.append(Failure(label, model, predicted.stimulus.image_id, predicted.reason))
+
+    def _say_what_is_missing(self, loaded: LoadedSet, results: Sequence[ModelResult]) -> None:
+        """Metrics that the data set cannot give, said once."""
+        none = [
+            row.metric
+            for row in (results[0].summary if results and results[0].images else ())
+            if not row.n_images
+        ]
+        if none:
+            self.progress.notice(
+                f"{loaded.label}: no image has what {', '.join(none)} "
+                f"{'needs' if len(none) == 1 else 'need'}; left empty."
+            )

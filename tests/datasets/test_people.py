@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickmap_cli.clickmaps.maps import image_clicks, trial_maps
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.trial_stack import ClickStack
+from clickmap_cli.config.loading import load_experiment
+from clickmap_cli.datasets.people import ClickPeople, FixationPeople, scaled_to
+from clickmap_cli.runtime.errors import DataError
+from tests.datasets.scenes import gaussian_sum
+from tests.helpers.studies import random_rows, trials_of
+
+SIZE = (17, 23)
+NAMES = ["ann", "bob", "nobody", "eve"]
+
+
+def gaze(seed=0, n=40):
+    rng = np.random.default_rng(seed)
+    subject = rng.choice([0, 1, 3], n).astype(np.int32)
+    return rng.integers(0, SIZE[1], n), rng.integers(0, SIZE[0], n), subject
+
+
+def test_fixations_of_everybody_but_one() -> None:
+    columns, rows, subject = gaze()
+    people = FixationPeople(columns, rows, subject, NAMES, SIZE, 2.0)
+    assert people.names == ["ann", "bob", "eve"]  # who did not look is not there
+    for person, code in enumerate([0, 1, 3]):
+        mine = subject == code
+        view = people.target(person)
+        np.testing.assert_allclose(
+            view.pixels.reshape(SIZE), gaussian_sum(columns[mine], rows[mine], SIZE, 2.0), rtol=1e-6
+        )
+        places, counts = view.clicked
+        wanted = np.zeros(SIZE)
+        np.add.at(wanted, (rows[mine], columns[mine]), 1)
+        np.testing.assert_array_equal(places, np.flatnonzero(wanted))
+        np.testing.assert_array_equal(counts, wanted.ravel()[places])
+        np.testing.assert_allclose(
+            people.others(person), gaussian_sum(columns[~mine], rows[~mine], SIZE, 2.0), rtol=1e-12
+        )
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_nobody_predicts_themselves(code) -> None:
+    columns, rows, subject = gaze()
+    moved = columns.copy()
+    moved[subject == code] = 0
+    person = [0, 1, 3].index(code)
+    before = FixationPeople(columns, rows, subject, NAMES, SIZE, 2.0)
+    after = FixationPeople(moved, rows, subject, NAMES, SIZE, 2.0)
+    np.testing.assert_array_equal(before.others(person), after.others(person))
+    other = (person + 1) % 3
+    assert not np.array_equal(before.others(other), after.others(other))
+
+
+@pytest.mark.parametrize("size", [SIZE, (34, 46), (8, 51), (1, 1)])
+def test_everyone_scaled_to_another_image(size) -> None:
+    columns, rows, subject = gaze(1)
+    people = FixationPeople(columns, rows, subject, NAMES, SIZE, 2.0)
+    x = [int(c * (size[1] / SIZE[1])) for c in columns.tolist()]
+    y = [int(r * (size[0] / SIZE[0])) for r in rows.tolist()]
+    np.testing.assert_allclose(people.everyone(size), gaussian_sum(x, y, size, 2.0), rtol=1e-12)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 3000), st.integers(1, 3000),
+    st.floats(0, 1, exclude_max=True, allow_subnormal=False),
+)  # fmt: skip
+def test_scaled_places_stay_inside_and_in_order(side, other, share) -> None:
+    at = np.array([0, share * side, np.nextafter(side, 0)])
+    found = scaled_to(at, side, other)
+    assert found[0] == 0
+    assert 0 <= found.min() <= found.max() <= other - 1
+    assert np.all(np.diff(found) >= 0)
+    if side == other:
+        np.testing.assert_array_equal(found, np.minimum(np.floor(at), side - 1))
+
+
+@pytest.fixture
+def clicks():
+    """Four trials of one image; the first person made two of them."""
+    rows = random_rows(3, images=1, users=3)
+    rows.append((rows[0][0], rows[0][1], [(1, 1), (2, 30), (31, 31)]))
+    trials = trials_of(rows)
+    config = load_experiment(None, ["image_shape=[32,32]", "blur_size=5", "center_crop=[20,24]"])
+    how = MapSettings.of(config.config)
+    mine = image_clicks(trials, trials.image_slices(), 0)
+    stack = ClickStack(mine, how, trials.user)
+    return ClickPeople(stack, trials.users[trials.user].tolist()), trial_maps(mine, how)
+
+
+def test_clickmaps_of_everybody_but_one(clicks) -> None:
+    people, maps = clicks
+    assert list(people.names) == ["u0", "u1", "u2", "u0"]
+    maps = maps.astype(np.float64)
+    for person, name in enumerate(people.names):
+        np.testing.assert_allclose(
+            people.target(person).pixels.reshape(20, 24), maps[person], atol=1e-7
+        )
+        # who looked twice predicts neither of their trials
+        others = [m for m, other in zip(maps, people.names, strict=True) if other != name]
+        assert len(others) == (2 if name == "u0" else 3)
+        np.testing.assert_allclose(people.others(person), np.mean(others, axis=0), atol=1e-7)
+    np.testing.assert_allclose(people.everyone((20, 24)), maps.mean(axis=0), atol=1e-7)
+
+
+def test_clickmaps_of_another_size_are_refused(clicks) -> None:
+    with pytest.raises(DataError, match=r"20 x 24 and of 24 x 20 .* center_crop"):
+        clicks[0].everyone((24, 20))

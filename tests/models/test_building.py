@@ -1,0 +1,168 @@
+"""From a config's entry to a model, and the keys of its predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clickmap_cli.datasets.base import Points
+from clickmap_cli.datasets.files import FileStimulus
+from clickmap_cli.models.base import MODELS
+from clickmap_cli.models.baselines import BlurBaseline, CenterBias
+from clickmap_cli.models.building import build_model
+from clickmap_cli.runtime.errors import ConfigError
+from tests.datasets.scenes import array, picture
+from tests.models.test_torch_model import Odd, Red, scripted
+
+SIZE = (8, 11)
+
+
+def image(folder: Path, seed=0, size=SIZE, name="a") -> FileStimulus:
+    picture(folder / f"{name}.png", size, seed)
+    return FileStimulus(image_id=name, size=size, image_path=folder / f"{name}.png")
+
+
+def key_of(stimulus, name="blur_baseline", device="cpu", postprocess=True, **settings):
+    return build_model("x", name, settings, device).key(stimulus, postprocess)
+
+
+def test_a_model_with_all_its_settings() -> None:
+    built = build_model("mine", "CENTER_BIAS", {"sigma_ratio": 0.1}, "cpu")
+    assert isinstance(built.model, CenterBias)
+    assert built.label == "mine"
+    assert dict(built.settings) == {"requires_size": None, "sigma_ratio": 0.1}
+
+
+@pytest.mark.parametrize("name", ["uniform", "blur_baseline", "center_bias", "gold_standard"])
+def test_what_the_fields_configs_carry_for_every_model_is_accepted_when_empty(name) -> None:
+    plain = build_model("x", name, {}, "cpu")
+    for empty in (None, False, ""):
+        given = {"weights_path": empty, "repo_id": empty, "device": "cuda"}
+        if name != "center_bias":
+            given["requires_size"] = empty
+        built = build_model("x", name, given, "cpu")
+        assert built.settings == plain.settings
+        assert built.identity == plain.identity
+    for key, value in (("weights_path", "a.pt"), ("repo_id", "a/b")):
+        with pytest.raises(ConfigError, match=f"model x: unknown setting '{key}'"):
+            build_model("x", name, {key: value}, "cpu")
+    with pytest.raises(ConfigError, match="unknown setting 'batch'"):
+        build_model("x", name, {"batch": None}, "cpu")
+
+
+def test_a_size_that_a_model_cannot_take_is_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="unknown setting 'requires_size'"):
+        build_model("x", "uniform", {"requires_size": [3, 3]}, "cpu")
+
+
+def test_the_device_of_the_run_is_a_models_unless_it_has_its_own(tmp_path) -> None:
+    path = scripted(tmp_path / "a.pt", Red())
+    for given, wanted in (({}, "cpu"), ({"device": None}, "cpu"), ({"device": "mps"}, "mps")):
+        built = build_model("x", "torchscript", {"weights_path": path, **given}, "cpu")
+        assert built.settings["device"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "says"),
+    [
+        ("centre_bias", {}, "no model 'centre_bias'. Did you mean 'center_bias'?"),
+        ("center_bias", {"sigma": 1}, "model x: unknown setting 'sigma'. Did you mean"),
+        ("center_bias", {"sigma_ratio": "wide"}, "model x: "),
+        ("center_bias", {"sigma_ratio": -1}, "sigma_ratio is -1"),
+        ("precomputed", {}, "model x: set root."),
+        ("torchscript", {}, "model x: set weights_path."),
+    ],
+)
+def test_mistakes_are_sentences(name, given, says) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_model("x", name, given, "cpu")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_model_is_refused(monkeypatch) -> None:
+    MODELS.entries()
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
+    MODELS.add("reader", lambda: 3, "no model", "somebody")
+    with pytest.raises(ConfigError, match="model x: reader is no SaliencyModel"):
+        build_model("x", "reader", {}, "cpu")
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+def test_a_key_is_that_of_the_picture_and_not_of_its_place(tmp_path) -> None:
+    base = key_of(image(tmp_path / "one"))
+    assert key_of(image(tmp_path / "two")) == base
+    assert key_of(image(tmp_path / "two", name="b")) == base  # nor of its name
+    assert key_of(image(tmp_path / "three", seed=1)) != base
+    assert key_of(image(tmp_path / "four", size=(11, 8))) != base
+
+
+def test_a_key_moves_with_settings_and_how_predictions_are_finished(tmp_path) -> None:
+    stimulus = image(tmp_path)
+    base = key_of(stimulus)
+    assert key_of(stimulus, ksize=31) == base  # the default, written out
+    assert key_of(stimulus, "BLUR_baseline") == base
+    assert key_of(stimulus, device="cuda") == base
+    others = [
+        key_of(stimulus, ksize=33),
+        key_of(stimulus, postprocess=False),
+        key_of(stimulus, "uniform"),
+        key_of(stimulus, "center_bias"),
+        key_of(stimulus, "center_bias", sigma_ratio=0.2),
+        key_of(stimulus, "center_bias", requires_size=[4, 4]),
+    ]
+    assert len({base, *others}) == len(others) + 1
+
+
+def test_a_key_moves_with_the_version_of_a_model(tmp_path, monkeypatch) -> None:
+    stimulus = image(tmp_path)
+    base = key_of(stimulus)
+    monkeypatch.setattr(BlurBaseline, "version", 2)
+    assert key_of(stimulus) != base
+
+
+def test_a_key_moves_with_the_weights_and_not_with_the_machine(tmp_path) -> None:
+    stimulus = image(tmp_path)
+    one, other = scripted(tmp_path / "a.pt", Odd()), scripted(tmp_path / "b.pt", Red())
+    (tmp_path / "c.pt").write_bytes(Path(one).read_bytes())
+
+    def key(path, **more):
+        return key_of(stimulus, "torchscript", weights_path=str(path), **more)
+
+    base = key(one)
+    for same in ({"batch_size": 4}, {"device": "cuda"}, {"device": "mps", "batch_size": 2}):
+        assert key(one, **same) == base, same
+    assert key(tmp_path / "c.pt") == base
+    assert key(other) != base
+    for different in ({"output": "density"}, {"requires_size": [4, 4]}, {"mean": [0, 0, 0]}):
+        assert key(one, **different) != base, different
+
+
+def test_a_key_moves_with_a_file_that_is_read_for_an_image(tmp_path) -> None:
+    stimulus = image(tmp_path)
+    keys = []
+    for folder, value in (("x", 1.0), ("y", 1.0), ("z", 2.0)):
+        array(tmp_path / folder / "a.npy", np.full(SIZE, value))
+        keys.append(key_of(stimulus, "precomputed", root=str(tmp_path / folder)))
+    assert keys[0] == keys[1] != keys[2]
+    density = key_of(stimulus, "precomputed", root=str(tmp_path / "x"), output="density")
+    assert density != keys[0]
+
+
+def test_a_key_moves_with_the_people_where_they_are_the_model() -> None:
+    def key(x, sigma=3.0, **settings):
+        points = Points(
+            np.array(x), np.array([1.0, 2.0]), np.array([0, 1], dtype=np.int32), ("a", "b")
+        )
+        stimulus = FileStimulus(image_id="a", size=SIZE, points=points, sigma_px=sigma)
+        return key_of(stimulus, "gold_standard", **settings)
+
+    base = key([1.0, 2.0])
+    assert key([1.0, 2.0]) == base
+    assert (
+        len({base, key([1.0, 3.0]), key([1.0, 2.0], 4.0), key([1.0, 2.0], bandwidth_px=3.0)}) == 4
+    )

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickmap_cli.storage.line_journal import LineJournal
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+RECORDS = st.lists(st.dictionaries(st.text(), VALUES | st.lists(VALUES)), max_size=6)
+
+
+def written(path, records) -> LineJournal:
+    journal = LineJournal(path)
+    with journal.writing():
+        for record in records:
+            journal.append(record)
+    return journal
+
+
+def text(records) -> list[str]:
+    """Records as text, in which NaN is like NaN."""
+    return [json.dumps(record, sort_keys=True) for record in records]
+
+
+@settings(max_examples=60, deadline=None)
+@given(RECORDS, RECORDS)
+def test_records_come_back_in_their_order_over_several_runs(tmp_path_factory, one, other) -> None:
+    path = tmp_path_factory.mktemp("journal") / "deep" / "er.jsonl"
+    assert list(LineJournal(path).records()) == []
+    written(path, one)
+    assert text(LineJournal(path).records()) == text(one)
+    written(path, other)
+    assert text(LineJournal(path).records()) == text([*one, *other])
+
+
+def test_nan_and_infinity_come_back(tmp_path) -> None:
+    journal = written(tmp_path / "j", [{"a": math.nan, "b": [math.inf, -math.inf], "c": 0.1}])
+    (record,) = journal.records()
+    assert math.isnan(record["a"])
+    assert record["b"] == [math.inf, -math.inf]
+    assert record["c"] == 0.1
+
+
+@settings(max_examples=100, deadline=None)
+@given(RECORDS.filter(bool), RECORDS, st.data())
+def test_a_kill_costs_at_most_the_last_record(tmp_path_factory, records, more, data) -> None:
+    path = tmp_path_factory.mktemp("journal") / "j"
+    written(path, records)
+    whole = path.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    cut = data.draw(st.integers(last, len(whole)))
+    path.write_bytes(whole[:cut])
+    kept = records if cut == len(whole) else records[:-1]
+    assert text(LineJournal(path).records()) == text(kept)
+    written(path, more)
+    found = text(LineJournal(path).records())
+    if cut == len(whole) - 1:  # whole but for its line's end, which the next run has written
+        kept = records
+    assert found == text([*kept, *more])
+
+
+def test_records_are_there_as_soon_as_they_are_written(tmp_path) -> None:
+    journal = LineJournal(tmp_path / "j")
+    with journal.writing():
+        journal.append({"a": 1})
+        assert list(LineJournal(tmp_path / "j").records()) == [{"a": 1}]
+    with pytest.raises(ValueError, match="outside"):
+        journal.append({"a": 2})
+
+
+def test_lines_that_are_no_records_are_passed_over(tmp_path) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(b'\n[1]\n3\n\xff\xfe\n{"a": 1}\n{"a": \n{"b": 2}\n{"c": 3}')
+    assert list(LineJournal(path).records()) == [{"a": 1}, {"b": 2}]
