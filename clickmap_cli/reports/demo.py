@@ -10,7 +10,7 @@ from clickmap_cli.services.demo import DemoResult
 
 def summary_lines(result: DemoResult) -> list[str]:
     """What was made, where it is, and what to type next."""
-    prepared = result.prepared
+    prepared, models = result.prepared, result.benchmark_config
     return [
         *prepare.summary_lines(prepared),
         *(line for run in result.ceilings for line in ceiling.summary_lines(run)),
@@ -27,8 +27,7 @@ def summary_lines(result: DemoResult) -> list[str]:
         f"  clickmap config show --config {result.config}",
         f"  clickmap prepare --config {result.config} experiment_name=wider blur_size=31",
         f"  clickmap ceiling split-half --config {result.config} metric=auc",
-        f"  clickmap benchmark --config {result.benchmark_config} --overwrite "
-        "heatmaps_png.enabled=true",
+        f"  clickmap benchmark --config {models} --overwrite heatmaps_png.enabled=true",
     ]
 
 
