@@ -8,7 +8,7 @@ help:
 	@echo "make demo     install, then simulate data and run the main job"
 	@echo "make test     install, then run the tests"
 	@echo "make check    format, lint, types and import rules"
-	@echo "make bench    speed against a plain dense implementation (and pysaliency), same run, same data"
+	@echo "make bench    speed against a plain dense implementation (pysaliency, the bare network), same run"
 	@echo "make faults   the long fault runs (kills at random moments)"
 	@echo "make clean    remove what these commands made"
 
@@ -40,6 +40,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks.ceiling --dense-images 3
 	$(BIN)/python -m tests.benchmarks.scale
 	$(BIN)/python -m tests.benchmarks.saliency
+	$(BIN)/python -m tests.benchmarks.eigencam
 
 faults: install
 	$(BIN)/python -m tests.faults.kill_prepare --kills 50

@@ -11,6 +11,7 @@ from clickmap_cli.commands import config, data
 from clickmap_cli.commands.benchmark import benchmark
 from clickmap_cli.commands.ceiling import ceiling
 from clickmap_cli.commands.demo import demo
+from clickmap_cli.commands.finetune import finetune
 from clickmap_cli.commands.prepare import prepare
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def main(
 app.command()(prepare)
 app.command()(ceiling)
 app.command()(benchmark)
+app.command()(finetune)
 app.command()(demo)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

@@ -56,14 +56,21 @@ def check(
     """
 
     def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.benchmark import BenchmarkConfig
+        from clickmap_cli.config.finetune import FinetuneConfig
         from clickmap_cli.config.loading import load_any
         from clickmap_cli.reports.console import print_line
         from clickmap_cli.runtime.errors import ConfigError
+        from clickmap_cli.services import benchmark, finetune
 
         code = 0
         for file in files:
             try:
                 loaded = load_any(file)
+                if isinstance(loaded.config, BenchmarkConfig):
+                    benchmark.check(loaded.config)
+                elif isinstance(loaded.config, FinetuneConfig):
+                    finetune.check(loaded.config)
             except ConfigError as error:
                 terminal.error(str(error))
                 code = ConfigError.exit_code

@@ -21,6 +21,7 @@ Which = Annotated[
     list[str],
     typer.Argument(metavar="name=NAME [KEY=VALUE]...", help="The data set and its settings."),
 ]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Where = Annotated[Path, typer.Option("--output", "-o", help="Where it goes.")]
 
 
@@ -54,6 +55,7 @@ def split(
         Path | None, typer.Option("--output", "-o", help="Where the lists go; else its root.")
     ] = None,
     seed: o.Seed = None,
+    overwrite: Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -66,7 +68,7 @@ def split(
     def job(_: Terminal) -> Made:
         from clickmap_cli.services import data_tools
 
-        return data_tools.split(_settings(which), output, test_count, seed or 0)
+        return data_tools.split(_settings(which), output, test_count, seed or 0, overwrite)
 
     _run(job, json, quiet, verbose)
 
@@ -76,6 +78,7 @@ def gt_mean(
     which: Which,
     output: Where = Path("gt_mean"),
     aggregate: Annotated[str, typer.Option("--aggregate", help="mean or median.")] = "mean",
+    overwrite: Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -88,7 +91,7 @@ def gt_mean(
     def job(terminal: Terminal) -> Made:
         from clickmap_cli.services import data_tools
 
-        return data_tools.mean_maps(_settings(which), output, aggregate, terminal)
+        return data_tools.mean_maps(_settings(which), output, aggregate, terminal, overwrite)
 
     _run(job, json, quiet, verbose)
 
@@ -97,6 +100,7 @@ def gt_mean(
 def export_pysaliency(
     which: Which,
     output: Where = Path("pysaliency"),
+    overwrite: Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -109,9 +113,60 @@ def export_pysaliency(
     def job(_: Terminal) -> Made:
         from clickmap_cli.services import data_tools
 
-        return data_tools.export_pysaliency(_settings(which), output)
+        return data_tools.export_pysaliency(_settings(which), output, overwrite)
 
     _run(job, json, quiet, verbose)
+
+
+@app.command("import-scores")
+def import_scores(
+    file: Annotated[Path, typer.Argument(help="The .npy backup of a study's scores.")],
+    output: Where = Path("imported"),
+    label: Annotated[
+        str, typer.Option("--label", help="What the data set is called.")
+    ] = "imported",
+    models: Annotated[
+        str, typer.Option("--models", help="A name for each set of scores, with commas.")
+    ] = "raw,smoothed",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the images, for the report.")
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option("--maps", help="Folder of the ground-truth maps.")
+    ] = None,
+    overwrite: Replace = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Report on the scores an earlier study left in a pickled .npy, without trusting the pickle.
+
+    Example: clickmap data import-scores backup.npy --output results/published
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.reports import benchmark as report
+        from clickmap_cli.reports.benchmark_html import write_report
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.services import import_scores as service
+        from clickmap_cli.storage.folder import WhenPresent
+
+        names = tuple(word.strip() for word in models.split(",") if word.strip())
+        found = service.run(
+            file, output, service.Naming(label, names), write_report,
+            service.FolderPictures(images, maps),
+            WhenPresent.OVERWRITE if overwrite else WhenPresent.STOP,
+        )  # fmt: skip
+        if found.dropped:
+            terminal.notice(f"Metrics that are not known here: {', '.join(found.dropped)}.")
+        for table in report.score_tables(found.summary):
+            terminal.show(table)
+        terminal.show(f"{found.folder / 'report.html'}: open it; tables beside it.")
+        if json:
+            print_json(found.summary)
+        return 0
+
+    run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")
 
 
 def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool) -> None:

@@ -17,7 +17,7 @@ def demo(
         "clickmap_demo"
     ),
     everything: Annotated[
-        bool, typer.Option("--all", help="Run every command that exists.")
+        bool, typer.Option("--all", help="Also run every network model.")
     ] = False,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
@@ -48,18 +48,21 @@ def demo(
             ceiling.CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve),
             BenchmarkFigures(draw_heatmap, write_report),
         )
-        result = service.run(folder, terminal, figures, when_present(resume), seed or 0)
+        when = when_present(resume)
+        result = service.run(folder, terminal, figures, when, seed or 0, everything)
         terminal.show(prepare_report.funnel_table(result.prepared))
-        for run in result.ceilings:
-            terminal.show(ceiling_report.ceiling_table(run))
-        for table in benchmark_report.leaderboards(result.benchmark):
-            terminal.show(table)
+        for ceiling_run in result.ceilings:
+            terminal.show(ceiling_report.ceiling_table(ceiling_run))
+        runs = [result.benchmark, *([result.networks] if result.networks else [])]
+        for run in runs:
+            for table in benchmark_report.leaderboards(run):
+                terminal.show(table)
+            for line in benchmark_report.failure_lines(run):
+                terminal.warn(line)
         for line in report.summary_lines(result):
             terminal.show(line)
-        if everything:
-            terminal.show("Every command that exists so far has run: prepare and ceiling.")
         if json:
             print_json(report.as_json(result))
-        return 0
+        return 1 if any(run.n_failures for run in runs) else 0
 
     run_session(body, quiet=quiet, verbose=verbose)

@@ -11,9 +11,10 @@ from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 SALIENCY_METRICS = (
     "AUC", "AUC_Judd", "sAUC", "NSS", "IG", "CC", "CC_mask", "KL", "SIM", "EMD", "MAE", "MSE",
+    "Spearman",
 )  # fmt: skip
-ON_REQUEST = frozenset({"EMD"})
-"""Metrics that `all` leaves out: they take long."""
+ON_REQUEST = frozenset({"EMD", "Spearman"})
+"""Metrics that `all` leaves out: they take long, or are no part of the field's benchmarks."""
 
 
 # fmt: off
@@ -31,6 +32,14 @@ class HeatmapPictures:
 
 
 @dataclass
+class DeepDive:
+    """A second look at the images that a model matches worst."""
+
+    n_images: int = key(0, "Worst images to look at again with the model's other settings; 0 = none.", "scores", minimum=0)
+    metric: str = key("CC", "What they are worst by, and scored in.", "scores")
+
+
+@dataclass
 class BenchmarkConfig:
     """One benchmark. Relative paths are taken from the folder the command is called in."""
 
@@ -45,13 +54,14 @@ class BenchmarkConfig:
     active_models: Any = key(None, "Run only these of `models`; null = all.", "input", false_is_null=True)
     model_kwargs: Any = key(None, "Model name -> more settings of it.", "input", false_is_null=True)
     plugins: Any = key(None, "Your own Python files that register models or data sets.", "input", false_is_null=True)
-    metrics: Any = key("all", "A metric or a list; `all` is every one but EMD.", "scores")
+    metrics: Any = key("all", "A metric or a list; `all` is every one but EMD and Spearman.", "scores")
     postprocess: bool = key(True, "Clip maps at 0 and scale them to sum 1 (densities are left alone).", "scores")
     ceiling: bool = key(True, "Where people are known, also score people: ceiling, null, normalised.", "scores")
     null_iterations: int = key(10, "Draws of another image for the null.", "scores", minimum=1)
     centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
     heatmaps_png: HeatmapPictures = field(default_factory=HeatmapPictures, metadata=key(None, "Pictures of predictions (see below).", "output").metadata)
+    deep_dive: DeepDive = field(default_factory=DeepDive, metadata=key(None, "Levels and signs that would have matched the worst images (eigencam; see below).", "scores").metadata)
     report_images: int = key(25, "Best and worst images in the report, of each model and metric; 0 = none.", "output", minimum=0)
     n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
     device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=("auto", "cpu", "cuda", "mps"))
@@ -90,7 +100,7 @@ def dataset_specs(config: BenchmarkConfig) -> list[Spec]:
     for entry in _entries(config.datasets, "datasets"):
         rest = dict(entry)
         name = _word(rest.pop("name", None), "datasets: a data set's name")
-        label = _plain(rest.pop("label", None) or name, "the label of a data set")
+        label = plain_word(rest.pop("label", None) or name, "the label of a data set")
         specs.append(Spec(label, name, rest))
     if not specs:
         raise ConfigError(
@@ -108,12 +118,14 @@ def model_specs(config: BenchmarkConfig) -> list[Spec]:
             name one that is not there.
     """
     more = config.model_kwargs or {}
+    if isinstance(more, dict):
+        more = {name: {} if rest is None else rest for name, rest in more.items()}
     if not isinstance(more, dict) or not all(isinstance(v, dict) for v in more.values()):
         raise ConfigError(f"model_kwargs is {more!r}; it must be model name -> settings.")
     specs = []
     for entry in _entries(config.models, "models"):
         rest = dict(entry)
-        label = _plain(rest.pop("name", None), "the name of a model")
+        label = plain_word(rest.pop("name", None), "the name of a model")
         kind = _word(rest.pop("type", None) or label, f"models: the type of {label}")
         specs.append(Spec(label, kind, {**rest, **more.get(label, {})}))
     labels = [spec.label for spec in specs]
@@ -166,7 +178,12 @@ def _word(value: Any, what: str) -> str:
     return value
 
 
-def _plain(value: Any, what: str) -> str:
+def plain_word(value: Any, what: str) -> str:
+    """A name that may become part of a file's name.
+
+    Raises:
+        ConfigError: it is no word, or holds slashes, or is too long.
+    """
     word = _word(value, what)
     if word in (".", "..") or any(c in word for c in "/\\\0") or not word.isprintable():
         raise ConfigError(f"{what} is {word!r}; it names files, so it must hold no slashes.")

@@ -24,6 +24,8 @@ from clickmap_cli.config.experiment import (
     ExperimentConfig,
 )
 from clickmap_cli.config.fields import Key, Scope, default_of, keys_of
+from clickmap_cli.config.finetune import FINETUNE_ALIASES, FinetuneConfig
+from clickmap_cli.config.finetune_checks import check_finetune
 from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
@@ -55,6 +57,7 @@ EXPERIMENT = Schema(
     ExperimentConfig, check_experiment, ALIASES, NO_LONGER_NEEDED, NOT_SUPPORTED_YET
 )
 BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES)
+FINETUNE = Schema(FinetuneConfig, check_finetune, FINETUNE_ALIASES)
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ def schema_of(path: Path) -> Schema[Any]:
         ConfigError: the file cannot be read.
     """
     values, _ = _read_yaml(path)
+    if "task" in values:
+        return FINETUNE
     return BENCHMARK if {"datasets", "models"} & set(values) else EXPERIMENT
 
 

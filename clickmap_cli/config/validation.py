@@ -137,13 +137,24 @@ def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None
     config.plugins = plugins if isinstance(plugins, list) else [plugins]
     _check_words("plugins", config.plugins, fail)
     config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
+    _check_dive(config, sources.get("deep_dive", "default"), fail)
     labels = [spec.label for spec in dataset_specs(config)]
     models = [spec.label for spec in model_specs(config)]
     files: dict[str, str] = {}
-    for label, model, end in itertools.product(labels, models, ("", "_summary")):
+    for label, model, end in itertools.product(labels, models, ("", "_summary", "_details")):
         name = f"{label}__{model}{end}.csv"
         first = files.setdefault(name.lower(), f"{model} on {label}")
         if first != f"{model} on {label}":
             raise ConfigError(
                 f"The tables of {first} and of {model} on {label} would both be {name}; rename one."
             )
+
+
+def _check_dive(config: BenchmarkConfig, source: str, fail: Any) -> None:
+    """One metric, in its own spelling, that the run scores."""
+    named = metric_names(config.deep_dive.metric, source)
+    if len(named) > 1:
+        fail("deep_dive", f"has the metric {config.deep_dive.metric}; name one.")
+    (config.deep_dive.metric,) = named
+    if config.deep_dive.n_images and named[0] not in config.metrics:
+        fail("deep_dive", f"has the metric {named[0]}, which is none of metrics; add it there.")

@@ -303,6 +303,7 @@ SALIENCY_SCORES: dict[str, SaliencyScore] = {
                       "Rubner et al. (2000), solved exactly"),
         SaliencyScore("MAE", _mae, "map", False, (0, 1), "maps min-max scaled"),
         SaliencyScore("MSE", _mse, "map", False, (0, 1), "maps min-max scaled"),
+        SaliencyScore("Spearman", _of_maps("spearman"), "map", True, (-1, 1), "Spearman (1904)"),
     )
 }  # fmt: skip
 """Every score of a prediction, by name, in the order of columns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
@@ -34,6 +35,25 @@ class SaliencyModel(ABC):
     run_only: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
     batch_size: int = 1
     notices: tuple[str, ...] = ()
+
+    @cached_property
+    def details(self) -> dict[str, dict[str, float]]:
+        """image_id -> numbers worth keeping with its latest prediction; a subclass may fill it."""
+        return {}
+
+    def predict_variants(self, stimulus: Stimulus) -> dict[str, NDArray[Any]]:  # noqa: ARG002
+        """What other settings would have predicted, by their name; empty where there are none.
+
+        A deep dive asks for it, to say what would have matched the images that match worst.
+        """
+        return {}
+
+    def see(self, stimuli: Sequence[Stimulus]) -> None:  # noqa: ARG002
+        """Be told of a data set's images.
+
+        Called once for each data set, before any of its images is predicted or its key asked for.
+        """
+        return
 
     def prepare(self) -> None:
         """Load what predicting needs; called once, before the first image that is not cached.
@@ -90,6 +110,21 @@ _MODELS = {
     "gold_standard": ("baselines:GoldStandard", "each person predicted by all others"),
     "precomputed": ("precomputed:Precomputed", "maps from a folder: .npy, PNG, JPG or .mat"),
     "torchscript": ("torchscript:TorchScript", "a scripted or exported PyTorch model file"),
+    "eigencam": ("eigencam:EigenCam", "first component of a network's features (no training)"),
+    "deepgaze_iie": (
+        "deepgaze_models:DeepGazeIIEModel",
+        "DeepGaze IIE: four backbones, 120 readouts",
+    ),
+    "deepgaze_iii": ("deepgaze_models:DeepGazeIIIModel", "DeepGaze III, given a central fixation"),
+    "deepgaze_v3": ("deepgaze_models:DeepGazeIIIModel", "another name of deepgaze_iii"),
+    "msi_net": ("msi_net:MsiNetModel", "MSI-Net: VGG16 with multi-scale context"),
+    "msi_net_tf": (
+        "msi_net_tf:MsiNetTensorFlow",
+        "MSI-Net's TensorFlow release (extra tensorflow)",
+    ),
+    "vit_attention": ("vit_attention:VitAttention", "attention rollout of a timm ViT"),
+    "gradient": ("gradient:Gradient", "input gradients of a timm classifier"),
+    "readout": ("readout:ReadoutModel", "a timm backbone and a readout to fine-tune"),
 }
 for _name, (_target, _summary) in _MODELS.items():
     MODELS.add(_name, f"clickmap_cli.models.{_target}", _summary)

@@ -50,8 +50,10 @@ class BuiltModel:
         return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def build_model(label: str, name: str, given: Mapping[str, Any], device: str) -> BuiltModel:
-    """Make a registered model.
+def model_settings(
+    label: str, name: str, given: Mapping[str, Any], device: str
+) -> tuple[Any, dict[str, Any], bool]:
+    """What a model is made with, before it is made: for checks that need no weights.
 
     Args:
         label: what tables and files call it.
@@ -59,8 +61,11 @@ def build_model(label: str, name: str, given: Mapping[str, Any], device: str) ->
         given: its settings in the config, and whether to `cache` its predictions.
         device: where a network runs that does not set its own device.
 
+    Returns:
+        Its class, all its settings, and whether its predictions may be kept.
+
     Raises:
-        ConfigError: the name or a setting is unknown, or a value is wrong.
+        ConfigError: the name or a setting is unknown.
     """
     made = MODELS.get(name)
     given = dict(given)
@@ -75,7 +80,16 @@ def build_model(label: str, name: str, given: Mapping[str, Any], device: str) ->
     }
     if "device" in known and wanted.get("device") is None:
         wanted["device"] = device
-    settings = settings_of(made, wanted, f"model {label}")
+    return made, settings_of(made, wanted, f"model {label}"), cached
+
+
+def build_model(label: str, name: str, given: Mapping[str, Any], device: str) -> BuiltModel:
+    """Make a registered model; see `model_settings`.
+
+    Raises:
+        ConfigError: the name or a setting is unknown, or a value is wrong.
+    """
+    made, settings, cached = model_settings(label, name, given, device)
     try:
         model = made(**settings)
     except (TypeError, ValueError) as error:

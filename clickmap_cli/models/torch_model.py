@@ -30,6 +30,10 @@ class TorchSaliencyModel(SaliencyModel):
     A subclass builds its network in `build` and returns maps from `forward`. It is put on the
     device when it first predicts, in evaluation mode, without gradients.
 
+    Attributes:
+        needs_gradients: whether `forward` differentiates with respect to images or activations;
+            the network's parameters are frozen all the same.
+
     Args:
         device: auto, cpu, cuda or mps.
         requires_size: (height, width) the network wants; None = each image's own.
@@ -38,6 +42,8 @@ class TorchSaliencyModel(SaliencyModel):
         mean: subtracted from RGB in 0..1; ImageNet's where None.
         std: what that is divided by; ImageNet's where None.
     """
+
+    needs_gradients: bool = False
 
     def __init__(
         self,
@@ -82,6 +88,28 @@ class TorchSaliencyModel(SaliencyModel):
             (n, h', w') maps, densities or log densities, as `output` says.
         """
 
+    def training_maps(
+        self,
+        network: torch.nn.Module,
+        images: torch.Tensor,
+        size: tuple[int, int],  # noqa: ARG002 - for those who pad images
+    ) -> torch.Tensor:
+        """What a fine-tuning compares to the ground truth: `forward`, with gradients.
+
+        A model whose `predict_batch` does more (cuts padding off, say) does the same here.
+
+        Args:
+            network: what `build` made, on the device.
+            images: (n, 3, h, w) as `batch` makes them.
+            size: height and width of the images they come from.
+
+        Raises:
+            ConfigError: what this model does after its network has no gradients.
+        """
+        if type(self).predict_batch is not TorchSaliencyModel.predict_batch:
+            raise ConfigError(f"{type(self).__name__} cannot be fine-tuned; choose another model.")
+        return self.forward(network, images)
+
     def prepare(self) -> None:
         """Build the network and put it on its device."""
         self.network()
@@ -97,10 +125,10 @@ class TorchSaliencyModel(SaliencyModel):
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
         """Predictions of several images; without `requires_size` they must be of one size."""
         network = self.network()
-        images = torch.from_numpy(np.stack([self._input(stimulus) for stimulus in stimuli]))
-        images = images.to(self._on)
+        images = self.batch(stimuli)
         half = self._dtype is not torch.float32
-        with torch.inference_mode(), torch.autocast(
+        context = torch.enable_grad() if self.needs_gradients else torch.inference_mode()
+        with context, torch.autocast(
             self._on, dtype=self._dtype if half else None, enabled=half
         ):  # fmt: skip
             maps = self.forward(network, images)
@@ -109,7 +137,17 @@ class TorchSaliencyModel(SaliencyModel):
                 f"{type(self).__name__}: the network returns the shape {tuple(maps.shape)} for "
                 f"{len(stimuli)} images; it must be one map an image."
             )
-        return list(maps.float().cpu().numpy())
+        return list(maps.detach().float().cpu().numpy())
+
+    def batch(self, stimuli: Sequence[Stimulus]) -> torch.Tensor:
+        """(n, 3, h, w) normalised images, on the network's device."""
+        stacked = np.stack([self._input(stimulus) for stimulus in stimuli])
+        return torch.from_numpy(stacked).to(self._on)
+
+    def planes(self, stimulus: Stimulus) -> NDArray[Any]:
+        """(3, h, w) RGB in 0..1 at the network's size, not yet normalised."""
+        planes = np.moveaxis(stimulus.image(), -1, 0)
+        return planes if self.size is None else resize(planes, self.size)
 
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode; built when first asked for."""
@@ -118,15 +156,15 @@ class TorchSaliencyModel(SaliencyModel):
             network = self.build().to(self._on)
             with suppress(NotImplementedError):  # an exported network stays as it was exported
                 network.eval()
+            if self.needs_gradients:
+                network.requires_grad_(False)
             self._network = network
         return self._network
 
     def _input(self, stimulus: Stimulus) -> NDArray[np.float32]:
         """(3, h, w) normalised."""
-        planes = np.moveaxis(stimulus.image(), -1, 0)
-        if self.size is not None:
-            planes = resize(planes, self.size)
-        return np.ascontiguousarray((planes - self._mean) / self._std, dtype=np.float32)
+        normalised = (self.planes(stimulus) - self._mean) / self._std
+        return np.ascontiguousarray(normalised, dtype=np.float32)
 
 
 def _three(

@@ -17,14 +17,19 @@ _FIRST_FAILURES = 5
 
 
 def leaderboards(run: BenchmarkRun) -> list[Table]:
+    """The tables of a run."""
+    return score_tables(run.summary)
+
+
+def score_tables(summary: Mapping[str, Any]) -> list[Table]:
     """Tables of a data set: scores, best first by the first metric, and their share of people's."""
-    results = run.summary.get("results", [])
+    results = summary.get("results", [])
     tables = []
     for label in dict.fromkeys(result["dataset"] for result in results):
         ours = [result for result in results if result["dataset"] == label]
         shown = [
             metric
-            for metric in run.summary["metrics"]
+            for metric in summary["metrics"]
             if any(result["scores"][metric]["mean"] is not None for result in ours)
         ]
         ordered = _best_first(ours, shown)

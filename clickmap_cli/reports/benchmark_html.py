@@ -17,7 +17,7 @@ from typing import Any
 
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.reports.style import COLOURS
-from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, photo
+from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, nearest_zero, photo
 from clickmap_cli.services.benchmark_tables import (
     BenchmarkResult,
     ModelResult,
@@ -51,6 +51,7 @@ _MEANINGS = {
     "EMD": "Earth mover's distance between both densities, in image diagonals.",
     "MAE": "Mean absolute difference of both maps.",
     "MSE": "Mean squared difference of both maps.",
+    "Spearman": "Rank correlation of the two maps.",
 }
 
 Score = float | None
@@ -143,6 +144,7 @@ def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) 
             {
                 "name": metric,
                 "higher": SALIENCY_SCORES[metric].higher_is_better,
+                "signed": SALIENCY_SCORES[metric].range[0] < 0,
                 "meaning": _MEANINGS.get(metric, ""),
                 "reference": SALIENCY_SCORES[metric].reference,
             }
@@ -152,6 +154,7 @@ def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) 
             _dataset_data(dataset, result.metrics, result.people.get(dataset.name, ()))
             for dataset in datasets
         ],
+        "dives": [_finite(asdict(row)) for row in result.dives],
         "comparisons": [_finite(asdict(row)) for row in result.comparisons],
         "failures": [asdict(row) for row in result.failures],
     }
@@ -195,9 +198,7 @@ def _pictures(
         for d, dataset in enumerate(datasets)
         for m in range(len(dataset.models))
         for k, metric in enumerate(metrics)
-        for positions in extremes(
-            dataset.scores[m][k], SALIENCY_SCORES[metric].higher_is_better, n_images
-        )
+        for positions in _shown(dataset.scores[m][k], metric, n_images)
     ]
     store: list[dict[str, Any]] = [
         {"image": {}, "truth": {}, "predictions": [{} for _ in dataset.models]}
@@ -220,8 +221,16 @@ def _pictures(
     return store
 
 
+def _shown(scores: Sequence[Score], metric: str, n_images: int) -> list[list[int]]:
+    """Positions of the images a metric shows: best, worst and, if it has one, nearest to zero."""
+    score = SALIENCY_SCORES[metric]
+    best, worst = extremes(scores, score.higher_is_better, n_images)
+    return [best, worst, *([nearest_zero(scores, n_images)] if score.range[0] < 0 else [])]
+
+
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _number(v) if isinstance(v, float) else v for key, v in row.items()}
+    plain = {key: _finite(v) if isinstance(v, Mapping) else v for key, v in row.items()}
+    return {key: _number(v) if isinstance(v, float) else v for key, v in plain.items()}
 
 
 def _number(value: float) -> Score:

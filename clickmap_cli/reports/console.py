@@ -74,6 +74,11 @@ class Terminal:
         if self._task is not None:
             self._bar.advance(self._task, steps)
 
+    def describe(self, text: str) -> None:
+        """Say something else of the stage that is shown."""
+        if self._task is not None:
+            self._bar.update(self._task, description=escape(text))
+
     def notice(self, text: str) -> None:
         """Say something once, above the bar."""
         if not self.quiet:

@@ -33,8 +33,9 @@ def summary_lines(result: DemoResult) -> list[str]:
 
 def as_json(result: DemoResult) -> dict[str, Any]:
     """What was made, as one JSON value."""
-    return {
+    made = {
         "prepare": prepare.as_json(result.prepared),
         "ceiling": [ceiling.as_json(run) for run in result.ceilings],
         "benchmark": dict(result.benchmark.summary),
     }
+    return made if result.networks is None else {**made, "networks": dict(result.networks.summary)}

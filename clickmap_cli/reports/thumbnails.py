@@ -42,6 +42,12 @@ def extremes(
     return [at for _, at in best[:n]], [at for _, at in worst[:n]]
 
 
+def nearest_zero(scores: Sequence[float | None], n: int) -> list[int]:
+    """Positions of the `n` scores nearest to zero; of equally near ones the earlier comes first."""
+    known = sorted((abs(score), at) for at, score in enumerate(scores) if score is not None)
+    return [at for _, at in known[:n]]
+
+
 def by_rank(lists: Sequence[tuple[Any, Sequence[int]]]) -> Iterator[tuple[Any, int]]:
     """All firsts, then all seconds, ...: (owner, position) pairs of lists of positions."""
     for rank in range(max((len(positions) for _, positions in lists), default=0)):

@@ -11,10 +11,11 @@ def choose_device(wanted: str) -> str:
     """The torch device to use.
 
     Args:
-        wanted: `auto` takes a GPU where there is one, else the CPU; anything else must be there.
+        wanted: `auto` takes a GPU where there is one, else the CPU; anything else must be there
+            (`cuda:1` is the second GPU).
 
     Returns:
-        `cpu`, `cuda` or `mps`.
+        `cpu`, `cuda`, `cuda:1`, ... or `mps`.
 
     Raises:
         RunError: the device asked for is not on this machine.
@@ -26,7 +27,11 @@ def choose_device(wanted: str) -> str:
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
         return next((name for name, there in present.items() if there), "cpu")
-    if not present.get(wanted, False):
+    kind, _, number = wanted.partition(":")
+    numbered = not number or (
+        kind == "cuda" and number.isdigit() and int(number) < torch.cuda.device_count()
+    )
+    if not present.get(kind, False) or not numbered:
         raise RunError(
             f"--device {wanted}: this machine has no such device; use --device cpu or auto."
         )

@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.building import BuiltModel, build_model
+from clickmap_cli.models.building import BuiltModel, build_model, model_settings
 from clickmap_cli.runtime.errors import DataError, MissingExtraError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.services.benchmark_data import LoadedSet, load_sets
+from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_settings
 from clickmap_cli.services.benchmark_job import BenchmarkFigures, Job
 from clickmap_cli.services.benchmark_tables import (
     as_summary,
@@ -27,7 +27,10 @@ from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, git_commit, versions
 
 SUMMARY = "summary.json"
-_OWN = ("ALL_SUMMARY.csv", "comparisons.csv", "failures.csv", "report.html", SUMMARY, "heatmaps")
+_OWN = (
+    "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv", "deep_dive.csv",
+    "failures.csv", "report.html", SUMMARY, "heatmaps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,14 @@ def run(
         build_model(spec.label, spec.name, spec.settings, config.device)
         for spec in model_specs(config)
     ]
+    for text in dict.fromkeys(text for built in models for text in built.model.notices):
+        progress.notice(text)
     sets = load_sets(config, progress)
     if dry_run:
         return BenchmarkRun(folder.path, {}, 0, time.time() - started, written=False)
+    for built in models:
+        for loaded in sets:
+            built.model.see(loaded.stimuli)
     identity = _identity(config, models, sets)
     with folder.held():
         if folder.finished(identity, when) is not None:
@@ -120,6 +128,20 @@ def run(
             )
         )
     return BenchmarkRun(folder.path, as_summary(result), len(result.failures), _since(started))
+
+
+def check(config: BenchmarkConfig) -> None:
+    """Whether everything a config names exists and takes its settings; reads no data.
+
+    Raises:
+        ConfigError: a plugin, a data set, a model or a setting is not there.
+    """
+    for path in config.plugins:
+        load_plugin(Path(path))
+    for spec in dataset_specs(config):
+        set_settings(spec.name, spec.settings, f"data set {spec.label}")
+    for spec in model_specs(config):
+        model_settings(spec.label, spec.name, spec.settings, config.device)
 
 
 def _since(started: float) -> float:

@@ -66,6 +66,18 @@ def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
     return LoadedSet(spec.label, stimuli, data.problems, digest.hexdigest())
 
 
+def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, dict[str, Any], Any]:
+    """What a data set is read with, before it is read: its reader, all settings, and its `ids`.
+
+    Raises:
+        ConfigError: the name or a setting is unknown.
+    """
+    reader = DATASETS.get(name)
+    rest = dict(given)
+    ids = rest.pop("ids", None)
+    return reader, settings_of(reader, rest, what), ids
+
+
 def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
     """Read a registered data set; its images are sorted by id.
 
@@ -78,10 +90,8 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
         ConfigError: the name or a setting is unknown, or no image of `ids` is there.
         DataError: it cannot be read.
     """
-    reader = DATASETS.get(name)
-    rest = dict(given)
-    ids = rest.pop("ids", None)
-    data = reader(**settings_of(reader, rest, what))
+    reader, settings, ids = set_settings(name, given, what)
+    data = reader(**settings)
     if not isinstance(data, DataSet):
         raise ConfigError(f"{what}: {name} returns no DataSet.")
     stimuli = sorted(data.stimuli, key=lambda stimulus: stimulus.image_id)

@@ -17,9 +17,13 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.benchmark_tables import (
     BenchmarkResult,
     ComparisonRow,
+    DecileRow,
+    DiveRow,
+    ExtremeRow,
     Failure,
     MetricSummary,
     ModelResult,
+    PeopleScore,
     as_summary,
 )
 from clickmap_cli.services.predictions import Predictor
@@ -106,37 +110,64 @@ def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
     for found in result.models:
         stem = f"{found.dataset}__{found.model}"
         table(f"{stem}.csv", ["image_id", *result.metrics], _image_rows(found, result.metrics))
+        if any(row.details for row in found.images):
+            table(f"{stem}_details.csv", *_detail_rows(found))
         header = [f.name for f in fields(MetricSummary)]
         table(f"{stem}_summary.csv", header, [list(asdict(row).values()) for row in found.summary])
     for label, people in result.people.items():
         if people:
-            columns = [f"{m}_{part}" for m in result.metrics for part in ("ceiling", "null")]
-            table(
-                f"{label}__people.csv",
-                ["image_id", "n_people", *columns],
-                [
-                    [row.image_id, row.n_people]
-                    + [part[m] for m in result.metrics for part in (row.ceiling, row.null)]
-                    for row in people
-                ],
-            )
+            table(f"{label}__people.csv", *_people_rows(people, result.metrics))
     table("ALL_SUMMARY.csv", *_all_summary(result))
-    table(
-        "comparisons.csv",
-        [f.name for f in fields(ComparisonRow)],
-        [list(asdict(row).values()) for row in result.comparisons],
-    )
-    table(
-        "failures.csv",
-        [f.name for f in fields(Failure)],
-        [list(asdict(row).values()) for row in result.failures],
-    )
+    plain: list[tuple[str, type, Sequence[Any]]] = [
+        ("comparisons.csv", ComparisonRow, result.comparisons),
+        ("deciles.csv", DecileRow, result.deciles),
+        ("extremes.csv", ExtremeRow, result.extremes),
+        ("failures.csv", Failure, result.failures),
+    ]
+    for name, kind, some in plain:
+        header = [f.name for f in fields(kind)]
+        table(name, header, [list(asdict(row).values()) for row in some])
+    if result.dives:
+        table("deep_dive.csv", *_dive_rows(result.dives))
     write_json(folder / "summary.json", as_summary(result))
     return [*written, folder / "summary.json"]
 
 
 def _image_rows(found: ModelResult, metrics: Sequence[str]) -> list[list[Any]]:
     return [[row.image_id, *(row.scores[metric] for metric in metrics)] for row in found.images]
+
+
+def _people_rows(
+    people: Sequence[PeopleScore], metrics: Sequence[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """One row an image: how well people predict people there."""
+    columns = [f"{metric}_{part}" for metric in metrics for part in ("ceiling", "null")]
+    return ["image_id", "n_people", *columns], [
+        [row.image_id, row.n_people]
+        + [part[metric] for metric in metrics for part in (row.ceiling, row.null)]
+        for row in people
+    ]
+
+
+def _detail_rows(found: ModelResult) -> tuple[list[str], list[list[Any]]]:
+    """One row an image: what the model gave along with its prediction."""
+    names = list(dict.fromkeys(name for row in found.images for name in row.details))
+    return ["image_id", *names], [
+        [row.image_id, *(row.details.get(name, "") for name in names)] for row in found.images
+    ]
+
+
+def _dive_rows(dives: Sequence[DiveRow]) -> tuple[list[str], list[list[Any]]]:
+    """One row an image, one column a variant."""
+    names = list(dict.fromkeys(name for row in dives for name in row.variants))
+    header = ["dataset", "model", "metric", "image_id", "score", "best", "best_score", *names]
+    return header, [
+        [
+            *(getattr(row, column) for column in header[:7]),
+            *(row.variants.get(n, "") for n in names),
+        ]
+        for row in dives
+    ]
 
 
 def _all_summary(result: BenchmarkResult) -> tuple[list[str], list[list[Any]]]:

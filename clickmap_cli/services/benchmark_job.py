@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from clickmap_cli.clickmaps.nulls import OtherImages
 from clickmap_cli.config.benchmark import BenchmarkConfig
 from clickmap_cli.datasets.others import OtherFixations
-from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.base import SaliencyModel, SubjectModel
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
@@ -31,8 +31,15 @@ from clickmap_cli.services.benchmark_scores import (
     score_model,
     score_people,
 )
+from clickmap_cli.services.benchmark_study import (
+    decile_rows,
+    deep_dive,
+    extreme_rows,
+    worst_first,
+)
 from clickmap_cli.services.benchmark_tables import (
     BenchmarkResult,
+    DiveRow,
     Failure,
     ImageScore,
     ModelResult,
@@ -114,6 +121,7 @@ class Job:
         config = self.config
         results: list[ModelResult] = []
         people: dict[str, tuple[PeopleScore, ...]] = {}
+        dives: list[DiveRow] = []
         for loaded in sets:
             self._note_problems(loaded)
             others = OtherFixations(loaded.stimuli, config.centerbias_bandwidth)
@@ -127,10 +135,13 @@ class Job:
                 results.append(
                     ModelResult(loaded.label, built.label, tuple(images), summary, failed)
                 )
+                dives += self._dive(loaded, built, results[-1], others)
             self._say_what_is_missing(loaded, results[-len(models) :])
         result = BenchmarkResult(
             config.experiment, self.folder.path, tuple(config.metrics), tuple(results), people,
             compare_models(results, config.metrics, config.seed), tuple(self.failures),
+            decile_rows(results, config.metrics),
+            extreme_rows(results, config.metrics, config.report_images), tuple(dives),
         )  # fmt: skip
         self.progress.stage("Writing tables and report")
         paths = write_tables(self.folder.path, result)
@@ -230,11 +241,41 @@ class Job:
                     failed = Predicted(pending[at].stimulus, (), found)
                     self._fail(loaded.label, built.label, failed)
                 else:
-                    journal.append(asdict(found))
-                    done[found.image_id] = found
+                    scored = replace(found, details=pending[at].details)
+                    journal.append(asdict(scored))
+                    done[found.image_id] = scored
                 pending[at] = Predicted(pending[at].stimulus, ())  # its maps are done with
                 self.progress.advance()
         return [done[stimulus.image_id] for stimulus in loaded.stimuli if stimulus.image_id in done]
+
+    def _dive(
+        self, loaded: LoadedSet, built: BuiltModel, found: ModelResult, others: OtherFixations
+    ) -> list[DiveRow]:
+        """A model's worst images again, with its other settings."""
+        settings = self.config.deep_dive
+        if not settings.n_images or settings.metric not in self.config.metrics:
+            return []
+        worst = worst_first(found.images, settings.metric)[: settings.n_images]
+        stimuli = {stimulus.image_id: stimulus for stimulus in loaded.stimuli}
+        chosen = [stimuli[row.image_id] for row in worst]
+        predictor = self.predictor(built, loaded.label)
+        if type(built.model).predict_variants is SaliencyModel.predict_variants:
+            return []
+        self.progress.stage(f"{built.label} on {loaded.label}, worst images", len(chosen))
+        rows: list[DiveRow] = []
+        for stimulus in chosen:
+            try:
+                rows += deep_dive(found, settings.metric, [stimulus], others, predictor)
+            except ClickmapError:
+                raise
+            except Exception as error:  # such as too little memory for the finest level
+                self.progress.notice(
+                    f"{built.label} on {loaded.label}: no deep dive into {stimulus.image_id}: "
+                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                )
+            self.progress.advance()
+        built.model.release()
+        return rows
 
     def _task(self, built: BuiltModel, predicted: Predicted, others: OtherFixations) -> ModelTask:
         return ModelTask(

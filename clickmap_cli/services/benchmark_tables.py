@@ -42,12 +42,14 @@ class ImageScore:
         category: its category.
         scores: metric -> value against all people together; NaN where undefined.
         people: metric -> mean over people of the value against each; empty where nobody is named.
+        details: numbers the model gave along with its prediction.
     """
 
     image_id: str
     category: str
     scores: Mapping[str, float]
     people: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,50 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
+class DecileRow:
+    """A tenth of the images of one model, from its worst scores (1) to its best (10)."""
+
+    dataset: str
+    model: str
+    metric: str
+    decile: int
+    n_images: int
+    low: float
+    high: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class ExtremeRow:
+    """One of a model's `best` or `worst` images, or of those nearest to `zero`."""
+
+    dataset: str
+    model: str
+    metric: str
+    group: str
+    rank: int
+    image_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class DiveRow:
+    """One of a model's worst images, and what its other settings would have scored.
+
+    `best` is the setting that scores best, `variants` the score of each.
+    """
+
+    dataset: str
+    model: str
+    metric: str
+    image_id: str
+    score: float
+    best: str
+    best_score: float
+    variants: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class BenchmarkResult:
     """What a benchmark found.
 
@@ -156,6 +202,9 @@ class BenchmarkResult:
         people: data set -> how well people predict people in each image; empty where unknown.
         comparisons: every two models on each data set and metric.
         failures: images that were left out, and why.
+        deciles: each model's scores in ten groups of images.
+        extremes: each model's best and worst images.
+        dives: what other settings of a model would have made of its worst images.
     """
 
     experiment: str
@@ -165,6 +214,9 @@ class BenchmarkResult:
     people: Mapping[str, tuple[PeopleScore, ...]]
     comparisons: tuple[ComparisonRow, ...]
     failures: tuple[Failure, ...]
+    deciles: tuple[DecileRow, ...] = ()
+    extremes: tuple[ExtremeRow, ...] = ()
+    dives: tuple[DiveRow, ...] = ()
 
 
 class Pictures(Protocol):
@@ -299,6 +351,9 @@ def as_summary(result: BenchmarkResult) -> dict[str, Any]:
             {name: _number(value) for name, value in asdict(row).items()}
             for row in result.comparisons
         ],
+        "deep_dives": [
+            {name: _number(value) for name, value in asdict(row).items()} for row in result.dives
+        ],
         "failures": [asdict(row) for row in result.failures],
     }
 
@@ -328,4 +383,6 @@ def _number(value: Any) -> Any:
     """The value as JSON has it: neither NaN nor infinity."""
     if isinstance(value, list):
         return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _number(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

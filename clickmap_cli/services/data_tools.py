@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,13 @@ def toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Made:
     return Made(folder, {"images": n_images, "fixations": len(rows)})
 
 
-def split(settings: Mapping[str, Any], folder: Path | None, test_count: int, seed: int) -> Made:
+def split(
+    settings: Mapping[str, Any],
+    folder: Path | None,
+    test_count: int,
+    seed: int,
+    overwrite: bool = False,
+) -> Made:
     """A seeded holdout split of a data set: `train.txt` and `test.txt`, lists of ids.
 
     Which images are held out depends on the ids and the seed alone.
@@ -101,9 +107,11 @@ def split(settings: Mapping[str, Any], folder: Path | None, test_count: int, see
         folder: where the lists go; None = the data set's `root`.
         test_count: images held out.
         seed: of the draw.
+        overwrite: replace lists that are there.
 
     Raises:
-        ConfigError: there are not more images than are to be held out, or no folder is known.
+        ConfigError: there are not more images than are to be held out, no folder is known, or
+            lists are there already.
     """
     data = _read(settings)
     where = folder if folder is not None else settings.get("root")
@@ -117,13 +125,18 @@ def split(settings: Mapping[str, Any], folder: Path | None, test_count: int, see
     held = generator(seed, "split", *ids).permutation(len(ids))[:test_count]
     test = {ids[at] for at in held}
     lists = Path(where).expanduser()
+    _refuse_if_there([lists / "test.txt", lists / "train.txt"], overwrite)
     write_ids(lists / "test.txt", sorted(test))
     write_ids(lists / "train.txt", (word for word in ids if word not in test))
     return Made(lists, {"train": len(ids) - len(test), "test": len(test)}, _problems(data))
 
 
 def mean_maps(
-    settings: Mapping[str, Any], folder: Path, aggregate: str, progress: Progress
+    settings: Mapping[str, Any],
+    folder: Path,
+    aggregate: str,
+    progress: Progress,
+    overwrite: bool = False,
 ) -> Made:
     """Ground-truth maps over participants: everybody's map counts the same.
 
@@ -135,13 +148,15 @@ def mean_maps(
         folder: where the maps go.
         aggregate: `mean` or `median`.
         progress: told of each image.
+        overwrite: replace maps that are there.
 
     Raises:
-        ConfigError: `aggregate` is neither.
+        ConfigError: `aggregate` is neither, or maps are there already.
         DataError: no image has named people.
     """
     if aggregate not in ("mean", "median"):
         raise ConfigError(f"--aggregate is {aggregate!r}; it must be mean or median.")
+    _refuse_if_there(folder.glob("*.npy"), overwrite)
     data = _read(settings)
     progress.stage("Averaging", len(data.stimuli))
     problems = _problems(data)
@@ -171,8 +186,13 @@ def mean_maps(
     return Made(folder, {"maps": written}, problems)
 
 
-def export_pysaliency(settings: Mapping[str, Any], folder: Path) -> Made:
-    """Stimuli and fixations as pysaliency's HDF5 files."""
+def export_pysaliency(settings: Mapping[str, Any], folder: Path, overwrite: bool = False) -> Made:
+    """Stimuli and fixations as pysaliency's HDF5 files.
+
+    Raises:
+        ConfigError: such files are there already.
+    """
+    _refuse_if_there([folder / "stimuli.hdf5", folder / "fixations.hdf5"], overwrite)
     from clickmap_cli.datasets.pysaliency_export import write_pysaliency
 
     data = _read(settings)
@@ -182,6 +202,12 @@ def export_pysaliency(settings: Mapping[str, Any], folder: Path) -> Made:
 
 def _problems(data: DataSet) -> list[str]:
     return [f"{problem.image_id}: {problem.reason}" for problem in data.problems]
+
+
+def _refuse_if_there(paths: Iterable[Path], overwrite: bool) -> None:
+    there = next((path for path in paths if path.exists()), None)
+    if there is not None and not overwrite:
+        raise ConfigError(f"{there} is there already; add --overwrite, or choose another --output.")
 
 
 def _read(settings: Mapping[str, Any]) -> DataSet:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
@@ -17,11 +19,16 @@ from clickmap_cli.clickmaps.simulation import Simulation, clicks_as_text, expect
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services import benchmark, ceiling, prepare
+from clickmap_cli.services.benchmark import BenchmarkRun
 from clickmap_cli.services.benchmark_job import BenchmarkFigures
 from clickmap_cli.services.examples import Example
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
+
+_TINY_IMAGES = 2
+_TINY_SIDE = 96
 
 _CONFIG = """\
 # The demo's experiment: simulated trials with a known truth (see `truth.csv`).
@@ -53,6 +60,22 @@ models:
 """
 
 
+_NETWORKS = """\
+# Every network model on tiny images with random weights: that they run, not what they are worth.
+experiment: networks
+output_dir: {results}
+datasets:
+  - {{name: folder, label: tiny, root: {tiny}, sigma_px: 5}}
+models:
+  - {{name: eigencam, weights: none}}
+  - {{name: deepgaze_iie, weights: none, centerbias: fitted}}
+  - {{name: deepgaze_iii, weights: none, centerbias: uniform}}
+  - {{name: msi_net, weights: none, requires_size: [96, 96]}}
+  - {{name: vit_attention, weights: none, model: vit_tiny_patch16_224}}
+  - {{name: gradient, weights: none, model: resnet18}}
+"""
+
+
 @dataclass(frozen=True)
 class DemoFigures:
     """How the demo's pictures are drawn.
@@ -80,6 +103,7 @@ class DemoResult:
         ceilings: split-half and hold-one-out.
         benchmark: models against the same people.
         benchmark_config: its YAML.
+        networks: every network model on tiny images, where all was asked for.
     """
 
     folder: Path
@@ -87,8 +111,9 @@ class DemoResult:
     trials: Path
     prepared: prepare.PrepareResult
     ceilings: tuple[ceiling.CeilingRun, ...]
-    benchmark: benchmark.BenchmarkRun
+    benchmark: BenchmarkRun
     benchmark_config: Path
+    networks: BenchmarkRun | None = None
 
 
 def run(
@@ -97,6 +122,7 @@ def run(
     figures: DemoFigures,
     when: WhenPresent = WhenPresent.STOP,
     seed: int = 0,
+    everything: bool = False,
 ) -> DemoResult:
     """Draw the simulation, write it as a user's own data would be, and run the main jobs on it.
 
@@ -106,6 +132,7 @@ def run(
         figures: draw the pictures.
         when: what to do with a demo that is there.
         seed: of the simulation.
+        everything: also run every network model, with random weights on tiny images.
     """
     data = folder / "data"
     config = folder / "demo.yaml"
@@ -132,15 +159,61 @@ def run(
         )
         for method in ceiling.METHODS
     )  # fmt: skip
-    models = folder / "benchmark.yaml"
     places = {
         "results": folder / "benchmark", "prepared": result.folder, "images": data / "images",
         "truth": data / "truth_maps",
     }  # fmt: skip
-    text = _BENCHMARK.format(**{name: json.dumps(p.as_posix()) for name, p in places.items()})
-    write_bytes(models, text.encode())
-    scored = benchmark.run(load_config(BENCHMARK, models).config, progress, figures.benchmark, when)
-    return DemoResult(folder, config, data / "trials.csv", result, ceilings, scored, models)
+    models = folder / "benchmark.yaml"
+    scored = _benchmark(_BENCHMARK, places, models, progress, figures.benchmark, when)
+    networks = None
+    if everything:
+        _write_tiny(Simulation(seed), data / "tiny")
+        places = {"results": folder / "networks", "tiny": data / "tiny"}
+        networks = _benchmark(
+            _NETWORKS, places, folder / "networks.yaml", progress, figures.benchmark, when
+        )
+    return DemoResult(
+        folder, config, data / "trials.csv", result, ceilings, scored, models, networks
+    )
+
+
+def _benchmark(
+    text: str,
+    places: dict[str, Path],
+    config: Path,
+    progress: Progress,
+    figures: BenchmarkFigures,
+    when: WhenPresent,
+) -> BenchmarkRun:
+    """Write a benchmark's config and run it."""
+    filled = text.format(**{name: json.dumps(p.as_posix()) for name, p in places.items()})
+    write_bytes(config, filled.encode())
+    return benchmark.run(load_config(BENCHMARK, config).config, progress, figures, when)
+
+
+def _write_tiny(study: Simulation, folder: Path) -> None:
+    """Two small images and where fifty careful people would look, for networks."""
+    from PIL import Image
+
+    for image in itertools.islice(study.images(), _TINY_IMAGES):
+        stem = Path(image.key).stem
+        with replacing(folder / "images" / f"{stem}.png") as partial:
+            small = Image.fromarray(image.pixels).resize((_TINY_SIDE, _TINY_SIDE))
+            small.save(partial, format="PNG")
+        x, y = _points(image.density, generator(study.seed, "demo", image.key))
+        counts = np.zeros((_TINY_SIDE, _TINY_SIDE), dtype=np.int32)
+        scale = _TINY_SIDE / study.side
+        np.add.at(counts, ((y * scale).astype(int), (x * scale).astype(int)), 1)
+        with replacing(folder / "fixations" / f"{stem}.npy") as partial, partial.open("wb") as file:
+            np.lib.format.write_array(file, counts, allow_pickle=False)
+
+
+def _points(
+    density: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns and rows of fifty draws from a density."""
+    pixels = rng.choice(density.size, 50, p=density.ravel() / density.sum())
+    return pixels % density.shape[1], pixels // density.shape[1]
 
 
 def _write_study(study: Simulation, data: Path, settings: MapSettings, progress: Progress) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.base import Output, SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.finish import finished
 from clickmap_cli.runtime.errors import ClickmapError, DataError
@@ -27,11 +27,13 @@ class Predicted:
         stimulus: the image.
         maps: one (h, w) map, or one a person; empty where the model failed.
         reason: why it failed, in one sentence; empty where it did not.
+        details: numbers the model gave along with it.
     """
 
     stimulus: Stimulus
     maps: Sequence[Map]
     reason: str = ""
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -49,6 +51,11 @@ class Predictor:
         self._cache = cache
         self._postprocess = postprocess
         self._ready = False
+
+    @property
+    def kind(self) -> Output:
+        """What the predictions are."""
+        return self._model.output
 
     def predict(self, stimuli: Sequence[Stimulus]) -> Iterator[Predicted]:
         """What the model predicts of each image, in order; a failure costs one image.
@@ -103,7 +110,7 @@ class Predictor:
                 found[stimulus.image_id] = Predicted(stimulus, (), str(error))
                 continue
             if maps is not None:
-                found[stimulus.image_id] = Predicted(stimulus, maps)
+                found[stimulus.image_id] = Predicted(stimulus, maps, details=self._kept(stimulus))
             else:
                 todo.setdefault(stimulus.size, []).append(stimulus)
         for group in todo.values():
@@ -112,6 +119,23 @@ class Predictor:
                 found[predicted.stimulus.image_id] = predicted
         for stimulus in stimuli:
             yield found[stimulus.image_id]
+
+    def _kept(self, stimulus: Stimulus) -> dict[str, float]:
+        """What the model gave along with a stored prediction."""
+        return {} if self._cache is None else self._cache.details(self.names(stimulus)[0])
+
+    def variants(self, stimulus: Stimulus) -> dict[str, Map]:
+        """What the model's other settings predict of an image, finished; empty for none.
+
+        Raises:
+            ClickmapError: the model cannot be made ready.
+        """
+        self._get_ready()
+        found = self._model.predict_variants(stimulus)
+        return {
+            name: finished(values, self._model.output, stimulus.size, self._postprocess)
+            for name, values in found.items()
+        }
 
     def _get_ready(self) -> None:
         if not self._ready:
@@ -152,8 +176,9 @@ class Predictor:
             ]
         except (ValueError, TypeError) as error:
             return Predicted(stimulus, (), f"{self._built.label}: {error}.")
+        details = self._model.details.pop(stimulus.image_id, {})
         if self._cache is not None:
             key = self._built.key(stimulus, self._postprocess)
             for name, values in zip(self.names(stimulus), maps, strict=True):
-                self._cache.put(name, key, values)
-        return Predicted(stimulus, maps)
+                self._cache.put(name, key, values, details)
+        return Predicted(stimulus, maps, details=details)

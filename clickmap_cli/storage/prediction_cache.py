@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,8 +51,29 @@ class PredictionCache:
             return None
         return array if isinstance(array, np.ndarray) else None
 
-    def put(self, name: str, key: str, prediction: NDArray[np.float32]) -> None:
+    def details(self, name: str) -> dict[str, float]:
+        """What was kept with a prediction that `get` has given."""
+        try:
+            stated = json.loads(self.path(name).with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        kept = stated.get("details") if isinstance(stated, dict) else None
+        return dict(kept) if isinstance(kept, dict) else {}
+
+    def put(
+        self,
+        name: str,
+        key: str,
+        prediction: NDArray[np.float32],
+        details: Mapping[str, float] | None = None,
+    ) -> None:
         """Keep a prediction; the array first, then what proves it.
+
+        Args:
+            name: what it is called.
+            key: what it was made under.
+            prediction: (h, w).
+            details: finite numbers worth keeping with it.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written.
@@ -60,6 +82,8 @@ class PredictionCache:
         with replacing(path) as partial, partial.open("wb") as out:
             np.lib.format.write_array(out, np.ascontiguousarray(prediction), allow_pickle=False)
         proof: dict[str, Any] = {"key": key, "sha256": sha256_of(path)}
+        if details:
+            proof["details"] = dict(details)
         write_json(path.with_suffix(".json"), proof)
 
     def path(self, name: str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import lzma
+import pickle
+import re
 import struct
 import tokenize
 import warnings
@@ -108,7 +110,14 @@ def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
 def read_tensors(path: Path) -> Any:
     """What a torch file holds, tensors as NumPy arrays inside lists, tuples and dicts.
 
-    Only tensors and plain values are admitted (`weights_only=True`).
+    Raises:
+        DataError: as `load_tensors`.
+    """
+    return _as_numpy(load_tensors(path))
+
+
+def load_tensors(path: Path) -> Any:
+    """What a torch file holds, on the CPU; only tensors and plain values are admitted.
 
     Raises:
         DataError: the file is missing, damaged, or holds more than that.
@@ -118,13 +127,22 @@ def read_tensors(path: Path) -> Any:
     with _opened(path):
         pass
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is another kind of pickle
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own words go on to say how to load it all the same
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"it holds {named[1]}" if named else "it is damaged or holds more"
+        raise DataError(
+            f"{path}: refused to load it as tensors: {what}, not only tensors and plain values. "
+            "It may be an attack; nothing was run."
+        ) from error
     except Exception as error:
         # torch raises many types here; each means the same to the reader: not a file of tensors
         raise DataError(
             f"{path}: refused to load it as tensors ({short_reason(error)})."
         ) from error
-    return _as_numpy(loaded)
 
 
 def _as_numpy(value: Any) -> Any:

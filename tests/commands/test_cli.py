@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -271,7 +272,9 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     one = invoke("demo", "-o", tmp_path / "one")
     assert one.exit_code == 0, one.stderr
     assert "Type next" in one.stderr
-    two = command("demo", "-o", tmp_path / "two", "--json")
+    two = command("demo", "--all", "-o", tmp_path / "two", "--json")
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert most < 4 << 20  # KiB: every network runs in 4 GB
     value = json.loads(two.stdout)
     made = value["prepare"]
     assert (made["n_images"], made["n_trials"], made["rejected_rows"]) == (60, 720, 0)
@@ -283,6 +286,12 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     for name in ("summary.json", "ALL_SUMMARY.csv", "comparisons.csv", "report.html"):
         a, b = (tmp_path / n / "benchmark" / name for n in ("one", "two"))
         assert a.read_bytes() == b.read_bytes(), name
+    networks = value["networks"]
+    assert networks["failures"] == []
+    assert {found["model"] for found in networks["results"]} == {
+        "eigencam", "deepgaze_iie", "deepgaze_iii", "msi_net", "vit_attention", "gradient",
+    }  # fmt: skip
+    assert all(found["scores"]["AUC"]["mean"] is not None for found in networks["results"])
     assert value["benchmark"] == json.loads((tmp_path / "one/benchmark/summary.json").read_text())
     truth = (tmp_path / "one/data/truth.csv").read_text()
     assert truth.count(",careful\n") == 32

@@ -16,6 +16,7 @@ from clickmap_cli.config.benchmark import (
     BENCHMARK_ALIASES,
     SALIENCY_METRICS,
     BenchmarkConfig,
+    DeepDive,
     HeatmapPictures,
     dataset_specs,
     metric_names,
@@ -114,9 +115,9 @@ def test_defaults_pass_their_own_checks_and_every_key_is_described() -> None:
         if name in ("datasets", "models", "metrics", "plugins"):
             continue
         default = default_of(BenchmarkConfig, name)
-        assert value == (vars(default) if name == "heatmaps_png" else default), name
+        assert value == (vars(default) if name in ("heatmaps_png", "deep_dive") else default), name
     assert loaded.config.plugins == []
-    for schema in (BenchmarkConfig, HeatmapPictures):
+    for schema in (BenchmarkConfig, HeatmapPictures, DeepDive):
         for name, key in keys_of(schema).items():
             assert key.help.endswith((".", "settings.", "(see below).")), name
     assert set(BENCHMARK_ALIASES.values()) <= set(keys_of(BenchmarkConfig))
@@ -307,9 +308,9 @@ def test_no_override_is_worse_than_a_config_error(word) -> None:
 @pytest.mark.parametrize(
     ("value", "names"),
     [
-        ("all", [name for name in SALIENCY_METRICS if name != "EMD"]),
-        (["all", "EMD"], list(SALIENCY_METRICS)),
-        (["emd", "all"], list(SALIENCY_METRICS)),
+        ("all", [name for name in SALIENCY_METRICS if name not in ("EMD", "Spearman")]),
+        (["all", "EMD", "spearman"], list(SALIENCY_METRICS)),
+        (["emd", "all"], [name for name in SALIENCY_METRICS if name != "Spearman"]),
         ("nss", ["NSS"]),
         (["sim", "AUC-Judd", "auc_judd", "sauc", "Cc"], ["AUC_Judd", "sAUC", "CC", "SIM"]),
         ("cc_mask", ["CC_mask"]),
@@ -396,3 +397,33 @@ def test_update_knows_old_names_of_a_benchmark(tmp_path) -> None:
     assert not {"metrics", "experiment"} & set(missing_keys(path))
     with pytest.raises(ConfigError, match="Did you mean 'heatmaps_png'"):
         missing_keys(path, ["heatmaps"])
+
+
+def test_a_model_without_more_settings_may_be_named_among_them() -> None:
+    words = [
+        "datasets=[{name: folder, root: a}]",
+        "models=[uniform]",
+        "model_kwargs={uniform: null}",
+    ]
+    assert model_specs(load_config(BENCHMARK, None, words).config)[0].settings == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: [unifrom]\ndatasets: [{name: folder, root: a}]\n", "uniform"),
+        ("models: [uniform]\ndatasets: [{name: foldr, root: a}]\n", "folder"),
+        (
+            "models: [{name: center_bias, sigma: 2}]\ndatasets: [{name: folder, root: a}]\n",
+            "sigma_ratio",
+        ),
+        ("models: [uniform]\ndatasets: [{name: folder, rot: a}]\n", "root"),
+        ("models: [uniform]\ndatasets: [{name: folder}]\n", "set root"),
+    ],
+)
+def test_config_check_knows_names_and_settings(tmp_path, text, said) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["config", "check", str(path)])
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linprog
+from scipy.stats import rankdata
 
 from clickmap_cli.metrics.map_scores import score_maps
 from clickmap_cli.metrics.saliency import (
@@ -26,9 +27,10 @@ from clickmap_cli.metrics.views import MapView
 
 NAMES = [
     "AUC", "AUC_Judd", "sAUC", "NSS", "IG", "CC", "CC_mask", "KL", "SIM", "EMD", "MAE", "MSE",
+    "Spearman",
 ]  # fmt: skip
 OF_POINTS = ["AUC", "AUC_Judd", "sAUC", "NSS", "IG"]
-OF_MAPS = ["CC", "CC_mask", "KL", "SIM", "MAE", "MSE"]  # EMD has its own test
+OF_MAPS = ["CC", "CC_mask", "KL", "SIM", "MAE", "MSE", "Spearman"]  # EMD has its own test
 
 # --- the definitions, written out; p: prediction, in double precision --------------------------
 
@@ -130,9 +132,18 @@ def mse(p, truth, **_):
     return math.fsum(((scaled(p) - scaled(truth)) ** 2).ravel().tolist()) / p.size
 
 
+def spearman(p, truth, **_):
+    if np.ptp(p) == 0:
+        return 0.0 if np.ptp(truth) else math.nan
+    if np.ptp(truth) == 0:
+        return math.nan
+    return float(np.corrcoef(rankdata(p.ravel()), rankdata(truth.ravel()))[0, 1])
+
+
 DEFINITIONS = {
     "AUC": auc, "AUC_Judd": auc_judd, "sAUC": sauc, "NSS": nss, "IG": ig, "CC": cc,
     "CC_mask": cc_mask, "KL": kl, "SIM": sim, "MAE": mae, "MSE": mse,
+    "Spearman": spearman,
 }  # fmt: skip
 
 

@@ -126,8 +126,8 @@ def test_everything_promised_is_written(corpus) -> None:
     models = ("uniform", "center_bias", "gold_standard")
     assert names == {
         *(f"toy__{m}.csv" for m in models), *(f"toy__{m}_summary.csv" for m in models),
-        "toy__people.csv", "ALL_SUMMARY.csv", "comparisons.csv", "failures.csv", "report.html",
-        "summary.json", "manifest.json", "predictions",
+        "toy__people.csv", "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv",
+        "failures.csv", "report.html", "summary.json", "manifest.json", "predictions",
     }  # fmt: skip
     manifest = load_manifest(out)
     assert manifest is not None
@@ -427,7 +427,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(corpus, monkeypatch) -> None:
     """Errors of the cache are raised where workers run ahead, too, and are not lost there."""
     from clickmap_cli.storage.prediction_cache import PredictionCache
 
-    def full(self, name, key, prediction) -> None:
+    def full(self, name, key, prediction, details) -> None:
         raise RunError("the disk is full")
 
     monkeypatch.setattr("clickmap_cli.services.benchmark_job._WORTH_WORKERS", 0)

@@ -175,7 +175,7 @@ def test_every_image_is_held_out_about_as_often(tmp_path) -> None:
     settings = {"name": "folder", "root": str(photos(tmp_path))}
     times = dict.fromkeys((f"p{at}" for at in range(9)), 0)
     for seed in range(90):
-        data_tools.split(settings, None, 3, seed)
+        data_tools.split(settings, None, 3, seed, overwrite=True)
         for image_id in read_ids(tmp_path / "test.txt"):
             times[image_id] += 1
     # 90 draws of a third: 30 expected, 4.5 the standard deviation
@@ -245,13 +245,15 @@ def test_split_as_a_command(tmp_path, monkeypatch) -> None:
     for wrong in (["name=folder", f"root={root}", "--test-count", 0], ["folder"], []):
         assert invoke("split", *wrong).exit_code == 2
     (root / "images" / "p9.png").write_bytes(b"damaged")
-    result = invoke(*words)
+    assert invoke(*words).exit_code == 2  # what is there is not replaced
+    result = invoke(*words, "--overwrite")
     assert result.exit_code == 1  # the lists are written, an image is in neither
     assert "p9" in result.stderr
     assert "p9" not in [*read_ids(root / "train.txt"), *read_ids(root / "test.txt")]
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(root)
-    assert invoke("split", "name=folder", "root=~/d", "--test-count", 4).exit_code == 1
+    home = ["split", "name=folder", "root=~/d", "--test-count", 4, "--overwrite"]
+    assert invoke(*home).exit_code == 1
     assert not (root / "~").exists()
 
 
@@ -415,7 +417,10 @@ def test_export_as_a_command(tmp_path) -> None:
     assert json.loads(result.stdout)["counts"] == {"images": 2, "files": 2}
     Image.new("RGB", (3, 3)).save(root / "images" / "p2.gif")  # no image of the set
     (root / "images" / "p3.png").write_bytes(b"damaged")
-    result = invoke(*words, "--json")
+    refused = invoke(*words, "--json")
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    result = invoke(*words, "--json", "--overwrite")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["counts"] == {"images": 2, "files": 2}
     assert invoke("export-pysaliency", f"root={root}").exit_code == 2

@@ -106,6 +106,10 @@ function drawImages() {
   const images = found(imagesOf(imageSet()));
   drawCards("best", "Best", bestFirst(state.metric, imageScores(), images));
   drawCards("worst", "Worst", worstFirst(state.metric, imageScores(), images));
+  byId("zero-group").hidden = !metrics[state.metric].signed;
+  if (metrics[state.metric].signed) {
+    drawCards("zero", "Nearest to zero:", nearestZero(state.metric, imageScores(), images));
+  }
   drawEvery();
 }
 

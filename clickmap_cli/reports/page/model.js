@@ -101,6 +101,8 @@ function ranked(scores, images, up) {
 }
 
 const bestFirst = (metric, scores, images) => ranked(scores, images, !metrics[metric].higher);
+const nearestZero = (metric, scores, images) => known(scores, images)
+  .sort((a, b) => Math.abs(scores[a]) - Math.abs(scores[b]) || a - b);
 const worstFirst = (metric, scores, images) => ranked(scores, images, metrics[metric].higher);
 
 // best of some values, or null

@@ -42,6 +42,23 @@ function drawComparisons() {
   }, 100);
 }
 
+function drawDives() {
+  const name = state.dataset < 0 ? null : datasets[state.dataset].name;
+  const rows = report.dives.filter((row) => name === null || row.dataset === name);
+  if (!rows.length) {
+    noTable(byId("dive-table"), byId("dive-more"), "None of this data set.");
+    return;
+  }
+  const body = plainTable(byId("dive-table"), "",
+    ["Data set", "Model", "Metric", "Image", "Score", "Best setting", "Its score", "Every setting"], 4);
+  const each = (variants) =>
+    Object.entries(variants).map(([setting, score]) => `${setting} ${number(score, 3)}`).join(", ");
+  drawSome(body, byId("dive-more"), rows, (row) => el("tr", null, textCell(row.dataset),
+    textCell(row.model), textCell(row.metric), textCell(row.image_id), cell(number(row.score, 3)),
+    el("td", null, el("b", null, row.best)), cell(number(row.best_score, 3)),
+    textCell(each(row.variants))), 100);
+}
+
 function drawFailures() {
   const name = state.dataset < 0 ? null : datasets[state.dataset].name;
   const rows = report.failures.filter((row) => name === null || row.dataset === name);
@@ -115,6 +132,7 @@ function listenFilters() {
     const shown = shownDatasets();
     chooseImageDataset(shown.includes(state.imageDataset) ? state.imageDataset : shown[0]);
     drawAll();
+    drawDives();
     drawFailures();
   });
   listen("pick-metric", "change", (select) => {
@@ -163,7 +181,7 @@ function start() {
   drawFacts();
   drawDefinitions();
   if (!datasets.length || !metrics.length) {
-    for (const id of ["filters", "view", "images", "deciles", "comparisons"]) byId(id).hidden = true;
+    for (const id of ["filters", "view", "images", "deciles", "dives", "comparisons"]) byId(id).hidden = true;
     for (const link of byId("sections").querySelectorAll("a")) {
       link.hidden = byId(link.hash.slice(1)).hidden;
     }
@@ -187,6 +205,9 @@ function start() {
   listenFilters();
   listenViewer();
   drawAll();
+  byId("dives").hidden = !report.dives.length;
+  byId("sections").querySelector("a[href='#dives']").hidden = !report.dives.length;
+  drawDives();
   drawFailures();
 }
 

@@ -1,0 +1,295 @@
+"""The schema of a fine-tuning: one model, one data set, stages, folds and trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clickmap_cli.config.benchmark import Spec
+from clickmap_cli.config.fields import key
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+LOSSES = ("kl", "nll_fixations")
+SCHEDULES = ("constant", "cosine", "step", "plateau")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+PRECISIONS = ("fp32", "bf16", "fp16")
+AGGREGATES = ("mean", "median", "random")
+FREEZE_MODES = ("train_blocks", "freeze_blocks")
+GROUPS = ("image", "category", "participant")
+BLOCKS = ("backbone", "saliency", "fixation_selection", "finalizer", "head", "all")
+
+
+# fmt: off
+# One line a key: the schema reads as a table.
+@dataclass
+class FreezeSettings:
+    """What is trained, where a stage does not say so itself."""
+
+    mode: str = key("train_blocks", "train_blocks trains the blocks named and freezes the rest; freeze_blocks the reverse.", "scores", choices=FREEZE_MODES)
+    blocks: Any = key(["all"], "Names of blocks: backbone, saliency, fixation_selection, finalizer, head (the middle three), all.", "scores")
+    backbone_last_n_modules: int | None = key(None, "Train exactly the last N modules with weights of the backbone, whatever `mode` says of it; null or 0 = as `mode` says.", "scores", minimum=0, false_is_null=True)
+
+
+@dataclass
+class TrainingSettings:
+    """How a fold is trained; a stage may set its own epochs, rates, schedule and freeze."""
+
+    epochs: int = key(10, "Epochs of a stage.", "scores", minimum=1)
+    batch_size: int = key(4, "Images that go through the network at once.", "scores", minimum=1)
+    accumulate: int = key(1, "An optimiser's step takes batch_size x accumulate images, which processes share.", "scores", minimum=1)
+    precision: str = key("fp32", "fp32, bf16 or fp16 (mixed precision).", "scores", choices=PRECISIONS)
+    clip_norm: float | None = key(None, "Largest norm of all gradients together; null = any.", "scores", minimum=1e-12, false_is_null=True)
+    optimizer: str = key("adamw", "adamw, adam or sgd.", "scores", choices=OPTIMIZERS)
+    momentum: float = key(0.9, "Of sgd.", "scores", minimum=0, maximum=1)
+    lr: float = key(1e-4, "Learning rate.", "scores", minimum=0)
+    block_lr: Any = key(None, "Block -> learning rate, where it is not `lr`.", "scores", false_is_null=True)
+    weight_decay: float = key(0.0, "Weight decay.", "scores", minimum=0)
+    schedule: str = key("cosine", "Rate over a stage: constant, cosine (to 0), step or plateau.", "scores", choices=SCHEDULES)
+    warmup_steps: int = key(0, "Steps of a stage in which the rate rises linearly to its full value.", "scores", minimum=0)
+    step_epochs: int = key(10, "schedule step: epochs until the rate is multiplied by gamma.", "scores", minimum=1)
+    gamma: float = key(0.1, "schedules step and plateau: what the rate is multiplied by.", "scores", minimum=0, maximum=1)
+    plateau_patience: int = key(2, "schedule plateau: epochs without a better validation loss before it is.", "scores", minimum=1)
+    patience: int | None = key(None, "Epochs without a better validation loss that end a stage; null = none do.", "scores", minimum=1, false_is_null=True)
+    stages: Any = key(None, "List of {name, epochs, lr, block_lr, weight_decay, schedule, warmup_steps, patience, freeze}, run in order; null = one stage.", "scores", false_is_null=True)
+
+
+@dataclass
+class CvSettings:
+    """Which images train and which are held out."""
+
+    folds: int = key(4, "How many folds; 1 = train on all, held out is what `holdout` lists.", "scores", minimum=1)
+    group_by: str = key("image", "image, category (stays in one fold) or participant (folds split people, not images).", "scores", choices=GROUPS)
+    fold_files: Any = key(None, "One list of held-out image ids a fold, in place of seeded folds.", "scores", false_is_null=True)
+    holdout: str | None = key(None, "List of image ids that no fold trains on or tests; every fold's model is scored on them too.", "scores", false_is_null=True)
+    only_folds: Any = key(None, "Train only these folds (1 is the first); null = all.", "scores", false_is_null=True)
+    val_share: float = key(0.1, "Share of a fold's training images that choose best.pth and end stages; 0 = the training loss does.", "scores", minimum=0, maximum=0.9)
+
+
+@dataclass
+class WandbSettings:
+    """Weights & Biases (extra wandb): one run a fold."""
+
+    enabled: bool = key(False, "Log there.", "run")
+    project: str | None = key("clickmap", "Project.", "run", false_is_null=True)
+    entity: str | None = key(None, "Team or user.", "run", false_is_null=True)
+    name: str | None = key(None, "Name of the runs, before _fold_01; null = the experiment's.", "run", false_is_null=True)
+    group: str | None = key(None, "Group of the runs; null = the experiment's name.", "run", false_is_null=True)
+    tags: Any = key(None, "Words.", "run", false_is_null=True)
+    notes: str | None = key(None, "A text.", "run", false_is_null=True)
+    dir: str | None = key(None, "Where its files go; null = `<output_dir>/fold_XX`.", "run", false_is_null=True)
+    mode: str = key("online", "online, offline (nothing is sent) or disabled.", "run", choices=("online", "offline", "disabled"))
+
+
+@dataclass
+class FinetuneConfig:
+    """One fine-tuning. Relative paths are taken from the folder the command is called in."""
+
+    task: str = key("saliency", "What is learnt: saliency.", "scores", choices=("saliency",))
+    experiment: str = key("finetune", "Names the run.", "run")
+    output_dir: str = key("results/finetune", "Where checkpoints, histories and tables go.", "run")
+    model: Any = key(None, "{name, ...}: a registered PyTorch model and its settings.", "input")
+    datasets: Any = key([], "One {name, ...}, as in a benchmark.", "input")
+    plugins: Any = key(None, "Your own Python files that register models or data sets.", "input", false_is_null=True)
+    limit_images: int | None = key(None, "Only the first so many images; null = all.", "scores", minimum=1, false_is_null=True)
+    loss: str = key("kl", "kl (to the ground-truth density) or nll_fixations (nats a fixation).", "scores", choices=LOSSES)
+    gt_aggregate: str = key("mean", "Ground truth over people's maps, each scaled to sum 1: mean, median, or random (one participant an image an epoch).", "scores", choices=AGGREGATES)
+    gt_resize_interp: str = key("bilinear", "How maps of another size come to the image's: bilinear or bicubic.", "scores", choices=("bilinear", "bicubic"))
+    gt_cache_dir: str | None = key(None, "Folder of `clickmap data gt-mean`, read in place of people's maps.", "scores", false_is_null=True)
+    freeze: FreezeSettings = field(default_factory=FreezeSettings, metadata=key(None, "Which blocks are trained (see below).", "scores").metadata)
+    training: TrainingSettings = field(default_factory=TrainingSettings, metadata=key(None, "How (see below).", "scores").metadata)
+    cv: CvSettings = field(default_factory=CvSettings, metadata=key(None, "Cross-validation (see below).", "scores").metadata)
+    metrics: Any = key("all", "Scores of held-out images: a metric or a list, as in a benchmark.", "scores")
+    centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
+    wandb: WandbSettings = field(default_factory=WandbSettings, metadata=key(None, "Weights & Biases (see below).", "run").metadata)
+    tensorboard: bool = key(False, "Also write TensorBoard's files into each fold (extra tensorboard).", "run")
+    seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
+    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
+    n_jobs: int = key(-1, "Threads that read images, and workers that score; -1 = every core.", "run")
+
+# fmt: on
+
+FINETUNE_ALIASES = {"experiment_name": "experiment", "metric": "metrics"}
+"""Old name -> today's name."""
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """What is trained.
+
+    Attributes:
+        mode: `train_blocks` or `freeze_blocks`.
+        blocks: which.
+        backbone_last_n_modules: so many modules of the backbone train, whatever `mode` says of it;
+            0 = as `mode` says.
+    """
+
+    mode: str = "train_blocks"
+    blocks: tuple[str, ...] = ("all",)
+    backbone_last_n_modules: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training with its own freeze and rates; see `TrainingSettings`."""
+
+    name: str
+    epochs: int
+    lr: float
+    block_lr: Mapping[str, float] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    step_epochs: int = 10
+    gamma: float = 0.1
+    plateau_patience: int = 2
+    patience: int | None = None
+    freeze: Freeze = field(default_factory=Freeze)
+
+
+_OWN = (
+    "epochs", "lr", "block_lr", "weight_decay", "schedule", "warmup_steps", "step_epochs", "gamma",
+    "plateau_patience", "patience",
+)  # fmt: skip
+
+
+def stages_of(config: FinetuneConfig) -> tuple[Stage, ...]:
+    """The stages of a configuration, in order.
+
+    Raises:
+        ConfigError: a stage has an unknown key, a wrong value, or two have one name.
+    """
+    entries = config.training.stages
+    if entries is None:
+        entries = [{"name": "train"}]
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"training.stages is {entries!r}; it must be a list of stages.")
+    stages = tuple(_stage(entry, at, config) for at, entry in enumerate(entries))
+    names = [stage.name for stage in stages]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"training.stages: two stages are called '{twice}'; rename one.")
+    return stages
+
+
+def _stage(entry: Any, at: int, config: FinetuneConfig) -> Stage:
+    what = f"training.stages.{at}"
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{what} is {entry!r}; it must hold 'key: value' pairs.")
+    known = ("name", *_OWN, "freeze")
+    for word in entry:
+        if word not in known:
+            raise ConfigError(f"{what}: unknown key '{word}'. {did_you_mean(str(word), known)}")
+    values = {name: entry.get(name, getattr(config.training, name)) for name in _OWN}
+    for name in ("epochs", "warmup_steps", "step_epochs", "plateau_patience"):
+        least = 0 if name == "warmup_steps" else 1
+        if type(values[name]) is not int or values[name] < least:
+            raise ConfigError(f"{what}: {name} is {values[name]!r}; it must be {least} or more.")
+    for name in ("lr", "weight_decay", "gamma"):
+        values[name] = _not_negative(values[name], f"{what}: {name}")
+    patience = values["patience"]
+    if patience is not None and (type(patience) is not int or patience < 1):
+        raise ConfigError(f"{what}: patience is {patience!r}; it must be 1 or more, or null.")
+    if values["schedule"] not in SCHEDULES:
+        word = str(values["schedule"])
+        raise ConfigError(f"{what}: schedule is {word!r}. {did_you_mean(word, SCHEDULES)}")
+    values["block_lr"] = _block_rates(values["block_lr"], what)
+    freeze = freeze_of(config.freeze) if "freeze" not in entry else _freeze(entry["freeze"], what)
+    return Stage(name=str(entry.get("name", f"stage_{at + 1}")), freeze=freeze, **values)
+
+
+def _block_rates(value: Any, what: str) -> dict[str, float]:
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{what}: block_lr is {value!r}; it must be block -> learning rate.")
+    rates = {}
+    for name, rate in (value or {}).items():
+        _known_block(name, f"{what}: block_lr")
+        rates[name] = _not_negative(rate, f"{what}: block_lr.{name}")
+    return rates
+
+
+def _not_negative(value: Any, what: str) -> float:
+    try:
+        number = float(value)  # YAML reads 1e-4 as text
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number < float("inf"):
+        raise ConfigError(f"{what} is {value!r}; it must be a number of 0 or more.")
+    return number
+
+
+def _known_block(name: Any, what: str) -> None:
+    if name not in BLOCKS:
+        raise ConfigError(f"{what}: no block '{name}'. {did_you_mean(str(name), BLOCKS)}")
+
+
+def _freeze(value: Any, what: str) -> Freeze:
+    """A stage's own freeze."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{what}: freeze is {value!r}; it must hold 'key: value' pairs.")
+    known = ("mode", "blocks", "backbone_last_n_modules")
+    for word in value:
+        if word not in known:
+            raise ConfigError(
+                f"{what}.freeze: unknown key '{word}'. {did_you_mean(str(word), known)}"
+            )
+    settings = FreezeSettings(
+        mode=value.get("mode", "train_blocks"), blocks=value.get("blocks", ["all"]),
+        backbone_last_n_modules=value.get("backbone_last_n_modules"),
+    )  # fmt: skip
+    return freeze_of(settings, f"{what}.freeze")
+
+
+def freeze_of(settings: FreezeSettings, what: str = "freeze") -> Freeze:
+    """What a configuration freezes.
+
+    Raises:
+        ConfigError: there is no such mode or block.
+    """
+    if settings.mode not in FREEZE_MODES:
+        word = str(settings.mode)
+        raise ConfigError(f"{what}.mode is {word!r}. {did_you_mean(word, FREEZE_MODES)}")
+    blocks = settings.blocks if isinstance(settings.blocks, list) else [settings.blocks]
+    for name in blocks:
+        _known_block(name, f"{what}.blocks")
+    last = settings.backbone_last_n_modules or 0
+    if type(last) is not int or last < 0:
+        raise ConfigError(f"{what}.backbone_last_n_modules is {last!r}; it must be 0 or more.")
+    return Freeze(settings.mode, tuple(blocks), last)
+
+
+def model_spec(config: FinetuneConfig) -> Spec:
+    """The model to train.
+
+    Raises:
+        ConfigError: none is named.
+    """
+    entry = {"name": config.model} if isinstance(config.model, str) else config.model
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ConfigError(
+            "model names no model; say {name: readout, ...}, or another of "
+            "`clickmap benchmark --list`."
+        )
+    rest = dict(entry)
+    name = rest.pop("name")
+    kind = rest.pop("type", name)
+    if any(c in name for c in "/\\\0") or not name.isprintable():
+        raise ConfigError(f"model: the name {name!r} names files, so it must hold no slashes.")
+    return Spec(name, str(kind), rest)
+
+
+def fold_numbers(value: Any, folds: int) -> list[int]:
+    """Folds to train, from 1.
+
+    Raises:
+        ConfigError: there is no such fold.
+    """
+    if value is None:
+        return list(range(1, folds + 1))
+    numbers = value if isinstance(value, list) else [value]
+    for number in numbers:
+        if type(number) is not int or not 1 <= number <= folds:
+            raise ConfigError(f"cv.only_folds has {number!r}; the folds are 1 to {folds}.")
+    if not numbers:
+        raise ConfigError("cv.only_folds is empty; null trains all folds.")
+    return sorted(set(numbers))

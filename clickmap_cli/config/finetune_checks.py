@@ -1,0 +1,57 @@
+"""Values of a fine-tuning that must fit one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, metric_names
+from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.runtime.errors import ConfigError
+
+
+def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
+    """Check values together; words that may be lists become lists.
+
+    Raises:
+        ConfigError: two keys contradict each other, or one has the wrong form.
+    """
+
+    def fail(name: str, text: str) -> None:
+        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
+
+    if config.n_jobs == 0:
+        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    model_spec(config)
+    if len(dataset_specs(as_benchmark(config))) != 1:
+        fail("datasets", "names several data sets; a fine-tuning learns from one.")
+    config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
+    config.plugins = _words("plugins", config.plugins, fail)
+    config.wandb.tags = _words("wandb.tags", config.wandb.tags, fail)
+    config.cv.fold_files = _words("cv.fold_files", config.cv.fold_files, fail)
+    if config.cv.fold_files:
+        config.cv.folds = len(config.cv.fold_files)
+    stages_of(config)
+    fold_numbers(config.cv.only_folds, config.cv.folds)
+    if config.gt_cache_dir is not None and config.gt_aggregate == "random":
+        fail("gt_aggregate", "is random and gt_cache_dir holds means; keep one.")
+    if config.gt_cache_dir is not None and config.loss != "kl":
+        fail("gt_cache_dir", f"holds maps, and loss {config.loss} learns from points.")
+    if config.gt_cache_dir is not None and config.cv.group_by == "participant":
+        fail("gt_cache_dir", "holds maps of everybody, and cv.group_by holds participants out.")
+
+
+def as_benchmark(config: FinetuneConfig) -> BenchmarkConfig:
+    """What a benchmark needs to read the same data and give the same scores."""
+    return BenchmarkConfig(
+        datasets=config.datasets, limit_images=config.limit_images, metrics=config.metrics,
+        centerbias_bandwidth=config.centerbias_bandwidth, seed=config.seed, n_jobs=config.n_jobs,
+        device=config.device, ceiling=False,
+    )  # fmt: skip
+
+
+def _words(name: str, value: Any, fail: Any) -> list[str]:
+    words = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(word, str) and word for word in words):
+        fail(name, f"is {value!r}; it must be a word or a list of words.")
+    return words

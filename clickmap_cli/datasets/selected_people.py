@@ -1,0 +1,115 @@
+"""Images seen by some of their people only: the others' fixations do not count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.datasets.base import Points, Stimulus
+from clickmap_cli.datasets.people import People
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.runtime.errors import DataError
+
+
+class SomePeople:
+    """Some of the people who looked at an image.
+
+    Args:
+        people: everybody.
+        chosen: their places in `people.names`.
+    """
+
+    def __init__(self, people: People, chosen: Sequence[int]) -> None:
+        self._people = people
+        self._chosen = list(chosen)
+        self.names: Sequence[str] = [people.names[at] for at in chosen]
+
+    def target(self, person: int) -> MapView:
+        """A person's own map, with their points."""
+        return self._people.target(self._chosen[person])
+
+    def others(self, person: int) -> NDArray[Any]:
+        """(h, w) the mean map of the rest of them; not scaled."""
+        return self._mean([at for at in range(len(self.names)) if at != person])
+
+    def everyone(self, size: Size) -> NDArray[Any]:
+        """(h, w) their mean map; not scaled.
+
+        Raises:
+            DataError: another size is asked for.
+        """
+        mean = self._mean(range(len(self.names)))
+        if mean.shape != size:
+            raise DataError("Maps of chosen people keep the size of their image.")
+        return mean
+
+    def _mean(self, which: Collection[int]) -> NDArray[Any]:
+        views = [self.target(person) for person in which]
+        return np.asarray(sum(view.pixels.reshape(view.shape) for view in views) / len(views))
+
+
+class OnlySome(Stimulus):
+    """An image of a data set, and some of the people who looked at it.
+
+    Args:
+        stimulus: the image.
+        names: whose fixations count.
+    """
+
+    def __init__(self, stimulus: Stimulus, names: Collection[str]) -> None:
+        self._stimulus = stimulus
+        self._names = frozenset(names)
+        self.image_id = stimulus.image_id
+        self.category = stimulus.category
+        self.size = stimulus.size
+        self.nonfixations = stimulus.nonfixations
+        self.points = self._own_points()
+
+    @property
+    def key(self) -> str:
+        """What random draws of the image are seeded by."""
+        return self._stimulus.key
+
+    def image(self) -> NDArray[np.float32]:
+        """(h, w, 3) RGB in 0..1."""
+        return self._stimulus.image()
+
+    def truth(self) -> NDArray[Any] | None:
+        """(h, w) the mean of their maps."""
+        people = self.people()
+        return None if people is None else people.everyone(self.size)
+
+    def people(self) -> SomePeople | None:
+        """Those who count, or None where none of them looked at the image."""
+        everybody = self._stimulus.people()
+        if everybody is None:
+            return None
+        chosen = [at for at, name in enumerate(everybody.names) if name in self._names]
+        return SomePeople(everybody, chosen) if chosen else None
+
+    def image_digest(self) -> str:
+        """A hash of the image's pixels."""
+        return self._stimulus.image_digest()
+
+    def truth_digest(self) -> str:
+        """A hash of everybody's points and of who counts."""
+        words = "\x1f".join([self._stimulus.truth_digest(), *sorted(self._names)])
+        return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _own_points(self) -> Points | None:
+        people = self.people()
+        if people is None:
+            return None
+        width = self.size[1]
+        clicked = [people.target(person).clicked for person in range(len(people.names))]
+        flat = np.concatenate([np.repeat(at, n.astype(np.int64)) for at, n in clicked])
+        who = np.repeat(np.arange(len(clicked)), [int(n.sum()) for _, n in clicked])
+        return Points(
+            (flat % width).astype(np.float64), (flat // width).astype(np.float64),
+            who.astype(np.int32), tuple(people.names),
+        )  # fmt: skip

@@ -1,0 +1,221 @@
+"""Which pixels a classifier's decision hangs on, by its derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.models.timm_models import (
+    TimmNetwork,
+    TimmSettings,
+    class_scores,
+    class_setting,
+    one_of,
+)
+from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.seeding import generator
+
+Score = Callable[[torch.Tensor], torch.Tensor]
+"""(n, 3, h, w) images -> (n) scores, each of its own image alone."""
+
+_METHODS = ("gradient", "smoothgrad", "integrated")
+_REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "max": lambda slopes: slopes.abs().amax(dim=1),
+    "mean": lambda slopes: slopes.abs().mean(dim=1),
+    "l2": lambda slopes: slopes.square().sum(dim=1).sqrt(),
+}
+
+
+class Normalised(torch.nn.Module):
+    """A network that is given RGB in 0..1, so that derivatives are those of pixels.
+
+    Args:
+        network: takes normalised images.
+        mean: (3) subtracted from them.
+        std: (3) what that is divided by.
+    """
+
+    def __init__(
+        self, network: torch.nn.Module, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """What the network says of (n, 3, h, w) RGB in 0..1."""
+        said: torch.Tensor = self.network((images - self.mean) / self.std)
+        return said
+
+
+class Gradient(TorchSaliencyModel):
+    """Saliency of a timm classifier: derivatives of a class's score (before softmax) by pixels.
+
+    Derivatives are those by RGB in 0..1. `gradient`: at the image. `smoothgrad`: their mean over
+    noisy copies. `integrated`: their mean on the way from black to the image, times the image.
+    The map is the magnitude over the three channels.
+
+    Reference: Simonyan, Vedaldi and Zisserman (2014), Deep inside convolutional networks; Smilkov
+    et al. (2017), SmoothGrad; Sundararajan, Taly and Yan (2017), Axiomatic attribution for deep
+    networks.
+
+    Args:
+        model: the classifier's name in timm.
+        weights: `timm` downloads timm's weights, `none` draws random ones; null takes the file.
+        weights_path: a checkpoint of it.
+        requires_size: (height, width) of its input; None = its own.
+        method: gradient, smoothgrad or integrated.
+        n_samples: noisy copies of smoothgrad.
+        noise: standard deviation of their noise; 1 is the range from black to white.
+        steps: points on the way of integrated, each in the middle of its part.
+        reduce: max, mean or l2 over the channels.
+        class_index: the class whose score it is; None = the predicted one.
+        smooth_sigma: sigma of a Gaussian over the map, in pixels of the network's input; None =
+            no blur.
+        device: auto, cpu, cuda or mps.
+        batch_size: images that are predicted together.
+        seed: of the noise, which an image has its own of, and of random weights.
+    """
+
+    needs_gradients = True
+    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+        self,
+        model: str = "resnet50",
+        weights: str | None = None,
+        weights_path: str | None = None,
+        requires_size: list[int] | None = None,
+        method: str = "gradient",
+        n_samples: int = 25,
+        noise: float = 0.15,
+        steps: int = 32,
+        reduce: str = "max",
+        class_index: int | None = None,
+        smooth_sigma: float | None = None,
+        device: str = "auto",
+        batch_size: int = 1,
+        seed: int = 0,
+    ) -> None:
+        settings = TimmSettings(model, weights, weights_path, requires_size, seed)
+        self._timm = TimmNetwork(settings, "gradient")
+        super().__init__(device, list(self._timm.size), batch_size, mean=[0, 0, 0], std=[1, 1, 1])
+        self._method = one_of(method, _METHODS, "gradient: method")
+        self._reduce = _REDUCTIONS[one_of(reduce, list(_REDUCTIONS), "gradient: reduce")]
+        self._class = class_setting(class_index, self._timm.n_classes, "gradient")
+        for name, value in (("n_samples", n_samples), ("steps", steps)):
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"gradient: {name} is {value!r}; it must be 1 or more.")
+        for name, number in (("noise", noise), ("smooth_sigma", smooth_sigma)):
+            if number is not None and not 0 < number < np.inf:
+                raise ConfigError(f"gradient: {name} is {number}; it must be above 0.")
+        self._n_samples, self._noise, self._steps = n_samples, noise, steps
+        self._sigma = smooth_sigma
+        self._seed = seed
+        self._keys: list[str] = []
+        self.notices = self._timm.notices
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the file, timm's tag and a hash of the weights, or the seed of random ones."""
+        return self._timm.digest()
+
+    def depends_on(self, stimulus: Stimulus) -> str:
+        """The image, and with noise also what seeds it."""
+        shown = super().depends_on(stimulus)
+        return f"{shown} {stimulus.key}" if self._method == "smoothgrad" else shown
+
+    def build(self) -> torch.nn.Module:
+        """The classifier, for RGB in 0..1."""
+        return Normalised(self._timm.build(), self._timm.mean, self._timm.std)
+
+    def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
+        """Maps of several images, of the network's input size."""
+        self._keys = [stimulus.key for stimulus in stimuli]
+        maps = super().predict_batch(stimuli)
+        if self._sigma is None:
+            return maps
+        return [gaussian_filter(values, self._sigma, mode="mirror") for values in maps]
+
+    def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """(n, h, w) magnitudes over the channels."""
+        classes = self._classes(network, images)
+
+        def score(shown: torch.Tensor) -> torch.Tensor:
+            return class_scores(network(shown), classes)
+
+        if self._method == "gradient":
+            slopes = input_gradient(score, images)
+        elif self._method == "smoothgrad":
+            slopes = smoothgrad(score, images, self._drawn(images))
+        else:
+            slopes = integrated_gradients(score, images, self._steps)
+        return self._reduce(slopes)
+
+    def _classes(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor | int:
+        """The class of each image."""
+        if self._class is not None:
+            return self._class
+        with torch.no_grad():
+            said: torch.Tensor = network(images)
+        return said.argmax(dim=1)
+
+    def _drawn(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        """(n, 3, h, w) noise of one copy of each image after the other."""
+        generators = [generator(self._seed, key, "smoothgrad") for key in self._keys]
+        for _ in range(self._n_samples):
+            drawn = [rng.standard_normal(images.shape[1:], np.float32) for rng in generators]
+            yield torch.from_numpy(np.stack(drawn)).to(images.device) * self._noise
+
+
+def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
+    """(n, 3, h, w) the derivative of each image's score by its pixels."""
+    shown = images.detach().requires_grad_()
+    with torch.enable_grad():
+        (slopes,) = torch.autograd.grad(score(shown).sum(), shown)
+    return slopes
+
+
+def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]) -> torch.Tensor:
+    """The mean derivative over noisy copies.
+
+    Args:
+        score: what is differentiated.
+        images: (n, 3, h, w).
+        noises: (n, 3, h, w) what is added, one copy after the other.
+
+    Returns:
+        (n, 3, h, w), with signs.
+    """
+    total = torch.zeros_like(images)
+    count = 0
+    for noise in noises:
+        total += input_gradient(score, images + noise)
+        count += 1
+    return total / count
+
+
+def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
+    """What each pixel adds to the score on the straight way from black.
+
+    Over the pixels of an image it sums to score(image) - score(black), the closer the more steps.
+
+    Args:
+        score: what is differentiated.
+        images: (n, 3, h, w) RGB, black is 0.
+        steps: points of the midpoint rule.
+
+    Returns:
+        (n, 3, h, w), with signs.
+    """
+    total = torch.zeros_like(images)
+    for step in range(steps):
+        total += input_gradient(score, images * ((step + 0.5) / steps))
+    return images * total / steps

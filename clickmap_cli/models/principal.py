@@ -1,0 +1,104 @@
+"""Leading principal components, from the smaller Gram matrix or by iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+_EXACT_SIDE = 320
+"""Gram matrices up to this size are decomposed whole; it takes milliseconds."""
+
+_MORE = 8  # vectors iterated beside the wanted ones; they set how fast it converges
+_TOLERANCE = 2e-5  # of the angle to the true direction
+_ROUNDS = 40
+_SETTLED = 5  # rounds after which the residual must fall from one to the next
+_NOTHING = 1e-12  # a share of squares that is rounding, no variance
+
+
+@dataclass(frozen=True)
+class Component:
+    """One principal component.
+
+    Attributes:
+        projection: (n) the rows' coordinates along it; its sign is arbitrary.
+        explained: its share of the variance.
+    """
+
+    projection: torch.Tensor
+    explained: float
+
+
+def principal_component(rows: torch.Tensor, number: int, overwrite: bool = False) -> Component:
+    """A principal component of rows, centred over rows first.
+
+    The components are eigenvectors of the smaller of the two Gram matrices. A small one is
+    decomposed; of a large one only the leading vectors are found, by subspace iteration with
+    Rayleigh-Ritz (Halko et al. 2011), and where that does not converge it is decomposed after all.
+
+    Args:
+        rows: (n, d) float32.
+        number: which component, from 1; one that does not exist has a projection of zeros.
+        overwrite: whether `rows` may be centred in their place.
+
+    Returns:
+        The component.
+    """
+    on = rows.device
+    if on.type == "mps":  # which has neither double precision nor decompositions
+        rows = rows.cpu()
+    mean = rows.mean(dim=0, keepdim=True)
+    centred = rows.sub_(mean) if overwrite else rows - mean
+    total = _squares(centred)
+    nothing = Component(torch.zeros_like(rows[:, 0]).to(on), 0.0)
+    if total <= _NOTHING * len(rows) * _squares(mean) or number > min(rows.shape):
+        return nothing
+    found = _iterated(centred, number) if min(rows.shape) > _EXACT_SIDE else None
+    projection, value = _decomposed(centred, number) if found is None else found
+    if value <= _NOTHING * total:
+        return nothing
+    return Component(projection.to(on), value / total)
+
+
+def _squares(values: torch.Tensor) -> float:
+    """The sum of squares, in double precision from the columns on."""
+    return float(torch.linalg.vector_norm(values, dim=0).double().square().sum())
+
+
+def _decomposed(centred: torch.Tensor, number: int) -> tuple[torch.Tensor, float]:
+    """The projection and eigenvalue from the whole smaller Gram matrix, in double precision."""
+    exact = centred.double()
+    wide = exact.shape[0] <= exact.shape[1]
+    values, vectors = torch.linalg.eigh(exact @ exact.T if wide else exact.T @ exact)
+    value = max(float(values[-number]), 0.0)
+    along = vectors[:, -number]
+    return (along * value**0.5 if wide else exact @ along).to(centred.dtype), value
+
+
+def _iterated(centred: torch.Tensor, number: int) -> tuple[torch.Tensor, float] | None:
+    """The projection on one leading direction and its eigenvalue; None without convergence.
+
+    A direction is off by its residual over the distance to the nearest other eigenvalue: close
+    ones ask for more than single precision gives.
+    """
+    columns = centred.T  # contiguous where features of an image were; products are written for it
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(centred.shape[1], number + _MORE, generator=generator)
+    basis = torch.linalg.qr(start.to(centred))[0]
+    before = float("inf")
+    for done in range(_ROUNDS):
+        projected = basis.T @ columns
+        image = columns @ projected.T
+        values, turn = torch.linalg.eigh((basis.T @ image).double())
+        wanted = turn[:, -number].to(centred)
+        value = float(values[-number])
+        residual = float((image @ wanted - value * (basis @ wanted)).norm())
+        apart = (values - value).abs()
+        apart[-number] = float("inf")
+        if value > 0 and residual <= _TOLERANCE * float(apart.min()):
+            return wanted @ projected, value
+        if done >= _SETTLED and residual > before:
+            return None
+        before = residual
+        basis = torch.linalg.qr(image)[0]
+    return None

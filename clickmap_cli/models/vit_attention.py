@@ -1,0 +1,242 @@
+"""Where a vision transformer's attention goes, followed through its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from clickmap_cli.models.timm_models import (
+    TimmNetwork,
+    TimmSettings,
+    class_scores,
+    class_setting,
+    one_of,
+)
+from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.runtime.errors import ConfigError, DataError
+
+_METHODS = ("rollout", "gradient")
+_FUSIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda heads: heads.mean(dim=1),
+    "max": lambda heads: heads.amax(dim=1),
+    "min": lambda heads: heads.amin(dim=1),
+}
+_ROWS_OFF = 1e-3
+
+
+class VitAttention(TorchSaliencyModel):
+    """Attention rollout of a timm vision transformer, plain or weighted by gradients.
+
+    Each layer's attention (n, heads, tokens, tokens) becomes one matrix A: the heads are fused and
+    the lowest attentions dropped. With `gradient`, it is first multiplied by the derivative of the
+    class's score, and what is negative is set to 0. Half of A and half of the identity (the
+    residual connection), rows scaled to sum 1, are multiplied over the layers. The map is what the
+    class token has of each patch; without one, the mean over the patches.
+
+    Reference: Abnar and Zuidema (2020), Quantifying attention flow in transformers; with gradients
+    Chefer, Gur and Wolf (2021), Transformer interpretability beyond attention visualization.
+
+    Args:
+        model: the transformer's name in timm.
+        weights: `timm` downloads timm's weights, `none` draws random ones; null takes the file.
+        weights_path: a checkpoint of it.
+        requires_size: (height, width) of its input, multiples of its patches; None = its own.
+        method: rollout or gradient.
+        head_fusion: mean, max or min over the heads.
+        discard_ratio: share of a layer's lowest attentions that is dropped, 0 to below 1; those to
+            the class token stay.
+        class_index: the class `gradient` differentiates; None = the predicted one.
+        device: auto, cpu, cuda or mps.
+        batch_size: images that are predicted together.
+        seed: of random weights.
+    """
+
+    run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest has both
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+        self,
+        model: str = "vit_base_patch16_224",
+        weights: str | None = None,
+        weights_path: str | None = None,
+        requires_size: list[int] | None = None,
+        method: str = "rollout",
+        head_fusion: str = "mean",
+        discard_ratio: float = 0.0,
+        class_index: int | None = None,
+        device: str = "auto",
+        batch_size: int = 1,
+        seed: int = 0,
+    ) -> None:
+        settings = TimmSettings(model, weights, weights_path, requires_size, seed)
+        self._timm = TimmNetwork(settings, "vit_attention")
+        super().__init__(
+            device, list(self._timm.size), batch_size, mean=self._timm.mean, std=self._timm.std
+        )
+        self.needs_gradients = one_of(method, _METHODS, "vit_attention: method") == "gradient"
+        self._fuse = _FUSIONS[one_of(head_fusion, list(_FUSIONS), "vit_attention: head_fusion")]
+        if not 0 <= discard_ratio < 1:
+            raise ConfigError(
+                f"vit_attention: discard_ratio is {discard_ratio}; it must be from 0 to below 1."
+            )
+        self._discard = discard_ratio
+        self._class = None
+        if self.needs_gradients:
+            self._class = class_setting(class_index, self._timm.n_classes, "vit_attention")
+        self.notices = self._timm.notices
+
+    def weights_digest(self) -> str:
+        """SHA-256 of the file, timm's tag and a hash of the weights, or the seed of random ones."""
+        return self._timm.digest()
+
+    def build(self) -> torch.nn.Module:
+        """The transformer.
+
+        Raises:
+            ConfigError: the network is no transformer with one attention a block.
+        """
+        network = self._timm.build()
+        attention_modules(network)
+        return network
+
+    def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """(n, rows, columns) what each patch is attended to."""
+        images.requires_grad_(self.needs_gradients)
+        with recorded(network) as layers:
+            scores = network(images)
+        self._check(layers, len(attention_modules(network)), len(images))
+        if self.needs_gradients:
+            total = class_scores(scores, self._class).sum()
+            slopes = torch.autograd.grad(total, layers)
+            layers = [(a * g).clamp(min=0) for a, g in zip(layers, slopes, strict=True)]
+        with_class = getattr(network, "cls_token", None) is not None
+        kept = [discarded(self._fuse(a.detach()), self._discard, with_class) for a in layers]
+        prefix = int(getattr(network, "num_prefix_tokens", 0))
+        start = kept[0].new_zeros(kept[0].shape[-1])
+        if with_class:
+            start[0] = 1
+        else:
+            start[prefix:] = 1 / (len(start) - prefix)
+        return self._on_grid(network, images, rollout(kept, start)[:, prefix:])
+
+    def _check(self, layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -> None:
+        """Refuse attention that is no matrix of shares, from all tokens to all, in every layer."""
+        n_tokens = layers[0].shape[-1] if layers else 0
+        wanted = (n_images, n_tokens, n_tokens)
+        shapes = {(layer.shape[0], *layer.shape[2:]) for layer in layers}
+        if len(layers) != n_blocks or shapes != {wanted}:
+            raise DataError(f"{self._timm.name}: its blocks do not attend from all tokens to all.")
+        if any(_off(layer) > _ROWS_OFF for layer in layers):
+            raise DataError(f"{self._timm.name}: its attentions are no shares that sum to 1.")
+
+    def _on_grid(
+        self, network: torch.nn.Module, images: torch.Tensor, patches: torch.Tensor
+    ) -> torch.Tensor:
+        """(n, rows, columns) from (n, patches)."""
+        embedding: Any = getattr(network, "patch_embed", None)
+        grids = [getattr(embedding, "grid_size", None)]
+        if hasattr(embedding, "dynamic_feat_size"):
+            grids.insert(0, embedding.dynamic_feat_size(tuple(images.shape[-2:])))
+        for grid in grids:
+            if grid is not None and grid[0] * grid[1] == patches.shape[1]:
+                return patches.reshape(-1, grid[0], grid[1])
+        raise DataError(f"{self._timm.name}: its {patches.shape[1]} patches form no grid.")
+
+
+def attention_modules(network: torch.nn.Module) -> list[Any]:
+    """The attention of each block, from the first to the last.
+
+    Raises:
+        ConfigError: the network has no blocks with one attention each.
+    """
+    found: list[Any] = []
+    for block in getattr(network, "blocks", ()):
+        inside = [part for part in block.modules() if hasattr(part, "fused_attn")]
+        drop = getattr(inside[0], "attn_drop", None) if len(inside) == 1 else None
+        if not isinstance(drop, torch.nn.Module):
+            found = []
+            break
+        found += inside
+    if not found:
+        raise ConfigError(
+            f"vit_attention: {type(network).__name__} is no transformer with one attention a "
+            "block; take a vit_*, deit_*, beit_* or eva02_* network of timm."
+        )
+    return found
+
+
+@contextmanager
+def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Records the attention of every layer while the network runs.
+
+    Inside, no attention is fused, as a fused one is never written down; afterwards everything is
+    as it was before, also where the network raised.
+
+    Yields:
+        (n, heads, tokens, tokens) attention of each layer that ran, in order; rows sum to 1.
+    """
+    modules = attention_modules(network)
+    fused = [module.fused_attn for module in modules]
+    layers: list[torch.Tensor] = []
+
+    def keep(_module: torch.nn.Module, _given: Any, attention: torch.Tensor) -> None:
+        layers.append(attention)
+
+    hooks = []
+    try:
+        for module in modules:
+            module.fused_attn = False
+            # what leaves its dropout is what the values are multiplied by
+            hooks.append(module.attn_drop.register_forward_hook(keep))
+        yield layers
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, was in zip(modules, fused, strict=True):
+            module.fused_attn = was
+
+
+def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:
+    """Attention without its lowest values.
+
+    Args:
+        fused: (n, tokens, tokens), not negative.
+        ratio: share of the values that are set to 0, rounded down, for each image by itself.
+        with_class: whether the first column, the attention to the class token, is left alone.
+
+    Returns:
+        (n, tokens, tokens).
+    """
+    first = 1 if with_class else 0
+    free = fused[:, :, first:].flatten(1)
+    n_dropped = int(ratio * free.shape[1])
+    if not n_dropped:
+        return fused
+    lowest = free.argsort(dim=1, stable=True)[:, :n_dropped]
+    rest = free.scatter(1, lowest, 0.0).unflatten(1, (fused.shape[1], -1))
+    return torch.cat([fused[:, :, :first], rest], dim=2)
+
+
+def rollout(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
+    """What tokens of the last layer have of each token of the first.
+
+    Args:
+        layers: (n, tokens, tokens) attention from the first layer to the last, not negative.
+        start: (tokens) weights of the last layer's tokens, sum 1.
+
+    Returns:
+        (n, tokens) shares, sum 1.
+    """
+    identity = torch.eye(len(start), dtype=start.dtype, device=start.device)
+    shares = start.expand(len(layers[0]), 1, -1)
+    for layer in reversed(layers):  # row by row from the end: no product of whole matrices
+        mixed = (layer + identity) / 2
+        shares = shares @ (mixed / mixed.sum(dim=-1, keepdim=True))
+    return shares[:, 0]
+
+
+def _off(attention: torch.Tensor) -> float:
+    """How far a row's sum is from 1, at most."""
+    return float((attention.detach().sum(dim=-1) - 1).abs().max())

@@ -1,0 +1,95 @@
+"""What a person sees of a fine-tuning in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES
+from clickmap_cli.services.finetune import FinetuneRun
+from clickmap_cli.training.blocks import BlockRow
+
+_FIRST_FAILURES = 5
+_TITLES = {
+    "held_out": "held-out images",
+    "holdout": "images that no fold saw",
+}
+
+
+def block_table(title: str, rows: Sequence[BlockRow]) -> Table:
+    """Trainable and all parameters of every block, at the beginning of a stage."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("block", no_wrap=True)
+    for name in ("trainable", "total"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        style = "" if row.trainable else "dim"
+        table.add_row(Text(row.block), f"{row.trainable:,}", f"{row.total:,}", style=style)
+    trainable, total = sum(row.trainable for row in rows), sum(row.total for row in rows)
+    table.add_row("all", f"{trainable:,}", f"{total:,}")
+    return table
+
+
+def summary_tables(run: FinetuneRun) -> list[Table]:
+    """For each split, the scores of the tuned model beside what it began as and the centre bias."""
+    results = run.summary.get("results", [])
+    tables = []
+    for split in dict.fromkeys(row["split"] for row in results):
+        ours = [row for row in results if row["split"] == split and row["mean"] is not None]
+        tables.append(_table(run, split, ours))
+    return tables
+
+
+def _table(run: FinetuneRun, split: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    n = max((row["n_images"] for row in rows), default=0)
+    title = f"{run.summary['model']}, {_TITLES.get(split, split)}, n = {n:,}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    for model in models:
+        table.add_column(Text(model), justify="right", no_wrap=True)
+    table.add_column("95% interval", no_wrap=True)
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        found = {row["model"]: row for row in rows if row["metric"] == metric}
+        down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
+        first = found.get(models[0])
+        cells = [_cell(found.get(model)) for model in models]
+        interval = "" if first is None else f"[{_number(first['low'])}, {_number(first['high'])}]"
+        table.add_row(Text(metric + down), *cells, Text(interval))
+    return table
+
+
+def _cell(row: Mapping[str, Any] | None) -> Text:
+    """Mean over folds, and their standard deviation."""
+    if row is None:
+        return Text("-")
+    spread = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
+    return Text(_number(row["mean"]) + spread)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def failure_lines(run: FinetuneRun) -> list[str]:
+    """The first images that were left out, and how many there are."""
+    failures = run.summary.get("failures", [])
+    lines = [
+        f"{row['image_id']}{', ' + row['model'] if row['model'] else ''}: {row['reason']}"
+        for row in failures[:_FIRST_FAILURES]
+    ]
+    if len(failures) > _FIRST_FAILURES:
+        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
+    return lines
+
+
+def summary_lines(run: FinetuneRun) -> list[str]:
+    """The rest of the run in a line."""
+    if not run.written:
+        return [f"Would train into {run.folder}; nothing was written."]
+    table = run.folder / "cv_summary.csv"
+    text = f"{table}: all scores; fold_XX/best.pth is a weights_path for `clickmap benchmark`."
+    return [f"{text} {run.seconds:.1f} s."]

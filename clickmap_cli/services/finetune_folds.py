@@ -1,0 +1,135 @@
+"""One fold of a fine-tuning: its images, its trackers, and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from clickmap_cli.config.finetune import FinetuneConfig, Stage, stages_of
+from clickmap_cli.config.loading import as_dict
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.runtime.parallel import worker_count
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.id_lists import write_ids
+from clickmap_cli.training.blocks import BlockRow
+from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
+from clickmap_cli.training.distributed import Group
+from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
+from clickmap_cli.training.folds import Fold
+from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.trackers import (
+    CsvTracker,
+    Row,
+    TensorBoardTracker,
+    Tracker,
+    WandbRun,
+    WandbTracker,
+)
+
+HISTORY = "history.csv"
+
+
+class Views(Protocol):
+    """What is shown while a fold trains."""
+
+    @property
+    def stage(self) -> Callable[[str, Sequence[BlockRow]], None]:
+        """A stage begins."""
+
+    @property
+    def live(self) -> Callable[[str], None]:
+        """Where the training is, in a line."""
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A fold and all that its training shares with the others'."""
+
+    config: FinetuneConfig
+    fold: Fold
+    path: Path
+    identity: str
+    targets: Targets
+    views: Views
+    progress: Progress
+    group: Group
+    of: int
+
+    def train(
+        self, model: TorchSaliencyModel, stimuli: Sequence[Stimulus], resume: bool
+    ) -> list[Path]:
+        """Train; returns the files that are there then."""
+        fold = self.fold
+        by_id = {stimulus.image_id: stimulus for stimulus in stimuli}
+        lists = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        paths = [self.path / name for name in (BEST, FINAL, LAST, HISTORY)]
+        if self.group.first:
+            for name, ids in lists.items():
+                write_ids(self.path / f"{name}.txt", ids)
+        train = [self._seen(by_id[image_id]) for image_id in fold.train]
+        validation = [self._seen(by_id[image_id]) for image_id in fold.validation]
+        model.see([*train, *validation])  # and never the held-out images
+        job = FitJob(
+            model, train, validation,
+            self.targets, self._settings(), self.path, f"{self.identity} {fold.name}",
+            self._trackers() if self.group.first else (),
+            _Shown(f"fold {fold.number} of {self.of}", self.views, self.progress)
+            if self.group.first else Watch(),
+            self.group,
+        )  # fmt: skip
+        fit(job, resume)
+        return [*paths, *(self.path / f"{name}.txt" for name in lists)]
+
+    def _seen(self, stimulus: Stimulus) -> Stimulus:
+        """An image as those see it whose fixations train."""
+        people = self.fold.train_people
+        return OnlySome(stimulus, people) if people else stimulus
+
+    def _settings(self) -> FitSettings:
+        config, training = self.config, self.config.training
+        return FitSettings(
+            stages_of(config), config.loss, training.batch_size, training.accumulate,
+            training.precision, training.clip_norm, training.optimizer, training.momentum,
+            config.seed, worker_count(config.n_jobs),
+        )  # fmt: skip
+
+    def _trackers(self) -> list[Tracker]:
+        config, settings = self.config, self.config.wandb
+        found: list[Tracker] = [CsvTracker(self.path / HISTORY)]
+        if config.tensorboard:
+            found.append(TensorBoardTracker(self.path / "tensorboard"))
+        if settings.enabled:
+            name = f"{settings.name or config.experiment}_{self.fold.name}"
+            where = self.path if settings.dir is None else Path(settings.dir)
+            about = WandbRun(
+                name, settings.group or config.experiment, where, settings.mode, settings.project,
+                settings.entity, settings.notes, tuple(settings.tags), as_dict(config),
+            )  # fmt: skip
+            found.append(WandbTracker(about))
+        return found
+
+
+class _Shown(Watch):
+    """Shows stage, epoch, loss and scores of a fold."""
+
+    def __init__(self, title: str, views: Views, progress: Progress) -> None:
+        self._title = title
+        self._views = views
+        self._progress = progress
+        self._scores = ""
+
+    def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
+        self._views.stage(f"{self._title}, stage {stage.name}", table)
+        self._progress.stage(f"{self._title}, {stage.name}", steps_left)
+
+    def step(self, epoch: str, loss: float) -> None:
+        self._progress.advance()
+        self._views.live(f"{self._title}, {epoch}: loss {loss:.4f}{self._scores}")
+
+    def epoch(self, row: Row) -> None:
+        parts = [f"{n.replace('_', ' ')} {row[n]:.3f}" for n in row if n.startswith("val_")]
+        self._scores = f" ({', '.join(parts)})"

@@ -1,0 +1,116 @@
+"""Several processes that train one network together, started by `torchrun`.
+
+Each takes its share of every step's images; gradients are summed before the step. A step's loss is
+divided by its images over all processes, so their number changes nothing beyond rounding. (Torch's
+own wrapper wants as many forward passes in every process; images of unlike sizes do not give that.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+_PATIENCE = timedelta(days=2)
+"""The first process scores folds while the others wait for it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, and which of them this is.
+
+    Attributes:
+        rank: of this process, from 0.
+        world: how many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Any]) -> list[Any]:
+        """This process's share of some items."""
+        return list(items[self.rank :: self.world])
+
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """Sums over processes of some numbers."""
+        if self.world == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=_device())
+        dist.all_reduce(total)
+        return [float(value) for value in total.cpu()]
+
+    def gathered(self, item: Any) -> list[Any]:
+        """What every process has, in the order of processes."""
+        if self.world == 1:
+            return [item]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, item)
+        return found
+
+    def from_first(self, item: Any) -> Any:
+        """What the first process has."""
+        if self.world == 1:
+            return item
+        holder = [item]
+        dist.broadcast_object_list(holder, src=0)
+        return holder[0]
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Give every process the sum of all gradients; what nobody used keeps none."""
+        if self.world == 1:
+            return
+        used = torch.tensor([float(p.grad is not None) for p in parameters], device=_device())
+        dist.all_reduce(used)
+        for parameter, times in zip(parameters, used.tolist(), strict=True):
+            if not times:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+
+    def same_everywhere(self, network: nn.Module) -> None:
+        """Give every process the first one's weights and buffers."""
+        if self.world == 1:
+            return
+        for tensor in network.state_dict().values():
+            held = tensor.to(_device())
+            dist.broadcast(held, src=0)
+            tensor.copy_(held)
+
+
+@contextmanager
+def joined() -> Iterator[Group]:
+    """The processes that `torchrun` started; without it, this one alone.
+
+    A process on a machine with GPUs takes the one of its number.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1 or "RANK" not in os.environ:
+        yield Group()
+        return
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=_PATIENCE)
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # who leaves early tears the connection down that others still use
+    finally:
+        dist.destroy_process_group()
+
+
+def _device() -> torch.device:
+    """Where small tensors are summed: either backend takes the CPU's."""
+    return torch.device("cpu")

@@ -1,0 +1,210 @@
+"""Networks of timm: names, sizes, weights from three places, scores of classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from clickmap_cli.models import timm_models
+from clickmap_cli.models.building import build_model
+from clickmap_cli.models.timm_models import (
+    TimmNetwork,
+    TimmSettings,
+    class_scores,
+    class_setting,
+    state_digest,
+)
+from clickmap_cli.runtime.errors import ConfigError, DataError
+
+
+def wanted(model="test_resnet", weights="none", weights_path=None, requires_size=None, seed=0):
+    return TimmNetwork(TimmSettings(model, weights, weights_path, requires_size, seed), "probe")
+
+
+@pytest.fixture
+def released(monkeypatch):
+    """Stands for timm's hub: its weights are those of seed 99; what was asked for."""
+    create, asked = timm.create_model, []
+
+    def pretend(name, pretrained=False, **more):
+        asked.append((name, pretrained))
+        if not pretrained:
+            return create(name, pretrained=False, **more)
+        with torch.random.fork_rng():
+            torch.manual_seed(99)
+            return create(name, pretrained=False, **more)
+
+    monkeypatch.setattr(timm, "create_model", pretend)
+    return asked
+
+
+def states_equal(one, other) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_random_weights_are_seeded_and_announced() -> None:
+    before = torch.random.get_rng_state()
+    one, same, other = (wanted(seed=seed).build() for seed in (1, 1, 2))
+    assert states_equal(one, same)
+    assert not states_equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert wanted(seed=1).digest() == "random 1"
+    assert wanted().notices == (
+        "probe: test_resnet has random weights (weights: none); its scores mean nothing.",
+    )
+
+
+def test_what_is_known_of_a_network() -> None:
+    network = wanted("vit_tiny_patch16_224.augreg_in21k")
+    assert (network.size, network.n_classes) == ((224, 224), 21843)
+    assert (network.mean, network.std) == ((0.5,) * 3, (0.5,) * 3)
+    resnet = wanted("resnet18")
+    assert (resnet.mean, resnet.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert wanted("resnet18", requires_size=[64, 96]).size == (64, 96)
+    assert wanted("test_vit", requires_size=64).size == (64, 64)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_weights_of_a_file(tmp_path, ending) -> None:
+    source = wanted(seed=7).build()
+    path = tmp_path / f"w{ending}"
+    if ending == ".pth":
+        torch.save({"state_dict": source.state_dict()}, path)
+    else:
+        save_file(source.state_dict(), path)
+    network = wanted(weights=None, weights_path=str(path))
+    assert states_equal(network.build(), source)
+    assert network.notices == ()
+    assert len(network.digest()) == 64
+    with pytest.raises(DataError, match="these are no weights of"):
+        wanted("test_vit", weights=None, weights_path=str(path)).build()
+    path.write_bytes(b"cut")
+    with pytest.raises(DataError, match=path.name) as caught:
+        wanted(weights=None, weights_path=str(path)).build()
+    assert "\n" not in str(caught.value)
+
+
+def test_timms_own_weights_only_when_asked_for(released) -> None:
+    wanted().build()
+    assert released == [("test_resnet", False)]
+    network = wanted(weights="timm", seed=5)
+    built = network.build()
+    assert released[-1] == ("test_resnet", True)
+    assert not states_equal(built, wanted(seed=5).build())
+    assert network.notices == ()
+    digest = network.digest()
+    assert digest == f"timm r160_in1k {state_digest(built.state_dict())}"
+    assert wanted(weights="timm", seed=6).digest() == digest
+
+
+@pytest.mark.parametrize("error", [OSError("no\nroute"), RuntimeError("No pretrained weights")])
+def test_a_download_that_fails_is_a_sentence(monkeypatch, error) -> None:
+    def fail(name, pretrained=False):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    network = wanted(weights="timm")
+    for ask in (network.digest, network.build):
+        with pytest.raises(DataError) as caught:
+            ask()
+        said = " ".join(str(error).split())
+        assert str(caught.value) == (
+            f"probe: timm's weights of test_resnet could not be downloaded ({said}); "
+            "give weights_path."
+        )
+
+
+def test_the_digest_of_weights_is_of_names_shapes_and_numbers() -> None:
+    base = {"a": torch.arange(6.0), "b": torch.tensor(3)}
+    others = [
+        {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)},
+        {"a": torch.arange(6.0).double(), "b": torch.tensor(3)},
+        {"c": torch.arange(6.0), "b": torch.tensor(3)},
+        {"a": torch.arange(6.0), "b": torch.tensor(4)},
+    ]
+    assert state_digest(base) == state_digest(dict(reversed(base.items())))
+    assert len({state_digest(state) for state in [base, *others]}) == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"model": "resnet5O"},
+            r"probe: timm has no network 'resnet5O'\. Did you mean '.*resnet50",
+        ),
+        ({"model": "hf-hub:timm/resnet18"}, "timm has no network"),
+        ({"model": "qqqqqqqqqqqqqqq"}, r"It has \d+: timm.list_models"),
+        ({"model": None}, "timm has no network None"),
+        ({"model": "resnet18.nosuch"}, r"unknown tag; known tags: .*tv_in1k"),
+        ({"weights": None}, "set weights_path to .*, weights: timm to .*, or weights: none"),
+        ({"weights": "imagenet"}, "weights is 'imagenet'; it must be null, none or timm"),
+        ({"weights": "timm", "weights_path": "a.pth"}, "weights says timm; keep one"),
+        ({"weights": None, "weights_path": "nowhere.pth"}, "no weights at nowhere.pth"),
+        ({"requires_size": [1]}, r"probe: requires_size is \[1\]"),
+    ],
+)
+def test_settings_that_make_no_sense(given, says) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        wanted(**given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "says"),
+    [
+        ("test_vit", [60, 64], r"wants multiples of its patches, \[16, 16\]"),
+        ("levit_128s", [64, 64], r"takes images of \[224, 224\] only"),
+    ],
+)
+def test_sizes_that_a_network_cannot_take(model, size, says) -> None:
+    with pytest.raises(ConfigError, match=says):
+        wanted(model, requires_size=size).build()
+
+
+def test_weights_for_another_size_are_the_same_network_with_other_positions(tmp_path) -> None:
+    source = wanted("test_vit", seed=3).build()
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    network = wanted(
+        "test_vit", weights=None, weights_path=str(tmp_path / "w.pth"), requires_size=[64, 96]
+    ).build()
+    assert network.pos_embed.shape[1] == 1 + 4 * 6
+    same, other = source.state_dict(), network.state_dict()
+    assert [key for key in same if not torch.equal(same[key], other[key])] == ["pos_embed"]
+    assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 1000)
+
+
+def test_classes() -> None:
+    scores = torch.tensor([[1.0, 5.0, 2.0], [7.0, 0.0, 3.0]])
+    np.testing.assert_array_equal(class_scores(scores, None), [5, 7])
+    np.testing.assert_array_equal(class_scores(scores, 2), [2, 3])
+    np.testing.assert_array_equal(class_scores(scores, torch.tensor([0, 1])), [1, 0])
+    assert class_setting(None, 3, "p") is None
+    assert class_setting(2, 3, "p") == 2
+    for value in (3, -1, 1.0, "1", True):
+        with pytest.raises(ConfigError, match="the classes are 0 to 2"):
+            class_setting(value, 3, "p")
+    with pytest.raises(ConfigError, match="scores no classes"):
+        class_setting(None, 0, "p")
+
+
+@pytest.mark.parametrize("name", ["gradient", "vit_attention"])
+def test_keys_of_predictions_move_with_the_weights(tmp_path, released, name) -> None:
+    for file, seed in (("a", 1), ("c", 2)):
+        torch.save(wanted("test_vit", seed=seed).build().state_dict(), tmp_path / f"{file}.pth")
+    (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes())
+
+    def identity(**given):
+        return build_model("x", name, {"model": "test_vit", **given}, "cpu").identity
+
+    a, b, c = (identity(weights_path=str(tmp_path / f"{file}.pth")) for file in "abc")
+    assert a == b != c
+    random = [identity(weights="none", seed=seed) for seed in (0, 0, 1)]
+    assert random[0] == random[1] != random[2]
+    assert identity(weights="timm") not in (a, c, *random)
+    assert identity(weights="none", device="cuda", batch_size=4) == random[0]
+    assert timm_models.RELEASE == "timm"

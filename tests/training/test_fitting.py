@@ -1,0 +1,197 @@
+"""The loop: accumulation, kills, stops, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from clickmap_cli.config.finetune import Freeze, Stage
+from clickmap_cli.models.weights import read_state
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
+from clickmap_cli.training.checkpoints import load
+from clickmap_cli.training.fitting import Watch, fit
+from clickmap_cli.training.optimisers import block_rates
+from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.trackers import CsvTracker
+from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, spots
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return read_state(path)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[key].equal(b[key]) for key in a)
+
+
+def sizes_mixed() -> list[Spot]:
+    """Six images of two sizes, so that batches cannot be equal."""
+    return [*spots(4), Spot("big0", 10, size=(14, 12)), Spot("big1", 11, size=(14, 12))]
+
+
+@pytest.mark.parametrize("loss", ["kl", "nll_fixations"])
+def test_accumulation_equals_the_large_batch(tmp_path, loss) -> None:
+    found = []
+    for batch_size, accumulate in ((6, 1), (1, 6), (2, 3), (3, 2)):
+        job = job_for(
+            tmp_path / f"{batch_size}", [Stage("all", 3, 0.1)], train=sizes_mixed(),
+            model=TinyModel(norm=False), batch_size=batch_size, accumulate=accumulate,
+            optimizer="sgd", clip_norm=0.5, loss=loss,
+        )  # fmt: skip
+        rows = fit(job)
+        found.append((rows, {k: v.clone() for k, v in job.model.network().state_dict().items()}))
+    (rows, state), *others = found
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    for other_rows, other in others:
+        for row, other_row in zip(rows, other_rows, strict=True):
+            assert row["train_loss"] == pytest.approx(other_row["train_loss"], abs=1e-6)
+        for key, value in state.items():
+            torch.testing.assert_close(value, other[key], atol=1e-6, rtol=1e-6)
+
+
+class Killed(Watch):
+    """Interrupts at a chosen step."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def step(self, epoch: str, loss: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+STAGES = [
+    Stage("head", 2, 0.02, freeze=Freeze("train_blocks", ("head",)), schedule="cosine"),
+    Stage("all", 3, 0.05, schedule="plateau", plateau_patience=1, gamma=0.5, weight_decay=0.01),
+]
+
+
+def tracked(folder):
+    return [CsvTracker(folder / "history.csv")]
+
+
+def test_a_killed_and_resumed_training_equals_one_never_killed(tmp_path) -> None:
+    whole = tmp_path / "whole"
+    fit(job_for(whole, STAGES, trackers=tracked(whole)))
+    # six images, four a step: two steps an epoch, ten in all; some kills fall on an epoch's end
+    for kills in ([1], [4], [5, 2], [7], [3, 3, 10]):
+        folder = tmp_path / "killed"
+        for at, step in enumerate(kills):
+            with pytest.raises(KeyboardInterrupt):
+                job = job_for(folder, STAGES, trackers=tracked(folder), watch=Killed(step))
+                fit(job, resume=at > 0)
+                raise KeyboardInterrupt  # the rest was shorter than that
+        rows = fit(job_for(folder, STAGES, trackers=tracked(folder)), resume=True)
+        assert len(rows) == 5
+        assert (folder / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
+        for name in ("best.pth", "final.pth", "last.pth"):
+            assert equal(weights(folder / name), weights(whole / name)), (kills, name)
+        ours, theirs = load(folder / "last.pth"), load(whole / "last.pth")
+        assert ours["random"][0]["cpu"].equal(theirs["random"][0]["cpu"])
+        assert repr(ours["optimizer"]) == repr(theirs["optimizer"])
+        shutil.rmtree(folder)
+
+
+def test_history_is_cut_back_to_the_checkpoint(tmp_path) -> None:
+    fit(job_for(tmp_path, STAGES, trackers=tracked(tmp_path)))
+    whole = (tmp_path / "history.csv").read_bytes()
+    (tmp_path / "history.csv").write_bytes(whole + b"6,all,4,0,0,")
+    fit(job_for(tmp_path, STAGES, trackers=tracked(tmp_path)), resume=True)
+    assert (tmp_path / "history.csv").read_bytes() == whole
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["stage"] for row in rows] == ["head"] * 2 + ["all"] * 3
+    assert [row["epoch"] for row in rows] == list("12345")
+    assert all(np.isfinite(float(row["val_NSS"])) for row in rows)
+
+
+def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
+    rows = fit(job_for(tmp_path, [Stage("all", 6, 0.3)]))
+    best = min(rows, key=lambda row: row["val_loss"])
+    about = torch.load(tmp_path / "best.pth", weights_only=True)["about"]
+    assert about["epoch"] == best["epoch"]
+    assert about["loss"] == best["val_loss"]
+
+
+def test_patience_ends_a_stage(tmp_path) -> None:
+    rows = fit(job_for(tmp_path, [Stage("still", 9, 0.0, patience=2), Stage("next", 1, 0.01)],
+                       model=TinyModel(norm=False), targets=Targets("mean")))  # fmt: skip
+    assert [row["stage"] for row in rows] == ["still"] * 3 + ["next"]
+
+
+def test_rates_of_blocks(tmp_path) -> None:
+    stage = Stage("s", 1, 1e-3, block_lr={"all": 1e-4, "head": 1e-2, "finalizer": 0.5})
+    assert block_rates(TinyNetwork(), stage) == {
+        "backbone": 1e-4, "saliency": 1e-2, "finalizer": 0.5,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="no block 'fixation_selection'"):
+        block_rates(TinyNetwork(), Stage("s", 1, 1.0, block_lr={"fixation_selection": 1.0}))
+
+
+class Broken(TinyModel):
+    """Gives NaN for one image from some forward pass on."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def forward(self, network, images):
+        self.after -= 1
+        values = super().forward(network, images)
+        return values * math.nan if self.after < 0 else values
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path) -> None:
+    # an epoch is three batches in two steps and one of validation; the sixth is in epoch 2
+    with pytest.raises(RunError) as error:
+        fit(job_for(tmp_path, STAGES, model=Broken(5)))
+    text = str(error.value)
+    assert "stage head: the loss is no number in step 1 of epoch 2" in text
+    assert text.count("images: s") == 1
+    assert "last.pth holds epoch 1" in text
+    assert load(tmp_path / "last.pth")["place"]["epoch"] == 1
+    assert all(torch.isfinite(v).all() for v in weights(tmp_path / "last.pth").values())
+    with pytest.raises(RunError, match=r"in the validation after epoch 1 .*nothing was kept"):
+        fit(job_for(tmp_path / "two", STAGES, model=Broken(3)))
+
+
+def test_a_full_gpu_names_the_batch_size_to_try(tmp_path) -> None:
+    class Full(TinyModel):
+        def forward(self, network, images):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(RunError, match=r"batch_size=1 training.accumulate=4, which gives the same"):
+        fit(job_for(tmp_path, model=Full()))
+    with pytest.raises(RunError, match=r"batch_size=1 training.accumulate=3"):
+        fit(job_for(tmp_path, model=Full(), batch_size=3, accumulate=1))
+    with pytest.raises(RunError, match="batch_size is 1 already"):
+        fit(job_for(tmp_path, model=Full(), batch_size=1))
+
+
+def test_an_image_without_truth_is_named(tmp_path) -> None:
+    lonely = Spot("lonely", 3)
+    lonely.points = None
+    with pytest.raises(DataError, match="lonely: no fixations"):
+        fit(job_for(tmp_path, train=[lonely, *spots(2)], loss="nll_fixations", targets=Targets()))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
+    job = job_for(tmp_path, STAGES)
+    fit(job)
+    job.identity = "another"
+    with pytest.raises(RunError, match="another training"):
+        fit(job, resume=True)
+    (tmp_path / "last.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(RunError, match="not a checkpoint of a training"):
+        fit(job, resume=True)
+
+
+def test_bf16_trains(tmp_path) -> None:
+    rows = fit(job_for(tmp_path, [Stage("all", 2, 0.01)], precision="bf16"))
+    assert all(math.isfinite(row["val_loss"]) for row in rows)

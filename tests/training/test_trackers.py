@@ -1,0 +1,45 @@
+"""Trackers: what they need, and that Weights & Biases runs without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from clickmap_cli.runtime.errors import MissingExtraError
+from clickmap_cli.training.trackers import TensorBoardTracker, WandbRun, WandbTracker
+
+ROW = {"epoch": 1, "stage": "head", "train_loss": 0.5, "val_NSS": 1.25}
+
+
+@pytest.mark.parametrize(
+    ("package", "make"),
+    [
+        ("tensorboard", TensorBoardTracker),
+        ("wandb", lambda folder: WandbTracker(WandbRun("a", "b", folder, "offline"))),
+    ],
+)
+def test_what_is_not_installed_names_its_extra(tmp_path, monkeypatch, package, make) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'clickmap\[{package}\]'"):
+        make(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_wandb_offline_keeps_the_rows(tmp_path) -> None:
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    tracker = WandbTracker(WandbRun("one", "several", tmp_path, "offline", "clickmap"))
+    tracker.begin([ROW])
+    tracker.log({**ROW, "epoch": 2})
+    tracker.end()
+    assert list(tmp_path.rglob("*.wandb"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_keeps_the_rows(tmp_path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    tracker = TensorBoardTracker(tmp_path)
+    tracker.begin([])
+    tracker.log(ROW)
+    tracker.end()
+    assert list(tmp_path.glob("events.out.tfevents.*"))
