@@ -13,7 +13,8 @@ from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.clickmaps.keys import match_keys
 from clickmap_cli.metrics.overlap import intersection_over_union
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import read_image, read_npy, read_tensors
+from clickmap_cli.storage.safe_arrays import read_npy, read_tensors
+from clickmap_cli.storage.safe_images import read_image
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 

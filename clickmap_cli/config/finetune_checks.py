@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, metric_names
 from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.validation import word_list
 from clickmap_cli.runtime.errors import ConfigError
 
 
@@ -26,9 +26,9 @@ def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
     if len(dataset_specs(as_benchmark(config))) != 1:
         fail("datasets", "names several data sets; a fine-tuning learns from one.")
     config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
-    config.plugins = _words("plugins", config.plugins, fail)
-    config.wandb.tags = _words("wandb.tags", config.wandb.tags, fail)
-    config.cv.fold_files = _words("cv.fold_files", config.cv.fold_files, fail)
+    config.plugins = word_list("plugins", config.plugins, fail)
+    config.wandb.tags = word_list("wandb.tags", config.wandb.tags, fail)
+    config.cv.fold_files = word_list("cv.fold_files", config.cv.fold_files, fail)
     if config.cv.fold_files:
         config.cv.folds = len(config.cv.fold_files)
     stages_of(config)
@@ -48,10 +48,3 @@ def as_benchmark(config: FinetuneConfig) -> BenchmarkConfig:
         centerbias_bandwidth=config.centerbias_bandwidth, seed=config.seed, n_jobs=config.n_jobs,
         device=config.device, ceiling=False,
     )  # fmt: skip
-
-
-def _words(name: str, value: Any, fail: Any) -> list[str]:
-    words = [] if value is None else value if isinstance(value, list) else [value]
-    if not all(isinstance(word, str) and word for word in words):
-        fail(name, f"is {value!r}; it must be a word or a list of words.")
-    return words

@@ -107,6 +107,16 @@ def _check_words(name: str, value: Any, fail: Any) -> None:
         fail(name, f"is {value!r}; it must be a word or a list of words.")
 
 
+def word_list(name: str, value: Any, fail: Any) -> list[str]:
+    """A value that may be null, a word or a list of words, as a list.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    _check_words(name, value, fail)
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
 def _check_metrics(value: Any, source: str) -> list[str]:
     """Metric names in lower case, each once, in the order given."""
     words = value if isinstance(value, list) else [value]
@@ -133,9 +143,7 @@ def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None
         fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
     if config.predict_only and not config.cache_predictions:
         fail("predict_only", "is true and cache_predictions false: predictions would be lost.")
-    plugins = [] if config.plugins is None else config.plugins
-    config.plugins = plugins if isinstance(plugins, list) else [plugins]
-    _check_words("plugins", config.plugins, fail)
+    config.plugins = word_list("plugins", config.plugins, fail)
     config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
     _check_dive(config, sources.get("deep_dive", "default"), fail)
     labels = [spec.label for spec in dataset_specs(config)]

@@ -17,7 +17,7 @@ from clickmap_cli.datasets.files import (
     image_size,
 )
 from clickmap_cli.datasets.gathering import Gathering, as_folder, checked_sigma, files_by_stem
-from clickmap_cli.datasets.nonfixations import FixationPool, OtherImages
+from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_mat import mat_array
 
@@ -132,5 +132,6 @@ def _with_negatives(stimuli: list[FileStimulus]) -> list[FileStimulus]:
         [stimulus.size for stimulus in stimuli],
     )
     return [
-        replace(stimulus, nonfixations=OtherImages(pool, at)) for at, stimulus in enumerate(stimuli)
+        replace(stimulus, nonfixations=PooledPoints(pool, at))
+        for at, stimulus in enumerate(stimuli)
     ]

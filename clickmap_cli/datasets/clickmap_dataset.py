@@ -18,7 +18,8 @@ from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.map_store import KINDS, MapStore
-from clickmap_cli.storage.safe_arrays import NpzArrays, read_image
+from clickmap_cli.storage.safe_arrays import NpzArrays
+from clickmap_cli.storage.safe_images import read_image
 
 Item = tuple[torch.Tensor, torch.Tensor, int, str]
 

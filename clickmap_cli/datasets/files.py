@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,12 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, Points, Stimulus, points_of_counts
 from clickmap_cli.datasets.kernel_density import kernel_density
-from clickmap_cli.datasets.nonfixations import OtherImages
+from clickmap_cli.datasets.nonfixations import PooledPoints
 from clickmap_cli.datasets.people import FixationPeople, People
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import read_image, read_npy, short_reason
+from clickmap_cli.storage.safe_arrays import read_npy
+from clickmap_cli.storage.safe_images import opened_image, read_image
 from clickmap_cli.storage.safe_mat import mat_array
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -35,10 +32,6 @@ _MAX_ID_BYTES = 200
 _MAX_POINTS = 50_000_000
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
-_DAMAGED_IMAGE = (
-    OSError, ValueError, SyntaxError, TypeError, EOFError, KeyError, IndexError, AttributeError,
-    OverflowError, ZeroDivisionError, MemoryError, struct.error,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +128,7 @@ class FileStimulus(Stimulus):
 def _points_digest(points: Points | None) -> str | None:
     if points is None:
         return None
-    if isinstance(points, OtherImages):
+    if isinstance(points, PooledPoints):
         return points.digest()
     parts = hashlib.sha256()
     parts.update(np.asarray(points.x, dtype="<f8").tobytes())
@@ -212,33 +205,6 @@ def image_orientation(image: Any) -> int:
 
     value = Image.Image.getexif(image).get(_ORIENTATION, 1)
     return value if isinstance(value, int) else 1
-
-
-@contextmanager
-def opened_image(path: Path) -> Iterator[Any]:
-    """A picture with its header read and its pixels not.
-
-    Raises:
-        DataError: the file is missing, no image, damaged, or larger than Pillow's safe size.
-    """
-    from PIL import Image, ImageFile
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if isinstance(image, ImageFile.StubImageFile):
-                    raise DataError(f"{path}: not a readable image ({image.format}).")
-                yield image
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such image.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(
-            f"{path}: the image is too large to open safely ({short_reason(error)})."
-        ) from error
-    except _DAMAGED_IMAGE as error:
-        raise DataError(f"{path}: not a readable image ({short_reason(error)}).") from error
 
 
 def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:

@@ -145,10 +145,9 @@ def checked_sigma(sigma_px: object) -> float:
     Raises:
         ConfigError: it is no positive number.
     """
-    number = isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool)
-    if not number or not 0 < float(sigma_px) < 1e6:  # type: ignore[arg-type]
-        raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
-    return float(sigma_px)  # type: ignore[arg-type]
+    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
+        return float(sigma_px)
+    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
 
 
 def listed_ids(folder: Path, split: object) -> frozenset[str] | None:

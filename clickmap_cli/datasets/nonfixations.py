@@ -49,7 +49,7 @@ class FixationPool:
         return parts.hexdigest()
 
 
-class OtherImages(Points):
+class PooledPoints(Points):
     """The fixations of all images of a pool but one, stretched to that image and truncated.
 
     Relative coordinates are kept, as in the field's shuffled AUC. Coordinates are computed when
@@ -72,7 +72,7 @@ class OtherImages(Points):
         return int(offsets[-1] - offsets[self._image + 1] + offsets[self._image])
 
     def __repr__(self) -> str:
-        return f"OtherImages({len(self)} points)"
+        return f"PooledPoints({len(self)} points)"
 
     @property
     def x(self) -> NDArray[np.float64]:

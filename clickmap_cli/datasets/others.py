@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +56,11 @@ class OtherFixations:
 
     def __init__(self, stimuli: Sequence[Stimulus], bandwidth: float) -> None:
         self._bandwidth = bandwidth
-        self._x, self._y, self._sizes = [], [], []
-        for stimulus in stimuli:
-            if stimulus.points is not None:
-                self._x.append(stimulus.points.x)
-                self._y.append(stimulus.points.y)
-                self._sizes.append(stimulus.size)
+        self._points: list[tuple[Points, Size]] = [
+            (stimulus.points, stimulus.size) for stimulus in stimuli if stimulus.points is not None
+        ]
+        self.n = sum(len(points) for points, _ in self._points)
+        """Fixations of all images together."""
         self._counts = lru_cache(maxsize=_SIZES_KEPT)(self._all_counts)
         self._blurred = lru_cache(maxsize=_SIZES_KEPT)(self._all_blurred)
 
@@ -75,9 +75,33 @@ class OtherFixations:
             negatives = places_of(stimulus.nonfixations.counts(stimulus.size))
         else:
             negatives = places_of(self._counts(stimulus.size) - own)
-        if sum(map(len, self._x)) == len(points):
+        if self.n == len(points):
             return Surroundings(places, negatives, None)
         return Surroundings(places, negatives, self._baseline(stimulus.size, points, places))
+
+    def density(self, stimulus: Stimulus, size: Size) -> NDArray[np.float64]:
+        """The centre bias that the other images give one image, at every pixel of any size.
+
+        Args:
+            stimulus: the image that is left out; there must be others with fixations.
+            size: height and width wanted.
+
+        Returns:
+            (h, w) the others' kernel density mixed with 1% of uniform; sums to 1.
+        """
+        counts = self._counts(size)
+        if stimulus.points is not None:
+            counts = counts - _scaled_counts(stimulus.points, stimulus.size, size)
+        others = blurred(counts, self._bandwidth * size[1])
+        return _mixed(others / others.sum(), others.size)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the bandwidth and everybody's fixations."""
+        found = hashlib.sha256(repr(self._bandwidth).encode())
+        for points, size in self._points:
+            found.update(f"{size} {len(points)}".encode() + points.x.tobytes() + points.y.tobytes())
+        return found.hexdigest()
 
     def _baseline(self, size: Size, points: Points, places: Places) -> NDArray[np.float64]:
         """log2 of the kernel density of the others, mixed with 1% of uniform.
@@ -88,22 +112,30 @@ class OtherFixations:
         everything, total = self._blurred(size)
         own, own_total = _own_density(size, points, places[0], sigma)
         others = np.maximum(everything.ravel()[places[0]] - own, 0)
-        density = others / (total - own_total)
-        uniform = 1 / (size[0] * size[1])
-        return np.asarray(np.log2((1 - UNIFORM_SHARE) * density + UNIFORM_SHARE * uniform))
+        return np.asarray(np.log2(_mixed(others / (total - own_total), size[0] * size[1])))
 
     def _all_counts(self, size: Size) -> NDArray[np.int64]:
         """(h, w) fixations of all images, those of other sizes scaled."""
-        height, width = size
-        counts = np.zeros(height * width, dtype=np.int64)
-        for x, y, (h, w) in zip(self._x, self._y, self._sizes, strict=True):
-            flat = scaled_to(y, h, height) * width + scaled_to(x, w, width)
-            counts += np.bincount(flat, minlength=height * width)
-        return counts.reshape(size)
+        counts = np.zeros(size, dtype=np.int64)
+        for points, own_size in self._points:
+            counts += _scaled_counts(points, own_size, size)
+        return counts
 
     def _all_blurred(self, size: Size) -> tuple[NDArray[np.float64], float]:
         density = blurred(self._counts(size), self._bandwidth * size[1])
         return density, float(density.sum())
+
+
+def _scaled_counts(points: Points, own: Size, size: Size) -> NDArray[np.int64]:
+    """(h, w) points per pixel of an image of another size, in relative coordinates."""
+    height, width = size
+    flat = scaled_to(points.y, own[0], height) * width + scaled_to(points.x, own[1], width)
+    return np.bincount(flat, minlength=height * width).reshape(size)
+
+
+def _mixed(density: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
+    """A density with its share of the uniform one."""
+    return (1 - UNIFORM_SHARE) * density + UNIFORM_SHARE / pixels
 
 
 def _own_density(

@@ -25,7 +25,7 @@ from clickmap_cli.datasets.people import ClickPeople
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.manifest import load_manifest
-from clickmap_cli.storage.safe_arrays import read_image
+from clickmap_cli.storage.safe_images import read_image
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -249,8 +250,7 @@ def _ids(paths: list[Path]) -> tuple[list[str], list[str]]:
         if len(set(ids)) == len(ids):
             break
     else:
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        twice = Counter(ids).most_common(1)[0][0]
         raise DataError(f"The stimuli name the image '{printable(twice)}' twice; remove one.")
     return ids, [path.parent.name if depth > 1 else ALL for path in paths]
 

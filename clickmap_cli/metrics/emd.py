@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.runtime.errors import MissingExtraError
+
 MAX_SIDE = 32
 """Maps are area-averaged to at most this many rows and columns: the exact solver is cubic."""
+
+
+def need_solver() -> None:
+    """Say before any work that the exact solver is missing.
+
+    Raises:
+        MissingExtraError: POT is not installed (extra `emd`).
+    """
+    if importlib.util.find_spec("ot") is None:
+        raise MissingExtraError("emd", "the metric 'emd'")
 
 
 def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -28,8 +41,6 @@ def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
         MissingExtraError: POT is not installed (extra `emd`).
         ValueError: unequal shapes, or a map without mass.
     """
-    from clickmap_cli.runtime.errors import MissingExtraError
-
     try:
         import ot
     except ImportError as error:

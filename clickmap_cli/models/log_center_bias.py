@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.kernel_density import blurred
-from clickmap_cli.datasets.others import UNIFORM_SHARE
-from clickmap_cli.datasets.people import scaled_to
+from clickmap_cli.datasets.others import OtherFixations
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import read_npy
@@ -140,28 +138,25 @@ class FittedBias(LogCenterBias):
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._sets: dict[int, _Fixations] = {}
+        self._sets: dict[int, OtherFixations] = {}
         self._seen: list[Stimulus] = []  # so that nothing else ever gets the id of one of them
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:
         """Be told of a data set's images."""
-        fixations = _Fixations(stimuli)
+        fixations = OtherFixations(stimuli, BANDWIDTH)
         self._seen += stimuli
         self._sets.update((id(stimulus), fixations) for stimulus in stimuli)
 
     def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """The others' density."""
-        counts = self._others(stimulus).without(stimulus, size)
-        density = blurred(counts, BANDWIDTH * size[1])
-        mixed = (1 - UNIFORM_SHARE) * density / density.sum() + UNIFORM_SHARE / density.size
-        return _as_log_density(np.log(mixed))
+        return _as_log_density(np.log(self._others(stimulus).density(stimulus, size)))
 
     def digest(self, stimulus: Stimulus) -> str:
         """A hash of everybody's fixations, and of the image's own, which are left out."""
-        words = f"{BANDWIDTH} {self._others(stimulus).digest} {_points_digest(stimulus)}"
-        return hashlib.sha256(words.encode()).hexdigest()
+        own = OtherFixations([stimulus], BANDWIDTH).digest
+        return hashlib.sha256(f"{self._others(stimulus).digest} {own}".encode()).hexdigest()
 
-    def _others(self, stimulus: Stimulus) -> _Fixations:
+    def _others(self, stimulus: Stimulus) -> OtherFixations:
         fixations = self._sets.get(id(stimulus))
         if fixations is None:
             raise DataError(
@@ -175,39 +170,6 @@ class FittedBias(LogCenterBias):
                 "its centre bias; set centerbias: uniform."
             )
         return fixations
-
-
-class _Fixations:
-    """All fixations of a data set."""
-
-    def __init__(self, stimuli: Sequence[Stimulus]) -> None:
-        self._stimuli = [stimulus for stimulus in stimuli if stimulus.points is not None]
-        self.n = sum(len(stimulus.points or ()) for stimulus in self._stimuli)
-        words = "".join(_points_digest(stimulus) for stimulus in self._stimuli)
-        self.digest = hashlib.sha256(words.encode()).hexdigest()
-        self._all = lru_cache(maxsize=_SIZES_KEPT)(lambda size: _counts(self._stimuli, size))
-
-    def without(self, stimulus: Stimulus, size: Size) -> NDArray[np.int64]:
-        """(h, w) fixations a pixel of all images but one."""
-        return self._all(size) - _counts([stimulus], size)
-
-
-def _counts(stimuli: Sequence[Stimulus], size: Size) -> NDArray[np.int64]:
-    """(h, w) fixations a pixel, brought to an image of this size in relative coordinates."""
-    height, width = size
-    flat = [np.zeros(0, dtype=np.int64)]
-    for stimulus in stimuli:
-        if stimulus.points is not None:
-            rows = scaled_to(stimulus.points.y, stimulus.size[0], height)
-            flat.append(rows * width + scaled_to(stimulus.points.x, stimulus.size[1], width))
-    return np.bincount(np.concatenate(flat), minlength=height * width).reshape(size)
-
-
-def _points_digest(stimulus: Stimulus) -> str:
-    found = hashlib.sha256(str(stimulus.size).encode())
-    if stimulus.points is not None:
-        found.update(stimulus.points.x.tobytes() + stimulus.points.y.tobytes())
-    return found.hexdigest()
 
 
 def _as_log_density(values: NDArray[Any]) -> LogDensity:

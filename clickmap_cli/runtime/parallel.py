@@ -42,10 +42,10 @@ def ordered_map(
 ) -> Iterator[Outcome]:
     """Yield `function(item)` for each item, in the order of the items.
 
-    Results are handed on as they come, and no more than a few items per worker are in flight,
-    so neither the items nor the results need to fit in memory at once. Items that take long to
-    make are made while the workers are busy; what goes wrong in making one is raised here, after
-    the results of those before it.
+    Results are handed on as they come, and no more than a few items per worker are in flight, so
+    the items need not fit in memory at once; results wait in memory where whoever takes them is
+    slower than the workers. Items that take long to make are made while the workers are busy; what
+    goes wrong in making one is raised here, after the results of those before it.
     """
     workers = worker_count(n_jobs)
     if workers == 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -14,15 +13,14 @@ from typing import Any
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.models.building import BuiltModel, build_model, model_settings
-from clickmap_cli.runtime.errors import DataError, MissingExtraError
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_settings
 from clickmap_cli.services.benchmark_job import BenchmarkFigures, Job
-from clickmap_cli.services.benchmark_tables import (
-    as_summary,
-)
+from clickmap_cli.services.benchmark_tables import as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, git_commit, versions
 
@@ -75,12 +73,12 @@ def run(
         RunError: another run holds the folder, or it cannot be written.
     """
     started = time.time()
-    if "EMD" in config.metrics and importlib.util.find_spec("ot") is None:
-        raise MissingExtraError("emd", "the metric 'EMD'")
+    if "EMD" in config.metrics:
+        need_solver()
     for path in config.plugins:
         load_plugin(Path(path))
     folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
-    if not dry_run:
+    if not dry_run and not config.predict_only:
         folder.refuse_if_there(when)
     models = [
         build_model(spec.label, spec.name, spec.settings, config.device)
@@ -94,40 +92,47 @@ def run(
     for built in models:
         for loaded in sets:
             built.model.see(loaded.stimuli)
+    job = Job(config, folder, progress, figures)
+    if config.predict_only:
+        # the folder's results, if there are any, are not touched
+        with folder.held():
+            done = job.predict_only(models, sets)
+        summary = {"predicted": done, "failures": [asdict(row) for row in job.failures]}
+        return BenchmarkRun(folder.path, summary, len(job.failures), _since(started))
     identity = _identity(config, models, sets)
     with folder.held():
         if folder.finished(identity, when) is not None:
             stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
             return BenchmarkRun(folder.path, stored, len(stored["failures"]), _since(started))
-        job = Job(config, folder, progress, figures)
-        if config.predict_only:
-            done = job.predict_only(models, sets)
-            folder.abandon()
-            summary = {"predicted": done, "failures": [asdict(row) for row in job.failures]}
-            return BenchmarkRun(folder.path, summary, len(job.failures), _since(started))
         result, outputs = job.score(models, sets)
+        inputs = {
+            **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
+            **{f"model {built.label}": {"sha256": built.identity} for built in models},
+        }
         counts = {
             "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
             "models": [built.label for built in models],
             "failures": len(result.failures),
         }
-        ended = time.time()
-        folder.finish(
-            Manifest(
-                command="benchmark",
-                config=as_dict(config),
-                config_hash=identity,
-                inputs={f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets}
-                | {f"model {built.label}": {"sha256": built.identity} for built in models},
-                outputs=dict(sorted(outputs.items())),
-                counts=counts,
-                times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
-                seed=config.seed,
-                versions=versions(),
-                git_commit=git_commit(),
-            )
-        )
+        folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
     return BenchmarkRun(folder.path, as_summary(result), len(result.failures), _since(started))
+
+
+def _manifest(
+    config: BenchmarkConfig,
+    identity: str,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    started: float,
+) -> Manifest:
+    ended = time.time()
+    return Manifest(
+        command="benchmark", config=as_dict(config), config_hash=identity, inputs=inputs,
+        outputs=dict(sorted(outputs.items())), counts=counts,
+        times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+        seed=config.seed, versions=versions(), git_commit=git_commit(),
+    )  # fmt: skip
 
 
 def check(config: BenchmarkConfig) -> None:

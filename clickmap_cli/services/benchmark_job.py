@@ -87,7 +87,6 @@ class Job:
         self.failures: list[Failure] = []
         pictures = config.heatmaps_png.out_dir
         self.heatmaps = Path(pictures) if pictures else folder.path / "heatmaps"
-        self.drawn: list[Path] = []
 
     def predictor(self, built: BuiltModel, label: str) -> Predictor:
         """The model's predictions for one data set."""
@@ -157,8 +156,8 @@ class Job:
         )
         with replacing(report) as partial:
             self.figures.report(result, pictures, partial, config.report_images)
-        inside = [path for path in self.drawn if path.is_relative_to(self.folder.path)]
-        return result, describe_files(self.folder.path, [*paths, report, *inside])
+        drawn = [path for found in results for path in self._drawn(found)]
+        return result, describe_files(self.folder.path, [*paths, report, *drawn])
 
     def _people(self, loaded: LoadedSet, others: OtherFixations) -> tuple[PeopleScore, ...]:
         """Ceiling and null of every image that two named people looked at."""
@@ -269,10 +268,8 @@ class Job:
             except ClickmapError:
                 raise
             except Exception as error:  # such as too little memory for the finest level
-                self.progress.notice(
-                    f"{built.label} on {loaded.label}: no deep dive into {stimulus.image_id}: "
-                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                )
+                reason = f"no deep dive: {type(error).__name__}: {' '.join(str(error).split())}"
+                self._fail(loaded.label, built.label, Predicted(stimulus, (), reason[:300]))
             self.progress.advance()
         built.model.release()
         return rows
@@ -308,12 +305,26 @@ class Job:
                 image = predicted.stimulus.image()
             except DataError as error:
                 self.progress.notice(f"{error} Its picture shows the heat alone.")
-        stem = self.heatmaps / label / built.label / predicted.stimulus.image_id
         heat = shown_map(predicted.maps, built.model.output)
-        plain = stem.with_name(f"{stem.name}.png")
-        over = None if image is None else stem.with_name(f"{stem.name}_overlay.png")
-        self.figures.heatmap(Heatmap(heat, image, settings, plain, over))
-        self.drawn += [path for path in (plain, over) if path is not None]
+        plain, over = self._places(label, built.label, predicted.stimulus.image_id)
+        self.figures.heatmap(Heatmap(heat, image, settings, plain, None if image is None else over))
+
+    def _places(self, label: str, model: str, image_id: str) -> tuple[Path, Path]:
+        """Where the pictures of a prediction go: the heat alone, and over its image."""
+        folder = self.heatmaps / label / model
+        return folder / f"{image_id}.png", folder / f"{image_id}_overlay.png"
+
+    def _drawn(self, found: ModelResult) -> list[Path]:
+        """The pictures of a model's images inside the folder, also those of a run that was killed.
+
+        An image's are drawn before its scores are recorded.
+        """
+        if not self.config.heatmaps_png.enabled or not self.heatmaps.is_relative_to(
+            self.folder.path
+        ):
+            return []
+        places = [self._places(found.dataset, found.model, row.image_id) for row in found.images]
+        return [path for pair in places for path in pair if path.is_file()]
 
     def _note_problems(self, loaded: LoadedSet) -> None:
         self.failures += [

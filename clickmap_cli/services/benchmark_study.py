@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,10 +41,10 @@ def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple
     for found in results:
         for metric in metrics:
             ordered = [row.scores[metric] for row in worst_first(found.images, metric)]
-            if not ordered:
-                continue
-            for number, part in enumerate(np.array_split(ordered, min(_GROUPS, len(ordered))), 1):
-                ends = float(part.min()), float(part.max()), float(part.mean())
+            cuts = [k * len(ordered) // _GROUPS for k in range(_GROUPS + 1)]
+            parts = [ordered[first:last] for first, last in pairwise(cuts) if last > first]
+            for number, part in enumerate(parts, 1):
+                ends = min(part), max(part), float(np.mean(part))
                 rows.append(DecileRow(found.dataset, found.model, metric, number, len(part), *ends))
     return tuple(rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import math
 import time
@@ -24,8 +23,9 @@ from clickmap_cli.clickmaps.survivors import (
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.metrics.map_scores import MAP_SCORES
-from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
 from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, score_images
@@ -184,8 +184,8 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
             f"bootstrap: {config.bootstrap} resamples scores of participants, which only "
             "hold-one-out has; use bootstrap: images with split-half."
         )
-    if "emd" in config.metric and importlib.util.find_spec("ot") is None:
-        raise MissingExtraError("emd", "the metric 'emd'")
+    if "emd" in config.metric:
+        need_solver()
 
 
 def _check_shapes(trials: Trials, settings: MapSettings) -> None:

@@ -18,6 +18,7 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark_data import read_set
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.id_lists import write_ids
+from clickmap_cli.storage.npz import write_npy
 
 _TOY_CONFIG = """\
 # A benchmark of the toy corpus. Run: clickmap benchmark --config {config}
@@ -78,7 +79,7 @@ def toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Made:
         for kind, array in (
             ("fixations", counts), ("gt_maps", image.density.astype(np.float32)),
         ):  # fmt: skip
-            _save(folder / kind / f"{stem}.npy", array)
+            write_npy(folder / kind / f"{stem}.npy", array)
         progress.advance()
     write_csv(folder / "fixations.csv", ("image", "subject", "order", "x", "y"), rows)
     config = folder / "benchmark.yaml"
@@ -177,9 +178,8 @@ def mean_maps(
             continue
         pooled = np.mean(densities, axis=0) if aggregate == "mean" else np.median(densities, axis=0)
         total = pooled.sum()
-        _save(
-            folder / f"{stimulus.image_id}.npy", (pooled / total if total else pooled).astype("f4")
-        )
+        scaled = pooled / total if total else pooled
+        write_npy(folder / f"{stimulus.image_id}.npy", scaled.astype(np.float32))
         written += 1
     if not written:
         raise DataError(f"No map was written; {problems[0] if problems else 'the set is empty'}")
@@ -217,8 +217,3 @@ def _read(settings: Mapping[str, Any]) -> DataSet:
         raise ConfigError("Say which data set: name=folder root=photos, for example.")
     rest.pop("label", None)
     return read_set(name, rest, f"data set {name}")
-
-
-def _save(path: Path, array: Any) -> None:
-    with replacing(path) as partial, partial.open("wb") as out:
-        np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)

@@ -26,6 +26,7 @@ from clickmap_cli.services.benchmark_job import BenchmarkFigures
 from clickmap_cli.services.examples import Example
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
+from clickmap_cli.storage.npz import write_npy
 
 _TINY_IMAGES = 2
 _TINY_SIDE = 96
@@ -204,8 +205,7 @@ def _write_tiny(study: Simulation, folder: Path) -> None:
         counts = np.zeros((_TINY_SIDE, _TINY_SIDE), dtype=np.int32)
         scale = _TINY_SIDE / study.side
         np.add.at(counts, ((y * scale).astype(int), (x * scale).astype(int)), 1)
-        with replacing(folder / "fixations" / f"{stem}.npy") as partial, partial.open("wb") as file:
-            np.lib.format.write_array(file, counts, allow_pickle=False)
+        write_npy(folder / "fixations" / f"{stem}.npy", counts)
 
 
 def _points(
@@ -228,9 +228,7 @@ def _write_study(study: Simulation, data: Path, settings: MapSettings, progress:
         with replacing(data / "images" / image.key) as partial:
             Image.fromarray(image.pixels).save(partial, format="PNG")
         truth = data / "truth_maps" / f"{flat_name(image.key)}.npy"
-        with replacing(truth) as partial, partial.open("wb") as file:
-            heat = expected_map(image.density, settings)
-            np.lib.format.write_array(file, heat, allow_pickle=False)
+        write_npy(truth, expected_map(image.density, settings))
         for user, clicks in study.trials_of(image):
             writer.writerow((image.key, clicks_as_text(clicks), user))
         progress.advance()

@@ -20,7 +20,7 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.manifest import describe_files
-from clickmap_cli.storage.safe_arrays import read_image
+from clickmap_cli.storage.safe_images import read_image
 
 N_EXAMPLES = 10
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +16,10 @@ from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spe
 from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.models.building import BuiltModel, build_model, model_settings
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.runtime.errors import ConfigError, MissingExtraError
+from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_settings
@@ -289,5 +289,5 @@ def _need_packages(config: FinetuneConfig) -> None:
         need_wandb()
     if config.tensorboard:
         need_tensorboard()
-    if "EMD" in config.metrics and importlib.util.find_spec("ot") is None:
-        raise MissingExtraError("emd", "the metric 'EMD'")
+    if "EMD" in config.metrics:
+        need_solver()

@@ -29,13 +29,16 @@ from clickmap_cli.services.benchmark_tables import (
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
-from clickmap_cli.storage.safe_arrays import read_image, read_npy
+from clickmap_cli.storage.safe_arrays import read_npy
+from clickmap_cli.storage.safe_images import read_image
 
 _TODAY = {
     "CC_standard": "CC", "AUC-Judd": "AUC_Judd", "AUC-Borji": "AUC", "KLD": "KL", "KLDiv": "KL",
     "sAUC": "sAUC", "Similarity": "SIM",
 }  # fmt: skip
 """What studies call a metric -> its name here."""
+
+_EXTREMES = 25
 
 DrawReport = Callable[[BenchmarkResult, Pictures, Path, int], None]
 
@@ -138,9 +141,6 @@ def run(
             )
         )
     return ImportedScores(folder, as_summary(result), unknown)
-
-
-_EXTREMES = 25
 
 
 def _check_names(naming: Naming) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import replacing
-from clickmap_cli.storage.npz import write_npz
+from clickmap_cli.storage.npz import write_npy, write_npz
 from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy
 
 Array = NDArray[np.float32]
@@ -154,8 +154,7 @@ def write_npy_files(folder: Path, images: Iterable[StoredImage]) -> list[Path]:
     for image in images:
         for kind, array in image.arrays.items():
             path = folder / _member(kind, image.name, ".npy")
-            with replacing(path) as partial, partial.open("wb") as out:
-                np.lib.format.write_array(out, array, allow_pickle=False)
+            write_npy(path, array)
             files.append(path)
     return files
 

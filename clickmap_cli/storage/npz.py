@@ -1,4 +1,4 @@
-"""`.npz` files whose bytes depend on their arrays alone."""
+"""`.npy` and `.npz` files whose bytes depend on their arrays alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from clickmap_cli.storage.atomic import replacing
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_npy(path: Path, array: NDArray[Any]) -> None:
+    """Write one array without objects; the file appears when it is whole."""
+    with replacing(path) as partial, partial.open("wb") as out:
+        np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def write_npz(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:

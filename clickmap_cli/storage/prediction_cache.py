@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.atomic import replacing, sha256_of, write_json
+from clickmap_cli.storage.atomic import sha256_of, write_json
+from clickmap_cli.storage.npz import write_npy
 from clickmap_cli.storage.safe_arrays import read_npy
 
 _MAX_NAME_BYTES = 200
@@ -79,8 +80,7 @@ class PredictionCache:
             RunError: the disk is full, or the folder cannot be written.
         """
         path = self.path(name)
-        with replacing(path) as partial, partial.open("wb") as out:
-            np.lib.format.write_array(out, np.ascontiguousarray(prediction), allow_pickle=False)
+        write_npy(path, prediction)
         proof: dict[str, Any] = {"key": key, "sha256": sha256_of(path)}
         if details:
             proof["details"] = dict(details)

@@ -1,4 +1,4 @@
-"""Arrays from files that strangers made: .npy, .npz, images, torch tensors."""
+"""Arrays from files that strangers made: .npy, .npz, torch tensors."""
 
 from __future__ import annotations
 
@@ -81,30 +81,6 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._members)
-
-
-def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
-    """An image's pixels, (H, W, 3) for `RGB` or (H, W) for `L`, upright by its EXIF orientation.
-
-    Raises:
-        DataError: not an image, truncated, or larger than Pillow's safe size.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image)
-                return np.asarray(upright.convert(mode), dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such image.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(
-            f"{path}: the image is too large to open safely ({short_reason(error)})."
-        ) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError) as error:
-        raise DataError(f"{path}: not a readable image ({short_reason(error)}).") from error
 
 
 def read_tensors(path: Path) -> Any:

@@ -12,7 +12,7 @@ from scipy import io
 
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.cat2000 import cat2000
-from clickmap_cli.datasets.nonfixations import FixationPool, OtherImages
+from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import by_id, gaussian_sum, picture, reasons
 
@@ -144,7 +144,7 @@ def test_negatives_lie_inside_whatever_the_sizes(images) -> None:
     ]
     pool = FixationPool.of(points, sizes)
     for own in range(len(images)):
-        others = OtherImages(pool, own)
+        others = PooledPoints(pool, own)
         x, y = shuffled(points, sizes, own)
         np.testing.assert_array_equal(others.x, x)
         np.testing.assert_array_equal(others.y, y)

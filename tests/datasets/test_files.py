@@ -19,10 +19,10 @@ from clickmap_cli.datasets.files import (
     read_counts,
     read_map,
 )
-from clickmap_cli.datasets.nonfixations import FixationPool, OtherImages
+from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import read_image
+from clickmap_cli.storage.safe_images import read_image
 from tests.datasets.scenes import array, gaussian_sum, grey, picture
 
 SIZE = (12, 16)
@@ -150,7 +150,7 @@ def test_digests_change_with_what_they_stand_for(tmp_path) -> None:
         {}, {"points": own}, {"points": replace(own, subject=None)}, {"sigma_px": 3.0},
         {"points": replace(own, subjects=("x", "b", "c"))}, {"points": replace(own, x=own.x + 1)},
         {"nonfixations": own}, {"map_path": tmp_path / "m.npy"}, {"map_path": tmp_path / "n.npy"},
-        {"nonfixations": OtherImages(pool, 0)}, {"nonfixations": OtherImages(pool, 1)},
+        {"nonfixations": PooledPoints(pool, 0)}, {"nonfixations": PooledPoints(pool, 1)},
         {"points": Points(np.empty(0), np.empty(0))},
     ]  # fmt: skip
     digests = [stimulus(tmp_path, **change).truth_digest() for change in changed]

@@ -369,6 +369,24 @@ def test_predict_only_fills_the_cache_and_stops(corpus, watched) -> None:
     assert seen == ["i5"]
 
 
+def test_predict_only_leaves_results_alone(corpus, watched) -> None:
+    seen, _ = watched
+    words = words_for(corpus, "[watched]")
+    whole = run(words)
+
+    def results() -> dict[str, bytes]:
+        files = [path for path in (corpus / "out").glob("*") if path.is_file()]
+        return {path.name: path.read_bytes() for path in files}
+
+    before = results()
+    for when in WhenPresent:
+        assert run([*words, "predict_only=true"], when=when).summary["predicted"] == 6
+        assert results() == before
+    seen.clear()
+    assert run(words, when=WhenPresent.RESUME).summary == whole.summary
+    assert seen == []
+
+
 def test_without_a_cache_nothing_is_kept_and_scores_are_the_same(corpus) -> None:
     kept = run(words_for(corpus))
     unkept = run([*words_for(corpus), "cache_predictions=false", f"output_dir={corpus / 'other'}"])
@@ -406,6 +424,27 @@ def test_an_interrupt_costs_at_most_one_image(corpus, watched, cached) -> None:
     seen.clear()
     assert run(words, when=WhenPresent.RESUME).summary == whole.summary
     assert seen == []
+
+
+def test_pictures_from_before_an_interrupt_are_there_after_it(corpus, watched) -> None:
+    _, behaviour = watched
+    words = [*words_for(corpus, "[watched]"), "heatmaps_png.enabled=true"]
+    run([*words, f"output_dir={corpus / 'whole'}"])
+    behaviour["i3"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(words)
+    behaviour.clear()
+    run(words, when=WhenPresent.RESUME)
+    found, wanted = (
+        {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("heatmaps/**/*.png")
+        }
+        for folder in (corpus / "out", corpus / "whole")
+    )
+    assert len(found) == 12  # heat alone, and over the image
+    assert found == wanted
+    assert set(found) <= set(load_manifest(corpus / "out").outputs)
 
 
 def test_resuming_with_other_numbers_is_refused(corpus) -> None:

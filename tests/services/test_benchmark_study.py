@@ -251,11 +251,12 @@ def test_a_dive_that_fails_costs_its_row_and_no_run(corpus, knowing, monkeypatch
         return real(self, stimulus)
 
     monkeypatch.setattr(model, "predict_variants", failing)
-    told = Silent()
-    run(corpus, "deep_dive.n_images=3", progress=told)
+    found = run(corpus, "deep_dive.n_images=3")
     assert [row["image_id"] for row in read(corpus / "out/deep_dive.csv")] == ["i4", "i2"]
-    (said,) = [text for text in told.notices if "deep dive" in text]
-    assert "i3: RuntimeError: not enough memory" in said
+    assert found.n_failures == 1
+    (row,) = read(corpus / "out/failures.csv")
+    assert row["image_id"] == "i3"
+    assert row["reason"] == "no deep dive: RuntimeError: not enough memory"
 
 
 def test_no_dive_unless_it_is_asked_for(corpus, knowing) -> None:

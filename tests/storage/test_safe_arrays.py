@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import NpzArrays, read_image, read_npy, read_tensors
+from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy, read_tensors
+from clickmap_cli.storage.safe_images import read_image
 from tests.helpers.payloads import Call, same
 from tests.helpers.tables import object_array
 

@@ -116,9 +116,9 @@ function drawImages() {
 function drawDeciles() {
   const images = imagesOf(imageSet());
   const metric = metrics[state.metric];
-  const groups = deciles(imageScores(), bestFirst(state.metric, imageScores(), images));
+  const groups = deciles(imageScores(), worstFirst(state.metric, imageScores(), images));
   const what = `${metric.name} ${arrow(metric)} of ${imageModel().name} on ${imageSet().name}`;
-  const legend = `${what}: images sorted by score, best first, and cut into `
+  const legend = `${what}: images sorted by score, worst first, and cut into `
     + `${count(groups.length, "group")} of nearly equal size.`;
   byId("deciles-legend").textContent = legend;
   const body = plainTable(byId("decile-table"), "", ["Decile", "Images", "From", "To", "Mean"], 0);
