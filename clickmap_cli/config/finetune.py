@@ -11,7 +11,7 @@ from clickmap_cli.config.fields import key
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 LOSSES = ("kl", "nll_fixations")
-SCHEDULES = ("constant", "cosine", "step", "plateau")
+SCHEDULES = ("constant", "cosine", "linear", "step", "plateau")
 OPTIMIZERS = ("adamw", "adam", "sgd")
 PRECISIONS = ("fp32", "bf16", "fp16")
 AGGREGATES = ("mean", "median", "random")
@@ -45,7 +45,7 @@ class TrainingSettings:
     lr: float = key(1e-4, "Learning rate.", "scores", minimum=0)
     block_lr: Any = key(None, "Block -> learning rate, where it is not `lr`.", "scores", false_is_null=True)
     weight_decay: float = key(0.0, "Weight decay.", "scores", minimum=0)
-    schedule: str = key("cosine", "Rate over a stage: constant, cosine (to 0), step or plateau.", "scores", choices=SCHEDULES)
+    schedule: str = key("cosine", "Rate over a stage: constant, cosine (to 0), linear (to 0), step or plateau.", "scores", choices=SCHEDULES)
     warmup_steps: int = key(0, "Steps of a stage in which the rate rises linearly to its full value.", "scores", minimum=0)
     step_epochs: int = key(10, "schedule step: epochs until the rate is multiplied by gamma.", "scores", minimum=1)
     gamma: float = key(0.1, "schedules step and plateau: what the rate is multiplied by.", "scores", minimum=0, maximum=1)

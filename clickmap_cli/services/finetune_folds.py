@@ -18,8 +18,10 @@ from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.training.blocks import BlockRow
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.distributed import Group
-from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
+from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
+from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.folds import Fold
+from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.trackers import (
     CsvTracker,
@@ -74,8 +76,8 @@ class FoldRun:
         validation = [self._seen(by_id[image_id]) for image_id in fold.validation]
         model.see([*train, *validation])  # and never the held-out images
         job = FitJob(
-            model, train, validation,
-            self.targets, self._settings(), self.path, f"{self.identity} {fold.name}",
+            SaliencyTask(model, train, validation, self.targets, self.config.loss),
+            self._settings(), self.path, f"{self.identity} {fold.name}",
             self._trackers() if self.group.first else (),
             _Shown(f"fold {fold.number} of {self.of}", self.views, self.progress)
             if self.group.first else Watch(),
@@ -92,7 +94,7 @@ class FoldRun:
     def _settings(self) -> FitSettings:
         config, training = self.config, self.config.training
         return FitSettings(
-            stages_of(config), config.loss, training.batch_size, training.accumulate,
+            stages_of(config), training.batch_size, training.accumulate,
             training.precision, training.clip_norm, training.optimizer, training.momentum,
             config.seed, worker_count(config.n_jobs),
         )  # fmt: skip

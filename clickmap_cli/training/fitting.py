@@ -6,17 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from clickmap_cli.config.finetune import Stage
-from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.training.batches import Examples, batches, epoch_steps, shares
-from clickmap_cli.training.blocks import BlockRow, apply_freeze, set_modes
+from clickmap_cli.training.batches import batches, epoch_steps, read_ahead
+from clickmap_cli.training.blocks import apply_freeze, set_modes
 from clickmap_cli.training.checkpoints import (
     BEST,
     FINAL,
@@ -27,73 +24,14 @@ from clickmap_cli.training.checkpoints import (
     save,
     save_weights,
 )
-from clickmap_cli.training.distributed import Group
+from clickmap_cli.training.fit_job import FitJob
+from clickmap_cli.training.means import Means
 from clickmap_cli.training.optimisers import make_optimizer, set_rates, step
 from clickmap_cli.training.schedules import Schedule
-from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.trackers import Row, Tracker
-from clickmap_cli.training.validation import Means, losses_of, watched_scores
 
 _NAMED = 8
-"""Images that a message names at most."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a network is trained; see `config.finetune.TrainingSettings`."""
-
-    stages: tuple[Stage, ...]
-    loss: str = "kl"
-    batch_size: int = 4
-    accumulate: int = 1
-    precision: str = "fp32"
-    clip_norm: float | None = None
-    optimizer: str = "adamw"
-    momentum: float = 0.9
-    seed: int = 0
-    threads: int = 1
-
-
-class Watch:
-    """What is told of a training while it runs; by default nothing is done with it."""
-
-    def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
-        """A stage begins; `steps_left` counts those of all stages that are to come."""
-
-    def step(self, epoch: str, loss: float) -> None:
-        """An optimiser's step is done."""
-
-    def epoch(self, row: Row) -> None:
-        """An epoch is done."""
-
-
-@dataclass
-class FitJob:
-    """What is trained, on what, and where it is kept.
-
-    Attributes:
-        model: the network's model.
-        train: images that are learnt from.
-        validation: images that choose the best weights; empty = the training loss does.
-        targets: their ground truth.
-        settings: how.
-        folder: where checkpoints go.
-        identity: of the run; a checkpoint of another one is not gone on from.
-        trackers: of the first process.
-        watch: is told.
-        group: the processes that do it together.
-    """
-
-    model: TorchSaliencyModel
-    train: Sequence[Stimulus]
-    validation: Sequence[Stimulus]
-    targets: Targets
-    settings: FitSettings
-    folder: Path
-    identity: str = ""
-    trackers: Sequence[Tracker] = ()
-    watch: Watch = field(default_factory=Watch)
-    group: Group = field(default_factory=Group)
+"""Items that a message names at most."""
 
 
 @dataclass
@@ -104,6 +42,7 @@ class _Place:
     stage_epoch: int = 0
     epoch: int = 0
     best: float = math.inf
+    best_epoch: int = 0
     stage_best: float = math.inf
     waited: int = 0
     finished: bool = False
@@ -122,8 +61,9 @@ def fit(job: FitJob, resume: bool = False) -> tuple[Row, ...]:
 
     Raises:
         ConfigError: a stage names a block that is not there.
-        DataError: an image is missing or damaged, or has no ground truth.
-        RunError: the loss is no number any more, or the GPU's memory is full.
+        DataError: an item is missing or damaged, or has no ground truth.
+        RunError: the loss is no number any more, what is monitored is not defined, or the GPU's
+            memory is full.
     """
     return _Fit(job).run(resume)
 
@@ -131,17 +71,19 @@ def fit(job: FitJob, resume: bool = False) -> tuple[Row, ...]:
 class _Fit:
     def __init__(self, job: FitJob) -> None:
         self.job = job
+        self.task = job.task
         self.settings = job.settings
-        self.network = job.model.network()
-        self.device = next(self.network.parameters()).device
-        self.examples = Examples(job.model, job.targets, job.settings.loss, job.settings.threads)
+        self.network = job.task.network
         self.per_step = job.settings.batch_size * job.settings.accumulate
-        self.steps = math.ceil(len(job.train) / self.per_step)
+        self.steps = math.ceil(len(job.task.items(1, job.settings.seed)) / self.per_step)
+        self.monitor = job.settings.monitor if job.task.validation else "train_loss"
+        self.more_is_better = job.settings.monitor_max and bool(job.task.validation)
         self.place = _Place()
         self.optimizer: torch.optim.Optimizer | None = None
         self.schedule: Schedule | None = None
         fp16 = job.settings.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16)
+        device = next(self.network.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(device, job.settings.loss_scale, enabled=fp16)
 
     def run(self, resume: bool) -> tuple[Row, ...]:
         job = self.job
@@ -180,10 +122,10 @@ class _Fit:
         job.watch.stage(stage, table, self._steps_left())
         while not self._stage_done(stage):
             row = self._epoch(stage)
-            better = row["val_loss" if job.validation else "train_loss"]
-            self._take(better)
+            value = self._monitored(row)
+            self._take(value)
             place.history.append(row)
-            self._keep(better)
+            self._keep(value)
             for tracker in trackers:
                 tracker.log(row)
             job.watch.epoch(row)
@@ -192,10 +134,10 @@ class _Fit:
         self._next_stage()
 
     def _reached(self) -> set[int]:
-        """`id`s of the parameters that the gradients of an image's loss reach."""
+        """`id`s of the parameters that the gradients of a loss reach."""
         self.network.eval().requires_grad_(True)
-        example = self.examples.read(self.job.train[0], None)
-        losses, _ = losses_of(self.job.model, self.network, [example], "fp32")
+        example = self.task.read(self.task.train[0], None)
+        losses, _ = self.task.losses([example], "fp32")
         losses.sum().backward()
         found = {id(p) for p in self.network.parameters() if p.grad is not None}
         self.network.zero_grad(set_to_none=True)
@@ -219,14 +161,14 @@ class _Fit:
         return self.steps * (sum(stage.epochs for stage in stages) - self.place.stage_epoch)
 
     def _epoch(self, stage: Stage) -> dict[str, Any]:
-        """One pass over the training images; the row of the history."""
+        """One pass over the training items; the row of the history."""
         place = self.place
         set_modes(self.network)
         number = place.epoch + 1
-        steps = epoch_steps(self.job.train, self.per_step, self.settings.seed, number)
+        steps = epoch_steps(self.task, self.per_step, self.settings.seed, number)
         total, rate = 0.0, 0.0
-        some = self.examples.groups(shares(steps, self.job.group), number)
-        for at, examples in enumerate(some):
+        mine = [self.job.group.share(items) for items in steps]
+        for at, examples in enumerate(read_ahead(self.task, mine, number, self.settings.threads)):
             factor = self._schedule.factor(place.stage_epoch * self.steps + at)
             set_rates(self._optimizer, factor)
             rate = stage.lr * factor
@@ -235,28 +177,40 @@ class _Fit:
             self.job.watch.step(f"{stage.name}, epoch {place.stage_epoch + 1}", loss)
         # statistics of a trained BatchNorm are each process's own
         self.job.group.same_everywhere(self.network)
-        loss, scores = self._validate(f"the validation after epoch {number}")
         place.epoch, place.stage_epoch = number, place.stage_epoch + 1
+        loss, scores = math.nan, dict.fromkeys(self.task.watched, math.nan)
+        if self._validates(stage):
+            loss, scores = self._validate(f"the validation after epoch {number}")
         return {
             "epoch": number, "stage": stage.name, "stage_epoch": place.stage_epoch, "lr": rate,
-            "train_loss": total / len(self.job.train), "val_loss": loss,
+            "train_loss": total / sum(len(items) for items in steps), "val_loss": loss,
             **{f"val_{name}": value for name, value in scores.items()},
         }  # fmt: skip
 
-    def _step(self, images: Sequence[Stimulus], examples: Sequence[Any], where: str) -> float:
-        """One optimiser's step; returns the mean loss over its images."""
+    def _validates(self, stage: Stage) -> bool:
+        """Whether the epoch that was just trained is followed by a validation."""
+        place = self.place
+        due = place.epoch % self.settings.validate_every == 0
+        return due or place.stage_epoch == stage.epochs
+
+    def _step(self, items: Sequence[Any], examples: Sequence[Any], where: str) -> float:
+        """One optimiser's step; returns the mean loss over its items."""
         settings = self.settings
         self._optimizer.zero_grad(set_to_none=True)
         total = 0.0
         bad: list[str] = []
-        for batch in batches(examples, settings.batch_size):
+        names = self._names(self.job.group.share(items), examples)
+        for batch in batches(self.task, examples, settings.batch_size):
             with self._memory_watched():
-                losses, _ = losses_of(self.job.model, self.network, batch, settings.precision)
-                self.scaler.scale(losses.sum() / len(images)).backward()
+                losses, _ = self.task.losses(batch, settings.precision)
+                self.scaler.scale(losses.sum() / len(items)).backward()
             values = losses.detach().cpu().tolist()
             total += sum(values)
-            names = [example.stimulus.image_id for example in batch]
-            bad += [n for n, v in zip(names, values, strict=True) if not math.isfinite(v)]
+            bad += [
+                names[id(example)]
+                for example, value in zip(batch, values, strict=True)
+                if not math.isfinite(value)
+            ]
         total = self.job.group.sums([total])[0]
         if not math.isfinite(total):
             named = [name for part in self.job.group.gathered(bad) for name in part]
@@ -264,57 +218,82 @@ class _Fit:
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         self.job.group.sum_gradients(parameters)
         if not step(self._optimizer, self.scaler, parameters, settings.clip_norm):
-            self._stop("the gradients are no numbers", where, [s.image_id for s in images])
-        return total / len(images)
+            self._stop("the gradients are no numbers", where, [self.task.name(i) for i in items])
+        return total / len(items)
+
+    def _names(self, items: Sequence[Any], examples: Sequence[Any]) -> dict[int, str]:
+        """What examples are called, by their `id`."""
+        return {id(e): self.task.name(item) for item, e in zip(items, examples, strict=True)}
 
     def _validate(self, where: str) -> tuple[float, dict[str, float]]:
-        """Loss and scores of the validation images; NaN where there are none."""
+        """Loss and scores of the validation items; NaN where there are none."""
         self.network.eval()
-        mine = self.job.group.share(self.job.validation)
-        means = Means()
+        mine = self.job.group.share(self.task.validation)
+        means = Means(self.task.watched)
         total = 0.0
         bad: list[str] = []
         size = self.settings.batch_size
         some = [mine[first : first + size] for first in range(0, len(mine), size)]
-        for examples in self.examples.groups(some, None):
-            for batch in batches(examples, size):
+        read = read_ahead(self.task, some, None, self.settings.threads)
+        for items, examples in zip(some, read, strict=True):
+            names = self._names(items, examples)
+            for batch in batches(self.task, examples, size):
                 with torch.inference_mode(), self._memory_watched():
-                    losses, densities = losses_of(
-                        self.job.model, self.network, batch, self.settings.precision
-                    )
-                for example, loss, density in zip(batch, losses.tolist(), densities, strict=True):
+                    losses, outputs = self.task.losses(batch, self.settings.precision)
+                for example, loss, output in zip(batch, losses.tolist(), outputs, strict=True):
                     total += loss
                     if math.isfinite(loss):
-                        means.add(watched_scores(example, density))
+                        means.add(self.task.scores(example, output))
                     else:
-                        bad.append(example.stimulus.image_id)
+                        bad.append(names[id(example)])
         summed = self.job.group.sums([total, *means.numbers()])
         if not math.isfinite(summed[0]):
             named = [name for part in self.job.group.gathered(bad) for name in part]
             self._stop("the loss is no number", where, named)
-        n = len(self.job.validation)
-        return summed[0] / n if n else math.nan, Means.of(summed[1:])
+        n = len(self.task.validation)
+        return summed[0] / n if n else math.nan, means.of(summed[1:])
 
-    def _take(self, loss: float) -> None:
-        """Early stopping and the plateau schedule go by this loss."""
-        self._schedule.epoch_ended(loss)
-        if loss < self.place.stage_best:
-            self.place.stage_best, self.place.waited = loss, 0
+    def _monitored(self, row: Mapping[str, Any]) -> float | None:
+        """What less of is better; None where this epoch has none."""
+        value = float(row[self.monitor])
+        if math.isfinite(value):
+            return -value if self.more_is_better else value
+        if not math.isfinite(row["val_loss"]):
+            return None  # no validation after this epoch
+        raise RunError(
+            f"{self.job.folder.name}: {self.monitor} is not defined for any validation item; "
+            "monitor another score."
+        )
+
+    def _take(self, value: float | None) -> None:
+        """Early stopping and the plateau schedule go by this value."""
+        if value is None:
+            return
+        self._schedule.epoch_ended(value)
+        if value < self.place.stage_best:
+            self.place.stage_best, self.place.waited = value, 0
         else:
             self.place.waited += 1
 
-    def _keep(self, loss: float) -> None:
+    def _keep(self, value: float | None) -> None:
         """`best.pth` where it is the best, then `last.pth`."""
         place, job = self.place, self.job
         stage = self.settings.stages[place.stage]
-        best = loss < place.best
-        place.best = min(place.best, loss)
+        best = value is not None and value < place.best
+        if value is not None and best:
+            place.best, place.best_epoch = value, place.epoch
         place.finished = self._stage_done(stage) and place.stage + 1 == len(self.settings.stages)
         states = job.group.gathered(random_states())
         if not job.group.first:
             return
-        if best:
-            save_weights(job.folder / BEST, self.network, self._about())
+        settings = self.settings
+        names = [BEST] if best else []
+        if best and settings.keep_bests is not None:
+            names.append(settings.keep_bests.format(place.epoch))
+        if settings.keep_every is not None and place.epoch % settings.keep_every == 0:
+            names.append(f"epoch_{place.epoch}.pth")
+        for name in names:
+            save_weights(job.folder / name, self.network, self._about())
         save(
             job.folder / LAST,
             {
@@ -346,30 +325,35 @@ class _Fit:
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
-            size, images = self.settings.batch_size, self.per_step
-            less = next((n for n in range(size // 2, 0, -1) if images % n == 0), 0)
+            size, together = self.settings.batch_size, self.per_step
+            less = next((n for n in range(size // 2, 0, -1) if together % n == 0), 0)
+            one, more = self.settings.batch_keys
             advice = (
-                f"try training.batch_size={less} training.accumulate={images // less}, which gives "
-                "the same steps"
+                f"try {one}={less} {more}={together // less}, which gives the same steps"
                 if less
-                else "training.batch_size is 1 already; try precision: bf16 or a smaller "
-                "requires_size"
+                else f"{one} is 1 already; try half precision or smaller images"
             )
-            text = f"The GPU's memory is full with {size} images at once; {advice}."
+            text = f"The GPU's memory is full with {size} at once; {advice}."
             raise RunError(text) from error
 
-    def _stop(self, what: str, where: str, images: Sequence[str]) -> None:
+    def _stop(self, what: str, where: str, names: Sequence[str]) -> None:
         stage = self.settings.stages[self.place.stage].name
-        more = f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""
-        named = ", ".join(images[:_NAMED]) + more
-        kept = f"{LAST} holds epoch {self.place.epoch}" if self.place.epoch else "nothing was kept"
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        named = ", ".join(names[:_NAMED]) + more
+        done = len(self.place.history)
+        kept = f"{LAST} holds epoch {done}" if done else "nothing was kept"
         raise RunError(
-            f"{self.job.folder.name}, stage {stage}: {what} in {where} (images: {named or 'all'}). "
-            f"{kept}; try a lower lr, a clip_norm, or precision: fp32."
+            f"{self.job.folder.name}, stage {stage}: {what} in {where} "
+            f"({self.task.noun}: {named or 'all'}). "
+            f"{kept}; try a lower learning rate, clipped gradients, or full precision."
         )
 
     def _about(self) -> dict[str, Any]:
-        return {"epoch": self.place.epoch, "loss": self.place.best, "kind": self.settings.loss}
+        best = -self.place.best if self.more_is_better else self.place.best
+        return {
+            "epoch": self.place.epoch, "monitor": self.monitor, "best": best,
+            "best_epoch": self.place.best_epoch, **self.task.about(),
+        }  # fmt: skip
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:

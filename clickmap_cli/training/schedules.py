@@ -12,9 +12,9 @@ class Schedule:
     """The factor of every step of a stage.
 
     Warm-up: (t + 1) / warmup at step t < warmup. Then with s = t - warmup of S = steps - warmup:
-    `constant` 1; `cosine` (1 + cos(pi s / S)) / 2; `step` gamma to the number of whole
-    `step_epochs` that have passed; `plateau` gamma to the number of times that `plateau_patience`
-    epochs in a row brought no better loss.
+    `constant` 1; `cosine` (1 + cos(pi s / S)) / 2; `linear` 1 - s / S; `step` gamma to the number
+    of whole `step_epochs` that have passed; `plateau` gamma to the number of times that
+    `plateau_patience` epochs in a row brought no better loss.
 
     Args:
         stage: its settings.
@@ -34,9 +34,11 @@ class Schedule:
         stage = self._stage
         if step < stage.warmup_steps:
             return (step + 1) / stage.warmup_steps
-        if stage.schedule == "cosine":
+        if stage.schedule in ("cosine", "linear"):
             rest = max(1, self._steps - stage.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - stage.warmup_steps) / rest)))
+            done = min(1.0, (step - stage.warmup_steps) / rest)
+            linear = stage.schedule == "linear"
+            return 1 - done if linear else 0.5 * (1 + math.cos(math.pi * done))
         if stage.schedule == "step":
             return float(stage.gamma ** (step // self._epoch // stage.step_epochs))
         if stage.schedule == "plateau":

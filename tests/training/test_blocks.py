@@ -15,7 +15,7 @@ from tests.training.tiny import TinyNetwork, job_for
 def trained_after(tmp_path, freeze: Freeze) -> set[str]:
     """Names of the tensors that an epoch has changed."""
     job = job_for(tmp_path, [Stage("one", 1, 0.05, freeze=freeze)])
-    network = job.model.network()
+    network = job.task.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fit(job)
     return {name for name, value in network.state_dict().items() if not value.equal(before[name])}
@@ -136,7 +136,7 @@ def test_a_module_that_keeps_its_statistics_is_left_to_do_so() -> None:
 
 def test_last_modules_are_those_that_gradients_reach(tmp_path) -> None:
     job = job_for(tmp_path, [Stage("one", 1, 0.05, freeze=Freeze("train_blocks", ("head",), 1))])
-    network = job.model.network()
+    network = job.task.network
     network.features.add_module("never_read", torch.nn.Conv2d(4, 4, 1))
     network.features.forward = torch.nn.Sequential(*list(network.features)[:5]).forward
     before = network.features[4].weight.clone()

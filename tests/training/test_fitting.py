@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from clickmap_cli.config.finetune import Freeze, Stage
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.training.checkpoints import load
-from clickmap_cli.training.fitting import Watch, fit
+from clickmap_cli.training.fit_job import Watch
+from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.optimisers import block_rates
+from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.trackers import CsvTracker
 from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, spots
@@ -44,7 +47,7 @@ def test_accumulation_equals_the_large_batch(tmp_path, loss) -> None:
             optimizer="sgd", clip_norm=0.5, loss=loss,
         )  # fmt: skip
         rows = fit(job)
-        found.append((rows, {k: v.clone() for k, v in job.model.network().state_dict().items()}))
+        found.append((rows, {k: v.clone() for k, v in job.task.network.state_dict().items()}))
     (rows, state), *others = found
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     for other_rows, other in others:
@@ -115,8 +118,8 @@ def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
     rows = fit(job_for(tmp_path, [Stage("all", 6, 0.3)]))
     best = min(rows, key=lambda row: row["val_loss"])
     about = torch.load(tmp_path / "best.pth", weights_only=True)["about"]
-    assert about["epoch"] == best["epoch"]
-    assert about["loss"] == best["val_loss"]
+    assert about["epoch"] == about["best_epoch"] == best["epoch"]
+    assert about["best"] == best["val_loss"]
 
 
 def test_patience_ends_a_stage(tmp_path) -> None:
@@ -195,3 +198,44 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
 def test_bf16_trains(tmp_path) -> None:
     rows = fit(job_for(tmp_path, [Stage("all", 2, 0.01)], precision="bf16"))
     assert all(math.isfinite(row["val_loss"]) for row in rows)
+
+
+def test_another_score_chooses_the_best_weights(tmp_path) -> None:
+    stages = [Stage("all", 6, 0.3)]
+    rows = fit(
+        job_for(tmp_path, stages, monitor="val_CC", monitor_max=True, keep_bests="model_{}.pt")
+    )
+    best = max(rows, key=lambda row: row["val_CC"])
+    about = torch.load(tmp_path / "best.pth", weights_only=True)["about"]
+    assert (about["monitor"], about["best"]) == ("val_CC", best["val_CC"])
+    assert about["epoch"] == best["epoch"]
+    highest = -math.inf
+    for row in rows:
+        kept = tmp_path / f"model_{row['epoch']}.pt"
+        assert kept.exists() == (row["val_CC"] > highest)
+        highest = max(highest, row["val_CC"])
+    assert equal(weights(tmp_path / f"model_{best['epoch']}.pt"), weights(tmp_path / "best.pth"))
+
+
+def test_validation_every_few_epochs_and_kept_epochs(tmp_path) -> None:
+    stages = [Stage("one", 5, 0.05), Stage("two", 2, 0.05)]
+    rows = fit(job_for(tmp_path, stages, validate_every=3, keep_every=2))
+    watched = [row["epoch"] for row in rows if math.isfinite(row["val_loss"])]
+    assert watched == [3, 5, 6, 7]  # every third, and each stage's last
+    assert all(math.isfinite(row["train_loss"]) for row in rows)
+    assert sorted(path.name for path in tmp_path.glob("epoch_*")) == [
+        "epoch_2.pth", "epoch_4.pth", "epoch_6.pth",
+    ]  # fmt: skip
+    once = fit(job_for(tmp_path / "each", stages))
+    assert [row["train_loss"] for row in once] == [row["train_loss"] for row in rows]
+
+
+def test_a_score_that_is_nowhere_defined_cannot_choose(tmp_path) -> None:
+    class NoScore(SaliencyTask):
+        def scores(self, example, output) -> dict[str, float]:
+            return {"NSS": math.nan, "CC": math.nan}
+
+    job = job_for(tmp_path, monitor="val_NSS")
+    task = NoScore(TinyModel(), job.task.train, job.task.validation, Targets("mean"))
+    with pytest.raises(RunError, match="val_NSS is not defined for any validation item"):
+        fit(replace(job, task=task))

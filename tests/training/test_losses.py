@@ -88,6 +88,8 @@ def test_schedules_follow_their_formulas() -> None:
     assert factors("constant", 20, warmup_steps=4)[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
     wanted = [0.5 * (1 + math.cos(math.pi * (t - 4) / 16)) for t in range(4, 20)]
     assert factors("cosine", 20, warmup_steps=4)[4:] == pytest.approx(wanted, abs=1e-12)
+    wanted = [1 - (t - 4) / 16 for t in range(4, 20)]
+    assert factors("linear", 20, warmup_steps=4)[4:] == pytest.approx(wanted, abs=1e-12)
     stepped = factors("step", 20, step_epochs=2, gamma=0.1)
     assert stepped == pytest.approx([1.0] * 10 + [0.1] * 10)
 

@@ -13,7 +13,8 @@ from clickmap_cli.config.finetune import Freeze, Stage
 from clickmap_cli.datasets.base import Points, Stimulus
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.training.fitting import FitJob, FitSettings
+from clickmap_cli.training.fit_job import FitJob, FitSettings
+from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
 
 SIZE = (10, 12)
@@ -115,10 +116,11 @@ def job_for(folder: Path, stages: list[Stage] | None = None, **kwargs: Any) -> F
         Stage("head", 2, 0.02, freeze=Freeze("train_blocks", ("head",)), schedule="cosine"),
         Stage("all", 3, 0.01, warmup_steps=2, weight_decay=0.01),
     ]
-    job_keys = ("model", "train", "validation", "targets", "trackers", "watch", "group")
-    given = {name: kwargs.pop(name) for name in job_keys if name in kwargs}
+    job_keys = ("trackers", "watch", "group")
+    of_job = {name: kwargs.pop(name) for name in job_keys if name in kwargs}
     images = spots(8)
     made = {"model": TinyModel(), "train": images[:6], "validation": images[6:],
-            "targets": Targets(aggregate="random")} | given  # fmt: skip
+            "targets": Targets(aggregate="random"), "loss": "kl"}  # fmt: skip
+    task = SaliencyTask(**{name: kwargs.pop(name, value) for name, value in made.items()})
     settings = FitSettings(**{"stages": tuple(stages), "batch_size": 2, "accumulate": 2} | kwargs)
-    return FitJob(settings=settings, folder=folder, identity="me", **made)
+    return FitJob(task=task, settings=settings, folder=folder, identity="me", **of_job)
