@@ -195,8 +195,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
         fit(job, resume=True)
 
 
-def test_bf16_trains(tmp_path) -> None:
-    rows = fit(job_for(tmp_path, [Stage("all", 2, 0.01)], precision="bf16"))
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains(tmp_path, precision) -> None:
+    rows = fit(job_for(tmp_path, [Stage("all", 2, 0.01)], precision=precision))
     assert all(math.isfinite(row["val_loss"]) for row in rows)
 
 
