@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
+
+if TYPE_CHECKING:
+    from clickmap_cli.config.finetune import FinetuneConfig
+    from clickmap_cli.config.keypoints import KeypointConfig
+    from clickmap_cli.services.training_views import TrainingViews
+    from clickmap_cli.storage.folder import WhenPresent
+
+_SOURCE = "task keypoints: find them in a folder of images or a video with best.pth; train nothing."
 
 
 def finetune(
@@ -15,40 +28,121 @@ def finetune(
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
+    predict_only: Annotated[
+        Path | None, typer.Option("--predict-only", metavar="SOURCE", help=_SOURCE)
+    ] = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Fine-tune a saliency model on your own maps, with cross-validation.
+    """Train a network on your own data: saliency models on maps, transformers on key points.
 
     Example: clickmap finetune -c configs/finetune_readout_demo.yaml training.lr=0.001
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.loading import FINETUNE, load_config
-        from clickmap_cli.reports import finetune as report
+        from clickmap_cli.config.finetune import FinetuneConfig
+        from clickmap_cli.config.keypoints import KeypointConfig
+        from clickmap_cli.config.loading import BY_TASK, FINETUNE, load_config, schema_of
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.services import finetune as service
+        from clickmap_cli.reports.finetune import block_table
+        from clickmap_cli.runtime.errors import ConfigError
+        from clickmap_cli.services.training_views import TrainingViews
 
+        words = overrides or ()
+        schema = schema_of(config, words)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
-        loaded = load_config(FINETUNE, config, overrides or (), chosen)
+        if schema.type not in (FinetuneConfig, KeypointConfig):
+            if schema in BY_TASK.values():
+                raise ConfigError("This task is one of `clickmap train-classifier`.")
+            schema = FINETUNE
+        loaded = load_config(schema, config, words, chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        views = service.FinetuneViews(
-            lambda title, rows: terminal.show(report.block_table(title, rows)), terminal.describe
+        views = TrainingViews(
+            lambda title, rows: terminal.show(block_table(title, rows)), terminal.describe
         )
-        run = service.run(loaded.config, terminal, views, when_present(resume), dry_run)
-        if not run.speaks:
-            return 0
-        for table in report.summary_tables(run):
-            terminal.show(table)
-        for line in report.failure_lines(run):
-            terminal.warn(line)
-        for line in report.summary_lines(run):
-            terminal.show(line)
-        if json:
-            print_json(run.summary)
-        return 1 if run.n_failures else 0
+        settings: Any = loaded.config
+        if isinstance(settings, KeypointConfig):
+            if predict_only is not None:
+                return _predict(terminal, settings, predict_only, json)
+            code, summary = _keypoints(terminal, settings, views, when_present(resume), dry_run)
+        elif predict_only is not None:
+            raise ConfigError(
+                "--predict-only is for task keypoints; a fine-tuned saliency model predicts in "
+                "`clickmap benchmark`."
+            )
+        else:
+            code, summary = _saliency(terminal, settings, views, when_present(resume), dry_run)
+        if json and summary is not None:
+            print_json(summary)
+        return code
 
     run_session(body, quiet=quiet, verbose=verbose)
+
+
+def _saliency(
+    terminal: Terminal,
+    config: FinetuneConfig,
+    views: TrainingViews,
+    when: WhenPresent,
+    dry_run: bool,
+) -> tuple[int, Any]:
+    """Exit code and summary; no summary in a process that does not speak."""
+    from clickmap_cli.reports import finetune as report
+    from clickmap_cli.services import finetune as service
+
+    run = service.run(config, terminal, views, when, dry_run)
+    if not run.speaks:
+        return 0, None
+    for table in report.summary_tables(run):
+        terminal.show(table)
+    for line in report.failure_lines(run):
+        terminal.warn(line)
+    for line in report.summary_lines(run):
+        terminal.show(line)
+    return (1 if run.n_failures else 0), run.summary
+
+
+def _keypoints(
+    terminal: Terminal,
+    config: KeypointConfig,
+    views: TrainingViews,
+    when: WhenPresent,
+    dry_run: bool,
+) -> tuple[int, Any]:
+    from clickmap_cli.reports import keypoint_summary as report
+    from clickmap_cli.services import keypoints as service
+
+    run = service.run(config, terminal, views, _figures(), when, dry_run)
+    if not run.speaks:
+        return 0, None
+    table = report.score_table(run)
+    if table is not None:
+        terminal.show(table)
+    for line in report.summary_lines(run):
+        terminal.show(line)
+    return 0, run.summary
+
+
+def _predict(terminal: Terminal, config: KeypointConfig, source: Path, json: bool) -> int:
+    from clickmap_cli.reports.console import print_json
+    from clickmap_cli.reports.keypoint_summary import prediction_lines
+    from clickmap_cli.services import keypoint_predictions as service
+
+    run = service.run(config, source, terminal, _figures())
+    for line in prediction_lines(run):
+        terminal.show(line)
+    if json:
+        print_json({"folder": str(run.folder), "n_images": run.n_images, "keypoints": run.names})
+    return 0
+
+
+def _figures() -> Any:
+    """What draws the pictures of key points."""
+    from clickmap_cli.reports.keypoint_attention import draw_attention
+    from clickmap_cli.reports.keypoints import draw_losses, draw_overlay, draw_sheet
+    from clickmap_cli.services.keypoint_pictures import KeypointFigures
+
+    return KeypointFigures(draw_sheet, draw_overlay, draw_attention, draw_losses)

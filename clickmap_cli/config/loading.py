@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clickmap_cli.config.benchmark import BENCHMARK_ALIASES, BenchmarkConfig
+from clickmap_cli.config.classifier import HeatmapConfig, check_heatmap
 from clickmap_cli.config.experiment import (
     ALIASES,
     NO_LONGER_NEEDED,
@@ -26,6 +27,14 @@ from clickmap_cli.config.experiment import (
 from clickmap_cli.config.fields import Key, Scope, default_of, keys_of
 from clickmap_cli.config.finetune import FINETUNE_ALIASES, FinetuneConfig
 from clickmap_cli.config.finetune_checks import check_finetune
+from clickmap_cli.config.keypoints import (
+    KEYPOINT_ALIASES,
+    KEYPOINT_KEYS,
+    KEYPOINT_RETIRED,
+    KeypointConfig,
+    check_keypoints,
+)
+from clickmap_cli.config.participant_quality import QualityConfig, check_quality
 from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
@@ -58,6 +67,15 @@ EXPERIMENT = Schema(
 )
 BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES)
 FINETUNE = Schema(FinetuneConfig, check_finetune, FINETUNE_ALIASES)
+KEYPOINTS = Schema(KeypointConfig, check_keypoints, KEYPOINT_ALIASES, KEYPOINT_RETIRED)
+HEATMAP = Schema(HeatmapConfig, check_heatmap)
+QUALITY = Schema(QualityConfig, check_quality)
+
+BY_TASK: Mapping[str, Schema[Any]] = {
+    "saliency": FINETUNE, "keypoints": KEYPOINTS, "heatmap": HEATMAP,
+    "participant-quality": QUALITY,
+}  # fmt: skip
+"""What the key `task` says a file is."""
 
 
 @dataclass(frozen=True)
@@ -127,20 +145,30 @@ def load_config(
 
 def load_any(path: Path | None, overrides: Iterable[str] = ()) -> LoadedConfig[Any]:
     """Read, merge and check a configuration of whichever kind it is; see `load_config`."""
-    if path is None or schema_of(path) is EXPERIMENT:
+    schema = EXPERIMENT if path is None else schema_of(path, overrides)
+    if schema is EXPERIMENT:
         return load_experiment(path, overrides)
-    return load_config(schema_of(path), path, overrides)
+    return load_config(schema, path, overrides)
 
 
-def schema_of(path: Path) -> Schema[Any]:
-    """Which kind of configuration a file is, by the keys it has.
+def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
+    """Which kind of configuration a file is, by its `task`, else by the keys it has.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or there is no such task.
     """
-    values, _ = _read_yaml(path)
+    values = {} if path is None else _read_yaml(path)[0]
+    for word in overrides:
+        name, value = _parse_override(word)
+        if name == "task" or path is None:
+            values[name] = value
     if "task" in values:
-        return FINETUNE
+        task = str(values["task"]).lower()
+        if task not in BY_TASK:
+            raise ConfigError(f"task is {values['task']!r}. {did_you_mean(task, BY_TASK)}")
+        return BY_TASK[task]
+    if KEYPOINT_KEYS & set(values):
+        return KEYPOINTS
     return BENCHMARK if {"datasets", "models"} & set(values) else EXPERIMENT
 
 
@@ -236,7 +264,9 @@ class _Gathered(Generic[Config]):
         if not dataclasses.is_dataclass(inner) or isinstance(inner, type):
             return check_value(name, self._known[name], value, source)
         if value in (None, False):
-            return {}
+            # what is on unless it is switched off must not stay on when it is
+            off = value is False and "enabled" in keys_of(type(inner))
+            return {"enabled": False} if off else {}
         if not isinstance(value, dict):
             raise ConfigError(f"{source}: {name} is {value!r}; it must hold 'key: value' pairs.")
         known: dict[str, Key] = keys_of(type(inner))

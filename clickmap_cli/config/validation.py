@@ -85,12 +85,6 @@ def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> No
         fail("max_clicks", f"is {config.max_clicks}, below min_clicks {config.min_clicks}.")
     if config.n_jobs == 0:
         fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
-    if config.participant_filter is not None:
-        fail(
-            "participant_filter",
-            "needs a trained participant-quality model, which this version cannot use yet; "
-            "set it to null.",
-        )
     for name in ("file_inclusion_filter", "file_exclusion_filter", "display_image_keys"):
         _check_words(name, getattr(config, name), fail)
     config.metric = _check_metrics(config.metric, sources.get("metric", "default"))

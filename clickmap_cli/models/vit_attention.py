@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
     TimmSettings,
@@ -106,7 +107,8 @@ class VitAttention(TorchSaliencyModel):
         images.requires_grad_(self.needs_gradients)
         with recorded(network) as layers:
             scores = network(images)
-        self._check(layers, len(attention_modules(network)), len(images))
+        if fault := shares_fault(layers, len(attention_modules(network)), len(images)):
+            raise DataError(f"{self._timm.name}: {fault}.")
         if self.needs_gradients:
             total = class_scores(scores, self._class).sum()
             slopes = torch.autograd.grad(total, layers)
@@ -119,30 +121,11 @@ class VitAttention(TorchSaliencyModel):
             start[0] = 1
         else:
             start[prefix:] = 1 / (len(start) - prefix)
-        return self._on_grid(network, images, rollout(kept, start)[:, prefix:])
-
-    def _check(self, layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -> None:
-        """Refuse attention that is no matrix of shares, from all tokens to all, in every layer."""
-        n_tokens = layers[0].shape[-1] if layers else 0
-        wanted = (n_images, n_tokens, n_tokens)
-        shapes = {(layer.shape[0], *layer.shape[2:]) for layer in layers}
-        if len(layers) != n_blocks or shapes != {wanted}:
-            raise DataError(f"{self._timm.name}: its blocks do not attend from all tokens to all.")
-        if any(_off(layer) > _ROWS_OFF for layer in layers):
-            raise DataError(f"{self._timm.name}: its attentions are no shares that sum to 1.")
-
-    def _on_grid(
-        self, network: torch.nn.Module, images: torch.Tensor, patches: torch.Tensor
-    ) -> torch.Tensor:
-        """(n, rows, columns) from (n, patches)."""
-        embedding: Any = getattr(network, "patch_embed", None)
-        grids = [getattr(embedding, "grid_size", None)]
-        if hasattr(embedding, "dynamic_feat_size"):
-            grids.insert(0, embedding.dynamic_feat_size(tuple(images.shape[-2:])))
-        for grid in grids:
-            if grid is not None and grid[0] * grid[1] == patches.shape[1]:
-                return patches.reshape(-1, grid[0], grid[1])
-        raise DataError(f"{self._timm.name}: its {patches.shape[1]} patches form no grid.")
+        shares = rollout(kept, start)[:, prefix:]
+        grid = patch_grid(network, (images.shape[2], images.shape[3]), shares.shape[1])
+        if grid is None:
+            raise DataError(f"{self._timm.name}: its {shares.shape[1]} patches form no grid.")
+        return shares.unflatten(1, grid)
 
 
 def attention_modules(network: torch.nn.Module) -> list[Any]:
@@ -196,6 +179,44 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
             hook.remove()
         for module, was in zip(modules, fused, strict=True):
             module.fused_attn = was
+
+
+def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -> str | None:
+    """What keeps recorded attention from being followed through the layers.
+
+    Args:
+        layers: what `recorded` gave.
+        n_blocks: how many layers there are.
+        n_images: how many images the network was shown.
+
+    Returns:
+        A clause; None where every layer is a matrix of shares from all tokens to all.
+    """
+    n_tokens = layers[0].shape[-1] if layers else 0
+    shapes = {(layer.shape[0], *layer.shape[2:]) for layer in layers}
+    if len(layers) != n_blocks or shapes != {(n_images, n_tokens, n_tokens)}:
+        return "its blocks do not attend from all tokens to all"
+    if any(_off(layer) > _ROWS_OFF for layer in layers):
+        return "its attentions are no shares that sum to 1"
+    return None
+
+
+def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | None:
+    """Rows and columns of a transformer's patches; None where they form no grid.
+
+    Args:
+        network: a network of timm.
+        size: height and width of its images.
+        n_patches: how many patches there are.
+    """
+    embedding: Any = getattr(network, "patch_embed", None)
+    grids = [getattr(embedding, "grid_size", None)]
+    if hasattr(embedding, "dynamic_feat_size"):
+        grids.insert(0, embedding.dynamic_feat_size(size))
+    for grid in grids:
+        if grid is not None and grid[0] * grid[1] == n_patches:
+            return int(grid[0]), int(grid[1])
+    return None
 
 
 def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:

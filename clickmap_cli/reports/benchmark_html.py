@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
-from clickmap_cli.reports.style import COLOURS
+from clickmap_cli.reports.html_parts import (
+    escaped,
+    filled,
+    json_text,
+    root_colours,
+    script_hash,
+    source,
+)
 from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, nearest_zero, photo
 from clickmap_cli.services.benchmark_tables import (
     BenchmarkResult,
@@ -94,18 +95,17 @@ def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_imag
         _dataset(label, [row for row in result.models if row.dataset == label], result.metrics)
         for label in dict.fromkeys(row.dataset for row in result.models)
     ]
-    style = _root_colours() + _source("report.css")
-    script = '"use strict";\n' + "\n".join(_source(name) for name in _SCRIPTS)
+    style = root_colours() + source("page", "report.css")
+    script = '"use strict";\n' + "\n".join(source("page", name) for name in _SCRIPTS)
     parts = {
-        "title": _escaped(result.experiment),
+        "title": escaped(result.experiment),
         "policy": _policy(style, script),
         "style": style,
         "script": script,
-        "data": _json(_data(result, datasets, n_images)),
-        "pictures": _json(_pictures(datasets, result.metrics, pictures, n_images)),
+        "data": json_text(_data(result, datasets, n_images)),
+        "pictures": json_text(_pictures(datasets, result.metrics, pictures, n_images)),
     }
-    # in one pass, so that nothing a part holds is taken for a place
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _source("report.html"))
+    page = filled(source("page", "report.html"), parts)
     path.write_bytes(page.encode("utf-8"))
 
 
@@ -244,36 +244,10 @@ def _rounded(value: float) -> Score:
     return _number(float(f"{value:.{SIGNIFICANT}g}"))
 
 
-def _json(value: Any) -> str:
-    """JSON that neither ends a script element nor means anything to HTML."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
-
-
-def _escaped(text: str) -> str:
-    """Text for HTML; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
-    return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
-
-
 def _policy(style: str, script: str) -> str:
     """A content security policy under which only this style and this script act."""
     return (
         "default-src 'none'; img-src data:; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
-
-
-def _root_colours() -> str:
-    roles = "; ".join(f"--{role}: {colour}" for role, colour in COLOURS.items())
-    return f":root {{ {roles}; }}\n"
-
-
-def _source(name: str) -> str:
-    """A part of the page; line ends as HTML reads them, for the hashes."""
-    page = files("clickmap_cli.reports") / "page" / name
-    return page.read_text(encoding="utf-8").replace("\r\n", "\n")

@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.reports.style import COLOURS, save, styled
+from clickmap_cli.reports.style import COLOURS, HEIGHT, NARROW, WIDTH, save, styled
 from clickmap_cli.services.ceiling import CeilingRun
 from clickmap_cli.services.ceiling_tables import CeilingResult
 
@@ -85,9 +85,9 @@ def draw_ceiling(result: CeilingResult, path: Path) -> None:
     several = len(result.categories) > 1
     shown = result.categories[:_MOST_CATEGORIES]
     with styled() as plt:
-        height = 3.2 + (0.16 * max(len(shown) - 8, 0) if several else 0)
+        height = HEIGHT + (0.16 * max(len(shown) - 8, 0) if several else 0)
         figure, axes = plt.subplots(
-            1, 2 if several else 1, figsize=(7.2 if several else 4.2, height),
+            1, 2 if several else 1, figsize=(WIDTH if several else NARROW, height),
             squeeze=False, layout="constrained",
         )  # fmt: skip
         axis = axes[0, 0]
@@ -103,7 +103,7 @@ def draw_ceiling(result: CeilingResult, path: Path) -> None:
         axis.set_xlabel(s["metric"])
         axis.set_ylabel(unit)
         axis.set_title(f"{s['method']}, n = {s['n_images']} images")
-        figure.legend(frameon=False, loc="outside lower left", ncols=2)
+        figure.legend(loc="outside lower left", ncols=2)
         if several:
             _draw_categories(axes[0, 1], result, [row.category for row in shown])
         save(figure, path)
@@ -115,7 +115,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
     sizes = np.array([row.participants for row in curve], dtype=np.float64)
     mean = np.array([row.reliability for row in curve])
     with styled() as plt:
-        figure, axis = plt.subplots(figsize=(4.2, 3.2), layout="constrained")
+        figure, axis = plt.subplots(figsize=(NARROW, HEIGHT), layout="constrained")
         below = mean - np.array([row.low for row in curve])
         above = np.array([row.high for row in curve]) - mean
         axis.errorbar(
@@ -140,7 +140,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
         axis.set_xlabel("participants a half")
         axis.set_ylabel(f"{s['metric']} between halves")
         axis.set_title(f"reliability, n = {curve[0].n_images} images")
-        axis.legend(frameon=False, loc="lower right")
+        axis.legend(loc="lower right")
         save(figure, path)
 
 

@@ -47,12 +47,15 @@ class Terminal:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
+            # rich would send what goes to stdout, a result, to stderr while a bar is shown
+            redirect_stdout=False,
             disable=quiet or not self.console.is_terminal,
         )
         self._task: TaskID | None = None
 
     def __enter__(self) -> Terminal:
         self._bar.start()
+        _shown.append(self._bar)
         return self
 
     def __exit__(
@@ -61,6 +64,7 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _shown.remove(self._bar)
         self._bar.stop()
 
     def stage(self, name: str, total: int | None = None) -> None:
@@ -98,11 +102,23 @@ class Terminal:
             self.console.print(Text(renderable) if isinstance(renderable, str) else renderable)
 
 
+_shown: list[Progress] = []
+"""Bars on the screen."""
+
+
+def end_bars() -> None:
+    """Take bars off the screen, where a result on stdout would run into them."""
+    for bar in _shown:
+        bar.stop()
+
+
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
+    end_bars()
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def print_line(text: str) -> None:
     """One line of a result on stdout."""
+    end_bars()
     sys.stdout.write(text + "\n")

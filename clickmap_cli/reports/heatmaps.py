@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.metrics.ranks import average_ranks
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.reports.overlays import as_bytes, colours_of, cover, mixed, scaled_heat
 from clickmap_cli.services.benchmark_files import Heatmap
 from clickmap_cli.storage.atomic import replacing
 
@@ -25,31 +24,12 @@ def draw_heatmap(heatmap: Heatmap) -> None:
     heat = scaled_heat(heatmap.heat, settings.normalize)
     colour = coloured(heat, settings.colormap)
     with replacing(heatmap.path) as partial:
-        Image.fromarray(_bytes(colour)).save(partial, format="PNG")
+        Image.fromarray(as_bytes(colour)).save(partial, format="PNG")
     if heatmap.image is None or heatmap.overlay_path is None:
         return
     over = laid_over(heatmap.image, colour, heat, settings.alpha)
     with replacing(heatmap.overlay_path) as partial:
-        Image.fromarray(_bytes(over)).save(partial, format="PNG")
-
-
-def scaled_heat(heat: NDArray[Any], normalize: str) -> NDArray[np.float64]:
-    """Heat in 0..1.
-
-    Args:
-        heat: (h, w), not negative.
-        normalize: `max` (0 to the maximum), `minmax`, `rank` (share of pixels at or below), or
-            `none` (clipped to 0..1).
-    """
-    values = heat.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if normalize == "max":
-        values = values / high if high > 0 else values
-    elif normalize == "minmax":
-        values = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    elif normalize == "rank":
-        values = (average_ranks(values.ravel()) / values.size).reshape(values.shape)
-    return np.clip(values, 0, 1)
+        Image.fromarray(as_bytes(over)).save(partial, format="PNG")
 
 
 def coloured(heat: NDArray[Any], colormap: str) -> NDArray[np.float64]:
@@ -58,14 +38,7 @@ def coloured(heat: NDArray[Any], colormap: str) -> NDArray[np.float64]:
     Raises:
         ConfigError: there is no such colour map.
     """
-    from matplotlib import colormaps
-
-    if colormap not in colormaps:
-        raise ConfigError(
-            f"heatmaps_png.colormap: there is no colour map '{colormap}'; try inferno, viridis, "
-            "magma or jet."
-        )
-    return np.asarray(colormaps[colormap](heat)[..., :3])
+    return colours_of(heat, colormap, "heatmaps_png.colormap")
 
 
 def laid_over(
@@ -77,11 +50,6 @@ def laid_over(
         image: (h, w, 3) in 0..1.
         colour: (h, w, 3) in 0..1.
         heat: (h, w) in 0..1.
-        alpha: how much of the hottest pixel is covered.
+        alpha: how much of the hottest pixel is covered; see `overlays.cover`.
     """
-    cover = (alpha * np.sqrt(heat))[..., None]
-    return np.asarray(image * (1 - cover) + colour * cover)
-
-
-def _bytes(colour: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.asarray(np.rint(np.clip(colour, 0, 1) * 255), dtype=np.uint8)
+    return mixed(image, colour, cover(heat, alpha))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +17,125 @@ COLOURS = {
     "null": "#999999",
     "accent": "#D55E00",
     "second": "#009E73",
+    "third": "#CC79A7",
     "text": "#222222",
+    "quiet": "#6E6E6E",
+    "empty": "#E4E4E4",
 }
 """Colours by role, from Okabe and Ito's colour-blind-safe palette."""
 
 OVERLAY_ALPHA = 0.6
 """How much of the hottest pixel's colour covers the image."""
 
-DPI = 110
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a figure is and how fine it is drawn.
+
+    Attributes:
+        width: of a whole figure, in inches.
+        dpi: pixels an inch, of PNG.
+        font: size of text, in points.
+        line: width of axes and thin lines, in points.
+    """
+
+    width: float
+    dpi: int
+    font: float
+    line: float
+
+
+PRESETS = {
+    "screen": Preset(width=7.2, dpi=110, font=9, line=0.8),
+    "paper": Preset(width=3.35, dpi=300, font=7, line=0.6),
+    "paper-wide": Preset(width=7.0, dpi=300, font=8, line=0.6),
+}
+"""`paper` is one column of a journal (85 mm), `paper-wide` its whole width (178 mm)."""
+
+WIDTH = PRESETS["screen"].width
+NARROW = 4.2
+HEIGHT = 3.2
+"""Of a figure with axes on a screen, in inches: of two panels, of one, and their height."""
+
+GOLDEN = HEIGHT / NARROW
+"""Height of such axes, in their widths."""
+
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": COLOURS["text"],
+    "axes.labelcolor": COLOURS["text"],
     "text.color": COLOURS["text"],
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
+    "xtick.color": COLOURS["text"],
+    "ytick.color": COLOURS["text"],
+    "legend.frameon": False,
     "image.interpolation": "nearest",
     "svg.hashsalt": "clickmap",
+    "pdf.fonttype": 42,  # letters stay letters, as journals ask
 }
+
+_NOTHING_THAT_CHANGES: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+
+FORMATS = tuple(_NOTHING_THAT_CHANGES)
+"""Files that a figure can be written as."""
+
+
+def rc_of(preset: Preset) -> dict[str, Any]:
+    """Settings of matplotlib for a preset."""
+    small = preset.font - 1
+    return _RC | {
+        "font.size": preset.font,
+        "axes.titlesize": preset.font,
+        "axes.labelsize": preset.font,
+        "figure.titlesize": preset.font,
+        "legend.fontsize": small,
+        "xtick.labelsize": small,
+        "ytick.labelsize": small,
+        "axes.linewidth": preset.line,
+        "xtick.major.width": preset.line,
+        "ytick.major.width": preset.line,
+        "figure.dpi": preset.dpi,
+        "savefig.dpi": preset.dpi,
+    }
 
 
 @contextmanager
-def styled() -> Iterator[Any]:
-    """`matplotlib.pyplot` in the project's style, drawing to files only."""
+def styled(preset: str = "screen") -> Iterator[Any]:
+    """`matplotlib.pyplot` in the project's style, drawing to files only.
+
+    Args:
+        preset: one of `PRESETS`.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    with plt.rc_context(_RC):
+    with plt.rc_context(rc_of(PRESETS[preset])), warnings.catch_warnings():
+        # a key may hold letters that the font lacks; they are drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield plt
 
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG with nothing in it that differs between equal runs, and close it."""
+    save_all(figure, {"png": path})
+
+
+def save_all(figure: Any, paths: Mapping[str, Path]) -> None:
+    """Write a figure in several formats, likewise, and close it.
+
+    Args:
+        figure: matplotlib's.
+        paths: format, one of `FORMATS`, -> file.
+    """
     from matplotlib import pyplot as plt
 
-    figure.savefig(path, format="png", metadata={"Software": None})
+    for kind, path in paths.items():
+        figure.savefig(path, format=kind, metadata=_NOTHING_THAT_CHANGES[kind])
     plt.close(figure)

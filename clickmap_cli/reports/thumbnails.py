@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.reports.heatmaps import coloured, scaled_heat
+from clickmap_cli.reports.overlays import as_bytes, coloured, shown
 from clickmap_cli.reports.style import HEAT
 
 PHOTO_SIDE = 200
@@ -66,7 +66,7 @@ def photo(image: NDArray[Any] | None) -> str | None:
 
     if image is None or not image.size:
         return None
-    picture = Image.fromarray(_bytes(image))
+    picture = Image.fromarray(as_bytes(image))
     return _jpeg(picture.resize(_fitted(picture.size, PHOTO_SIDE), Image.Resampling.BOX))
 
 
@@ -85,18 +85,13 @@ def heat(values: NDArray[Any] | None) -> str | None:
         known = np.zeros_like(known)
     picture = Image.fromarray(known)
     small = np.asarray(picture.resize(_fitted(picture.size, MAP_SIDE), Image.Resampling.BOX))
-    return _jpeg(Image.fromarray(_bytes(coloured(scaled_heat(small, "minmax"), HEAT))))
+    return _jpeg(Image.fromarray(coloured(shown(small, "minmax"), HEAT)))
 
 
 def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
     """(width, height) within a square of this side; never larger than it was."""
     scale = min(side / max(size), 1.0)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-
-
-def _bytes(shares: NDArray[Any]) -> NDArray[np.uint8]:
-    known = np.nan_to_num(shares.astype(np.float32, copy=False))
-    return np.rint(np.clip(known, 0, 1) * 255).astype(np.uint8)
 
 
 def _jpeg(picture: Any) -> str:

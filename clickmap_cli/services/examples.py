@@ -63,7 +63,7 @@ def draw_examples(
     Returns:
         The pictures with size and SHA-256, for the manifest.
     """
-    keys = _example_keys(trials, config, progress)
+    keys = example_keys(trials, config, progress)
     image_dir = None if config.image_dir is None else Path(config.image_dir)
     if keys and (image_dir is None or not image_dir.is_dir()):
         where = (
@@ -99,7 +99,7 @@ def draw_examples(
     return describe_files(folder, paths)
 
 
-def _example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -> list[str]:
+def example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -> list[str]:
     """The images to draw: those named, or the ones with most participants."""
     keys = trials.images.tolist()
     wanted = config.display_image_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +32,11 @@ from clickmap_cli.services.finetune_tables import (
     cross_validated,
     write_tables,
 )
+from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
-from clickmap_cli.training.blocks import BlockRow, apply_freeze
+from clickmap_cli.training.blocks import apply_freeze
 from clickmap_cli.training.checkpoints import LAST
 from clickmap_cli.training.distributed import Group, joined
 from clickmap_cli.training.folds import Division, FoldSettings, divide
@@ -44,19 +45,6 @@ from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.trackers import need_tensorboard, need_wandb
 
 _OWN = ("cv_summary.csv", "held_out.csv", "comparisons.csv", "failures.csv", SUMMARY)
-
-
-@dataclass(frozen=True)
-class FinetuneViews:
-    """What is shown while a run trains; `reports/` draws it.
-
-    Attributes:
-        stage: a stage begins: its title, and parameters by block.
-        live: where the training is, in a line.
-    """
-
-    stage: Callable[[str, Sequence[BlockRow]], None]
-    live: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class FinetuneRun:
 def run(
     config: FinetuneConfig,
     progress: Progress,
-    views: FinetuneViews,
+    views: TrainingViews,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
 ) -> FinetuneRun:
@@ -123,7 +111,7 @@ def check(config: FinetuneConfig) -> None:
 
 class _Run:
     def __init__(
-        self, config: FinetuneConfig, progress: Progress, views: FinetuneViews, group: Group
+        self, config: FinetuneConfig, progress: Progress, views: TrainingViews, group: Group
     ) -> None:
         self.config = config
         self.progress = progress

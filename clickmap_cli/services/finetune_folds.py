@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from clickmap_cli.config.finetune import FinetuneConfig, Stage, stages_of
+from clickmap_cli.config.finetune import FinetuneConfig, stages_of
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.selected_people import OnlySome
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.id_lists import write_ids
-from clickmap_cli.training.blocks import BlockRow
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.distributed import Group
 from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
@@ -23,28 +22,7 @@ from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.folds import Fold
 from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.trackers import (
-    CsvTracker,
-    Row,
-    TensorBoardTracker,
-    Tracker,
-    WandbRun,
-    WandbTracker,
-)
-
-HISTORY = "history.csv"
-
-
-class Views(Protocol):
-    """What is shown while a fold trains."""
-
-    @property
-    def stage(self) -> Callable[[str, Sequence[BlockRow]], None]:
-        """A stage begins."""
-
-    @property
-    def live(self) -> Callable[[str], None]:
-        """Where the training is, in a line."""
+from clickmap_cli.training.trackers import Tracker, WandbRun
 
 
 @dataclass(frozen=True)
@@ -56,7 +34,7 @@ class FoldRun:
     path: Path
     identity: str
     targets: Targets
-    views: Views
+    views: TrainingViews
     progress: Progress
     group: Group
     of: int
@@ -79,7 +57,7 @@ class FoldRun:
             SaliencyTask(model, train, validation, self.targets, self.config.loss),
             self._settings(), self.path, f"{self.identity} {fold.name}",
             self._trackers() if self.group.first else (),
-            _Shown(f"fold {fold.number} of {self.of}", self.views, self.progress)
+            Shown(f"fold {fold.number} of {self.of}", self.views, self.progress)
             if self.group.first else Watch(),
             self.group,
         )  # fmt: skip
@@ -101,9 +79,7 @@ class FoldRun:
 
     def _trackers(self) -> list[Tracker]:
         config, settings = self.config, self.config.wandb
-        found: list[Tracker] = [CsvTracker(self.path / HISTORY)]
-        if config.tensorboard:
-            found.append(TensorBoardTracker(self.path / "tensorboard"))
+        about = None
         if settings.enabled:
             name = f"{settings.name or config.experiment}_{self.fold.name}"
             where = self.path if settings.dir is None else Path(settings.dir)
@@ -111,27 +87,4 @@ class FoldRun:
                 name, settings.group or config.experiment, where, settings.mode, settings.project,
                 settings.entity, settings.notes, tuple(settings.tags), as_dict(config),
             )  # fmt: skip
-            found.append(WandbTracker(about))
-        return found
-
-
-class _Shown(Watch):
-    """Shows stage, epoch, loss and scores of a fold."""
-
-    def __init__(self, title: str, views: Views, progress: Progress) -> None:
-        self._title = title
-        self._views = views
-        self._progress = progress
-        self._scores = ""
-
-    def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
-        self._views.stage(f"{self._title}, stage {stage.name}", table)
-        self._progress.stage(f"{self._title}, {stage.name}", steps_left)
-
-    def step(self, epoch: str, loss: float) -> None:
-        self._progress.advance()
-        self._views.live(f"{self._title}, {epoch}: loss {loss:.4f}{self._scores}")
-
-    def epoch(self, row: Row) -> None:
-        parts = [f"{n.replace('_', ' ')} {row[n]:.3f}" for n in row if n.startswith("val_")]
-        self._scores = f" ({', '.join(parts)})"
+        return trackers(self.path, config.tensorboard, about)

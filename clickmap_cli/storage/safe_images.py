@@ -21,17 +21,75 @@ _DAMAGED_IMAGE = (
 )  # fmt: skip
 
 
+_ORIENTATION = 0x0112
+"""EXIF's tag of how a picture must be turned."""
+
+_FORMS = {
+    "1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette",
+    "RGBA": "transparency", "I": "32-bit grey", "F": "grey floats",
+}  # fmt: skip
+"""Modes of Pillow in plain words; others are named as Pillow names them."""
+
+_LARGEST = (255.0, 65_535.0, 4_294_967_295.0)
+"""What numbers of 8, 16 and 32 bits go up to."""
+
+
 def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
     """An image's pixels, (H, W, 3) for `RGB` or (H, W) for `L`, upright by its EXIF orientation.
+
+    Grey values of 16 bits are scaled to 8; those of 32 bits and floats from the range (1 for
+    floats, 8, 16 or 32 bits) that their largest needs. What is above 0 stays so. Transparency is
+    dropped.
 
     Raises:
         DataError: not an image, truncated, or larger than Pillow's safe size.
     """
+    return read_described(path, mode)[0]
+
+
+def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """An image's pixels as `read_image` gives them, and what had to be converted for that.
+
+    Returns:
+        The pixels; words such as `CMYK`, `16-bit grey` or `turned as its EXIF says`, none for
+        an upright picture of 8-bit RGB.
+
+    Raises:
+        DataError: as `read_image`.
+    """
     from PIL import ImageOps
 
     with opened_image(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        return np.asarray(upright.convert(mode), dtype=np.uint8)
+        found = [] if image.mode == "RGB" else [_form(image.mode)]
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            found.append("turned as its EXIF says")
+        # Pillow's older versions give PNG of 16 bits as numbers of 32
+        wide = image.mode.startswith("I;16") or image.format == "PNG"
+        upright = _of_8_bits(ImageOps.exif_transpose(image), wide)
+        return np.asarray(upright.convert(mode), dtype=np.uint8), tuple(found)
+
+
+def _form(mode: str) -> str:
+    return "16-bit grey" if mode.startswith("I;16") else _FORMS.get(mode, mode)
+
+
+def _of_8_bits(image: Any, wide: bool) -> Any:
+    """A picture of wider grey values as one of 8 bits, where Pillow would clip them at 255.
+
+    Args:
+        image: of any mode.
+        wide: whether its values have 16 bits, however small they are.
+    """
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
+    ranges = _LARGEST[1:] if wide else (1.0, *_LARGEST) if image.mode == "F" else _LARGEST
+    largest = values.max(initial=0)
+    top = next((top for top in ranges if largest <= top), largest)
+    scaled = np.rint(np.clip(values, 0, None) / top * 255)
+    return Image.fromarray(np.maximum(scaled, values > 0).astype(np.uint8))
 
 
 @contextmanager

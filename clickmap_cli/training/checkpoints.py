@@ -29,8 +29,9 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    with replacing(path) as partial:
-        torch.save(dict(state), partial)
+    # an open file: given a path, torch writes the file's name into the file
+    with replacing(path) as partial, partial.open("wb") as out:
+        torch.save(dict(state), out)
 
 
 def load(path: Path) -> dict[str, Any]:

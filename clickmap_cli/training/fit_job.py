@@ -12,7 +12,7 @@ from clickmap_cli.training.distributed import Group
 from clickmap_cli.training.tasks import Task
 from clickmap_cli.training.trackers import Row, Tracker
 
-_FIRST_SCALE = 65536.0
+FIRST_SCALE = 65536.0
 """What fp16's losses are multiplied by at first: torch's own choice."""
 
 
@@ -46,7 +46,7 @@ class FitSettings:
     validate_every: int = 1
     keep_every: int | None = None
     keep_bests: str | None = None
-    loss_scale: float = _FIRST_SCALE
+    loss_scale: float = FIRST_SCALE
     batch_keys: tuple[str, str] = ("training.batch_size", "training.accumulate")
 
 

@@ -17,6 +17,7 @@ from clickmap_cli.config.loading import BENCHMARK, FINETUNE, load_config
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import benchmark, finetune
+from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from tests.services.test_benchmark import FIGURES, write_corpus
@@ -48,8 +49,8 @@ class Views(list):
         self.lines: list[str] = []
         self.kill_at = kill_at
 
-    def made(self) -> finetune.FinetuneViews:
-        return finetune.FinetuneViews(lambda title, rows: self.append((title, rows)), self.live)
+    def made(self) -> TrainingViews:
+        return TrainingViews(lambda title, rows: self.append((title, rows)), self.live)
 
     def live(self, text: str) -> None:
         self.lines.append(text)

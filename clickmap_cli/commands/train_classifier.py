@@ -1,0 +1,105 @@
+"""`clickmap train-classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.reports.console import Terminal
+
+if TYPE_CHECKING:
+    from clickmap_cli.config.classifier import HeatmapConfig
+    from clickmap_cli.config.participant_quality import QualityConfig
+    from clickmap_cli.storage.folder import WhenPresent
+
+    Task = Callable[[Terminal, Any, WhenPresent, bool], tuple[int, Any]]
+
+
+def train_classifier(
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    output: o.Output = None,
+    n_jobs: o.NJobs = None,
+    device: o.Device = None,
+    seed: o.Seed = None,
+    resume: o.WhenPresentFlag = None,
+    dry_run: o.DryRun = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Train a classifier of attention maps or of participants, tested on people it has not seen.
+
+    Example: clickmap train-classifier -c configs/heatmap_cnn.yaml cv.inner_mode=sequential
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.classifier import HeatmapConfig
+        from clickmap_cli.config.loading import BY_TASK, HEATMAP, load_config, schema_of
+        from clickmap_cli.config.participant_quality import QualityConfig
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.runtime.errors import ConfigError
+
+        words = overrides or ()
+        # what each task's configuration is run by
+        tasks = {HeatmapConfig: _heatmap, QualityConfig: _quality}
+        schema = schema_of(config, words)
+        if schema.type not in tasks:
+            if schema in BY_TASK.values():
+                raise ConfigError("This task is one of `clickmap finetune`.")
+            schema = HEATMAP
+        chosen = {"output_dir": output, "seed": seed}
+        if schema.type is not QualityConfig:
+            chosen |= {"n_jobs": n_jobs, "device": device}
+        elif n_jobs is not None or device is not None:
+            terminal.notice("This small network takes one core; -j and --device change nothing.")
+        loaded = load_config(schema, config, words, chosen)
+        for text in loaded.notices:
+            terminal.notice(text)
+        settings: Any = loaded.config
+        run = cast("Task", tasks[type(settings)])
+        code, summary = run(terminal, settings, when_present(resume), dry_run)
+        if json:
+            print_json(summary)
+        return code
+
+    run_session(body, quiet=quiet, verbose=verbose)
+
+
+def _heatmap(
+    terminal: Terminal, config: HeatmapConfig, when: WhenPresent, dry_run: bool
+) -> tuple[int, Any]:
+    """Exit code and summary of `task: heatmap`."""
+    from clickmap_cli.reports import heatmap_classifier as report
+    from clickmap_cli.services import heatmap_classifier as service
+    from clickmap_cli.services.heatmap_interpretation import HeatmapFigures
+    from clickmap_cli.services.training_views import TrainingViews
+
+    # a table of parameters for each of twenty trainings would say the same twenty times
+    views = TrainingViews(lambda *_: None, terminal.describe)
+    figures = HeatmapFigures(report.draw_picture, report.draw_averages)
+    run = service.run(config, terminal, views, figures, when, dry_run)
+    for table in report.score_tables(run):
+        terminal.show(table)
+    for line in report.failure_lines(run):
+        terminal.warn(line)
+    for line in report.summary_lines(run):
+        terminal.show(line)
+    return (1 if run.n_failures else 0), run.summary
+
+
+def _quality(
+    terminal: Terminal, config: QualityConfig, when: WhenPresent, dry_run: bool
+) -> tuple[int, Any]:
+    """Exit code and summary of `task: participant-quality`."""
+    from clickmap_cli.reports.participant_quality import summary_lines
+    from clickmap_cli.services import quality_training as service
+    from clickmap_cli.services.training_views import TrainingViews
+
+    views = TrainingViews(lambda *_: None, terminal.describe)
+    run = service.run(config, terminal, views, when, dry_run)
+    for line in summary_lines(run):
+        terminal.show(line)
+    return 0, run.summary

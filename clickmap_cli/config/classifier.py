@@ -1,0 +1,171 @@
+"""The schemas of the two classifiers: of attention maps, and of participants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clickmap_cli.config.fields import key
+from clickmap_cli.config.finetune import OPTIMIZERS, PRECISIONS, fold_numbers
+from clickmap_cli.runtime.errors import ConfigError
+
+INNER_MODES = ("restart", "sequential")
+RATES = ("constant", "cosine", "linear")
+BASE = "base"
+LEAST_SIDE, MOST_SIDE = 8, 4096
+
+
+# fmt: off
+# One line a key: the schema reads as a table.
+@dataclass
+class HeatmapData:
+    """Which maps are classified."""
+
+    root: str | None = key(None, "`<class>/<participant>/*.png`, or with `labels` a folder that `prepare` wrote.", "input", false_is_null=True)
+    labels: str | None = key(None, "For a folder of `prepare`: a CSV with `user_id,label`, or `image_path,user_id,label` where a person's trials are of several classes.", "input", false_is_null=True)
+    classes: Any = key(None, "Classes to tell apart; null = every folder of `root`, or every label.", "scores", false_is_null=True)
+    positive: str | None = key(None, "The class that F1 and AUC are about; null = the last of `classes`, which without them are sorted by name.", "scores", false_is_null=True)
+    size: Any = key(None, "[height, width] that every map is resized to; null = their own, which must be one.", "scores", false_is_null=True)
+    colour: bool = key(False, "Read three colours; else grey.", "scores")
+
+
+@dataclass
+class HeatmapModel:
+    """The network."""
+
+    name: str = key("base", "base (two convolutions), or any network of timm by its name.", "scores")
+    in_size: int = key(16, "base: channels of the first convolution; the second has twice as many.", "scores", minimum=1)
+    dropout: float = key(0.4, "base: share of activations left out while it learns.", "scores", minimum=0, maximum=0.95)
+    weights: str = key("none", "A network of timm: none draws random weights, timm downloads timm's.", "scores", choices=("none", "timm"))
+    weights_path: str | None = key(None, "A network of timm: a checkpoint to begin with, in place of `weights`.", "input", false_is_null=True)
+
+
+@dataclass
+class ClassifierTraining:
+    """How a network is trained."""
+
+    num_epochs: int = key(15, "Epochs of an inner fold.", "scores", minimum=1)
+    batch_size: int = key(16, "Maps that go through the network at once.", "scores", minimum=1)
+    accumulate: int = key(1, "An optimiser's step takes batch_size x accumulate maps.", "scores", minimum=1)
+    lr: float = key(3e-3, "Learning rate.", "scores", minimum=0)
+    weight_decay: float = key(0.01, "Weight decay.", "scores", minimum=0)
+    schedule: str = key("cosine", "Rate over an inner fold: constant, cosine (to 0) or linear (to 0).", "scores", choices=RATES)
+    optimizer: str = key("adamw", "adamw, adam or sgd.", "scores", choices=OPTIMIZERS)
+    precision: str = key("fp32", "fp32, bf16 or fp16 (mixed precision).", "scores", choices=PRECISIONS)
+    class_weights: bool = key(True, "Weigh classes by one over how often they are.", "scores")
+    patience: int | None = key(None, "Epochs without a better validation accuracy that end a training; null = none do.", "scores", minimum=1, false_is_null=True)
+    autosave: bool = key(False, "Keep model_epoch_<n>.pt of an inner fold at each new best validation accuracy.", "output")
+
+
+@dataclass
+class NestedCv:
+    """Who is tested, and who chooses the model."""
+
+    outer_kfolds: int = key(5, "Folds of participants; everybody is tested once.", "scores", minimum=2)
+    inner_kfolds: int = key(4, "Folds of those whom a test fold leaves; each validates once.", "scores", minimum=2)
+    inner_mode: str = key("restart", "restart: a new model on each inner fold, and the best on its validation is kept; sequential: one model goes on through them, as published (its validation score is optimistic).", "scores", choices=INNER_MODES)
+    only_folds: Any = key(None, "Only these outer folds (1 is the first); null = all.", "scores", false_is_null=True)
+
+
+@dataclass
+class Interpretation:
+    """What the network looks at, on test maps."""
+
+    enabled: bool = key(True, "Write gradients, SmoothGrad and Grad-CAM of test maps, averaged by class.", "output")
+    n_images: int = key(4, "Test maps of each class and fold that get arrays and a picture of their own.", "output", minimum=0)
+    n_samples: int = key(16, "SmoothGrad: noisy copies of a map.", "output", minimum=1)
+    sigma: float = key(0.1, "SmoothGrad: standard deviation of the noise, as a share of the map's range.", "output", minimum=0)
+
+
+@dataclass
+class HeatmapConfig:
+    """One study of attention maps. Relative paths are taken from the folder the command is called in."""
+
+    task: str = key("heatmap", "What is learnt: heatmap (participant-quality has keys of its own).", "scores", choices=("heatmap",))
+    experiment: str = key("heatmap_cnn", "Names the run.", "run")
+    output_dir: str = key("results/heatmap_cnn", "Where models, logs and tables go.", "run")
+    data: HeatmapData = field(default_factory=HeatmapData, metadata=key(None, "Maps and classes (see below).", "scores").metadata)
+    model: HeatmapModel = field(default_factory=HeatmapModel, metadata=key(None, "The network (see below).", "scores").metadata)
+    training: ClassifierTraining = field(default_factory=ClassifierTraining, metadata=key(None, "How (see below).", "scores").metadata)
+    cv: NestedCv = field(default_factory=NestedCv, metadata=key(None, "Folds of participants (see below).", "scores").metadata)
+    baseline: bool = key(True, "Logistic regression on five statistics of each map, on the same folds.", "scores")
+    permutations: int = key(1000, "Shuffles of the labels within participants, for what chance gives on the same predictions; 0 = none.", "scores", minimum=0)
+    shuffle_labels: bool = key(False, "Shuffle labels within participants before anything is learnt: a whole study of chance.", "scores")
+    interpretation: Interpretation = field(default_factory=Interpretation, metadata=key(None, "Gradient maps (see below).", "scores").metadata)
+    seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
+    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
+    n_jobs: int = key(-1, "Threads that read maps; -1 = every core.", "run")
+
+# fmt: on
+
+
+def check_heatmap(config: HeatmapConfig, sources: Mapping[str, str]) -> None:
+    """Check values together.
+
+    Raises:
+        ConfigError: two keys contradict each other, or one has the wrong form.
+    """
+
+    def fail(name: str, text: str) -> None:
+        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
+
+    if config.n_jobs == 0:
+        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    _check_data(config.data, fail)
+    _check_model(config.model, fail)
+    fold_numbers(config.cv.only_folds, config.cv.outer_kfolds)
+
+
+def _check_data(data: HeatmapData, fail: Callable[[str, str], None]) -> None:
+    """Where maps are and what they are brought to; a size becomes a list."""
+    if data.root is None:
+        fail("data", "has no root; say where the maps are, such as data.root=maps.")
+    if data.labels is not None and data.colour:
+        fail("data", "has labels of clickmaps, which have no colours; leave data.colour out.")
+    size = data.size
+    if size is not None:
+        sides = size if isinstance(size, list) else [size, size]
+        known = len(sides) == 2 and all(type(side) is int for side in sides)
+        if not known or not all(LEAST_SIDE <= side <= MOST_SIDE for side in sides):
+            fail(
+                "data",
+                f"has size {size!r}; it must be [height, width] of {LEAST_SIDE} to {MOST_SIDE} "
+                "pixels.",
+            )
+        data.size = sides
+    if data.classes is None:
+        return
+    names = data.classes if isinstance(data.classes, list) else [data.classes]
+    words = [str(name) for name in names]
+    if len(set(words)) < max(2, len(words)):
+        fail("data", f"has classes {data.classes!r}; it must be a list of two or more.")
+    data.classes = words
+    if data.positive is not None and data.positive not in words:
+        fail("data", f"has positive {data.positive!r}, which is none of its classes.")
+
+
+def _check_model(model: HeatmapModel, fail: Callable[[str, str], None]) -> None:
+    """Weights belong to networks of timm, and are said once."""
+    said = model.weights != "none", model.weights_path is not None
+    if model.name == BASE and any(said):
+        fail("model", "is base, which has no weights to begin with; leave weights out.")
+    if all(said):
+        fail("model", "has weights and weights_path; keep one.")
+
+
+def classes_in_order(names: Sequence[str], positive: str | None) -> tuple[str, ...]:
+    """The classes, the positive one last.
+
+    Args:
+        names: of the classes.
+        positive: one of them; None = the last.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if positive is None:
+        return tuple(names)
+    if positive not in names:
+        raise ConfigError(f"data.positive is {positive!r}, and the classes are {', '.join(names)}.")
+    return (*(name for name in names if name != positive), positive)

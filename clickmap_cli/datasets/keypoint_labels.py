@@ -1,0 +1,347 @@
+"""Labelled key points, and the images that they belong to.
+
+Key points are x (column) and y (row) in pixels of their image with the centre of the top left
+pixel at (0, 0), as DeepLabCut's labelling tools and matplotlib count them: an image of width W
+covers -0.5 to W - 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.keys import image_key, match_keys
+from clickmap_cli.datasets.files import image_size, printable
+from clickmap_cli.datasets.frames import image_names
+from clickmap_cli.datasets.keypoint_tables import DLC_HEADER, LabelTable, read_label_table
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.storage.atomic import write_csv
+
+SCORER = "clickmap"
+"""Whose labels the key points of a network are, in DeepLabCut's words."""
+
+_DLC_FOLDER = "labeled-data"
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointLabels:
+    """Key points of images.
+
+    Attributes:
+        names: (k) key points.
+        images: (n) names of images, as paths inside a folder; no two are the same.
+        points: (n, k, 2) float64 x and y in pixels; NaN where there is no label.
+        source: the file they come from, for messages.
+    """
+
+    names: tuple[str, ...]
+    images: tuple[str, ...]
+    points: NDArray[np.float64]
+    source: str = "the labels"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, positions: Sequence[int]) -> KeypointLabels:
+        """The labels of some images."""
+        at = np.asarray(positions, dtype=np.int64)
+        chosen = tuple(self.images[place] for place in at)
+        return KeypointLabels(self.names, chosen, self.points[at], self.source)
+
+    def in_order(self, names: Sequence[str]) -> KeypointLabels:
+        """The same labels with the key points in another file's order.
+
+        Raises:
+            DataError: they are not the same key points.
+        """
+        if set(names) != set(self.names):
+            odd = sorted(set(names) ^ set(self.names))
+            raise DataError(
+                f"{self.source}: its key points are not those of the other table; "
+                f"{', '.join(map(printable, odd))[:200]} stands in one of them only."
+            )
+        at = [self.names.index(name) for name in names]
+        return KeypointLabels(tuple(names), self.images, self.points[:, at], self.source)
+
+
+def read_labels(path: Path) -> KeypointLabels:
+    """The key points of a file, with the names of key points and images that it has.
+
+    It may be one of
+    - DeepLabCut's CSV: three header rows `scorer`, `bodyparts` and `coords`; before the numbers
+      the image's path, or the three columns `labeled-data`, folder, image;
+    - DeepLabCut's HDF5 (`.h5`), `fixed` or `table`;
+    - a flat CSV with the header `<image>,<part> x,<part> y,...` (or `<part>_x`). Other columns may
+      stand before the first key point; the image is in the first column whose names all end as
+      images do, else in the first one.
+
+    Empty cells and NaN are missing labels; a `likelihood` is left out.
+
+    Raises:
+        DataError: the file is missing, damaged, empty or of another form; an image stands twice or
+            its name leads out of a folder; a key point lacks x or y; a cell is no number.
+    """
+    table = read_label_table(path)
+    names, x, y = _pairs(table)
+    images = _images(table)
+    points = np.stack([table.values[:, x], table.values[:, y]], axis=2)
+    half = np.argwhere(np.isnan(points[..., 0]) != np.isnan(points[..., 1]))
+    if len(half):
+        row, part = half[0]
+        raise DataError(
+            f"{table.source}, {table.rows[row]}: the key point '{printable(names[part])}' has only "
+            "one of x and y; write both, or neither."
+        )
+    return KeypointLabels(names, images, points, table.source)
+
+
+def _pairs(table: LabelTable) -> tuple[tuple[str, ...], list[int], list[int]]:
+    """Key points in the order they first stand in, and the columns of their x and y."""
+    places: dict[str, dict[str, int]] = {}
+    for at, (name, coordinate) in enumerate(table.columns):
+        if not name or not name.isprintable():
+            raise DataError(f"{table.source}: a key point's name is {printable(name)!r}.")
+        if coordinate in places.setdefault(name, {}):
+            raise DataError(
+                f"{table.source}: the key point '{printable(name)}' has two columns {coordinate}."
+            )
+        places[name][coordinate] = at
+    for name, found in places.items():
+        for coordinate in ("x", "y"):
+            if coordinate not in found:
+                raise DataError(
+                    f"{table.source}: the key point '{printable(name)}' has no column {coordinate}."
+                )
+    if not places:
+        raise DataError(f"{table.source}: the table has no key points.")
+    columns = list(places.values())
+    return tuple(places), [found["x"] for found in columns], [found["y"] for found in columns]
+
+
+def _images(table: LabelTable) -> tuple[str, ...]:
+    """The names as keys, each once."""
+    first: dict[str, str] = {}
+    for name, row in zip(table.images, table.rows, strict=True):
+        try:
+            key = str(PurePosixPath(image_key(name)))
+        except ValueError as error:
+            reason = str(error).replace("image_path", "the image's name")
+            reason = reason.replace("inside image_dir (see remove_string)", "inside its folder")
+            raise DataError(
+                f"{table.source}, {row}: {reason}, found '{printable(name)}'."
+            ) from error
+        if key in first:
+            raise DataError(
+                f"{table.source}: the image '{printable(key)}' stands in {first[key]} and {row}; "
+                "keep one of them."
+            )
+        first[key] = row
+    if not first:
+        raise DataError(f"{table.source}: the table names no image.")
+    return tuple(first)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write_flat_csv(path: Path, labels: KeypointLabels) -> None:
+    """Write `image,<part> x,<part> y,...`, which `read_labels` reads back exactly."""
+    header = ["image", *(f"{name} {axis}" for name in labels.names for axis in "xy")]
+    rows = zip(labels.images, labels.points, strict=True)
+    write_csv(path, header, ([image, *_cells(points)] for image, points in rows))
+
+
+def write_dlc_csv(path: Path, labels: KeypointLabels, scorer: str = SCORER) -> None:
+    """Write DeepLabCut's CSV of labelled images, which it and `read_labels` read back exactly.
+
+    Where every image lies in a folder of `labeled-data`, the folders have columns of their own, as
+    DeepLabCut has written them since version 2.2; else the image's path is one column.
+    """
+    parts = [tuple(image.split("/")) for image in labels.images]
+    folders = all(len(part) == 3 and part[0] == _DLC_FOLDER for part in parts)
+    keys = parts if folders else [(image,) for image in labels.images]
+    blank = [""] * (2 if folders else 0)
+    per_column = [(name, axis) for name in labels.names for axis in "xy"]
+    header = [DLC_HEADER[0], *blank, *(scorer for _ in per_column)]
+    rows: list[list[Any]] = [
+        [DLC_HEADER[1], *blank, *(name for name, _ in per_column)],
+        [DLC_HEADER[2], *blank, *(axis for _, axis in per_column)],
+    ]
+    rows += [[*key, *_cells(points)] for key, points in zip(keys, labels.points, strict=True)]
+    write_csv(path, header, rows)
+
+
+def _cells(points: NDArray[np.float64]) -> list[Any]:
+    return ["" if np.isnan(value) else float(value) for value in points.ravel()]
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointImage:
+    """An image with its key points.
+
+    Attributes:
+        name: as the labels name it.
+        path: its file.
+        points: (k, 2) x and y in its pixels; NaN where there is no label.
+        size: height and width.
+    """
+
+    name: str
+    path: Path
+    points: NDArray[np.float64]
+    size: Size
+
+
+@dataclass(frozen=True)
+class MatchedImages:
+    """Labels and files that belong together, and those that do not.
+
+    Attributes:
+        images: with a file and at least one label, in the order of the labels.
+        without_file: labelled images that no file, or more than one, stands for.
+        without_label: files, as paths in the folder, that no label belongs to.
+        source: the labels' file.
+        folder: the images' folder.
+    """
+
+    images: tuple[KeypointImage, ...]
+    without_file: tuple[str, ...]
+    without_label: tuple[str, ...]
+    source: str
+    folder: Path
+
+    def notices(self) -> list[str]:
+        """What a person should know, a sentence each."""
+        told = []
+        if self.without_file:
+            told.append(
+                f"{self.source}: {len(self.without_file)} of "
+                f"{len(self.images) + len(self.without_file)} labelled images have no file of "
+                f"their own in {self.folder}: {_some(self.without_file)}."
+            )
+        if self.without_label:
+            told.append(
+                f"{self.folder}: {len(self.without_label)} images have no label in {self.source}: "
+                f"{_some(self.without_label)}."
+            )
+        sizes = sorted({image.size for image in self.images})
+        if len(sizes) > 1:
+            (h, w), (height, width) = sizes[0], sizes[-1]
+            told.append(
+                f"{self.source}: its images have {len(sizes)} sizes, from {h} x {w} to {height} x "
+                f"{width} pixels; each is scored in its own pixels."
+            )
+        return told
+
+
+def matched(labels: KeypointLabels, folder: Path) -> MatchedImages:
+    """The files of labelled images.
+
+    A name is found in the folder whole, or by a unique ending of whole path parts, either way: so
+    `labeled-data/a/1.png` is found in `labeled-data`, in `labeled-data/a` and beside them. Images
+    of unequal sizes are fine.
+
+    Raises:
+        DataError: there is no such folder, one file would stand for two labelled images, no image
+            with a label is found, a file is no image, or a label lies outside its image.
+    """
+    files = image_names(folder)
+    found = match_keys(labels.images, files)
+    by_file: dict[str, str] = {}
+    for name, file in found.items():
+        if file in by_file:
+            raise DataError(
+                f"{labels.source}: '{printable(by_file[file])}' and '{printable(name)}' would both "
+                f"be {folder / file}; give the folder that holds both."
+            )
+        by_file[file] = name
+    images, lost, blank = [], [], set()
+    for name, points in zip(labels.images, labels.points, strict=True):
+        if np.isnan(points).all():
+            blank.add(found.get(name))
+        elif name in found:
+            images.append(_checked_image(labels, name, folder / found[name], points))
+        else:
+            lost.append(name)
+    if not images:
+        raise DataError(
+            f"{folder}: none of the {len(labels)} images of {labels.source} with a label is there, "
+            f"'{printable(labels.images[0])}' for one; correct the folder or the names."
+        )
+    return MatchedImages(
+        tuple(images),
+        tuple(lost),
+        tuple(file for file in files if file not in by_file or file in blank),
+        labels.source,
+        folder,
+    )
+
+
+def _checked_image(
+    labels: KeypointLabels, name: str, path: Path, points: NDArray[np.float64]
+) -> KeypointImage:
+    """An image whose labels lie in it; on its border they do whichever way pixels are counted."""
+    height, width = image_size(path)
+    with np.errstate(invalid="ignore"):
+        outside = np.any((points < -0.5) | (points > (width, height)), axis=1)
+    if outside.any():
+        at = int(np.flatnonzero(outside)[0])
+        x, y = points[at]
+        raise DataError(
+            f"{labels.source}: the key point '{printable(labels.names[at])}' of "
+            f"'{printable(name)}' is at x {x:g}, y {y:g}, outside the image of {width} x {height} "
+            "pixels (width x height); correct it, or leave its cells empty."
+        )
+    return KeypointImage(name, path, points, (height, width))
+
+
+def shared_files(first: MatchedImages, second: MatchedImages) -> list[str]:
+    """Names of the images of `second` whose file is also in `first`."""
+    known = {image.path.resolve() for image in first.images}
+    return [image.name for image in second.images if image.path.resolve() in known]
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(printable(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+# --- split ------------------------------------------------------------------------------------
+
+
+def seeded_split(names: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Positions of the images to train on, and of a share to test on, both in their order.
+
+    The split depends on the names and the seed, not on the names' order.
+
+    Args:
+        names: of the images, all different.
+        share: of images to test on, above 0 and below 1; rounded, at least one image each way.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: the share is out of range, or there is only one image.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"The share of images to test on is {share}; it must be between 0 and 1.")
+    n = len(names)
+    if n < 2:
+        raise ConfigError(f"There are {n} labelled images; a split needs two at least.")
+    wanted = min(max(round(share * n), 1), n - 1)
+    order = sorted(names)
+    drawn = generator(seed, "keypoint split", *order).permutation(n)[:wanted]
+    test = {order[at] for at in drawn}
+    return (
+        [at for at, name in enumerate(names) if name not in test],
+        [at for at, name in enumerate(names) if name in test],
+    )

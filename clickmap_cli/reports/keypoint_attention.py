@@ -1,0 +1,42 @@
+"""Where a network looks for each key point, over the image."""
+
+from __future__ import annotations
+
+import math
+
+from clickmap_cli.reports.overlays import overlaid, shown
+from clickmap_cli.reports.style import COLOURS, HEAT, OVERLAY_ALPHA, save, styled
+from clickmap_cli.services.keypoint_pictures import AttentionSheet
+from clickmap_cli.storage.atomic import replacing
+
+_COLUMNS = 4
+_PANEL = 2.2
+
+
+def draw_attention(sheet: AttentionSheet) -> None:
+    """Write a panel a key point: its map over the image, the true place a ring, the found a cross.
+
+    Every map goes from its least to its largest value: rollout leaves something everywhere.
+    """
+    k = len(sheet.names)
+    columns = min(k, _COLUMNS)
+    rows = math.ceil(k / columns)
+    height, width = sheet.pixels.shape[:2]
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            rows, columns, squeeze=False, layout="constrained",
+            figsize=(columns * _PANEL, rows * (_PANEL * min(height / width, 2) + 0.25) + 0.3),
+        )  # fmt: skip
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for at, name in enumerate(sheet.names):
+            axes = grid.flat[at]
+            heat = shown(sheet.maps[at] - sheet.maps[at].min(), "max")
+            axes.imshow(overlaid(sheet.pixels, heat, HEAT, OVERLAY_ALPHA))
+            axes.set_title(name, fontsize="small", parse_math=False)
+            ring = {"marker": "o", "ms": 8, "markerfacecolor": "none", "color": COLOURS["second"]}
+            axes.plot(*sheet.true[at], **ring)
+            axes.plot(*sheet.predicted[at], marker="x", ms=7, color="white")
+        figure.suptitle(sheet.title, fontsize="medium", parse_math=False)
+        with replacing(sheet.path) as partial:
+            save(figure, partial)

@@ -1,0 +1,65 @@
+"""What a person sees of a key-point training in the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from clickmap_cli.services.keypoint_predictions import PredictionRun
+from clickmap_cli.services.keypoints import KeypointRun
+
+
+def score_table(run: KeypointRun) -> Table | None:
+    """PCK and RMSE of every key point and of all, on the test images."""
+    found = run.summary
+    if not found:
+        return None
+    title = (
+        f"{found['model']}, {found['n_test']} test images, original pixels, PCK at "
+        f"{found['alpha']:g} x {' - '.join(found['reference_points'])}"
+    )
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("key point", no_wrap=True)
+    for name in ("PCK", "RMSE"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in found["per_keypoint"].items():
+        table.add_row(Text(name), _number(row["pck"], 3), _number(row["rmse"], 2))
+    table.add_row("mean over images", _number(found["pck"], 3), _number(found["rmse"], 2))
+    return table
+
+
+def summary_lines(run: KeypointRun) -> list[str]:
+    """The rest of the run."""
+    if not run.written:
+        return [f"Would train into {run.folder}; nothing was written."]
+    found = run.summary
+    side = " x ".join(str(n) for n in found["network_size"])
+    return [
+        (
+            f"RMSE {_number(found['rmse'], 2)} {_interval(found['rmse_ci'])} px, mean error "
+            f"{_number(found['mean_error'], 2)} px; {_number(found['rmse_network'], 2)} px of the "
+            f"network's {side}. Best epoch {found['best_epoch']}."
+        ),
+        (
+            f"{run.folder / 'per_image.csv'}: every image; overlays and attention beside it. "
+            f"{run.seconds:.1f} s."
+        ),
+    ]
+
+
+def prediction_lines(run: PredictionRun) -> list[str]:
+    """What `--predict-only` wrote."""
+    return [
+        (
+            f"{run.folder / 'predictions.csv'}: {len(run.names)} key points in {run.n_images:,} "
+            f"pictures; predictions_dlc.csv for DeepLabCut beside it. {run.seconds:.1f} s."
+        )
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(value: list[float] | None) -> str:
+    return "" if value is None else f"[{value[0]:.2f}, {value[1]:.2f}]"

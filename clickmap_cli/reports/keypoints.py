@@ -1,0 +1,227 @@
+"""Pictures of key points: over their images, after every change of training, and loss curves.
+
+In an image's axes, as in labels, the centre of the top left pixel is at (0, 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, PRESETS, save, styled
+from clickmap_cli.services.keypoint_pictures import AugmentationSheet, KeypointOverlay, LossCurves
+from clickmap_cli.storage.atomic import replacing
+
+SIDE = 640
+"""Longest side of an image in an overlay, in pixels of the picture."""
+
+HEAD = 24
+"""Height of an overlay's title; below it, at the left edge, the image begins."""
+
+PANEL = 230
+"""Longest side of an image in the sheet of changes, about."""
+
+_LEGEND = 190
+_LINE = 15
+_LONGEST = 26
+_SCORES = (("val_rmse", "RMSE (network pixels)"), ("val_pck", "PCK"))
+
+_RING = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": COLOURS["second"]}
+_CROSS = {"marker": "x", "markeredgecolor": COLOURS["data"]}
+_WRONG = {"marker": "x", "markeredgecolor": COLOURS["accent"]}
+_EDGE = 1.6
+
+
+def draw_overlay(overlay: KeypointOverlay) -> None:
+    """Write an image with its true key points as rings and the predicted ones as crosses.
+
+    Every point has its number, whose name stands in the legend; a line joins what belongs
+    together.
+    """
+    height, width = overlay.pixels.shape[:2]
+    zoom = SIDE / max(height, width)
+    right, below = max(round(width * zoom), 1), max(round(height * zoom), 1)
+    marks = _marks(overlay)
+    lines = len(marks) + 1 + len(overlay.names)
+    size = right + _LEGEND, HEAD + max(below, _LINE * lines)
+    with styled() as plt:
+        dpi = PRESETS["screen"].dpi
+        figure = plt.figure(figsize=(size[0] / dpi, size[1] / dpi))
+        bottom = 1 - (HEAD + below) / size[1]
+        axes = figure.add_axes((0, bottom, right / size[0], below / size[1]))
+        _show(axes, overlay.pixels)
+        _join(axes, overlay)
+        for _, points, how in marks:
+            axes.plot(*points.T, linestyle="", ms=8, markeredgewidth=_EDGE, **how)
+        _number(axes, _numbered(overlay), 8)
+        _text(figure, overlay.title, (6, size[1] - HEAD / 2), size)
+        for line, (label, _, how) in enumerate(marks):
+            place = right + 16, size[1] - HEAD - _LINE * (line + 0.5)
+            figure.add_artist(
+                plt.Line2D([place[0] / size[0]], [place[1] / size[1]], linestyle="", ms=7,
+                           markeredgewidth=_EDGE, **how)
+            )  # fmt: skip
+            _text(figure, label, (place[0] + 12, place[1]), size)
+        for number, name in enumerate(overlay.names, 1):
+            place = right + 12, size[1] - HEAD - _LINE * (len(marks) + number + 0.5)
+            _text(figure, f"{number}  {_cut(name, _LONGEST)}", place, size)
+        with replacing(overlay.path) as partial:
+            save(figure, partial)
+
+
+def draw_sheet(sheet: AugmentationSheet) -> None:
+    """Write the images of the sheet, a row each, with their key points by number."""
+    columns = len(sheet.rows[0][1])
+    shapes = [panels[0].pixels.shape for _, panels in sheet.rows]
+    ratio = max(shape[0] / shape[1] for shape in shapes)
+    side = PANEL / PRESETS["screen"].dpi
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            len(sheet.rows),
+            columns,
+            squeeze=False,
+            layout="constrained",
+            figsize=(columns * side + 0.3, len(sheet.rows) * side * min(ratio, 2) + 0.8),
+        )
+        for number, (name, panels) in enumerate(sheet.rows):
+            for axes, panel in zip(grid[number], panels, strict=True):
+                _show(axes, panel.pixels, aspect="equal")
+                axes.plot(*panel.points.T, linestyle="", ms=3.5, markeredgewidth=1, **_RING)
+                _number(axes, panel.points, 6)
+                if number == 0:
+                    axes.set_title(panel.title)
+            _beside(grid[number, 0], _cut(name, 30))
+        listed = ", ".join(f"{at} {_cut(name, _LONGEST)}" for at, name in enumerate(sheet.names, 1))
+        figure.supxlabel(listed, fontsize="small", wrap=True, parse_math=False)
+        with replacing(sheet.path) as partial:
+            save(figure, partial)
+
+
+def draw_losses(curves: LossCurves) -> None:
+    """Write loss curves, and beside them those of the scores that the history has.
+
+    An epoch without a validation has no point. Losses stand on a logarithmic scale where all are
+    above 0.
+    """
+    scores = [(key, label) for key, label in _SCORES if len(_series(curves.rows, key)[0])]
+    panels = 1 + len(scores)
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            1, panels, squeeze=False, layout="constrained",
+            figsize=(0.8 * NARROW * panels, 0.8 * NARROW * GOLDEN),
+        )  # fmt: skip
+        loss, *others = grid[0]
+        least = math.inf
+        for key, label, colour in (
+            ("train_loss", "training", COLOURS["data"]),
+            ("val_loss", "validation", COLOURS["accent"]),
+        ):
+            epochs, values = _series(curves.rows, key)
+            if len(epochs):
+                loss.plot(epochs, values, color=colour, label=label, **_dots(epochs))
+                least = min(least, float(values.min()))
+        if 0 < least < math.inf:
+            loss.set_yscale("log")
+        loss.set_ylabel("loss")
+        for axes, (key, label) in zip(others, scores, strict=True):
+            epochs, values = _series(curves.rows, key)
+            axes.plot(epochs, values, color=COLOURS["accent"], **_dots(epochs))
+            axes.set_ylabel(label)
+            axes.set_ylim(0, 1 if key == "val_pck" else None)
+        for axes in grid[0]:
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            if curves.best_epoch is not None:
+                axes.axvline(curves.best_epoch, color=COLOURS["null"], linewidth=1, label="best")
+        if loss.get_legend_handles_labels()[0]:
+            loss.legend()
+        with replacing(curves.path) as partial:
+            save(figure, partial)
+
+
+def _marks(overlay: KeypointOverlay) -> list[tuple[str, NDArray[np.float64], dict[str, str]]]:
+    """What is drawn: a word for the legend, points, and how they look."""
+    marks: list[tuple[str, NDArray[np.float64], dict[str, str]]] = []
+    if overlay.true is not None:
+        marks.append(("true", overlay.true, _RING))
+    if overlay.predicted is not None:
+        wrong = np.isin(np.arange(len(overlay.predicted)), list(overlay.wrong))
+        marks.append(("predicted", overlay.predicted[~wrong], _CROSS))
+        if wrong.any():
+            marks.append(("predicted, too far off", overlay.predicted[wrong], _WRONG))
+    return marks
+
+
+def _show(axes: Any, pixels: NDArray[Any], aspect: str = "auto") -> None:
+    """An image that fills its axes, which nothing drawn over it changes."""
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels, aspect=aspect, interpolation="antialiased")
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), autoscale_on=False)
+    axes.set_axis_off()
+
+
+def _join(axes: Any, overlay: KeypointOverlay) -> None:
+    """Lines from true to predicted points, to be seen on dark and on light."""
+    from matplotlib.patheffects import withStroke
+
+    if overlay.true is None or overlay.predicted is None:
+        return
+    edge = [withStroke(linewidth=2.2, foreground=COLOURS["text"])]
+    for pair in zip(overlay.true, overlay.predicted, strict=True):
+        axes.plot(*np.transpose(pair), color=COLOURS["empty"], linewidth=0.9, path_effects=edge)
+
+
+def _numbered(overlay: KeypointOverlay) -> NDArray[np.float64]:
+    """Where numbers stand: at the labels, and where there is none at what was predicted."""
+    true, predicted = overlay.true, overlay.predicted
+    if true is None or predicted is None:
+        either = predicted if true is None else true
+        return np.empty((0, 2)) if either is None else either
+    return np.where(np.isnan(true), predicted, true)
+
+
+def _number(axes: Any, points: NDArray[np.float64], size: float) -> None:
+    """The number of every point beside it, readable on dark and on light."""
+    from matplotlib.patheffects import withStroke
+
+    for number, (x, y) in enumerate(points, 1):
+        if math.isfinite(x):
+            axes.annotate(
+                str(number), (x, y), (4, 4), textcoords="offset points", fontsize=size,
+                path_effects=[withStroke(linewidth=2, foreground="white")], annotation_clip=True,
+            )  # fmt: skip
+
+
+def _beside(axes: Any, text: str) -> None:
+    axes.text(
+        -0.04, 0.5, text, rotation=90, va="center", ha="right", transform=axes.transAxes,
+        parse_math=False,
+    )  # fmt: skip
+
+
+def _text(figure: Any, text: str, at: tuple[float, float], size: tuple[int, int]) -> None:
+    """Text that begins at pixels of the figure, counted from its lower left."""
+    figure.text(at[0] / size[0], at[1] / size[1], _cut(text, 90), va="center", parse_math=False)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"...{text[3 - longest :]}"
+
+
+def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Epochs and values of the rows where a column holds a number."""
+    known = [
+        (row["epoch"], float(row[key]))
+        for row in rows
+        if isinstance(row.get(key), int | float) and math.isfinite(row[key])
+    ]
+    return np.array([epoch for epoch, _ in known]), np.array([value for _, value in known])
+
+
+def _dots(epochs: NDArray[Any]) -> dict[str, Any]:
+    """Few epochs are drawn as points too, as one alone makes no line."""
+    return {"marker": "o", "ms": 3} if len(epochs) <= 20 else {}

@@ -1,0 +1,243 @@
+"""Maps as pixels: scaled to 0..1, coloured, and laid over their image.
+
+Figures, galleries, benchmarks and the terminal all take their pixels from here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.metrics.ranks import average_ranks
+from clickmap_cli.reports.style import COLOURS
+from clickmap_cli.runtime.errors import ConfigError
+
+Bytes = NDArray[np.uint8]
+Shares = NDArray[np.float64]
+
+EVEN_SPREADS = 50.0
+"""Heat that `sum` shows in full colour unless told otherwise, in multiples of an even spread."""
+
+_FULL_COVER = 0.75
+"""Up to this alpha, cold pixels are covered by the root of their heat."""
+
+
+def shown(values: NDArray[Any], normalize: str = "max", top: float | None = None) -> Any:
+    """A map as it is shown.
+
+    What is not finite (NaN, infinity) is unknown: it is shown as 0 and counts nowhere else.
+    Negative values are shown as 0, except by `rank` and `minmax`, which only order them.
+
+    Args:
+        values: (h, w), any range.
+        normalize: `max` divides by the maximum; a map without a value above 0 is all 0, a constant
+            one above it all 1. `sum` divides by the map's mean, so that an even spread of the same
+            heat is 1 everywhere, and by `top`; a map without a value above 0 is all 0. `none`
+            clips to 0..1. `rank` is the share of known pixels at or below, equal values sharing
+            the mean of their places; a constant map is all (n + 1) / 2n. `minmax` goes from the
+            least to the greatest known value; a constant map is all 0.
+        top: what is shown as 1, in place of the map's maximum (`max`), or in multiples of an even
+            spread (`sum`; None is 50); what is above it is clipped. Other scales have no use of it.
+
+    Returns:
+        (h, w) float32 in 0..1.
+
+    Raises:
+        ValueError: there is no such scale.
+
+    >>> shown(np.array([[-1, 1, 2]])).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    return scaled_heat(values, normalize, top).astype(np.float32)
+
+
+def scaled_heat(values: NDArray[Any], normalize: str, top: float | None = None) -> Shares:
+    """As `shown`, in double precision."""
+    known = np.isfinite(values)
+    heat = np.where(known, values, 0).astype(np.float64)
+    if normalize == "rank":
+        heat[known] = _rank_shares(heat[known])
+    elif normalize == "minmax":
+        heat = np.where(known, _between(heat, heat[known]), 0)
+    elif normalize == "sum":
+        heat = _even_spreads(heat, known) / (top or EVEN_SPREADS)
+    elif normalize == "max":
+        high = float(heat.max(initial=0)) if top is None else top
+        heat = heat / high if high > 0 else np.zeros_like(heat)
+    elif normalize != "none":
+        raise ValueError(f"no scale {normalize!r}")
+    return np.clip(heat, 0, 1)
+
+
+def greatest(values: NDArray[Any], normalize: str) -> float:
+    """A map's largest value in the unit of `shown`'s `top`, so that several maps can share one.
+
+    Returns:
+        The maximum for `max`, the densest pixel's multiple of an even spread for `sum`, 1 for
+        others; 0 where no value is above 0.
+    """
+    known = np.isfinite(values)
+    heat = np.where(known, values, 0).astype(np.float64)
+    if normalize == "max":
+        return float(heat.max(initial=0))
+    return float(_even_spreads(heat, known).max(initial=0)) if normalize == "sum" else 1.0
+
+
+def palette(colormap: str, source: str = "colormap") -> Bytes:
+    """(256, 3) RGB of a matplotlib colour map, from its value 0 to its value 1.
+
+    Args:
+        colormap: its name.
+        source: the key or option that named it, for the message.
+
+    Raises:
+        ConfigError: there is no such colour map.
+    """
+    return as_bytes(colours_of((np.arange(256) + 0.5) / 256, colormap, source))
+
+
+def colours_of(heat: NDArray[Any], colormap: str, source: str = "colormap") -> Shares:
+    """(..., 3) colours in 0..1 of heat in 0..1; see `palette`."""
+    from matplotlib import colormaps
+
+    if colormap not in colormaps:
+        raise ConfigError(
+            f"{source}: there is no colour map '{colormap}'; try inferno, viridis, magma or jet."
+        )
+    return np.asarray(colormaps[colormap](heat)[..., :3], dtype=np.float64)
+
+
+def coloured(values: NDArray[Any], colormap: str) -> Bytes:
+    """A map in colours.
+
+    Args:
+        values: (h, w) in 0..1, as `shown` gives it.
+        colormap: any of matplotlib's.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+
+    Raises:
+        ConfigError: there is no such colour map.
+    """
+    return _cached_palette(colormap)[_places(values)]
+
+
+def cover(values: NDArray[Any], alpha: float) -> Shares:
+    """How much of each pixel its heat covers: the hotter, the more.
+
+    Up to an alpha of 0.75 a pixel is covered by alpha times the root of its heat, so that the
+    image stays visible where nobody clicked; beyond, cold pixels follow, until at 1 the heat alone
+    is left, exactly. At 0 the image is, exactly.
+
+    Args:
+        values: (h, w) in 0..1.
+        alpha: 0..1, how much of the hottest pixel is covered.
+
+    Returns:
+        (h, w) in 0..alpha.
+    """
+    root = min(0.5, 0.5 * (1 - alpha) / (1 - _FULL_COVER))
+    return np.asarray(alpha * np.clip(values, 0, 1).astype(np.float64) ** root)
+
+
+def mixed(image: NDArray[Any], colours: NDArray[Any], alpha: float | NDArray[Any]) -> Shares:
+    """Colours over an image, on whatever scale both are.
+
+    Args:
+        image: (h, w, 3).
+        colours: (h, w, 3).
+        alpha: 0..1, how much is covered: one number, or (h, w) as `cover` gives it.
+
+    Returns:
+        (h, w, 3).
+    """
+    share = np.asarray(alpha, dtype=np.float64)
+    share = share[..., None] if share.ndim else share
+    return np.asarray(image * (1 - share) + colours * share)
+
+
+def blended(image: Bytes, colours: Bytes, alpha: float | NDArray[Any]) -> Bytes:
+    """Colours over an image as bytes; an alpha of 0 gives the image, of 1 the colours, exactly.
+
+    Args:
+        image: (h, w, 3) uint8.
+        colours: (h, w, 3) uint8.
+        alpha: see `mixed`.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    return np.rint(mixed(image, colours, alpha)).astype(np.uint8)
+
+
+def overlaid(image: Bytes, values: NDArray[Any], colormap: str, alpha: float) -> Bytes:
+    """A map in colours over its image, covering it as `cover` says.
+
+    Args:
+        image: (h, w, 3) uint8.
+        values: (h, w) in 0..1, as `shown` gives it.
+        colormap: any of matplotlib's.
+        alpha: 0 gives the image, 1 the coloured map, exactly.
+
+    Returns:
+        (h, w, 3) uint8.
+
+    Raises:
+        ConfigError: there is no such colour map.
+    """
+    return blended(image, coloured(values, colormap), cover(values, alpha))
+
+
+def placeholder(height: int, width: int) -> Bytes:
+    """(height, width, 3) of one quiet colour, in place of an image that is missing."""
+    red, green, blue = (int(COLOURS["empty"][at : at + 2], 16) for at in (1, 3, 5))
+    return np.full((height, width, 3), (red, green, blue), dtype=np.uint8)
+
+
+def as_bytes(shares: NDArray[Any]) -> Bytes:
+    """Numbers in 0..1 as bytes: clipped, rounded, what is not a number as 0."""
+    found: Bytes = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * 255).astype(np.uint8)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _cached_palette(colormap: str) -> Bytes:
+    found = palette(colormap)
+    found.flags.writeable = False
+    return found
+
+
+def _places(values: NDArray[Any]) -> NDArray[np.intp]:
+    """The palette's entry of each value."""
+    known = np.clip(np.nan_to_num(values), 0, 1)
+    return np.asarray(np.minimum(known.astype(np.float64) * 256, 255), dtype=np.intp)
+
+
+def _rank_shares(values: Shares) -> Shares:
+    """Mean places of values, from 1, divided by how many there are."""
+    largest = float(np.abs(values).max(initial=0))
+    if largest > float(np.finfo(np.float32).max):  # ranks are taken of float32
+        values = values / largest
+    return average_ranks(values) / max(len(values), 1)
+
+
+def _between(heat: Shares, known: Shares) -> Shares:
+    """Heat from the least known value, 0, to the greatest, 1."""
+    if not len(known) or known.min() == known.max():
+        return np.zeros_like(heat)
+    # halves cannot overflow, whatever the range
+    low, high = float(known.min()) / 2, float(known.max()) / 2
+    return (heat / 2 - low) / (high - low)
+
+
+def _even_spreads(heat: Shares, known: NDArray[np.bool_]) -> Shares:
+    """Heat above 0 in multiples of what each known pixel would have if all had the same."""
+    high = float(heat.max(initial=0))
+    if high <= 0:
+        return np.zeros_like(heat)
+    above = np.clip(heat, 0, None) / high
+    return np.asarray(above / above[known].mean())

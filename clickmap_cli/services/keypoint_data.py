@@ -1,0 +1,144 @@
+"""Labelled images of a key-point training: read, matched with files, and split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clickmap_cli.config.keypoints import KeypointConfig
+from clickmap_cli.datasets.keypoint_labels import (
+    KeypointImage,
+    MatchedImages,
+    matched,
+    read_labels,
+    seeded_split,
+    shared_files,
+)
+from clickmap_cli.datasets.keypoint_settings import reference_points, swapped_pairs
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.atomic import sha256_of
+
+
+@dataclass(frozen=True)
+class KeypointData:
+    """What is learnt from, what is tested, and by which points.
+
+    Attributes:
+        names: of the key points.
+        train: images that are learnt from.
+        validation: images that choose the best checkpoint; the test images where no others do.
+        test: images that are scored at the end.
+        reference: the two points that PCK is measured by.
+        swaps: points that a mirrored image swaps.
+        notices: what a person should know.
+        inputs: files, for the manifest.
+    """
+
+    names: tuple[str, ...]
+    train: tuple[KeypointImage, ...]
+    validation: tuple[KeypointImage, ...]
+    test: tuple[KeypointImage, ...]
+    reference: tuple[int, int]
+    swaps: tuple[tuple[int, int], ...]
+    notices: tuple[str, ...]
+    inputs: dict[str, dict[str, str]]
+
+    def digest(self) -> str:
+        """A hash of all labels and images, and of which is used for what."""
+        words = [json.dumps([self.names, self.reference, self.swaps])]
+        for part in (self.train, self.validation, self.test):
+            for image in part:
+                words += [image.name, sha256_of(image.path), image.points.tobytes().hex()]
+            words.append("")
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def load_keypoints(config: KeypointConfig) -> KeypointData:
+    """The images of a configuration.
+
+    Raises:
+        ConfigError: no labels are named, or what is named does not fit them.
+        DataError: labels or images are missing or damaged, or contradict one another.
+    """
+    if config.train_csv_file is None:
+        raise ConfigError("train_csv_file names no labels; say train_csv_file=labels.csv.")
+    own = _read(config, config.train_csv_file, config.train_data_dir, "train")
+    names, matched_train = own
+    reference = reference_points(names, config.reference_points)
+    swaps = swapped_pairs(names, config.augment.pairs)
+    found = [matched_train]
+    if config.test_csv_file is not None:
+        _, held_out = _read(config, config.test_csv_file, config.test_data_dir, "test", names)
+        twice = shared_files(matched_train, held_out)
+        if twice:
+            raise DataError(
+                f"{len(twice)} images are in train_csv_file and in test_csv_file, '{twice[0]}' for "
+                "one; a test image must not be learnt from."
+            )
+        found.append(held_out)
+        learnt, test = matched_train.images, held_out.images
+    else:
+        learnt, test = _split(matched_train.images, config.test_share, config.seed)
+    notices = [text for part in found for text in _of_neither(part, found).notices()]
+    if config.val_share > 0:
+        learnt, validation = _split(learnt, config.val_share, config.seed + 1)
+    else:
+        validation = test
+        notices.append(
+            "The test images choose best.pth, as in the field's script, so their score is the "
+            "better for it; set val_share to choose by other images."
+        )
+    return KeypointData(
+        names, learnt, validation, test, reference, swaps, tuple(notices),
+        {part.source: {"sha256": sha256_of(Path(part.source))} for part in found},
+    )  # fmt: skip
+
+
+def _read(
+    config: KeypointConfig,
+    file: str,
+    folder: str | None,
+    what: str,
+    names: Sequence[str] | None = None,
+) -> tuple[tuple[str, ...], MatchedImages]:
+    """Names of key points, and labels with their files."""
+    path = _place(config, file)
+    labels = read_labels(path)
+    if config.n_KPs is not None and len(labels.names) != config.n_KPs:
+        raise ConfigError(
+            f"n_KPs is {config.n_KPs}, and {path} labels {len(labels.names)} key points; set it to "
+            "null, or to that."
+        )
+    if names is not None:
+        labels = labels.in_order(names)
+    images = path.parent if folder is None else _place(config, folder)
+    if not images.is_dir():
+        raise DataError(f"{what}_data_dir: no folder at {images} (looked from {Path.cwd()}).")
+    return labels.names, matched(labels, images)
+
+
+def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedImages:
+    """Without a label only where the other table, whose images lie beside, has none either."""
+    known = {image.path.resolve() for other in parts for image in other.images}
+    blank = tuple(
+        name for name in part.without_label if (part.folder / name).resolve() not in known
+    )
+    return replace(part, without_label=blank)
+
+
+def _place(config: KeypointConfig, name: str) -> Path:
+    """A path as it is given; else under `root_directory`."""
+    path = Path(name)
+    if config.root_directory is None or path.is_absolute() or path.exists():
+        return path
+    return Path(config.root_directory) / path
+
+
+def _split(
+    images: tuple[KeypointImage, ...], share: float, seed: int
+) -> tuple[tuple[KeypointImage, ...], tuple[KeypointImage, ...]]:
+    kept, held_out = seeded_split([image.name for image in images], share, seed)
+    return tuple(images[at] for at in kept), tuple(images[at] for at in held_out)

@@ -1,0 +1,77 @@
+"""What is shown and written of a training while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickmap_cli.config.finetune import Stage
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.training.blocks import BlockRow
+from clickmap_cli.training.fit_job import Watch
+from clickmap_cli.training.trackers import (
+    CsvTracker,
+    Row,
+    TensorBoardTracker,
+    Tracker,
+    WandbRun,
+    WandbTracker,
+)
+
+HISTORY = "history.csv"
+
+
+@dataclass(frozen=True)
+class TrainingViews:
+    """What is shown while a network trains; `reports/` draws it.
+
+    Attributes:
+        stage: a stage begins: its title, and parameters by block.
+        live: where the training is, in a line.
+    """
+
+    stage: Callable[[str, Sequence[BlockRow]], None]
+    live: Callable[[str], None]
+
+
+class Shown(Watch):
+    """Shows stage, epoch, loss and scores of a training."""
+
+    def __init__(self, title: str, views: TrainingViews, progress: Progress) -> None:
+        self._title = title
+        self._views = views
+        self._progress = progress
+        self._scores = ""
+
+    def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
+        """Show what is trained, and how many steps there will be."""
+        self._views.stage(f"{self._title}, stage {stage.name}", table)
+        self._progress.stage(f"{self._title}, {stage.name}", steps_left)
+
+    def step(self, epoch: str, loss: float) -> None:
+        """Show the loss beside the last scores."""
+        self._progress.advance()
+        self._views.live(f"{self._title}, {epoch}: loss {loss:.4f}{self._scores}")
+
+    def epoch(self, row: Row) -> None:
+        """Take the scores of the epoch, where it has any."""
+        found = {name: row[name] for name in row if name.startswith("val_")}
+        parts = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in found.items() if math.isfinite(v)]
+        if parts:
+            self._scores = f" ({', '.join(parts)})"
+
+
+def trackers(folder: Path, tensorboard: bool, wandb: WandbRun | None) -> list[Tracker]:
+    """`history.csv` in a folder, and the services that were asked for.
+
+    Raises:
+        MissingExtraError: the package of one is not installed.
+    """
+    found: list[Tracker] = [CsvTracker(folder / HISTORY)]
+    if tensorboard:
+        found.append(TensorBoardTracker(folder / "tensorboard"))
+    if wandb is not None:
+        found.append(WandbTracker(wandb))
+    return found

@@ -1,0 +1,208 @@
+"""Tables of numbers that pandas wrote as HDF5, read without pandas.
+
+`pandas.read_hdf` unpickles attributes, so a file can run code. Here the arrays are read as arrays.
+The layout is pandas' own: `fixed` keeps the labels of rows and columns as arrays; `table` keeps the
+columns as a pickled list, which the project's own unpickler reads: text and numbers, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.safe_hdf5 import hdf5_dataset, hdf5_file, hdf5_numbers, hdf5_texts
+from clickmap_cli.storage.safe_pickle import load_pickle
+
+_MAX_LEVELS = 10
+_MAX_BLOCKS = 1000
+
+Labels = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class NumberTable:
+    """A table of numbers.
+
+    Attributes:
+        columns: (m) labels, each of one or more levels.
+        rows: (n) labels, each of one or more levels.
+        values: (n, m) float64.
+    """
+
+    columns: Labels
+    rows: Labels
+    values: NDArray[np.float64]
+
+
+def read_pandas_table(path: Path, key: str) -> NumberTable:
+    """A data frame of numbers in an HDF5 file.
+
+    Args:
+        path: the file.
+        key: its name in the file; where the file has one group only, that one is read.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds no such table of numbers.
+    """
+    with hdf5_file(path) as file:
+        group = _group(file, key)
+        kind = _text(group.attributes.get("pandas_type"))
+        if kind == "frame":
+            table = _fixed(group)
+        elif kind == "frame_table":
+            table = _table(group)
+        else:
+            raise DataError(f"{group.filename}: '{group.name}' is no data frame of pandas.")
+    if table.values.shape != (len(table.rows), len(table.columns)):
+        raise DataError(
+            f"{path}: the table has {len(table.rows)} rows and {len(table.columns)} columns, its "
+            f"values the shape {table.values.shape}."
+        )
+    return table
+
+
+class _Group(Mapping[str, Any]):
+    """A group of a file, to be read as `safe_hdf5` reads a file."""
+
+    def __init__(self, group: h5py.Group, filename: str) -> None:
+        self._group = group
+        self.filename = filename
+        self.name = str(group.name)[:80]
+        self.attributes: Mapping[str, Any] = group.attrs
+
+    def __getitem__(self, name: str) -> Any:
+        return self._group[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._group)
+
+    def __len__(self) -> int:
+        return len(self._group)
+
+    def get(self, name: str, default: Any = None, **options: Any) -> Any:
+        """As h5py's, which can give a link without following it."""
+        return self._group.get(name, default, **options)
+
+
+def _group(file: h5py.File, key: str) -> _Group:
+    names = sorted(file)
+    name = names[0] if len(names) == 1 else key
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink) or not isinstance(file[name], h5py.Group):
+        found = ", ".join(names[:12])[:300] or "nothing"
+        raise DataError(f"{file.filename}: no table '{key}' in the file (found: {found}).")
+    return _Group(file[name], file.filename)
+
+
+def _fixed(group: _Group) -> NumberTable:
+    """Labels and blocks of values, each block with the labels of its columns."""
+    columns, rows = _axis(group, "axis0"), _axis(group, "axis1")
+    found: Labels = []
+    parts = []
+    for block in range(_whole(group, "nblocks", _MAX_BLOCKS)):
+        items = _axis(group, f"block{block}_items")
+        numbers = hdf5_numbers(group, f"block{block}_values")
+        if numbers.shape != (len(rows), len(items)):
+            raise DataError(f"{group.filename}: a block of values does not fit its labels.")
+        found += items
+        parts.append(numbers.astype(np.float64))
+    if sorted(found) != sorted(columns):
+        raise DataError(f"{group.filename}: the columns are not those that have values.")
+    place = {label: at for at, label in enumerate(_unequal(found, group))}
+    values = np.concatenate(parts, axis=1)[:, [place[label] for label in columns]]
+    return NumberTable(columns, rows, values)
+
+
+def _unequal(columns: Labels, group: _Group) -> Labels:
+    """The columns, when no two have the same labels."""
+    if len(set(columns)) != len(columns):
+        raise DataError(f"{group.filename}: two columns have the same labels.")
+    return columns
+
+
+def _axis(group: _Group, name: str) -> Labels:
+    """The labels of an axis: one array, or codes into the labels of every level."""
+    variety = _text(group.attributes.get(f"{name}_variety"))
+    if variety == "regular":
+        return [(text,) for text in _labels(group, name)]
+    if variety != "multi":
+        raise DataError(f"{group.filename}: '{name}' is labelled in an unknown way ({variety!r}).")
+    levels = []
+    for level in range(_whole(group, f"{name}_nlevels", _MAX_LEVELS)):
+        texts = _labels(group, f"{name}_level{level}")
+        codes = hdf5_numbers(group, f"{name}_label{level}")
+        if codes.ndim != 1 or codes.dtype.kind not in "iu":
+            raise DataError(f"{group.filename}: '{name}' has codes that are no whole numbers.")
+        if codes.size and (codes.min() < 0 or codes.max() >= len(texts)):
+            raise DataError(f"{group.filename}: '{name}' has a label that is missing.")
+        levels.append([texts[code] for code in codes.tolist()])
+    if len({len(level) for level in levels}) != 1:
+        raise DataError(f"{group.filename}: the levels of '{name}' are of unequal lengths.")
+    return list(zip(*levels, strict=True))
+
+
+def _labels(group: _Group, name: str) -> list[str]:
+    """One array of labels: text or whole numbers."""
+    dataset = hdf5_dataset(group, name)
+    if dataset.ndim == 1 and dataset.dtype.kind in "iu":
+        return [str(value) for value in dataset[...].tolist()]
+    return hdf5_texts(group, name)
+
+
+def _table(group: _Group) -> NumberTable:
+    """One array of records, whose blocks of values name their columns in pickled lists."""
+    dataset = hdf5_dataset(group, "table")
+    fields = dataset.dtype.fields or {}
+    if dataset.ndim != 1 or "index" not in fields:
+        raise DataError(f"{group.filename}: '{group.name}/table' has no records with an index.")
+    columns: Labels = []
+    parts = [np.empty((len(dataset), 0))]
+    for name in (name for name in fields if name != "index"):
+        dtype = fields[name][0]
+        if dtype.base.kind not in "biuf" or len(dtype.shape) != 1:
+            raise DataError(f"{group.filename}: '{name[:80]}' holds {dtype}, not numbers.")
+        labels = _pickled_labels(dataset.attrs.get(f"{name}_kind"), group)
+        if dtype.shape != (len(labels),):
+            raise DataError(f"{group.filename}: a block of values does not fit its labels.")
+        columns += labels
+        parts.append(dataset.fields(name)[...].astype(np.float64))
+    rows = _record_labels(dataset, fields["index"][0], group)
+    return NumberTable(_unequal(columns, group), rows, np.concatenate(parts, axis=1))
+
+
+def _record_labels(dataset: Any, dtype: np.dtype[Any], group: _Group) -> Labels:
+    if dtype.kind not in "iuS" or dtype.shape:
+        raise DataError(f"{group.filename}: the rows are labelled by {dtype}, not text or numbers.")
+    found = dataset.fields("index")[...].tolist()
+    return [(v.decode("utf-8") if isinstance(v, bytes) else str(v),) for v in found]
+
+
+def _pickled_labels(value: Any, group: _Group) -> Labels:
+    """Columns from a pickled list of texts, or of tuples with a text a level."""
+    if not isinstance(value, bytes):
+        raise DataError(f"{group.filename}: a block of values does not name its columns.")
+    labels = load_pickle(bytes(value), group.filename)
+    if not isinstance(labels, list):
+        raise DataError(f"{group.filename}: the columns are no list.")
+    found = [label if isinstance(label, tuple) else (label,) for label in labels]
+    if not all(isinstance(text, str) for label in found for text in label):
+        raise DataError(f"{group.filename}: the columns have labels that are no text.")
+    return found
+
+
+def _whole(group: _Group, name: str, most: int) -> int:
+    value = group.attributes.get(name)
+    if not isinstance(value, int | np.integer) or not 1 <= value <= most:
+        raise DataError(f"{group.filename}: '{name[:80]}' is {value!r:.40}, not 1 to {most}.")
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

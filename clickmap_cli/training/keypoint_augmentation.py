@@ -1,0 +1,257 @@
+"""Training images changed at random, with their key points moved along.
+
+Pixel centres are whole numbers, the top left one (0, 0), as everywhere for key points: an image of
+width W covers -0.5 to W - 0.5, its mirror takes x to W - 1 - x, and its centre is (W - 1) / 2. The
+image is resampled with the exact inverse of what moves the points, so both stay together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.keypoints import AugmentSettings
+
+Points = NDArray[np.float64]
+Pixels = NDArray[np.float32]
+
+KINDS = ("flip", "rotate", "scale", "translate", "brightness", "contrast", "blur", "noise")
+"""Changes, by the names of their settings; 0 is none."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to one image; the defaults change nothing.
+
+    Attributes:
+        flip: mirrored left to right, before it is moved.
+        rotate: degrees, clockwise as one sees it, about the image's centre.
+        scale: factor of sizes, about the centre.
+        translate: shift to the right and down, in shares of width and height, at last.
+        brightness: factor of all values.
+        contrast: factor of differences from the image's mean.
+        blur: sigma of a Gaussian, in pixels.
+        noise: standard deviation of normal noise, drawn for each pixel and colour; values are 0..1.
+    """
+
+    flip: bool = False
+    rotate: float = 0.0
+    scale: float = 1.0
+    translate: tuple[float, float] = (0.0, 0.0)
+    brightness: float = 1.0
+    contrast: float = 1.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """An image as training sees it.
+
+    Attributes:
+        title: what was done.
+        pixels: (h, w, 3) float32 in 0..1.
+        points: (k, 2) x and y in its pixels; NaN where there is no label, or none any more.
+    """
+
+    title: str
+    pixels: Pixels
+    points: Points
+
+
+def is_on(settings: AugmentSettings) -> bool:
+    """Whether anything is changed at all."""
+    return any(getattr(settings, kind) for kind in KINDS)
+
+
+def drawn(settings: AugmentSettings, rng: np.random.Generator) -> Change:
+    """One change, by as many random numbers whatever is on: one kind more leaves the others."""
+    mirrored, blur, noise = rng.random(3)
+    rotate, scale, right, down, brightness, contrast = rng.uniform(-1, 1, 6)
+    return Change(
+        flip=bool(mirrored < settings.flip),
+        rotate=float(settings.rotate * rotate),
+        scale=float(1 + settings.scale * scale),
+        translate=(float(settings.translate * right), float(settings.translate * down)),
+        brightness=float(1 + settings.brightness * brightness),
+        contrast=float(1 + settings.contrast * contrast),
+        blur=float(settings.blur * blur),
+        noise=float(settings.noise * noise),
+    )
+
+
+def random_change(
+    pixels: NDArray[np.uint8],
+    points: Points,
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    swaps: Sequence[tuple[int, int]] = (),
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> Changed:
+    """An image and its key points after a change that is drawn; arguments as for `changed`."""
+    return changed(pixels, points, drawn(settings, rng), rng, swaps, pixel)
+
+
+def changed(
+    pixels: NDArray[np.uint8],
+    points: Points,
+    change: Change,
+    rng: np.random.Generator,
+    swaps: Sequence[tuple[int, int]] = (),
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> Changed:
+    """An image and its key points after a change.
+
+    Brightness, contrast, mirror, rotation with scale and shift (bilinear, what comes from outside
+    the image is black), blur, noise, in this order; then values are cut to 0..1.
+
+    Args:
+        pixels: (h, w, 3).
+        points: (k, 2) x and y; NaN where there is no label.
+        change: what is done.
+        rng: draws the noise.
+        swaps: left and right key points that change places in a mirror.
+        pixel: width and height of a pixel in a picture that is not squashed, so that a turn stays
+            a turn there.
+    """
+    values = pixels.astype(np.float32) / np.float32(255)
+    if change.brightness != 1:
+        values = values * np.float32(change.brightness)
+    if change.contrast != 1:
+        mean = values.mean(dtype=np.float64).astype(np.float32)
+        values = mean + (values - mean) * np.float32(change.contrast)
+    if change.flip:
+        values = values[:, ::-1]
+    values = _resampled(values, change, pixel)
+    if change.blur > 0:
+        values = ndimage.gaussian_filter(values, (change.blur, change.blur, 0), mode="nearest")
+    if change.noise > 0:
+        drawn_noise = rng.standard_normal(values.shape, dtype=np.float32)
+        values = values + drawn_noise * np.float32(change.noise)
+    height, width = pixels.shape[:2]
+    return Changed(
+        "",
+        np.ascontiguousarray(np.clip(values, 0, 1), dtype=np.float32),
+        moved(points, change, (height, width), swaps, pixel),
+    )
+
+
+def moved(
+    points: Points,
+    change: Change,
+    size: Size,
+    swaps: Sequence[tuple[int, int]] = (),
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> Points:
+    """Where key points are after a change; NaN for those that leave the image.
+
+    Args:
+        points: (k, 2) x and y; NaN where there is no label.
+        change: what is done.
+        size: height and width of the image.
+        swaps: left and right key points that change places in a mirror.
+        pixel: as in `changed`.
+    """
+    if _moves(change):
+        matrix, offset = _affine(change, size, pixel)
+    else:
+        matrix, offset = np.eye(2), np.zeros(2)
+    found = np.array(points, dtype=np.float64)
+    if change.flip:
+        found[:, 0] = (size[1] - 1) - found[:, 0]
+        for left, right in swaps:
+            found[[left, right]] = found[[right, left]]
+    if _moves(change):
+        found = found @ matrix.T + offset
+        with np.errstate(invalid="ignore"):
+            outside = (found < -0.5) | (found > np.array([size[1], size[0]]) - 0.5)
+        found[outside.any(axis=1)] = np.nan
+    return found
+
+
+def _moves(change: Change) -> bool:
+    return change.rotate != 0 or change.scale != 1 or change.translate != (0.0, 0.0)
+
+
+def _affine(
+    change: Change, size: Size, pixel: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(2, 2) and (2) that take (x, y) of the image to (x, y) of the changed one."""
+    angle = np.deg2rad(change.rotate)
+    # y grows downwards, so this turns clockwise as one sees it
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    sides = np.asarray(pixel, dtype=np.float64)
+    matrix = change.scale * turn * sides[None, :] / sides[:, None]
+    extent = np.array([size[1], size[0]], dtype=np.float64)
+    centre = (extent - 1) / 2
+    return matrix, centre - matrix @ centre + extent * np.asarray(change.translate)
+
+
+def _resampled(values: Pixels, change: Change, pixel: tuple[float, float]) -> Pixels:
+    """The moved image."""
+    if not _moves(change):
+        return values
+    height, width = values.shape[:2]
+    matrix, offset = _affine(change, (height, width), pixel)
+    # from the new pixels back, rows before columns
+    back = np.linalg.inv(matrix)
+    start = -back @ offset
+    planes = [
+        ndimage.affine_transform(
+            values[..., colour], back[::-1, ::-1], start[::-1], order=1, mode="grid-constant"
+        )
+        for colour in range(3)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def sheet_row(
+    pixels: NDArray[np.uint8],
+    points: Points,
+    settings: AugmentSettings,
+    begun: Callable[[], np.random.Generator],
+    swaps: Sequence[tuple[int, int]] = (),
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> list[Changed]:
+    """An image as it is, after each kind of change alone at its strongest, and after all, drawn.
+
+    Args:
+        pixels: (h, w, 3).
+        points: (k, 2).
+        settings: kinds that are 0 are left out.
+        begun: gives the generator of the image and an epoch, from its beginning; the last panel is
+            what `random_change` makes of it.
+        swaps: as in `changed`.
+        pixel: as in `changed`.
+    """
+    changes = [("as it is", Change())]
+    changes += [alone(kind, settings) for kind in KINDS if getattr(settings, kind)]
+    row = []
+    for title, change in changes:
+        done = changed(pixels, points, change, begun(), swaps, pixel)
+        row.append(Changed(title, done.pixels, done.points))
+    done = random_change(pixels, points, settings, begun(), swaps, pixel)
+    return [*row, Changed("all, at random", done.pixels, done.points)]
+
+
+def alone(kind: str, settings: AugmentSettings) -> tuple[str, Change]:
+    """A title and a change of one kind at its strongest, of the two ways the positive one."""
+    most = float(getattr(settings, kind))
+    values: dict[str, tuple[str, Any]] = {
+        "flip": ("flip", True),
+        "rotate": (f"rotate {most:g} degrees", most),
+        "scale": (f"scale x {1 + most:g}", 1 + most),
+        "translate": (f"translate {most:.0%}", (most, most)),
+        "brightness": (f"brightness x {1 + most:g}", 1 + most),
+        "contrast": (f"contrast x {1 + most:g}", 1 + most),
+        "blur": (f"blur {most:g} px", most),
+        "noise": (f"noise {most:g}", most),
+    }
+    title, value = values[kind]
+    return title, Change(**{kind: value})

@@ -1,0 +1,66 @@
+"""`clickmap finetune` as a shell sees it: which task runs, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from clickmap_cli.app import app
+from tests.services.test_keypoints import words_for, write_faces
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in ("finetune", *words)])
+
+
+@pytest.fixture
+def faces(tmp_path) -> Path:
+    write_faces(tmp_path / "faces", 6)
+    return tmp_path / "faces"
+
+
+def test_key_points_from_a_file_to_json_and_on_to_new_pictures(faces) -> None:
+    config = faces / "keypoints.yaml"
+    config.write_text("".join(f"{w.replace('=', ': ', 1)}\n" for w in words_for(faces)))
+    done = invoke("-c", config, "num_epochs=1", "--json", "-o", faces / "there")
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (faces / "there/summary.json").is_file()
+    assert summary == json.loads((faces / "there/summary.json").read_text())
+    assert "mean over images" in done.stderr
+    again = invoke("-c", config, "num_epochs=1", "-o", faces / "there")
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    source = faces / "images"
+    new = invoke("-c", config, "-o", faces / "there", "--predict-only", source, "--json", "-q")
+    assert new.exit_code == 0, new.stderr
+    assert json.loads(new.stdout)["n_images"] == 6
+    assert Path(json.loads(new.stdout)["folder"]) == faces / "there/predictions/images"
+
+
+def test_a_dry_run_says_so(faces) -> None:
+    done = invoke(*words_for(faces), "task=keypoints", "--dry-run")
+    assert done.exit_code == 0
+    assert "nothing was written" in done.stderr
+    assert not (faces / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("task=keypoint",), "Did you mean 'keypoints'?"),
+        (("task=keypoints",), "train_csv_file names no labels"),
+        (("task=keypoints", "--predict-only", "."), "There is no trained network"),
+        (("model=readout", "datasets=[folder]", "--predict-only", "."), "is for task keypoints"),
+        (("task=heatmap", "data.root=."), "one of `clickmap train-classifier`"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(tmp_path, monkeypatch, words, says) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*words)
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
