@@ -21,6 +21,10 @@ from clickmap_cli.runtime.progress import Progress
 
 Bools = NDArray[np.bool_]
 
+Quality = Callable[[Trials], Bools]
+"""(users) who is careless or cheats, in the order of the table's vocabulary: `participant_filter`,
+which needs a network and so is handed in by whoever may load one."""
+
 
 @dataclass(frozen=True)
 class FunnelRow:
@@ -62,6 +66,7 @@ def filter_trials(
     config: ExperimentConfig,
     keep_categories: frozenset[str] | None,
     progress: Progress,
+    quality: Quality | None = None,
 ) -> Filtered:
     """Apply every filter of a configuration.
 
@@ -71,26 +76,16 @@ def filter_trials(
         config: the filters' settings.
         keep_categories: content of `class_filter_file`; None keeps all.
         progress: told of the slow ones.
+        quality: the content of `participant_filter`; must be there where that is set.
 
     Returns:
         What is left, possibly nothing.
+
+    Raises:
+        ValueError: `participant_filter` is set and `quality` is not given.
     """
-    funnel = _Funnel(trials, rows)
-    mobile = "no such column" if trials.mobile is None else _setting(config.filter_mobile)
-    funnel.by_trial("filter_mobile", mobile, lambda t: _not_mobile(t, config))
-    funnel.by_trial("catch_threshold", *_catch(trials, config))
-    funnel.by_trial(
-        "filter_duplicates",
-        _setting(config.filter_duplicates),
-        lambda t: _first_submissions(t) if config.filter_duplicates else None,
-    )
-    for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
-        words = _words(getattr(config, name))
-        funnel.by_image(name, ", ".join(words) or "off", _containing(words, wanted))
-    funnel.by_image(
-        "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
-    )
-    funnel.skip("participant_filter")
+    funnel = _before_quality(trials, rows, config, keep_categories)
+    notices = _participant_filter(funnel, config.participant_filter, quality)
     funnel.replace("clicks outside dropped", "on", _inside)
     funnel.by_trial("min_clicks", str(config.min_clicks), lambda t: t.n_clicks >= config.min_clicks)
     _limit_clicks(funnel, config)
@@ -118,9 +113,45 @@ def filter_trials(
         lambda t: None if config.max_subjects is None else _first_subjects(t, config.max_subjects),
     )
     funnel.by_image("min_subjects", str(config.min_subjects), lambda _: enough)
-    notices = _mask_filter(funnel, config, settings, progress)
+    notices += _mask_filter(funnel, config, settings, progress)
     funnel.compact()
     return Filtered(funnel.trials, tuple(funnel.rows), tuple(notices))
+
+
+def trials_to_judge(
+    trials: Trials, rows: int, config: ExperimentConfig, keep_categories: frozenset[str] | None
+) -> Trials:
+    """The trials that `participant_filter` judges: after all filters that come before it.
+
+    Args:
+        trials: as read.
+        rows: rows of the file.
+        config: the filters' settings.
+        keep_categories: content of `class_filter_file`; None keeps all.
+    """
+    return _before_quality(trials, rows, config, keep_categories).trials
+
+
+def _before_quality(
+    trials: Trials, rows: int, config: ExperimentConfig, keep_categories: frozenset[str] | None
+) -> _Funnel:
+    """The funnel as far as `class_filter_file`."""
+    funnel = _Funnel(trials, rows)
+    mobile = "no such column" if trials.mobile is None else _setting(config.filter_mobile)
+    funnel.by_trial("filter_mobile", mobile, lambda t: _not_mobile(t, config))
+    funnel.by_trial("catch_threshold", *_catch(trials, config))
+    funnel.by_trial(
+        "filter_duplicates",
+        _setting(config.filter_duplicates),
+        lambda t: _first_submissions(t) if config.filter_duplicates else None,
+    )
+    for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
+        words = _words(getattr(config, name))
+        funnel.by_image(name, ", ".join(words) or "off", _containing(words, wanted))
+    funnel.by_image(
+        "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
+    )
+    return funnel
 
 
 class _Funnel:
@@ -214,6 +245,20 @@ def _within(categories: frozenset[str] | None) -> Callable[[Trials], Bools | Non
         return np.asarray(known[trials.category])
 
     return keep
+
+
+def _participant_filter(funnel: _Funnel, path: str | None, quality: Quality | None) -> list[str]:
+    """Drop every trial of the participants who are flagged."""
+    if path is None:
+        funnel.skip("participant_filter")
+        return []
+    if quality is None:
+        raise ValueError("participant_filter is set, but nobody judges participants")
+    present = np.unique(funnel.trials.user)
+    flagged = quality(funnel.trials)
+    funnel.by_trial("participant_filter", path, lambda t: ~flagged[t.user])
+    removed = int(np.count_nonzero(flagged[present]))
+    return [f"participant_filter removed {removed} of {len(present)} participants."]
 
 
 def _inside(trials: Trials) -> Trials:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clickmap_cli.clickmaps.filters import FunnelRow, filter_trials
+from clickmap_cli.clickmaps.filters import FunnelRow, Quality, filter_trials, trials_to_judge
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.raw_table import Reject
-from clickmap_cli.clickmaps.reading import ReadOptions, read_trials
+from clickmap_cli.clickmaps.reading import ReadOptions, ReadResult, read_trials
 from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.trials import Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -57,7 +57,7 @@ def input_files(config: ExperimentConfig) -> list[Path]:
             raise DataError(f"clickme_data: {data} holds no {TRIALS_FILE}; run prepare first.")
         return [data / TRIALS_FILE]
     paths = []
-    for name in ("clickme_data", "metadata_file", "class_filter_file"):
+    for name in ("clickme_data", "metadata_file", "class_filter_file", "participant_filter"):
         value = getattr(config, name)
         if value is not None:
             path = Path(value)
@@ -76,7 +76,12 @@ def mask_files(folder: Path, relative: bool = False) -> list[Path]:
     return [path.relative_to(folder) for path in files] if relative else files
 
 
-def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progress) -> Survivors:
+def surviving_trials(
+    config: ExperimentConfig,
+    reject: Reject,
+    progress: Progress,
+    quality: Quality | None = None,
+) -> Survivors:
     """Read raw trials and filter them, or take those that `prepare` kept.
 
     Args:
@@ -84,6 +89,8 @@ def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progres
             trials have passed the filters already.
         reject: called for every row that cannot be read.
         progress: told where reading and filtering are.
+        quality: the content of `participant_filter`; must be there where raw trials are read and
+            that is set.
 
     Raises:
         DataError: the input cannot be used, or no image is left.
@@ -91,18 +98,41 @@ def surviving_trials(config: ExperimentConfig, reject: Reject, progress: Progres
     data = Path(str(config.clickme_data))
     if data.is_dir():
         return _prepared(data, config, progress)
+    read, categories = _read(config, data, reject, progress)
+    progress.stage("Filtering")
+    filtered = filter_trials(read.trials, read.rows, config, categories, progress, quality)
+    for text in filtered.notices:
+        progress.notice(text)
+    _warn_of_clicks_outside(filtered.funnel, config, progress)
+    return Survivors(filtered.trials, filtered.funnel, read.rows, read.rejected)
+
+
+def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Trials:
+    """Raw trials after every filter that comes before `participant_filter`.
+
+    Raises:
+        DataError: the input cannot be used, or is a folder that `prepare` has filtered.
+    """
+    data = Path(str(config.clickme_data))
+    if data.is_dir():
+        raise DataError(
+            f"clickme_data: {data} was filtered when it was prepared; name the raw trials."
+        )
+    read, categories = _read(config, data, no_reject, progress)
+    progress.stage("Filtering")
+    return trials_to_judge(read.trials, read.rows, config, categories)
+
+
+def _read(
+    config: ExperimentConfig, data: Path, reject: Reject, progress: Progress
+) -> tuple[ReadResult, frozenset[str] | None]:
+    """Raw trials, and the categories to keep."""
     height, width = config.image_shape
     sizes, categories = _side_tables(config)
     options = ReadOptions(
         ImageShapes((height, width), sizes), config.remove_string, config.category_column
     )
-    read = read_trials(data, options, reject, progress)
-    progress.stage("Filtering")
-    filtered = filter_trials(read.trials, read.rows, config, categories, progress)
-    for text in filtered.notices:
-        progress.notice(text)
-    _warn_of_clicks_outside(filtered.funnel, config, progress)
-    return Survivors(filtered.trials, filtered.funnel, read.rows, read.rejected)
+    return read_trials(data, options, reject, progress), categories
 
 
 def no_reject(row: int, column: str, value: str, reason: str) -> None:
@@ -184,8 +214,8 @@ def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Sur
 
 _FILTERS = (
     "filter_mobile", "catch_threshold", "filter_duplicates", "file_inclusion_filter",
-    "file_exclusion_filter", "min_clicks", "max_clicks", "process_max", "min_pixels",
-    "duplicate_maps", "max_subjects", "min_subjects", "mask_threshold",
+    "file_exclusion_filter", "participant_filter", "min_clicks", "max_clicks", "process_max",
+    "min_pixels", "duplicate_maps", "max_subjects", "min_subjects", "mask_threshold",
 )  # fmt: skip
 
 

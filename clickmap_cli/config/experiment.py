@@ -34,7 +34,7 @@ class ExperimentConfig:
     file_inclusion_filter: Any = key(None, "Keep images whose key contains this (or one of these).", "maps", false_is_null=True)
     file_exclusion_filter: Any = key(None, "Drop images whose key contains this (or one of these).", "maps", false_is_null=True)
     class_filter_file: str | None = key(None, "Categories to keep: .npy (dict or list), .json, .yaml or .txt.", "input", false_is_null=True)
-    participant_filter: str | None = key(None, "Trained participant-quality model (not available yet).", "input", false_is_null=True)
+    participant_filter: str | None = key(None, "Trained participant-quality model, which drops careless and cheating participants: the participant_quality.pt of train-classifier.", "input", false_is_null=True)
     min_clicks: int = key(10, "Least clicks in a trial, after clicks outside the image are dropped.", "maps", minimum=1)
     max_clicks: int | None = key(75, "Most clicks in a trial; null = no limit.", "maps", minimum=1, false_is_null=True)
     process_max: str = key("trim", "Trials over max_clicks: trim (keep the first ones) or exclude.", "maps", choices=("trim", "exclude"))

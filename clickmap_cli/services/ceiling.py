@@ -38,6 +38,7 @@ from clickmap_cli.services.ceiling_tables import (
     TrialRow,
     ceiling_result,
 )
+from clickmap_cli.services.participant_quality import quality_of
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
@@ -127,7 +128,7 @@ def run(
     if not dry_run:
         for job in jobs.values():
             job.folder.refuse_if_there(when)
-    found = surviving_trials(config, no_reject, progress)
+    found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
     require_images(found)
     settings = MapSettings.of(config)
     _check_shapes(found.trials, settings)

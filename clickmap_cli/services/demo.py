@@ -26,6 +26,7 @@ from clickmap_cli.services.benchmark_job import BenchmarkFigures
 from clickmap_cli.services.examples import Example
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
+from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.npz import write_npy
 
 _TINY_IMAGES = 2
@@ -233,5 +234,7 @@ def _write_study(study: Simulation, data: Path, settings: MapSettings, progress:
             writer.writerow((image.key, clicks_as_text(clicks), user))
         progress.advance()
     write_bytes(data / "trials.csv", out.getvalue().encode())
-    roles = zip(study.user_names(), study.roles(), strict=True)
+    roles = list(zip(study.user_names(), study.roles(), strict=True))
     write_csv(data / "truth.csv", ("user_id", "role"), roles)
+    write_ids(data / "good_users.txt", [name for name, role in roles if role == "careful"])
+    write_ids(data / "bad_users.txt", [name for name, role in roles if role != "careful"])

@@ -38,6 +38,7 @@ from clickmap_cli.services.map_shards import (
     write_shard,
     write_shard_index,
 )
+from clickmap_cli.services.participant_quality import quality_of
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
@@ -110,10 +111,10 @@ def run(
     started = time.time()
     folder = Path(config.assets) / config.experiment_name
     inputs = _inputs(config, progress)
+    quality = quality_of(config, progress)
     if dry_run:
-        return _result(
-            folder, surviving_trials(config, no_reject, progress), started, written=False
-        )
+        found = surviving_trials(config, no_reject, progress, quality)
+        return _result(folder, found, started, written=False)
     device = _blur_device(config, progress)
     run_folder = RunFolder(folder, "prepare", _OUTPUTS)
     with run_folder.held():
@@ -122,7 +123,7 @@ def run(
             return _from_manifest(folder, done)
         try:
             with _rejections(folder) as reject:
-                found = surviving_trials(config, reject, progress)
+                found = surviving_trials(config, reject, progress, quality)
             _write_funnel(folder, found.funnel)
             require_images(found)
         except DataError:

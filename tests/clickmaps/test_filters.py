@@ -83,6 +83,33 @@ def test_inclusion_and_exclusion_take_a_word_or_a_list() -> None:
     assert [k for k, _, _ in kept(run(trials, categories=frozenset({"cat"})))] == ["cat/1.png"]
 
 
+def test_participants_who_are_judged_bad_go_with_all_their_trials() -> None:
+    rows = [("cat/1.png", u, [(1, 1), (40, 2)]) for u in "wxyz"] + [("dog/2.png", "x", [(2, 2)])]
+    seen = []
+
+    def quality(trials):
+        seen.append(trials)
+        return np.isin(trials.users, ["x", "w"])
+
+    filtered = filter_trials(
+        trials_of(rows), 5, config(participant_filter="model.pt", file_exclusion_filter="dog"),
+        None, Silent(), quality,
+    )  # fmt: skip
+    assert kept(filtered) == [("cat/1.png", "y", 1), ("cat/1.png", "z", 1)]
+    # it is asked once, after the filters before it and before clicks outside are dropped
+    (table,) = seen
+    assert (len(table), len(table.x)) == (4, 8)
+    row = next(row for row in filtered.funnel if row.step == "participant_filter")
+    assert (row.setting, row.trials, row.images, row.clicks) == ("model.pt", 2, 1, 4)
+    assert filtered.notices == ("participant_filter removed 2 of 4 participants.",)
+
+
+def test_a_participant_filter_that_nobody_can_apply_is_not_passed_over() -> None:
+    with pytest.raises(ValueError, match="participant_filter is set"):
+        run(trials_of(random_rows(0)), participant_filter="model.pt")
+    assert run(trials_of(random_rows(0))).notices == ()
+
+
 def test_clicks_outside_are_dropped_before_they_are_counted() -> None:
     trials = trials_of(
         [("a.png", "u", [(-1, 5), (31, 31), (32, 0), (0, 32), (0, 0)]), ("a.png", "v", [(40, 40)])]

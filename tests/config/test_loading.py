@@ -102,6 +102,12 @@ def test_files_of_the_field_run_unchanged(tmp_path) -> None:
     assert "kernel_type is not set" in notices
 
 
+def test_a_participant_filter_is_a_path_or_nothing(tmp_path) -> None:
+    for text, wanted in (("models/quality.pt", "models/quality.pt"), ("false", None), ("", None)):
+        loaded = load_experiment(write(tmp_path, f"participant_filter: {text}\n"))
+        assert loaded.config.participant_filter == wanted
+
+
 def test_switched_off_unsupported_keys_are_not_mentioned(tmp_path) -> None:
     loaded = load_experiment(write(tmp_path, "constancy: false\nkernel_type: none\n"))
     assert loaded.notices == ()
@@ -149,7 +155,6 @@ def test_overrides_win_over_the_file_and_options_over_both(tmp_path) -> None:
         ("max_clicks: 5", "below min_clicks 10"),
         ("n_jobs: 0", "n_jobs is 0"),
         ("experiment_name: ../x", "plain folder name"),
-        ("participant_filter: model.pt", "needs a trained participant-quality model"),
         ("file_inclusion_filter: 3", "must be a word or a list of words"),
         ("image_dir: a\nimage_path: b", "'image_path' is the old name of 'image_dir'"),
         ("a: [", "not readable as YAML"),

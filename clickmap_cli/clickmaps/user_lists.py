@@ -1,0 +1,101 @@
+"""Participants known to be careful, and those known to be careless or to cheat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.storage.id_lists import read_ids
+
+UNLISTED, GOOD, BAD = -1, 0, 1
+
+_NAMED = 3
+"""Participants that a message names at most."""
+
+
+@dataclass(frozen=True)
+class KnownUsers:
+    """What is known of the participants of a table.
+
+    Attributes:
+        labels: (users) int8: `GOOD`, `BAD` or `UNLISTED`.
+        idle: listed participants who have no trial left; they are `UNLISTED`.
+    """
+
+    labels: NDArray[np.int8]
+    idle: tuple[str, ...] = ()
+
+
+def read_users(value: Any, key: str) -> list[str]:
+    """The ids of a list of participants, each once, in its order.
+
+    Args:
+        value: a path to a text file, one id a line, or the ids themselves.
+        key: the list's key in the config, for messages.
+
+    Raises:
+        ConfigError: it is neither, or it is empty.
+        DataError: the file is missing, is no text, or holds no id.
+    """
+    if isinstance(value, str) and value:
+        return read_ids(Path(value))
+    if not isinstance(value, list):
+        raise ConfigError(
+            f"{key} is {value!r}; it must be a text file with one user id a line, or a list of ids."
+        )
+    # whole numbers are ids as the table has them; other values would be spelled another way there
+    words = [str(item) if _is_whole(item) else item for item in value]
+    for word in words:
+        if not isinstance(word, str) or not word:
+            raise ConfigError(f"{key} holds {word!r}, which is no user id; put ids in quotes.")
+    if not words:
+        raise ConfigError(f"{key} is an empty list; name at least one participant.")
+    return list(dict.fromkeys(words))
+
+
+def known_users(trials: Trials, good: Sequence[str], bad: Sequence[str]) -> KnownUsers:
+    """Labels of a table's participants.
+
+    Args:
+        trials: the table; its vocabulary names everybody who was read.
+        good: careful participants.
+        bad: careless or cheating ones.
+
+    Raises:
+        ConfigError: somebody is in both lists, or is not in the data.
+    """
+    twice = [name for name in good if name in set(bad)]
+    if twice:
+        raise ConfigError(
+            f"good_users and bad_users both list {_named(twice)}; keep a participant in one."
+        )
+    codes = {name: code for code, name in enumerate(trials.users.tolist())}
+    has_trials = np.bincount(trials.user, minlength=len(trials.users)) > 0
+    labels = np.full(len(trials.users), UNLISTED, dtype=np.int8)
+    idle: list[str] = []
+    for key, names, label in (("good_users", good, GOOD), ("bad_users", bad, BAD)):
+        lost = [name for name in names if name not in codes]
+        if lost:
+            raise ConfigError(
+                f"{key} lists {_named(lost)}, who {'is' if len(lost) == 1 else 'are'} not in the "
+                f"data (it has {len(codes)} users, such as {_named(list(codes)[:1]) or 'none'})."
+            )
+        idle += [name for name in names if not has_trials[codes[name]]]
+        labels[[codes[name] for name in names if has_trials[codes[name]]]] = label
+    return KnownUsers(labels, tuple(idle))
+
+
+def _is_whole(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more

@@ -1,0 +1,376 @@
+"""Attention images with a class and a participant: what `train-classifier` learns from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.clickmaps.keys import flat_name
+from clickmap_cli.datasets.base import Problem
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, checked_id, grey_values, printable
+from clickmap_cli.datasets.gathering import as_folder, files_by_stem
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.storage.safe_images import opened_image, read_image
+
+Pixels = NDArray[np.float32]
+
+_SHOWN = 5
+
+
+class Picture(ABC):
+    """Where the pixels of an image come from."""
+
+    @abstractmethod
+    def read(self) -> Pixels:
+        """(H, W) grey or (H, W, 3) colour, float32 in 0..1.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class FilePicture(Picture):
+    """A picture in a file.
+
+    Attributes:
+        path: the file.
+        colour: RGB; else grey.
+    """
+
+    path: Path
+    colour: bool
+
+    def read(self) -> Pixels:
+        """Grey values or colours over the largest value that they can have."""
+        return read_pixels(self.path, self.colour)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One attention image, who it is of, and its class.
+
+    Attributes:
+        image_id: `<class>/<participant>/<name>`, safe as a path; once in its set.
+        participant: whose attention it shows.
+        label: the name of its class.
+        picture: its pixels.
+        size: height and width that it is resized to; None = its own.
+    """
+
+    image_id: str
+    participant: str
+    label: str
+    picture: Picture
+    size: Size | None = None
+
+    def read(self) -> Pixels:
+        """(H, W) grey or (H, W, 3) colour, float32 in 0..1.
+
+        Raises:
+            DataError: the image is missing or damaged.
+        """
+        pixels = self.picture.read()
+        if self.size is None or pixels.shape[:2] == self.size:
+            return pixels
+        planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        fitted = np.clip(resize(planes, self.size), 0, 1)
+        return fitted if pixels.ndim == 2 else np.moveaxis(fitted, 0, -1)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A set of attention images.
+
+    Attributes:
+        items: those that can be used, sorted by id.
+        classes: names of the classes, in their order; of two the second is the positive one.
+        sizes: height and width -> images that have them, as they are read.
+        channels: 1 for grey, 3 for colour.
+        problems: images that cannot be used, and why.
+        notices: what a person should know of the set.
+        files: what it was read from.
+    """
+
+    items: tuple[LabelledImage, ...]
+    classes: tuple[str, ...]
+    sizes: Mapping[Size, int]
+    channels: int = 1
+    problems: tuple[Problem, ...] = ()
+    notices: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @property
+    def participants(self) -> dict[str, tuple[str, ...]]:
+        """Participant, sorted -> the classes that their images are of, in the set's order."""
+        seen: dict[str, set[str]] = {item.participant: set() for item in self.items}
+        for item in self.items:
+            seen[item.participant].add(item.label)
+        return {
+            name: tuple(label for label in self.classes if label in seen[name])
+            for name in sorted(seen)
+        }
+
+    def codes(self, items: Iterable[LabelledImage]) -> NDArray[np.int64]:
+        """(n) places of the items' classes in `classes`."""
+        place = {label: at for at, label in enumerate(self.classes)}
+        return np.array([place[item.label] for item in items], dtype=np.int64)
+
+
+# --- folders of pictures ------------------------------------------------------------------------
+
+
+def image_folder(
+    root: str | Path,
+    classes: Sequence[str] | None = None,
+    colour: bool = False,
+    size: Size | None = None,
+    n_jobs: int = 1,
+) -> LabelledImages:
+    """Pictures in `<root>/<class>/<participant>/`; a participant may be in several classes.
+
+    Every picture is read once, so that damage is known before anything is trained.
+
+    Args:
+        root: the folder.
+        classes: folders of classes, in their order; None = all, sorted.
+        colour: RGB; else grey.
+        size: height and width that pictures are resized to; None = their own.
+        n_jobs: threads that read.
+
+    Raises:
+        ConfigError: a class has no folder, or is named twice.
+        DataError: the folder is missing, holds no picture, or two pictures have one name.
+    """
+    base = as_folder(root, "root")
+    found = [path.name for path in _folders(base)]
+    names = found if classes is None else checked_classes(classes, found, base)
+    items, stray = [], _pictures(base)
+    for label in names:
+        stray += _pictures(base / label)
+        for person in _folders(base / label):
+            for stem, path in sorted(files_by_stem(person, IMAGE_SUFFIXES).items()):
+                picture = FilePicture(path, colour)
+                items.append(labelled_image(label, person.name, stem, picture, size))
+    if not items:
+        raise DataError(
+            f"{base}: no pictures in <class>/<participant>/ ({', '.join(IMAGE_SUFFIXES)})."
+        )
+    notices = []
+    if stray:
+        notices.append(
+            f"{len(stray)} pictures lie in no participant's folder and are left out, "
+            f"{stray[0]} for one."
+        )
+    left = [name for name in found if name not in names]
+    if left:
+        notices.append(f"{base}: folders that are no class here: {few(left)}.")
+    files = tuple(item.picture.path for item in items if isinstance(item.picture, FilePicture))
+    rest = LabelledImages((), tuple(names), {}, 3 if colour else 1, (), tuple(notices), files)
+    return read_once(items, rest, n_jobs)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    inside = sorted(folder.iterdir())
+    return [path for path in inside if path.is_dir() and not path.name.startswith(".")]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def checked_classes(classes: Sequence[str], found: Sequence[str], where: Path) -> list[str]:
+    """The classes of a config, each of which must be there.
+
+    Raises:
+        ConfigError: one is not, or stands there twice.
+    """
+    names = [str(name) for name in classes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"classes: '{name}' stands there twice.")
+        if name not in found:
+            raise ConfigError(
+                f"classes: nothing in {where} is of class '{printable(name)}' (found: "
+                f"{few(found) or 'nothing'})."
+            )
+    return names
+
+
+def labelled_image(
+    label: str, participant: str, name: str, picture: Picture, size: Size | None
+) -> LabelledImage:
+    """An image whose id is safe as a path.
+
+    Raises:
+        DataError: the class, the participant or the name is none that a file can have.
+    """
+    words = (safe_word(label, "class"), safe_word(flat_name(participant), "participant"))
+    image_id = "/".join((*words, safe_word(name, "image")))
+    return LabelledImage(image_id, participant, label, picture, size)
+
+
+def safe_word(word: str, what: str) -> str:
+    """A name that may be a folder or a file.
+
+    Raises:
+        DataError: it is empty, `.` or `..`, begins with a dot, holds a slash or what cannot be
+            printed, or is longer than 200 bytes.
+    """
+    try:
+        checked_id(word)
+    except DataError as error:
+        text = str(error).replace("The image id", f"The {what}").replace("the image", "it")
+        raise DataError(text) from error
+    if word.startswith("."):
+        raise DataError(f"The {what} {printable(word)!r} begins with a dot; rename it.")
+    return word
+
+
+def read_once(
+    items: Sequence[LabelledImage], rest: LabelledImages, n_jobs: int = 1
+) -> LabelledImages:
+    """A set with these images; those that cannot be read become problems.
+
+    Args:
+        items: the images.
+        rest: everything else of the set.
+        n_jobs: threads that read.
+
+    Raises:
+        DataError: two have one id.
+    """
+    by_id: dict[str, LabelledImage] = {}
+    for item in sorted(items, key=lambda item: item.image_id):
+        if by_id.setdefault(item.image_id, item) is not item:
+            raise DataError(f"Two images would both be called '{item.image_id}'; rename one.")
+    good, problems, sizes = [], [], Counter[Size]()
+    read = ordered_map(_size_or_reason, by_id.values(), n_jobs, "threading")
+    for item, found in zip(by_id.values(), read, strict=True):
+        if isinstance(found, str):
+            problems.append(Problem(item.image_id, found))
+        else:
+            good.append(item)
+            sizes[found] += 1
+    counted = dict(sorted(sizes.items()))
+    return replace(rest, items=tuple(good), sizes=counted, problems=tuple(problems))
+
+
+def _size_or_reason(item: LabelledImage) -> Size | str:
+    try:
+        height, width = item.read().shape[:2]
+    except DataError as error:
+        return str(error)
+    return height, width
+
+
+def read_pixels(path: Path, colour: bool) -> Pixels:
+    """(H, W) grey or (H, W, 3) RGB in 0..1; 16 bits of grey are kept.
+
+    Raises:
+        DataError: missing, damaged, too large, or of floats, which have no largest value.
+    """
+    with opened_image(path) as image:
+        mode = str(image.mode)
+    if mode == "F":
+        raise DataError(f"{path}: a picture of floats; save it with 8 or 16 bits.")
+    if not mode.startswith("I"):
+        return read_image(path, "RGB" if colour else "L").astype(np.float32) / np.float32(255)
+    grey = grey_values(path).astype(np.float64) / 65535
+    if grey.size and not 0 <= grey.min() <= grey.max() <= 1:
+        raise DataError(f"{path}: grey values need more than 16 bits; save it with 8 or 16.")
+    single = grey.astype(np.float32)
+    return np.repeat(single[:, :, None], 3, axis=2) if colour else single
+
+
+# --- checks before training ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is said of a set before anything is trained, a sentence each.
+
+    Attributes:
+        faults: why nothing can be trained.
+        notices: what can be trained all the same.
+    """
+
+    faults: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def findings(images: LabelledImages, outer_kfolds: int, inner_kfolds: int) -> Findings:
+    """Everything that stands in the way of a nested cross-validation, all at once.
+
+    Args:
+        images: the set.
+        outer_kfolds: test folds of participants.
+        inner_kfolds: validation folds of those that are left.
+    """
+    people = images.participants
+    present = {item.label for item in images.items}
+    faults = [_sizes_fault(images.sizes)] if len(images.sizes) > 1 else []
+    if len(present) < 2:
+        which = f"all are of class '{next(iter(present))}'" if present else "there are none"
+        faults.append(f"A classifier needs images of two classes or more; {which}.")
+    fault = folds_fault(len(people), outer_kfolds, inner_kfolds)
+    faults += [fault] if fault else []
+    absent = [label for label in images.classes if label not in present]
+    if absent and len(present) >= 2:
+        faults.append(f"No image that can be read is of class {few(absent)}; leave it out.")
+    notices = [
+        f"Participant '{name}' has images of class '{labels[0]}' only; permutations within "
+        "participants leave them as they are."
+        for name, labels in people.items()
+        if len(labels) == 1
+    ]
+    return Findings(tuple(faults), tuple(notices))
+
+
+def _sizes_fault(sizes: Mapping[Size, int]) -> str:
+    counted = [f"{height} x {width} ({n} images)" for (height, width), n in sizes.items()]
+    return (
+        f"The images have {len(sizes)} sizes, {few(counted)}; set size: [height, width] to resize "
+        "them all."
+    )
+
+
+def folds_fault(participants: int, outer_kfolds: int, inner_kfolds: int) -> str | None:
+    """Why so many participants cannot be divided into these folds; None where they can.
+
+    Args:
+        participants: how many there are.
+        outer_kfolds: test folds, at least 2.
+        inner_kfolds: validation folds of the participants that a test fold leaves, at least 2.
+    """
+    for name, folds in (("outer_kfolds", outer_kfolds), ("inner_kfolds", inner_kfolds)):
+        if folds < 2:
+            return f"{name} is {folds}; it must be 2 or more."
+    if participants < outer_kfolds:
+        return (
+            f"{participants} participants cannot be divided into {outer_kfolds} test folds; use "
+            "fewer outer_kfolds."
+        )
+    left = participants - -(-participants // outer_kfolds)
+    if left < inner_kfolds:
+        return (
+            f"A test fold leaves {left} of {participants} participants, too few for "
+            f"{inner_kfolds} validation folds; use fewer inner_kfolds."
+        )
+    return None
+
+
+def few(words: Sequence[str]) -> str:
+    """The first few of a list, for a message."""
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join(printable(word) for word in words[:_SHOWN]) + more

@@ -1,0 +1,144 @@
+"""Clickmaps of single trials in a folder written by `prepare`, with a class each from a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.keys import flat_name, match_keys
+from clickmap_cli.clickmaps.maps import trial_maps
+from clickmap_cli.datasets.files import printable
+from clickmap_cli.datasets.heatmap_images import (
+    LabelledImages,
+    Picture,
+    Pixels,
+    checked_classes,
+    few,
+    labelled_image,
+    read_once,
+)
+from clickmap_cli.datasets.prepared import ClickmapStimulus, clickmaps
+from clickmap_cli.datasets.small_tables import TableRow, table_rows
+from clickmap_cli.runtime.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrialPicture(Picture):
+    """The clickmap of one trial, as `prepare` made it.
+
+    Attributes:
+        stimulus: the image that was clicked, with all its trials.
+        trial: which of them.
+    """
+
+    stimulus: ClickmapStimulus
+    trial: int
+
+    def read(self) -> Pixels:
+        """(h, w) the map over its largest value; zeros where no click is left on it."""
+        stimulus = self.stimulus
+        values: Pixels = trial_maps(stimulus.clicks, stimulus.settings, [self.trial])[0]
+        top = values.max()
+        if top > 0:
+            values /= top
+        return values
+
+
+def labelled_clickmaps(
+    root: str | Path,
+    labels: str | Path,
+    classes: Sequence[str] | None = None,
+    size: Size | None = None,
+    n_jobs: int = 1,
+) -> LabelledImages:
+    """The clickmaps of single trials in a folder written by `prepare`, labelled by a table.
+
+    The maps are those that `save_maps: participants` writes, made anew from the folder's trials,
+    so it need not hold them; each is divided by its largest value.
+
+    Args:
+        root: the experiment's folder.
+        labels: a CSV with the columns `user_id,label`, or `image_path,user_id,label` where a
+            person's images are of several classes. An `image_path` may be an ending of the key.
+        classes: names of classes, in their order; None = all of the table, sorted.
+        size: height and width that maps are resized to; None = their own.
+        n_jobs: threads that make them.
+
+    Raises:
+        ConfigError: a class stands in no row, or is named twice.
+        DataError: the folder holds no finished run of `prepare`; the table is missing, damaged or
+            contradicts itself, or no trial has a label.
+    """
+    folder, table = Path(root).expanduser(), Path(labels).expanduser()
+    data = clickmaps(str(folder))
+    stimuli = [stimulus for stimulus in data.stimuli if isinstance(stimulus, ClickmapStimulus)]
+    rows = table_rows(table, ("user_id", "label"), ("image_path",))
+    wanted = _labels_of(rows, [stimulus.key for stimulus in stimuli], table)
+    names = sorted(set(wanted.labels.values()))
+    chosen = names if classes is None else checked_classes(classes, names, table)
+    items, unlabelled = [], 0
+    for stimulus in stimuli:
+        times: Counter[str] = Counter()
+        for trial, user in enumerate(stimulus.names):
+            label = wanted.of(stimulus.key, user)
+            if label is None or label not in chosen:
+                unlabelled += 1
+                continue
+            times[user] += 1
+            again = f"_{times[user]}" if times[user] > 1 else ""
+            name = f"{flat_name(stimulus.key)}{again}"
+            picture = TrialPicture(stimulus, trial)
+            items.append(labelled_image(label, user, name, picture, size))
+    if not items:
+        raise DataError(f"{table}: none of its people and images has a trial in {folder}.")
+    notices = list(wanted.notices(stimuli, table))
+    if unlabelled:
+        notices.append(
+            f"{unlabelled} trials of {folder} have no label of a class and are left out."
+        )
+    files = (folder / "manifest.json", folder / "trials.npz", table)
+    rest = LabelledImages((), tuple(chosen), {}, 1, (), tuple(notices), files)
+    return read_once(items, rest, n_jobs)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """(image key or "" for all, person) -> label, and names of images that match no key."""
+
+    labels: Mapping[tuple[str, str], str]
+    lost: Sequence[str]
+
+    def of(self, key: str, user: str) -> str | None:
+        return self.labels.get((key, user), self.labels.get(("", user)))
+
+    def notices(self, stimuli: Sequence[ClickmapStimulus], table: Path) -> Iterator[str]:
+        people = {user for stimulus in stimuli for user in stimulus.names}
+        absent = sorted({user for _, user in self.labels} - people)
+        for what, names in (("people", absent), ("images", sorted(self.lost))):
+            if names:
+                yield f"{table}: {len(names)} {what} have no trial here: {few(names)}."
+
+
+def _labels_of(rows: Sequence[TableRow], keys: Sequence[str], table: Path) -> _Labels:
+    """The table as a mapping; rows that say two things of one trial are an error."""
+    by_name = match_keys([row["image_path"] for _, row in rows if row.get("image_path")], keys)
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+    lost = set()
+    for line, row in rows:
+        image = row.get("image_path", "")
+        if image and image not in by_name:
+            lost.add(image)
+            continue
+        if not row["label"] or not row["user_id"]:
+            raise DataError(f"{table}, line {line}: user_id or label is empty.")
+        place = (by_name[image] if image else "", row["user_id"])
+        first, label = found.setdefault(place, (line, row["label"]))
+        if label != row["label"]:
+            raise DataError(
+                f"{table}, line {line}: '{printable(row['user_id'])}' is of class "
+                f"'{printable(row['label'])}' here and of '{printable(label)}' in line {first}."
+            )
+    return _Labels({place: label for place, (_, label) in found.items()}, tuple(lost))

@@ -1,0 +1,330 @@
+"""Screen recordings of attention brought to one size: cropped, resized, split per sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.datasets.base import Problem
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, image_size, printable
+from clickmap_cli.datasets.gathering import as_folder
+from clickmap_cli.datasets.heatmap_images import read_pixels, safe_word
+from clickmap_cli.datasets.sentence_table import MAX_SIDE, Box, Sentence, Sentences, box_problem
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.atomic import replacing
+
+_GROUPS = ("participant", "class", "name", "part")
+
+
+@dataclass(frozen=True)
+class RawKind:
+    """A kind of pictures in the reading study's raw layout.
+
+    Attributes:
+        folder: that holds them, all participants' together.
+        box: where the sentence is on the screen.
+        pattern: of the names without their ending, such as `10m23r2_4_P_a`: the first number is the
+            participant, the third character from the end the class; scanpaths come in several
+            versions, the last character.
+    """
+
+    folder: str
+    box: Box
+    pattern: str
+
+
+KINDS = {
+    "heatmaps": RawKind(
+        "heatmap_fixed", (0, 399, 1500, 599), r"\D*(?P<participant>\d+).*(?P<class>\w).."
+    ),
+    "scanpaths": RawKind(
+        "scanpaths_fixed",
+        (100, 399, 1400, 599),
+        r"\D*(?P<participant>\d+).*(?P<class>\w).(?P<part>\w)",
+    ),
+}
+"""What lies in the folders of raw recordings, by the word that chooses it."""
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How recordings become attention images of one size.
+
+    Attributes:
+        box: part of every picture that is kept; None = all of it, or the raw kind's own.
+        size: height and width of what is written; None = that of the box.
+        colour: RGB; else grey.
+        pattern: a regular expression for the whole file name without its ending, with any of the
+            groups `participant`, `class`, `name` and `part`; None = folders say it all, or the raw
+            kind's own.
+        sentences: a table that splits pictures, see `planned`; takes the place of `box`.
+        kind: of `KINDS`; None = the only one that is there, where there is one.
+    """
+
+    box: Box | None = None
+    size: Size | None = None
+    colour: bool = False
+    pattern: str | None = None
+    sentences: Path | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One attention image to be made.
+
+    Attributes:
+        source: the recording.
+        target: where it goes, below the output folder:
+            `[<part>/]<class>/<participant>/<name>.png`.
+        box: part of the recording; None = all of it.
+        size: height and width of the result; None = that of the box.
+        colour: RGB; else grey.
+    """
+
+    source: Path
+    target: PurePosixPath
+    box: Box | None
+    size: Size | None
+    colour: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be made, and what cannot be.
+
+    Attributes:
+        crops: sorted by target.
+        problems: recordings that give nothing, and why.
+        notices: what a person should know.
+    """
+
+    crops: tuple[Crop, ...]
+    problems: tuple[Problem, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def planned(root: str | Path, settings: CropSettings, leave_out: Path | None = None) -> Plan:
+    """What comes of every recording below a folder; only headers of pictures are read.
+
+    Participant and class are the last two folders, `<class>/<participant>/<name>.png`, or groups of
+    the pattern; one that the pattern lacks is the folder that holds the picture, and where it lacks
+    both, the class is the folder above. A group `part` puts each of its words into a set of its
+    own. In the raw layout (`heatmap_fixed/`, `scanpaths_fixed/` in `root`) box and pattern have
+    defaults.
+
+    The table of sentences has the columns `sentence, left, top, right, bottom` and either `page`,
+    the name of recordings (the group `name`, or the file name without its ending), or `image`, the
+    path of one recording or a unique ending of it. Two more may be there: `participant`, where rows
+    are for some people only and go before those for everybody, and `class`, where it is the
+    sentence that has a class. `<name>_<sentence>` is written for every row of a recording.
+
+    Args:
+        root: the folder.
+        settings: how.
+        leave_out: a folder that is not looked into: where the results go, should it lie in `root`.
+
+    Raises:
+        ConfigError: a setting is wrong, or which kind is meant is not said.
+        DataError: the folder or the table is missing or damaged, there is no recording, or two
+            results have one name; what is wrong with one recording is a problem of the plan.
+    """
+    _check(settings)
+    base, settings = _raw_layout(as_folder(root, "root"), settings)
+    pattern = _compiled(settings.pattern)
+    sources = _below(base, leave_out)
+    if not sources:
+        raise DataError(f"{base}: no pictures ({', '.join(IMAGE_SUFFIXES)}).")
+    sentences = None
+    if settings.sentences is not None:
+        keys = [path.relative_to(base).as_posix() for path in sources]
+        sentences = Sentences(settings.sentences, keys)
+    crops: dict[PurePosixPath, Crop] = {}
+    problems = []
+    for source in sources:
+        key = source.relative_to(base).as_posix()
+        try:
+            found = list(_crops_of(source, key, pattern, sentences, settings))
+        except DataError as error:
+            problems.append(Problem(printable(key), str(error)))
+            continue
+        for crop in found:
+            other = crops.setdefault(crop.target, crop)
+            if other is not crop:
+                raise DataError(
+                    f"'{printable(str(other.source))}' and '{printable(str(source))}' would both "
+                    f"be written as '{crop.target}'; tell them apart by the group `name`, or "
+                    "rename one."
+                )
+    notices = sentences.notices() if sentences is not None else []
+    ordered = sorted(crops.values(), key=lambda crop: str(crop.target))
+    return Plan(tuple(ordered), tuple(problems), tuple(notices))
+
+
+def cropped(crop: Crop) -> NDArray[np.uint8]:
+    """The attention image.
+
+    Returns:
+        (H, W) grey or (H, W, 3) colour; resized bilinearly with antialiasing, then rounded.
+
+    Raises:
+        DataError: the recording is missing or damaged, or the box reaches outside it.
+    """
+    pixels = read_pixels(crop.source, crop.colour)
+    if crop.box is not None:
+        _check_inside(crop.box, (pixels.shape[0], pixels.shape[1]), crop.source)
+        left, top, right, bottom = crop.box
+        pixels = pixels[top:bottom, left:right]
+    planes = np.moveaxis(pixels, -1, 0) if crop.colour else pixels
+    if crop.size is not None:
+        planes = resize(planes, crop.size)
+    levels = np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(levels, 0, -1) if crop.colour else levels)
+
+
+def write_cropped(folder: Path, crop: Crop) -> Path:
+    """Write one attention image below a folder; the file appears when it is whole.
+
+    Raises:
+        DataError: as `cropped`.
+        RunError: it cannot be written.
+    """
+    from PIL import Image
+
+    levels = cropped(crop)
+    path = folder / crop.target
+    with replacing(path) as partial:
+        Image.fromarray(levels).save(partial, format="PNG")
+    return path
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def _check(settings: CropSettings) -> None:
+    if settings.sentences is not None and settings.box is not None:
+        raise ConfigError("box and sentences are both set; the table has the boxes, leave box out.")
+    if settings.box is not None:
+        problem = box_problem(settings.box)
+        if problem:
+            raise ConfigError(f"box is {list(settings.box)}; {problem}.")
+    if settings.size is not None and not all(1 <= side <= MAX_SIDE for side in settings.size):
+        raise ConfigError(f"size is {list(settings.size)}; it must be [height, width] in pixels.")
+    if settings.kind is not None and settings.kind not in KINDS:
+        raise ConfigError(f"kind is {settings.kind!r}; it must be one of {', '.join(KINDS)}.")
+
+
+def _check_inside(box: Box, size: Size, source: Path) -> None:
+    height, width = size
+    if box[2] > width or box[3] > height:
+        raise DataError(
+            f"{source}: the box {list(box)} reaches outside the picture, which has {height} rows "
+            f"and {width} columns."
+        )
+
+
+def _raw_layout(base: Path, settings: CropSettings) -> tuple[Path, CropSettings]:
+    """The folder of one kind with its own box and pattern, where the folder is of that layout."""
+    there = [
+        name
+        for name, kind in KINDS.items()
+        if base.name == kind.folder or (base / kind.folder).is_dir()
+    ]
+    if settings.kind is None and len(there) > 1:
+        raise ConfigError(f"{base} holds {' and '.join(there)}; say which: kind={there[0]}.")
+    chosen = settings.kind or (there[0] if there else None)
+    if chosen is None:
+        return base, settings
+    kind = KINDS[chosen]
+    if chosen not in there:
+        raise DataError(f"{base}: no folder {kind.folder}/, which kind={chosen} is read from.")
+    own_box = kind.box if settings.sentences is None else None
+    return base if base.name == kind.folder else base / kind.folder, replace(
+        settings, box=settings.box or own_box, pattern=settings.pattern or kind.pattern
+    )
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"pattern: no regular expression ({error}).") from error
+    unknown = [name for name in compiled.groupindex if name not in _GROUPS]
+    if unknown or not compiled.groupindex:
+        found = f"found {unknown[0]}" if unknown else "it has none of them"
+        raise ConfigError(f"pattern: its groups may be {', '.join(_GROUPS)}; {found}.")
+    return compiled
+
+
+def _below(folder: Path, leave_out: Path | None) -> list[Path]:
+    """Every picture below a folder, sorted; none in hidden folders or the one that is left out."""
+    outside = None if leave_out is None else leave_out.resolve()
+    files = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
+        if outside is None or not path.resolve().is_relative_to(outside):
+            files.append(path)
+    return files
+
+
+# --- one recording ------------------------------------------------------------------------------
+
+
+def _crops_of(
+    source: Path,
+    key: str,
+    pattern: re.Pattern[str] | None,
+    sentences: Sentences | None,
+    settings: CropSettings,
+) -> Iterator[Crop]:
+    """What comes of a recording.
+
+    Raises:
+        DataError: its name says too little, it cannot be opened, or it is too small.
+    """
+    words = _words(key, pattern)
+    size = image_size(source)
+    rows = [Sentence("", settings.box, "")]
+    if sentences is not None:
+        rows = sentences.of(key, words["name"], words["participant"])
+    for row in rows:
+        if row.box is not None:
+            _check_inside(row.box, size, source)
+        label = row.label or words["class"]
+        if not label:
+            raise DataError(
+                f"{printable(key)}: neither a folder, the pattern nor a table names its class."
+            )
+        name = f"{words['name']}_{row.name}" if row.name else words["name"]
+        parts = [safe_word(words["part"], "part")] if words["part"] else []
+        parts += [safe_word(label, "class"), safe_word(words["participant"], "participant")]
+        target = PurePosixPath(*parts, f"{safe_word(name, 'name')}.png")
+        yield Crop(source, target, row.box, settings.size, settings.colour)
+
+
+def _words(key: str, pattern: re.Pattern[str] | None) -> dict[str, str]:
+    """Participant, class, name and part of a recording; `part` and `class` may be empty."""
+    path = PurePosixPath(key)
+    folders = list(path.parts[:-1])
+    found: dict[str, str] = {}
+    if pattern is not None:
+        match = pattern.fullmatch(path.stem)
+        if match is None:
+            raise DataError(f"{printable(key)}: its name does not match the pattern.")
+        found = {name: text for name, text in match.groupdict().items() if text}
+    for name in ("participant", "class"):
+        if name not in found and folders:
+            found[name] = folders.pop()
+    if "participant" not in found:
+        raise DataError(f"{printable(key)}: neither a folder nor the pattern names a participant.")
+    return {"name": path.stem, "class": "", "part": "", **found}

@@ -1,0 +1,66 @@
+"""Small tables beside a data set: labels of people, boxes of sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from clickmap_cli.clickmaps.csv_rows import csv_rows, split_fields
+from clickmap_cli.datasets.files import printable
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.text_streams import line_blocks
+
+TableRow = tuple[int, dict[str, str]]
+"""Line of the file, and column -> text without the blanks around it."""
+
+_MAX_LINES = 10_000_000
+
+
+def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
+    """Line and fields of every row of a small table; nothing in it is skipped over.
+
+    Args:
+        path: a CSV with a header; may be compressed (`.gz`).
+        required: columns it must have.
+        optional: columns that are read where it has them; others are left out.
+
+    Raises:
+        DataError: the table is missing, damaged, lacks a column or holds no row.
+    """
+    lines = b"".join(line_blocks(path)).split(b"\n")
+    header = split_fields(lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")) or []
+    names = [_text(name, path, 1) for name in header]
+    lacking = [name for name in required if name not in names]
+    if lacking:
+        raise DataError(
+            f"{path}: no column {' and '.join(lacking)} (found: "
+            f"{printable(', '.join(names)) or 'nothing'})."
+        )
+    twice = next((n for n in (*required, *optional) if names.count(n) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: the column {twice} is there twice.")
+    if len(lines) > _MAX_LINES:
+        raise DataError(f"{path}: {len(lines)} lines are too many for such a table.")
+    whole = partial(_whole, len(names))
+    rows = []
+    for row in csv_rows(lines[1:], 2, len(names), whole):
+        if row.problem:
+            raise DataError(f"{path}, line {row.line}: {row.problem}.")
+        texts = [_text(field, path, row.line) for field in row.fields]
+        fields = dict(zip(names, texts, strict=True))
+        rows.append((row.line, {n: fields[n] for n in (*required, *optional) if n in fields}))
+    if not rows:
+        raise DataError(f"{path}: a header and no rows.")
+    return rows
+
+
+def _whole(width: int, fields: list[bytes]) -> bool:
+    return len(fields) == width
+
+
+def _text(field: bytes, path: Path, line: int) -> str:
+    try:
+        return field.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line {line}: not UTF-8.") from error

@@ -1,0 +1,359 @@
+"""Scores of classifiers: confusion, F1, ROC, calibration, and how likely chance alone is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+AVERAGES = ("auto", "binary", "macro", "weighted")
+
+_ROUNDING = 1e-12
+"""Sums of the same numbers in another order may differ in the last bits."""
+
+
+def confusion_matrix(truth: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> Counts:
+    """How often each class was taken for each.
+
+    Args:
+        truth: (n) codes of classes, from 0.
+        predicted: (n) codes.
+        n_classes: how many classes there are.
+
+    Returns:
+        (n_classes, n_classes) counts: rows are true classes, columns predicted ones.
+
+    Raises:
+        ValueError: the lengths differ, or a code is no class.
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    codes = np.stack((truth, predicted)) if len(truth) == len(predicted) else None
+    if codes is None:
+        raise ValueError(f"{len(truth)} true classes and {len(predicted)} predicted ones")
+    if codes.size and (codes.min() < 0 or codes.max() >= n_classes):
+        raise ValueError(f"a class outside 0 to {n_classes - 1}")
+    flat = codes[0].astype(np.int64) * n_classes + codes[1].astype(np.int64)
+    return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def confusion_by_group(
+    truth: NDArray[Any], predicted: NDArray[Any], groups: Sequence[str], n_classes: int
+) -> dict[str, Counts]:
+    """The confusion matrix of every participant, by name, names sorted.
+
+    Args:
+        truth: (n) codes of classes, from 0.
+        predicted: (n) codes.
+        groups: (n) whose each is.
+        n_classes: how many classes there are.
+
+    Raises:
+        ValueError: as `confusion_matrix`.
+    """
+    whose = np.asarray(groups)
+    return {
+        str(name): confusion_matrix(truth[whose == name], predicted[whose == name], n_classes)
+        for name in np.unique(whose)
+    }
+
+
+def accuracy(confusion: Counts) -> float:
+    """Share of what was classified rightly; NaN of nothing.
+
+    Args:
+        confusion: (classes, classes).
+    """
+    total = int(confusion.sum())
+    return float(np.trace(confusion) / total) if total else math.nan
+
+
+def f1_of_classes(confusion: NDArray[Any]) -> Vector:
+    """F1 of each class, 2 TP / (2 TP + FP + FN); 0 where that is 0 / 0.
+
+    Args:
+        confusion: (..., classes, classes).
+
+    Returns:
+        (..., classes).
+
+    Reference: van Rijsbergen (1979); scikit-learn's `f1_score` with `zero_division=0`.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    whole = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    found: Vector = np.zeros_like(hits)
+    np.divide(2 * hits, whole, out=found, where=whole > 0)
+    return found
+
+
+def f1(confusion: NDArray[Any], average: str = "auto") -> Vector:
+    """F1 of a confusion matrix, or of each of several.
+
+    `binary` is the F1 of the second class, the positive one; `macro` the mean over classes that
+    are true or predicted anywhere; `weighted` their mean weighed by how often each is true, which
+    the reading study reported; `auto` is `binary` for two classes and `macro` for more.
+
+    Args:
+        confusion: (..., classes, classes).
+        average: one of `AVERAGES`.
+
+    Returns:
+        (...) 0 to 1; NaN of nothing.
+
+    Raises:
+        ValueError: there is no such average, or `binary` has not two classes.
+
+    Reference: scikit-learn's `f1_score` with `zero_division=0`.
+
+    >>> float(f1(np.array([[1, 1], [0, 1]])))
+    0.6666666666666666
+    """
+    n_classes = confusion.shape[-1]
+    if average not in AVERAGES or (average == "binary" and n_classes != 2):
+        raise ValueError(f"no average {average!r} of {n_classes} classes")
+    if average == "auto":
+        average = "binary" if n_classes == 2 else "macro"
+    each = f1_of_classes(confusion)
+    true = confusion.sum(axis=-1).astype(np.float64)
+    if average == "binary":
+        weights = np.broadcast_to([0.0, 1.0], each.shape)
+    elif average == "macro":
+        weights = (true + confusion.sum(axis=-2) > 0).astype(np.float64)
+    else:
+        weights = true
+    return _weighed(each, np.where(true.sum(axis=-1, keepdims=True) > 0, weights, 0))
+
+
+def _weighed(values: Vector, weights: Vector) -> Vector:
+    """(...) means over the last axis; NaN where nothing has weight."""
+    total = weights.sum(axis=-1)
+    found: Vector = np.full(total.shape, math.nan)
+    np.divide((values * weights).sum(axis=-1), total, out=found, where=total > 0)
+    return found
+
+
+def bootstrap_f1(
+    folds: Sequence[NDArray[Any]],
+    rng: np.random.Generator,
+    resamples: int,
+    average: str = "auto",
+) -> Vector:
+    """Means over folds of F1, with each fold's participants resampled.
+
+    Images of one participant are alike, so participants are drawn with replacement, not images;
+    every fold keeps its number of them.
+
+    Args:
+        folds: one (participants, classes, classes) stack of confusion matrices a fold.
+        rng: generator of the draws.
+        resamples: how many.
+        average: as in `f1`.
+
+    Returns:
+        (resamples) for `uncertainty.percentile_interval`; NaN without a fold.
+
+    Reference: Efron (1979); Field and Welsh (2007) on resampling clusters.
+    """
+    scores = []
+    for fold in folds:
+        drawn = rng.integers(0, len(fold), (resamples, len(fold)))
+        times = np.zeros((resamples, len(fold)))
+        np.add.at(times, (np.arange(resamples)[:, None], drawn), 1)
+        scores.append(f1(np.tensordot(times, fold, axes=1), average))
+    return np.mean(scores, axis=0) if scores else np.full(resamples, math.nan)
+
+
+def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: how often a positive scores above a negative, ties one half.
+
+    Args:
+        scores: (n) finite, compared as they are.
+        positive: (n) which are positive.
+
+    Returns:
+        0 to 1; NaN where there is no positive or no negative.
+
+    Raises:
+        ValueError: the lengths differ, or a score is NaN.
+
+    Reference: Hanley and McNeil (1982).
+
+    >>> roc_auc(np.array([0.1, 0.4, 0.4]), np.array([False, False, True]))
+    0.75
+    """
+    if len(scores) != len(positive) or np.any(np.isnan(scores)):
+        raise ValueError(f"{len(scores)} scores, some NaN, or not of {len(positive)} items")
+    n_positive = int(np.count_nonzero(positive))
+    n_negative = len(positive) - n_positive
+    if not n_positive or not n_negative:
+        return math.nan
+    _, code, times = np.unique(scores, return_inverse=True, return_counts=True)
+    # ranks in whole numbers, doubled, so that nothing is rounded
+    doubled = 2 * np.cumsum(times) - times + 1
+    above = int(doubled[code[positive]].sum()) - n_positive * (n_positive + 1)
+    return above / (2 * n_positive * n_negative)
+
+
+def shuffled_within(
+    labels: NDArray[Any], groups: Sequence[str], rng: np.random.Generator
+) -> NDArray[Any]:
+    """Labels permuted within each participant; who has one label only keeps it everywhere.
+
+    Args:
+        labels: (n) any codes.
+        groups: (n) whose each is.
+        rng: generator of the permutations, which are drawn in the order of sorted names.
+    """
+    whose = np.asarray(groups)
+    found = labels.copy()
+    for name in np.unique(whose):
+        places = np.flatnonzero(whose == name)
+        found[places] = labels[rng.permutation(places)]
+    return found
+
+
+def permutation_p(observed: float, permuted: NDArray[Any] | Sequence[float]) -> float:
+    """How often shuffled labels score at least as high, the observed order counted among them.
+
+    Args:
+        observed: the score with the true labels.
+        permuted: (n) scores with shuffled ones.
+
+    Returns:
+        (1 + number of permuted >= observed) / (1 + n), in (0, 1].
+
+    Raises:
+        ValueError: a score is NaN.
+
+    Reference: Phipson and Smyth (2010), Permutation p-values should never be zero.
+
+    >>> permutation_p(0.9, [0.4, 0.9, 0.5])
+    0.5
+    """
+    chance = np.asarray(permuted, dtype=np.float64)
+    if math.isnan(observed) or np.any(np.isnan(chance)):
+        raise ValueError("a score of a permutation test is NaN")
+    return (1 + int(np.count_nonzero(chance >= observed - _ROUNDING))) / (1 + len(chance))
+
+
+def brier(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+    """Mean squared difference between what was foretold and what was; NaN of nothing.
+
+    Args:
+        probabilities: (n) of being positive, 0 to 1.
+        positive: (n) which are.
+
+    Returns:
+        0 (certain and right) to 1 (certain and wrong); lower is better.
+
+    Raises:
+        ValueError: a probability lies outside 0 to 1, or the lengths differ.
+
+    Reference: Brier (1950), for two classes.
+
+    >>> brier(np.array([1.0, 0.5]), np.array([True, True]))
+    0.125
+    """
+    foretold = _probabilities(probabilities, positive)
+    return float(np.mean((foretold - positive) ** 2)) if len(foretold) else math.nan
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often what was foretold came about, in bins of the foretold probability.
+
+    Attributes:
+        edges: (bins + 1) of the bins, from 0 to 1; a bin holds its lower edge, the last one both.
+        counts: (bins) items.
+        foretold: (bins) mean probability; NaN in an empty bin.
+        observed: (bins) share that is positive; NaN in an empty bin.
+    """
+
+    edges: Vector
+    counts: Counts
+    foretold: Vector
+    observed: Vector
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean over items of |foretold - observed| of their bin.
+
+        Reference: Naeini, Cooper and Hauskrecht (2015).
+        """
+        total = int(self.counts.sum())
+        if not total:
+            return math.nan
+        full = self.counts > 0
+        away = np.abs(self.foretold - self.observed)[full]
+        return float(np.dot(self.counts[full], away) / total)
+
+
+def reliability(
+    probabilities: NDArray[Any], positive: NDArray[np.bool_], bins: int = 10
+) -> Reliability:
+    """The reliability diagram: equally wide bins of probabilities.
+
+    Args:
+        probabilities: (n) of being positive, 0 to 1.
+        positive: (n) which are.
+        bins: how many.
+
+    Raises:
+        ValueError: a probability lies outside 0 to 1, the lengths differ, or there is no bin.
+
+    Reference: Murphy and Winkler (1977).
+    """
+    foretold = _probabilities(probabilities, positive)
+    if bins < 1:
+        raise ValueError(f"{bins} bins")
+    edges = np.arange(bins + 1) / bins
+    code = np.minimum(np.searchsorted(edges, foretold, side="right") - 1, bins - 1)
+    counts = np.bincount(code, minlength=bins)
+    means = []
+    for values in (foretold, positive.astype(np.float64)):
+        mean = np.full(bins, math.nan)
+        sums = np.bincount(code, values, minlength=bins)
+        means.append(np.divide(sums, counts, out=mean, where=counts > 0))
+    return Reliability(edges, counts, means[0], means[1])
+
+
+def _probabilities(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> Vector:
+    values = np.asarray(probabilities, dtype=np.float64)
+    if len(values) != len(positive):
+        raise ValueError(f"{len(values)} probabilities of {len(positive)} items")
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError("a probability outside 0 to 1")
+    return values
+
+
+def class_weights(labels: Iterable[int], n_classes: int) -> Vector:
+    """Weights of classes that make them count alike: n / (classes x images of the class).
+
+    Their mean over the images is 1, whatever the labels.
+
+    Args:
+        labels: codes of classes of the training images.
+        n_classes: how many classes there are.
+
+    Returns:
+        (n_classes); 0 for a class without images, which then does not count as a class.
+
+    Reference: King and Zeng (2001); scikit-learn's `class_weight="balanced"`.
+
+    >>> class_weights([0, 0, 0, 1], 2)
+    array([0.66666667, 2.        ])
+    """
+    counts = np.bincount(np.fromiter(labels, dtype=np.int64), minlength=n_classes)
+    present = counts > 0
+    weights = np.zeros(n_classes)
+    np.divide(counts.sum() / max(1, present.sum()), counts, out=weights, where=present)
+    return weights

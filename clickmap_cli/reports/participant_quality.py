@@ -1,0 +1,26 @@
+"""What a person sees of the participant-quality model in the terminal."""
+
+from __future__ import annotations
+
+from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
+from clickmap_cli.services.quality_training import QualityRun
+
+
+def summary_lines(run: QualityRun) -> list[str]:
+    """How well held-out participants were told apart, and what to type next."""
+    if not run.written:
+        return [f"Would train into {run.folder}; nothing was written."]
+    found = run.summary
+    low, high = found["auc_ci"]
+    unlisted = f", {found['n_unlisted']} not listed" if found["n_unlisted"] else ""
+    judged = (
+        f"{found['n_judged']} held-out participants ({found['n_good']} good, {found['n_bad']} bad"
+        f"{unlisted}): AUC {found['auc']:.3f} [{low:.3f}, {high:.3f}], accuracy "
+        f"{found['accuracy']:.3f}, Brier score {found['brier']:.3f}."
+    )
+    model = run.folder / QUALITY_FILE
+    return [
+        judged,
+        f"{run.folder / 'participants.csv'}: everybody's probability. {run.seconds:.1f} s.",
+        f"Next: clickmap prepare --config ... participant_filter={model}",
+    ]

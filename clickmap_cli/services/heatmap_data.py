@@ -1,0 +1,217 @@
+"""Attention maps of a study: read, checked and divided before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.classifier import HeatmapConfig, classes_in_order
+from clickmap_cli.config.finetune import fold_numbers
+from clickmap_cli.datasets.gathering import as_folder
+from clickmap_cli.datasets.heatmap_images import (
+    LabelledImage,
+    LabelledImages,
+    findings,
+    image_folder,
+)
+from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
+from clickmap_cli.metrics.classification import shuffled_within
+from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.models.weights import RANDOM
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.training.nested_folds import OuterFold, nested_folds
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class HeatmapStudy:
+    """What is learnt from, and how it is divided.
+
+    Attributes:
+        images: with the labels that are learnt, shuffled where that is asked for.
+        size: height and width of the maps.
+        folds: test folds that are run, each with its inner folds.
+        n_folds: how many test folds there are.
+        mixed: whether anybody has maps of two classes, so that labels can be shuffled.
+    """
+
+    images: LabelledImages
+    size: Size
+    folds: tuple[OuterFold, ...]
+    n_folds: int
+    mixed: bool
+
+    def of(self, participants: Sequence[str]) -> list[LabelledImage]:
+        """The maps of some participants, in the set's order."""
+        wanted = set(participants)
+        return [item for item in self.images.items if item.participant in wanted]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of every file, and of which map is whose."""
+        words = [json.dumps([self.images.classes, self.size, self.images.channels])]
+        words += [f"{item.image_id} {item.participant}" for item in self.images.items]
+        words += [_hash_of(path) for path in self.images.files]
+        return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
+    """Read every map once; whatever stands in the way of a training is said here, all at once.
+
+    Raises:
+        ConfigError: the configuration names what is not there, or the network cannot take such
+            maps.
+        DataError: the maps, their sizes, classes or participants do not allow such a study.
+    """
+    progress.stage("Reading maps")
+    images = _ordered(_read(config), config.data.positive)
+    for text in _said_first(images):
+        progress.notice(text)
+    cv = config.cv
+    found = findings(images, cv.outer_kfolds, cv.inner_kfolds)
+    mixed = any(len(labels) > 1 for labels in images.participants.values())
+    faults = [*found.faults]
+    if config.shuffle_labels and not mixed:
+        faults.append(
+            "shuffle_labels: nobody has maps of two classes, so that nothing can be shuffled "
+            "within participants; set it to false."
+        )
+    folds: tuple[OuterFold, ...] = ()
+    try:
+        if not faults:
+            folds = nested_folds(images.participants, cv.outer_kfolds, cv.inner_kfolds, config.seed)
+    except DataError as error:
+        faults.append(str(error))
+    try:
+        if len(images.sizes) == 1:
+            _try_network(config, images, folds)
+    except ConfigError as error:
+        if not faults:
+            raise
+        faults.append(str(error))
+    if faults:
+        raise DataError("\n".join(faults))
+    for text in _shortened(found.notices):
+        progress.notice(text)
+    if config.shuffle_labels:
+        images = _shuffled(images, config.seed)
+    chosen = fold_numbers(cv.only_folds, len(folds))
+    (size,) = images.sizes
+    return HeatmapStudy(
+        images, size, tuple(folds[number - 1] for number in chosen), len(folds), mixed
+    )
+
+
+def new_network(
+    config: HeatmapConfig, images: LabelledImages, size: Size, seed: int, pretrained: bool = True
+) -> nn.Module:
+    """The network of a configuration with the weights it begins with, on the CPU.
+
+    Args:
+        config: which one.
+        images: what it sees.
+        size: of the maps.
+        seed: of random weights.
+        pretrained: whether it has the weights that the configuration names; else random ones.
+
+    Raises:
+        ConfigError: there is no such network, or it cannot take such maps.
+        DataError: its weights cannot be had, or do not fit.
+    """
+    settings = config.model
+    weights, path = settings.weights, settings.weights_path
+    if not pretrained:
+        weights, path = RANDOM, None
+    made = ClassifierSettings(
+        settings.name, settings.in_size, settings.dropout, weights, path, seed
+    )
+    return build_classifier(made, size, images.channels, len(images.classes))
+
+
+def _hash_of(path: Path) -> str:
+    """Of a file's content; a file that nobody may read has none."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
+
+
+def _read(config: HeatmapConfig) -> LabelledImages:
+    settings = config.data
+    root = as_folder(settings.root, "data.root")
+    size = None if settings.size is None else (settings.size[0], settings.size[1])
+    if settings.labels is not None:
+        return labelled_clickmaps(root, settings.labels, settings.classes, size, config.n_jobs)
+    if (root / "trials.npz").is_file():
+        raise ConfigError(
+            f"data.root: {root} is a folder of `prepare`; name the table of its labels: "
+            "data.labels=labels.csv."
+        )
+    return image_folder(root, settings.classes, settings.colour, size, config.n_jobs)
+
+
+def _ordered(images: LabelledImages, positive: str | None) -> LabelledImages:
+    return replace(images, classes=classes_in_order(images.classes, positive))
+
+
+def _said_first(images: LabelledImages) -> Iterator[str]:
+    """What a person should know, and every map that cannot be read."""
+    yield from images.notices
+    yield from _shortened([f"{bad.image_id}: {bad.reason}" for bad in images.problems])
+    if images.problems:
+        yield f"{len(images.problems)} maps cannot be read and are left out."
+
+
+def _shortened(texts: Sequence[str]) -> list[str]:
+    more = len(texts) - _LISTED
+    return [*texts[:_LISTED], *([f"... and {more} more of this kind."] if more > 0 else [])]
+
+
+def _shuffled(images: LabelledImages, seed: int) -> LabelledImages:
+    """Everybody's labels in another order."""
+    whose = [item.participant for item in images.items]
+    codes = shuffled_within(images.codes(images.items), whose, generator(seed, "shuffled labels"))
+    labels = [images.classes[code] for code in codes]
+    items = [
+        replace(item, label=label) for item, label in zip(images.items, labels, strict=True)
+    ]  # fmt: skip
+    return replace(images, items=tuple(items))
+
+
+def _try_network(config: HeatmapConfig, images: LabelledImages, folds: Sequence[OuterFold]) -> None:
+    """Build the network once, and have it learn from the smallest batch that there will be."""
+    (size,) = images.sizes
+    network = new_network(config, images, size, config.seed)
+    counts = dict.fromkeys(images.participants, 0)
+    for item in images.items:
+        counts[item.participant] += 1
+    batch = config.training.batch_size
+    for fold in folds:
+        for inner in fold.inner:
+            n = sum(counts[name] for name in inner.train)
+            if n % batch == 1 or batch == 1:
+                _try_one(network, images, size, f"fold {fold.number}, inner fold {inner.number}", n)
+                return
+
+
+def _try_one(network: nn.Module, images: LabelledImages, size: Size, where: str, n: int) -> None:
+    try:
+        with torch.no_grad():
+            network.train()(torch.zeros(1, images.channels, *size))
+    except ValueError as error:
+        raise ConfigError(
+            f"training.batch_size leaves one of the {n} maps of {where} in a batch alone, which "
+            "BatchNorm cannot learn from at this size; use another batch_size, or larger maps."
+        ) from error

@@ -1,0 +1,253 @@
+"""What two classifiers said of test maps, and how good that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.metrics.class_blocks import ClassBlocks, class_blocks
+from clickmap_cli.metrics.classification import (
+    accuracy,
+    bootstrap_f1,
+    confusion_matrix,
+    f1,
+    permutation_p,
+    roc_auc,
+    shuffled_within,
+)
+from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.training.nested_folds import OuterFold
+
+Codes = NDArray[np.int64]
+
+NETWORK, BASELINE = "network", "baseline"
+_RARE = 95
+"""Percentile of what chance gives that is reported."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The model of a fold: where it comes from.
+
+    Attributes:
+        inner: number of the inner fold that chose it.
+        epoch: of that inner fold.
+        val_accuracy: on the participants who validated there.
+    """
+
+    inner: int
+    epoch: int
+    val_accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class FoldOutcome:
+    """What was said of a fold's test maps.
+
+    Attributes:
+        fold: who was tested.
+        best: the model that was.
+        items: the maps.
+        truth: (n) codes of their classes.
+        said: network or baseline -> (n, classes) probabilities.
+    """
+
+    fold: OuterFold
+    best: Best
+    items: tuple[LabelledImage, ...]
+    truth: Codes
+    said: Mapping[str, NDArray[np.float64]]
+
+    @cached_property
+    def people(self) -> Codes:
+        """(n) places of the maps' participants in `fold.test`."""
+        place = {name: at for at, name in enumerate(self.fold.test)}
+        return np.array([place[item.participant] for item in self.items], dtype=np.int64)
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        return int(self.said[NETWORK].shape[1])
+
+    def predicted(self, model: str) -> Codes:
+        """(n) codes of the likeliest classes; of equal ones the first."""
+        codes: Codes = self.said[model].argmax(axis=1)
+        return codes
+
+    def confusions(self, model: str) -> Codes:
+        """(participants, classes, classes) counts of maps, in the order of `fold.test`."""
+        predicted, people = self.predicted(model), self.people
+        return np.stack(
+            [
+                confusion_matrix(
+                    self.truth[people == at], predicted[people == at], self.n_classes
+                )
+                for at in range(len(self.fold.test))
+            ]
+        )  # fmt: skip
+
+    def blocks(self, model: str, labels: Codes | None = None) -> ClassBlocks:
+        """Blocks of participant and class; of other labels than the true ones where given."""
+        return class_blocks(self.said[model], self.truth if labels is None else labels, self.people)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What shuffled labels give on the same predictions.
+
+    Attributes:
+        mean: F1, over permutations.
+        high: F1 that one permutation in twenty exceeds.
+        p: how often they score at least as high as the true labels; NaN where nothing could be
+            shuffled, or nothing was.
+    """
+
+    mean: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+
+
+@dataclass(frozen=True)
+class F1:
+    """F1 in a cross-validation.
+
+    Attributes:
+        mean: over folds.
+        interval: 95%, participants resampled within folds.
+        folds: of each.
+        weighted: mean over folds of both classes' F1, weighed by how often each is true, as the
+            reading study reported it.
+        accuracy: of all maps (or blocks) together.
+        chance: under shuffled labels.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    folds: tuple[float, ...]
+    weighted: float
+    accuracy: float
+    chance: Chance
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """How well a classifier does on participants it has not seen.
+
+    Attributes:
+        maps: of single maps.
+        blocks: of a participant's maps of a class, by their mean probabilities.
+        auc: of the positive class against the others, maps of all folds together.
+    """
+
+    maps: F1
+    blocks: F1
+    auc: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """F1 of the network less that of the baseline, over the same folds and resamples."""
+
+    mean: float
+    interval: tuple[float, float]
+
+
+def model_scores(
+    outcomes: Sequence[FoldOutcome], model: str, seed: int, permutations: int
+) -> ModelScores:
+    """The scores of a classifier.
+
+    Args:
+        outcomes: of every fold.
+        model: `network` or `baseline`.
+        seed: of resamples and permutations, which are the same for every model.
+        permutations: of labels within participants; 0 = none.
+    """
+    maps = [fold.confusions(model) for fold in outcomes]
+    blocks = [fold.blocks(model).confusions(len(fold.fold.test)) for fold in outcomes]
+    chance = _chance(outcomes, model, seed, permutations)
+    positive = outcomes[0].n_classes - 1
+    said = np.concatenate([fold.said[model][:, positive] for fold in outcomes])
+    truth = np.concatenate([fold.truth for fold in outcomes])
+    return ModelScores(
+        _f1(maps, seed, [drawn[0] for drawn in chance]),
+        _f1(blocks, seed, [drawn[1] for drawn in chance]),
+        roc_auc(said, truth == positive),
+    )
+
+
+def difference(outcomes: Sequence[FoldOutcome], seed: int) -> Difference:
+    """How much better the network is than the baseline, on single maps."""
+    samples, means = [], []
+    for model in (NETWORK, BASELINE):
+        confusions = [fold.confusions(model) for fold in outcomes]
+        samples.append(_resampled(confusions, seed))
+        means.append(float(np.mean(_of_folds(confusions))))
+    return Difference(means[0] - means[1], percentile_interval(samples[0] - samples[1]))
+
+
+def _f1(confusions: Sequence[Codes], seed: int, chance: Sequence[float]) -> F1:
+    folds = _of_folds(confusions)
+    mean = float(np.mean(folds))
+    interval = percentile_interval(_resampled(confusions, seed))
+    total = np.sum([fold.sum(axis=0) for fold in confusions], axis=0)
+    weighted = float(np.mean(_of_folds(confusions, "weighted")))
+    return F1(mean, interval, tuple(folds), weighted, accuracy(total), _judged(mean, chance))
+
+
+def _of_folds(confusions: Sequence[Codes], average: str = "auto") -> list[float]:
+    return [float(f1(fold.sum(axis=0), average)) for fold in confusions]
+
+
+def _resampled(confusions: Sequence[Codes], seed: int) -> NDArray[np.float64]:
+    return bootstrap_f1(confusions, generator(seed, "f1", "bootstrap"), RESAMPLES)
+
+
+def _judged(mean: float, chance: Sequence[float]) -> Chance:
+    if not chance:
+        return Chance()
+    high = float(np.percentile(chance, _RARE))
+    return Chance(float(np.mean(chance)), high, permutation_p(mean, chance))
+
+
+def _chance(
+    outcomes: Sequence[FoldOutcome], model: str, seed: int, permutations: int
+) -> list[tuple[float, float]]:
+    """Mean F1 over folds of maps and of blocks, for every permutation; none where all stay."""
+    if all(_one_class_each(fold) for fold in outcomes):
+        return []
+    maps, blocks = [], []
+    for fold in outcomes:
+        predicted = fold.predicted(model)
+        scored = list(_permuted(fold, seed, permutations))
+        n = fold.n_classes
+        maps.append(f1(_stack([confusion_matrix(t, predicted, n) for t in scored], n)))
+        found = [fold.blocks(model, t).confusions(len(fold.fold.test)).sum(axis=0) for t in scored]
+        blocks.append(f1(_stack(found, n)))
+    pairs = zip(np.mean(maps, axis=0), np.mean(blocks, axis=0), strict=True)
+    return [(float(one), float(other)) for one, other in pairs]
+
+
+def _permuted(fold: FoldOutcome, seed: int, permutations: int) -> Iterator[Codes]:
+    """Labels of a fold shuffled within participants, the same for every model."""
+    rng = generator(seed, "permutations", fold.fold.name)
+    whose = [item.participant for item in fold.items]
+    for _ in range(permutations):
+        yield shuffled_within(fold.truth, whose, rng)
+
+
+def _one_class_each(fold: FoldOutcome) -> bool:
+    people = fold.people.tolist()
+    return len(set(zip(people, fold.truth.tolist(), strict=True))) == len(set(people))
+
+
+def _stack(confusions: Sequence[Codes], n_classes: int) -> Codes:
+    empty = np.empty((0, n_classes, n_classes), dtype=np.int64)
+    return np.stack(confusions) if len(confusions) else empty

@@ -1,0 +1,157 @@
+"""A finished run of `prepare`, read to be looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.keys import flat_name
+from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.survivors import no_reject, surviving_trials
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.fields import keys_of
+from clickmap_cli.config.loading import experiment_from_values
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.manifest import Manifest, load_manifest
+from clickmap_cli.storage.map_store import MapStore
+
+
+@dataclass(frozen=True)
+class PreparedExperiment:
+    """What `prepare` left, with everything needed to look at it.
+
+    Attributes:
+        folder: the experiment's folder.
+        manifest: of `prepare`.
+        config: how it was prepared.
+        trials: the trials that survived, `compacted`.
+        image_dir: folder of the images, or None where there is none.
+    """
+
+    folder: Path
+    manifest: Manifest
+    config: ExperimentConfig
+    trials: Trials
+    image_dir: Path | None
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Image keys, in the order of their codes."""
+        return [str(key) for key in self.trials.images.tolist()]
+
+    @cached_property
+    def settings(self) -> MapSettings:
+        """How maps were made."""
+        return MapSettings.of(self.config)
+
+    @cached_property
+    def slices(self) -> NDArray[np.int64]:
+        """First trial of each image."""
+        return self.trials.image_slices()
+
+    @cached_property
+    def people(self) -> NDArray[np.int64]:
+        """(images) participants."""
+        return self.trials.people_per_image()
+
+    @cached_property
+    def store(self) -> MapStore:
+        """The maps."""
+        return MapStore(self.folder)
+
+    def clicks(self, code: int) -> ImageClicks:
+        """The trials of an image."""
+        return image_clicks(self.trials, self.slices, code)
+
+    def users(self, code: int) -> NDArray[np.int32]:
+        """(trials) codes of who made them."""
+        return self.trials.user[self.slices[code] : self.slices[code + 1]]
+
+    def category(self, code: int) -> str:
+        """The category of an image."""
+        return str(self.trials.categories[self.trials.category[code]])
+
+    def mean_map(self, code: int) -> Maps:
+        """(h, w) the image's map as it was written.
+
+        Raises:
+            DataError: it is not there, damaged, or of another shape than the trials'.
+        """
+        return np.asarray(self._read(code, "clickmap").mean(axis=0, dtype=np.float32))
+
+    def stored_bins(self, code: int) -> Maps | None:
+        """(T, h, w) cumulative means as they were written; None where none were."""
+        return None if self.config.click_bins is None else self._read(code, "bin_clickmaps")
+
+    def _read(self, code: int, kind: str) -> Maps:
+        key = self.keys[code]
+        maps = self.store.read(flat_name(key), kind)
+        wanted = self.settings.geometry(self.clicks(code).native).final
+        if maps.ndim != 3 or maps.shape[1:] != wanted or not len(maps) or maps.dtype.kind != "f":
+            raise DataError(
+                f"{self.store.path}: the {kind} of '{key}' has the shape {list(maps.shape)}, its "
+                f"trials ask for {list(wanted)}; run prepare again with --overwrite."
+            )
+        return maps
+
+
+def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExperiment:
+    """Read what `prepare` left in `<assets>/<experiment_name>/`.
+
+    Args:
+        config: which experiment, and where its images are now.
+        progress: told of keys that are set otherwise than when it was prepared.
+
+    Raises:
+        DataError: the folder holds no finished run of `prepare`, or a damaged one.
+    """
+    folder = Path(config.assets) / config.experiment_name
+    manifest = load_manifest(folder)
+    if manifest is None or manifest.command != "prepare":
+        raise DataError(f"{folder} holds no finished run of prepare; run `clickmap prepare` first.")
+    made = experiment_from_values(manifest.config)
+    _say_what_differs(config, made, folder, progress)
+    prepared = dataclasses.replace(made, clickme_data=str(folder))
+    trials = surviving_trials(prepared, no_reject, progress).trials
+    if not len(trials):
+        raise DataError(f"{folder} holds no trials; run `clickmap prepare` again.")
+    return PreparedExperiment(
+        folder, manifest, made, trials, _image_dir(config.image_dir or made.image_dir, progress)
+    )
+
+
+def _say_what_differs(
+    config: ExperimentConfig, made: ExperimentConfig, folder: Path, progress: Progress
+) -> None:
+    known = keys_of(ExperimentConfig)
+    other = [
+        name
+        for name, key in known.items()
+        if key.scope == "maps" and _plain(getattr(config, name)) != _plain(getattr(made, name))
+    ]
+    if other:
+        progress.notice(
+            f"{folder} was prepared with other values of {', '.join(other)}; what is there is "
+            "shown. Run `clickmap prepare --overwrite` for the new ones."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _image_dir(named: str | None, progress: Progress) -> Path | None:
+    if named is not None and Path(named).is_dir():
+        return Path(named)
+    reason = "image_dir is not set" if named is None else f"image_dir {named} is no folder"
+    progress.notice(f"{reason}; images are shown as empty fields.")
+    return None

@@ -1,0 +1,260 @@
+"""Scores of classifiers against plain loops and scikit-learn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix as sklearn_confusion
+from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from clickmap_cli.metrics.classification import (
+    accuracy,
+    bootstrap_f1,
+    brier,
+    class_weights,
+    confusion_by_group,
+    confusion_matrix,
+    f1,
+    f1_of_classes,
+    permutation_p,
+    reliability,
+    roc_auc,
+    shuffled_within,
+)
+from clickmap_cli.metrics.uncertainty import percentile_interval
+
+PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30)
+
+
+def split(pairs) -> tuple[np.ndarray, np.ndarray]:
+    both = np.array(pairs).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(PAIRS)
+def test_confusion_and_accuracy_are_counts(pairs) -> None:
+    truth, predicted = split(pairs)
+    found = confusion_matrix(truth, predicted, 4)
+    for row, column in itertools.product(range(4), range(4)):
+        assert found[row, column] == sum(pair == (row, column) for pair in pairs)
+    assert np.array_equal(found, sklearn_confusion(truth, predicted, labels=range(4)))
+    wanted = sum(a == b for a, b in pairs) / len(pairs)
+    assert accuracy(found) == pytest.approx(wanted, abs=1e-15)
+
+
+@settings(max_examples=80, deadline=None)
+@given(PAIRS, st.sampled_from(["macro", "weighted"]))
+def test_f1_of_several_classes_is_scikit_learns(pairs, average) -> None:
+    truth, predicted = split(pairs)
+    found = f1(confusion_matrix(truth, predicted, 4), average)
+    wanted = f1_score(truth, predicted, average=average, zero_division=0)
+    assert float(found) == pytest.approx(wanted, abs=1e-12)
+    if average == "macro":
+        assert float(f1(confusion_matrix(truth, predicted, 4))) == float(found)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=20))
+def test_f1_of_two_classes_is_that_of_the_second(pairs) -> None:
+    truth, predicted = split(pairs)
+    hits = sum(pair == (1, 1) for pair in pairs)
+    wrong = sum(a != b for a, b in pairs)
+    wanted = 2 * hits / (2 * hits + wrong) if hits + wrong else 0.0
+    found = f1(confusion_matrix(truth, predicted, 2))
+    assert float(found) == pytest.approx(wanted, abs=1e-15)
+    assert wanted == pytest.approx(f1_score(truth, predicted, zero_division=0), abs=1e-15)
+
+
+def test_zero_divisions_and_nothing_at_all() -> None:
+    only_negatives = np.array([[5, 0], [0, 0]])
+    assert float(f1(only_negatives)) == 0
+    np.testing.assert_array_equal(f1_of_classes(only_negatives), [1, 0])
+    assert float(f1(only_negatives, "macro")) == 1  # the other class is nowhere
+    for average in ("binary", "macro", "weighted"):
+        assert math.isnan(f1(np.zeros((2, 2)), average))
+    assert math.isnan(accuracy(np.zeros((2, 2), dtype=np.int64)))
+    with pytest.raises(ValueError, match="no average 'micro'"):
+        f1(only_negatives, "micro")
+    with pytest.raises(ValueError, match="'binary' of 3 classes"):
+        f1(np.zeros((3, 3)), "binary")
+
+
+def test_f1_of_a_stack_is_that_of_each() -> None:
+    stack = np.random.default_rng(0).integers(0, 9, (5, 3, 3))
+    stack[2] = 0
+    for average in ("macro", "weighted"):
+        found = f1(stack, average)
+        np.testing.assert_array_equal(found, [f1(one, average) for one in stack])
+
+
+def test_codes_that_are_no_classes() -> None:
+    with pytest.raises(ValueError, match="outside 0 to 1"):
+        confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)
+    with pytest.raises(ValueError, match="2 true classes and 1 predicted"):
+        confusion_matrix(np.array([0, 1]), np.array([0]), 2)
+
+
+def test_confusion_of_every_participant() -> None:
+    truth, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
+    found = confusion_by_group(truth, predicted, ["b", "a", "b", "b"], 2)
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["a"], [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(found["b"], [[2, 0], [1, 0]])
+
+
+# --- ROC ----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.integers(-2, 2), st.floats(-1e300, 1e300)), st.booleans()),
+        min_size=1, max_size=25,
+    )
+)  # fmt: skip
+def test_roc_auc_is_the_share_of_pairs_in_order(scored) -> None:
+    above = [float(score) for score, positive in scored if positive]
+    below = [float(score) for score, positive in scored if not positive]
+    found = roc_auc(np.array([float(s) for s, _ in scored]), np.array([p for _, p in scored]))
+    if not above or not below:
+        assert math.isnan(found)
+        return
+    wins = sum(1.0 if a > b else 0.5 * (a == b) for a in above for b in below)
+    assert found == pytest.approx(wins / (len(above) * len(below)), abs=1e-12)
+    wanted = roc_auc_score([p for _, p in scored], [float(s) for s, _ in scored])
+    assert found == pytest.approx(wanted, abs=1e-12)
+
+
+def test_roc_of_scores_that_are_none() -> None:
+    with pytest.raises(ValueError, match="some NaN"):
+        roc_auc(np.array([0.1, math.nan]), np.array([True, False]))
+
+
+# --- chance and intervals -----------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=20),
+       st.integers(0, 5))  # fmt: skip
+def test_shuffled_labels_stay_with_their_participant(rows, seed) -> None:
+    groups, labels = [name for name, _ in rows], np.array([label for _, label in rows])
+    kept = labels.copy()
+    found = shuffled_within(labels, groups, np.random.default_rng(seed))
+    np.testing.assert_array_equal(labels, kept)
+    for name in set(groups):
+        mine = [at for at, group in enumerate(groups) if group == name]
+        assert sorted(found[mine]) == sorted(labels[mine])
+    again = shuffled_within(labels, groups, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again, found)
+
+
+def test_shuffles_give_every_order_as_often() -> None:
+    rng = np.random.default_rng(0)
+    labels, groups = np.array([0, 1, 2, 7]), ["a", "a", "a", "b"]
+    seen: dict[tuple[int, ...], int] = {}
+    for _ in range(6000):
+        order = tuple(shuffled_within(labels, groups, rng).tolist())
+        seen[order] = seen.get(order, 0) + 1
+    assert set(seen) == {(*order, 7) for order in itertools.permutations((0, 1, 2))}
+    assert min(seen.values()) > 850
+    assert max(seen.values()) < 1150
+
+
+def test_permutation_p_counts_the_observed_order() -> None:
+    assert permutation_p(1.0, [0.0] * 99) == pytest.approx(0.01)
+    assert permutation_p(0.5, [0.5, 0.4, 0.6]) == pytest.approx(3 / 4)
+    assert permutation_p(0.1 + 0.2, [0.3]) == 1  # equal but for rounding
+    assert permutation_p(0.3, []) == 1
+    with pytest.raises(ValueError, match="NaN"):
+        permutation_p(math.nan, [0.1])
+
+
+def test_bootstrap_is_that_of_a_plain_loop_over_the_same_draws() -> None:
+    rng = np.random.default_rng(3)
+    folds = [rng.integers(0, 5, (n, 2, 2)) + 1 for n in (3, 4)]
+    found = bootstrap_f1(folds, np.random.default_rng(7), 50)
+    draws = np.random.default_rng(7)
+    drawn = [draws.integers(0, len(fold), (50, len(fold))) for fold in folds]
+    for at in range(50):
+        each = [
+            float(f1(sum(fold[person] for person in of[at])))
+            for fold, of in zip(folds, drawn, strict=True)
+        ]
+        assert found[at] == pytest.approx(np.mean(each), abs=1e-12)
+    low, high = percentile_interval(found)
+    assert low < np.mean([float(f1(fold.sum(axis=0))) for fold in folds]) < high
+    assert np.isnan(bootstrap_f1([], np.random.default_rng(0), 4)).all()
+
+
+def test_bootstrap_of_participants_who_are_alike_is_certain() -> None:
+    fold = np.array([[[3, 1], [0, 4]]] * 5)
+    found = bootstrap_f1([fold], np.random.default_rng(0), 20)
+    np.testing.assert_allclose(found, float(f1(fold[0])), atol=1e-15)
+
+
+# --- calibration --------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.one_of(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0]),
+                                 st.floats(0, 1)), st.booleans()), min_size=1, max_size=25),
+    st.integers(1, 12),
+)  # fmt: skip
+def test_reliability_and_brier_equal_plain_loops(foretold, bins) -> None:
+    probabilities = np.array([p for p, _ in foretold])
+    positive = np.array([b for _, b in foretold])
+    found = reliability(probabilities, positive, bins)
+    error = 0.0
+    total = 0
+    for at in range(bins):
+        low, high = at / bins, (at + 1) / bins
+        mine = [
+            (p, b) for p, b in foretold if low <= p < high or (at == bins - 1 and p == 1)
+        ]  # fmt: skip
+        total += len(mine)
+        assert found.counts[at] == len(mine)
+        if not mine:
+            assert math.isnan(found.foretold[at])
+            assert math.isnan(found.observed[at])
+            continue
+        mean, share = (sum(part) / len(mine) for part in zip(*mine, strict=True))
+        assert found.foretold[at] == pytest.approx(mean, abs=1e-12)
+        assert found.observed[at] == pytest.approx(share, abs=1e-12)
+        error += len(mine) / len(foretold) * abs(mean - share)
+    assert total == len(foretold)
+    assert found.error == pytest.approx(error, abs=1e-12)
+    wanted = sum((p - b) ** 2 for p, b in foretold) / len(foretold)
+    assert brier(probabilities, positive) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_calibration_of_nothing_and_of_no_probabilities() -> None:
+    nothing = np.array([]), np.array([], dtype=bool)
+    assert math.isnan(brier(*nothing))
+    assert math.isnan(reliability(*nothing).error)
+    with pytest.raises(ValueError, match="outside 0 to 1"):
+        brier(np.array([1.2]), np.array([True]))
+    with pytest.raises(ValueError, match="outside 0 to 1"):
+        reliability(np.array([math.nan]), np.array([True]))
+    with pytest.raises(ValueError, match="2 probabilities of 1 items"):
+        brier(np.array([0.2, 0.3]), np.array([True]))
+    with pytest.raises(ValueError, match="0 bins"):
+        reliability(np.array([0.5]), np.array([True]), 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
+def test_class_weights_have_mean_one_over_the_images(labels) -> None:
+    found = class_weights(labels, 5)
+    assert np.mean([found[label] for label in labels]) == pytest.approx(1, abs=1e-12)
+    present = sorted(set(labels))
+    wanted = compute_class_weight("balanced", classes=np.array(present), y=np.array(labels))
+    np.testing.assert_allclose(found[present], wanted, rtol=1e-12)
+    assert found[[label for label in range(5) if label not in present]].sum() == 0
