@@ -1,0 +1,206 @@
+"""`clickmap visualize`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands import visualize_options as v
+from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.reports.console import Terminal
+from clickmap_cli.storage.folder import WhenPresent
+
+if TYPE_CHECKING:
+    from clickmap_cli.config.experiment import ExperimentConfig
+    from clickmap_cli.services.visualize_options import Look, VisualizeOptions
+
+
+def visualize(
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    output: o.Output = None,
+    top: v.Top = None,
+    by: v.By = None,
+    random: v.Random = None,
+    figures: v.Figures = None,
+    bins: v.Bins = None,
+    classes: v.Classes = None,
+    html: v.Html = False,
+    participants: v.Participants = "auto",
+    notebook: v.Notebook = None,
+    benchmarks: v.Benchmarks = None,
+    in_terminal: v.InTerminal = False,
+    formats: v.Formats = "png",
+    preset: v.Preset = "screen",
+    colormap: v.Colormap = "inferno",
+    alpha: v.Alpha = 0.6,
+    normalize: v.Normalize = "max",
+    colour_bar: v.ColourBar = True,
+    by_count: v.ByCount = False,
+    order: v.Order = "points",
+    n_jobs: o.NJobs = None,
+    device: o.Device = None,
+    seed: o.Seed = None,
+    resume: o.WhenPresentFlag = None,
+    dry_run: o.DryRun = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Draw what `prepare` made: images with their maps, participants, clicks, distributions.
+
+    Example: clickmap visualize -c configs/osie_mouse.yaml --top 5 --by disagreement --preset paper
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.loading import load_experiment
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.services.visualize_options import Look
+
+        look = Look(colormap, alpha, normalize, colour_bar, by_count, preset, order)
+        options = _options(look, top, by, random, figures or "all", formats, bins, classes)
+        chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        loaded = load_experiment(config, overrides or (), chosen)
+        for text in loaded.notices:
+            terminal.notice(text)
+        call = _Call(loaded.config, terminal, when_present(resume), dry_run, json)
+        results = []
+        if html:
+            results.append(_write_gallery(call, look, participants))
+        if notebook is not None:
+            results.append(_write_notebook(call, notebook, benchmarks or [], config is None))
+        if in_terminal:
+            results.append(_show_maps(call, options))
+        if figures is not None or not results:
+            results.append(_draw_figures(call, options))
+        if json:
+            print_json(results[0] if len(results) == 1 else results)
+        return 0
+
+    run_session(body, quiet=quiet, verbose=verbose)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What every part of the command is given."""
+
+    config: ExperimentConfig
+    terminal: Terminal
+    when: WhenPresent
+    dry_run: bool
+    json: bool
+
+
+def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
+    """Draw figures, say what was drawn, and return it as JSON."""
+    from clickmap_cli.reports import visualize as report
+    from clickmap_cli.reports.figures import all_figures
+    from clickmap_cli.services import visualize as service
+
+    run = service.run(call.config, options, call.terminal, all_figures(), call.when, call.dry_run)
+    if run.images:
+        call.terminal.show(report.images_table(run))
+    for line in report.summary_lines(run):
+        call.terminal.show(line)
+    return report.as_json(run)
+
+
+def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
+    """Write the gallery, say where it is, and return it as JSON."""
+    from clickmap_cli.reports import visualize as report
+    from clickmap_cli.reports.gallery_html import gallery_figures
+    from clickmap_cli.services import gallery as service
+
+    options = service.GalleryOptions(look, participants)
+    run = service.run(
+        call.config, options, call.terminal, gallery_figures(), call.when, call.dry_run
+    )
+    for line in report.gallery_lines(run):
+        call.terminal.show(line)
+    return report.gallery_json(run)
+
+
+def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool) -> Any:
+    """Write the notebook; without a configuration it is about the benchmarks alone."""
+    from clickmap_cli.reports.notebook import write_notebook
+    from clickmap_cli.reports.visualize import notebook_line
+
+    folder = Path(call.config.assets) / call.config.experiment_name
+    folders = benchmarks if alone and benchmarks else [folder, *benchmarks]
+    written = not call.dry_run and write_notebook(path, folders, call.when)
+    call.terminal.show(notebook_line(path, written, call.dry_run))
+    return {
+        "command": "visualize --notebook",
+        "notebook": str(path),
+        "folders": [str(each) for each in folders],
+        "written": written,
+    }
+
+
+def _show_maps(call: _Call, options: VisualizeOptions) -> Any:
+    """Maps in the terminal: those asked for, or the first; as JSON only their facts."""
+    from clickmap_cli.reports.console import end_bars
+    from clickmap_cli.reports.terminal_map import print_map
+    from clickmap_cli.reports.visualize import row_json
+    from clickmap_cli.services.quick_look import quick_look
+    from clickmap_cli.services.visualize_drawing import row_of
+
+    chosen = options.top is not None or options.random is not None
+    if not chosen and call.config.display_image_keys == "auto":
+        options = replace(options, top=1)
+    rows = []
+    for picture in quick_look(call.config, options, call.terminal):
+        rows.append(row_json(row_of(picture)))
+        if not call.json:
+            end_bars()
+            print_map(picture, options.look)
+    return {"command": "visualize --terminal", "images": rows}
+
+
+def _options(
+    look: Look,
+    top: int | None,
+    by: str | None,
+    random: int | None,
+    figures: str,
+    formats: str,
+    bins: int | None,
+    classes: Path | None,
+) -> VisualizeOptions:
+    """The options, with every word one that is known.
+
+    Raises:
+        ConfigError: a word is not known.
+    """
+    from clickmap_cli.reports.overlays import palette
+    from clickmap_cli.reports.style import FORMATS, PRESETS
+    from clickmap_cli.services.visualize_options import KINDS, VisualizeOptions, check_options
+
+    _known("--normalize", [look.normalize], ("max", "sum", "none", "rank"))
+    _known("--preset", [look.preset], PRESETS)
+    _known("--clicks", [look.order], ("points", "path"))
+    kinds = KINDS if figures == "all" else _known("--figures", figures.split(","), KINDS)
+    palette(look.colormap, "--colormap")
+    options = VisualizeOptions(
+        look, top, by, random, kinds, _known("--format", formats.split(","), FORMATS), bins, classes
+    )
+    check_options(options)
+    return options
+
+
+def _known(option: str, words: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Words of an option, each once.
+
+    Raises:
+        ConfigError: one is not known.
+    """
+    from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+    found = dict.fromkeys(word.strip() for word in words)
+    for word in found:
+        if word not in known:
+            raise ConfigError(f"{option} names '{word[:40]}'. {did_you_mean(word, known)}")
+    return tuple(found)

@@ -1,0 +1,69 @@
+"""Options of `clickmap visualize` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_WHICH = "Which images and figures"
+_ELSE = "In place of figures (with --figures: beside them)"
+_LOOK = "How they look"
+
+
+def _option(name: str, text: str, panel: str) -> typer.models.OptionInfo:
+    """An option under a headline."""
+    found: typer.models.OptionInfo = typer.Option(name, help=text, rich_help_panel=panel)
+    return found
+
+
+Top = Annotated[int | None, _option("--top", "So many images, the first --by.", _WHICH)]
+By = Annotated[
+    str | None, _option("--by", "participants (default), agreement or disagreement.", _WHICH)
+]
+Random = Annotated[int | None, _option("--random", "So many images at random.", _WHICH)]
+Figures = Annotated[
+    str | None,
+    _option(
+        "--figures",
+        "all, or some of overlay, participants, clicks, bins, sheet, distributions.",
+        _WHICH,
+    ),
+]
+Bins = Annotated[
+    int | None, _option("--bins", "Cumulative maps an image (click_bins, or 8).", _WHICH)
+]
+Classes = Annotated[
+    Path | None,
+    _option(
+        "--classes",
+        "Category -> class, or the categories of one class (.json, .yaml, .npy, .txt).",
+        _WHICH,
+    ),
+]
+Html = Annotated[bool, _option("--html", "A gallery of every image, gallery.html.", _ELSE)]
+Participants = Annotated[
+    str, _option("--participants", "Everybody's maps in the gallery: auto, all or none.", _ELSE)
+]
+Notebook = Annotated[
+    Path | None, _option("--notebook", "A viewer for Jupyter, such as viewer.ipynb.", _ELSE)
+]
+Benchmarks = Annotated[
+    list[Path] | None,
+    _option("--benchmark", "Folder of a benchmark, also in the notebook; repeatable.", _ELSE),
+]
+InTerminal = Annotated[bool, _option("--terminal", "A quick look in the terminal.", _ELSE)]
+Formats = Annotated[str, _option("--format", "Some of png,svg,pdf.", _LOOK)]
+Preset = Annotated[
+    str,
+    _option("--preset", "screen, paper (a column at 300 dpi) or paper-wide (a page).", _LOOK),
+]
+Colormap = Annotated[str, _option("--colormap", "Any of matplotlib's.", _LOOK)]
+Alpha = Annotated[float, _option("--alpha", "Cover of the hottest pixel, 0 to 1.", _LOOK)]
+Normalize = Annotated[str, _option("--normalize", "max, sum, none or rank.", _LOOK)]
+ColourBar = Annotated[bool, _option("--colour-bar/--no-colour-bar", "Draw one.", _LOOK)]
+ByCount = Annotated[
+    bool, _option("--scale-by-count", "Heat times the image's share of participants.", _LOOK)
+]
+Order = Annotated[str, _option("--clicks", "Order of clicks: points or path.", _LOOK)]

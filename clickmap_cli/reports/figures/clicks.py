@@ -1,0 +1,134 @@
+"""Clicks in the order they were made, as numbered points or as a path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.reports.figures.panels import (
+    colours_beside,
+    cut,
+    field_of,
+    grid,
+    headline,
+    letters,
+    preset_of,
+    say_missing,
+    shape_of,
+    show,
+    title_of,
+)
+from clickmap_cli.reports.overlays import Bytes, blended
+from clickmap_cli.reports.style import COLOURS, save_all, styled
+from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize_pictures import ClicksPicture, Track
+
+_NUMBERS = 10
+"""Numbers that stand beside points, about; more would hide one another."""
+
+_ROOM = (0.13, 0.07)
+"""Width and height of a number, in widths of its panel."""
+
+_PALE = 0.35
+"""How much of the image gives way to white, so that points stand out."""
+
+
+def draw_clicks(clicks: ClicksPicture, look: Look, paths: Mapping[str, Path]) -> None:
+    """One panel a participant: every click, the earlier the darker, and some of their numbers."""
+    picture = clicks.picture
+    columns = min(2 if look.preset == "paper" else 3, len(clicks.tracks))
+    rows = -(-len(clicks.tracks) // columns)
+    with styled(look.preset) as plt:
+        panels = grid(plt, rows, columns, shape_of(picture), look, bar=True)
+        width = letters(look, 0.85 / columns)
+        for axis, track in zip(panels.axes, clicks.tracks, strict=False):
+            count = f", {track.n_clicks:,} clicks"
+            title = cut(track.name, max(width - len(count), 6)) + count
+            show(axis, _pale(field_of(picture)), picture, look, title)
+            say_missing(axis, picture, look)
+            _draw_track(axis, track, look, picture.heat.shape[1])
+        bar = colours_beside(panels, look, 1, "order of clicks")
+        if bar is not None:
+            bar.set_ticks([0, 1], labels=["first", "last"])
+        some = f"{len(clicks.tracks)} of {picture.n_participants:,} participants"
+        headline(panels, title_of(picture, look, some), look)
+        save_all(panels.figure, paths)
+
+
+def shares_of(track: Track) -> NDArray[np.float64]:
+    """(clicks) how far each click is through its trial: 0 the first, 1 the last."""
+    return np.asarray((track.number - 1) / max(track.n_clicks - 1, 1))
+
+
+def numbered(track: Track, width: float) -> list[int]:
+    """Positions of the clicks whose numbers are written: the first, the last, and some between.
+
+    Args:
+        track: the clicks.
+        width: of the panel, in pixels of the map; a number that would hide another is left out.
+    """
+    n = len(track.number)
+    among = np.unique(np.rint(np.linspace(0, n - 1, min(_NUMBERS, n))).astype(int)).tolist()
+    found: list[int] = []
+    for at in dict.fromkeys([0, n - 1, *among]):
+        near = [
+            other
+            for other in found
+            if abs(track.x[at] - track.x[other]) < _ROOM[0] * width
+            and abs(track.y[at] - track.y[other]) < _ROOM[1] * width
+        ]
+        if not near:
+            found.append(at)
+    return sorted(found)
+
+
+def _pale(image: Bytes) -> Bytes:
+    return blended(image, np.full_like(image, 255), _PALE)
+
+
+def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
+    if not len(track.x):
+        return
+    preset = preset_of(look)
+    shares = shares_of(track)
+    if look.order == "path":
+        _draw_path(axis, track, shares, look)
+    else:
+        axis.scatter(
+            track.x, track.y, c=shares, cmap=look.colormap, vmin=0, vmax=1,
+            s=(0.9 * preset.font) ** 2 / 4, edgecolors="white", linewidths=preset.line / 2,
+        )  # fmt: skip
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=1.6, foreground="white")]
+    for at in numbered(track, width):
+        left = track.x[at] > (1 - _ROOM[0]) * width
+        axis.annotate(
+            str(track.number[at]), (track.x[at], track.y[at]), xytext=(-2 if left else 2, 2),
+            textcoords="offset points", fontsize=preset.font - 2, color=COLOURS["text"],
+            path_effects=halo, ha="right" if left else "left",
+        )  # fmt: skip
+
+
+def _draw_path(axis: Any, track: Track, shares: NDArray[np.float64], look: Look) -> None:
+    from matplotlib.collections import LineCollection
+
+    preset = preset_of(look)
+    points = np.stack((track.x, track.y), axis=1).astype(np.float64)
+    pieces = np.stack((points[:-1], points[1:]), axis=1)
+    for colour, width, order in (("white", 3 * preset.line, 1), (None, 1.5 * preset.line, 2)):
+        lines = LineCollection(list(pieces), linewidths=width, zorder=order, capstyle="round")
+        if colour is None:
+            lines.set(array=shares[1:], cmap=look.colormap, clim=(0, 1))
+        else:
+            lines.set_color(colour)
+        axis.add_collection(lines, autolim=False)
+    for at, mark, colour in ((0, "o", COLOURS["second"]), (-1, "s", COLOURS["accent"])):
+        axis.plot(
+            points[at, 0], points[at, 1], mark, color=colour, markersize=0.6 * preset.font,
+            markeredgecolor="white", zorder=3,
+        )  # fmt: skip

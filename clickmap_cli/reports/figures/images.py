@@ -1,0 +1,120 @@
+"""Images with their maps: side by side, everybody's, as they grew, and many on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clickmap_cli.reports.figures.panels import (
+    colour_bar,
+    columns_for,
+    cut,
+    field_of,
+    grid,
+    headline,
+    letters,
+    overlay_of,
+    say_missing,
+    shape_of,
+    show,
+    title_of,
+    values_of,
+)
+from clickmap_cli.reports.overlays import coloured, shown
+from clickmap_cli.reports.style import save_all, styled
+from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize_pictures import BinsPicture, PeoplePicture, Picture
+
+Paths = Mapping[str, Path]
+
+_SHEET_COLUMNS = {"screen": 5, "paper": 3, "paper-wide": 5}
+_BIN_COLUMNS = {"screen": 4, "paper": 2, "paper-wide": 4}
+
+
+def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
+    """Image, heat, and the heat over the image, with a colour bar."""
+    values = values_of(picture, look)
+    with styled(look.preset) as plt:
+        panels = grid(plt, 1, 3, shape_of(picture), look, bar=True)
+        content = {
+            "image": field_of(picture),
+            "heat": coloured(values, look.colormap),
+            "overlay": overlay_of(picture, look, values),
+        }
+        for axis, (name, pixels) in zip(panels.axes, content.items(), strict=True):
+            show(axis, pixels, picture, look, name)
+        say_missing(panels.axes[0], picture, look)
+        colour_bar(panels, look, picture.densest)
+        headline(panels, title_of(picture, look), look)
+        save_all(panels.figure, paths)
+
+
+def draw_participants(people: PeoplePicture, look: Look, paths: Paths) -> None:
+    """The mean, then everybody's map over the image, each with its participant's name."""
+    picture = people.picture
+    count = len(people.names) + 1
+    columns = columns_for(count, look, shape_of(picture))
+    rows = -(-count // columns)
+    top = people.densest if look.normalize == "sum" else None
+    with styled(look.preset) as plt:
+        panels = grid(plt, rows, columns, shape_of(picture), look)
+        width = letters(look, 0.9 / columns)
+        mean = overlay_of(picture, look, values_of(picture, look), grey=True)
+        show(panels.axes[0], mean, picture, look, "mean")
+        for axis, name, heat in zip(panels.axes[1:count], people.names, people.maps, strict=True):
+            values = shown(heat, look.normalize, top)
+            pixels = overlay_of(picture, look, values, grey=True)
+            show(axis, pixels, picture, look, cut(name, max(width, 3)))
+        left_out = picture.n_participants - len(people.names)
+        more = f", {left_out:,} not shown" if left_out > 0 else ""
+        facts = f"{len(people.names):,} participants{more}"
+        headline(panels, title_of(picture, look, facts), look)
+        save_all(panels.figure, paths)
+
+
+def draw_bins(bins: BinsPicture, look: Look, paths: Paths) -> None:
+    """Cumulative maps over the image, from the first clicks to all."""
+    picture = bins.picture
+    columns = min(_BIN_COLUMNS[look.preset], len(bins.maps))
+    rows = -(-len(bins.maps) // columns)
+    with styled(look.preset) as plt:
+        panels = grid(plt, rows, columns, shape_of(picture), look, bar=True)
+        for axis, heat, limit in zip(panels.axes, bins.maps, bins.limits, strict=False):
+            values = values_of(picture, look, heat, bins_top(bins, look))
+            pixels = overlay_of(picture, look, values, grey=True)
+            show(axis, pixels, picture, look, limit_text(bins, limit))
+        colour_bar(panels, look, bins.densest)
+        headline(panels, title_of(picture, look), look)
+        save_all(panels.figure, paths)
+
+
+def bins_top(bins: BinsPicture, look: Look) -> float:
+    """What all maps of one image share as the full colour."""
+    return bins.densest if look.normalize == "sum" else bins.greatest
+
+
+def limit_text(bins: BinsPicture, limit: float) -> str:
+    """What one cumulative map holds."""
+    if bins.by_time:
+        return f"first {100 * limit:.0f}%"
+    return "first click" if limit == 1 else f"first {limit:.0f} clicks"
+
+
+def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
+    """Many overlays on one page, each with the end of its key and its participants."""
+    # a sheet of one image is as large as a sheet's image, not as the sheet
+    columns = _SHEET_COLUMNS[look.preset]
+    shape = float(np.median([shape_of(picture) for picture in pictures]))
+    with styled(look.preset) as plt:
+        panels = grid(plt, -(-len(pictures) // columns), columns, shape, look)
+        width = letters(look, 0.92 / columns)
+        for axis, picture in zip(panels.axes, pictures, strict=False):
+            facts = f" ({picture.n_participants:,})"
+            name = cut(picture.key, max(width - len(facts), 6)) + facts
+            show(axis, overlay_of(picture, look, values_of(picture, look)), picture, look, name)
+            say_missing(axis, picture, look)
+        count = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} (participants)"
+        headline(panels, count, look)
+        save_all(panels.figure, paths)

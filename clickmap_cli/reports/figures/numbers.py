@@ -1,0 +1,153 @@
+"""Distributions: counts, categories, agreement and the funnel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.reports.figures.panels import cut, preset_of
+from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, save_all, styled
+from clickmap_cli.services.visualize_numbers import Distributions, Spread
+from clickmap_cli.services.visualize_options import Look
+
+Paths = Mapping[str, Path]
+
+_MOST_GROUPS = 30
+_MOST_BARS = 30  # of a histogram
+_LABEL = 26
+_OFF = ("off", "no such column", "0")
+
+
+def draw_trials_per_participant(numbers: Distributions, look: Look, paths: Paths) -> None:
+    """How many trials each participant has."""
+    _draw_spread(numbers, "trials_per_participant", look, paths)
+
+
+def draw_clicks_per_trial(numbers: Distributions, look: Look, paths: Paths) -> None:
+    """How many clicks each trial has."""
+    _draw_spread(numbers, "clicks_per_trial", look, paths)
+
+
+def draw_participants_per_image(numbers: Distributions, look: Look, paths: Paths) -> None:
+    """How many participants each image has."""
+    _draw_spread(numbers, "participants_per_image", look, paths)
+
+
+def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
+    """How many images each category has."""
+    groups = numbers.groups[:_MOST_GROUPS]
+    with styled(look.preset) as plt:
+        figure, axis = _axes(plt, look, len(groups))
+        counts = [group.images for group in groups]
+        axis.barh(range(len(groups)), counts, color=COLOURS["data"], height=0.7)
+        _bar_numbers(axis, [f"{group.images:,}" for group in groups], counts, look)
+        _names(axis, [group.name for group in groups])
+        axis.set_xlabel("images")
+        axis.set_title(_more(numbers.grouped_by, len(numbers.groups)), parse_math=False)
+        save_all(figure, paths)
+
+
+def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
+    """A box of each category's images, the one people agree on most at the top."""
+    groups = numbers.agreed[:_MOST_GROUPS]
+    with styled(look.preset) as plt:
+        figure, axis = _axes(plt, look, len(groups))
+        boxes = axis.boxplot(
+            [group.agreement for group in groups], positions=range(len(groups)), widths=0.6,
+            orientation="horizontal", patch_artist=True, manage_ticks=False,
+            flierprops={"markersize": 3, "markeredgecolor": COLOURS["quiet"]},
+        )  # fmt: skip
+        for box in boxes["boxes"]:
+            box.set(facecolor=COLOURS["data"], alpha=0.5)
+        for median in boxes["medians"]:
+            median.set(color=COLOURS["text"])
+        _names(axis, [f"{cut(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
+        axis.set_xlabel(f"{numbers.metric}, {numbers.method}")
+        axis.locator_params(axis="x", nbins=5)
+        title = _more(f"{numbers.grouped_by} (images)", len(numbers.agreed))
+        axis.set_title(title, parse_math=False)
+        save_all(figure, paths)
+
+
+def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
+    """Trials that every filter kept; filters that are off are left out."""
+    rows = [row for row in numbers.funnel if row.setting not in _OFF]
+    rows = rows or list(numbers.funnel[:1])
+    with styled(look.preset) as plt:
+        figure, axis = _axes(plt, look, len(rows))
+        counts = [row.trials for row in rows]
+        axis.barh(range(len(rows)), counts, color=COLOURS["data"], height=0.7)
+        _bar_numbers(axis, [f"{row.trials:,} · {row.images:,}" for row in rows], counts, look)
+        _names(axis, [row.step for row in rows])
+        axis.set_xlabel("trials")
+        axis.set_title("what every filter kept: trials · images")
+        save_all(figure, paths)
+
+
+def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) -> None:
+    spread = next(spread for spread in numbers.spreads if spread.name == name)
+    with styled(look.preset) as plt:
+        preset = preset_of(look)
+        width = min(preset.width, NARROW)
+        figure, axis = plt.subplots(figsize=(width, width * GOLDEN), layout="constrained")
+        axis.hist(spread.values, bins=_edges(spread), color=COLOURS["data"], alpha=0.75)
+        axis.axvline(
+            spread.median, color=COLOURS["accent"], linewidth=1.5,
+            label=f"median {spread.median:g}, mean {spread.mean:.1f}",
+        )  # fmt: skip
+        axis.set_xlabel(f"{spread.counted} per {spread.unit}")
+        axis.set_ylabel(f"{spread.unit}s")
+        _whole_numbers(axis.xaxis, 6)
+        _whole_numbers(axis.yaxis, 6)
+        figure.legend(loc="outside upper left")
+        save_all(figure, paths)
+
+
+def _edges(spread: Spread) -> Any:
+    """Edges of a histogram's bars: between whole numbers, each bar as many of them."""
+    low, high = int(spread.values.min()), int(spread.values.max())
+    width = max(1, -(-(high - low + 1) // _MOST_BARS))
+    return np.arange(low, high + width + 1, width) - 0.5
+
+
+def _axes(plt: Any, look: Look, rows: int) -> tuple[Any, Any]:
+    """A figure for horizontal bars, as high as they need."""
+    preset = preset_of(look)
+    width = min(preset.width, 5.4)
+    height = (rows * 1.75 + 5.5) * preset.font / 72
+    figure, axis = plt.subplots(figsize=(width, height), layout="constrained")
+    axis.set_ylim(rows - 0.4, -0.6)
+    return figure, axis
+
+
+def _names(axis: Any, names: list[str]) -> None:
+    labels = [cut(name, _LABEL) for name in names]
+    axis.set_yticks(range(len(names)), labels, parse_math=False)
+    axis.tick_params(axis="y", length=0)
+
+
+def _bar_numbers(axis: Any, texts: list[str], counts: list[int], look: Look) -> None:
+    """A number behind each bar, and room for it."""
+    most = max(counts)
+    for at, (text, count) in enumerate(zip(texts, counts, strict=True)):
+        axis.text(
+            count + 0.01 * most, at, text, va="center", fontsize=preset_of(look).font - 1,
+            color=COLOURS["quiet"],
+        )  # fmt: skip
+    axis.set_xlim(0, 1.3 * most)
+    _whole_numbers(axis.xaxis, 4)
+
+
+def _whole_numbers(axis: Any, ticks: int) -> None:
+    """Ticks at whole numbers only, even where there is but one."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=ticks, integer=True, min_n_ticks=1))
+    axis.set_major_formatter("{x:,.0f}")
+
+
+def _more(title: str, n: int) -> str:
+    return title if n <= _MOST_GROUPS else f"{title}, {n - _MOST_GROUPS:,} more not shown"

@@ -1,0 +1,232 @@
+"""Parts that figures of images share: fields of pixels, rows of panels, titles, colour bars."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.reports.overlays import Bytes, overlaid, placeholder, shown
+from clickmap_cli.reports.style import COLOURS, PRESETS, Preset
+from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize_pictures import Picture
+
+_POINTS = 72
+
+_PAD = 0.05
+_GAP = 0.05
+"""Around panels and between them, in inches."""
+
+_FLATTEST, _TALLEST = 0.2, 2.5
+"""Height of a panel in its widths, at least and at most."""
+
+_BAR = 0.11
+_LONGEST_BAR = 2.6
+"""Width and greatest height of a colour bar, in inches."""
+
+
+def preset_of(look: Look) -> Preset:
+    """The preset of a look."""
+    return PRESETS[look.preset]
+
+
+def values_of(
+    picture: Picture, look: Look, heat: NDArray[Any] | None = None, top: float | None = None
+) -> NDArray[np.float32]:
+    """A map as it is shown, in 0..1.
+
+    Args:
+        picture: the image; its mean map unless `heat` is given.
+        look: scale, and whether participants count.
+        heat: (h, w) another map of the image.
+        top: what is shown as 1; None = the map's own maximum, or the densest of all images.
+    """
+    if top is None and look.normalize == "sum":
+        top = picture.densest
+    values = shown(picture.heat if heat is None else heat, look.normalize, top)
+    scaled = values * np.float32(picture.people_share) if look.by_participants else values
+    return np.asarray(scaled, dtype=np.float32)
+
+
+def field_of(picture: Picture) -> Bytes:
+    """The image, or an empty field of its size."""
+    height, width = picture.heat.shape
+    pixels = picture.image.pixels
+    return placeholder(height, width) if pixels is None else pixels
+
+
+def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = False) -> Bytes:
+    """A map over its image, or over an empty field.
+
+    Args:
+        picture: the image.
+        look: colours and alpha.
+        values: (h, w) in 0..1.
+        grey: whether the image is drawn without its colours, so that weak heat stands out; not
+            where the image alone is wished for.
+    """
+    field = field_of(picture)
+    if grey and look.alpha > 0:
+        luma = field.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+        field = np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
+    return overlaid(field, values, look.colormap, look.alpha)
+
+
+def shape_of(picture: Picture) -> float:
+    """Height of a panel for the image, in its widths; very long images do not fill theirs."""
+    height, width = picture.heat.shape
+    shape = float(height * picture.image.pixel_aspect / width)
+    return min(max(shape, _FLATTEST), _TALLEST)
+
+
+def show(axis: Any, pixels: Bytes, picture: Picture, look: Look, title: str = "") -> None:
+    """Pixels in a panel without axes, in the image's own proportions."""
+    # enlarged pixels keep their edges, reduced ones are averaged
+    axis.imshow(pixels, aspect=picture.image.pixel_aspect, interpolation="auto")
+    axis.set_axis_off()
+    if title:
+        small = preset_of(look).font - 1
+        axis.set_title(title, fontsize=small, pad=2, parse_math=False)
+
+
+def say_missing(axis: Any, picture: Picture, look: Look) -> None:
+    """In an empty field, why it is empty."""
+    if picture.image.pixels is None:
+        axis.text(
+            0.5, 0.5, f"image {picture.image.state}", transform=axis.transAxes, ha="center",
+            va="center", color=COLOURS["quiet"], fontsize=preset_of(look).font - 1,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A figure of equal panels.
+
+    Attributes:
+        figure: matplotlib's.
+        axes: (rows x columns) panels, row by row.
+        bar: where the colour bar goes, or None.
+    """
+
+    figure: Any
+    axes: tuple[Any, ...]
+    bar: Any
+
+
+def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: bool = False) -> Grid:
+    """A figure as wide as the preset and as high as its panels need, everything in its place.
+
+    Args:
+        plt: pyplot, styled.
+        rows: of panels.
+        columns: of panels.
+        shape: height of a panel in its widths.
+        look: the preset, and whether a colour bar is wished for.
+        bar: whether a colour bar stands at the right where it is.
+    """
+    preset = preset_of(look)
+    beside = bar and look.colour_bar
+    title, head = 1.4 * preset.font / _POINTS, 1.8 * preset.font / _POINTS
+    taken = _BAR + 5.2 * preset.font / _POINTS if beside else 0.0
+    wide = (preset.width - 2 * _PAD - (columns - 1) * _GAP - taken) / columns
+    tall = wide * shape
+    height = head + rows * (title + tall + _GAP) - _GAP + _PAD
+    figure = plt.figure(figsize=(preset.width, height))
+
+    def axes_at(left: float, top: float, width: float, tall: float) -> Any:
+        bottom = 1 - (top + tall) / height
+        return figure.add_axes((left / preset.width, bottom, width / preset.width, tall / height))
+
+    panels = []
+    for place in range(rows * columns):
+        row, column = divmod(place, columns)
+        top = head + row * (title + tall + _GAP) + title
+        panels.append(axes_at(_PAD + column * (wide + _GAP), top, wide, tall))
+        panels[-1].set_axis_off()
+    room = height - head - title - _PAD
+    left = preset.width - taken + 0.4 * preset.font / _POINTS
+    height_of_bar = min(room, _LONGEST_BAR)
+    beside_them = axes_at(left, head + title, _BAR, height_of_bar) if beside else None
+    return Grid(figure, tuple(panels), beside_them)
+
+
+def columns_for(panels: int, look: Look, shape: float) -> int:
+    """Columns of a grid that is about as high as wide, or higher in a narrow one."""
+    height = 1.0 if look.preset != "paper" else 1.4
+    return max(1, min(panels, math.ceil(math.sqrt(panels * shape / height))))
+
+
+def headline(panels: Grid, text: str, look: Look) -> None:
+    """The title of a figure, at its left; a key may hold dollar signs, which are no formulas."""
+    font = preset_of(look).font
+    width, height = panels.figure.get_size_inches()
+    panels.figure.text(
+        _PAD / width, 1 - 0.4 * font / _POINTS / height, text, va="top", fontsize=font,
+        parse_math=False,
+    )  # fmt: skip
+
+
+def title_of(picture: Picture, look: Look, facts: str | None = None) -> str:
+    """The end of the key and some facts, cut to the figure's width.
+
+    Args:
+        picture: the image.
+        look: the preset.
+        facts: None = participants, clicks and agreement.
+    """
+    if facts is None:
+        facts = f"n = {picture.n_participants:,}, {picture.n_clicks:,} clicks"
+        if math.isfinite(picture.agreement) and picture.metric:
+            facts += f", {picture.metric} {picture.agreement:.2f}"
+    room = letters(look) - len(facts) - 2
+    return f"{cut(picture.key, max(room, 12))}, {facts}"
+
+
+def letters(look: Look, share: float = 1.0) -> int:
+    """How many letters stand in one line of a share of a figure's width."""
+    preset = preset_of(look)
+    return int(share * preset.width * _POINTS / (0.56 * preset.font))
+
+
+def cut(text: str, length: int) -> str:
+    """A text's end, where it is too long: the ends of keys tell images apart."""
+    return text if len(text) <= length else f"…{text[len(text) - length + 1 :]}"
+
+
+def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:
+    """What colours stand for, at the right of the panels.
+
+    Args:
+        panels: the figure; nothing happens where it has no room for a bar.
+        look: colours and scale.
+        top: what full colour stands for in the unit of `sum`; of no use to other scales.
+    """
+    label = {
+        "max": "heat / maximum",
+        "sum": "heat / even spread",
+        "none": "heat",
+        "rank": "share at or below",
+    }[look.normalize]
+    if look.by_participants:
+        label += " × people"
+    most = top if look.normalize == "sum" and top else 1.0
+    bar = colours_beside(panels, look, most, label)
+    if bar is not None:
+        bar.locator.set_params(nbins=5)
+
+
+def colours_beside(panels: Grid, look: Look, most: float, label: str) -> Any:
+    """A bar of the colours from 0 to `most`; None where there is no room for one."""
+    if panels.bar is None:
+        return None
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    colours = ScalarMappable(Normalize(0, most), look.colormap)
+    bar = panels.figure.colorbar(colours, cax=panels.bar)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    return bar

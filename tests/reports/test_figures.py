@@ -1,0 +1,247 @@
+"""Figures of images and numbers: pixels, frames, sizes, formats."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from clickmap_cli.clickmaps.filters import FunnelRow
+from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
+from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
+from clickmap_cli.reports.style import PRESETS
+from clickmap_cli.services.visualize_numbers import Distributions, Group, Spread
+from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize_pictures import (
+    BinsPicture,
+    ClicksPicture,
+    ImagePixels,
+    PeoplePicture,
+    Picture,
+    Track,
+)
+
+RNG = np.random.default_rng(3)
+HEAT = RNG.random((12, 16), dtype=np.float32) * 0.5
+HEAT[4, 9] = 1.0
+PIXELS = RNG.integers(0, 255, (12, 16, 3), np.uint8)
+PICTURE = Picture(
+    "cats/a.png", "cats", 3, 30, 0.5, "spearman", ImagePixels(PIXELS, "shown"), HEAT,
+    people_share=0.5, densest=4.0,
+)  # fmt: skip
+EMPTY = dataclasses.replace(PICTURE, image=ImagePixels(None, "missing", "no such file"))
+PEOPLE = PeoplePicture(PICTURE, ("u1", "u2", "<b>u3$"), RNG.random((3, 12, 16), np.float32), 3.0)
+TRACK = Track("u1", np.arange(12), np.arange(12), np.arange(12) + 1, 12)
+
+
+def grown(n: int, by_time: bool = False) -> BinsPicture:
+    maps = np.stack([HEAT * np.float32(k / n) for k in range(1, n + 1)])
+    limits = tuple(k / n if by_time else float(k) for k in range(1, n + 1))
+    return BinsPicture(PICTURE, maps, limits, by_time, float(maps.max()), 5.0)
+
+
+def spread(name: str, values: list[int]) -> Spread:
+    array = np.array(values, dtype=np.int64)
+    return Spread(name, array, float(np.median(array)), float(array.mean()))
+
+
+NUMBERS = Distributions(
+    spreads=(
+        spread("trials_per_participant", [1, 2, 2, 9]),
+        spread("clicks_per_trial", [12] * 5),
+        spread("participants_per_image", list(range(400))),
+    ),
+    groups=tuple(Group(f"$kind{i}_" + "x" * i, 50 - i, 99, np.empty(0)) for i in range(40)),
+    agreed=(Group("b", 3, 9, np.array([0.5, 0.6, 0.7])), Group("a", 1, 3, np.array([0.1]))),
+    grouped_by="category",
+    metric="spearman",
+    method="hold-one-out",
+    funnel=(FunnelRow("rows in the file", "", 30, 4, 300), FunnelRow("min", "2", 9, 2, 90)),
+)
+PIECES = {
+    "overlay": PICTURE,
+    "participants": PEOPLE,
+    "clicks": ClicksPicture(PICTURE, (TRACK, dataclasses.replace(TRACK, name="u2"))),
+    "bins": grown(3),
+    "sheet": [PICTURE, EMPTY],
+}
+
+
+def draw(name: str, look: Look, folder, formats=("png",)):
+    paths = {kind: folder / f"{name}.{kind}" for kind in formats}
+    figures = all_figures()
+    if name in figures.distributions:
+        figures.distributions[name](NUMBERS, look, paths)
+    else:
+        getattr(figures, name)(PIECES[name], look, paths)
+    return paths
+
+
+@pytest.mark.parametrize("name", [*PIECES, *all_figures().distributions])
+def test_every_figure_in_every_format_is_the_same_twice(tmp_path, name) -> None:
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        paths = draw(name, Look(), folder, ("png", "svg", "pdf"))
+        found.append({kind: path.read_bytes() for kind, path in paths.items()})
+    assert found[0] == found[1]
+    assert found[0]["png"].startswith(b"\x89PNG")
+    assert found[0]["pdf"].startswith(b"%PDF")
+    assert b"<svg" in found[0]["svg"]
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("name", list(PIECES))
+def test_a_preset_decides_width_and_fineness(tmp_path, preset, name) -> None:
+    path = draw(name, Look(preset=preset), tmp_path)["png"]
+    with Image.open(path) as picture:
+        assert picture.width == pytest.approx(PRESETS[preset].width * PRESETS[preset].dpi, abs=1)
+        assert picture.info["dpi"][0] == pytest.approx(PRESETS[preset].dpi, rel=0.01)
+        assert np.ptp(np.asarray(picture.convert("L"))) > 100
+
+
+@pytest.mark.parametrize("colour_bar", [True, False])
+@pytest.mark.parametrize("normalize", ["max", "sum", "none", "rank"])
+def test_bars_and_scales(tmp_path, colour_bar, normalize) -> None:
+    look = Look(normalize=normalize, colour_bar=colour_bar, by_participants=True, order="path")
+    for name in ("overlay", "clicks", "bins"):
+        draw(name, look, tmp_path)
+
+
+def test_a_figure_without_an_image_has_an_empty_field(tmp_path) -> None:
+    figure = tmp_path / "a.png"
+    images.draw_overlay(EMPTY, Look(), {"png": figure})
+    pixels = np.asarray(Image.open(figure).convert("RGB")).reshape(-1, 3)
+    empty = placeholder(1, 1)[0, 0]
+    assert np.mean(np.all(pixels == empty, axis=1)) > 0.1
+    np.testing.assert_array_equal(panels.field_of(EMPTY), placeholder(12, 16))
+    np.testing.assert_array_equal(panels.field_of(PICTURE), PIXELS)
+
+
+def test_the_pixels_of_a_panel_are_those_of_the_overlay() -> None:
+    look = Look(colormap="viridis", alpha=0.4)
+    values = panels.values_of(PICTURE, look)
+    np.testing.assert_array_equal(values, shown(HEAT, "max"))
+    wanted = overlaid(PIXELS, values, "viridis", 0.4)
+    np.testing.assert_array_equal(panels.overlay_of(PICTURE, look, values), wanted)
+    for alpha, exact in ((0.0, PIXELS), (1.0, coloured(values, "viridis"))):
+        found = panels.overlay_of(PICTURE, dataclasses.replace(look, alpha=alpha), values, True)
+        np.testing.assert_array_equal(found, exact)
+
+
+def test_scales_of_a_picture() -> None:
+    half = panels.values_of(PICTURE, Look(by_participants=True))
+    np.testing.assert_allclose(half, shown(HEAT, "max") / 2)
+    even = panels.values_of(PICTURE, Look(normalize="sum"))
+    np.testing.assert_allclose(even, np.clip(HEAT / HEAT.mean() / 4, 0, 1), rtol=1e-5)
+
+
+# --- animations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_one_frame_a_map(tmp_path, n) -> None:
+    bins = grown(n)
+    paths = {"gif": tmp_path / "a.gif", "apng": tmp_path / "a.apng"}
+    morph.draw_morph(bins, Look(), paths)
+    wanted = morph.frames(bins, Look())
+    assert len(wanted) == n
+    for path in paths.values():
+        with Image.open(path) as moving:
+            assert getattr(moving, "n_frames", 1) == n
+            assert moving.size == (wanted[0].shape[1], wanted[0].shape[0])
+    with Image.open(paths["apng"]) as moving:
+        for at, frame in enumerate(wanted):
+            moving.seek(at)
+            np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), frame)
+
+
+def test_equal_maps_still_have_a_frame_each(tmp_path) -> None:
+    bins = dataclasses.replace(grown(1), maps=np.stack([HEAT] * 9), limits=tuple(range(9)))
+    paths = {"gif": tmp_path / "a.gif", "apng": tmp_path / "a.apng"}
+    morph.draw_morph(bins, Look(), paths)
+    for path in paths.values():
+        with Image.open(path) as moving:
+            assert moving.n_frames == 9
+
+
+def test_frames_grow_from_one_to_the_next() -> None:
+    dark = dataclasses.replace(PICTURE, image=ImagePixels(np.zeros_like(PIXELS), "shown"))
+    bins = dataclasses.replace(grown(5), picture=dark)
+    light = [
+        frame[: -morph.BAR].astype(float) @ [0.3, 0.6, 0.1] for frame in morph.frames(bins, Look())
+    ]
+    sums = [float(plane.sum()) for plane in light]
+    assert sums == sorted(sums)
+    assert len(set(sums)) == 5
+    # the last frame is the mean's own overlay, enlarged
+    last = overlaid(np.zeros_like(PIXELS), shown(HEAT, "max"), "inferno", 0.6)
+    size = (light[-1].shape[1], light[-1].shape[0])
+    wanted = np.asarray(Image.fromarray(last).resize(size, Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(morph.frames(bins, Look())[-1][: -morph.BAR], wanted)
+
+
+def test_frames_have_the_images_proportions() -> None:
+    flat = dataclasses.replace(PICTURE, image=ImagePixels(PIXELS, "shown", "", 0.5))
+    frame = morph.frames(dataclasses.replace(grown(1), picture=flat), Look())[0]
+    height, width = frame.shape[0] - morph.BAR, frame.shape[1]
+    assert width / height == pytest.approx(16 / (12 * 0.5), rel=0.01)
+    assert min(height, width) == morph.SHORT_SIDE
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80), st.integers(1, 40))
+def test_a_text_is_cut_at_its_front(text, length) -> None:
+    found = panels.cut(text, length)
+    assert len(found) <= max(length, 1)
+    assert found == text or (found[0] == "…" and text.endswith(found[1:]))
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_titles_fit_their_figure(preset) -> None:
+    long = dataclasses.replace(PICTURE, key="folder/" * 40 + "name.png")
+    look = Look(preset=preset)
+    title = panels.title_of(long, look)
+    assert "name.png" in title
+    assert title.endswith("n = 3, 30 clicks, spearman 0.50")
+    assert len(title) <= panels.letters(look)
+    unknown = dataclasses.replace(PICTURE, agreement=math.nan)
+    assert panels.title_of(unknown, look) == "cats/a.png, n = 3, 30 clicks"
+
+
+def test_what_a_bin_holds() -> None:
+    assert [images.limit_text(grown(2), limit) for limit in (1, 7)] == [
+        "first click", "first 7 clicks",
+    ]  # fmt: skip
+    assert images.limit_text(grown(4, by_time=True), 0.25) == "first 25%"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=60))
+def test_numbers_of_clicks_never_hide_one_another(points) -> None:
+    x, y = np.array(points).T
+    track = Track("u", x, y, np.arange(len(points)) + 1, len(points))
+    found = clicks.numbered(track, 100)
+    assert 0 in found
+    assert found == sorted(set(found))
+    for at in found:
+        for other in found:
+            assert at == other or abs(x[at] - x[other]) >= 13 or abs(y[at] - y[other]) >= 7
+    shares = clicks.shares_of(track)
+    assert shares[0] == 0
+    assert len(points) == 1 or shares[-1] == 1
+
+
+def test_grids_hold_every_panel() -> None:
+    for preset in PRESETS:
+        for n in range(1, 101):
+            for shape in (0.2, 1.0, 2.5):
+                assert 1 <= panels.columns_for(n, Look(preset=preset), shape) <= n
