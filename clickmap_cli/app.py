@@ -13,6 +13,9 @@ from clickmap_cli.commands.ceiling import ceiling
 from clickmap_cli.commands.demo import demo
 from clickmap_cli.commands.finetune import finetune
 from clickmap_cli.commands.prepare import prepare
+from clickmap_cli.commands.train_classifier import train_classifier
+from clickmap_cli.commands.verify import verify
+from clickmap_cli.commands.visualize import visualize
 
 app = typer.Typer(
     name="clickmap",
@@ -40,8 +43,11 @@ def main(
 
 app.command()(prepare)
 app.command()(ceiling)
+app.command()(visualize)
 app.command()(benchmark)
 app.command()(finetune)
+app.command("train-classifier")(train_classifier)
+app.command()(verify)
 app.command()(demo)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

@@ -40,6 +40,35 @@ class SimulatedImage:
 
 
 @dataclass(frozen=True)
+class Scribble:
+    """What a cheating user draws on every image: a line, or a spiral.
+
+    Attributes:
+        side: height and width of the image, in pixels.
+        start: (x, y) of a line's beginning, or of a spiral's centre.
+        end: (x, y) of a line's end; None for a spiral.
+        turns: how often a spiral goes round.
+        reach: its radius at the end, in sides.
+    """
+
+    side: int
+    start: NDArray[np.float64]
+    end: NDArray[np.float64] | None
+    turns: float = 0.0
+    reach: float = 0.0
+
+    def points(self, n: int) -> NDArray[np.int64]:
+        """(n, 2) clicks (x, y) along it."""
+        along = np.linspace(0, 1, n)
+        if self.end is not None:
+            points = self.start + along[:, None] * (self.end - self.start)
+        else:
+            angle, radius = along * self.turns * 2 * np.pi, along * self.reach * self.side
+            points = self.start + radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+        return np.asarray(np.clip(points, 0, self.side - 1), dtype=np.int64)
+
+
+@dataclass(frozen=True)
 class Simulation:
     """A study that can be drawn: who takes part, and how many images they see.
 
@@ -85,7 +114,7 @@ class Simulation:
         for user in rng.choice(self.n_users, self.users_per_image, replace=False):
             n = 20 + int(rng.poisson(25))
             if roles[user] == "cheating":
-                clicks = self._scribble(names[user], n)
+                clicks = self.scribble(names[user]).points(n)
             else:
                 uniform = CARELESS_UNIFORM if roles[user] == "careless" else 0.0
                 clicks = _clicks(rng, cumulative, n, uniform, self.side)
@@ -118,19 +147,14 @@ class Simulation:
             shape=np.full((len(keys), 2), self.side, dtype=np.int32),
         )
 
-    def _scribble(self, user: str, n: int) -> NDArray[np.int64]:
-        """A line or a spiral of the user's own, the same on every image."""
+    def scribble(self, user: str) -> Scribble:
+        """The drawing of a user's own, should they cheat."""
         rng = generator(self.seed, "simulation", "scribble", user)
-        along = np.linspace(0, 1, n)
         if rng.random() < 0.5:
-            ends = rng.uniform(0, self.side, (2, 2))
-            points = ends[0] + along[:, None] * (ends[1] - ends[0])
-        else:
-            centre = rng.uniform(0.3, 0.7, 2) * self.side
-            angle = along * rng.uniform(2, 5) * 2 * np.pi
-            radius = along * rng.uniform(0.1, 0.3) * self.side
-            points = centre + radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
-        return np.asarray(np.clip(points, 0, self.side - 1), dtype=np.int64)
+            start, end = rng.uniform(0, self.side, (2, 2))
+            return Scribble(self.side, start, end)
+        centre = rng.uniform(0.3, 0.7, 2) * self.side
+        return Scribble(self.side, centre, None, rng.uniform(2, 5), rng.uniform(0.1, 0.3))
 
 
 def clicks_as_text(clicks: NDArray[np.int64]) -> str:

@@ -1,4 +1,4 @@
-"""`clickmap data toy|split|gt-mean|export-pysaliency`."""
+"""`clickmap data toy|simulate|split|gt-mean|export-pysaliency`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,42 @@ def toy(
         from clickmap_cli.services import data_tools
 
         return data_tools.toy(output, images, seed or 0, terminal)
+
+    _run(job, json, quiet, verbose)
+
+
+@app.command()
+def simulate(
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials.")] = 6_000_000,
+    images: Annotated[int, typer.Option("--images", min=1, help="How many images.")] = 60_000,
+    users: Annotated[
+        int | None,
+        typer.Option("--users", min=1, help="How many people; else one for every 18 trials."),
+    ] = None,
+    output: Where = Path("simulated"),
+    kind: Annotated[
+        str, typer.Option("--format", help="csv, csv.gz, parquet or npz (at most 500,000 trials).")
+    ] = "csv",
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Also write the images; nothing needs them.")
+    ] = False,
+    seed: o.Seed = None,
+    overwrite: Replace = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Write trials in any number, with a known truth, and a config that prepares them.
+
+    Example: clickmap data simulate --trials 100000 --images 1000 -o big && clickmap prepare -c
+    big/simulate.yaml
+    """
+
+    def job(terminal: Terminal) -> Made:
+        from clickmap_cli.services.simulate import SimulateJob, run
+
+        wanted = SimulateJob(output, trials, images, users, seed or 0, kind, pictures)
+        return run(wanted, terminal, overwrite)
 
     _run(job, json, quiet, verbose)
 
@@ -169,6 +205,83 @@ def import_scores(
     run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")
 
 
+@app.command("crop-heatmaps")
+def crop_heatmaps(
+    source: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
+    output: Where = Path("maps"),
+    box: Annotated[
+        str | None,
+        typer.Option("--box", metavar="L,T,R,B", help="Part of every picture that is kept."),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="H,W", help="Size of the maps; else the box's.")
+    ] = None,
+    colour: Annotated[bool, typer.Option("--colour", help="Keep colours; else grey.")] = False,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--pattern",
+            help="Regular expression of file names, with groups participant, class, name, part.",
+        ),
+    ] = None,
+    sentences: Annotated[
+        Path | None,
+        typer.Option("--sentences", help="CSV of boxes: page or image, sentence, left, ..."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="In the raw layout: heatmaps or scanpaths.")
+    ] = None,
+    n_jobs: o.NJobs = None,
+    overwrite: Replace = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Cut screen recordings to attention maps, <class>/<participant>/<name>.png.
+
+    Example: clickmap data crop-heatmaps raw --kind heatmaps --size 100,750 --output maps
+    """
+
+    def job(terminal: Terminal) -> Made:
+        from clickmap_cli.datasets.recordings import CropSettings
+        from clickmap_cli.runtime.errors import ConfigError
+        from clickmap_cli.services import attention_maps
+
+        if n_jobs == 0:
+            raise ConfigError("--n-jobs is 0; use 1 for no parallel work or -1 for every core.")
+        parts = None if box is None else _numbers("--box", box, 4)
+        sides = None if size is None else _numbers("--size", size, 2)
+        settings = CropSettings(
+            None if parts is None else (parts[0], parts[1], parts[2], parts[3]),
+            None if sides is None else (sides[0], sides[1]), colour, pattern, sentences, kind,
+        )  # fmt: skip
+        jobs = -1 if n_jobs is None else n_jobs
+        return attention_maps.crop_heatmaps(source, output, settings, terminal, jobs, overwrite)
+
+    _run(job, json, quiet, verbose)
+
+
+@app.command("reading-study")
+def reading_study(
+    output: Where = Path("reading_study"),
+    seed: o.Seed = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Draw a simulated reading study: maps of two classes with a known difference.
+
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
+    """
+
+    def job(terminal: Terminal) -> Made:
+        from clickmap_cli.services import attention_maps
+
+        return attention_maps.reading_study(output, seed or 0, terminal)
+
+    _run(job, json, quiet, verbose)
+
+
 def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool) -> None:
     """Do it, say what was made, and leave with 1 when images were left out."""
 
@@ -192,3 +305,17 @@ def _settings(words: list[str]) -> dict[str, Any]:
     from clickmap_cli.config.loading import settings_from_words
 
     return settings_from_words(words)
+
+
+def _numbers(option: str, text: str, n: int) -> list[int]:
+    """Whole numbers with commas between them.
+
+    Raises:
+        ConfigError: they are not that, or not so many.
+    """
+    from clickmap_cli.runtime.errors import ConfigError
+
+    words = text.replace("x", ",").split(",")
+    if len(words) != n or not all(word.strip().isdecimal() for word in words):
+        raise ConfigError(f"{option} is {text!r}; it must be {n} whole numbers with commas.")
+    return [int(word) for word in words]

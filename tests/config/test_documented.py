@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.benchmark import BenchmarkConfig, DeepDive, HeatmapPictures
+from clickmap_cli.config.classifier import (
+    ClassifierTraining,
+    HeatmapConfig,
+    HeatmapData,
+    HeatmapModel,
+    Interpretation,
+    NestedCv,
+)
 from clickmap_cli.config.experiment import ALIASES, NO_LONGER_NEEDED, ExperimentConfig
 from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.finetune import (
@@ -17,7 +25,14 @@ from clickmap_cli.config.finetune import (
     TrainingSettings,
     WandbSettings,
 )
+from clickmap_cli.config.keypoints import AugmentSettings, KeypointConfig
 from clickmap_cli.config.loading import load_any
+from clickmap_cli.config.participant_quality import (
+    QualityConfig,
+    QualityData,
+    QualityNetwork,
+    QualityTraining,
+)
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
@@ -36,12 +51,15 @@ CODE = "\n".join(
 
 SCHEMAS = (
     ExperimentConfig, BenchmarkConfig, HeatmapPictures, DeepDive, FinetuneConfig, FreezeSettings,
-    TrainingSettings, CvSettings, WandbSettings,
+    TrainingSettings, CvSettings, WandbSettings, KeypointConfig, AugmentSettings,
+    QualityConfig, QualityData, QualityNetwork, QualityTraining, HeatmapConfig, HeatmapData,
+    HeatmapModel, ClassifierTraining, NestedCv, Interpretation,
 )  # fmt: skip
 
 
 OWNERS = (
-    "(config|settings|heatmaps_png|deep_dive|freeze|training|cv|wandb|stage|self|spec|of_model)"
+    "(config|settings|heatmaps_png|deep_dive|freeze|training|cv|wandb|augment|stage|data|how"
+    "|network|model|self|spec|of_model)"
 )
 """What a key is read from."""
 
