@@ -134,7 +134,7 @@ def test_unfinished_runs_are_said_to_be_so(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret", "a/../../secret", "/etc/hostname", "ABSOLUTE", "", ".", "a\0b", "x" * 5000],
+    ["../secret", "a/../../secret", "/etc/hostname", "ABSOLUTE", "", ".", "a\0", "x" * 5000],
 )
 def test_names_that_lead_out_are_refused_and_never_opened(tmp_path, monkeypatch, name) -> None:
     secret = tmp_path / "secret"
