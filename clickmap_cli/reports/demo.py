@@ -27,6 +27,7 @@ def summary_lines(result: DemoResult) -> list[str]:
         f"  clickmap config show --config {result.config}",
         f"  clickmap prepare --config {result.config} experiment_name=wider blur_size=31",
         f"  clickmap ceiling split-half --config {result.config} metric=auc",
+        f"  clickmap visualize --config {result.config} --html",
         f"  clickmap benchmark --config {models} --overwrite heatmaps_png.enabled=true",
     ]
 

@@ -33,6 +33,7 @@ class KeypointData:
         test: images that are scored at the end.
         reference: the two points that PCK is measured by.
         swaps: points that a mirrored image swaps.
+        unmatched: labelled images without a file, and files without a label: (table, name, what).
         notices: what a person should know.
         inputs: files, for the manifest.
     """
@@ -43,6 +44,7 @@ class KeypointData:
     test: tuple[KeypointImage, ...]
     reference: tuple[int, int]
     swaps: tuple[tuple[int, int], ...]
+    unmatched: tuple[tuple[str, str, str], ...]
     notices: tuple[str, ...]
     inputs: dict[str, dict[str, str]]
 
@@ -82,7 +84,12 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
         learnt, test = matched_train.images, held_out.images
     else:
         learnt, test = _split(matched_train.images, config.test_share, config.seed)
-    notices = [text for part in found for text in _of_neither(part, found).notices()]
+    found = [_of_neither(part, found) for part in found]
+    unmatched = [
+        *((part.source, name, "no file") for part in found for name in part.without_file),
+        *((part.source, name, "no label") for part in found for name in part.without_label),
+    ]
+    notices = [text for part in found for text in part.notices()]
     if config.val_share > 0:
         learnt, validation = _split(learnt, config.val_share, config.seed + 1)
     else:
@@ -92,7 +99,7 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
             "better for it; set val_share to choose by other images."
         )
     return KeypointData(
-        names, learnt, validation, test, reference, swaps, tuple(notices),
+        names, learnt, validation, test, reference, swaps, tuple(unmatched), tuple(notices),
         {part.source: {"sha256": sha256_of(Path(part.source))} for part in found},
     )  # fmt: skip
 

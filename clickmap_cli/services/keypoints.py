@@ -37,7 +37,7 @@ from clickmap_cli.services.keypoint_tables import (
     write_tables,
 )
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
-from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
@@ -59,6 +59,7 @@ _OWN = (
     "predictions.csv", "labels.csv", "predictions_dlc.csv", "per_image.csv", "per_keypoint.csv",
     SUMMARY, "augmentation.png", "loss_curve.png", "overlays", "attention",
 )  # fmt: skip
+UNMATCHED = "unmatched.csv"
 _SHEET_IMAGES = 4
 _TENTH = 10
 
@@ -205,6 +206,7 @@ class _Run:
             (path / LAST).unlink(missing_ok=True)
         for name, images in (("train", data.train), ("test", data.test)):
             write_ids(path / f"{name}.txt", [image.name for image in images])
+        write_csv(path / UNMATCHED, ("labels", "name", "what"), data.unmatched)
         if is_on(self.config.augment):
             shown = data.train[:_SHEET_IMAGES]
             rows = [(image.name, task.sheet_row(image)) for image in shown]
@@ -246,7 +248,9 @@ class _Run:
         )  # fmt: skip
         self.progress.stage("Tables and pictures")
         files = [*write_tables(path, result), *self._pictures(result, task, network, history)]
-        files += [path / name for name in (BEST, FINAL, LAST, HISTORY, "train.txt", "test.txt")]
+        files += [
+            path / name for name in (BEST, FINAL, LAST, HISTORY, UNMATCHED, "train.txt", "test.txt")
+        ]
         files += sorted(path.glob("epoch_*.pth")) if config.save_every else []
         files += [path / "augmentation.png"] if is_on(config.augment) else []
         ended = time.time()

@@ -196,6 +196,16 @@ def test_two_tables_and_images_that_choose(faces) -> None:
         run(faces, *two, when=WhenPresent.OVERWRITE)
 
 
+def test_what_does_not_belong_together_is_listed(faces) -> None:
+    (faces / "images/f02.png").unlink()
+    Image.new("RGB", (9, 9)).save(faces / "images/stray.png")
+    told = Silent()
+    run(faces, "num_epochs=1", progress=told)
+    rows = {(row["name"], row["what"]) for row in rows_of(faces / "out/unmatched.csv")}
+    assert rows == {("f02.png", "no file"), ("stray.png", "no label")}
+    assert any("f02.png" in text for text in told.notices)
+
+
 def test_what_a_person_is_told(faces) -> None:
     told = Silent()
     run(faces, "fp16=true", "fp16_opt_level=O2", "reference_points=[0, 2]", progress=told)
