@@ -35,7 +35,7 @@ from clickmap_cli.services.finetune_tables import (
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.blocks import apply_freeze
 from clickmap_cli.training.checkpoints import LAST
 from clickmap_cli.training.distributed import Group, joined
@@ -201,24 +201,20 @@ class _Run:
         outputs = describe_files(self.folder.path, write_tables(self.folder.path, result))
         for fold in folds:
             outputs |= self.folder.recorded(fold.name) or {}
-        ended = time.time()
         counts = {
             "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
             "failures": len(failures),
         }  # fmt: skip
         self.folder.finish(
-            Manifest(
+            Manifest.made(
                 command="finetune", config=as_dict(config), config_hash=identity,
                 inputs={
                     f"data set {loaded.label}": {"sha256": loaded.digest},
                     f"model {model}": {"sha256": built.identity},
                 },
-                outputs=dict(sorted(outputs.items())), counts=counts,
-                times={
-                    "started": self.started, "ended": ended,
-                    "seconds": round(ended - self.started, 3),
-                },
-                seed=config.seed, versions=versions(), git_commit=git_commit(),
+                outputs=outputs, counts=counts,
+                started=self.started,
+                seed=config.seed,
             )
         )  # fmt: skip
         return as_summary(result)

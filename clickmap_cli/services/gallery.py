@@ -34,7 +34,7 @@ from clickmap_cli.services.visualize_experiment import PreparedExperiment, open_
 from clickmap_cli.services.visualize_options import Look
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 
 PAGE = "gallery.html"
 FOLDER = "gallery"
@@ -354,21 +354,18 @@ def _manifest(
     outputs: dict[str, dict[str, Any]],
     started: float,
 ) -> Manifest:
-    ended = time.time()
     tables = [one.table for one in gallery.agreements if one.table is not None]
-    return Manifest(
+    return Manifest.made(
         command="visualize --html",
         config=as_dict(config) | {"gallery": asdict(options)},
         config_hash=named(FOLDER, [*gallery.pages, *gallery.opened]),
         inputs=describe_files(None, [experiment.folder / "trials.npz", *tables]),
-        outputs=dict(sorted(outputs.items())),
+        outputs=outputs,
         counts={
             "images": len(gallery.images),
             "pages": len(gallery.pages),
             "remarks": [asdict(remark) for remark in gallery.remarks],
         },
-        times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+        started=started,
         seed=config.seed,
-        versions=versions(),
-        git_commit=git_commit(),
     )

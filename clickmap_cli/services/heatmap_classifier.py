@@ -38,7 +38,7 @@ from clickmap_cli.services.heatmap_testing import tested
 from clickmap_cli.services.training_views import HISTORY, TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.class_task import PlaneCache
 from clickmap_cli.training.nested_folds import OuterFold
 
@@ -193,7 +193,6 @@ class _Run:
         outputs = describe_files(self.folder.path, files)
         for fold in study.folds:
             outputs |= self.folder.recorded(fold.name) or {}
-        ended = time.time()
         inputs: dict[str, dict[str, Any]] = {
             f"maps {config.data.root}": {
                 "files": len(study.images.files), "sha256": study.digest,
@@ -203,19 +202,16 @@ class _Run:
         if settings.weights_path is not None:
             inputs |= describe_files(None, [Path(settings.weights_path)])
         self.folder.finish(
-            Manifest(
+            Manifest.made(
                 command="train-classifier", config=as_dict(config), config_hash=identity,
-                inputs=inputs, outputs=dict(sorted(outputs.items())),
+                inputs=inputs, outputs=outputs,
                 counts={
                     "maps": len(study.images.items),
                     "participants": len(study.images.participants), "folds": len(study.folds),
                     "failures": len(study.images.problems),
                 },
-                times={
-                    "started": self.started, "ended": ended,
-                    "seconds": round(ended - self.started, 3),
-                },
-                seed=config.seed, versions=versions(), git_commit=git_commit(),
+                started=self.started,
+                seed=config.seed,
             )
         )  # fmt: skip
 

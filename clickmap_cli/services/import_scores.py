@@ -28,7 +28,7 @@ from clickmap_cli.services.benchmark_tables import (
 )
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_images import read_image
 
@@ -125,19 +125,16 @@ def run(
         report = folder / "report.html"
         with replacing(report) as partial:
             draw_report(result, pictures, partial, _EXTREMES)
-        ended = time.time()
         run_folder.finish(
-            Manifest(
+            Manifest.made(
                 command="data import-scores",
                 config={"label": naming.label, "models": list(naming.models)},
                 config_hash=identity,
                 inputs=described,
-                outputs=dict(sorted(describe_files(folder, [*paths, report]).items())),
+                outputs=describe_files(folder, [*paths, report]),
                 counts={"images": len(models[0].images), "models": len(models)},
-                times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+                started=started,
                 seed=0,
-                versions=versions(),
-                git_commit=git_commit(),
             )
         )
     return ImportedScores(folder, as_summary(result), unknown)

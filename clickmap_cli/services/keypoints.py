@@ -40,7 +40,7 @@ from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, 
 from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.id_lists import write_ids
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_images import read_image
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.distributed import Group, joined
@@ -253,18 +253,14 @@ class _Run:
         ]
         files += sorted(path.glob("epoch_*.pth")) if config.save_every else []
         files += [path / "augmentation.png"] if is_on(config.augment) else []
-        ended = time.time()
         counts = {"train": len(data.train), "test": len(data.test), "keypoints": len(data.names)}
         self.folder.finish(
-            Manifest(
+            Manifest.made(
                 command="finetune", config=as_dict(config), config_hash=identity,
-                inputs=data.inputs, outputs=dict(sorted(describe_files(path, files).items())),
+                inputs=data.inputs, outputs=describe_files(path, files),
                 counts=counts,
-                times={
-                    "started": self.started, "ended": ended,
-                    "seconds": round(ended - self.started, 3),
-                },
-                seed=config.seed, versions=versions(), git_commit=git_commit(),
+                started=self.started,
+                seed=config.seed,
             )
         )  # fmt: skip
         return as_summary(result)

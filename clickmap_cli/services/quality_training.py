@@ -35,7 +35,7 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
@@ -270,18 +270,14 @@ class _Run:
         inputs: Mapping[str, Any],
         identity: str,
     ) -> None:
-        ended = time.time()
         described = describe_files(self.folder.path, files)
         self.folder.finish(
-            Manifest(
+            Manifest.made(
                 command="train-classifier", config=as_dict(self.config), config_hash=identity,
-                inputs=inputs, outputs=dict(sorted(described.items())),
+                inputs=inputs, outputs=described,
                 counts={name: summary[name] for name in ("n_good", "n_bad", "n_trials")},
-                times={
-                    "started": self.started, "ended": ended,
-                    "seconds": round(ended - self.started, 3),
-                },
-                seed=self.config.seed, versions=versions(), git_commit=git_commit(),
+                started=self.started,
+                seed=self.config.seed,
             )
         )  # fmt: skip
 

@@ -34,7 +34,7 @@ from clickmap_cli.services.visualize_options import VisualizeOptions, check_opti
 from clickmap_cli.services.visualize_pictures import CONVERTED, MISSING, UNREADABLE, file_of
 from clickmap_cli.storage.atomic import write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 
 FOLDER = "figures"
 _OWN = ("overlay", "participants", "clicks", "bins", "sheet", "distributions", "images.csv")
@@ -208,22 +208,19 @@ def _manifest(
     job: DrawingJob, inputs: Files, identity: str, outputs: Files, rows: Sequence[PictureRow],
     started: float,
 ) -> Manifest:  # fmt: skip
-    ended = time.time()
     states = [row.image for row in rows]
     options = asdict(job.options)
     options["classes"] = None if job.options.classes is None else str(job.options.classes)
-    return Manifest(
+    return Manifest.made(
         command="visualize",
         config=as_dict(job.config) | {"visualize": options},
         config_hash=identity,
         inputs=inputs,
-        outputs=dict(sorted(outputs.items())),
+        outputs=outputs,
         counts={"images": len(rows)}
         | {state: states.count(state) for state in sorted(set(states))},
-        times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+        started=started,
         seed=job.config.seed,
-        versions=versions(),
-        git_commit=git_commit(),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,27 @@ class Manifest:
     seed: int
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
+
+    @classmethod
+    def made(  # noqa: PLR0913 - what a run knows of itself
+        cls,
+        *,
+        command: str,
+        config: Mapping[str, Any],
+        config_hash: str,
+        inputs: Mapping[str, Mapping[str, Any]],
+        outputs: Mapping[str, Mapping[str, Any]],
+        counts: Mapping[str, Any],
+        seed: int,
+        started: float,
+    ) -> Manifest:
+        """Of a run that ends now; `started` is the time it began, the rest as the attributes."""
+        ended = time.time()
+        times = {"started": started, "ended": ended, "seconds": round(ended - started, 3)}
+        return cls(
+            command, config, config_hash, inputs, dict(sorted(outputs.items())), counts, times,
+            seed, versions(), git_commit(),
+        )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json`; it comes last, so its presence proves the outputs."""

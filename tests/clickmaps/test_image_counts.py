@@ -80,7 +80,9 @@ def test_every_format(tmp_path, ending) -> None:
 
 def test_names_that_are_refused_are_not_counted(tmp_path) -> None:
     path = tmp_path / "trials.csv"
-    path.write_text('image_path,clicks,user_id\n/etc/x,"[(1,2)]",a\n../y,"[(1,2)]",b\nz.png,"[]",c\n')
+    path.write_text(
+        'image_path,clicks,user_id\n/etc/x,"[(1,2)]",a\n../y,"[(1,2)]",b\nz.png,"[]",c\n'
+    )
     assert rows_per_image(path, None, None, Silent()) == {"z.png": 1}
 
 

@@ -153,6 +153,4 @@ def test_cheaters_draw_their_own_scribble_click_by_click(block) -> None:
         first, last = block.offsets[row], block.offsets[row + 1]
         wanted = small.scribble(STUDY.user_names[block.user[row]]).points(int(last - first))
         pixel = block.pixel[first:last]
-        np.testing.assert_array_equal(
-            np.stack((pixel % 64, pixel // 64), axis=1), wanted
-        )
+        np.testing.assert_array_equal(np.stack((pixel % 64, pixel // 64), axis=1), wanted)

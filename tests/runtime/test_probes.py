@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from clickmap_cli.runtime.probes import Gpus, probe
+from clickmap_cli.runtime.probes import Gpus, probe, unreachable
 
 MODULES = {
     "well": "print('chatter'); import os; os.write(1, b'more chatter')",
@@ -99,9 +100,7 @@ def test_gpus_are_those_torch_names(modules, tmp_path, monkeypatch) -> None:
         ("1 / 0", "12.4", "echo GPU A", "ZeroDivisionError"),
     ],
 )
-def test_why_torch_has_no_gpu(
-    modules, tmp_path, monkeypatch, available, built, tool, says
-) -> None:
+def test_why_torch_has_no_gpu(modules, tmp_path, monkeypatch, available, built, tool, says) -> None:
     (modules / "torch.py").write_text(TORCH.format(available=available, built=built, mps=True))
     driver(tmp_path, monkeypatch, tool)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -120,3 +119,13 @@ def test_hidden_gpus_and_a_broken_torch_are_said(modules, tmp_path, monkeypatch)
     found = probe(["torch", "json"])
     assert list(found.problems) == ["torch"]
     assert "torch does not work here" in found.gpus.why_none
+
+
+def test_an_address_is_reached_or_it_is_said_why() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert unreachable(f"tcp://127.0.0.1:{port}") == ""
+        assert unreachable(f"127.0.0.1:{port}") == ""
+    assert unreachable(f"tcp://127.0.0.1:{port}") == "connection refused"
+    for address in ("tcp://127.0.0.1", "", "tcp://[::1", "tcp://h:x", "tcp://h:99999"):
+        assert unreachable(address)
