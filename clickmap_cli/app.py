@@ -11,6 +11,7 @@ from clickmap_cli.commands import config, data
 from clickmap_cli.commands.benchmark import benchmark
 from clickmap_cli.commands.ceiling import ceiling
 from clickmap_cli.commands.demo import demo
+from clickmap_cli.commands.doctor import doctor
 from clickmap_cli.commands.finetune import finetune
 from clickmap_cli.commands.prepare import prepare
 from clickmap_cli.commands.train_classifier import train_classifier
@@ -48,6 +49,7 @@ app.command()(benchmark)
 app.command()(finetune)
 app.command("train-classifier")(train_classifier)
 app.command()(verify)
+app.command()(doctor)
 app.command()(demo)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

@@ -49,8 +49,11 @@ def toy(
 
 @app.command()
 def simulate(
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials.")] = 6_000_000,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many images.")] = 60_000,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials.")] = 100_000,
+    images: Annotated[
+        int | None,
+        typer.Option("--images", min=1, help="How many images; else one for every 100 trials."),
+    ] = None,
     users: Annotated[
         int | None,
         typer.Option("--users", min=1, help="How many people; else one for every 18 trials."),
@@ -70,8 +73,7 @@ def simulate(
 ) -> None:
     """Write trials in any number, with a known truth, and a config that prepares them.
 
-    Example: clickmap data simulate --trials 100000 --images 1000 -o big && clickmap prepare -c
-    big/simulate.yaml
+    Example: clickmap data simulate -o big && clickmap prepare -c big/simulate.yaml
     """
 
     def job(terminal: Terminal) -> Made:

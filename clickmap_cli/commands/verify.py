@@ -20,7 +20,7 @@ _NO_MANIFEST = 2
 def verify(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="FOLDER...", help="Folders that a command wrote, or above such."),
+        typer.Argument(metavar="FOLDER", help="Folders that a command wrote, or above such."),
     ],
     json: o.Json = False,
     quiet: o.Quiet = False,

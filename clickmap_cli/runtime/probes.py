@@ -1,4 +1,4 @@
-"""What imports here and which GPUs torch sees, asked in a process that may die of the answer."""
+"""What imports here, which GPUs torch sees, who answers: asked so that no answer can do harm."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 _SECONDS = 180
 
@@ -124,6 +126,22 @@ def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
         bool(facts.get("mps")), facts.get("built"), _driver_gpus(), problems.get("torch", ""),
     )  # fmt: skip
     return Probed(problems, gpus)
+
+
+def unreachable(address: str, seconds: float = 5) -> str:
+    """Why nothing answers at an address such as `tcp://host:8786`; empty where something does."""
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        return str(error)
+    if host is None or port is None:
+        return "it names no host and port"
+    try:
+        with socket.create_connection((host, port), timeout=seconds):
+            return ""
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
 
 
 def _ask(modules: Sequence[str], seconds: float) -> tuple[list[dict[str, Any]], str]:

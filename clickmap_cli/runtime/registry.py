@@ -188,10 +188,10 @@ def load_plugin(path: Path) -> None:
         del sys.modules[name]
         raise ConfigError(f"plugins: {path} raised {_said(error)}") from error
     # worker processes cannot import the file by name, so they get its classes themselves
-    _joblibs_cloudpickle().register_pickle_by_value(module)
+    joblibs_cloudpickle().register_pickle_by_value(module)
 
 
-def _joblibs_cloudpickle() -> Any:
+def joblibs_cloudpickle() -> Any:
     """The pickler of joblib's workers: a package of its own since joblib 1.6, inside it before."""
     try:
         return importlib.import_module("joblib.externals.cloudpickle")

@@ -25,6 +25,7 @@ CONFIG = "simulate.yaml"
 NPZ_TRIALS = 500_000
 """An .npz of the field's layout is one pickle, written and read whole; other formats stream."""
 
+_TRIALS_AN_IMAGE = 100
 _FEWEST_USERS = 40
 _TRIALS_A_USER = 18  # as in the fixed simulation: 720 trials, 40 users
 _MIN_SUBJECTS = 10
@@ -50,7 +51,7 @@ class SimulateJob:
     Attributes:
         folder: where everything goes.
         trials: rows of the table.
-        images: images; all get equally many trials, or one more.
+        images: images, all with equally many trials, or one more; None = 100 trials each.
         users: people; None = 18 trials each, as in the fixed simulation, and 40 at least.
         seed: of every draw.
         format: one of `FORMATS`.
@@ -60,7 +61,7 @@ class SimulateJob:
 
     folder: Path
     trials: int
-    images: int
+    images: int | None = None
     users: int | None = None
     seed: int = 0
     format: str = "csv"
@@ -68,9 +69,14 @@ class SimulateJob:
     side: int = 256
 
     @property
+    def n_images(self) -> int:
+        """Images, where nobody said how many too."""
+        return self.images if self.images is not None else max(1, self.trials // _TRIALS_AN_IMAGE)
+
+    @property
     def most_per_image(self) -> int:
         """Trials of the images that have most."""
-        return -(-self.trials // self.images)
+        return -(-self.trials // self.n_images)
 
     @property
     def n_users(self) -> int:
@@ -88,7 +94,8 @@ class SimulateJob:
 def run(job: SimulateJob, progress: Progress, overwrite: bool = False) -> Made:
     """Write trials, who was careful, and a config for `prepare`; pictures where asked for.
 
-    Rows depend on seed, images and users alone: fewer trials are the first rows of more.
+    Rows depend on seed, images and users alone: where these are the same, fewer trials are the
+    first rows of more.
 
     Args:
         job: what is asked for.
@@ -100,7 +107,7 @@ def run(job: SimulateJob, progress: Progress, overwrite: bool = False) -> Made:
         RunError: the disk is full, or the folder cannot be written.
     """
     _check(job, overwrite)
-    study = LargeStudy(job.seed, job.images, job.n_users, job.side)
+    study = LargeStudy(job.seed, job.n_images, job.n_users, job.side)
     if job.pictures:
         _write_pictures(study, job.folder / "images", progress)
     write_csv(
@@ -121,16 +128,16 @@ def run(job: SimulateJob, progress: Progress, overwrite: bool = False) -> Made:
     with replacing(job.path) as partial:
         _WRITERS[job.format](partial, study, told())
     write_bytes(job.folder / CONFIG, _config(job).encode())
-    counts = {"trials": job.trials, "images": job.images, "users": job.n_users, "clicks": clicks}
+    counts = {"trials": job.trials, "images": job.n_images, "users": job.n_users, "clicks": clicks}
     return Made(job.folder, {**counts, "bytes": job.path.stat().st_size})
 
 
 def _check(job: SimulateJob, overwrite: bool) -> None:
     if job.format not in FORMATS:
         raise ConfigError(f"--format is {job.format!r}. {did_you_mean(job.format, FORMATS)}")
-    if not 1 <= job.images <= job.trials:
+    if not 1 <= job.n_images <= job.trials:
         raise ConfigError(
-            f"--images is {job.images} and --trials {job.trials}; every image needs a trial."
+            f"--images is {job.n_images} and --trials {job.trials}; every image needs a trial."
         )
     if job.n_users < job.most_per_image:
         raise ConfigError(
@@ -159,7 +166,7 @@ def _config(job: SimulateJob) -> str:
         images=quoted(job.folder / "images") if job.pictures else "null",
         assets=quoted(job.folder / "assets"),
         side=job.side,
-        min_subjects=min(_MIN_SUBJECTS, job.trials // job.images),
+        min_subjects=min(_MIN_SUBJECTS, job.trials // job.n_images),
         shown="auto" if job.pictures else "null",
     )
 

@@ -298,7 +298,7 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     next_words = [
         line.split() for line in one.stderr.splitlines() if line.startswith("  clickmap ")
     ]
-    assert len(next_words) == 4
+    assert len(next_words) == 5
     for words in next_words:
         assert invoke(*words[1:]).exit_code == 0
 

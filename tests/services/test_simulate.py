@@ -117,7 +117,9 @@ def test_pictures_are_the_scenes_and_truth_names_every_user(tmp_path, monkeypatc
     assert [row["role"] for row in rows] == study.roles.tolist()
 
 
-def test_people_are_as_many_as_the_fixed_simulation_would_have(tmp_path) -> None:
+def test_images_and_people_are_as_many_as_a_study_would_have(tmp_path) -> None:
+    assert job(tmp_path, trials=6_000_000, images=None, users=None).n_images == 60_000
+    assert job(tmp_path, trials=99, images=None).n_images == 1
     assert job(tmp_path, trials=720, images=60, users=None).n_users == 40
     assert job(tmp_path, trials=6_000_000, images=60_000, users=None).n_users == 333_333
     assert job(tmp_path, trials=900, images=1, users=None).n_users == 900

@@ -1,0 +1,46 @@
+"""`clickmap doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clickmap_cli.commands import options as o
+from clickmap_cli.commands.session import run_session
+from clickmap_cli.reports.console import Terminal
+
+
+def doctor(
+    overrides: o.Overrides = None,
+    config: o.ConfigFile = None,
+    output: o.Output = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Say what this machine and installation can do, and what of a config cannot work here.
+
+    Exit 0: nothing that was asked for is broken. 1: something is.
+
+    Example: clickmap doctor --config configs/osie_mouse.yaml
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.reports import doctor as report
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.services import doctor as service
+
+        place = None if output is None else Path(output)
+        found = service.run(config, overrides or (), place, terminal)
+        terminal.show(report.machine_table(found))
+        terminal.show(report.extras_table(found))
+        for finding in found.findings:
+            if finding.kind == "problem":
+                terminal.error(finding.text)
+            else:
+                terminal.notice(finding.text)
+        terminal.show(report.verdict(found))
+        if json:
+            print_json(report.as_json(found))
+        return 1 if found.problems else 0
+
+    run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")

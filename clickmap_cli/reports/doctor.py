@@ -1,0 +1,153 @@
+"""What a person sees of a diagnosis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from clickmap_cli.runtime.machine import Cores, Disk, Memory
+from clickmap_cli.runtime.probes import Gpus
+from clickmap_cli.services.disk_need import DiskNeed
+from clickmap_cli.services.doctor_facts import ConfigFacts, Diagnosis
+
+
+def machine_table(found: Diagnosis) -> Table:
+    """Versions and the machine, a line each."""
+    table = _table("This machine")
+    for name, version in found.versions.items():
+        table.add_row(name, Text(version))
+    rows = [
+        ("cores", cores_words(found.cores)),
+        ("memory", memory_words(found.memory)),
+        ("GPU", gpu_words(found.gpus)),
+        ("disk", disk_words(found.disk)),
+    ]
+    if found.config is not None and found.config.need is not None:
+        rows.append(("maps", need_words(found.config.need)))
+    for name, words in rows:
+        table.add_row(name, Text(words))
+    return table
+
+
+def extras_table(found: Diagnosis) -> Table:
+    """Optional extras: whether they are there, and what they are for."""
+    table = _table("Optional extras")
+    for extra in found.extras:
+        state = "-" if extra.missing else "installed"
+        table.add_row(extra.name, state, extra.enables, style="dim" if extra.missing else "")
+    return table
+
+
+def verdict(found: Diagnosis) -> str:
+    """Whether everything that was asked for works, in a sentence."""
+    n = len(found.problems)
+    if n:
+        what = "one thing" if n == 1 else f"{n} things"
+        return f"{what[0].upper()}{what[1:]} will not work, as said above."
+    if found.config is None:
+        return "Nothing is wrong with this installation."
+    return f"{found.config.path}: nothing here stands in its way ({found.config.kind})."
+
+
+def cores_words(cores: Cores) -> str:
+    """Cores of the machine, and what is left of them."""
+    words = f"{cores.total}"
+    if cores.allowed < cores.total:
+        words += f", {cores.allowed} of them for this process"
+    if cores.quota is not None:
+        words += f", limited to {cores.quota:g} by a control group"
+    return words
+
+
+def memory_words(memory: Memory) -> str:
+    """Memory of the machine, and what is left of it."""
+    words = "not told by this system" if memory.total is None else _size(memory.total)
+    if memory.limit is not None:
+        words += f", limited to {_size(memory.limit)} by a control group"
+    if memory.available is not None:
+        words += f", {_size(memory.available)} available"
+    return words
+
+
+def gpu_words(gpus: Gpus) -> str:
+    """The GPUs torch can use, or why there is none."""
+    if gpus.cuda:
+        return ", ".join(f"{name} ({_size(size)})" for name, size in gpus.cuda)
+    return "Apple GPU (mps)" if gpus.mps else f"none: {gpus.why_none}"
+
+
+def disk_words(disk: Disk) -> str:
+    """Room and speed of the disk."""
+    words = f"{disk.folder}: "
+    words += "room not told" if disk.free is None else f"{_size(disk.free)} free"
+    if disk.problem:
+        return f"{words}, {disk.problem}"
+    if disk.write is None or disk.read is None:
+        return f"{words}, too little to measure its speed"
+    return f"{words}, writes {_size(disk.write)}/s, reads {_size(disk.read)}/s"
+
+
+def need_words(need: DiskNeed) -> str:
+    """Room that the maps will take."""
+    return (
+        f"{need.images:,} images at most: about {_size(need.likely)} on the disk, never more than "
+        f"{_size(need.most)}"
+    )
+
+
+def as_json(found: Diagnosis) -> dict[str, Any]:
+    """The diagnosis as one JSON value; sizes in bytes, speeds in bytes a second."""
+    gpus, disk = found.gpus, found.disk
+    return {
+        "ok": not found.problems,
+        "problems": [finding.text for finding in found.problems],
+        "notes": [finding.text for finding in found.findings if finding.kind == "note"],
+        "versions": dict(found.versions),
+        "packages": {
+            package.name: {"wanted": package.wanted, "version": package.version}
+            for package in found.packages
+        },
+        "cores": {**vars(found.cores), "usable": found.cores.usable},
+        "memory": vars(found.memory),
+        "gpu": {
+            "devices": [{"name": name, "memory": size} for name, size in gpus.cuda],
+            "mps": gpus.mps,
+            "torch_built_for_cuda": gpus.built,
+            "reported_by_driver": list(gpus.driver),
+            "why_none": gpus.why_none,
+        },
+        "disk": {**vars(disk), "folder": str(disk.folder)},
+        "extras": {
+            extra.name: {
+                "installed": not extra.missing,
+                "missing": extra.missing,
+                "enables": extra.enables,
+            }
+            for extra in found.extras
+        },
+        "config": None if found.config is None else _config_json(found.config),
+    }
+
+
+def _config_json(facts: ConfigFacts) -> dict[str, Any]:
+    return {
+        "file": str(facts.path),
+        "kind": facts.kind,
+        "output": str(facts.output),
+        "maps": None if facts.need is None else vars(facts.need),
+    }
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+
+
+def _size(n: float) -> str:
+    """Bytes in the unit a person would use."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:,.0f} {unit}" if unit != "GB" else f"{n:,.1f} {unit}"
+        n /= 1000
+    return f"{n:,.1f} TB"
