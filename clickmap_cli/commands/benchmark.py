@@ -20,6 +20,8 @@ def benchmark(
         bool, typer.Option("--list", help="Name data sets, models and metrics, and stop.")
     ] = False,
     n_jobs: o.NJobs = None,
+    backend: o.Backend = None,
+    scheduler: o.Scheduler = None,
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
@@ -45,6 +47,7 @@ def benchmark(
         if listing:
             return _list(config, overrides or [], json)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        chosen |= {"backend": backend, "scheduler": scheduler}
         loaded = load_config(BENCHMARK, config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)

@@ -33,6 +33,8 @@ def ceiling(
         typer.Option("--subject-curve", help="How many participants are enough (split-half)."),
     ] = False,
     n_jobs: o.NJobs = None,
+    backend: o.Backend = None,
+    scheduler: o.Scheduler = None,
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
@@ -55,6 +57,7 @@ def ceiling(
 
         chosen_method, overrides = _method_and_overrides(words or [], method)
         chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        chosen |= {"backend": backend, "scheduler": scheduler}
         loaded = load_experiment(config, overrides, chosen)
         for text in loaded.notices:
             terminal.notice(text)

@@ -34,6 +34,18 @@ NJobs = Annotated[
     int | None,
     typer.Option("--n-jobs", "-j", help="Workers; -1 = every core.", rich_help_panel=_RUN),
 ]
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="loky, threading or dask.", rich_help_panel=_RUN),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="Address of a Dask scheduler, such as tcp://192.168.0.7:8786.",
+        rich_help_panel=_RUN,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_RUN),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
@@ -12,9 +16,28 @@ def prepare(
     config: o.ConfigFile = None,
     output: o.Output = None,
     n_jobs: o.NJobs = None,
+    backend: o.Backend = None,
+    scheduler: o.Scheduler = None,
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Make only part I of N of the maps (job arrays).",
+            rich_help_panel="How it runs",
+        ),
+    ] = None,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge",
+            help="Join the parts that --shard made, and write the rest.",
+            rich_help_panel="How it runs",
+        ),
+    ] = False,
     strict: o.Strict = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
@@ -32,12 +55,22 @@ def prepare(
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.examples import draw_example
         from clickmap_cli.services import prepare as service
+        from clickmap_cli.services.prepare_maps import Part
 
         chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        chosen |= {"backend": backend, "scheduler": scheduler}
         loaded = load_experiment(config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        result = service.run(loaded.config, terminal, draw_example, when_present(resume), dry_run)
+        result = service.run(
+            loaded.config,
+            terminal,
+            draw_example,
+            when_present(resume),
+            dry_run,
+            None if shard is None else Part.of_text(shard),
+            merge,
+        )
         terminal.show(report.funnel_table(result))
         if result.rejected:
             terminal.warn(report.rejected_line(result))

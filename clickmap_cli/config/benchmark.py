@@ -64,6 +64,8 @@ class BenchmarkConfig:
     deep_dive: DeepDive = field(default_factory=DeepDive, metadata=key(None, "Levels and signs that would have matched the worst images (eigencam; see below).", "scores").metadata)
     report_images: int = key(25, "Best and worst images in the report, of each model and metric; 0 = none.", "output", minimum=0)
     n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
+    backend: str = key("loky", "Scoring runs in processes (loky), in threads (threading) or on a Dask cluster (dask). Results never depend on it.", "run", choices=("loky", "threading", "dask"))
+    scheduler: str | None = key(None, "Address of the Dask cluster's scheduler, such as tcp://192.168.0.7:8786, for backend: dask.", "run", false_is_null=True)
     device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=("auto", "cpu", "cuda", "mps"))
 
 # fmt: on

@@ -76,6 +76,8 @@ class ExperimentConfig:
 
     # --- how it runs --------------------------------------------------------------------------
     n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
+    backend: str = key("loky", "The work runs in processes (loky), in threads (threading) or on a Dask cluster (dask). Results never depend on it.", "run", choices=("loky", "threading", "dask"))
+    scheduler: str | None = key(None, "Address of the Dask cluster's scheduler, such as tcp://192.168.0.7:8786, for backend: dask.", "run", false_is_null=True)
     use_gpu_blurring: bool = key(False, "Blur with torch on the device, in batches; same maps to 1e-5.", "run")
     gpu_batch_size: int = key(1024, "Trial maps blurred at once on the device.", "run", minimum=1)
     correlation_batch_size: int = key(1024, "Trial maps of an image held at once while it is scored.", "run", minimum=1)

@@ -33,6 +33,12 @@ def summary_lines(result: PrepareResult) -> list[str]:
         return [f"Would prepare {counts} into {result.folder}; nothing was written."]
     if result.reused:
         return [f"Already done: {counts} in {result.folder}; nothing was changed."]
+    if result.part is not None:
+        made = f"{len(result.outputs):,} files of maps in {result.folder}"
+        return [
+            f"Part {result.part}: {made}.",
+            "When all parts are there: clickmap prepare --merge.",
+        ]
     examples = sum(name.startswith("examples/") for name in result.outputs)
     return [
         f"Prepared {counts} in {result.seconds:.1f} s.",
@@ -55,10 +61,12 @@ def as_json(result: PrepareResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "reused": result.reused,
         "written": result.written,
+        "shard": None if result.part is None else str(result.part),
     }
 
 
 def rejected_line(result: PrepareResult) -> str:
     """How many rows could not be read, and where they are listed."""
-    where = f"; {result.folder / 'rejected.csv'} says why" if result.written else ""
+    listed = result.written and result.part is None
+    where = f"; {result.folder / 'rejected.csv'} says why" if listed else ""
     return f"{result.rejected:,} of {result.rows:,} rows could not be read{where}."

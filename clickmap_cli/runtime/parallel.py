@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeVar
+from contextlib import contextmanager
+from typing import Literal, TypeVar, cast
+
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.progress import Progress
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 Backend = Literal["threading", "loky"]
+"""Workers on this machine: threads, or processes."""
 
 SHARED_BYTES = 16 << 20
 """Arrays larger than this reach worker processes as shared files, smaller ones as copies: the
@@ -72,3 +77,83 @@ def ordered_map(
     yield from pool(delayed(function)(item) for item in guarded())
     if failed:
         raise failed[0]
+
+
+class Pool:
+    """The workers of a run: on this machine, or (`DaskPool`) on a cluster.
+
+    Args:
+        n_jobs: workers, by joblib's convention.
+        backend: what they are.
+
+    Attributes:
+        remote: whether workers may be on other machines.
+    """
+
+    remote = False
+
+    def __init__(self, n_jobs: int = 1, backend: Backend = "loky") -> None:
+        self._n_jobs = n_jobs
+        self._backend = backend
+
+    @property
+    def workers(self) -> int:
+        """How many items are worked on at once (at least 1)."""
+        return worker_count(self._n_jobs)
+
+    def map(
+        self, function: Callable[[Item], Outcome], items: Iterable[Item], worth: bool = True
+    ) -> Iterator[Outcome]:
+        """`ordered_map` with these workers.
+
+        Args:
+            function: may run in another process.
+            items: what it is called with, one by one.
+            worth: whether there is so much work that starting workers pays.
+        """
+        return ordered_map(function, items, self._n_jobs if worth else 1, self._backend)
+
+
+def check_backend(backend: str, scheduler: str | None) -> None:
+    """Whether the two keys fit each other.
+
+    Raises:
+        ConfigError: dask without the address of a scheduler, or an address without dask.
+    """
+    if backend == "dask" and scheduler is None:
+        raise ConfigError(
+            "backend: dask needs the address of a scheduler that runs, such as --scheduler "
+            "tcp://192.168.0.7:8786."
+        )
+    if backend != "dask" and scheduler is not None:
+        raise ConfigError(
+            f"scheduler is '{scheduler}' and backend is {backend}; add --backend dask to use it."
+        )
+
+
+@contextmanager
+def open_pool(
+    backend: str, n_jobs: int, scheduler: str | None, progress: Progress, connect: bool = True
+) -> Iterator[Pool]:
+    """The workers that a config asks for.
+
+    Args:
+        backend: `loky`, `threading` or `dask`.
+        n_jobs: workers on this machine; a cluster has its own number.
+        scheduler: address of the Dask scheduler.
+        progress: told when a cluster has no worker.
+        connect: whether the run will need a cluster at all (a dry run does not).
+
+    Raises:
+        ConfigError: the keys do not fit each other.
+        MissingExtraError: Dask is not installed.
+        RunError: no scheduler answers.
+    """
+    check_backend(backend, scheduler)
+    if backend == "dask" and connect and scheduler is not None:
+        from clickmap_cli.runtime.dask_backend import open_cluster
+
+        with open_cluster(scheduler, progress) as pool:
+            yield pool
+    else:
+        yield Pool(n_jobs, "loky" if backend == "dask" else cast("Backend", backend))

@@ -16,6 +16,7 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.models.building import BuiltModel, build_model, model_settings
 from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_settings
@@ -70,52 +71,54 @@ def run(
         ConfigError: the call contradicts itself or what is there; a name is unknown; a data set
             is empty.
         DataError: a data set or a model's weights cannot be used.
-        RunError: another run holds the folder, or it cannot be written.
+        RunError: another run holds the folder, or it cannot be written; the cluster is gone.
     """
     started = time.time()
-    if "EMD" in config.metrics:
-        need_solver()
-    for path in config.plugins:
-        load_plugin(Path(path))
-    folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
-    if not dry_run and not config.predict_only:
-        folder.refuse_if_there(when)
-    models = [
-        build_model(spec.label, spec.name, spec.settings, config.device)
-        for spec in model_specs(config)
-    ]
-    for text in dict.fromkeys(text for built in models for text in built.model.notices):
-        progress.notice(text)
-    sets = load_sets(config, progress)
-    if dry_run:
-        return BenchmarkRun(folder.path, {}, 0, time.time() - started, written=False)
-    for built in models:
-        for loaded in sets:
-            built.model.see(loaded.stimuli)
-    job = Job(config, folder, progress, figures)
-    if config.predict_only:
-        # the folder's results, if there are any, are not touched
+    needed = not dry_run and not config.predict_only
+    with open_pool(config.backend, config.n_jobs, config.scheduler, progress, needed) as pool:
+        if "EMD" in config.metrics:
+            need_solver()
+        for path in config.plugins:
+            load_plugin(Path(path))
+        folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
+        if not dry_run and not config.predict_only:
+            folder.refuse_if_there(when)
+        models = [
+            build_model(spec.label, spec.name, spec.settings, config.device)
+            for spec in model_specs(config)
+        ]
+        for text in dict.fromkeys(text for built in models for text in built.model.notices):
+            progress.notice(text)
+        sets = load_sets(config, progress)
+        if dry_run:
+            return BenchmarkRun(folder.path, {}, 0, time.time() - started, written=False)
+        for built in models:
+            for loaded in sets:
+                built.model.see(loaded.stimuli)
+        job = Job(config, folder, progress, figures, pool)
+        if config.predict_only:
+            # the folder's results, if there are any, are not touched
+            with folder.held():
+                done = job.predict_only(models, sets)
+            summary = {"predicted": done, "failures": [asdict(row) for row in job.failures]}
+            return BenchmarkRun(folder.path, summary, len(job.failures), _since(started))
+        identity = _identity(config, models, sets)
         with folder.held():
-            done = job.predict_only(models, sets)
-        summary = {"predicted": done, "failures": [asdict(row) for row in job.failures]}
-        return BenchmarkRun(folder.path, summary, len(job.failures), _since(started))
-    identity = _identity(config, models, sets)
-    with folder.held():
-        if folder.finished(identity, when) is not None:
-            stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
-            return BenchmarkRun(folder.path, stored, len(stored["failures"]), _since(started))
-        result, outputs = job.score(models, sets)
-        inputs = {
-            **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
-            **{f"model {built.label}": {"sha256": built.identity} for built in models},
-        }
-        counts = {
-            "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
-            "models": [built.label for built in models],
-            "failures": len(result.failures),
-        }
-        folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
-    return BenchmarkRun(folder.path, as_summary(result), len(result.failures), _since(started))
+            if folder.finished(identity, when) is not None:
+                stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
+                return BenchmarkRun(folder.path, stored, len(stored["failures"]), _since(started))
+            result, outputs = job.score(models, sets)
+            inputs = {
+                **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
+                **{f"model {built.label}": {"sha256": built.identity} for built in models},
+            }
+            counts = {
+                "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
+                "models": [built.label for built in models],
+                "failures": len(result.failures),
+            }
+            folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
+        return BenchmarkRun(folder.path, as_summary(result), len(result.failures), _since(started))
 
 
 def _manifest(

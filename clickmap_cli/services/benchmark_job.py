@@ -15,7 +15,7 @@ from clickmap_cli.datasets.others import OtherFixations
 from clickmap_cli.models.base import SaliencyModel, SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import ClickmapError, DataError
-from clickmap_cli.runtime.parallel import ordered_map, worker_count
+from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark_data import LoadedSet
@@ -79,11 +79,13 @@ class Job:
         folder: RunFolder,
         progress: Progress,
         figures: BenchmarkFigures,
+        pool: Pool,
     ) -> None:
         self.config = config
         self.folder = folder
         self.progress = progress
         self.figures = figures
+        self.pool = pool
         self.failures: list[Failure] = []
         pictures = config.heatmaps_png.out_dir
         self.heatmaps = Path(pictures) if pictures else folder.path / "heatmaps"
@@ -183,7 +185,7 @@ class Job:
         tasks = (self._people_task(loaded, others, draws, code) for code in todo)
         refused = []
         with journal.writing():
-            for found in ordered_map(score_people, tasks, self._workers(loaded, todo), "loky"):
+            for found in self.pool.map(score_people, tasks, self._worth(loaded, todo)):
                 if isinstance(found, str):
                     refused.append(found)
                 else:
@@ -233,9 +235,9 @@ class Job:
                 pending.append(predicted)
                 yield self._task(built, predicted, others)
 
-        workers = self._workers(loaded, range(len(todo)))
+        worth = self._worth(loaded, range(len(todo)))
         with journal.writing():
-            for at, found in enumerate(ordered_map(score_model, tasks(), workers, "loky")):
+            for at, found in enumerate(self.pool.map(score_model, tasks(), worth)):
                 if isinstance(found, str):
                     failed = Predicted(pending[at].stimulus, (), found)
                     self._fail(loaded.label, built.label, failed)
@@ -285,14 +287,14 @@ class Job:
             self.config.ceiling,
         )
 
-    def _workers(self, loaded: LoadedSet, todo: Sequence[int]) -> int:
-        """Worker processes that are worth starting for so many images."""
+    def _worth(self, loaded: LoadedSet, todo: Sequence[int]) -> bool:
+        """Whether so many images are worth starting worker processes."""
         if not todo:
-            return 1
+            return False
         height, width = loaded.stimuli[0].size
         people = loaded.stimuli[0].people() if self.config.ceiling else None
         work = len(todo) * height * width * (1 if people is None else len(people.names))
-        return worker_count(self.config.n_jobs) if work >= _WORTH_WORKERS else 1
+        return work >= _WORTH_WORKERS
 
     def _draw(self, label: str, built: BuiltModel, predicted: Predicted) -> None:
         """Pictures of a prediction, where they are asked for."""

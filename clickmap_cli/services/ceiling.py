@@ -26,6 +26,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
 from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, score_images
@@ -105,37 +106,40 @@ def run(
     Raises:
         ConfigError: the call contradicts itself or what is there.
         DataError: the input cannot be used, or no image is left.
-        RunError: another run holds the folder, or it cannot be written.
+        RunError: another run holds the folder, or it cannot be written; the cluster is gone.
     """
     started = time.time()
     _check_call(config, method, subject_curve)
-    described = describe_files(None, input_files(config))
-    content = [str(entry["sha256"]) for entry in described.values()]
-    folder = Path(config.assets) / config.experiment_name
-    jobs = {
-        name: _Job(
-            RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}"),
-            numbers_hash(
-                replace(config, metric=[name]),
-                ["maps", "ceiling"],
-                method,
-                str(subject_curve),
-                *content,
-            ),
-        )
-        for name in config.metric
-    }
-    if not dry_run:
-        for job in jobs.values():
-            job.folder.refuse_if_there(when)
-    found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
-    require_images(found)
-    settings = MapSettings.of(config)
-    _check_shapes(found.trials, settings)
-    if dry_run:
-        return CeilingRun(folder, (), found.rejected, found.rows, time.time() - started, False)
-    results: dict[str, CeilingResult] = {}
     with contextlib.ExitStack() as held:
+        pool = held.enter_context(
+            open_pool(config.backend, config.n_jobs, config.scheduler, progress, not dry_run)
+        )
+        described = describe_files(None, input_files(config))
+        content = [str(entry["sha256"]) for entry in described.values()]
+        folder = Path(config.assets) / config.experiment_name
+        jobs = {
+            name: _Job(
+                RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}"),
+                numbers_hash(
+                    replace(config, metric=[name]),
+                    ["maps", "ceiling"],
+                    method,
+                    str(subject_curve),
+                    *content,
+                ),
+            )
+            for name in config.metric
+        }
+        if not dry_run:
+            for job in jobs.values():
+                job.folder.refuse_if_there(when)
+        found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
+        require_images(found)
+        settings = MapSettings.of(config)
+        _check_shapes(found.trials, settings)
+        if dry_run:
+            return CeilingRun(folder, (), found.rejected, found.rows, time.time() - started, False)
+        results: dict[str, CeilingResult] = {}
         for name, job in jobs.items():
             held.enter_context(job.folder.held())
             if job.folder.finished(job.identity, when) is not None:
@@ -150,15 +154,17 @@ def run(
             curve_sizes=curve_sizes(found.trials.people_per_image()) if subject_curve else (),
             keep=config.correlation_batch_size,
         )
-        for result in _compute(found.trials, settings, plan, config, todo, progress):
+        for result in _compute(found.trials, settings, plan, config, todo, pool, progress):
             name = str(result.summary["metric"])
             results[name] = result
             outputs = _write(jobs[name].folder.path, result, figures)
             jobs[name].folder.finish(
                 _manifest(config, method, described, jobs[name].identity, outputs, started, result)
             )
-    ordered = tuple(results[name] for name in config.metric)
-    return CeilingRun(folder, ordered, found.rejected, found.rows, round(time.time() - started, 3))
+        ordered = tuple(results[name] for name in config.metric)
+        return CeilingRun(
+            folder, ordered, found.rejected, found.rows, round(time.time() - started, 3)
+        )
 
 
 @dataclass(frozen=True)
@@ -207,12 +213,13 @@ def _compute(
     plan: Plan,
     config: ExperimentConfig,
     todo: list[str],
+    pool: Pool,
     progress: Progress,
 ) -> list[CeilingResult]:
     """The metrics that are still to do, all from the same maps."""
     if not todo:
         return []
-    scored, by_category = score_images(trials, settings, plan, config.n_jobs, progress)
+    scored, by_category = score_images(trials, settings, plan, pool, progress)
     usable = int(np.count_nonzero(trials.people_per_image() >= 2))
     if usable == 1:
         progress.notice("Only one image has two participants or more, so there is no null.")

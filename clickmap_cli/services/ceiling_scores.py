@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,10 @@ from clickmap_cli.clickmaps.maps import image_clicks
 from clickmap_cli.clickmaps.nulls import OtherImages, remembered
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trial_stack import ClickStack
-from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.clickmaps.trials import Trials, ranges
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.runtime.parallel import ordered_map, worker_count
+from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 
@@ -73,6 +73,21 @@ class Plan:
     keep: int = 1024
 
 
+@dataclass(frozen=True)
+class DrawnImages:
+    """Other images that were drawn before.
+
+    Attributes:
+        drawn: image code -> codes of the images drawn for it.
+    """
+
+    drawn: dict[int, list[int]]
+
+    def draw(self, image: int, draws: int) -> list[int]:
+        """The first `draws` of them."""
+        return self.drawn[image][:draws]
+
+
 class ImageScorer:
     """Scores one image at a time; its maps live only while it is scored.
 
@@ -84,7 +99,7 @@ class ImageScorer:
     """
 
     def __init__(
-        self, trials: Trials, settings: MapSettings, plan: Plan, others: OtherImages
+        self, trials: Trials, settings: MapSettings, plan: Plan, others: OtherImages | DrawnImages
     ) -> None:
         self._trials = trials
         self._settings = settings
@@ -161,8 +176,27 @@ class _Chunk:
     trials: Trials
     settings: MapSettings
     plan: Plan
-    others: OtherImages
+    others: OtherImages | DrawnImages
     codes: list[int]
+
+    def alone(self) -> _Chunk:
+        """The same with no other images than it needs: what travels to another machine."""
+        drawn = {code: self.others.draw(code, self.plan.null_draws) for code in self.codes}
+        needed = np.unique([*self.codes, *(other for some in drawn.values() for other in some)])
+        new = {code: at for at, code in enumerate(needed.tolist())}
+        slices = self.trials.image_slices()
+        part = self.trials.select(ranges(slices[needed], slices[needed + 1] - slices[needed]))
+        part = replace(
+            part,
+            image=np.searchsorted(needed, part.image).astype(np.int32),
+            images=part.images[needed],
+            users=part.users[:0],  # scores need their codes alone
+            category=part.category[needed],
+            shape=part.shape[needed],
+        )
+        others = {new[code]: [new[other] for other in some] for code, some in drawn.items()}
+        codes = [new[code] for code in self.codes]
+        return _Chunk(part, self.settings, self.plan, DrawnImages(others), codes)
 
 
 def _score_chunk(chunk: _Chunk) -> list[ImageScores]:
@@ -174,7 +208,7 @@ def score_images(
     trials: Trials,
     settings: MapSettings,
     plan: Plan,
-    n_jobs: int,
+    pool: Pool,
     progress: Progress,
 ) -> tuple[dict[int, ImageScores], bool]:
     """Score every image that has two participants or more.
@@ -188,14 +222,15 @@ def score_images(
     if not plan.scores or not codes:
         return {}, others.by_category
     progress.stage(f"Scoring, {plan.method}", len(codes))
-    workers = worker_count(n_jobs) if len(trials) >= _WORTH_WORKERS else 1
-    size = max(1, min(_MOST_IN_CHUNK, -(-len(codes) // workers)))
+    worth = pool.remote or len(trials) >= _WORTH_WORKERS
+    size = max(1, min(_MOST_IN_CHUNK, -(-len(codes) // (pool.workers if worth else 1))))
     chunks = [
         _Chunk(trials, settings, plan, others, codes[at : at + size])
         for at in range(0, len(codes), size)
     ]
     found: dict[int, ImageScores] = {}
-    scored = ordered_map(_score_chunk, chunks, workers, "loky")
+    travelling = (chunk.alone() if pool.remote else chunk for chunk in chunks)
+    scored = pool.map(_score_chunk, travelling, worth)
     for chunk, scores in zip(chunks, scored, strict=True):
         found.update(zip(chunk.codes, scores, strict=True))
         progress.advance(len(scores))

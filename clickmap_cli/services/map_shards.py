@@ -23,6 +23,7 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.storage.folder import require_begun
 from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.map_store import (
     Compression,
@@ -80,7 +81,10 @@ class MapOutput:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard: its trials, where it goes, and how many threads may work on it."""
+    """One shard: its trials, where it goes, and how many threads may work on it.
+
+    `identity` is that of the run, which must still be the folder's when the shard is done.
+    """
 
     folder: Path
     piece: str
@@ -88,6 +92,7 @@ class ShardJob:
     output: MapOutput
     metadata: Mapping[str, Any]
     threads: int
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,12 @@ def _stored_images(job: ShardJob) -> Iterator[StoredImage]:
         return packed(image_maps, output.compression) if output.format == "hdf5" else image_maps
 
     threads = 1 if output.device is not None else job.threads
-    yield from ordered_map(stored, range(len(trials.images)), threads, "threading")
+    last = len(trials.images) - 1
+    maps = ordered_map(stored, range(len(trials.images)), threads, "threading")
+    for image, image_maps in enumerate(maps):
+        if image == last or output.format == "numpy":
+            require_begun(job.folder, job.identity)
+        yield image_maps
 
 
 def _mean_map(clicks: ImageClicks, output: MapOutput) -> Maps:

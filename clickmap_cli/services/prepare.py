@@ -6,7 +6,7 @@ import contextlib
 import csv
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,18 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.parallel import ordered_map, worker_count
+from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.examples import Example, draw_examples
-from clickmap_cli.services.map_shards import (
-    MapOutput,
-    ShardDone,
-    ShardJob,
-    plan_shards,
-    shard_path,
-    write_shard,
-    write_shard_index,
-)
+from clickmap_cli.services.map_shards import MapOutput
 from clickmap_cli.services.participant_quality import quality_of
+from clickmap_cli.services.prepare_maps import (
+    MapsWork,
+    Part,
+    require_all,
+    write_maps,
+    write_maps_index,
+)
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
@@ -64,6 +63,7 @@ class PrepareResult:
         seconds: how long it took.
         reused: whether a finished run was found and nothing was done.
         written: whether anything was written (not with `--dry-run`).
+        part: the part of the maps that was made, where it is not the whole run.
     """
 
     folder: Path
@@ -77,6 +77,7 @@ class PrepareResult:
     seconds: float
     reused: bool = False
     written: bool = True
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,46 @@ class _Inputs:
     identity: str
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What all steps of one run share.
+
+    Attributes:
+        config: the checked configuration.
+        folder: where it writes.
+        inputs: what it reads.
+        device: torch device that blurs, or None.
+        pool: who computes maps.
+        progress: told where the run is.
+    """
+
+    config: ExperimentConfig
+    folder: RunFolder
+    inputs: _Inputs
+    device: str | None
+    pool: Pool
+    progress: Progress
+
+    def survivors(self, reject: Reject) -> Survivors:
+        """The trials that every filter kept."""
+        quality = quality_of(self.config, self.progress)
+        return surviving_trials(self.config, reject, self.progress, quality)
+
+    def maps(self) -> MapsWork:
+        """What making maps needs."""
+        output = MapOutput.of(self.config, self.device)
+        identity = self.inputs.identity
+        return MapsWork(self.config, output, self.folder, identity, self.pool, self.progress)
+
+
 def run(
     config: ExperimentConfig,
     progress: Progress,
     draw: Callable[[Example], None],
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
+    part: Part | None = None,
+    merge: bool = False,
 ) -> PrepareResult:
     """Prepare an experiment.
 
@@ -102,39 +137,94 @@ def run(
         draw: draws one example picture into its path.
         when: what to do with outputs that are there.
         dry_run: read and filter only; write nothing.
+        part: make only this part of the maps; others are made by other processes.
+        merge: make no maps: all parts are there, and the rest of the run is to do.
 
     Raises:
-        ConfigError: the call contradicts what is there.
+        ConfigError: the call contradicts itself or what is there.
         DataError: the input cannot be used, or no image is left.
-        RunError: another run holds the folder, or it cannot be written.
+        RunError: another run holds the folder, or it cannot be written; parts are missing; the
+            cluster is gone.
     """
     started = time.time()
-    folder = Path(config.assets) / config.experiment_name
-    inputs = _inputs(config, progress)
-    quality = quality_of(config, progress)
-    if dry_run:
-        found = surviving_trials(config, no_reject, progress, quality)
-        return _result(folder, found, started, written=False)
-    device = _blur_device(config, progress)
-    run_folder = RunFolder(folder, "prepare", _OUTPUTS)
+    _check_call(config, when, part, merge)
+    with open_pool(
+        config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
+    ) as pool:
+        folder = RunFolder(Path(config.assets) / config.experiment_name, "prepare", _OUTPUTS)
+        inputs = _inputs(config, progress)
+        device = None if dry_run else _blur_device(config, progress)
+        work = _Work(config, folder, inputs, device, pool, progress)
+        if dry_run:
+            return _result(folder.path, work.survivors(no_reject), started, written=False)
+        if part is not None:
+            return _make_part(work, part, when, started)
+        if merge:
+            folder.require_shards(inputs.identity)
+        return _make_whole(work, draw, WhenPresent.RESUME if merge else when, merge, started)
+
+
+def _check_call(
+    config: ExperimentConfig, when: WhenPresent, part: Part | None, merge: bool
+) -> None:
+    if part is not None and merge:
+        raise ConfigError("--shard makes a part and --merge joins all; call one after the other.")
+    if merge and when is WhenPresent.OVERWRITE:
+        raise ConfigError("--merge joins what is there; --overwrite belongs to --shard.")
+    if part is not None and config.backend == "dask":
+        raise ConfigError("--shard is for job arrays, which need no cluster; leave out --backend.")
+    if config.backend == "dask" and config.use_gpu_blurring:
+        raise ConfigError(
+            "use_gpu_blurring blurs on this machine's GPU, and backend: dask on other machines; "
+            "leave one out."
+        )
+
+
+def _make_whole(
+    work: _Work, draw: Callable[[Example], None], when: WhenPresent, merge: bool, started: float
+) -> PrepareResult:
+    """Everything from trials to manifest; with `merge` the maps must be there."""
+    config, run_folder, folder = work.config, work.folder, work.folder.path
     with run_folder.held():
-        done = run_folder.finished(inputs.identity, when)
+        done = run_folder.finished(work.inputs.identity, when)
         if done is not None:
             return _from_manifest(folder, done)
         try:
             with _rejections(folder) as reject:
-                found = surviving_trials(config, reject, progress, quality)
+                found = work.survivors(reject)
             _write_funnel(folder, found.funnel)
             require_images(found)
         except DataError:
-            run_folder.abandon()
+            if not merge:
+                run_folder.abandon()
             raise
-        outputs = _write_maps(run_folder, found.trials, config, device, progress)
-        outputs |= _write_tables(folder, found.trials, config, progress)
-        outputs |= draw_examples(folder, found.trials, config, draw, progress)
+        if merge:
+            require_all(work.maps(), found.trials)
+        outputs = write_maps(work.maps(), found.trials, Part(1, 1))
+        outputs |= write_maps_index(work.maps(), found.trials)
+        outputs |= _write_tables(folder, found.trials, config, work.progress)
+        outputs |= draw_examples(folder, found.trials, config, draw, work.progress)
         result = _result(folder, found, started, outputs=outputs)
-        run_folder.finish(_manifest(config, inputs, outputs, result, started))
+        if work.pool.remote:
+            run_folder.sweep()  # workers that died are not the end of a run
+        run_folder.finish(_manifest(config, work.inputs, outputs, result, started))
     return result
+
+
+def _make_part(work: _Work, part: Part, when: WhenPresent, started: float) -> PrepareResult:
+    """One part of the maps, recorded for whoever merges them."""
+    shard = (part.number, part.of)
+    with work.folder.shard_held(shard, work.inputs.identity, when) as done:
+        if done is not None:
+            return _from_manifest(work.folder.path, done)
+        try:
+            found = work.survivors(no_reject)
+            require_images(found)
+        except DataError:
+            work.folder.abandon_shard()
+            raise
+        outputs = write_maps(work.maps(), found.trials, part)
+    return replace(_result(work.folder.path, found, started, outputs=outputs), part=part)
 
 
 def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
@@ -179,56 +269,6 @@ def _rejections(folder: Path) -> Iterator[Reject]:
 def _write_funnel(folder: Path, funnel: tuple[FunnelRow, ...]) -> None:
     header = ("step", "setting", "trials", "images", "clicks")
     write_csv(folder / "funnel.csv", header, (tuple(asdict(row).values()) for row in funnel))
-
-
-def _write_maps(
-    run_folder: RunFolder,
-    trials: Trials,
-    config: ExperimentConfig,
-    device: str | None,
-    progress: Progress,
-) -> dict[str, dict[str, Any]]:
-    """Write the maps shard by shard, skipping shards that an earlier run finished."""
-    output = MapOutput.of(config, device)
-    shards = plan_shards(trials, output)
-    metadata = {
-        "total_unique_images": len(trials.images),
-        "total_maps": len(trials),
-        "filter_duplicates": bool(config.filter_duplicates),
-        "kernel_type": config.kernel_type,
-    }
-    workers = 1 if device is not None else worker_count(config.n_jobs)
-    alone = len(shards) == 1 or workers == 1
-    outputs: dict[str, dict[str, Any]] = {}
-    progress.stage("Blurring", len(trials.images))
-
-    def jobs() -> Iterator[ShardJob]:
-        for number, (first, last) in enumerate(shards, 1):
-            done = run_folder.recorded(f"shard_{number:05d}")
-            if done is not None:
-                outputs.update(done)
-                progress.advance(last - first)
-                continue
-            yield ShardJob(
-                folder=run_folder.path,
-                piece=shard_path(number, len(shards)),
-                trials=trials.part(first, last),
-                output=output,
-                metadata=metadata,
-                threads=workers if alone else 1,
-            )
-
-    finished: Iterator[ShardDone] = ordered_map(
-        write_shard, jobs(), 1 if alone else workers, "loky"
-    )
-    names = {shard_path(n, len(shards)): f"shard_{n:05d}" for n in range(1, len(shards) + 1)}
-    for shard in finished:
-        run_folder.record(names[shard.piece], shard.files)
-        outputs.update(shard.files)
-        progress.advance(shard.n_images)
-    if output.format == "hdf5" and len(shards) > 1:
-        outputs |= write_shard_index(run_folder.path, trials, shards, metadata)
-    return outputs
 
 
 def _write_tables(

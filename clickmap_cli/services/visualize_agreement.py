@@ -16,6 +16,7 @@ from clickmap_cli.config.loading import experiment_from_values, numbers_hash
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.runtime.errors import ClickmapError, DataError
+from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling_scores import Plan, score_images
 from clickmap_cli.services.visualize_experiment import PreparedExperiment
@@ -111,7 +112,8 @@ def _computed(
         need_solver()
     score = dataclasses.replace(MAP_SCORES[metric], pool=None)  # no upper bound is needed
     plan = Plan("hold-one-out", [score], config.randomization_iters, 0, config.seed)
-    scored, _ = score_images(experiment.trials, experiment.settings, plan, config.n_jobs, progress)
+    pool = Pool(config.n_jobs)
+    scored, _ = score_images(experiment.trials, experiment.settings, plan, pool, progress)
     values = np.full(len(experiment.keys), math.nan)
     for code, raw in scored.items():
         known = raw.ceiling[metric][np.isfinite(raw.ceiling[metric])]

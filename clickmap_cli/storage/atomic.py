@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ from clickmap_cli.runtime.errors import RunError
 
 PARTIAL = ".partial"
 """Ending of a file that is being written; a leftover of a killed run may be deleted."""
+
+_OWN = secrets.token_hex(3)
+"""Machines that share a folder may give two processes one number."""
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         RunError: the disk is full, or the folder cannot be written.
     """
     # a worker that outlives a killed run must not write into the next run's file
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}{_OWN}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

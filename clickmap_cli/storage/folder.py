@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.storage.atomic import PARTIAL, write_json
 from clickmap_cli.storage.line_journal import LineJournal
-from clickmap_cli.storage.lock import only_run
+from clickmap_cli.storage.lock import busy_shards, only_run, only_shard
 from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
+
+_SEEN_SECONDS = 45  # a shared folder may show another machine's files so late
+_IDENTITY = Path(".clickmap") / "journal" / "identity.json"
 
 
 class WhenPresent(Enum):
@@ -43,7 +47,7 @@ class RunFolder:
         self._own = outputs
         self._state = path / ".clickmap"
         self._journal = self._state / "journal"
-        self._identity = self._journal / "identity.json"
+        self._identity = path / _IDENTITY
         self._previous = self._state / "previous_manifest.json"
 
     @contextmanager
@@ -51,6 +55,73 @@ class RunFolder:
         """Keep other runs out while this one writes."""
         with only_run(self._state, self.command):
             yield
+
+    @contextmanager
+    def shard_held(
+        self, shard: tuple[int, int], identity: str, when: WhenPresent
+    ) -> Iterator[Manifest | None]:
+        """Hold one shard of a run that several processes make together; others may do theirs.
+
+        Args:
+            shard: its number and how many there are.
+            identity: of the run; the same for all its shards.
+            when: what to do with a finished run, or one of other settings.
+
+        Returns:
+            What `finished` does.
+
+        Raises:
+            ConfigError: outputs are there and the call does not say what to do with them, or
+                there are shards made with other settings.
+            RunError: another process writes this shard, or a run holds the folder.
+        """
+        own = f"{shard[0]}/{shard[1]}"
+        with only_shard(self._state, shard, lambda: self._join(identity, when, own)) as done:
+            yield done
+
+    def _join(self, identity: str, when: WhenPresent, own: str) -> Manifest | None:
+        manifest, begun = load_manifest(self.path), self._begun()
+        if manifest is None and begun == identity:
+            return None
+        if manifest is not None:
+            self.refuse_if_there(when)
+        there = manifest.config_hash if manifest is not None else begun
+        if there not in (None, identity) and when is not WhenPresent.OVERWRITE:
+            raise ConfigError(
+                f"{self.path} was made with other settings or inputs, and this shard would not "
+                "fit; use --overwrite, or another experiment_name."
+            )
+        resumed = manifest if when is WhenPresent.RESUME else None
+        if resumed is not None and not damaged_outputs(self.path, resumed.outputs):
+            return resumed
+        busy = [name for name in busy_shards(self._state) if name != own]
+        if busy:
+            raise RunError(
+                f"{self.path}: shard {', '.join(busy)} of another run is being written; wait for "
+                "it to end."
+            )
+        self._begin(identity, keep_journal=begun == identity)
+        return None
+
+    def require_shards(self, identity: str) -> None:
+        """Whether what is there may be merged by a run of this identity.
+
+        Raises:
+            ConfigError: it was made with other settings.
+            RunError: nothing is there.
+        """
+        manifest = load_manifest(self.path)
+        there = manifest.config_hash if manifest is not None else self._begun()
+        if there is None:
+            raise RunError(
+                f"{self.path} holds no shards; make them with 'clickmap {self.command} --shard "
+                "i/n' first."
+            )
+        if there != identity:
+            raise ConfigError(
+                f"{self.path} holds shards made with other settings or inputs; merge them with the "
+                "config and the data they were made with."
+            )
 
     def finished(self, identity: str, when: WhenPresent) -> Manifest | None:
         """Whether there is nothing to do: the manifest of an equal, whole, finished run.
@@ -92,12 +163,7 @@ class RunFolder:
             )
 
     def _begun(self) -> str | None:
-        try:
-            return str(json.loads(self._identity.read_text(encoding="utf-8"))["identity"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError):
-            return "damaged"
+        return _identity_of(self._identity)
 
     def _begin(self, identity: str, keep_journal: bool) -> None:
         """Set the old manifest aside (a half-replaced folder must not look finished) and start."""
@@ -107,6 +173,10 @@ class RunFolder:
         old = self.path / MANIFEST
         if old.is_file():
             old.replace(self._previous)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what workers that died left half-written."""
         for leftover in self.path.rglob(f"*.*{PARTIAL}"):
             # folders below that have a state of their own belong to other runs
             others = leftover.relative_to(self.path).parents
@@ -117,6 +187,11 @@ class RunFolder:
         """Forget a run whose input was of no use, unless it was to replace a finished one."""
         if not self._previous.is_file():
             shutil.rmtree(self._journal, ignore_errors=True)
+
+    def abandon_shard(self) -> None:
+        """The same for one shard: what others recorded stays."""
+        if not any(path != self._identity for path in self._journal.glob("*.json")):
+            self.abandon()
 
     def record(self, piece: str, files: dict[str, dict[str, Any]]) -> None:
         """Note that a piece of the run is done: its files with size and SHA-256."""
@@ -151,3 +226,41 @@ class RunFolder:
         manifest.save(self.path)
         self._previous.unlink(missing_ok=True)
         shutil.rmtree(self._journal, ignore_errors=True)
+
+
+def require_begun(folder: Path, identity: str) -> None:
+    """Whether a worker's result is still wanted: the run it works for may have been replaced.
+
+    Raises:
+        RunError: the folder belongs to another run by now, or to none.
+    """
+    until = time.monotonic() + _SEEN_SECONDS
+    while _identity_of(folder / _IDENTITY) != identity:
+        if time.monotonic() > until:
+            raise RunError(f"{folder} belongs to another run by now; this piece is not written.")
+        time.sleep(0.5)
+
+
+def require_here(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    """Whether files that another machine wrote are in this machine's folder, whole.
+
+    Raises:
+        RunError: they are not.
+    """
+    until = time.monotonic() + _SEEN_SECONDS
+    while damaged := damaged_outputs(folder, files):
+        if time.monotonic() > until:
+            raise RunError(
+                f"{folder / damaged[0]} was written by a worker and is not here, or with other "
+                "bytes; the folder must be shared with all workers, under the same path."
+            )
+        time.sleep(0.5)
+
+
+def _identity_of(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["identity"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return "damaged"

@@ -21,6 +21,7 @@ from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import ceiling, prepare
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
@@ -347,7 +348,7 @@ def summary_of(trials, name: str, splits: int = 2) -> dict:
     settings = MapSettings((SIDE, SIDE), None, "none", 1, None, 51, None)
     score = MAP_SCORES[name]
     plan = Plan("split-half", [score], splits, 2, 0)
-    scored, _ = score_images(trials, settings, plan, 1, Silent())
+    scored, _ = score_images(trials, settings, plan, Pool(1), Silent())
     return ceiling_result(trials, scored, score, plan, "images", 0.9).summary
 
 
@@ -380,7 +381,7 @@ def test_careless_and_cheating_participants_stand_at_the_bottom() -> None:
         settings = MapSettings((256, 256), None, "circle", 21, None, 51, None)
         score = MAP_SCORES["spearman"]
         plan = Plan("hold-one-out", [score], 1, 1, seed)
-        scored, _ = score_images(trials, settings, plan, 2, Silent())
+        scored, _ = score_images(trials, settings, plan, Pool(2), Silent())
         people = ceiling_result(trials, scored, score, plan, "images", 0.9).participants
         roles = dict(zip(study.user_names(), study.roles(), strict=True))
         bad = [roles[row.user_id] != "careful" for row in people]

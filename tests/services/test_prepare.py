@@ -21,7 +21,7 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import map_shards, prepare
+from clickmap_cli.services import map_shards, prepare, prepare_maps
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.storage.map_store import MapStore
@@ -162,11 +162,11 @@ def test_resume_redoes_only_what_is_missing(data, monkeypatch) -> None:
         written.append(job.piece)
         return original(job)
 
-    monkeypatch.setattr(prepare, "write_shard", stops_at_third)
+    monkeypatch.setattr(prepare_maps, "write_shard", stops_at_third)
     with pytest.raises(KeyboardInterrupt):
         run(data, "n_jobs=1", "experiment_name=stopped")
     monkeypatch.setattr(
-        prepare, "write_shard", lambda job: (written.append(job.piece), original(job))[1]
+        prepare_maps, "write_shard", lambda job: (written.append(job.piece), original(job))[1]
     )
     with pytest.raises(ConfigError, match="unfinished"):
         run(data, "n_jobs=1", "experiment_name=stopped")
