@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
-from clickmap_cli.clickmaps.filters import FunnelRow
+from clickmap_cli.clickmaps.filters import FunnelRow, Quality
 from clickmap_cli.clickmaps.raw_table import Reject
 from clickmap_cli.clickmaps.survivors import (
     Survivors,
@@ -96,6 +96,7 @@ class _Work:
         config: the checked configuration.
         folder: where it writes.
         inputs: what it reads.
+        quality: who judges participants, read before anything is begun; None = nobody does.
         device: torch device that blurs, or None.
         pool: who computes maps.
         progress: told where the run is.
@@ -104,14 +105,14 @@ class _Work:
     config: ExperimentConfig
     folder: RunFolder
     inputs: _Inputs
+    quality: Quality | None
     device: str | None
     pool: Pool
     progress: Progress
 
     def survivors(self, reject: Reject) -> Survivors:
         """The trials that every filter kept."""
-        quality = quality_of(self.config, self.progress)
-        return surviving_trials(self.config, reject, self.progress, quality)
+        return surviving_trials(self.config, reject, self.progress, self.quality)
 
     def maps(self) -> MapsWork:
         """What making maps needs."""
@@ -153,8 +154,9 @@ def run(
     ) as pool:
         folder = RunFolder(Path(config.assets) / config.experiment_name, "prepare", _OUTPUTS)
         inputs = _inputs(config, progress)
+        quality = quality_of(config, progress)
         device = None if dry_run else _blur_device(config, progress)
-        work = _Work(config, folder, inputs, device, pool, progress)
+        work = _Work(config, folder, inputs, quality, device, pool, progress)
         if dry_run:
             return _result(folder.path, work.survivors(no_reject), started, written=False)
         if part is not None:
