@@ -66,7 +66,7 @@ def finetune(
         settings: Any = loaded.config
         if isinstance(settings, KeypointConfig):
             if predict_only is not None:
-                return _predict(terminal, settings, predict_only, json)
+                return _predict(terminal, settings, predict_only, when_present(resume), json)
             code, summary = _keypoints(terminal, settings, views, when_present(resume), dry_run)
         elif predict_only is not None:
             raise ConfigError(
@@ -126,12 +126,14 @@ def _keypoints(
     return 0, run.summary
 
 
-def _predict(terminal: Terminal, config: KeypointConfig, source: Path, json: bool) -> int:
+def _predict(
+    terminal: Terminal, config: KeypointConfig, source: Path, when: WhenPresent, json: bool
+) -> int:
     from clickmap_cli.reports.console import print_json
     from clickmap_cli.reports.keypoint_summary import prediction_lines
     from clickmap_cli.services import keypoint_predictions as service
 
-    run = service.run(config, source, terminal, _figures())
+    run = service.run(config, source, terminal, _figures(), when)
     for line in prediction_lines(run):
         terminal.show(line)
     if json:

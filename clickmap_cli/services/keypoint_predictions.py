@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.keypoint_pictures import KeypointFigures, KeypointOverlay
-from clickmap_cli.storage.folder import RunFolder
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.training.checkpoints import BEST, load
 from clickmap_cli.training.keypoint_task import predict
 
@@ -43,22 +44,27 @@ class PredictionRun:
 
 
 def run(
-    config: KeypointConfig, source: Path, progress: Progress, figures: KeypointFigures
+    config: KeypointConfig,
+    source: Path,
+    progress: Progress,
+    figures: KeypointFigures,
+    when: WhenPresent = WhenPresent.STOP,
 ) -> PredictionRun:
     """Find key points in new pictures with `best.pth` of a finished training.
 
     Writes `predictions/<source>/predictions.csv`, `predictions_dlc.csv` and pictures of the first
-    `overlay_images` into the training's folder; training and its results are not touched, and
-    predictions of the same source are replaced.
+    `overlay_images` into the training's folder; training and its results are not touched.
 
     Args:
         config: of the training.
         source: a folder of images, an image, or a video.
         progress: told of every picture.
         figures: draw pictures.
+        when: what to do with predictions of such a source that are there; they are made anew
+            unless this says stop.
 
     Raises:
-        ConfigError: there is no trained network in `output_dir`.
+        ConfigError: there is no trained network in `output_dir`, or predictions are there.
         DataError: the source cannot be read, or holds no picture.
         MissingExtraError: a video, and PyAV is not installed.
         RunError: the checkpoint is damaged, or the folder is busy.
@@ -75,10 +81,16 @@ def run(
     found = frames(source)
     place = source.resolve()
     folder = root / "predictions" / (place.stem if place.is_file() else place.name or "root")
+    if folder.exists() and when is WhenPresent.STOP:
+        raise ConfigError(
+            f"{folder} already holds predictions; add --overwrite to make them anew, or rename the "
+            "source."
+        )
     progress.stage(f"Key points in {source.name}", found.n or 0)
     images: list[str] = []
     points: list[NDArray[np.float64]] = []
     with RunFolder(root, "finetune").held():
+        shutil.rmtree(folder, ignore_errors=True)
         for some in _batches(iter(found), config.eval_batch_size):
             predicted = predict(network, network.shown, [frame.pixels for frame in some])
             for frame, where in zip(some, predicted, strict=True):

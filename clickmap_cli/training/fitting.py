@@ -12,6 +12,7 @@ import torch
 
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.training.batches import batches, epoch_steps, read_ahead
 from clickmap_cli.training.blocks import apply_freeze, set_modes
 from clickmap_cli.training.checkpoints import (
@@ -300,6 +301,7 @@ class _Fit:
                 "state_dict": self.network.state_dict(), "optimizer": self._optimizer.state_dict(),
                 "schedule": self._schedule.state(), "scaler": self.scaler.state_dict(),
                 "random": states, "identity": job.identity, "place": dict(vars(place)),
+                "best_sha256": sha256_of(job.folder / BEST) if place.best_epoch else "",
             },
         )  # fmt: skip
 
@@ -311,7 +313,23 @@ class _Fit:
         stored = load(path)
         if stored.get("identity") != self.job.identity:
             raise RunError(f"{path} is of another training; run again with --overwrite.")
-        return stored
+        return stored if self._best_is_whole(stored) else None
+
+    def _best_is_whole(self, stored: Mapping[str, Any]) -> bool:
+        """Whether `best.pth` is the one that a checkpoint knows; else all is trained anew."""
+        place, path = stored["place"], self.job.folder / BEST
+        if not place["best_epoch"]:
+            return True
+        if not path.is_file():
+            return False
+        if sha256_of(path) == stored.get("best_sha256"):
+            return True
+        if place["finished"]:
+            return False
+        try:  # a kill between the two files: the epoch after comes again and writes it again
+            return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)
+        except (RunError, KeyError, TypeError):
+            return False
 
     def _restore(self, stored: Mapping[str, Any]) -> None:
         self.network.load_state_dict(stored["state_dict"])

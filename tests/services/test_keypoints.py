@@ -267,9 +267,11 @@ def test_reference_points_must_be_given_where_there_is_no_eye(faces) -> None:
 # --- new pictures ------------------------------------------------------------------------------
 
 
-def predict(faces: Path, source: Path) -> keypoint_predictions.PredictionRun:
+def predict(
+    faces: Path, source: Path, when: WhenPresent = WhenPresent.STOP
+) -> keypoint_predictions.PredictionRun:
     config = load_config(KEYPOINTS, None, words_for(faces, "eval_batch_size=5")).config
-    return keypoint_predictions.run(config, source, Silent(), FIGURES)
+    return keypoint_predictions.run(config, source, Silent(), FIGURES, when)
 
 
 def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
@@ -283,6 +285,9 @@ def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
     for name, points in zip(scored.images, scored.points, strict=True):
         np.testing.assert_allclose(new.points[new.images.index(name)], points, atol=1e-3)
     assert before == {path: path.read_bytes() for path in before}
+    with pytest.raises(ConfigError, match="already holds predictions"):
+        predict(faces, faces / "images")
+    assert predict(faces, faces / "images", WhenPresent.OVERWRITE).n_images == 12
     assert len(list((found.folder / "overlays").iterdir())) == 1
     first = Image.open(faces / "images/f00.png")
     others = [Image.open(faces / f"images/f{at:02d}.png") for at in (1, 2)]

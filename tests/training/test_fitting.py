@@ -114,6 +114,21 @@ def test_history_is_cut_back_to_the_checkpoint(tmp_path) -> None:
     assert all(np.isfinite(float(row["val_NSS"])) for row in rows)
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut", "another's"])
+def test_a_damaged_best_checkpoint_is_trained_anew(tmp_path, damage) -> None:
+    fit(job_for(tmp_path, STAGES))
+    whole = {name: (tmp_path / name).read_bytes() for name in ("best.pth", "final.pth")}
+    best = tmp_path / "best.pth"
+    if damage == "gone":
+        best.unlink()
+    elif damage == "cut":
+        best.write_bytes(whole["best.pth"][:500])
+    else:
+        best.write_bytes(whole["final.pth"])
+    fit(job_for(tmp_path, STAGES), resume=True)
+    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
+
+
 def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
     rows = fit(job_for(tmp_path, [Stage("all", 6, 0.3)]))
     best = min(rows, key=lambda row: row["val_loss"])
