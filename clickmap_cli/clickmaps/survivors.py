@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.manifest import load_manifest
+from clickmap_cli.storage.manifest import Manifest, load_manifest
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 TRIALS_FILE = "trials.npz"
@@ -107,6 +107,32 @@ def surviving_trials(
     return Survivors(filtered.trials, filtered.funnel, read.rows, read.rejected)
 
 
+def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
+    """The manifest of a finished run of `prepare`, and the configuration it was made with.
+
+    Raises:
+        ConfigError: the configuration in it is not one.
+        DataError: the folder holds no such run.
+        RunError: its manifest is damaged.
+    """
+    manifest = load_manifest(folder)
+    if manifest is None or manifest.command != "prepare":
+        raise DataError(f"{folder} holds no finished run of prepare; run `clickmap prepare` first.")
+    return manifest, experiment_from_values(manifest.config)
+
+
+def prepared_trials(folder: Path, made: ExperimentConfig, progress: Progress) -> Trials:
+    """The trials that a finished run of `prepare` has kept.
+
+    Args:
+        folder: of the run.
+        made: its configuration.
+        progress: told where reading is.
+    """
+    own = replace(made, clickme_data=str(folder))
+    return surviving_trials(own, no_reject, progress).trials
+
+
 def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Trials:
     """Raw trials after every filter that comes before `participant_filter`.
 
@@ -190,10 +216,7 @@ def _side_tables(
 
 def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Survivors:
     """The trials of a folder written by `prepare`, which have passed its filters already."""
-    manifest = load_manifest(folder)
-    if manifest is None or manifest.command != "prepare":
-        raise DataError(f"clickme_data: {folder} holds no finished run of prepare.")
-    made = experiment_from_values(manifest.config)
+    _, made = finished_prepare(folder)
     if made.image_shape != config.image_shape:
         raise ConfigError(
             f"image_shape is {config.image_shape}, but {folder} was prepared with "

@@ -8,6 +8,7 @@ from typing import Any
 
 from clickmap_cli.config.fields import key
 from clickmap_cli.config.finetune import OPTIMIZERS, PRECISIONS, fold_numbers
+from clickmap_cli.config.validation import check_workers, failing
 from clickmap_cli.runtime.errors import ConfigError
 
 INNER_MODES = ("restart", "sequential")
@@ -106,12 +107,8 @@ def check_heatmap(config: HeatmapConfig, sources: Mapping[str, str]) -> None:
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
     """
-
-    def fail(name: str, text: str) -> None:
-        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
-
-    if config.n_jobs == 0:
-        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    fail = failing(sources)
+    check_workers(config.n_jobs, fail)
     _check_data(config.data, fail)
     _check_model(config.model, fail)
     fold_numbers(config.cv.only_folds, config.cv.outer_kfolds)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, metric_names
 from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
-from clickmap_cli.config.validation import word_list
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.config.validation import check_workers, failing, word_list
 
 
 def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
@@ -16,12 +15,8 @@ def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
     """
-
-    def fail(name: str, text: str) -> None:
-        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
-
-    if config.n_jobs == 0:
-        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    fail = failing(sources)
+    check_workers(config.n_jobs, fail)
     model_spec(config)
     if len(dataset_specs(as_benchmark(config))) != 1:
         fail("datasets", "names several data sets; a fine-tuning learns from one.")

@@ -9,8 +9,7 @@ from typing import Any
 
 from clickmap_cli.config.fields import key
 from clickmap_cli.config.finetune import OPTIMIZERS
-from clickmap_cli.config.validation import word_list
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.config.validation import check_workers, failing, word_list
 
 DECAYS = ("linear", "cosine")
 MONITORS = ("rmse", "pck", "loss")
@@ -99,12 +98,8 @@ def check_keypoints(config: KeypointConfig, sources: Mapping[str, str]) -> None:
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
     """
-
-    def fail(name: str, text: str) -> None:
-        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
-
-    if config.n_jobs == 0:
-        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    fail = failing(sources)
+    check_workers(config.n_jobs, fail)
     if config.train_batch_size % config.gradient_accumulation_steps:
         fail(
             "gradient_accumulation_steps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clickmap_cli.config.benchmark import (
@@ -62,16 +62,39 @@ def _as_number(value: Any) -> Any:
         return value
 
 
+def failing(sources: Mapping[str, str]) -> Callable[[str, str], None]:
+    """What says that a key is wrong, and where it was set.
+
+    Args:
+        sources: key -> where its value comes from.
+
+    Returns:
+        A function of a key and the rest of the sentence; it raises ConfigError.
+    """
+
+    def fail(name: str, text: str) -> None:
+        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
+
+    return fail
+
+
+def check_workers(n_jobs: int, fail: Callable[[str, str], None]) -> None:
+    """Whether a number of workers means something; `fail` as `failing` makes it.
+
+    Raises:
+        ConfigError: it is 0.
+    """
+    if n_jobs == 0:
+        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+
+
 def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> None:
     """Values that must fit one another.
 
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
     """
-
-    def fail(name: str, text: str) -> None:
-        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
-
+    fail = failing(sources)
     _check_name(config.experiment_name, fail)
     for name in ("image_shape", "center_crop"):
         pair = getattr(config, name)
@@ -83,8 +106,7 @@ def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> No
             fail("center_crop", f"is {config.center_crop}; it is larger than the map {limit}.")
     if config.max_clicks is not None and config.max_clicks < config.min_clicks:
         fail("max_clicks", f"is {config.max_clicks}, below min_clicks {config.min_clicks}.")
-    if config.n_jobs == 0:
-        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    check_workers(config.n_jobs, fail)
     for name in ("file_inclusion_filter", "file_exclusion_filter", "display_image_keys"):
         _check_words(name, getattr(config, name), fail)
     config.metric = _check_metrics(config.metric, sources.get("metric", "default"))
@@ -129,12 +151,8 @@ def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
     """
-
-    def fail(name: str, text: str) -> None:
-        raise ConfigError(f"{sources.get(name, 'default')}: {name} {text}")
-
-    if config.n_jobs == 0:
-        fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
+    fail = failing(sources)
+    check_workers(config.n_jobs, fail)
     if config.predict_only and not config.cache_predictions:
         fail("predict_only", "is true and cache_predictions false: predictions would be lost.")
     config.plugins = word_list("plugins", config.plugins, fail)

@@ -12,11 +12,10 @@ from torch.utils.data import Dataset
 from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.clickmaps.trials import trials_from_arrays
-from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.map_store import KINDS, MapStore
 from clickmap_cli.storage.safe_arrays import NpzArrays
 from clickmap_cli.storage.safe_images import read_image
@@ -48,10 +47,7 @@ class ClickmapDataset(Dataset[Item]):
             raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
         self.folder = Path(folder)
         self.kind = kind
-        manifest = load_manifest(self.folder)
-        if manifest is None:
-            raise DataError(f"{self.folder} holds no finished run of prepare (no manifest.json).")
-        config = experiment_from_values(manifest.config)
+        _, config = finished_prepare(self.folder)
         self.image_dir = Path(image_dir if image_dir is not None else config.image_dir or ".")
         path = self.folder / "trials.npz"
         trials = trials_from_arrays(NpzArrays(path), str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from clickmap_cli.clickmaps.geometry import Geometry, Size
 from clickmap_cli.clickmaps.keys import ALL, flat_name
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.survivors import no_reject, surviving_trials
+from clickmap_cli.clickmaps.survivors import finished_prepare, prepared_trials
 from clickmap_cli.clickmaps.trial_stack import ClickStack
-from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.datasets.base import DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import file_digest
 from clickmap_cli.datasets.gathering import as_path
@@ -24,7 +22,6 @@ from clickmap_cli.datasets.images import image_file
 from clickmap_cli.datasets.people import ClickPeople
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.safe_images import read_image
 
 
@@ -115,12 +112,8 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
         DataError: the folder holds no finished run of `prepare`.
     """
     folder = as_path(root, "root")
-    manifest = load_manifest(folder)
-    if manifest is None:
-        raise DataError(f"{folder} holds no finished run of prepare (no manifest.json).")
-    config = experiment_from_values(manifest.config)
-    prepared = dataclasses.replace(config, clickme_data=str(folder))
-    trials = surviving_trials(prepared, no_reject, Silent()).trials
+    _, config = finished_prepare(folder)
+    trials = prepared_trials(folder, config, Silent())
     given = image_dir if image_dir is not None else config.image_dir or "."
     images = as_path(given, "image_dir")
     slices = trials.image_slices()

@@ -23,7 +23,7 @@ from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_setti
 from clickmap_cli.services.benchmark_job import BenchmarkFigures, Job
 from clickmap_cli.services.benchmark_tables import as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest
 
 SUMMARY = "summary.json"
 _OWN = (
@@ -129,12 +129,11 @@ def _manifest(
     counts: Mapping[str, Any],
     started: float,
 ) -> Manifest:
-    ended = time.time()
-    return Manifest(
+    return Manifest.made(
         command="benchmark", config=as_dict(config), config_hash=identity, inputs=inputs,
-        outputs=dict(sorted(outputs.items())), counts=counts,
-        times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
-        seed=config.seed, versions=versions(), git_commit=git_commit(),
+        outputs=outputs, counts=counts,
+        started=started,
+        seed=config.seed,
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ from clickmap_cli.services.ceiling_tables import (
 from clickmap_cli.services.participant_quality import quality_of
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.npz import write_npz
 
 METHODS = ("split-half", "hold-one-out")
@@ -318,16 +318,13 @@ def _manifest(
     started: float,
     result: CeilingResult,
 ) -> Manifest:
-    ended = time.time()
-    return Manifest(
+    return Manifest.made(
         command=f"ceiling {method}",
         config=as_dict(config),
         config_hash=identity,
         inputs=inputs,
-        outputs=dict(sorted(outputs.items())),
+        outputs=outputs,
         counts={k: result.summary[k] for k in ("n_images", "n_maps", "n_participants", "left_out")},
-        times={"started": started, "ended": ended, "seconds": round(ended - started, 3)},
+        started=started,
         seed=config.seed,
-        versions=versions(),
-        git_commit=git_commit(),
     )

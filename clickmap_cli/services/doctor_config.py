@@ -10,6 +10,7 @@ from typing import Any
 from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.image_counts import rows_per_image
 from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
 from clickmap_cli.config.classifier import HeatmapConfig
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -34,7 +35,6 @@ from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.disk_need import DiskNeed, disk_need
 from clickmap_cli.services.doctor_facts import ConfigFacts, Finding, Installed
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import load_manifest
 
 _KINDS: Mapping[type, tuple[str, str]] = {
     ExperimentConfig: ("experiment", "prepare"),
@@ -216,12 +216,9 @@ class _Look:
 
     def _prepared_folder(self, folder: Path) -> None:
         try:
-            manifest = load_manifest(folder)
+            finished_prepare(folder)
         except ClickmapError as error:
             self.problem(f"clickme_data: {error}")
-            return
-        if manifest is None or manifest.command != "prepare":
-            self.problem(f"clickme_data: {folder} holds no finished run of prepare.")
 
     def _trials(self, config: ExperimentConfig, data: Path) -> None:
         """The raw table: its columns, its images, and the room their maps need."""

@@ -40,7 +40,7 @@ from clickmap_cli.services.prepare_maps import (
 )
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.manifest import Manifest, describe_files, git_commit, versions
+from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.npz import write_npz
 
 _OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
@@ -293,12 +293,12 @@ def _manifest(
     result: PrepareResult,
     started: float,
 ) -> Manifest:
-    return Manifest(
+    return Manifest.made(
         command="prepare",
         config=as_dict(config),
         config_hash=inputs.identity,
         inputs=inputs.described,
-        outputs=dict(sorted(outputs.items())),
+        outputs=outputs,
         counts={
             "rows": result.rows,
             "rejected": result.rejected,
@@ -307,10 +307,8 @@ def _manifest(
             "clicks": result.clicks,
             "funnel": [asdict(row) for row in result.funnel],
         },
-        times={"started": started, "ended": time.time(), "seconds": result.seconds},
+        started=started,
         seed=config.seed,
-        versions=versions(),
-        git_commit=git_commit(),
     )
 
 

@@ -190,7 +190,6 @@ class _Run:
         )
         settings = FitSettings(
             (stage,), how.batch_size, clip_norm=how.clip_norm, seed=place % (1 << 31),
-            batch_keys=("training.batch_size", "training.batch_size"),
         )  # fmt: skip
         folder = self.folder.path / name
         if not resume:

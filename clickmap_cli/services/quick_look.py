@@ -34,7 +34,7 @@ def quick_look(
     agreement = None
     by_agreement = options.by in ("agreement", "disagreement")
     if by_agreement or (experiment.folder / "ceiling").is_dir():
-        agreement = find_agreement(experiment, config, by_agreement, progress)
+        agreement = find_agreement(experiment, config, by_agreement, progress, compute=by_agreement)
     for code in chosen_images(experiment, config, options, agreement, progress):
         if agreement is None:
             yield picture_of(experiment, code)

@@ -19,7 +19,7 @@ def ceilings_beside(
     Args:
         experiment: the prepared folder.
         config: how to run.
-        progress: told where agreement comes from.
+        progress: told of ceilings that are of other maps.
 
     Raises:
         DataError: a ceiling's table is damaged.
@@ -30,5 +30,7 @@ def ceilings_beside(
     for metric in MAP_SCORES:
         if folders & {f"hold-one-out-{metric}", f"split-half-{metric}"}:
             asked = dataclasses.replace(config, metric=[metric])
-            found.append(find_agreement(experiment, asked, needed=False, progress=progress))
+            found.append(
+                find_agreement(experiment, asked, needed=False, progress=progress, compute=False)
+            )
     return tuple(agreement for agreement in found if agreement is not None)

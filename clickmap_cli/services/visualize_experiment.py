@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +13,13 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.survivors import no_reject, surviving_trials
+from clickmap_cli.clickmaps.survivors import finished_prepare, prepared_trials
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.manifest import Manifest, load_manifest
+from clickmap_cli.storage.manifest import Manifest
 from clickmap_cli.storage.map_store import MapStore
 
 
@@ -115,13 +113,9 @@ def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExp
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
     """
     folder = Path(config.assets) / config.experiment_name
-    manifest = load_manifest(folder)
-    if manifest is None or manifest.command != "prepare":
-        raise DataError(f"{folder} holds no finished run of prepare; run `clickmap prepare` first.")
-    made = experiment_from_values(manifest.config)
+    manifest, made = finished_prepare(folder)
     _say_what_differs(config, made, folder, progress)
-    prepared = dataclasses.replace(made, clickme_data=str(folder))
-    trials = surviving_trials(prepared, no_reject, progress).trials
+    trials = prepared_trials(folder, made, progress)
     if not len(trials):
         raise DataError(f"{folder} holds no trials; run `clickmap prepare` again.")
     return PreparedExperiment(

@@ -89,7 +89,7 @@ class RunFolder:
         if there not in (None, identity) and when is not WhenPresent.OVERWRITE:
             raise ConfigError(
                 f"{self.path} was made with other settings or inputs, and this shard would not "
-                "fit; use --overwrite, or another experiment_name."
+                "fit; use --overwrite, or another output folder."
             )
         resumed = manifest if when is WhenPresent.RESUME else None
         if resumed is not None and not damaged_outputs(self.path, resumed.outputs):
@@ -141,7 +141,7 @@ class RunFolder:
             if there is not None and there != identity:
                 raise ConfigError(
                     f"{self.path} was made with other settings or inputs; --resume would mix two "
-                    "results. Use --overwrite, or another experiment_name."
+                    "results. Use --overwrite, or another output folder."
                 )
             if manifest is not None and not damaged_outputs(self.path, manifest.outputs):
                 return manifest

@@ -112,7 +112,7 @@ def _folder_lock(state: Path, seconds: float) -> FileLock:
     except Timeout as error:
         raise RunError(
             f"Another run is working in {state.parent}{_holder(state)}; wait for it to end, or "
-            "choose another experiment_name."
+            "choose another output folder."
         ) from error
     except OSError as error:
         raise RunError(

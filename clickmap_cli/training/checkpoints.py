@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,12 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    # an open file: given a path, torch writes the file's name into the file
+    # in memory first: given a path, torch writes the file's name into the file, and what interrupts
+    # its writing to a file comes out as an error of its own
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
     with replacing(path) as partial, partial.open("wb") as out:
-        torch.save(dict(state), out)
+        out.write(buffer.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:
