@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.blur import Kernel, blur_counts
-from clickmap_cli.clickmaps.trials import Bools, Ints, Trials, ranges
+from clickmap_cli.clickmaps.trials import Bools, Ints, Trials
+from clickmap_cli.storage.long_arrays import ranges
 
 _CELLS = 64
 """Cells of an image along each side, whatever its shape."""

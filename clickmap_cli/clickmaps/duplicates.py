@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.trials import Trials, trial_blocks
+from clickmap_cli.clickmaps.trials import Trials
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -23,10 +23,10 @@ def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
         Trial numbers of each group, in the order of the table.
     """
     prints = _fingerprints(trials)
-    order = np.lexsort((*prints.T, trials.image))
-    keyed = np.column_stack((trials.image.astype(np.uint64), prints))[order]
+    order = np.lexsort((prints, trials.image))
+    keyed, images = prints[order], trials.image[order]
     new = np.ones(len(trials), dtype=np.bool_)
-    new[1:] = np.any(keyed[1:] != keyed[:-1], axis=1)
+    new[1:] = (keyed[1:] != keyed[:-1]) | (images[1:] != images[:-1])
     bounds = np.append(np.flatnonzero(new), len(trials))
     groups = []
     for first, last in pairwise(bounds):
@@ -36,24 +36,24 @@ def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
 
 
 def _fingerprints(trials: Trials) -> NDArray[np.uint64]:
-    """(n, 4) numbers that are equal for equal sets of pixels."""
-    prints = np.zeros((len(trials), 4), dtype=np.uint64)
-    lengths = trials.n_clicks
-    for first, last in trial_blocks(trials.offsets):
-        span = slice(trials.offsets[first], trials.offsets[last])
-        pixel = trials.y[span].astype(np.uint64) << np.uint64(32) | trials.x[span].astype(np.uint64)
+    """(n) numbers that are equal for equal sets of pixels."""
+    prints = np.zeros(len(trials), dtype=np.uint64)
+    for block, clicks in trials.blocks():
+        pixel = trials.y[clicks].astype(np.uint64) << np.uint64(32)
+        pixel |= trials.x[clicks].astype(np.uint64)
         mixed = pixel * _MIX
         mixed ^= mixed >> np.uint64(29)
         mixed *= _MIX
-        some = np.flatnonzero(lengths[first:last]) + first
+        some = np.flatnonzero(trials.n_clicks[block]) + block.start
         if not len(some):
             continue
-        starts = trials.offsets[some] - trials.offsets[first]
+        starts = trials.offsets[some] - clicks.start
         bits = np.left_shift(np.uint64(1), mixed >> np.uint64(58))
-        prints[some, 0] = np.minimum.reduceat(mixed, starts)
-        prints[some, 1] = np.maximum.reduceat(mixed, starts)
-        prints[some, 2] = np.bitwise_or.reduceat(mixed, starts)
-        prints[some, 3] = np.bitwise_or.reduceat(bits, starts)
+        for summary, values in (
+            (np.minimum, mixed), (np.maximum, mixed), (np.bitwise_or, mixed), (np.bitwise_or, bits),
+        ):  # fmt: skip
+            one = summary.reduceat(values, starts)
+            prints[some] = (prints[some] ^ one ^ (one >> np.uint64(31))) * _MIX
     return prints
 
 

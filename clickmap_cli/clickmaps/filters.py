@@ -14,7 +14,7 @@ from clickmap_cli.clickmaps.duplicates import same_pixels
 from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
 from clickmap_cli.clickmaps.masks import find_masks, heat_on_mask, read_mask
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trials import Trials, trial_blocks
+from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
@@ -61,8 +61,7 @@ class Filtered:
 
 
 def filter_trials(
-    trials: Trials,
-    rows: int,
+    funnel: Funnel,
     config: ExperimentConfig,
     keep_categories: frozenset[str] | None,
     progress: Progress,
@@ -71,8 +70,7 @@ def filter_trials(
     """Apply every filter of a configuration.
 
     Args:
-        trials: as read.
-        rows: rows of the file, for the funnel's first line.
+        funnel: the trials as read.
         config: the filters' settings.
         keep_categories: content of `class_filter_file`; None keeps all.
         progress: told of the slow ones.
@@ -84,7 +82,7 @@ def filter_trials(
     Raises:
         ValueError: `participant_filter` is set and `quality` is not given.
     """
-    funnel = _before_quality(trials, rows, config, keep_categories)
+    _before_quality(funnel, config, keep_categories)
     notices = _participant_filter(funnel, config.participant_filter, quality)
     funnel.replace("clicks outside dropped", "on", _inside)
     funnel.by_trial("min_clicks", str(config.min_clicks), lambda t: t.n_clicks >= config.min_clicks)
@@ -119,27 +117,26 @@ def filter_trials(
 
 
 def trials_to_judge(
-    trials: Trials, rows: int, config: ExperimentConfig, keep_categories: frozenset[str] | None
+    funnel: Funnel, config: ExperimentConfig, keep_categories: frozenset[str] | None
 ) -> Trials:
     """The trials that `participant_filter` judges: after all filters that come before it.
 
     Args:
-        trials: as read.
-        rows: rows of the file.
+        funnel: the trials as read.
         config: the filters' settings.
         keep_categories: content of `class_filter_file`; None keeps all.
     """
-    return _before_quality(trials, rows, config, keep_categories).trials
+    _before_quality(funnel, config, keep_categories)
+    return funnel.trials
 
 
 def _before_quality(
-    trials: Trials, rows: int, config: ExperimentConfig, keep_categories: frozenset[str] | None
-) -> _Funnel:
-    """The funnel as far as `class_filter_file`."""
-    funnel = _Funnel(trials, rows)
-    mobile = "no such column" if trials.mobile is None else _setting(config.filter_mobile)
+    funnel: Funnel, config: ExperimentConfig, keep_categories: frozenset[str] | None
+) -> None:
+    """The filters as far as `class_filter_file`."""
+    mobile = "no such column" if funnel.trials.mobile is None else _setting(config.filter_mobile)
     funnel.by_trial("filter_mobile", mobile, lambda t: _not_mobile(t, config))
-    funnel.by_trial("catch_threshold", *_catch(trials, config))
+    funnel.by_trial("catch_threshold", *_catch(funnel.trials, config))
     funnel.by_trial(
         "filter_duplicates",
         _setting(config.filter_duplicates),
@@ -151,11 +148,17 @@ def _before_quality(
     funnel.by_image(
         "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
     )
-    return funnel
 
 
-class _Funnel:
-    """The trials so far and a row for each filter that has run."""
+class Funnel:
+    """The trials so far and a row for each filter that has run.
+
+    It owns the trials: what a filter drops is free memory where nobody else holds it.
+
+    Args:
+        trials: as read.
+        rows: rows of the file.
+    """
 
     def __init__(self, trials: Trials, rows: int) -> None:
         self.trials = trials
@@ -163,12 +166,15 @@ class _Funnel:
         self._note("unreadable rows", "dropped")
 
     def by_trial(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
+        """Keep the trials for which `keep` says true; None keeps all."""
         kept = keep(self.trials)
         if kept is not None and not kept.all():
             self.trials = self.trials.select(np.flatnonzero(kept))
         self._note(step, setting)
 
     def by_image(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
+        """Keep the images for which `keep` says true; None keeps all."""
+
         def of_trials(trials: Trials) -> Bools | None:
             kept = keep(trials)
             return None if kept is None else kept[trials.image]
@@ -176,13 +182,16 @@ class _Funnel:
         self.by_trial(step, setting, of_trials)
 
     def replace(self, step: str, setting: str, change: Callable[[Trials], Trials]) -> None:
+        """Go on with what `change` makes of the trials."""
         self.trials = change(self.trials)
         self._note(step, setting)
 
     def skip(self, step: str) -> None:
+        """Note a filter that is off."""
         self._note(step, "off")
 
     def compact(self) -> None:
+        """Bring the trials in their order; see `Trials.compacted`."""
         self.trials = self.trials.compacted()
 
     def _note(self, step: str, setting: str) -> None:
@@ -247,7 +256,7 @@ def _within(categories: frozenset[str] | None) -> Callable[[Trials], Bools | Non
     return keep
 
 
-def _participant_filter(funnel: _Funnel, path: str | None, quality: Quality | None) -> list[str]:
+def _participant_filter(funnel: Funnel, path: str | None, quality: Quality | None) -> list[str]:
     """Drop every trial of the participants who are flagged."""
     if path is None:
         funnel.skip("participant_filter")
@@ -262,17 +271,12 @@ def _participant_filter(funnel: _Funnel, path: str | None, quality: Quality | No
 
 
 def _inside(trials: Trials) -> Trials:
-    keep = np.empty(len(trials.x), dtype=np.bool_)
-    lengths = trials.n_clicks
-    for first, last in trial_blocks(trials.offsets):
-        span = slice(trials.offsets[first], trials.offsets[last])
-        side = np.repeat(trials.shape[trials.image[first:last]], lengths[first:last], axis=0)
-        x, y = trials.x[span], trials.y[span]
-        keep[span] = (x >= 0) & (y >= 0) & (x < side[:, 1]) & (y < side[:, 0])
-    return trials if keep.all() else trials.where_clicks(keep)
+    if all(trials.inside(*block).all() for block in trials.blocks()):
+        return trials
+    return trials.where_clicks(trials.inside)
 
 
-def _limit_clicks(funnel: _Funnel, config: ExperimentConfig) -> None:
+def _limit_clicks(funnel: Funnel, config: ExperimentConfig) -> None:
     most = config.max_clicks
     if most is None:
         funnel.skip("max_clicks")
@@ -331,7 +335,7 @@ def _first_subjects(trials: Trials, most: int) -> Bools:
 
 
 def _mask_filter(
-    funnel: _Funnel, config: ExperimentConfig, settings: MapSettings, progress: Progress
+    funnel: Funnel, config: ExperimentConfig, settings: MapSettings, progress: Progress
 ) -> list[str]:
     if config.mask_dir is None:
         funnel.skip("mask_dir")

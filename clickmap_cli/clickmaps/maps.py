@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trials import Trials, ranges
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.storage.long_arrays import ranges
 
 Maps = NDArray[np.float32]
 

@@ -17,6 +17,7 @@ from clickmap_cli.clickmaps.click_text import ParsedClicks
 from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.keys import ALL, category_of, image_key
 from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.storage.long_arrays import LongArray
 
 Reject = Callable[[int, str, str, str], None]
 """Called with (row, column, value, reason) for a row that cannot be read."""
@@ -79,8 +80,9 @@ class TableBuilder:
         self._side = shapes.longest_side
         self._click_type = np.int16 if self._side < 2**15 - 1 else np.int32
         self._parts: dict[str, list[NDArray[Any]]] = {
-            name: [] for name in ("x", "y", "lengths", "image", "user", "catch", "mobile", "time")
+            name: [] for name in ("lengths", "image", "user", "catch", "mobile", "time")
         }
+        self._clicks = {name: LongArray(self._click_type) for name in ("x", "y")}
 
     def reject(self, row: int, column: str, value: Any, reason: str) -> None:
         """Count a row that cannot be read; the next `add` reports it, among those around it."""
@@ -135,7 +137,7 @@ class TableBuilder:
         for name, values in (("x", clicks.x), ("y", clicks.y)):
             # what lies beyond the longest side is outside every image, wherever it is
             inside = np.clip(values if all_good else values[keep], -1, self._side)
-            self._parts[name].append(inside.astype(self._click_type))
+            self._clicks[name].append(inside.astype(self._click_type))
         self._parts["lengths"].append(clicks.lengths[good])
         for name, values in columns.items():
             self._parts[name].append(values[good])
@@ -152,8 +154,8 @@ class TableBuilder:
         place = {name: at for at, name in enumerate(categories)}
         lengths = self._joined("lengths", np.int64)
         return Trials(
-            x=self._joined("x", self._click_type),
-            y=self._joined("y", self._click_type),
+            x=self._clicks["x"].finished(),
+            y=self._clicks["y"].finished(),
             offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
             image=self._joined("image", np.int32),
             user=self._joined("user", np.int32),

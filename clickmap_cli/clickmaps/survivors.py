@@ -7,11 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from clickmap_cli.clickmaps.filters import FunnelRow, Quality, filter_trials, trials_to_judge
+from clickmap_cli.clickmaps.filters import (
+    Funnel,
+    FunnelRow,
+    Quality,
+    filter_trials,
+    trials_to_judge,
+)
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.raw_table import Reject
-from clickmap_cli.clickmaps.reading import ReadOptions, ReadResult, read_trials
+from clickmap_cli.clickmaps.reading import ReadOptions, read_trials
 from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.trials import Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -98,13 +104,14 @@ def surviving_trials(
     data = Path(str(config.clickme_data))
     if data.is_dir():
         return _prepared(data, config, progress)
-    read, categories = _read(config, data, reject, progress)
+    funnel, categories = _read(config, data, reject, progress)
+    rows, readable = funnel.rows[0].trials, len(funnel.trials)
     progress.stage("Filtering")
-    filtered = filter_trials(read.trials, read.rows, config, categories, progress, quality)
+    filtered = filter_trials(funnel, config, categories, progress, quality)
     for text in filtered.notices:
         progress.notice(text)
     _warn_of_clicks_outside(filtered.funnel, config, progress)
-    return Survivors(filtered.trials, filtered.funnel, read.rows, read.rejected)
+    return Survivors(filtered.trials, filtered.funnel, rows, rows - readable)
 
 
 def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
@@ -144,21 +151,22 @@ def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Tria
         raise DataError(
             f"clickme_data: {data} was filtered when it was prepared; name the raw trials."
         )
-    read, categories = _read(config, data, no_reject, progress)
+    funnel, categories = _read(config, data, no_reject, progress)
     progress.stage("Filtering")
-    return trials_to_judge(read.trials, read.rows, config, categories)
+    return trials_to_judge(funnel, config, categories)
 
 
 def _read(
     config: ExperimentConfig, data: Path, reject: Reject, progress: Progress
-) -> tuple[ReadResult, frozenset[str] | None]:
-    """Raw trials, and the categories to keep."""
+) -> tuple[Funnel, frozenset[str] | None]:
+    """Raw trials at the top of the funnel, and the categories to keep."""
     height, width = config.image_shape
     sizes, categories = _side_tables(config)
     options = ReadOptions(
         ImageShapes((height, width), sizes), config.remove_string, config.category_column
     )
-    return read_trials(data, options, reject, progress), categories
+    read = read_trials(data, options, reject, progress)
+    return Funnel(read.trials, read.rows), categories
 
 
 def no_reject(row: int, column: str, value: str, reason: str) -> None:
@@ -250,12 +258,7 @@ def _check_content(trials: Trials, path: Path) -> None:
     """
     keys = trials.images.tolist()
     in_order = bool(np.all(np.diff(trials.image) >= 0)) and keys == sorted(set(keys))
-    side = np.repeat(trials.shape[trials.image], trials.n_clicks, axis=0)
-    inside = bool(
-        np.all(
-            (trials.x >= 0) & (trials.y >= 0) & (trials.x < side[:, 1]) & (trials.y < side[:, 0])
-        )
-    )
+    inside = all(trials.inside(*block).all() for block in trials.blocks())
     try:
         safe = all(image_key(key) == key for key in keys)
     except ValueError:

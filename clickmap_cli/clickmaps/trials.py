@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.long_arrays import LongArray, blocks_of_runs, take_runs
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
-
-_BLOCK_CLICKS = 1 << 24
-"""Clicks gathered at once: bounds the index arrays, whatever the size of the table."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +83,10 @@ class Trials:
         if limit is not None:
             lengths = np.minimum(lengths, limit)
         offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-        x = np.empty(offsets[-1], dtype=self.x.dtype)
-        y = np.empty(offsets[-1], dtype=self.y.dtype)
-        for first, last in trial_blocks(offsets):
-            where = ranges(starts[first:last], lengths[first:last])
-            x[offsets[first] : offsets[last]] = self.x[where]
-            y[offsets[first] : offsets[last]] = self.y[where]
         return replace(
             self,
-            x=x,
-            y=y,
+            x=take_runs(self.x, starts, lengths),
+            y=take_runs(self.y, starts, lengths),
             offsets=offsets,
             image=self.image[index],
             user=self.user[index],
@@ -103,18 +95,36 @@ class Trials:
             mobile=None if self.mobile is None else self.mobile[index],
         )
 
-    def where_clicks(self, keep: Bools) -> Trials:
-        """The same trials with only the clicks where `keep` is true; some may become empty."""
-        kept = np.zeros(len(self), dtype=np.int64)
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Trials in blocks of a bounded number of clicks (or of one trial), and their clicks."""
+        for trials in blocks_of_runs(self.n_clicks):
+            yield trials, slice(int(self.offsets[trials.start]), int(self.offsets[trials.stop]))
+
+    def inside(self, trials: slice, clicks: slice) -> Bools:
+        """(clicks) whether each click of a block lies inside its image."""
+        side = np.repeat(self.shape[self.image[trials]], self.n_clicks[trials], axis=0)
+        x, y = self.x[clicks], self.y[clicks]
+        return np.asarray((x >= 0) & (y >= 0) & (x < side[:, 1]) & (y < side[:, 0]))
+
+    def where_clicks(self, keep: Callable[[slice, slice], Bools]) -> Trials:
+        """The same trials with only some clicks; some may become empty.
+
+        Args:
+            keep: called with each of `blocks`; (clicks) whether a click of the block stays.
+        """
         lengths = self.n_clicks
-        for first, last in trial_blocks(self.offsets):
-            some = first + np.flatnonzero(lengths[first:last])
+        kept = np.zeros(len(self), dtype=np.int64)
+        xs, ys = LongArray(self.x.dtype), LongArray(self.y.dtype)
+        for trials, clicks in self.blocks():
+            stays = keep(trials, clicks)
+            some = trials.start + np.flatnonzero(lengths[trials])
             if len(some):
-                span = keep[self.offsets[first] : self.offsets[last]]
-                starts = self.offsets[some] - self.offsets[first]
-                kept[some] = np.add.reduceat(span, starts, dtype=np.int64)
+                starts = self.offsets[some] - clicks.start
+                kept[some] = np.add.reduceat(stays, starts, dtype=np.int64)
+            xs.append(self.x[clicks][stays])
+            ys.append(self.y[clicks][stays])
         offsets = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
-        return replace(self, x=self.x[keep], y=self.y[keep], offsets=offsets)
+        return replace(self, x=xs.finished(), y=ys.finished(), offsets=offsets)
 
     def compacted(self) -> Trials:
         """Sorted by image key, trials of an image in time order, vocabularies without leftovers.
@@ -156,14 +166,17 @@ class Trials:
         return np.searchsorted(self.image, np.arange(len(self.images) + 1)).astype(np.int64)
 
     def part(self, first_image: int, last_image: int) -> Trials:
-        """The images from `first_image` up to `last_image` alone; the table must be `compacted`."""
+        """The images from `first_image` up to `last_image` alone; the table must be `compacted`.
+
+        Its clicks are copies, in memory, so that it can travel to another process.
+        """
         slices = self.image_slices()
         first, last = int(slices[first_image]), int(slices[last_image])
         span = slice(self.offsets[first], self.offsets[last])
         return replace(
             self,
-            x=self.x[span],
-            y=self.y[span],
+            x=self.x[span].copy(),
+            y=self.y[span].copy(),
             offsets=self.offsets[first : last + 1] - self.offsets[first],
             image=self.image[first:last] - np.int32(first_image),
             user=self.user[first:last],
@@ -238,28 +251,3 @@ def _codes_within(codes: Ints, size: int) -> bool:
 def _narrow(words: NDArray[np.str_]) -> NDArray[np.str_]:
     """Strings stored as wide as the longest that is there."""
     return words.astype(np.str_) if len(words) == 0 else np.array(words.tolist(), dtype=np.str_)
-
-
-def ranges(starts: Ints, lengths: Ints) -> NDArray[np.int64]:
-    """`arange(starts[0], starts[0] + lengths[0])`, then the next, joined.
-
-    >>> ranges(np.array([5, 0]), np.array([2, 3]))
-    array([5, 6, 0, 1, 2])
-    """
-    total = int(lengths.sum())
-    ends = np.cumsum(lengths)
-    first = np.repeat(starts - (ends - lengths), lengths)
-    return first + np.arange(total)
-
-
-def trial_blocks(offsets: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Trials `first` up to `last`, in blocks of a bounded number of clicks (or of one trial)."""
-    n = len(offsets) - 1
-    blocks = []
-    first = 0
-    while first < n:
-        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK_CLICKS, side="right")) - 1
-        last = min(max(last, first + 1), n)
-        blocks.append((first, last))
-        first = last
-    return blocks

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.click_context import density_of_others
-from clickmap_cli.clickmaps.trials import Bools, Trials, ranges
+from clickmap_cli.clickmaps.trials import Bools, Trials
+from clickmap_cli.storage.long_arrays import ranges
 
 _BLOCK_CLICKS = 1 << 19
 """Clicks that are worked on at once, unless one image has more."""
@@ -129,7 +130,7 @@ def click_features(
         Features of the wanted trials in their order.
     """
     inside = _inside(trials)
-    table = trials if inside.all() else trials.where_clicks(inside)
+    table = trials if inside.all() else trials.where_clicks(lambda _, clicks: inside[clicks])
     trial = np.arange(len(table)) if wanted is None else np.flatnonzero(wanted)
     all_clicks = table.n_clicks[trial]
     most = all_clicks.max(initial=0) if settings.max_clicks is None else settings.max_clicks

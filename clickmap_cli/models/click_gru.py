@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clickmap_cli.clickmaps.trials import Trials, ranges
+from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.models.click_features import (
     ClickFeatures,
     FeatureSettings,
@@ -20,6 +20,7 @@ from clickmap_cli.models.click_features import (
 )
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.long_arrays import ranges
 
 _BATCH_CLICKS = 1 << 15
 """Clicks that go through the network at once: enough to keep a core busy."""

@@ -21,12 +21,13 @@ from clickmap_cli.clickmaps.maps import image_clicks
 from clickmap_cli.clickmaps.nulls import OtherImages, remembered
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trial_stack import ClickStack
-from clickmap_cli.clickmaps.trials import Trials, ranges
+from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.storage.long_arrays import ranges
 
 Scores = NDArray[np.float64]
 _WORTH_WORKERS = 1000  # trials; fewer are scored before worker processes have started

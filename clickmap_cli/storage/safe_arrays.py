@@ -25,6 +25,7 @@ MAX_PICKLE_BYTES = 8 << 30
 _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
 _MAX_AXES = 32
 _MAX_VALUES = 1 << 62
+_PIECE_BYTES = 1 << 24
 
 
 def read_npy(path: Path) -> Any:
@@ -148,11 +149,14 @@ def _read_stream(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
     count = int(np.prod(shape, dtype=object))
     if count * dtype.itemsize > size:
         raise DataError(f"{name}: it says it holds {count} values, more than its {size} bytes.")
-    data = file.read(count * dtype.itemsize)
-    if len(data) < count * dtype.itemsize:
-        raise DataError(f"{name}: it ends too early; the file was cut.")
+    data = bytearray()
+    while len(data) < count * dtype.itemsize:
+        piece = file.read(min(_PIECE_BYTES, count * dtype.itemsize - len(data)))
+        if not piece:
+            raise DataError(f"{name}: it ends too early; the file was cut.")
+        data += piece  # once: a copy of all would be as large as the array
     try:
-        array = np.frombuffer(bytearray(data), dtype=dtype, count=count)
+        array = np.frombuffer(data, dtype=dtype, count=count)
         check_text(array)
         return array.reshape(shape, order="F" if fortran else "C")
     except (ValueError, TypeError, OverflowError) as error:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.signal import convolve2d
 
-from clickmap_cli.clickmaps.filters import filter_trials
+from clickmap_cli.clickmaps.filters import Funnel, filter_trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.progress import Silent
 from tests.helpers.studies import random_rows, trials_of
@@ -24,7 +24,7 @@ def config(**values) -> ExperimentConfig:
 
 
 def run(trials, categories=None, **values):
-    return filter_trials(trials, len(trials), config(**values), categories, Silent())
+    return filter_trials(Funnel(trials, len(trials)), config(**values), categories, Silent())
 
 
 def kept(filtered) -> list[tuple[str, str, int]]:
@@ -92,7 +92,8 @@ def test_participants_who_are_judged_bad_go_with_all_their_trials() -> None:
         return np.isin(trials.users, ["x", "w"])
 
     filtered = filter_trials(
-        trials_of(rows), 5, config(participant_filter="model.pt", file_exclusion_filter="dog"),
+        Funnel(trials_of(rows), 5),
+        config(participant_filter="model.pt", file_exclusion_filter="dog"),
         None, Silent(), quality,
     )  # fmt: skip
     assert kept(filtered) == [("cat/1.png", "y", 1), ("cat/1.png", "z", 1)]
@@ -220,13 +221,23 @@ def test_nothing_left_is_no_crash() -> None:
     assert filtered.funnel[-1].images == 0
 
 
-@pytest.mark.parametrize("limit", [1, 7])
-def test_blocks_of_trials_do_not_change_what_is_selected(limit, monkeypatch) -> None:
-    from clickmap_cli.clickmaps import trials as module
+@pytest.mark.parametrize(("block", "in_memory"), [(1, 1 << 30), (7, 1 << 30), (7, 0), (7, 100)])
+def test_blocks_and_files_of_clicks_do_not_change_what_is_selected(
+    block, in_memory, monkeypatch
+) -> None:
+    from clickmap_cli.storage import long_arrays as module
 
-    rows = random_rows(3)
-    whole = run(trials_of(rows), max_clicks=15).trials
-    monkeypatch.setattr(module, "_BLOCK_CLICKS", limit)
-    parts = run(trials_of(rows), max_clicks=15).trials
-    for name, array in whole.as_arrays().items():
-        np.testing.assert_array_equal(array, parts.as_arrays()[name], err_msg=name)
+    # interleaved, with clicks outside and repeated sets of pixels
+    rows = random_rows(3, side=40) + random_rows(4, side=3, clicks=(10, 60))
+    rows.sort(key=lambda row: row[1])
+    settings = {"max_clicks": 15, "duplicate_maps": "keep_first", "min_pixels": 3}
+    whole = run(trials_of(rows), **settings)
+    for name, value in (
+        ("BLOCK_VALUES", block), ("IN_MEMORY_BYTES", in_memory), ("_BUCKET_BYTES", 64),
+        ("_WRITE_BYTES", 16),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    parts = run(trials_of(rows), **settings)
+    assert parts.funnel == whole.funnel
+    for name, array in whole.trials.as_arrays().items():
+        np.testing.assert_array_equal(array, parts.trials.as_arrays()[name], err_msg=name)

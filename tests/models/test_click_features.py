@@ -85,7 +85,7 @@ def test_context_is_the_density_of_others_within_the_image(seed) -> None:
     trials = study(seed)
     found = click_features(trials, FeatureSettings())
     within = (trials.x >= 0) & (trials.y >= 0) & (trials.x < WIDTH) & (trials.y < HEIGHT)
-    density = density_of_others(trials.where_clicks(within))
+    density = density_of_others(trials.where_clicks(lambda _, clicks: within[clicks]))
     known = ~np.isnan(density)
     assert FeatureSettings().names[-2:] == ("log_density", "density_known")
     np.testing.assert_array_equal(found.values[:, -1], known)
