@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts
-from clickmap_cli.clickmaps.maps import ImageClicks, Maps
+from clickmap_cli.clickmaps.maps import ImageClicks
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.metrics.ranks import RankTable
 from clickmap_cli.metrics.views import CountView, MapView
@@ -136,36 +136,3 @@ class ClickStack:
         chosen = np.zeros(len(self), dtype=np.bool_)
         chosen[trials] = True
         return np.repeat(chosen, np.diff(self._clicks.offsets))
-
-
-class MapStack:
-    """Trial maps that are given, for whoever has maps and no clicks.
-
-    Args:
-        maps: (n, H, W) float32.
-        clicks: (n, H, W) clicks per pixel, for scores that need them.
-    """
-
-    def __init__(self, maps: Maps, clicks: NDArray[Any] | None = None) -> None:
-        self._maps = maps
-        self._clicks = clicks
-
-    def __len__(self) -> int:
-        return len(self._maps)
-
-    def one(self, trial: int) -> MapView:
-        """The map of one trial, with its clicks."""
-        return MapView(self._maps[trial], None if self._clicks is None else self._clicks[trial])
-
-    def others(self, trial: int) -> MapView:
-        """The mean of all other participants' maps."""
-        return self.mean(np.delete(np.arange(len(self)), trial))
-
-    def mean(self, trials: Ints) -> MapView:
-        """The mean of some trials' maps, with their clicks."""
-        mean = self._maps[trials].mean(axis=0, dtype=np.float64).astype(np.float32)
-        return MapView(mean, None if self._clicks is None else self._clicks[trials].sum(axis=0))
-
-    def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
-        """The means of two halves that together are all trials, the second with its clicks."""
-        return self.mean(first), self.mean(second)

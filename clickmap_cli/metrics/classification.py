@@ -46,27 +46,6 @@ def confusion_matrix(truth: NDArray[Any], predicted: NDArray[Any], n_classes: in
     return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def confusion_by_group(
-    truth: NDArray[Any], predicted: NDArray[Any], groups: Sequence[str], n_classes: int
-) -> dict[str, Counts]:
-    """The confusion matrix of every participant, by name, names sorted.
-
-    Args:
-        truth: (n) codes of classes, from 0.
-        predicted: (n) codes.
-        groups: (n) whose each is.
-        n_classes: how many classes there are.
-
-    Raises:
-        ValueError: as `confusion_matrix`.
-    """
-    whose = np.asarray(groups)
-    return {
-        str(name): confusion_matrix(truth[whose == name], predicted[whose == name], n_classes)
-        for name in np.unique(whose)
-    }
-
-
 def accuracy(confusion: Counts) -> float:
     """Share of what was classified rightly; NaN of nothing.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,14 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_settings
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark_data import (
+    LoadedSet,
+    changed_input,
+    load_sets,
+    require_unchanged,
+    set_settings,
+)
 from clickmap_cli.services.benchmark_job import BenchmarkFigures, Job
 from clickmap_cli.services.benchmark_tables import as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
@@ -68,12 +74,11 @@ def run(
         dry_run: read the data sets and make the models; predict and write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there; a name is unknown; a data set
-            is empty.
-        DataError: a data set or a model's weights cannot be used.
+        ConfigError: the call contradicts itself or what is there; a name is unknown.
+        DataError: a data set or a model's weights cannot be used, or are not there.
         RunError: another run holds the folder, or it cannot be written; the cluster is gone.
     """
-    started = time.time()
+    started = Stopwatch()
     needed = not dry_run and not config.predict_only
     with open_pool(config.backend, config.n_jobs, config.scheduler, progress, needed) as pool:
         if "EMD" in config.metrics:
@@ -91,7 +96,7 @@ def run(
             progress.notice(text)
         sets = load_sets(config, progress)
         if dry_run:
-            return BenchmarkRun(folder.path, {}, 0, time.time() - started, written=False)
+            return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
         for built in models:
             for loaded in sets:
                 built.model.see(loaded.stimuli)
@@ -101,24 +106,32 @@ def run(
             with folder.held():
                 done = job.predict_only(models, sets)
             summary = {"predicted": done, "failures": [asdict(row) for row in job.failures]}
-            return BenchmarkRun(folder.path, summary, len(job.failures), _since(started))
-        identity = _identity(config, models, sets)
+            return BenchmarkRun(folder.path, summary, len(job.failures), started.seconds)
+        keys = _keys(config, models, sets)
+        identity = _identity(config, sets, keys)
+        lacking = [problem.reason for loaded in sets for problem in loaded.problems]
         with folder.held():
-            if folder.finished(identity, when) is not None:
+            if folder.finished(identity, when, lacking) is not None:
                 stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
-                return BenchmarkRun(folder.path, stored, len(stored["failures"]), _since(started))
+                return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
             result, outputs = job.score(models, sets)
-            inputs = {
-                **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
-                **{f"model {built.label}": {"sha256": built.identity} for built in models},
-            }
+            _require_unchanged(config, models, sets, keys, job)
             counts = {
                 "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
                 "models": [built.label for built in models],
                 "failures": len(result.failures),
             }
+            inputs = _inputs(models, sets)
             folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
-        return BenchmarkRun(folder.path, as_summary(result), len(result.failures), _since(started))
+        return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:
+    """What the scores were made from, for the manifest."""
+    return {
+        **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
+        **{f"model {built.label}": {"sha256": built.identity} for built in models},
+    }
 
 
 def _manifest(
@@ -127,7 +140,7 @@ def _manifest(
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Any],
     counts: Mapping[str, Any],
-    started: float,
+    started: Stopwatch,
 ) -> Manifest:
     return Manifest.made(
         command="benchmark", config=as_dict(config), config_hash=identity, inputs=inputs,
@@ -141,7 +154,8 @@ def check(config: BenchmarkConfig) -> None:
     """Whether everything a config names exists and takes its settings; reads no data.
 
     Raises:
-        ConfigError: a plugin, a data set, a model or a setting is not there.
+        ConfigError: a data set, a model or a setting is not known.
+        DataError: a plugin's file is not there.
     """
     for path in config.plugins:
         load_plugin(Path(path))
@@ -151,21 +165,42 @@ def check(config: BenchmarkConfig) -> None:
         model_settings(spec.label, spec.name, spec.settings, config.device)
 
 
-def _since(started: float) -> float:
-    return round(time.time() - started, 3)
+Keys = Mapping[tuple[str, str, str], str]
+"""Data set, model, image id -> what the prediction is made from."""
 
 
-def _identity(
-    config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
-) -> str:
+def _keys(config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> Keys:
+    return {
+        (loaded.label, built.label, stimulus.image_id): _key(built, stimulus, config)
+        for loaded in sets
+        for built in models
+        for stimulus in loaded.stimuli
+    }
+
+
+def _identity(config: BenchmarkConfig, sets: Sequence[LoadedSet], keys: Keys) -> str:
     """A hash of everything the results depend on."""
-    words = []
-    for loaded in sets:
-        words += [loaded.label, loaded.digest]
-        for built in models:
-            keys = [_key(built, stimulus, config) for stimulus in loaded.stimuli]
-            words += [built.label, hashlib.sha256("".join(keys).encode()).hexdigest()]
-    return numbers_hash(config, ["scores", "output"], *words)
+    words = [word for loaded in sets for word in (loaded.label, loaded.digest)]
+    made_from = hashlib.sha256(json.dumps(list(keys.items())).encode()).hexdigest()
+    return numbers_hash(config, ["scores", "output"], *words, made_from)
+
+
+def _require_unchanged(
+    config: BenchmarkConfig,
+    models: Sequence[BuiltModel],
+    sets: Sequence[LoadedSet],
+    keys: Keys,
+    job: Job,
+) -> None:
+    """Whether images were left out for what they are; see `require_unchanged`."""
+    require_unchanged(sets, [*job.failures, *job.unread])
+    by_label = {built.label: built for built in models}
+    stimuli = {(loaded.label, s.image_id): s for loaded in sets for s in loaded.stimuli}
+    for row in job.failures:
+        if row.model:
+            now = _key(by_label[row.model], stimuli[row.dataset, row.image_id], config)
+            if now != keys[row.dataset, row.model, row.image_id]:
+                raise changed_input(row)
 
 
 def _key(built: BuiltModel, stimulus: Stimulus, config: BenchmarkConfig) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
 from clickmap_cli.services.ceiling_scores import Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling_tables import (
@@ -108,28 +108,16 @@ def run(
         DataError: the input cannot be used, or no image is left.
         RunError: another run holds the folder, or it cannot be written; the cluster is gone.
     """
-    started = time.time()
+    started = Stopwatch()
     _check_call(config, method, subject_curve)
     with contextlib.ExitStack() as held:
         pool = held.enter_context(
             open_pool(config.backend, config.n_jobs, config.scheduler, progress, not dry_run)
         )
         described = describe_files(None, input_files(config))
-        content = [str(entry["sha256"]) for entry in described.values()]
+        content = [str(subject_curve), *(str(entry["sha256"]) for entry in described.values())]
         folder = Path(config.assets) / config.experiment_name
-        jobs = {
-            name: _Job(
-                RunFolder(folder / "ceiling" / f"{method}-{name}", f"ceiling {method} {name}"),
-                numbers_hash(
-                    replace(config, metric=[name]),
-                    ["maps", "ceiling"],
-                    method,
-                    str(subject_curve),
-                    *content,
-                ),
-            )
-            for name in config.metric
-        }
+        jobs = {name: _Job.of(config, method, name, content) for name in config.metric}
         if not dry_run:
             for job in jobs.values():
                 job.folder.refuse_if_there(when)
@@ -138,22 +126,16 @@ def run(
         settings = MapSettings.of(config)
         _check_shapes(found.trials, settings)
         if dry_run:
-            return CeilingRun(folder, (), found.rejected, found.rows, time.time() - started, False)
-        results: dict[str, CeilingResult] = {}
-        for name, job in jobs.items():
+            return CeilingRun(folder, (), found.rejected, found.rows, started.seconds, False)
+        for job in jobs.values():
             held.enter_context(job.folder.held())
-            if job.folder.finished(job.identity, when) is not None:
-                results[name] = CeilingResult(_stored_summary(job.folder.path), (), ())
+        results = {
+            name: CeilingResult(_stored_summary(job.folder.path), (), ())
+            for name, job in jobs.items()
+            if job.folder.finished(job.identity, when) is not None
+        }
         todo = [name for name in jobs if name not in results]
-        plan = Plan(
-            method=method,
-            scores=[MAP_SCORES[name] for name in todo if name != "rsa"],
-            splits=config.randomization_iters,
-            null_draws=config.null_iterations,
-            seed=config.seed,
-            curve_sizes=curve_sizes(found.trials.people_per_image()) if subject_curve else (),
-            keep=config.correlation_batch_size,
-        )
+        plan = _plan(config, method, todo, found.trials if subject_curve else None)
         for result in _compute(found.trials, settings, plan, config, todo, pool, progress):
             name = str(result.summary["metric"])
             results[name] = result
@@ -162,9 +144,7 @@ def run(
                 _manifest(config, method, described, jobs[name].identity, outputs, started, result)
             )
         ordered = tuple(results[name] for name in config.metric)
-        return CeilingRun(
-            folder, ordered, found.rejected, found.rows, round(time.time() - started, 3)
-        )
+        return CeilingRun(folder, ordered, found.rejected, found.rows, started.seconds)
 
 
 @dataclass(frozen=True)
@@ -173,6 +153,29 @@ class _Job:
 
     folder: RunFolder
     identity: str
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, method: str, metric: str, content: list[str]) -> _Job:
+        """The job of one metric; `content` is what else its numbers depend on."""
+        folder = Path(config.assets) / config.experiment_name / "ceiling" / f"{method}-{metric}"
+        alone = replace(config, metric=[metric])
+        return cls(
+            RunFolder(folder, f"ceiling {method} {metric}"),
+            numbers_hash(alone, ["maps", "ceiling"], method, *content),
+        )
+
+
+def _plan(config: ExperimentConfig, method: str, todo: list[str], curve: Trials | None) -> Plan:
+    """What is scored of each image; `curve` are the trials whose subject curve is wanted."""
+    return Plan(
+        method=method,
+        scores=[MAP_SCORES[name] for name in todo if name != "rsa"],
+        splits=config.randomization_iters,
+        null_draws=config.null_iterations,
+        seed=config.seed,
+        curve_sizes=() if curve is None else curve_sizes(curve.people_per_image()),
+        keep=config.correlation_batch_size,
+    )
 
 
 def _stored_summary(folder: Path) -> dict[str, Any]:
@@ -315,7 +318,7 @@ def _manifest(
     inputs: dict[str, dict[str, Any]],
     identity: str,
     outputs: dict[str, dict[str, Any]],
-    started: float,
+    started: Stopwatch,
     result: CeilingResult,
 ) -> Manifest:
     return Manifest.made(

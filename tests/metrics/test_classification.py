@@ -18,7 +18,6 @@ from clickmap_cli.metrics.classification import (
     bootstrap_f1,
     brier,
     class_weights,
-    confusion_by_group,
     confusion_matrix,
     f1,
     f1_of_classes,
@@ -99,14 +98,6 @@ def test_codes_that_are_no_classes() -> None:
         confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)
     with pytest.raises(ValueError, match="2 true classes and 1 predicted"):
         confusion_matrix(np.array([0, 1]), np.array([0]), 2)
-
-
-def test_confusion_of_every_participant() -> None:
-    truth, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])
-    found = confusion_by_group(truth, predicted, ["b", "a", "b", "b"], 2)
-    assert list(found) == ["a", "b"]
-    np.testing.assert_array_equal(found["a"], [[0, 0], [0, 1]])
-    np.testing.assert_array_equal(found["b"], [[2, 0], [1, 0]])
 
 
 # --- ROC ----------------------------------------------------------------------------------------
