@@ -10,7 +10,8 @@ def main() -> None:
     try:
         from clickmap_cli.app import app
 
-        app()
+        # `python -m clickmap_cli` is called like the command, so that TAB and help say the same
+        app(prog_name="clickmap")
     except KeyboardInterrupt:
         sys.exit(130)
 

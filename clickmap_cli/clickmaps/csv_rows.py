@@ -11,8 +11,10 @@ import csv
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-_MAX_JOINED_LINES = 100
-_MAX_JOINED_BYTES = 64 << 20
+MAX_JOINED_LINES = 100
+MAX_JOINED_BYTES = 64 << 20
+"""A record with line ends in its fields is no longer than this."""
+
 csv.field_size_limit(1 << 27)  # fields of long trials are larger than the library's default
 
 
@@ -54,7 +56,7 @@ def csv_rows(
         fields = split_fields(line)
         whole = fields is not None and len(fields) == width
         if held:
-            full = len(held) >= _MAX_JOINED_LINES or held_bytes + len(line) > _MAX_JOINED_BYTES
+            full = len(held) >= MAX_JOINED_LINES or held_bytes + len(line) > MAX_JOINED_BYTES
             if full or (whole and fields is not None and is_row(fields)):
                 yield from _unclosed(held_line, held)
                 held = []

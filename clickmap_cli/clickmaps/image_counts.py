@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.columns import Columns, find_columns
-from clickmap_cli.clickmaps.csv_rows import split_fields
+from clickmap_cli.clickmaps.csv_rows import MAX_JOINED_BYTES, MAX_JOINED_LINES, split_fields
 from clickmap_cli.clickmaps.keys import image_key
+from clickmap_cli.clickmaps.object_tables import opened_parquet
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
@@ -61,19 +62,46 @@ def _of_csv(path: Path, category: str | None) -> Iterator[list[bytes]]:
     fields = split_fields(header.removesuffix(b"\r")) or [header]
     names = [field.decode("utf-8", "replace").strip() for field in fields]
     at = names.index(find_columns(names, str(path), category).image)
+    reader = _Records(at, len(names))
     for block in _chained(rest, blocks):
-        found = (_field(line, at, len(names)) for line in block.split(b"\n"))
-        yield [field for field in found if field is not None]
+        yield [name for line in block.split(b"\n") for name in reader.names(line)]
 
 
-def _field(line: bytes, at: int, width: int) -> bytes | None:
-    """One field of a row; None where the line is no row of its own."""
-    if at == 0 and line[:1] != b'"':
-        # the clicks of a line need not be looked at to find its first field
-        field, comma, _ = line.partition(b",")
-        return field if comma else None
-    fields = split_fields(line.removesuffix(b"\r"))
-    return fields[at] if fields is not None and len(fields) == width else None
+class _Records:
+    """The name in every record that lines may make, whether or not it turns out to be a trial.
+
+    Args:
+        at: place of the name in a record.
+        width: fields of a record.
+    """
+
+    def __init__(self, at: int, width: int) -> None:
+        self._at = at
+        self._width = width
+        self._open: list[bytes] = []
+        self._bytes = 0
+
+    def names(self, raw: bytes) -> Iterator[bytes]:
+        """The names that one more line makes known, at most one."""
+        if self._at == 0 and not self._open and raw[:1] != b'"':
+            # the clicks of a line need not be looked at to find its first field
+            field, comma, _ = raw.partition(b",")
+            if comma:
+                yield field
+            return
+        line = raw.removesuffix(b"\r")
+        fields = split_fields(line)
+        if fields is None:
+            # its quote closes the one that is open, or opens its own: the next such line shows
+            fields = split_fields(b"\n".join([*self._open, line])) if self._open else None
+            self._open, self._bytes = [line], len(line)
+        elif self._open:
+            self._open.append(line)
+            self._bytes += len(line)
+            if len(self._open) > MAX_JOINED_LINES or self._bytes > MAX_JOINED_BYTES:
+                self._open = []
+        if fields is not None and len(fields) == self._width:
+            yield fields[self._at]
 
 
 def _chained(first: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -83,10 +111,9 @@ def _chained(first: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _of_parquet(path: Path, category: str | None) -> Iterator[list[Any]]:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = opened_parquet(path)
         column = _image_column(list(file.schema_arrow.names), path, category)
         for batch in file.iter_batches(columns=[column]):
             yield batch.column(0).to_pylist()

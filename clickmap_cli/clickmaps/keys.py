@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 from clickmap_cli.runtime.errors import DataError
 
@@ -74,6 +75,22 @@ def check_flat_names(keys: Iterable[str]) -> None:
                 f"The images '{other}' and '{key}' would both be written as '{flat_name(key)}'; "
                 "rename one, or cut different fronts with remove_string."
             )
+
+
+def picture_names(names: Iterable[str]) -> dict[str, str]:
+    """What pictures of images are called, before `.png`: their names without the images' endings.
+
+    Where two would then have one name, in whatever case of letters, they keep their endings.
+
+    Args:
+        names: of all images, as they name files; each once.
+
+    >>> picture_names(["cat_1.png", "cat_2.jpg", "cat_2.png"])
+    {'cat_1.png': 'cat_1', 'cat_2.jpg': 'cat_2.jpg', 'cat_2.png': 'cat_2.png'}
+    """
+    short = {name: name.removesuffix(PurePosixPath(name).suffix) for name in names}
+    takers = Counter(word for pair in short.items() for word in {part.lower() for part in pair})
+    return {name: stem if takers[stem.lower()] == 1 else name for name, stem in short.items()}
 
 
 def match_keys(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
 
 _CHUNK_ROWS = 8192
+_FEW_ROWS = 1 << 17
+_MOST_ROWS_PER_BYTE = 4
 _NOT_NUMBERS = "clicks hold something that is not a number"
 _NOT_PAIRS = "clicks is not a list of (x, y) pairs"
 
@@ -27,10 +29,9 @@ def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
         DataError: not a Parquet file, damaged, or a column is missing.
     """
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = opened_parquet(path)
         names = list(file.schema_arrow.names)
         columns = find_columns(names, str(path), category)
         wanted = [name for name in vars(columns).values() if name]
@@ -41,6 +42,30 @@ def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
             first += batch.num_rows
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({short_reason(error)}).") from error
+
+
+def opened_parquet(path: Path) -> Any:
+    """A Parquet file of no more rows than a file of its size can be meant to hold.
+
+    Equal values are stored once with their number, so that a few bytes may stand for any number of
+    rows; in a real table people's clicks differ.
+
+    Raises:
+        DataError: it states more rows.
+        ArrowException: it is not a Parquet file, or damaged.
+    """
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path)
+    groups = range(file.metadata.num_row_groups)
+    rows = sum(file.metadata.row_group(at).num_rows for at in groups)
+    size = path.stat().st_size
+    if rows > max(_FEW_ROWS, _MOST_ROWS_PER_BYTE * size):
+        raise DataError(
+            f"{path}: says it holds {rows} rows in {size} bytes; it looks made to take forever, "
+            "and is not read."
+        )
+    return file
 
 
 def _python_values(column: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import read_npy
+from clickmap_cli.storage.safe_arrays import read_npy, short, short_reason
 
 _MAX_BYTES = 1 << 30
 _MAX_SIDE = 65_536
@@ -37,8 +38,11 @@ def read_table(path: Path) -> Any:
             return json.loads(text)
         if path.suffix in (".yaml", ".yml"):
             return yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{path}: not readable ({' '.join(str(error).split())[:200]}).") from error
+    except (
+        OSError, ValueError, yaml.YAMLError, RecursionError, KeyError, AttributeError, IndexError,
+        TypeError,
+    ) as error:  # fmt: skip
+        raise DataError(f"{path}: not readable ({short_reason(error)}).") from error
     if path.suffix == ".txt":
         return [line.strip() for line in text.splitlines() if line.strip()]
     raise DataError(f"{path}: expected .npy, .json, .yaml or .txt.")
@@ -51,9 +55,9 @@ def read_categories(path: Path) -> frozenset[str]:
         DataError: not readable, or neither a list nor a mapping.
     """
     value = read_table(path)
-    if isinstance(value, Mapping | list | tuple):
-        return frozenset(str(name) for name in value)
-    raise DataError(f"{path}: expected a list of categories, or a mapping whose keys they are.")
+    if not isinstance(value, Mapping | list | tuple):
+        raise DataError(f"{path}: expected a list of categories, or a mapping whose keys they are.")
+    return frozenset(_word(path, name) for name in value)
 
 
 def read_sizes(path: Path) -> dict[str, Size]:
@@ -69,9 +73,32 @@ def read_sizes(path: Path) -> dict[str, Size]:
     for key, pair in value.items():
         try:
             width, height = (int(side) for side in pair)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}: '{key}' has {pair!r}, not (width, height).") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(
+                f"{path}: {_shown(key)} has {_shown(pair)}, not (width, height)."
+            ) from error
         if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE):
-            raise DataError(f"{path}: '{key}' has the size {width} x {height}.")
-        sizes[str(key)] = (height, width)
+            raise DataError(
+                f"{path}: {_shown(key)} has the sides {_shown(pair)}; they must be 1 to "
+                f"{_MAX_SIDE}."
+            )
+        sizes[_word(path, key)] = (height, width)
     return sizes
+
+
+def _word(path: Path, name: Any) -> str:
+    """A name; a list may hold itself many times over, and would be an endless one."""
+    try:
+        if isinstance(name, str | int | float | bool | None):
+            return str(name)
+    except ValueError:
+        pass  # a number of thousands of digits
+    raise DataError(f"{path}: a name is {_shown(name)}, not a word.")
+
+
+def _shown(value: Any) -> str:
+    """A value of a stranger, short, whatever it holds and however often."""
+    try:
+        return short(reprlib.repr(value))
+    except ValueError:  # a number of thousands of digits
+        return f"a long {type(value).__name__}"

@@ -11,28 +11,33 @@ from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
+_Listing = Annotated[
+    bool,
+    typer.Option(
+        "--list", help="Name data sets, models and metrics, and stop.", rich_help_panel=o.JOB
+    ),
+]
+
 
 def benchmark(
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.BenchmarkFile = None,
     output: o.Output = None,
-    listing: Annotated[
-        bool, typer.Option("--list", help="Name data sets, models and metrics, and stop.")
-    ] = False,
+    listing: _Listing = False,
     n_jobs: o.NJobs = None,
     backend: o.Backend = None,
     scheduler: o.Scheduler = None,
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
-    dry_run: o.DryRun = False,
+    dry_run: o.DryBenchmark = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Score saliency models against people, and against what people reach.
 
-    Example: clickmap benchmark -c configs/benchmark_folder.yaml datasets.0.root=photos
+    Example: clickmap data toy && clickmap benchmark -c toy/benchmark.yaml metrics=[NSS,CC]
     """
 
     def body(terminal: Terminal) -> int:

@@ -6,32 +6,46 @@ from typing import Annotated
 
 import typer
 
+from clickmap_cli.commands import completion
 from clickmap_cli.commands import options as o
+from clickmap_cli.commands.completion import METHODS
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
-_METHODS = ("split-half", "hold-one-out")
+_Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="METHOD|KEY=VALUE",
+        help="split-half or hold-one-out, then values that win over the file.",
+        show_default=False,
+        autocompletion=completion.ceiling_words,
+    ),
+]
+_Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="split-half or hold-one-out, in place of the first word.",
+        rich_help_panel=o.JOB,
+        autocompletion=completion.among(*METHODS),
+    ),
+]
+_SubjectCurve = Annotated[
+    bool,
+    typer.Option(
+        "--subject-curve",
+        help="How many participants are enough (split-half).",
+        rich_help_panel=o.JOB,
+    ),
+]
 
 
 def ceiling(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[split-half|hold-one-out] [KEY=VALUE]...",
-            help="The method, then values that win over the file.",
-            show_default=False,
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option("--method", help="split-half or hold-one-out, in place of the first word."),
-    ] = None,
-    config: o.ConfigFile = None,
+    words: _Words = None,
+    method: _Method = None,
+    config: o.ExperimentFile = None,
     output: o.Output = None,
-    subject_curve: Annotated[
-        bool,
-        typer.Option("--subject-curve", help="How many participants are enough (split-half)."),
-    ] = False,
+    subject_curve: _SubjectCurve = False,
     n_jobs: o.NJobs = None,
     backend: o.Backend = None,
     scheduler: o.Scheduler = None,
@@ -39,14 +53,14 @@ def ceiling(
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
     strict: o.Strict = False,
-    dry_run: o.DryRun = False,
+    dry_run: o.DryCeiling = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """How well people predict people: the human ceiling, its null and its uncertainty.
 
-    Example: clickmap ceiling split-half --config configs/osie_mouse.yaml metric=spearman
+    Example: clickmap ceiling split-half --config clickmap_demo/demo.yaml metric=auc
     """
 
     def body(terminal: Terminal) -> int:
@@ -55,16 +69,15 @@ def ceiling(
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.services import ceiling as service
 
-        chosen_method, overrides = _method_and_overrides(words or [], method)
+        which, overrides = _method_and_overrides(words or [], method)
         chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}
         loaded = load_experiment(config, overrides, chosen)
         for text in loaded.notices:
             terminal.notice(text)
         figures = service.CeilingFigures(report.draw_ceiling, report.draw_curve)
-        when = when_present(resume)
         run = service.run(
-            loaded.config, chosen_method, terminal, figures, when, subject_curve, dry_run
+            loaded.config, which, terminal, figures, when_present(resume), subject_curve, dry_run
         )
         if run.results:
             terminal.show(report.ceiling_table(run))
@@ -91,10 +104,10 @@ def _method_and_overrides(words: list[str], method: str | None) -> tuple[str, li
     if method is not None:
         named.insert(0, method)
     if not named:
-        raise ConfigError(f"Say which ceiling: clickmap ceiling {' or '.join(_METHODS)}.")
+        raise ConfigError(f"Say which ceiling: clickmap ceiling {' or '.join(METHODS)}.")
     for word in named:
-        if word not in _METHODS:
-            raise ConfigError(f"'{word}' is no method. {did_you_mean(word, _METHODS)}")
+        if word not in METHODS:
+            raise ConfigError(f"'{word}' is no method. {did_you_mean(word, METHODS)}")
     if len(set(named)) > 1:
         raise ConfigError(f"Two methods at once: {' and '.join(named)}; run one after the other.")
     return named[0], [word for word in words if "=" in word]

@@ -1,4 +1,4 @@
-"""`clickmap config show|check|update`."""
+"""`clickmap config list|copy|show|check|update`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,125 @@ from typing import Annotated
 
 import typer
 
+from clickmap_cli.commands import completion
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session
 from clickmap_cli.reports.console import Terminal
 
-app = typer.Typer(no_args_is_help=True, help="Show, check and update configuration files.")
+app = typer.Typer(no_args_is_help=True)
+_SAYS_MORE = o.chapter("The configuration", "Every key")
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="YAML files.", autocompletion=completion.configuration_files),
+]
 
 
-@app.command()
+@app.callback(epilog=_SAYS_MORE)
+def group() -> None:
+    """Name, copy, show, check and update configuration files.
+
+    Example: clickmap config copy benchmark_folder
+    """
+
+
+@app.command("list", epilog=_SAYS_MORE)
+def list_shipped(
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Name the configurations that come along, and the command that each is for.
+
+    Example: clickmap config list
+    """
+
+    def body(_: Terminal) -> int:
+        from clickmap_cli.config.loading import schema_of
+        from clickmap_cli.config.shipped import shipped_files
+        from clickmap_cli.reports.config import shipped_lines
+        from clickmap_cli.reports.console import print_json, print_line
+
+        rows = [
+            {
+                "name": file.name,
+                "command": schema_of(file.path).command if file.path.suffix == ".yaml" else None,
+                "about": file.about,
+            }
+            for file in shipped_files()
+        ]
+        if json:
+            print_json(rows)
+        else:
+            for line in shipped_lines(rows):
+                print_line(line)
+        return 0
+
+    run_session(body, quiet=quiet, verbose=verbose)
+
+
+@app.command(epilog=_SAYS_MORE)
+def copy(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="One of `clickmap config list`.", autocompletion=completion.shipped_names
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A folder, or a file; else configs/.", rich_help_panel=o.INPUT
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=o.RUN)
+    ] = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Copy a configuration that comes along, and the files it uses, to change it.
+
+    Example: clickmap config copy benchmark_plugin --output mine
+    """
+
+    def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.shipped import copies
+        from clickmap_cli.reports.config import copied_line
+        from clickmap_cli.reports.console import print_json
+        from clickmap_cli.runtime.errors import ConfigError
+        from clickmap_cli.storage.atomic import write_bytes
+
+        texts = copies(name, output)
+        for path, text in texts.items():
+            there = path.read_bytes() if path.is_file() else None
+            if path.exists() and there != text.encode() and not overwrite:
+                raise ConfigError(
+                    f"{path} is there already and is another; --overwrite replaces it, --output "
+                    "names another place."
+                )
+        for path, text in texts.items():
+            write_bytes(path, text.encode())
+        terminal.show(copied_line(list(texts)))
+        if json:
+            print_json({"files": [str(path) for path in texts]})
+        return 0
+
+    run_session(body, quiet=quiet, verbose=verbose)
+
+
+@app.command(epilog=_SAYS_MORE)
 def show(
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.AnyFile = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Print the resolved configuration and where each value came from.
 
-    Example: clickmap config show --config configs/osie_mouse.yaml blur_size=15
+    Example: clickmap config show --config clickmap_demo/demo.yaml blur_size=15
     """
 
     def body(terminal: Terminal) -> int:
@@ -44,15 +145,17 @@ def show(
     run_session(body, quiet=quiet, verbose=verbose)
 
 
-@app.command()
+@app.command(epilog=_SAYS_MORE)
 def check(
-    files: Annotated[list[Path], typer.Argument(help="YAML files.")],
+    files: Files,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Check configuration files without running anything; exit 2 when one is wrong.
+    """Check configuration files without running anything.
 
-    Example: clickmap config check configs/*.yaml
+    Exit 2: one is wrong. 1: a plugin that one names is not there.
+
+    Example: clickmap config check clickmap_demo/demo.yaml clickmap_demo/benchmark.yaml
     """
 
     def body(terminal: Terminal) -> int:
@@ -60,7 +163,7 @@ def check(
         from clickmap_cli.config.finetune import FinetuneConfig
         from clickmap_cli.config.loading import load_any
         from clickmap_cli.reports.console import print_line
-        from clickmap_cli.runtime.errors import ConfigError
+        from clickmap_cli.runtime.errors import ClickmapError
         from clickmap_cli.services import benchmark, finetune
 
         code = 0
@@ -71,9 +174,9 @@ def check(
                     benchmark.check(loaded.config)
                 elif isinstance(loaded.config, FinetuneConfig):
                     finetune.check(loaded.config)
-            except ConfigError as error:
+            except ClickmapError as error:
                 terminal.error(str(error))
-                code = ConfigError.exit_code
+                code = max(code, error.exit_code)
                 continue
             for text in loaded.notices:
                 terminal.notice(f"{file}: {text}")
@@ -84,19 +187,20 @@ def check(
     run_session(body, quiet=quiet, verbose=verbose)
 
 
-@app.command()
+@app.command(epilog=_SAYS_MORE)
 def update(
-    files: Annotated[list[Path], typer.Argument(help="YAML files.")],
+    files: Files,
     keys: Annotated[
-        str | None, typer.Option("--keys", help="Only these keys, separated by commas.")
+        str | None,
+        typer.Option("--keys", help="Only these keys, separated by commas.", rich_help_panel=o.JOB),
     ] = None,
-    dry_run: o.DryRun = False,
+    dry_run: o.DryUpdate = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Add missing keys at their defaults; comments, order and layout stay as they are.
 
-    Example: clickmap config update old.yaml --keys gpu_batch_size,correlation_batch_size
+    Example: clickmap config update clickmap_demo/demo.yaml --keys seed,bootstrap --dry-run
     """
 
     def body(_: Terminal) -> int:

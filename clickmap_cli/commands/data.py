@@ -1,13 +1,14 @@
-"""`clickmap data toy|simulate|split|gt-mean|export-pysaliency`."""
+"""`clickmap data`: what makes, splits, averages, imports and exports data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from clickmap_cli.commands import data_options as d
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session
 from clickmap_cli.reports.console import Terminal
@@ -15,20 +16,21 @@ from clickmap_cli.reports.console import Terminal
 if TYPE_CHECKING:
     from clickmap_cli.services.data_tools import Made
 
-app = typer.Typer(no_args_is_help=True, help="Make, split, average and export data sets.")
-
-Which = Annotated[
-    list[str],
-    typer.Argument(metavar="name=NAME [KEY=VALUE]...", help="The data set and its settings."),
-]
-Replace = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Where = Annotated[Path, typer.Option("--output", "-o", help="Where it goes.")]
+app = typer.Typer(no_args_is_help=True)
 
 
-@app.command()
+@app.callback(epilog=o.chapter("Models", "Checking"))
+def group() -> None:
+    """Make, split, average and export data sets.
+
+    Example: clickmap data toy --output toy
+    """
+
+
+@app.command(epilog=o.chapter("Models"))
 def toy(
-    output: Where = Path("toy"),
-    images: Annotated[int, typer.Option("--images", min=2, help="How many images.")] = 12,
+    output: d.Where = Path("toy"),
+    images: d.Images = 12,
     seed: o.Seed = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -47,26 +49,16 @@ def toy(
     _run(job, json, quiet, verbose)
 
 
-@app.command()
+@app.command(epilog=o.chapter("Checking"))
 def simulate(
-    trials: Annotated[int, typer.Option("--trials", min=1, help="How many trials.")] = 100_000,
-    images: Annotated[
-        int | None,
-        typer.Option("--images", min=1, help="How many images; else one for every 100 trials."),
-    ] = None,
-    users: Annotated[
-        int | None,
-        typer.Option("--users", min=1, help="How many people; else one for every 18 trials."),
-    ] = None,
-    output: Where = Path("simulated"),
-    kind: Annotated[
-        str, typer.Option("--format", help="csv, csv.gz, parquet or npz (at most 500,000 trials).")
-    ] = "csv",
-    pictures: Annotated[
-        bool, typer.Option("--pictures", help="Also write the images; nothing needs them.")
-    ] = False,
+    trials: d.Trials = 100_000,
+    images: d.SimulatedImages = None,
+    users: d.Users = None,
+    output: d.Where = Path("simulated"),
+    kind: d.Format = "csv",
+    pictures: d.Pictures = False,
     seed: o.Seed = None,
-    overwrite: Replace = False,
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -85,22 +77,20 @@ def simulate(
     _run(job, json, quiet, verbose)
 
 
-@app.command()
+@app.command(epilog=o.chapter("Models"))
 def split(
-    which: Which,
-    test_count: Annotated[int, typer.Option("--test-count", min=1, help="Images held out.")] = 30,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the lists go; else its root.")
-    ] = None,
+    which: d.Which,
+    test_count: d.TestCount = 30,
+    output: d.ListsFolder = None,
     seed: o.Seed = None,
-    overwrite: Replace = False,
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Hold out images: train.txt and test.txt, lists of ids for `ids:` and `split:`.
 
-    Example: clickmap data split name=folder root=photos --test-count 30
+    Example: clickmap data split name=folder root=toy --test-count 3
     """
 
     def job(_: Terminal) -> Made:
@@ -111,19 +101,19 @@ def split(
     _run(job, json, quiet, verbose)
 
 
-@app.command("gt-mean")
+@app.command("gt-mean", epilog=o.chapter("Models", "Fine-tuning"))
 def gt_mean(
-    which: Which,
-    output: Where = Path("gt_mean"),
-    aggregate: Annotated[str, typer.Option("--aggregate", help="mean or median.")] = "mean",
-    overwrite: Replace = False,
+    which: d.Which,
+    output: d.Where = Path("gt_mean"),
+    aggregate: d.Aggregate = "mean",
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Average ground-truth maps over participants, each scaled to sum 1.
 
-    Example: clickmap data gt-mean name=clickmaps root=assets/osie_mouse --output gt
+    Example: clickmap data gt-mean name=clickmaps root=clickmap_demo/assets/demo --output gt
     """
 
     def job(terminal: Terminal) -> Made:
@@ -134,18 +124,18 @@ def gt_mean(
     _run(job, json, quiet, verbose)
 
 
-@app.command("export-pysaliency")
+@app.command("export-pysaliency", epilog=o.chapter("Models"))
 def export_pysaliency(
-    which: Which,
-    output: Where = Path("pysaliency"),
-    overwrite: Replace = False,
+    which: d.Which,
+    output: d.Where = Path("pysaliency"),
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Write stimuli and fixations as pysaliency's HDF5 files.
 
-    Example: clickmap data export-pysaliency name=folder root=photos --output exported
+    Example: clickmap data export-pysaliency name=folder root=toy --output exported
     """
 
     def job(_: Terminal) -> Made:
@@ -156,23 +146,15 @@ def export_pysaliency(
     _run(job, json, quiet, verbose)
 
 
-@app.command("import-scores")
+@app.command("import-scores", epilog=o.chapter("Networks"))
 def import_scores(
-    file: Annotated[Path, typer.Argument(help="The .npy backup of a study's scores.")],
-    output: Where = Path("imported"),
-    label: Annotated[
-        str, typer.Option("--label", help="What the data set is called.")
-    ] = "imported",
-    models: Annotated[
-        str, typer.Option("--models", help="A name for each set of scores, with commas.")
-    ] = "raw,smoothed",
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder of the images, for the report.")
-    ] = None,
-    maps: Annotated[
-        Path | None, typer.Option("--maps", help="Folder of the ground-truth maps.")
-    ] = None,
-    overwrite: Replace = False,
+    file: d.Backup,
+    output: d.Where = Path("imported"),
+    label: d.Label = "imported",
+    models: d.ScoreNames = "raw,smoothed",
+    images: d.ImagesFolder = None,
+    maps: d.MapsFolder = None,
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -207,39 +189,27 @@ def import_scores(
     run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")
 
 
-@app.command("crop-heatmaps")
+@app.command("crop-heatmaps", epilog=o.chapter("Classes of maps"))
 def crop_heatmaps(
-    source: Annotated[Path, typer.Argument(help="Folder of the recordings.")],
-    output: Where = Path("maps"),
-    box: Annotated[
-        str | None,
-        typer.Option("--box", metavar="L,T,R,B", help="Part of every picture that is kept."),
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option("--size", metavar="H,W", help="Size of the maps; else the box's.")
-    ] = None,
-    colour: Annotated[bool, typer.Option("--colour", help="Keep colours; else grey.")] = False,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            "--pattern",
-            help="Regular expression of file names, with groups participant, class, name, part.",
-        ),
-    ] = None,
-    sentences: Annotated[
-        Path | None,
-        typer.Option("--sentences", help="CSV of boxes: page or image, sentence, left, ..."),
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="In the raw layout: heatmaps or scanpaths.")
-    ] = None,
+    source: d.Recordings,
+    output: d.Where = Path("maps"),
+    box: d.Box = None,
+    size: d.Size = None,
+    colour: d.Colour = False,
+    pattern: d.Pattern = None,
+    sentences: d.Sentences = None,
+    kind: d.Kind = None,
     n_jobs: o.NJobs = None,
-    overwrite: Replace = False,
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Cut screen recordings to attention maps, <class>/<participant>/<name>.png.
+
+    Recordings lie in <class>/<participant>/ too, or --pattern reads both from their names, or they
+    lie in the raw layout of the reading study (heatmap_fixed/, scanpaths_fixed/), whose names and
+    boxes are known. --sentences cuts several boxes from each.
 
     Example: clickmap data crop-heatmaps raw --kind heatmaps --size 100,750 --output maps
     """
@@ -263,10 +233,11 @@ def crop_heatmaps(
     _run(job, json, quiet, verbose)
 
 
-@app.command("reading-study")
+@app.command("reading-study", epilog=o.chapter("Classes of maps"))
 def reading_study(
-    output: Where = Path("reading_study"),
+    output: d.Where = Path("reading_study"),
     seed: o.Seed = None,
+    overwrite: d.Replace = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -279,7 +250,7 @@ def reading_study(
     def job(terminal: Terminal) -> Made:
         from clickmap_cli.services import attention_maps
 
-        return attention_maps.reading_study(output, seed or 0, terminal)
+        return attention_maps.reading_study(output, seed or 0, terminal, overwrite)
 
     _run(job, json, quiet, verbose)
 
@@ -304,7 +275,7 @@ def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool
 
 
 def _settings(words: list[str]) -> dict[str, Any]:
-    from clickmap_cli.config.loading import settings_from_words
+    from clickmap_cli.config.reading import settings_from_words
 
     return settings_from_words(words)
 

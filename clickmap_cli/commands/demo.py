@@ -11,14 +11,19 @@ from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
+_Folder = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Where the demo goes.", rich_help_panel=o.INPUT),
+]
+_Everything = Annotated[
+    bool,
+    typer.Option("--all", help="Also run every network model.", rich_help_panel=o.JOB),
+]
+
 
 def demo(
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the demo goes.")] = Path(
-        "clickmap_demo"
-    ),
-    everything: Annotated[
-        bool, typer.Option("--all", help="Also run every network model.")
-    ] = False,
+    folder: _Folder = Path("clickmap_demo"),
+    everything: _Everything = False,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
     json: o.Json = False,

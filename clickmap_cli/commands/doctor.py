@@ -11,7 +11,7 @@ from clickmap_cli.reports.console import Terminal
 
 def doctor(
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.AnyFile = None,
     output: o.Output = None,
     json: o.Json = False,
     quiet: o.Quiet = False,

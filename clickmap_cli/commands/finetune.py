@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 _SOURCE = "task keypoints: find them in a folder of images or a video with best.pth; train nothing."
 
+_PredictOnly = Annotated[
+    Path | None,
+    typer.Option("--predict-only", metavar="SOURCE", help=_SOURCE, rich_help_panel=o.JOB),
+]
+
 
 def finetune(
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.FinetuneFile = None,
     output: o.Output = None,
     n_jobs: o.NJobs = None,
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
-    predict_only: Annotated[
-        Path | None, typer.Option("--predict-only", metavar="SOURCE", help=_SOURCE)
-    ] = None,
-    dry_run: o.DryRun = False,
+    predict_only: _PredictOnly = None,
+    dry_run: o.DryFinetune = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -65,6 +68,8 @@ def finetune(
         )
         settings: Any = loaded.config
         if isinstance(settings, KeypointConfig):
+            if predict_only is not None and dry_run:
+                raise ConfigError("--predict-only writes, and --dry-run does not; leave one out.")
             if predict_only is not None:
                 return _predict(terminal, settings, predict_only, when_present(resume), json)
             code, summary = _keypoints(terminal, settings, views, when_present(resume), dry_run)
@@ -129,16 +134,18 @@ def _keypoints(
 def _predict(
     terminal: Terminal, config: KeypointConfig, source: Path, when: WhenPresent, json: bool
 ) -> int:
+    from clickmap_cli.reports import keypoint_summary as report
     from clickmap_cli.reports.console import print_json
-    from clickmap_cli.reports.keypoint_summary import prediction_lines
     from clickmap_cli.services import keypoint_predictions as service
 
     run = service.run(config, source, terminal, _figures(), when)
-    for line in prediction_lines(run):
+    for line in report.failure_lines(run):
+        terminal.warn(line)
+    for line in report.prediction_lines(run):
         terminal.show(line)
     if json:
-        print_json({"folder": str(run.folder), "n_images": run.n_images, "keypoints": run.names})
-    return 0
+        print_json(report.prediction_json(run))
+    return 1 if run.failures else 0
 
 
 def _figures() -> Any:

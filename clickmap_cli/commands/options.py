@@ -1,4 +1,4 @@
-"""Options that every command shares, declared once."""
+"""Options that every command shares, declared once, and where the README says more."""
 
 from __future__ import annotations
 
@@ -7,79 +7,127 @@ from typing import Annotated
 
 import typer
 
-_INPUT = "Input and output"
-_RUN = "How it runs"
-_SHOW = "What it says"
+from clickmap_cli.commands import completion
+
+INPUT = "Input and output"
+JOB = "What it does"
+RUN = "How it runs"
+SHOW = "What it says"
+"""Headlines of options; every option stands under one."""
+
+
+def chapter(*names: str) -> str:
+    """The last line of a command's help: which chapters of the README say more."""
+    quoted = " and ".join(f"'{name}'" for name in names)
+    return f"In the README: {quoted}."
+
+
+def _config(of: str) -> typer.models.OptionInfo:
+    """The option `--config` of a command, and what file it wants."""
+    found: typer.models.OptionInfo = typer.Option(
+        "--config",
+        "-c",
+        help=f"YAML file of {of}; `clickmap config list` names those that come along.",
+        rich_help_panel=INPUT,
+        autocompletion=completion.configuration_files,
+    )
+    return found
+
+
+def _dry_run(does: str) -> typer.models.OptionInfo:
+    """The option `--dry-run` of a command, and what is done all the same."""
+    found: typer.models.OptionInfo = typer.Option(
+        "--dry-run", help=f"{does}; write nothing.", rich_help_panel=RUN
+    )
+    return found
+
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Values that win over the file.", show_default=False
+        metavar="KEY=VALUE",
+        help="Values that win over the file.",
+        show_default=False,
+        autocompletion=completion.overrides,
     ),
 ]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", help="YAML file of the experiment.", rich_help_panel=_INPUT),
-]
+AnyFile = Annotated[Path | None, _config("any command")]
+ExperimentFile = Annotated[Path | None, _config("an experiment")]
+BenchmarkFile = Annotated[Path | None, _config("a benchmark")]
+FinetuneFile = Annotated[Path | None, _config("a fine-tuning, of maps or of key points")]
+ClassifierFile = Annotated[Path | None, _config("a classifier, of maps or of participants")]
 Output = Annotated[
     str | None,
     typer.Option(
         "--output",
         "-o",
         help="Where results go, in place of `assets` or `output_dir`.",
-        rich_help_panel=_INPUT,
+        rich_help_panel=INPUT,
     ),
 ]
 NJobs = Annotated[
     int | None,
-    typer.Option("--n-jobs", "-j", help="Workers; -1 = every core.", rich_help_panel=_RUN),
+    typer.Option("--n-jobs", "-j", help="Workers; -1 = every core.", rich_help_panel=RUN),
 ]
 Backend = Annotated[
     str | None,
-    typer.Option("--backend", help="loky, threading or dask.", rich_help_panel=_RUN),
+    typer.Option(
+        "--backend",
+        help="loky, threading or dask.",
+        rich_help_panel=RUN,
+        autocompletion=completion.among("loky", "threading", "dask"),
+    ),
 ]
 Scheduler = Annotated[
     str | None,
     typer.Option(
         "--scheduler",
         help="Address of a Dask scheduler, such as tcp://192.168.0.7:8786.",
-        rich_help_panel=_RUN,
+        rich_help_panel=RUN,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_RUN),
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda or mps.",
+        rich_help_panel=RUN,
+        autocompletion=completion.among("auto", "cpu", "cuda", "mps"),
+    ),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="Seed of every random draw.", rich_help_panel=_RUN),
+    typer.Option("--seed", help="Seed of every random draw.", rich_help_panel=RUN),
 ]
 WhenPresentFlag = Annotated[
     bool | None,
     typer.Option(
         "--resume/--overwrite",
         help="Finish what an earlier run began, or make it anew.",
-        rich_help_panel=_RUN,
+        rich_help_panel=RUN,
         show_default=False,
     ),
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Exit 1 when any row was rejected.", rich_help_panel=_RUN),
+    typer.Option("--strict", help="Exit 1 when any row was rejected.", rich_help_panel=RUN),
 ]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Check, read and filter; write nothing.", rich_help_panel=_RUN),
-]
+DryPrepare = Annotated[bool, _dry_run("Read and filter the trials, make no maps")]
+DryCeiling = Annotated[bool, _dry_run("Read and filter the trials, score nothing")]
+DryPictures = Annotated[bool, _dry_run("Choose the images, draw none")]
+DryBenchmark = Annotated[bool, _dry_run("Read data sets and models, predict nothing")]
+DryFinetune = Annotated[bool, _dry_run("Read the data, build the network, train nothing")]
+DryClassifier = Annotated[bool, _dry_run("Read the data, divide the participants, train nothing")]
+DryUpdate = Annotated[bool, _dry_run("Say which keys are missing")]
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Print the result as one JSON value.", rich_help_panel=_SHOW),
+    typer.Option("--json", help="Print the result as one JSON value.", rich_help_panel=SHOW),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Say only what went wrong.", rich_help_panel=_SHOW),
+    typer.Option("--quiet", "-q", help="Say only what went wrong.", rich_help_panel=SHOW),
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", help="Show a traceback on errors.", rich_help_panel=_SHOW),
+    typer.Option("--verbose", help="Show a traceback on errors.", rich_help_panel=SHOW),
 ]

@@ -10,10 +10,28 @@ from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
+_Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Make only part I of N of the maps (job arrays).",
+        rich_help_panel=o.RUN,
+    ),
+]
+_Merge = Annotated[
+    bool,
+    typer.Option(
+        "--merge",
+        help="Join the parts that --shard made, and write the rest.",
+        rich_help_panel=o.RUN,
+    ),
+]
+
 
 def prepare(
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.ExperimentFile = None,
     output: o.Output = None,
     n_jobs: o.NJobs = None,
     backend: o.Backend = None,
@@ -21,32 +39,17 @@ def prepare(
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            metavar="I/N",
-            help="Make only part I of N of the maps (job arrays).",
-            rich_help_panel="How it runs",
-        ),
-    ] = None,
-    merge: Annotated[
-        bool,
-        typer.Option(
-            "--merge",
-            help="Join the parts that --shard made, and write the rest.",
-            rich_help_panel="How it runs",
-        ),
-    ] = False,
+    shard: _Shard = None,
+    merge: _Merge = False,
     strict: o.Strict = False,
-    dry_run: o.DryRun = False,
+    dry_run: o.DryPrepare = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Turn raw trials into clickmaps: read, filter, blur, write.
 
-    Example: clickmap prepare --config configs/osie_mouse.yaml min_subjects=20
+    Example: clickmap prepare --config clickmap_demo/demo.yaml experiment_name=wide blur_size=31
     """
 
     def body(terminal: Terminal) -> int:

@@ -65,4 +65,6 @@ def when_present(resume: bool | None) -> WhenPresent:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "Out of memory; try fewer --n-jobs, or a machine with more of it."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used ({error.strerror})."
     return str(error) or type(error).__name__

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 def train_classifier(
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.ClassifierFile = None,
     output: o.Output = None,
     n_jobs: o.NJobs = None,
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
-    dry_run: o.DryRun = False,
+    dry_run: o.DryClassifier = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Train a classifier of attention maps or of participants, tested on people it has not seen.
 
-    Example: clickmap train-classifier -c configs/heatmap_cnn.yaml cv.inner_mode=sequential
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
     """
 
     def body(terminal: Terminal) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands import visualize_options as v
 from clickmap_cli.commands.session import run_session, when_present
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def visualize(
+    context: typer.Context,
     overrides: o.Overrides = None,
-    config: o.ConfigFile = None,
+    config: o.ExperimentFile = None,
     output: o.Output = None,
     top: v.Top = None,
     by: v.By = None,
@@ -45,7 +48,7 @@ def visualize(
     device: o.Device = None,
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
-    dry_run: o.DryRun = False,
+    dry_run: o.DryPictures = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -60,6 +63,8 @@ def visualize(
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.services.visualize_options import Look
 
+        forms = {"--html": html, "--notebook": notebook is not None, "--terminal": in_terminal}
+        v.check_fit(context, [form for form, asked in forms.items() if asked])
         look = Look(colormap, alpha, normalize, colour_bar, by_count, preset, order)
         options = _options(look, top, by, random, figures or "all", formats, bins, classes)
         chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}

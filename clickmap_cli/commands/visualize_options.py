@@ -1,7 +1,8 @@
-"""Options of `clickmap visualize` alone."""
+"""Options of `clickmap visualize` alone, and which of its forms each is for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -67,3 +68,53 @@ ByCount = Annotated[
     bool, _option("--scale-by-count", "Heat times the image's share of participants.", _LOOK)
 ]
 Order = Annotated[str, _option("--clicks", "Order of clicks: points or path.", _LOOK)]
+
+_FIGURES = "figures"  # what is drawn where no other form is asked for
+_HTML, _NOTEBOOK, _TERMINAL = "--html", "--notebook", "--terminal"
+_FITS = {
+    "top": (_FIGURES, _TERMINAL),
+    "by": (_FIGURES, _TERMINAL),
+    "random": (_FIGURES, _TERMINAL),
+    "bins": (_FIGURES,),
+    "classes": (_FIGURES,),
+    "participants": (_HTML,),
+    "benchmarks": (_NOTEBOOK,),
+    "formats": (_FIGURES,),
+    "preset": (_FIGURES,),
+    "colormap": (_FIGURES, _HTML, _TERMINAL),
+    "alpha": (_FIGURES, _HTML),
+    "normalize": (_FIGURES, _HTML, _TERMINAL),
+    "colour_bar": (_FIGURES,),
+    "by_count": (_FIGURES,),
+    "order": (_FIGURES,),
+    "resume": (_FIGURES, _HTML, _NOTEBOOK),
+}
+"""Option -> the forms that use it; options that are not named are for all of them."""
+
+
+def check_fit(context: typer.Context, asked: Sequence[str]) -> None:
+    """Whether every option that was typed is used by a form that was asked for.
+
+    Args:
+        context: of the call; it knows which options were typed.
+        asked: some of --html, --notebook and --terminal.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    from clickmap_cli.runtime.errors import ConfigError
+
+    typed = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source is not None and source.name == "COMMANDLINE":
+            off = context.params[str(parameter.name)] is False
+            names = parameter.secondary_opts if off else parameter.opts
+            typed[str(parameter.name)] = names[0]
+    forms = [*asked, *([_FIGURES] if "figures" in typed or not asked else [])]
+    for name, fits in _FITS.items():
+        if name in typed and not set(fits) & set(forms):
+            raise ConfigError(
+                f"{typed[name]} is for {' and '.join(fits)}, and {' and '.join(forms)} would not "
+                "use it; leave one out."
+            )

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,10 +34,9 @@ from clickmap_cli.config.keypoints import (
     check_keypoints,
 )
 from clickmap_cli.config.participant_quality import QualityConfig, check_quality
+from clickmap_cli.config.reading import one_line, parse_override, read_yaml
 from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
-
-MAX_CONFIG_BYTES = 1 << 20
 
 Config = TypeVar("Config")
 
@@ -53,6 +51,7 @@ class Schema(Generic[Config]):
         aliases: old name -> today's name.
         retired: keys that no longer do anything.
         unsupported: keys of the field that clickmap does not run yet.
+        command: which command it is made for.
     """
 
     type: type[Config]
@@ -60,16 +59,19 @@ class Schema(Generic[Config]):
     aliases: Mapping[str, str] = field(default_factory=dict)
     retired: frozenset[str] = frozenset()
     unsupported: frozenset[str] = frozenset()
+    command: str = "prepare"
 
 
 EXPERIMENT = Schema(
     ExperimentConfig, check_experiment, ALIASES, NO_LONGER_NEEDED, NOT_SUPPORTED_YET
 )
-BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES)
-FINETUNE = Schema(FinetuneConfig, check_finetune, FINETUNE_ALIASES)
-KEYPOINTS = Schema(KeypointConfig, check_keypoints, KEYPOINT_ALIASES, KEYPOINT_RETIRED)
-HEATMAP = Schema(HeatmapConfig, check_heatmap)
-QUALITY = Schema(QualityConfig, check_quality)
+BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES, command="benchmark")
+FINETUNE = Schema(FinetuneConfig, check_finetune, FINETUNE_ALIASES, command="finetune")
+KEYPOINTS = Schema(
+    KeypointConfig, check_keypoints, KEYPOINT_ALIASES, KEYPOINT_RETIRED, command="finetune"
+)
+HEATMAP = Schema(HeatmapConfig, check_heatmap, command="train-classifier")
+QUALITY = Schema(QualityConfig, check_quality, command="train-classifier")
 
 BY_TASK: Mapping[str, Schema[Any]] = {
     "saliency": FINETUNE, "keypoints": KEYPOINTS, "heatmap": HEATMAP,
@@ -128,11 +130,11 @@ def load_config(
     """
     gathered = _Gathered(schema)
     if path is not None:
-        values, lines = _read_yaml(path)
+        values, lines = read_yaml(path)
         for name, value in values.items():
             gathered.add(name, value, f"{path.name}:{lines.get(name, 1)}")
     for word in overrides:
-        name, value = _parse_override(word)
+        name, value = parse_override(word)
         gathered.add(name, value, "command line")
     for name, value in (options or {}).items():
         if value is not None:
@@ -157,9 +159,9 @@ def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
     Raises:
         ConfigError: the file cannot be read, or there is no such task.
     """
-    values = {} if path is None else _read_yaml(path)[0]
+    values = {} if path is None else read_yaml(path)[0]
     for word in overrides:
-        name, value = _parse_override(word)
+        name, value = parse_override(word)
         if name == "task" or path is None:
             values[name] = value
     if "task" in values:
@@ -286,67 +288,6 @@ class _Gathered(Generic[Config]):
             yield f"Keys that are not supported yet and were ignored: {names}."
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    text = read_config_text(path)
-    try:
-        loaded = OmegaConf.create(text)
-        plain = OmegaConf.to_container(loaded, resolve=True)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        hint = " YAML is indented with spaces, not tabs." if "\t" in text else ""
-        raise ConfigError(f"{path}: not readable as YAML: {_one_line(error)}.{hint}") from error
-    except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {_one_line(error)}") from error
-    if not isinstance(plain, dict):
-        raise ConfigError(f"{path}: expected lines of 'key: value' at the top, found a list.")
-    lines: dict[str, int] = {}
-    if isinstance(node, yaml.MappingNode):
-        lines = {str(k.value): k.start_mark.line + 1 for k, _ in node.value}
-    for name in plain:
-        if not isinstance(name, str):
-            raise ConfigError(f"{path}: the key {name!r} is not a word.")
-    return typing.cast("dict[str, Any]", plain), lines
-
-
-def read_config_text(path: Path) -> str:
-    """The text of a configuration file.
-
-    Raises:
-        ConfigError: the file is missing, is a folder, is not text, or is too large to be a config.
-    """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; --config wants a YAML file.")
-    if not path.is_file():
-        raise ConfigError(f"No config file at {path} (looked from {Path.cwd()}).")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} is larger than 1 MiB: not a configuration file.")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {_one_line(error)}") from error
-
-
-def _parse_override(word: str) -> tuple[str, Any]:
-    name, equals, text = word.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"'{word}' is not KEY=VALUE, such as min_clicks=5.")
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"'{word}': {_one_line(error)}") from error
-    assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
-    return name, loaded["value"]
-
-
-def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
-    """Settings given as `KEY=VALUE` words, such as `name=folder root=photos`.
-
-    Raises:
-        ConfigError: a word is not KEY=VALUE.
-    """
-    return dict(_parse_override(word) for word in words)
-
-
 def _typed(gathered: _Gathered[Config]) -> Config:
     """The values as the schema's dataclass; OmegaConf converts by the declared types."""
     schema = OmegaConf.structured(gathered.schema.type)
@@ -368,7 +309,7 @@ def _typed(gathered: _Gathered[Config]) -> Config:
         config = OmegaConf.to_object(schema)
     except OmegaConfBaseException as error:
         raise ConfigError(
-            f"A value is missing ('???' stands for none): {_one_line(error)}"
+            f"A value is missing ('???' stands for none): {one_line(error)}"
         ) from error
     assert isinstance(config, gathered.schema.type)  # noqa: S101 - to_object of this very schema
     return config
@@ -383,7 +324,3 @@ _TYPE_WORDS = {
 def _type_words(schema: Any, name: str) -> str:
     hint = str(next(f.type for f in dataclasses.fields(schema) if f.name == name))
     return " or ".join(_TYPE_WORDS.get(part.strip(), part) for part in hint.split("|"))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from clickmap_cli.config.fields import default_of, keys_of
-from clickmap_cli.config.loading import read_config_text, schema_of
+from clickmap_cli.config.loading import schema_of
+from clickmap_cli.config.reading import read_config_text
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 
@@ -51,7 +52,7 @@ def updated_text(path: Path, names: Sequence[str]) -> str:
     updated = text + joint + "\n".join(lines) + ("\n" if lines else "")
     try:
         after = yaml.safe_load(updated)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         after = None
     expected = {**before, **{name: _plain_default(schema, name) for name in names}}
     if lines and after != expected:
@@ -64,7 +65,7 @@ def updated_text(path: Path, names: Sequence[str]) -> str:
 def _top_level(text: str, path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as 2024-99-99, which is no date
         raise ConfigError(
             f"{path}: not readable as YAML: {' '.join(str(error).split())}"
         ) from error

@@ -170,13 +170,35 @@ DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")
 """Functions that read a data set: settings as keyword arguments, a `DataSet` back."""
 
 _READERS = {
-    "folder": ("folder:folder", "images/, gt_maps/, fixations/, nonfix/: one file an image"),
-    "csv_indexed": ("folder:csv_indexed", "a table of image, fixation and map files"),
-    "CAT2000": ("cat2000:cat2000", "the CAT2000 train or test tree (.mat fixations, JPG maps)"),
-    "salicon": ("salicon:salicon", "SALICON's JSON or .mat fixations, images and maps"),
-    "fixations_csv": ("fixations_csv:fixations_csv", "a table image,subject,order,x,y and images"),
-    "pysaliency": ("pysaliency_files:pysaliency", "pysaliency's HDF5 stimuli and fixations"),
-    "clickmaps": ("prepared:clickmaps", "a folder written by `clickmap prepare`, and its images"),
-}
-for _name, (_target, _summary) in _READERS.items():
-    DATASETS.add(_name, f"clickmap_cli.datasets.{_target}", _summary)
+    "folder": (
+        "folder:folder", "images/, gt_maps/, fixations/, nonfix/: one file an image",
+        "clickmap's own layout",
+    ),
+    "csv_indexed": (
+        "folder:csv_indexed", "a table of image, fixation and map files", "clickmap's own layout",
+    ),
+    "CAT2000": (
+        "cat2000:cat2000", "the CAT2000 train or test tree (.mat fixations, JPG maps)",
+        "Borji and Itti (2015)",
+    ),
+    "salicon": (
+        "salicon:salicon", "SALICON's JSON or .mat fixations, images and maps",
+        "Jiang et al. (2015)",
+    ),
+    "fixations_csv": (
+        "fixations_csv:fixations_csv", "a table image,subject,order,x,y and images",
+        "clickmap's own layout",
+    ),
+    "pysaliency": (
+        "pysaliency_files:pysaliency", "pysaliency's HDF5 stimuli and fixations",
+        "pysaliency (Kümmerer et al.)",
+    ),
+    "clickmaps": (
+        "prepared:clickmaps", "a folder written by `clickmap prepare`, and its images",
+        "clickmap's own layout; ClickMe, Linsley et al. (2019)",
+    ),
+}  # fmt: skip
+"""Name -> where it is, what it is, and where its format comes from."""
+
+for _name, (_target, _summary, _reference) in _READERS.items():
+    DATASETS.add(_name, f"clickmap_cli.datasets.{_target}", _summary, reference=_reference)

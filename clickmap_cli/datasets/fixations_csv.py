@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ from clickmap_cli.datasets.gathering import (
 from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.storage.text_streams import line_blocks
 
 
 def fixations_csv(
@@ -196,7 +197,8 @@ def _frame(path: Path, subject_column: str | None) -> Any:
     needed = [*texts, "order", "x", "y"]
     options: dict[str, Any] = {"encoding": "utf-8-sig", "keep_default_na": False}
     try:
-        found = [str(name) for name in pd.read_csv(path, nrows=0, **options).columns]
+        table = io.BytesIO(b"".join(line_blocks(path)))
+        found = [str(name) for name in pd.read_csv(table, nrows=0, **options).columns]
         lacking = [name for name in needed if name not in found]
         if lacking:
             raise DataError(
@@ -204,15 +206,16 @@ def _frame(path: Path, subject_column: str | None) -> Any:
                 f"{printable(', '.join(found)) or 'nothing'}); the columns are image, "
                 "subject_column, order, x and y."
             )
+        table.seek(0)
         return pd.read_csv(
-            path,
+            table,
             index_col=False,
             usecols=needed,
             dtype=dict.fromkeys(texts, "category"),
             low_memory=False,
             **options,
         )
-    except (OSError, EOFError, zlib.error, ValueError, MemoryError, OverflowError) as error:
+    except (OSError, ValueError, MemoryError, OverflowError) as error:
         raise DataError(f"{path}: not a readable table ({short_reason(error)}).") from error
 
 

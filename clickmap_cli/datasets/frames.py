@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.files import IMAGE_SUFFIXES
 from clickmap_cli.runtime.errors import DataError, MissingExtraError
 from clickmap_cli.storage.safe_arrays import short_reason
@@ -47,13 +48,16 @@ class Frames:
     Attributes:
         source: the folder or the file.
         n: how many there are, as far as the source says; None where it does not.
+        read: goes through them; a file of a folder that cannot be read is a `Problem`.
+        files: what they are read from.
     """
 
     source: Path
     n: int | None
-    read: Callable[[], Iterator[Frame]]
+    read: Callable[[], Iterator[Frame | Problem]]
+    files: tuple[Path, ...]
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Frame | Problem]:
         return self.read()
 
 
@@ -66,14 +70,15 @@ def frames(source: Path) -> Frames:
 
     Raises:
         DataError: there is no such source, it holds no image, or it is no readable video. While
-            pictures are read: one is damaged.
+            pictures are read: the rest of a moving image or a video is damaged.
         MissingExtraError: a video, and PyAV is not installed.
     """
     if source.is_dir():
         names = image_names(source)
         if not names:
             raise DataError(f"{source}: no images ({', '.join(IMAGE_SUFFIXES)}) in the folder.")
-        return Frames(source, len(names), lambda: _of_folder(source, names))
+        files = tuple(source / name for name in names)
+        return Frames(source, len(names), lambda: _of_folder(source, names), files)
     if not source.is_file():
         raise DataError(f"No file or folder at {source} (looked from {Path.cwd()}).")
     if source.suffix.lower() in _PILLOW_SUFFIXES:
@@ -81,10 +86,10 @@ def frames(source: Path) -> Frames:
             n = int(getattr(image, "n_frames", 1))
         if n == 1:
             folder, name = source.parent, source.name
-            return Frames(source, 1, lambda: _of_folder(folder, [name]))
-        return Frames(source, n, lambda: _of_moving_image(source))
+            return Frames(source, 1, lambda: _of_folder(folder, [name]), (source,))
+        return Frames(source, n, lambda: _of_moving_image(source), (source,))
     av = _pyav(source)
-    return Frames(source, _announced(av, source), lambda: _of_video(av, source))
+    return Frames(source, _announced(av, source), lambda: _of_video(av, source), (source,))
 
 
 def image_names(folder: Path) -> list[str]:
@@ -114,9 +119,14 @@ def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
 
 
-def _of_folder(folder: Path, names: list[str]) -> Iterator[Frame]:
+def _of_folder(folder: Path, names: list[str]) -> Iterator[Frame | Problem]:
     for name in names:
-        yield Frame(name, read_image(folder / name))
+        try:
+            pixels = read_image(folder / name)
+        except DataError as error:
+            yield Problem(name, str(error))
+        else:
+            yield Frame(name, pixels)
 
 
 def _of_moving_image(path: Path) -> Iterator[Frame]:

@@ -85,13 +85,11 @@ class Gathering:
         """The data set.
 
         Raises:
-            ConfigError: nothing at all was found.
+            DataError: nothing at all was found.
         """
         if not self.stimuli and not self._problems:
             which = "" if self._listed is None else " that the split lists"
-            raise ConfigError(
-                f"{self._where}: found no images{which}; check the path and settings."
-            )
+            raise DataError(f"{self._where}: found no images{which}; check the path and settings.")
         notices = list(self.notices)
         if self._outside:
             notices.append(

@@ -257,7 +257,7 @@ MAP_SCORES: dict[str, MapScore] = {
         MapScore("kl", _kl, False, (0, math.inf), "Kullback and Leibler (1951); MIT KLDiv",
                  pool=_mean_of(lambda view: view.density)),
         MapScore("sim", _sim, True, (0, 1), "Swain and Ballard (1991); SIM of the MIT benchmark"),
-        MapScore("cosine", _cosine, True, (-1, 1), "cosine similarity",
+        MapScore("cosine", _cosine, True, (-1, 1), "Salton and McGill (1983)",
                  pool=_mean_of(lambda view: view.direction)),
         MapScore("emd", _emd, False, (0, 1), "Rubner et al. (2000), solved exactly"),
         MapScore("rank_pearson", _rank_pearson, True, (-1, 1), _SCRIPTS),

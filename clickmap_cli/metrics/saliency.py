@@ -284,6 +284,7 @@ def _scaled_parts(prediction: Prediction, truth: MapView) -> Iterator[tuple[Vect
 
 
 _MIT = "the MIT/Tuebingen benchmark (Bylinskii et al. 2019), as in pysaliency"
+_STUDY = "the field's EigenCAM study"
 
 SALIENCY_SCORES: dict[str, SaliencyScore] = {
     score.name: score
@@ -296,13 +297,13 @@ SALIENCY_SCORES: dict[str, SaliencyScore] = {
         SaliencyScore("IG", _ig, "points", True, (-math.inf, math.inf),
                       "Kümmerer et al. (2015), in bits a fixation", needs_baseline=True),
         SaliencyScore("CC", _of_maps("pearson"), "map", True, (-1, 1), _MIT),
-        SaliencyScore("CC_mask", _cc_mask, "map", True, (-1, 1), "the field's EigenCAM study"),
+        SaliencyScore("CC_mask", _cc_mask, "map", True, (-1, 1), _STUDY),
         SaliencyScore("KL", _of_maps("kl"), "map", False, (0, math.inf), "MIT_KLDiv, " + _MIT),
         SaliencyScore("SIM", _of_maps("sim"), "map", True, (0, 1), _MIT),
         SaliencyScore("EMD", _of_maps("emd"), "map", False, (0, 1),
                       "Rubner et al. (2000), solved exactly"),
-        SaliencyScore("MAE", _mae, "map", False, (0, 1), "maps min-max scaled"),
-        SaliencyScore("MSE", _mse, "map", False, (0, 1), "maps min-max scaled"),
+        SaliencyScore("MAE", _mae, "map", False, (0, 1), _STUDY + ", maps min-max scaled"),
+        SaliencyScore("MSE", _mse, "map", False, (0, 1), _STUDY + ", maps min-max scaled"),
         SaliencyScore("Spearman", _of_maps("spearman"), "map", True, (-1, 1), "Spearman (1904)"),
     )
 }  # fmt: skip

@@ -104,27 +104,64 @@ MODELS: Registry[Any] = Registry("model", "clickmap.models")
 """Classes of models, made with their settings as keyword arguments."""
 
 _MODELS = {
-    "uniform": ("baselines:Uniform", "the same everywhere: chance"),
-    "center_bias": ("baselines:CenterBias", "a Gaussian at the centre"),
-    "blur_baseline": ("baselines:BlurBaseline", "the image's luminance, blurred"),
-    "gold_standard": ("baselines:GoldStandard", "each person predicted by all others"),
-    "precomputed": ("precomputed:Precomputed", "maps from a folder: .npy, PNG, JPG or .mat"),
-    "torchscript": ("torchscript:TorchScript", "a scripted or exported PyTorch model file"),
-    "eigencam": ("eigencam:EigenCam", "first component of a network's features (no training)"),
+    "uniform": (
+        "baselines:Uniform", "the same everywhere: chance",
+        "chance of the MIT/Tuebingen benchmark",
+    ),
+    "center_bias": ("baselines:CenterBias", "a Gaussian at the centre", "Tatler (2007)"),
+    "blur_baseline": (
+        "baselines:BlurBaseline", "the image's luminance, blurred",
+        "luminance of ITU-R BT.601, Gaussian as OpenCV chooses it",
+    ),
+    "gold_standard": (
+        "baselines:GoldStandard", "each person predicted by all others",
+        "Kümmerer et al. (2018), leave one subject out",
+    ),
+    "precomputed": (
+        "precomputed:Precomputed", "maps from a folder: .npy, PNG, JPG or .mat",
+        "whatever made the maps",
+    ),
+    "torchscript": (
+        "torchscript:TorchScript", "a scripted or exported PyTorch model file",
+        "torch.jit.save and torch.export.save",
+    ),
+    "eigencam": (
+        "eigencam:EigenCam", "first component of a network's features (no training)",
+        "Muhammad and Yeasin (2020)",
+    ),
     "deepgaze_iie": (
-        "deepgaze_models:DeepGazeIIEModel",
-        "DeepGaze IIE: four backbones, 120 readouts",
+        "deepgaze_models:DeepGazeIIEModel", "DeepGaze IIE: four backbones, 120 readouts",
+        "Linardos et al. (2021)",
     ),
-    "deepgaze_iii": ("deepgaze_models:DeepGazeIIIModel", "DeepGaze III, given a central fixation"),
-    "deepgaze_v3": ("deepgaze_models:DeepGazeIIIModel", "another name of deepgaze_iii"),
-    "msi_net": ("msi_net:MsiNetModel", "MSI-Net: VGG16 with multi-scale context"),
+    "deepgaze_iii": (
+        "deepgaze_models:DeepGazeIIIModel", "DeepGaze III, given a central fixation",
+        "Kümmerer et al. (2022)",
+    ),
+    "deepgaze_v3": (
+        "deepgaze_models:DeepGazeIIIModel", "another name of deepgaze_iii",
+        "Kümmerer et al. (2022)",
+    ),
+    "msi_net": (
+        "msi_net:MsiNetModel", "MSI-Net: VGG16 with multi-scale context", "Kroner et al. (2020)",
+    ),
     "msi_net_tf": (
-        "msi_net_tf:MsiNetTensorFlow",
-        "MSI-Net's TensorFlow release (extra tensorflow)",
+        "msi_net_tf:MsiNetTensorFlow", "MSI-Net's TensorFlow release (extra tensorflow)",
+        "Kroner et al. (2020)",
     ),
-    "vit_attention": ("vit_attention:VitAttention", "attention rollout of a timm ViT"),
-    "gradient": ("gradient:Gradient", "input gradients of a timm classifier"),
-    "readout": ("readout:ReadoutModel", "a timm backbone and a readout to fine-tune"),
-}
-for _name, (_target, _summary) in _MODELS.items():
-    MODELS.add(_name, f"clickmap_cli.models.{_target}", _summary)
+    "vit_attention": (
+        "vit_attention:VitAttention", "attention rollout of a timm ViT",
+        "Abnar and Zuidema (2020)",
+    ),
+    "gradient": (
+        "gradient:Gradient", "input gradients of a timm classifier",
+        "Simonyan et al. (2014), Smilkov et al. (2017), Sundararajan et al. (2017)",
+    ),
+    "readout": (
+        "readout:ReadoutModel", "a timm backbone and a readout to fine-tune",
+        "after DeepGaze II, Kümmerer et al. (2016)",
+    ),
+}  # fmt: skip
+"""Name -> where it is, what it is, and where its definition comes from."""
+
+for _name, (_target, _summary, _reference) in _MODELS.items():
+    MODELS.add(_name, f"clickmap_cli.models.{_target}", _summary, reference=_reference)

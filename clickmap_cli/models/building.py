@@ -103,6 +103,32 @@ def build_model(label: str, name: str, given: Mapping[str, Any], device: str) ->
     return BuiltModel(label, model, settings, hashlib.sha256(text.encode()).hexdigest(), cached)
 
 
+def try_network(label: str, name: str, given: Mapping[str, Any], device: str) -> Any:
+    """The network of a registered model as it is built, with no weights: for checks alone.
+
+    Args:
+        label: what tables and files call it.
+        name: what it is registered as.
+        given: its settings in the config.
+        device: where it is to run; it is not put there.
+
+    Returns:
+        The network, or None where the model builds none whose weights may be left out.
+
+    Raises:
+        ConfigError: there is no such network or no such layer in it, or it cannot take images of
+            the size that is asked for.
+    """
+    made, settings, _ = model_settings(label, name, given, device)
+    if not {"weights", "weights_path"} <= set(settings):
+        return None
+    from clickmap_cli.models.torch_model import TorchSaliencyModel
+    from clickmap_cli.models.weights import RANDOM, without_memory
+
+    model = made(**{**settings, "weights": RANDOM, "weights_path": None})
+    return without_memory(model.build) if isinstance(model, TorchSaliencyModel) else None
+
+
 def _code_digest(model: SaliencyModel) -> str:
     """A hash of the file of a model that is not ours: its owner may edit it at any time."""
     module = type(model).__module__

@@ -59,8 +59,8 @@ def center_bias_setting(value: str, what: str) -> LogCenterBias:
         what: whose it is, for messages.
 
     Raises:
-        ConfigError: it is nothing of these, or there is no such file.
-        DataError: the file holds no log density.
+        ConfigError: it is nothing of these.
+        DataError: there is no such file, or it holds no log density.
     """
     if value == "uniform":
         return UniformBias()
@@ -73,7 +73,7 @@ def center_bias_setting(value: str, what: str) -> LogCenterBias:
         )
     path = Path(value)
     if not path.is_file():
-        raise ConfigError(f"{what}: no centerbias at {path} (looked from {Path.cwd()}).")
+        raise DataError(f"{what}: no centerbias at {path} (looked from {Path.cwd()}).")
     return FileBias(path)
 
 

@@ -47,7 +47,7 @@ class MsiNetTensorFlow(SaliencyModel):
             raise ConfigError("msi_net_tf: set weights_path, the folder of the SavedModel.")
         self._path = Path(weights_path)
         if not (self._path / "saved_model.pb").is_file():
-            raise ConfigError(
+            raise DataError(
                 f"msi_net_tf: no SavedModel at {self._path} (looked from {Path.cwd()}); it is a "
                 "folder with saved_model.pb."
             )

@@ -34,7 +34,7 @@ class Precomputed(SaliencyModel):
         self.output = output_setting(output, "precomputed")
         self._variable = variable
         if not self._root.is_dir():
-            raise ConfigError(f"precomputed: root {root} is no folder (looked from {Path.cwd()}).")
+            raise DataError(f"precomputed: root {root} is no folder (looked from {Path.cwd()}).")
 
     def depends_on(self, stimulus: Stimulus) -> str:
         """The map's file."""

@@ -172,6 +172,10 @@ def load_quality(path: Path) -> QualityModel:
         raise _refused(path, "it was trained on other features of clicks than this version has")
     if not (1 <= hidden <= _MOST_HIDDEN and 1 <= layers <= _MOST_LAYERS):
         raise _refused(path, f"its network has {hidden} units in {layers} layers")
+    with torch.device("meta"):  # shapes alone: what a file states could fill the memory
+        wanted = ClickGRU(len(columns), hidden, layers).state_dict()
+    if not _fits(weights, wanted):
+        raise _refused(path, "its weights do not fit its network")
     network = ClickGRU(len(columns), hidden, layers)
     try:
         network.load_state_dict(weights)
@@ -212,9 +216,18 @@ def _tensors(value: Any) -> dict[str, torch.Tensor]:
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise TypeError("not tensors by name")
-        if tensor.is_complex():
-            raise TypeError("complex weights")
+        if tensor.is_complex() or tensor.layout is not torch.strided:
+            raise TypeError("complex or sparse weights")
     return found
+
+
+def _fits(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
+    """Whether these are the tensors of a network, all of whose values are in the file."""
+    return weights.keys() == wanted.keys() and all(
+        weights[name].shape == tensor.shape
+        and weights[name].untyped_storage().nbytes() >= weights[name].nbytes
+        for name, tensor in wanted.items()
+    )
 
 
 def _refused(path: Path, why: str) -> DataError:

@@ -56,7 +56,7 @@ class TorchScript(TorchSaliencyModel):
             raise ConfigError("torchscript: set weights_path, the file with the network.")
         self._path = Path(weights_path)
         if not self._path.is_file():
-            raise ConfigError(f"torchscript: no file at {self._path} (looked from {Path.cwd()}).")
+            raise DataError(f"torchscript: no file at {self._path} (looked from {Path.cwd()}).")
 
     def weights_digest(self) -> str:
         """SHA-256 of the file."""

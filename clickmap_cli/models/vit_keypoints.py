@@ -16,7 +16,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.baselines import size_setting
 from clickmap_cli.models.timm_models import RELEASE
 from clickmap_cli.models.vit_npz import RELEASE_MEAN, RELEASE_STD, load_vit_npz
-from clickmap_cli.models.weights import seeded
+from clickmap_cli.models.weights import seeded, without_memory
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.safe_arrays import short_reason
@@ -155,8 +155,8 @@ def build_keypoint_net(
 
     Raises:
         ConfigError: there is no such network, it cannot take images of that size, the overrides do
-            not fit it, or there is no such file.
-        DataError: weights cannot be downloaded, or do not fit.
+            not fit it.
+        DataError: weights are missing, cannot be downloaded, or do not fit.
     """
     name, known = _found(model_type)
     own: Size = (int(known.input_size[1]), int(known.input_size[2]))
@@ -182,6 +182,15 @@ def build_keypoint_net(
     )
     network.notices = notices
     return network
+
+
+def check_keypoint_net(model_type: str, img_size: int, n_points: int) -> None:
+    """Whether there is such a network that takes such images; its weights are not looked at.
+
+    Raises:
+        ConfigError: there is none, or it cannot take images of that size.
+    """
+    without_memory(lambda: build_keypoint_net(model_type, img_size, n_points))
 
 
 @contextmanager
@@ -229,7 +238,7 @@ def _near(name: str) -> str:
 def _file(pretrained: str | Path, what: str) -> Path:
     path = Path(pretrained)
     if not path.is_file():
-        raise ConfigError(f"{what}: no weights at {path} (looked from {Path.cwd()}).")
+        raise DataError(f"{what}: no weights at {path} (looked from {Path.cwd()}).")
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -33,7 +33,8 @@ def weights_setting(
         release: a word for downloaded weights that the caller takes itself, for messages.
 
     Raises:
-        ConfigError: neither is said, both are, or there is no such file.
+        ConfigError: neither is said, or both are.
+        DataError: there is no such file.
     """
     random = weights is not None and str(weights).lower() == RANDOM
     if weights is not None and not random:
@@ -51,7 +52,7 @@ def weights_setting(
         )
     path = Path(weights_path)
     if not path.is_file():
-        raise ConfigError(f"{what}: no weights at {path} (looked from {Path.cwd()}).")
+        raise DataError(f"{what}: no weights at {path} (looked from {Path.cwd()}).")
     return path
 
 
@@ -61,6 +62,23 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+def without_memory(build: Callable[[], Network]) -> Network:
+    """A network whose weights have shapes and no values, in hardly any time and memory.
+
+    Args:
+        build: makes it with random weights.
+
+    Raises:
+        ClickmapError: it cannot be built, as `build` says.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception:
+        # it cannot be built, or it looks at values while it is: then only building it tells
+        return build()
 
 
 def read_state(path: Path) -> State:
@@ -118,8 +136,3 @@ def _listed(what: str, words: list[str]) -> list[str]:
         return []
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return [f"{what} {', '.join(words[:_SHOWN])}{more}"]
-
-
-def renamed(state: Mapping[str, Any], rename: Callable[[str], str | None]) -> dict[str, Any]:
-    """A state under other names; keys that `rename` gives None for are left out."""
-    return {new: value for key, value in state.items() if (new := rename(key)) is not None}

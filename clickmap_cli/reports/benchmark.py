@@ -120,7 +120,12 @@ def listing_json() -> dict[str, list[dict[str, Any]]]:
     return {
         **{
             kind: [
-                {"name": entry.name, "summary": entry.summary, "origin": entry.origin}
+                {
+                    "name": entry.name,
+                    "summary": entry.summary,
+                    "origin": entry.origin,
+                    "reference": entry.reference,
+                }
                 for entry in registry.entries()
             ]
             for kind, registry in (("datasets", DATASETS), ("models", MODELS))
@@ -144,8 +149,9 @@ def listing_lines() -> list[str]:
     for kind, title in (("datasets", "Data sets"), ("models", "Models")):
         lines.append(title)
         for entry in found[kind]:
-            where = "" if entry["origin"] == "clickmap" else f" ({entry['origin']})"
-            lines.append(f"  {entry['name']:<15} {entry['summary']}{where}")
+            own = entry["origin"] == "clickmap"
+            after = f"; {entry['reference']}" if own else f" ({entry['origin']})"
+            lines.append(f"  {entry['name']:<15} {entry['summary']}{after}")
     lines.append("Metrics")
     for entry in found["metrics"]:
         turn = "higher is better" if entry["higher_is_better"] else "lower is better"

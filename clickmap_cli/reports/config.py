@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -37,3 +39,18 @@ def keys_markdown(schema: type) -> str:
         default = yaml.safe_dump(defaults[name], default_flow_style=True).split("\n")[0]
         lines.append(f"| `{name}` | `{default}` | {key.help.replace('|', '/')} |")
     return "\n".join(lines)
+
+
+def shipped_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Configurations that come along, a line each; what is none has no command."""
+    width = max((len(row["name"]) for row in rows), default=0)
+    return [f"{row['name']:<{width}}  {row['command'] or '':<16}  {row['about']}" for row in rows]
+
+
+def copied_line(paths: Sequence[Path]) -> str:
+    """What was written, and how to see what it still needs."""
+    also = f" and {', '.join(str(path) for path in paths[1:])}" if len(paths) > 1 else ""
+    first = f"{paths[0]}{also}."
+    if paths[0].suffix not in (".yaml", ".yml"):
+        return first
+    return f"{first} clickmap doctor --config {paths[0]} says what it needs that is not here."

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from clickmap_cli.runtime.errors import printed
+
 
 class Terminal:
     """What a command shows while it runs; a `runtime.progress.Progress`.
@@ -81,20 +83,20 @@ class Terminal:
     def describe(self, text: str) -> None:
         """Say something else of the stage that is shown."""
         if self._task is not None:
-            self._bar.update(self._task, description=escape(text))
+            self._bar.update(self._task, description=escape(printed(text)))
 
     def notice(self, text: str) -> None:
         """Say something once, above the bar."""
         if not self.quiet:
-            self.console.print(f"[yellow]note[/] {escape(text)}")
+            self.console.print(f"[yellow]note[/] {escape(printed(text))}")
 
     def warn(self, text: str) -> None:
         """Say something that went wrong without stopping the run."""
-        self.console.print(f"[bold yellow]warning[/] {escape(text)}")
+        self.console.print(f"[bold yellow]warning[/] {escape(printed(text))}")
 
     def error(self, text: str) -> None:
         """Say why the run ends."""
-        self.console.print(f"[bold red]error[/] {escape(text)}")
+        self.console.print(f"[bold red]error[/] {escape(printed(text))}")
 
     def show(self, renderable: Any) -> None:
         """A table or text for the person, unless quiet."""

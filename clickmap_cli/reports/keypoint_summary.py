@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.services.keypoint_predictions import PredictionRun
 from clickmap_cli.services.keypoints import KeypointRun
+
+_FIRST_FAILURES = 5
 
 
 def score_table(run: KeypointRun) -> Table | None:
@@ -34,27 +39,46 @@ def summary_lines(run: KeypointRun) -> list[str]:
         return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary
     side = " x ".join(str(n) for n in found["network_size"])
+    beside = f"; {' and '.join(run.pictures)} beside it" if run.pictures else ""
     return [
         (
             f"RMSE {_number(found['rmse'], 2)} {_interval(found['rmse_ci'])} px, mean error "
             f"{_number(found['mean_error'], 2)} px; {_number(found['rmse_network'], 2)} px of the "
             f"network's {side}. Best epoch {found['best_epoch']}."
         ),
-        (
-            f"{run.folder / 'per_image.csv'}: every image; overlays and attention beside it. "
-            f"{run.seconds:.1f} s."
-        ),
+        f"{run.folder / 'per_image.csv'}: every image{beside}. {run.seconds:.1f} s.",
     ]
 
 
 def prediction_lines(run: PredictionRun) -> list[str]:
     """What `--predict-only` wrote."""
+    left_out = f", {len(run.failures):,} left out" if run.failures else ""
     return [
         (
             f"{run.folder / 'predictions.csv'}: {len(run.names)} key points in {run.n_images:,} "
-            f"pictures; predictions_dlc.csv for DeepLabCut beside it. {run.seconds:.1f} s."
+            f"pictures{left_out}; predictions_dlc.csv for DeepLabCut beside it. "
+            f"{run.seconds:.1f} s."
         )
     ]
+
+
+def failure_lines(run: PredictionRun) -> list[str]:
+    """The first pictures that could not be read, and how many there are."""
+    lines = [row.reason for row in run.failures[:_FIRST_FAILURES]]
+    if len(run.failures) > _FIRST_FAILURES:
+        more = len(run.failures) - _FIRST_FAILURES
+        lines.append(f"... and {more} more; see {run.folder / 'failures.csv'}.")
+    return lines
+
+
+def prediction_json(run: PredictionRun) -> dict[str, Any]:
+    """The same as one JSON value."""
+    return {
+        "folder": str(run.folder),
+        "n_images": run.n_images,
+        "keypoints": run.names,
+        "failures": [asdict(row) for row in run.failures],
+    }
 
 
 def _number(value: float | None, digits: int) -> str:

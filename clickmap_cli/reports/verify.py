@@ -79,8 +79,10 @@ def _group(found: Verification, name: str) -> str:
 def verdict(found: Verification) -> str:
     """The folder in a sentence."""
     path = _plain(str(found.path))
-    if not found.manifests:
+    if not found.manifests and not found.damaged:
         return f"{path}: no {MANIFEST} here or below, so there is nothing to hold files against."
+    if not found.manifests:
+        return f"{path}: nothing here is finished, so there is no {MANIFEST} to hold files against."
     files = sum(checked.n_files for checked in found.manifests)
     if not found.damage:
         but = ", but not everything is finished" if found.damaged else ""
@@ -120,8 +122,8 @@ def as_json(verified: Sequence[Verification], exit_code: int) -> dict[str, Any]:
 
 
 def _damage_line(found: Verification, checked: CheckedManifest, row: Damage) -> str:
-    if row.kind == "refused" and not row.file.endswith(MANIFEST):
-        where = _place(found, f"{checked.folder}/{MANIFEST}".removeprefix("./"))
+    if row.kind == "refused" and row.file != checked.file:
+        where = _place(found, checked.file)
         return f"{where} names '{_plain(row.file)}', which {row.reason}; it was not opened."
     return f"{_place(found, row.file)} {_plain(row.reason)}."
 

@@ -6,7 +6,6 @@ In a notebook: `from clickmap_cli.reports.viewer import view`, then `view("asset
 from __future__ import annotations
 
 import base64
-import html
 import importlib
 import io
 import os
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.reports.html_parts import escaped
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
 from clickmap_cli.runtime.errors import ClickmapError, MissingExtraError
 from clickmap_cli.services.browse import Seen, Source, Table, open_source
@@ -280,7 +280,7 @@ class Viewer:
         self._say([f"Saved {path}."])
 
     def _say(self, texts: Sequence[str]) -> None:
-        self.said.value = "<br>".join(html.escape(text) for text in dict.fromkeys(texts))
+        self.said.value = "<br>".join(escaped(text) for text in dict.fromkeys(texts))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The widgets, and the picture for readers that cannot show widgets."""
@@ -294,8 +294,8 @@ def _table(table: Table) -> str:
     """A table as HTML."""
     head, rows = table
     cell = "<{0} style='text-align:right;padding:0 .6em'>{1}</{0}>"
-    lines = ["".join(cell.format("th", html.escape(name)) for name in head)]
-    lines += ["".join(cell.format("td", html.escape(text)) for text in row) for row in rows]
+    lines = ["".join(cell.format("th", escaped(name)) for name in head)]
+    lines += ["".join(cell.format("td", escaped(text)) for text in row) for row in rows]
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>" if head else ""
 
 

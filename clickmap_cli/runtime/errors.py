@@ -6,14 +6,26 @@ import difflib
 from collections.abc import Iterable
 
 
+def printed(text: str) -> str:
+    """Text as a terminal may be given it: what it would obey, such as colours, is spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 class ClickmapError(Exception):
     """An error whose text is written for the person at the keyboard.
+
+    Names that strangers gave stand in such texts; nothing in them acts on a terminal.
 
     Attributes:
         exit_code: what the command line exits with when this error ends it.
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printed(super().__str__())
 
 
 class ConfigError(ClickmapError):

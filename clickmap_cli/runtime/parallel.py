@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal, TypeVar, cast
 
@@ -56,8 +58,6 @@ def ordered_map(
     if workers == 1:
         yield from map(function, items)
         return
-    from joblib import Parallel, delayed
-
     failed: list[BaseException] = []
 
     def guarded() -> Iterator[Item]:
@@ -67,16 +67,43 @@ def ordered_map(
         except BaseException as error:
             failed.append(error)
 
+    in_workers = _in_threads if backend == "threading" else _in_processes
+    yield from in_workers(function, guarded(), workers)
+    if failed:
+        raise failed[0]
+
+
+def _in_processes(
+    function: Callable[[Item], Outcome], items: Iterable[Item], workers: int
+) -> Iterator[Outcome]:
+    """Worker processes; an error kills those that are at work."""
+    from joblib import Parallel, delayed
+
     pool = Parallel(
         n_jobs=workers,
-        backend=backend,
+        backend="loky",
         return_as="generator",
         pre_dispatch=2 * workers,
         max_nbytes=SHARED_BYTES,
     )
-    yield from pool(delayed(function)(item) for item in guarded())
-    if failed:
-        raise failed[0]
+    yield from pool(delayed(function)(item) for item in items)
+
+
+def _in_threads(
+    function: Callable[[Item], Outcome], items: Iterable[Item], workers: int
+) -> Iterator[Outcome]:
+    """Threads; an error waits for those that are at work, which would write on behind it."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Outcome]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class Pool:

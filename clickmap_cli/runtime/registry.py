@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
@@ -28,12 +28,14 @@ class Entry:
         target: the thing, or `module:attribute` of it.
         summary: one line for `--list`.
         origin: `clickmap`, or where else it came from.
+        reference: the paper or the format it follows.
     """
 
     name: str
     target: Any
     summary: str
     origin: str = _OWN
+    reference: str = ""
 
 
 class Registry(Generic[Thing]):
@@ -50,8 +52,10 @@ class Registry(Generic[Thing]):
         self._entries: dict[str, Entry] = {}
         self._found_installed = False
 
-    def add(self, name: str, target: Any, summary: str, origin: str = _OWN) -> None:
-        """Register a name.
+    def add(
+        self, name: str, target: Any, summary: str, origin: str = _OWN, reference: str = ""
+    ) -> None:
+        """Register a name; see `Entry`.
 
         Raises:
             ConfigError: the name is taken by something else.
@@ -62,7 +66,7 @@ class Registry(Generic[Thing]):
                 f"The {self.kind} '{name}' is registered twice, by {there.origin} and {origin}; "
                 "rename one."
             )
-        self._entries[name] = Entry(name, target, summary, origin)
+        self._entries[name] = Entry(name, target, summary, origin, reference)
 
     def register(self, name: str) -> Callable[[Thing], Thing]:
         """A decorator for a user's own file; the docstring's first line is its summary."""
@@ -166,10 +170,11 @@ def load_plugin(path: Path) -> None:
     """Import a user's own Python file, which registers what it defines.
 
     Raises:
-        ConfigError: the file is missing or raises.
+        ConfigError: the file raises, or is no Python file.
+        DataError: it is missing.
     """
     if not path.is_file():
-        raise ConfigError(f"plugins: no file at {path} (looked from {Path.cwd()}).")
+        raise DataError(f"plugins: no file at {path} (looked from {Path.cwd()}).")
     path = path.resolve()
     name = f"clickmap_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

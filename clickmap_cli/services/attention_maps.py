@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from clickmap_cli.clickmaps.reading_study import ReadingStudy
+from clickmap_cli.clickmaps.reading_study import CLASSES, ReadingStudy
 from clickmap_cli.datasets.recordings import Crop, CropSettings, planned, write_cropped
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import ordered_map
@@ -64,23 +64,31 @@ def crop_heatmaps(
     return Made(folder, counts, problems)
 
 
-def reading_study(folder: Path, seed: int, progress: Progress) -> Made:
+def reading_study(folder: Path, seed: int, progress: Progress, overwrite: bool = False) -> Made:
     """The simulated reading study: maps of two classes, with a known difference.
 
     Args:
         folder: where `<class>/<participant>/<name>.png` go.
         seed: of the simulation.
         progress: told that it is drawn.
+        overwrite: replace the maps of a study that is there.
 
     Raises:
-        ConfigError: the folder holds something already.
+        ConfigError: the folder holds something already, or is a file.
         RunError: a map cannot be written.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"{folder} is not empty; choose another --output.")
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file; choose another --output.")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty; add --overwrite, or choose another --output.")
     study = ReadingStudy(seed)
     progress.stage("Drawing")
     files = study.write(folder)
+    for path in files:  # in a study of another seed a map of this name was of another class
+        inside = path.relative_to(folder)
+        for label in CLASSES:
+            if label != inside.parts[0]:
+                (folder / label / Path(*inside.parts[1:])).unlink(missing_ok=True)
     return Made(folder, {"maps": len(files), "participants": study.n_participants, "classes": 2})
 
 

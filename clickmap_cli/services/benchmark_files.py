@@ -56,6 +56,9 @@ class KeptPictures:
         stimuli: data set -> its images.
         predictors: (data set, model) -> where its predictions are kept.
         outputs: model -> what its predictions are.
+
+    Attributes:
+        unread: images and maps that could not be read.
     """
 
     def __init__(
@@ -71,20 +74,27 @@ class KeptPictures:
         }
         self._predictors = predictors
         self._outputs = outputs
+        self.unread: list[Failure] = []
 
     def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
         """(h, w, 3) RGB in 0..1; None where the image is missing."""
         try:
             return self._stimuli[dataset, image_id].image()
-        except DataError:
-            return None  # the page says so in its place
+        except DataError as error:
+            self._note(dataset, image_id, error)
+            return None
 
     def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:
         """(h, w) the ground-truth map; None where there is none."""
         try:
             return self._stimuli[dataset, image_id].truth()
-        except DataError:
-            return None  # the page says so in its place
+        except DataError as error:
+            self._note(dataset, image_id, error)
+            return None
+
+    def _note(self, dataset: str, image_id: str, error: DataError) -> None:
+        """Note what is missing; the page says so in its place."""
+        self.unread.append(Failure(dataset, "", image_id, str(error)))
 
     def prediction(self, dataset: str, model: str, image_id: str) -> NDArray[Any] | None:
         """(h, w) the prediction (the mean of those of people); None where it was not kept."""

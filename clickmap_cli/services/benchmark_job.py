@@ -51,9 +51,10 @@ from clickmap_cli.services.benchmark_tables import (
 from clickmap_cli.services.predictions import Predicted, Predictor
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.folder import RunFolder
-from clickmap_cli.storage.manifest import describe_files
+from clickmap_cli.storage.manifest import damaged_outputs, describe_files
 from clickmap_cli.storage.prediction_cache import PredictionCache
 
+_PICTURES = "pictures"
 _WORTH_WORKERS = 2e7  # pixels times people; less is scored before worker processes have started
 
 
@@ -71,7 +72,12 @@ class BenchmarkFigures:
 
 
 class Job:
-    """One run: what all its steps share."""
+    """One run: what all its steps share.
+
+    Attributes:
+        failures: images that were left out of some model, or cannot be used at all.
+        unread: images that something else lacks: the people's scores, a picture, the report.
+    """
 
     def __init__(
         self,
@@ -87,6 +93,7 @@ class Job:
         self.figures = figures
         self.pool = pool
         self.failures: list[Failure] = []
+        self.unread: list[Failure] = []
         pictures = config.heatmaps_png.out_dir
         self.heatmaps = Path(pictures) if pictures else folder.path / "heatmaps"
 
@@ -158,6 +165,7 @@ class Job:
         )
         with replacing(report) as partial:
             self.figures.report(result, pictures, partial, config.report_images)
+        self.unread += pictures.unread
         drawn = [path for found in results for path in self._drawn(found)]
         return result, describe_files(self.folder.path, [*paths, report, *drawn])
 
@@ -185,17 +193,19 @@ class Job:
         tasks = (self._people_task(loaded, others, draws, code) for code in todo)
         refused = []
         with journal.writing():
-            for found in self.pool.map(score_people, tasks, self._worth(loaded, todo)):
+            scored = self.pool.map(score_people, tasks, self._worth(loaded, todo))
+            for code, found in zip(todo, scored, strict=True):
                 if isinstance(found, str):
-                    refused.append(found)
+                    refused.append(Failure(loaded.label, "", loaded.stimuli[code].image_id, found))
                 else:
                     journal.append(asdict(found))
                     done[found.image_id] = found
                 self.progress.advance()
         if refused:
             self.progress.notice(
-                f"{loaded.label}: {len(refused)} images have no ceiling: {refused[0]}"
+                f"{loaded.label}: {len(refused)} images have no ceiling: {refused[0].reason}"
             )
+            self.unread += refused
         order = [stimulus.image_id for stimulus in loaded.stimuli]
         return tuple(done[image_id] for image_id in order if image_id in done)
 
@@ -219,11 +229,15 @@ class Job:
     ) -> list[ImageScore]:
         """Every image's scores of one model, by `image_id`."""
         journal = self.folder.lines(f"{loaded.label}__{built.label}")
-        done = {record["image_id"]: ImageScore(**record) for record in journal.records()}
+        predictor = self.predictor(built, loaded.label)
+        done = dict(filter(None, map(self._scored, journal.records())))
+        for stimulus in loaded.stimuli:
+            if stimulus.image_id in done and not predictor.keeps(stimulus):
+                del done[stimulus.image_id]  # the report shows predictions too
         todo = [stimulus for stimulus in loaded.stimuli if stimulus.image_id not in done]
         self.progress.stage(f"{built.label} on {loaded.label}", len(todo))
-        predictor = self.predictor(built, loaded.label)
         pending: list[Predicted] = []
+        unfinished: set[str] = set()
 
         def tasks() -> Iterator[ModelTask]:
             for predicted in predictor.predict(todo):
@@ -231,7 +245,8 @@ class Job:
                     self._fail(loaded.label, built.label, predicted)
                     self.progress.advance()
                     continue
-                self._draw(loaded.label, built, predicted)
+                if not self._draw(loaded.label, built, predicted):
+                    unfinished.add(predicted.stimulus.image_id)
                 pending.append(predicted)
                 yield self._task(built, predicted, others)
 
@@ -243,7 +258,11 @@ class Job:
                     self._fail(loaded.label, built.label, failed)
                 else:
                     scored = replace(found, details=pending[at].details)
-                    journal.append(asdict(scored))
+                    if found.image_id not in unfinished:
+                        drawn = self._pictures(loaded.label, built.label, found.image_id)
+                        journal.append(
+                            asdict(scored) | {_PICTURES: describe_files(self.heatmaps, drawn)}
+                        )
                     done[found.image_id] = scored
                 pending[at] = Predicted(pending[at].stimulus, ())  # its maps are done with
                 self.progress.advance()
@@ -296,20 +315,22 @@ class Job:
         work = len(todo) * height * width * (1 if people is None else len(people.names))
         return work >= _WORTH_WORKERS
 
-    def _draw(self, label: str, built: BuiltModel, predicted: Predicted) -> None:
-        """Pictures of a prediction, where they are asked for."""
+    def _draw(self, label: str, built: BuiltModel, predicted: Predicted) -> bool:
+        """Pictures of a prediction, where they are asked for; whether all of them are drawn."""
         settings = self.config.heatmaps_png
         if not settings.enabled:
-            return
+            return True
         image = None
         if settings.overlay:
             try:
                 image = predicted.stimulus.image()
             except DataError as error:
                 self.progress.notice(f"{error} Its picture shows the heat alone.")
+                self.unread.append(Failure(label, "", predicted.stimulus.image_id, str(error)))
         heat = shown_map(predicted.maps, built.model.output)
         plain, over = self._places(label, built.label, predicted.stimulus.image_id)
         self.figures.heatmap(Heatmap(heat, image, settings, plain, None if image is None else over))
+        return image is not None or not settings.overlay
 
     def _places(self, label: str, model: str, image_id: str) -> tuple[Path, Path]:
         """Where the pictures of a prediction go: the heat alone, and over its image."""
@@ -325,8 +346,23 @@ class Job:
             self.folder.path
         ):
             return []
-        places = [self._places(found.dataset, found.model, row.image_id) for row in found.images]
-        return [path for pair in places for path in pair if path.is_file()]
+        return [
+            path
+            for row in found.images
+            for path in self._pictures(found.dataset, found.model, row.image_id)
+        ]
+
+    def _pictures(self, label: str, model: str, image_id: str) -> list[Path]:
+        """The pictures of a prediction that are there."""
+        if not self.config.heatmaps_png.enabled:
+            return []
+        return [path for path in self._places(label, model, image_id) if path.is_file()]
+
+    def _scored(self, record: dict[str, Any]) -> tuple[str, ImageScore] | None:
+        """An image of the journal with its scores; None where its pictures are damaged since."""
+        if damaged_outputs(self.heatmaps, record.pop(_PICTURES, {})):
+            return None
+        return record["image_id"], ImageScore(**record)
 
     def _note_problems(self, loaded: LoadedSet) -> None:
         self.failures += [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
 from clickmap_cli.config.classifier import HeatmapConfig
 from clickmap_cli.config.experiment import ExperimentConfig
-from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.finetune import FinetuneConfig, model_spec
 from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.keypoints import KeypointConfig
@@ -26,7 +24,8 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import QualityConfig
-from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError, MissingExtraError
+from clickmap_cli.datasets.base import DataSet
+from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
 from clickmap_cli.runtime.machine import disk
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.probes import unreachable
@@ -34,6 +33,8 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.disk_need import DiskNeed, disk_need
 from clickmap_cli.services.doctor_facts import ConfigFacts, Finding, Installed
+from clickmap_cli.services.doctor_paths import is_folder, named_paths, there
+from clickmap_cli.services.doctor_training import fine_tuning_findings, training_findings
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 
 _KINDS: Mapping[type, tuple[str, str]] = {
@@ -46,10 +47,6 @@ _KINDS: Mapping[type, tuple[str, str]] = {
 }
 """Schema -> what it is called, and the command that writes its folder."""
 
-_NAMES = frozenset({"datasets", "models", "active_models", "model_kwargs", "model", "plugins"})
-"""Keys of scope `input` whose words are names and no paths."""
-
-_DOWNLOADED = "timm"
 _LOOKED_AT = 1000  # images whose files are looked for
 
 
@@ -116,7 +113,7 @@ class _Look:
     def go(self) -> None:
         """Look at everything."""
         config = self.config
-        self._files()
+        all_there = self._files()
         self._extras()
         self._devices()
         self._workers()
@@ -124,17 +121,27 @@ class _Look:
         if isinstance(config, ExperimentConfig):
             self._experiment(config)
         elif isinstance(config, BenchmarkConfig):
-            self._sets_and_models(config, config.device, model_specs(config))
+            self._plugins(config)
+            self._sets(config)
+            self._models(model_specs(config), config.device)
         elif isinstance(config, FinetuneConfig):
-            self._sets_and_models(as_benchmark(config), config.device, [model_spec(config)])
+            self._fine_tuning(config, all_there)
         elif isinstance(config, QualityConfig):
-            self._learnt_experiment(config)
+            all_there &= self._learnt_experiment(config)
+        if all_there and self._has_torch():
+            self.findings += training_findings(config, self.progress)
 
-    def _files(self) -> None:
-        """Every file and folder that the config names as input is there."""
-        for name, value in _named_paths(self.config):
-            if not _found(self.config, name, value):
-                self.problem(f"{name}: nothing at {value} (looked from {Path.cwd()}).")
+    def _files(self) -> bool:
+        """Whether every file and folder that the config names as input is there."""
+        missing = [
+            (name, value) for name, value in named_paths(self.config) if not there(Path(value))
+        ]
+        for name, value in missing:
+            self.problem(f"{name}: nothing at {value} (looked from {Path.cwd()}).")
+        return not missing
+
+    def _has_torch(self) -> bool:
+        return self.about.works("torch", "torchvision", "timm")
 
     def _extras(self) -> None:
         """Optional packages that this config asks for."""
@@ -200,15 +207,15 @@ class _Look:
         if config.use_gpu_blurring and not self.about.probed.gpus.cuda:
             why = self.about.probed.gpus.why_none
             self.note(f"use_gpu_blurring: blurring stays on the CPU: {why}. Maps are the same.")
-        if config.image_dir is not None and not _is_folder(config.image_dir):
+        if config.image_dir is not None and not is_folder(config.image_dir):
             self.note(f"image_dir: no folder at {config.image_dir}; only pictures need it.")
         if config.clickme_data is None:
             self.problem("clickme_data is not set; name the file of raw trials.")
             return
         data = Path(config.clickme_data)
-        if _is_folder(data):
+        if is_folder(data):
             self._prepared_folder(data)
-        elif _there(data):
+        elif there(data):
             try:
                 self._trials(config, data)
             except DataError as error:
@@ -223,9 +230,9 @@ class _Look:
     def _trials(self, config: ExperimentConfig, data: Path) -> None:
         """The raw table: its columns, its images, and the room their maps need."""
         sizes = None
-        if config.class_filter_file is not None and _there(Path(config.class_filter_file)):
+        if config.class_filter_file is not None and there(Path(config.class_filter_file)):
             read_categories(Path(config.class_filter_file))
-        if config.metadata_file is not None and _there(Path(config.metadata_file)):
+        if config.metadata_file is not None and there(Path(config.metadata_file)):
             sizes = read_sizes(Path(config.metadata_file))
         rows = rows_per_image(data, config.remove_string, config.category_column, self.progress)
         enough = {key: n for key, n in rows.items() if n >= config.min_subjects}
@@ -241,7 +248,7 @@ class _Look:
         self._pictures(config, list(enough))
 
     def _pictures(self, config: ExperimentConfig, keys: Sequence[str]) -> None:
-        if config.image_dir is None or not _is_folder(config.image_dir):
+        if config.image_dir is None or not is_folder(config.image_dir):
             return
         looked = keys[:_LOOKED_AT]
         absent = [key for key in looked if not (Path(config.image_dir) / key).is_file()]
@@ -251,17 +258,25 @@ class _Look:
                 f"not in {config.image_dir}, '{absent[0]}' for one; only pictures need them."
             )
 
-    def _sets_and_models(
-        self, config: BenchmarkConfig, device: str, models: Sequence[Spec]
-    ) -> None:
-        """Data sets are read as a run would; models are made, and nothing is loaded."""
-        from clickmap_cli.services.benchmark_data import read_set
+    def _fine_tuning(self, config: FinetuneConfig, all_there: bool) -> None:
+        self._plugins(config)
+        sets = self._sets(as_benchmark(config))
+        sound = self._models([model_spec(config)], config.device)
+        if all_there and sound and sets and self._has_torch():
+            self.findings += fine_tuning_findings(config, sets[0].stimuli)
 
-        for path in config.plugins if isinstance(config.plugins, list) else []:
+    def _plugins(self, config: BenchmarkConfig | FinetuneConfig) -> None:
+        for path in config.plugins:
             try:
                 load_plugin(Path(path))
-            except ConfigError as error:
+            except ClickmapError as error:
                 self.problem(str(error))
+
+    def _sets(self, config: BenchmarkConfig) -> list[DataSet]:
+        """Data sets, read as a run would; those that can be."""
+        from clickmap_cli.services.benchmark_data import read_set
+
+        found = []
         for spec in dataset_specs(config):
             self.progress.stage(f"Reading {spec.label}")
             try:
@@ -269,6 +284,7 @@ class _Look:
             except ClickmapError as error:
                 self.problem(_said_of("data set", spec, error))
                 continue
+            found.append(data)
             if data.problems:
                 first = data.problems[0]
                 self.note(
@@ -276,19 +292,26 @@ class _Look:
                     f"{len(data.problems) + len(data.stimuli)} images cannot be used, "
                     f"{first.image_id} for one: {first.reason}"
                 )
-        if not self.about.works("torch", "torchvision", "timm"):
+        return found
+
+    def _models(self, models: Sequence[Spec], device: str) -> bool:
+        """Models are made and their networks built, without weights; whether all can be."""
+        if not self._has_torch():
             self.note("Models are not looked at before torch, torchvision and timm import.")
-            return
+            return False
+        n = len(self.findings)
         for spec in models:
             self._model(spec, device)
+        return not any(finding.kind == "problem" for finding in self.findings[n:])
 
     def _model(self, spec: Spec, device: str) -> None:
-        from clickmap_cli.models.building import model_settings
+        from clickmap_cli.models.building import model_settings, try_network
 
         self.progress.stage(f"Looking at {spec.label}")
         try:
             made, settings, _ = model_settings(spec.label, spec.name, spec.settings, device)
             model = made(**settings)
+            try_network(spec.label, spec.name, spec.settings, device)
         except ClickmapError as error:
             self.problem(_said_of("model", spec, error))
             return
@@ -306,62 +329,28 @@ class _Look:
         for text in getattr(model, "notices", ()):
             self.note(text)
 
-    def _learnt_experiment(self, config: QualityConfig) -> None:
+    def _learnt_experiment(self, config: QualityConfig) -> bool:
+        """Whether nothing stands in the way of the experiment whose trials are learnt from."""
         path = Path(str(config.data.experiment))
-        if not _there(path):
-            return  # said already
+        if not there(path):
+            return False  # said already
         try:
             loaded = load_experiment(path)
         except ClickmapError as error:
             self.problem(f"data.experiment: {error}")
-            return
+            return False
         inner = _Look(loaded.config, self.about, self.progress)
         inner._files()
         inner._experiment(loaded.config)
         for finding in inner.findings:
             self.findings.append(Finding(finding.kind, f"data.experiment: {finding.text}"))
+        return not any(finding.kind == "problem" for finding in inner.findings)
 
 
 def _said_of(what: str, spec: Spec, error: ClickmapError) -> str:
     """An error, beginning with whose it is."""
     text = str(error).removeprefix(f"{what} {spec.label}: ").removeprefix(f"{spec.name}: ")
     return f"{what} {spec.label}: {text}"
-
-
-def _named_paths(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys that name an input by its path, and the paths."""
-    for name, key in keys_of(type(config)).items():
-        value = getattr(config, name)
-        if dataclasses.is_dataclass(value):
-            yield from _named_paths(value, f"{prefix}{name}.")
-        elif key.scope == "input" and isinstance(value, str) and name not in _NAMES:
-            yield f"{prefix}{name}", value
-    if isinstance(config, FinetuneConfig):
-        files = config.cv.fold_files if isinstance(config.cv.fold_files, list) else []
-        named = [("gt_cache_dir", config.gt_cache_dir), ("cv.holdout", config.cv.holdout)]
-        for name, value in [*named, *(("cv.fold_files", path) for path in files)]:
-            if value is not None:
-                yield name, value
-
-
-def _found(config: Any, name: str, value: str) -> bool:
-    if isinstance(config, KeypointConfig):
-        if name == "root_directory" or (name == "pretrained_dir" and value == _DOWNLOADED):
-            return True
-        if config.root_directory is not None and _there(Path(config.root_directory) / value):
-            return True
-    return _there(Path(value))
-
-
-def _there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name no file system takes, a folder nobody may look into
-        return False
-
-
-def _is_folder(path: Path | str) -> bool:
-    return _there(Path(path)) and Path(path).is_dir()
 
 
 def _wanted_extras(config: Any) -> Iterator[tuple[str, str]]:

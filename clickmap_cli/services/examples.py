@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.keys import flat_name, match_keys
+from clickmap_cli.clickmaps.keys import flat_name, match_keys, picture_names
 from clickmap_cli.clickmaps.maps import image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
@@ -74,6 +74,7 @@ def draw_examples(
     settings = MapSettings.of(config)
     slices = trials.image_slices()
     codes = {key: code for code, key in enumerate(trials.images.tolist())}
+    names = picture_names(flat_name(key) for key in codes)
     paths, missing = [], []
     progress.stage("Drawing examples", len(keys))
     for key in keys:
@@ -87,7 +88,7 @@ def draw_examples(
                 image = settings.geometry(clicks.native).fit(read_image(file) / np.float32(255))
             except DataError as error:
                 progress.notice(f"{error} Its example shows the heat alone.")
-        path = folder / "examples" / f"{flat_name(key)}.png"
+        path = folder / "examples" / f"{names[flat_name(key)]}.png"
         with replacing(path) as partial:
             draw(Example(key, image, mean_map(clicks, settings), len(clicks), partial))
         paths.append(path)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch.nn import Module
 
 from clickmap_cli.config.benchmark import Spec, dataset_specs
 from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
@@ -22,7 +23,13 @@ from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.services.benchmark_data import LoadedSet, load_sets, set_settings
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark_data import (
+    LoadedSet,
+    load_sets,
+    require_unchanged,
+    set_settings,
+)
 from clickmap_cli.services.benchmark_tables import Failure
 from clickmap_cli.services.finetune_folds import FoldRun
 from clickmap_cli.services.finetune_scores import Scorer
@@ -99,7 +106,8 @@ def check(config: FinetuneConfig) -> None:
     """Whether everything a config names exists and takes its settings; reads no data.
 
     Raises:
-        ConfigError: a plugin, the data set, the model or a setting is not there.
+        ConfigError: the data set, the model or a setting is not known.
+        DataError: a plugin's file is not there.
     """
     for path in config.plugins:
         load_plugin(Path(path))
@@ -107,6 +115,25 @@ def check(config: FinetuneConfig) -> None:
     set_settings(spec.name, spec.settings, f"data set {spec.label}")
     model = model_spec(config)
     model_settings(model.label, model.name, model.settings, config.device)
+
+
+def fold_settings(config: FinetuneConfig) -> FoldSettings:
+    """How a configuration divides its data set."""
+    cv = config.cv
+    files = tuple(Path(path) for path in cv.fold_files)
+    held = None if cv.holdout is None else Path(cv.holdout)
+    return FoldSettings(cv.folds, cv.group_by, files, held, cv.val_share, config.seed)
+
+
+def check_stages(network: Module, config: FinetuneConfig) -> None:
+    """Whether a network has the blocks that the stages name.
+
+    Raises:
+        ConfigError: it has not, or a stage leaves nothing to train.
+    """
+    for stage in stages_of(config):
+        apply_freeze(network, stage.freeze)
+        block_rates(network, stage)
 
 
 class _Run:
@@ -117,7 +144,7 @@ class _Run:
         self.progress = progress
         self.views = views
         self.group = group
-        self.started = time.time()
+        self.started = Stopwatch()
         self.folder = RunFolder(Path(config.output_dir), "finetune", _OWN)
         self.targets = Targets(
             config.gt_aggregate, config.gt_resize_interp,
@@ -132,14 +159,15 @@ class _Run:
         if not dry_run and self.group.first:
             self.folder.refuse_if_there(when)
         loaded = load_sets(as_benchmark(config), self.progress)[0]
-        division = divide(loaded.stimuli, self._fold_settings())
+        division = divide(loaded.stimuli, fold_settings(config))
         numbers = fold_numbers(config.cv.only_folds, len(division.folds))
         built = self._checked_model(loaded.stimuli, division)
         if dry_run:
             return self._result({}, 0, written=False)
         identity = self._identity(loaded, division, built)
         with self.folder.held() if self.group.first else nullcontext():
-            there = self.group.first and self.folder.finished(identity, when) is not None
+            lacking = [problem.reason for problem in loaded.problems]
+            there = self.group.first and self.folder.finished(identity, when, lacking) is not None
             if self.group.from_first(there):
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
@@ -194,6 +222,7 @@ class _Run:
         scorer = Scorer(config, loaded.stimuli, loaded.label, self.progress, failures)
         folds = [division.folds[number - 1] for number in numbers]
         scores = scorer.all(folds, division, str(self.folder.path))
+        require_unchanged([loaded], [row for row in failures if row.model])
         model = model_spec(config).label
         result = cross_validated(
             config.experiment, model, config.metrics, scores, failures, config.seed
@@ -232,22 +261,13 @@ class _Run:
             )
         for text in built.model.notices:
             self.progress.notice(text)
-        network = built.model.network()
-        for stage in stages_of(self.config):
-            apply_freeze(network, stage.freeze)
-            block_rates(network, stage)
+        check_stages(built.model.network(), self.config)
         built.model.release()
         learnt = {i for fold in division.folds for i in (*fold.train, *fold.validation)}
         for stimulus in stimuli:
             if stimulus.image_id in learnt:
                 self.targets.check(stimulus, self.config.loss)
         return built
-
-    def _fold_settings(self) -> FoldSettings:
-        cv = self.config.cv
-        files = tuple(Path(path) for path in cv.fold_files)
-        held = None if cv.holdout is None else Path(cv.holdout)
-        return FoldSettings(cv.folds, cv.group_by, files, held, cv.val_share, self.config.seed)
 
     def _identity(self, loaded: LoadedSet, division: Division, built: BuiltModel) -> str:
         """A hash of everything the results depend on."""
@@ -260,7 +280,7 @@ class _Run:
         return numbers_hash(self.config, ["scores"], digest)
 
     def _result(self, summary: Mapping[str, Any], n: int, written: bool = True) -> FinetuneRun:
-        seconds = round(time.time() - self.started, 3)
+        seconds = self.started.seconds
         return FinetuneRun(self.folder.path, summary, n, seconds, written, self.group.first)
 
 

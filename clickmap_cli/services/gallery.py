@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.gallery_pages import (
     Opened,
     PageDone,
@@ -28,11 +28,12 @@ from clickmap_cli.services.gallery_pages import (
     part_of,
     write_page,
 )
+from clickmap_cli.services.verify import PAGE_MANIFEST
 from clickmap_cli.services.visualize_agreement import Agreement
 from clickmap_cli.services.visualize_ceilings import ceilings_beside
 from clickmap_cli.services.visualize_experiment import PreparedExperiment, open_experiment
 from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.storage.atomic import write_bytes
+from clickmap_cli.storage.atomic import write_bytes, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
@@ -174,7 +175,7 @@ def run(
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
         RunError: another run holds the gallery, or it cannot be written.
     """
-    started = time.time()
+    started = Stopwatch()
     _check(options, figures)
     folder = Path(config.assets) / config.experiment_name
     place = RunFolder(folder / FOLDER, "visualize --html", (_PAGES, _OPENED))
@@ -186,17 +187,19 @@ def run(
     if dry_run:
         n = len(experiment.keys)
         pages = -(-n // PAGE_IMAGES)
-        return GalleryRun(folder / PAGE, n, pages, 0, people, (), 0, _since(started), written=False)
+        return GalleryRun(folder / PAGE, n, pages, 0, people, (), 0, started.seconds, written=False)
     with place.held():
         gallery, done = _drawn(experiment, config, options.look, people, figures, progress)
         progress.stage("Writing the page")
         index = _write_front(folder, gallery, figures)
         outputs = describe_files(place.path, [index, *(f for page in done for f in page.files)])
-        place.finish(_manifest(config, options, experiment, gallery, outputs, started))
+        manifest = _manifest(config, options, experiment, gallery, outputs, started)
+        _prove_page(folder, manifest)
+        place.finish(manifest)
     _say_of_images(gallery, progress)
     return GalleryRun(
         folder / PAGE, len(gallery.images), len(done), sum(page.kept for page in done), people,
-        gallery.remarks, sum(file["size"] for file in outputs.values()), _since(started),
+        gallery.remarks, sum(file["size"] for file in outputs.values()), started.seconds,
     )  # fmt: skip
 
 
@@ -227,10 +230,6 @@ def _drawn(
         look,
     )
     return gallery, done
-
-
-def _since(started: float) -> float:
-    return round(time.time() - started, 3)
 
 
 def _check(options: GalleryOptions, figures: GalleryFigures) -> None:
@@ -328,12 +327,19 @@ def _job(
 
 def _write_front(folder: Path, gallery: Gallery, figures: GalleryFigures) -> Path:
     """The index, and then the page that asks for it; returns the index."""
+    (folder / PAGE_MANIFEST).unlink(missing_ok=True)  # of the page that is replaced
     content = figures.index(gallery)
     name = named(f"{_PAGES}/index", [content.decode("utf-8")])
     index = folder / FOLDER / f"{name}.js"
     write_bytes(index, content)
     write_bytes(folder / PAGE, figures.shell(gallery, name))
     return index
+
+
+def _prove_page(folder: Path, manifest: Manifest) -> None:
+    """The page stands beside `prepare`'s outputs, so it has a manifest there of its own."""
+    of_page = dataclasses.replace(manifest, outputs=describe_files(folder, [folder / PAGE]))
+    write_json(folder / PAGE_MANIFEST, asdict(of_page))
 
 
 def _say_of_images(gallery: Gallery, progress: Progress) -> None:
@@ -352,7 +358,7 @@ def _manifest(
     experiment: PreparedExperiment,
     gallery: Gallery,
     outputs: dict[str, dict[str, Any]],
-    started: float,
+    started: Stopwatch,
 ) -> Manifest:
     tables = [one.table for one in gallery.agreements if one.table is not None]
     return Manifest.made(

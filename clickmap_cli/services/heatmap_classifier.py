@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from clickmap_cli.config.classifier import HeatmapConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.heatmap_data import HeatmapStudy, load_study, new_network
 from clickmap_cli.services.heatmap_folds import FoldRun, clear_folds
 from clickmap_cli.services.heatmap_interpretation import (
@@ -102,7 +102,7 @@ class _Run:
         self.progress = progress
         self.views = views
         self.figures = figures
-        self.started = time.time()
+        self.started = Stopwatch()
         own = [f"fold_{number + 1}" for number in range(config.cv.outer_kfolds)]
         self.folder = RunFolder(
             Path(config.output_dir), "train-classifier", (*TABLES, FOLDER, *own)
@@ -234,7 +234,7 @@ class _Run:
         folds: tuple[OuterFold, ...] = (),
         written: bool = True,
     ) -> HeatmapRun:
-        seconds = round(time.time() - self.started, 3)
+        seconds = self.started.seconds
         return HeatmapRun(self.folder.path, summary, failures, seconds, folds, written)
 
 

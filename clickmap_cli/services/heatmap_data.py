@@ -26,7 +26,7 @@ from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
 from clickmap_cli.metrics.classification import shuffled_within
 from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import sha256_of
@@ -97,7 +97,7 @@ def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
     try:
         if len(images.sizes) == 1:
             _try_network(config, images, folds)
-    except ConfigError as error:
+    except ClickmapError as error:
         if not faults:
             raise
         faults.append(str(error))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from clickmap_cli.clickmaps.keys import picture_names
 from clickmap_cli.config.classifier import HeatmapConfig
 from clickmap_cli.models.class_saliency import METHODS, Noise, saliency_of_class
 from clickmap_cli.runtime.errors import ConfigError
@@ -130,6 +131,7 @@ class Interpretation:
         self._methods = tuple(methods)
         self._figures = figures
         self._cache = cache
+        self._names = picture_names(item.image_id for item in study.images.items)
         self._files: list[Path] = []
         n, size = len(study.images.classes), study.size
         self._counts = np.zeros(n, dtype=np.int64)
@@ -207,7 +209,7 @@ class Interpretation:
     def _write(self, outcome: FoldOutcome, at: int, planes: Maps, maps: Maps) -> None:
         """One map's arrays and its picture."""
         item, classes = outcome.items[at], self._study.images.classes
-        base = self._folder / outcome.fold.name / item.image_id
+        base = self._folder / outcome.fold.name / self._names[item.image_id]
         array, picture = (base.with_name(f"{base.name}.{end}") for end in ("npy", "png"))
         write_npy(array, maps)
         predicted = classes[outcome.predicted(NETWORK)[at]]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 
 from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
 from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
-from clickmap_cli.datasets.gathering import files_by_stem
+from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark_files import write_tables
 from clickmap_cli.services.benchmark_study import decile_rows, extreme_rows
 from clickmap_cli.services.benchmark_tables import (
@@ -98,7 +98,7 @@ def run(
             scores than names.
         DataError: the file is no such backup.
     """
-    started = time.time()
+    started = Stopwatch()
     _check_names(naming)
     run_folder = RunFolder(folder, "import-scores", ("report.html", "summary.json"))
     run_folder.refuse_if_there(when)
@@ -212,11 +212,14 @@ class FolderPictures:
     Args:
         images: folder of images, or None.
         maps: folder of maps, or None.
+
+    Raises:
+        DataError: one is no folder.
     """
 
     def __init__(self, images: Path | None, maps: Path | None) -> None:
-        self._images = {} if images is None else files_by_stem(images, IMAGE_SUFFIXES)
-        self._maps = {} if maps is None else files_by_stem(maps, MAP_SUFFIXES)
+        self._images = _by_stem(images, "--images", IMAGE_SUFFIXES)
+        self._maps = _by_stem(maps, "--maps", MAP_SUFFIXES)
 
     def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:  # noqa: ARG002
         """(h, w, 3) RGB in 0..1; None where there is no such file."""
@@ -231,3 +234,7 @@ class FolderPictures:
     def prediction(self, dataset: str, model: str, image_id: str) -> None:  # noqa: ARG002
         """Studies keep scores, not maps."""
         return
+
+
+def _by_stem(folder: Path | None, option: str, suffixes: Sequence[str]) -> Mapping[str, Path]:
+    return {} if folder is None else files_by_stem(as_folder(folder, option), suffixes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,13 +67,13 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
     """
     if config.train_csv_file is None:
         raise ConfigError("train_csv_file names no labels; say train_csv_file=labels.csv.")
-    own = _read(config, config.train_csv_file, config.train_data_dir, "train")
+    own = _read(config, "train")
     names, matched_train = own
     reference = reference_points(names, config.reference_points)
     swaps = swapped_pairs(names, config.augment.pairs)
     found = [matched_train]
     if config.test_csv_file is not None:
-        _, held_out = _read(config, config.test_csv_file, config.test_data_dir, "test", names)
+        _, held_out = _read(config, "test", names)
         twice = shared_files(matched_train, held_out)
         if twice:
             raise DataError(
@@ -105,14 +105,10 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
 
 
 def _read(
-    config: KeypointConfig,
-    file: str,
-    folder: str | None,
-    what: str,
-    names: Sequence[str] | None = None,
+    config: KeypointConfig, what: str, names: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], MatchedImages]:
-    """Names of key points, and labels with their files."""
-    path = _place(config, file)
+    """Names of key points, and labels with their files; `what` is `train` or `test`."""
+    path = _place(config, f"{what}_csv_file", "file", Path.is_file)
     labels = read_labels(path)
     if config.n_KPs is not None and len(labels.names) != config.n_KPs:
         raise ConfigError(
@@ -121,9 +117,9 @@ def _read(
         )
     if names is not None:
         labels = labels.in_order(names)
-    images = path.parent if folder is None else _place(config, folder)
-    if not images.is_dir():
-        raise DataError(f"{what}_data_dir: no folder at {images} (looked from {Path.cwd()}).")
+    images = path.parent
+    if getattr(config, f"{what}_data_dir") is not None:
+        images = _place(config, f"{what}_data_dir", "folder", Path.is_dir)
     return labels.names, matched(labels, images)
 
 
@@ -136,12 +132,21 @@ def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedI
     return replace(part, without_label=blank)
 
 
-def _place(config: KeypointConfig, name: str) -> Path:
-    """A path as it is given; else under `root_directory`."""
-    path = Path(name)
-    if config.root_directory is None or path.is_absolute() or path.exists():
-        return path
-    return Path(config.root_directory) / path
+def _place(config: KeypointConfig, key: str, kind: str, fits: Callable[[Path], bool]) -> Path:
+    """A key's path as it is given; else under `root_directory`.
+
+    Raises:
+        DataError: there is no such thing at either.
+    """
+    path = Path(getattr(config, key))
+    places = [path]
+    if config.root_directory is not None and not path.is_absolute():
+        places.append(Path(config.root_directory) / path)
+    for place in places:
+        if fits(place):
+            return place
+    tried = ", nor at ".join(str(place) for place in places)
+    raise DataError(f"{key}: no {kind} at {tried} (looked from {Path.cwd()}).")
 
 
 def _split(

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.training.keypoint_augmentation import Changed
+
+
+def picture_file(number: int, name: str) -> str:
+    """What a picture of an image is called: `<number>_<its name without its ending>.png`."""
+    return f"{number:03d}_{Path(flat_name(name)).stem}.png"
 
 
 @dataclass(frozen=True, eq=False)

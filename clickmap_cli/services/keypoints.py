@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from clickmap_cli.models.vit_keypoints import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.keypoint_data import KeypointData, load_keypoints
 from clickmap_cli.services.keypoint_pictures import (
     AttentionSheet,
@@ -28,6 +28,7 @@ from clickmap_cli.services.keypoint_pictures import (
     KeypointFigures,
     KeypointOverlay,
     LossCurves,
+    picture_file,
 )
 from clickmap_cli.services.keypoint_tables import (
     SUMMARY,
@@ -72,6 +73,7 @@ class KeypointRun:
         folder: where everything is.
         summary: what `summary.json` holds.
         seconds: how long it took.
+        pictures: folders of pictures of test images that there are.
         written: whether anything was written.
         speaks: whether this process is the one that reports.
     """
@@ -79,6 +81,7 @@ class KeypointRun:
     folder: Path
     summary: Mapping[str, Any]
     seconds: float
+    pictures: tuple[str, ...] = ()
     written: bool = True
     speaks: bool = True
 
@@ -130,7 +133,7 @@ class _Run:
         self.views = views
         self.figures = figures
         self.group = group
-        self.started = time.time()
+        self.started = Stopwatch()
         self.folder = RunFolder(Path(config.output_dir), "finetune", _OWN)
 
     def go(self, when: WhenPresent, dry_run: bool) -> KeypointRun:
@@ -284,7 +287,7 @@ class _Run:
             image = data.test[at]
             pixels, predicted = read_image(image.path), result.predicted[at]
             title = f"{image.name}: RMSE {scores.image_rmse[at]:.1f} px"
-            name = f"{rank + 1:03d}_{_file_name(image.name)}.png"
+            name = picture_file(rank + 1, image.name)
             if rank < config.overlay_images:
                 written.append(path / "overlays" / name)
                 overlay = KeypointOverlay(
@@ -306,8 +309,12 @@ class _Run:
         return written
 
     def _result(self, summary: Mapping[str, Any], written: bool = True) -> KeypointRun:
-        seconds = round(time.time() - self.started, 3)
-        return KeypointRun(self.folder.path, summary, seconds, written, self.group.first)
+        seconds = self.started.seconds
+        wanted = {
+            "overlays": self.config.overlay_images, "attention": self.config.attention_images,
+        }  # fmt: skip
+        pictures = tuple(name for name, n in wanted.items() if n)
+        return KeypointRun(self.folder.path, summary, seconds, pictures, written, self.group.first)
 
 
 def network_of(config: KeypointConfig, n_points: int) -> KeypointNet:
@@ -340,8 +347,3 @@ def _old_keys(config: KeypointConfig) -> list[str]:
         "today's automatic mixed precision, which has no levels."
     )
     return [text]
-
-
-def _file_name(name: str) -> str:
-    """An image's name as a file's."""
-    return Path(name.replace("/", "_")).stem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.map_store import (
     Compression,
     StoredImage,
+    member,
     packed,
     write_hdf5,
     write_index,
@@ -38,6 +39,7 @@ from clickmap_cli.storage.map_store import (
 MAX_SHARD_IMAGES = 1000
 MAX_SHARD_BYTES = 256 << 20
 INDEX = "maps.h5"
+_NPZ, _NPY = "maps.npz", "maps"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class MapOutput:
     compression: Compression
     device: str | None
     batch: int
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The arrays of an image, in the order they are written."""
+        people = ("participants",) if self.save_maps == "both" else ()
+        return "clickmap", *people, *(("bin_clickmaps",) if self.bins is not None else ())
 
     @classmethod
     def of(cls, config: ExperimentConfig, device: str | None) -> MapOutput:
@@ -129,6 +137,22 @@ def shard_path(number: int, n_shards: int) -> str:
     return INDEX if n_shards == 1 else f"maps_shards/maps_{number:05d}.h5"
 
 
+def shard_files(piece: str, images: Iterable[str], output: MapOutput) -> list[str]:
+    """The files of a shard inside the folder.
+
+    Args:
+        piece: its `shard_path`.
+        images: keys of its images.
+        output: what is written of each.
+    """
+    if output.format == "hdf5":
+        return [piece]
+    if output.format == "npz":
+        return [_NPZ]
+    names = [flat_name(key) for key in images]
+    return [f"{_NPY}/{member(kind, name, '.npy')}" for name in names for kind in output.kinds]
+
+
 def write_shard(job: ShardJob) -> ShardDone:
     """Compute and write one shard; runs in any process."""
     images = _stored_images(job)
@@ -136,10 +160,10 @@ def write_shard(job: ShardJob) -> ShardDone:
         files = [job.folder / job.piece]
         write_hdf5(files[0], images, job.metadata, job.output.compression)
     elif job.output.format == "npz":
-        files = [job.folder / "maps.npz"]
+        files = [job.folder / _NPZ]
         write_npz_file(files[0], images)
     else:
-        files = write_npy_files(job.folder / "maps", images)
+        files = write_npy_files(job.folder / _NPY, images)
     return ShardDone(job.piece, describe_files(job.folder, files), len(job.trials.images))
 
 

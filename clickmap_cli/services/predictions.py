@@ -78,6 +78,10 @@ class Predictor:
         whole = [array for array in found if array is not None]
         return whole if len(whole) == len(found) else None
 
+    def keeps(self, stimulus: Stimulus) -> bool:
+        """Whether the predictions of an image are in the cache, whole, or there is no cache."""
+        return self._cache is None or self.stored(stimulus) is not None
+
     def names(self, stimulus: Stimulus) -> list[str]:
         """What the predictions of an image are called; a person's carries their name.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.examples import Example, draw_examples
 from clickmap_cli.services.map_shards import MapOutput
 from clickmap_cli.services.participant_quality import quality_of
@@ -147,12 +147,14 @@ def run(
         RunError: another run holds the folder, or it cannot be written; parts are missing; the
             cluster is gone.
     """
-    started = time.time()
+    started = Stopwatch()
     _check_call(config, when, part, merge)
     with open_pool(
         config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
     ) as pool:
         folder = RunFolder(Path(config.assets) / config.experiment_name, "prepare", _OUTPUTS)
+        if not dry_run and part is None:
+            folder.refuse_if_there(WhenPresent.RESUME if merge else when)
         inputs = _inputs(config, progress)
         quality = quality_of(config, progress)
         device = None if dry_run else _blur_device(config, progress)
@@ -183,7 +185,7 @@ def _check_call(
 
 
 def _make_whole(
-    work: _Work, draw: Callable[[Example], None], when: WhenPresent, merge: bool, started: float
+    work: _Work, draw: Callable[[Example], None], when: WhenPresent, merge: bool, started: Stopwatch
 ) -> PrepareResult:
     """Everything from trials to manifest; with `merge` the maps must be there."""
     config, run_folder, folder = work.config, work.folder, work.folder.path
@@ -207,13 +209,11 @@ def _make_whole(
         outputs |= _write_tables(folder, found.trials, config, work.progress)
         outputs |= draw_examples(folder, found.trials, config, draw, work.progress)
         result = _result(folder, found, started, outputs=outputs)
-        if work.pool.remote:
-            run_folder.sweep()  # workers that died are not the end of a run
         run_folder.finish(_manifest(config, work.inputs, outputs, result, started))
     return result
 
 
-def _make_part(work: _Work, part: Part, when: WhenPresent, started: float) -> PrepareResult:
+def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -> PrepareResult:
     """One part of the maps, recorded for whoever merges them."""
     shard = (part.number, part.of)
     with work.folder.shard_held(shard, work.inputs.identity, when) as done:
@@ -243,9 +243,12 @@ def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
 
 
 def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
+    if config.clickme_data is not None and Path(config.clickme_data).is_dir():
+        raise ConfigError(
+            f"clickme_data: {config.clickme_data} is a folder; prepare wants the file of raw "
+            "trials in it."
+        )
     files = input_files(config)
-    if Path(str(config.clickme_data)).is_dir():
-        raise ConfigError("clickme_data is a folder; prepare wants the file of raw trials.")
     progress.stage("Hashing inputs")
     described = describe_files(None, files)
     # masks are found by their names; blurring on a GPU gives other last bits
@@ -291,7 +294,7 @@ def _manifest(
     inputs: _Inputs,
     outputs: dict[str, dict[str, Any]],
     result: PrepareResult,
-    started: float,
+    started: Stopwatch,
 ) -> Manifest:
     return Manifest.made(
         command="prepare",
@@ -315,7 +318,7 @@ def _manifest(
 def _result(
     folder: Path,
     found: Survivors,
-    started: float,
+    started: Stopwatch,
     outputs: dict[str, Any] | None = None,
     written: bool = True,
 ) -> PrepareResult:
@@ -328,7 +331,7 @@ def _result(
         trials=len(found.trials),
         clicks=len(found.trials.x),
         outputs=tuple(sorted(outputs or ())),
-        seconds=round(time.time() - started, 3),
+        seconds=started.seconds,
         written=written,
     )
 

@@ -17,6 +17,7 @@ from clickmap_cli.services.map_shards import (
     ShardDone,
     ShardJob,
     plan_shards,
+    shard_files,
     shard_path,
     write_shard,
     write_shard_index,
@@ -91,6 +92,18 @@ def _record(shard: int) -> str:
     return f"shard_{shard:05d}"
 
 
+def _done(
+    work: MapsWork, trials: Trials, shards: list[tuple[int, int]], number: int
+) -> dict[str, dict[str, Any]] | None:
+    """The files of a map shard, counted from 1, that is made and whole; else None."""
+    done = work.folder.recorded(_record(number))
+    if done is not None:
+        return done
+    first, last = shards[number - 1]
+    piece = shard_path(number, len(shards))
+    return work.folder.proved(shard_files(piece, trials.images[first:last].tolist(), work.output))
+
+
 def require_all(work: MapsWork, trials: Trials) -> None:
     """Whether every map shard was made and still has its bytes.
 
@@ -99,7 +112,7 @@ def require_all(work: MapsWork, trials: Trials) -> None:
     """
     run_folder, shards = work.folder, plan_shards(trials, work.output)
     numbers = range(1, len(shards) + 1)
-    missing = [n for n in numbers if run_folder.recorded(_record(n)) is None]
+    missing = [n for n in numbers if _done(work, trials, shards, n) is None]
     if missing:
         some = ", ".join(map(str, missing[:20])) + (", ..." if len(missing) > 20 else "")
         raise RunError(
@@ -110,7 +123,7 @@ def require_all(work: MapsWork, trials: Trials) -> None:
 
 
 def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str, Any]]:
-    """Write a part's maps shard by shard, skipping shards that are recorded and whole.
+    """Write a part's maps shard by shard, skipping shards that are made and whole.
 
     Returns:
         The files with size and SHA-256.
@@ -126,7 +139,7 @@ def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str
 
     def jobs() -> Iterator[ShardJob]:
         for number, first, last in mine:
-            done = folder.recorded(_record(number))
+            done = _done(work, trials, shards, number)
             if done is not None:
                 outputs.update(done)
                 work.progress.advance(last - first)

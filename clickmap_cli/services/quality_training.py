@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.clickmaps.user_lists import BAD, UNLISTED, known_users, read_users
+from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import QualityConfig
@@ -32,6 +32,7 @@ from clickmap_cli.models.quality_checkpoint import (
 )
 from clickmap_cli.models.weights import seeded
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
@@ -89,12 +90,55 @@ def run(
     return _Run(config, progress, views).go(when, dry_run)
 
 
+@dataclass(frozen=True, eq=False)
+class KnownPeople:
+    """Who is learnt from, and how they are divided.
+
+    Attributes:
+        experiment: whose trials they are.
+        files: of its inputs.
+        listed: ids of careful participants, and of the others.
+        trials: of everybody.
+        labels: (users) what is known of each.
+        folds: (users) which fold holds each out.
+    """
+
+    experiment: ExperimentConfig
+    files: Sequence[Path]
+    listed: tuple[list[str], list[str]]
+    trials: Trials
+    labels: NDArray[np.int8]
+    folds: NDArray[np.int64]
+
+
+def load_people(config: QualityConfig, progress: Progress) -> KnownPeople:
+    """Read lists and trials and divide the participants, before anything is trained.
+
+    Raises:
+        ConfigError: the lists contradict each other or the data, or there are too few people.
+        DataError: the trials or the lists cannot be read.
+    """
+    good = read_users(config.data.good_users, "data.good_users")
+    bad = read_users(config.data.bad_users, "data.bad_users")
+    experiment = load_experiment(Path(str(config.data.experiment))).config
+    files = input_files(experiment)
+    trials = trials_of_known_people(experiment, progress)
+    known = known_users(trials, good, bad)
+    if known.idle:
+        progress.notice(
+            f"{len(known.idle)} listed participants have no trial left after the filters: "
+            f"{', '.join(known.idle[:5])}."
+        )
+    folds = quality_folds(trials.users, known.labels, config.folds, config.seed)
+    return KnownPeople(experiment, files, (good, bad), trials, known.labels, folds)
+
+
 class _Run:
     def __init__(self, config: QualityConfig, progress: Progress, views: TrainingViews) -> None:
         self.config = config
         self.progress = progress
         self.views = views
-        self.started = time.time()
+        self.started = Stopwatch()
         self.folder = RunFolder(Path(config.output_dir), "train-classifier", _OWN)
         network = config.model
         self.features = FeatureSettings(context=network.context, max_clicks=network.max_clicks)
@@ -103,30 +147,21 @@ class _Run:
         config, path = self.config, self.folder.path
         if not dry_run:
             self.folder.refuse_if_there(when)
-        good = read_users(config.data.good_users, "data.good_users")
-        bad = read_users(config.data.bad_users, "data.bad_users")
-        loaded = load_experiment(Path(str(config.data.experiment)))
-        files = input_files(loaded.config)
-        trials = trials_of_known_people(loaded.config, self.progress)
-        known = known_users(trials, good, bad)
-        if known.idle:
-            self.progress.notice(
-                f"{len(known.idle)} listed participants have no trial left after the filters: "
-                f"{', '.join(known.idle[:5])}."
-            )
-        folds = quality_folds(trials.users, known.labels, config.folds, config.seed)
+        data = load_people(config, self.progress)
         if dry_run:
             return self._result({}, written=False)
-        inputs = describe_files(None, files)
-        words = [*(str(v["sha256"]) for v in inputs.values()), json.dumps([good, bad])]
-        reading = numbers_hash(loaded.config, ["maps"])
+        inputs = describe_files(None, data.files)
+        words = [*(str(v["sha256"]) for v in inputs.values()), json.dumps(data.listed)]
+        reading = numbers_hash(data.experiment, ["maps"])
         identity = numbers_hash(config, ["scores"], reading, *words)
         with self.folder.held():
             if self.folder.finished(identity, when) is not None:
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             resume = when is WhenPresent.RESUME
             with one_thread():
-                summary, outputs = self._train(trials, known.labels, folds, identity, resume)
+                summary, outputs = self._train(
+                    data.trials, data.labels, data.folds, identity, resume
+                )
             self._finish(summary, outputs, inputs, identity)
         return self._result(summary)
 
@@ -281,7 +316,7 @@ class _Run:
         )  # fmt: skip
 
     def _result(self, summary: Mapping[str, Any], written: bool = True) -> QualityRun:
-        seconds = round(time.time() - self.started, 3)
+        seconds = self.started.seconds
         return QualityRun(self.folder.path, summary, seconds, written)
 
 

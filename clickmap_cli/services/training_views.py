@@ -50,6 +50,10 @@ class Shown(Watch):
         self._views.stage(f"{self._title}, stage {stage.name}", table)
         self._progress.stage(f"{self._title}, {stage.name}", steps_left)
 
+    def anew(self, file: Path) -> None:
+        """Say why a training begins again."""
+        self._progress.notice(f"{file} is damaged or gone; {self._title} is trained anew.")
+
     def step(self, epoch: str, loss: float) -> None:
         """Show the loss beside the last scores."""
         self._progress.advance()

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import PARTIAL, sha256_of
 from clickmap_cli.storage.manifest import MANIFEST
 
 Kind = Literal["missing", "changed", "unreadable", "refused", "manifest"]
+
+PAGE_MANIFEST = "gallery.manifest.json"
+"""Of `gallery.html`, which stands among the outputs of another command."""
 
 _STATE = ".clickmap"
 _IDENTITY = Path(_STATE, "journal", "identity.json")  # of an unfinished run; see RunFolder
@@ -48,6 +51,7 @@ class CheckedManifest:
 
     Attributes:
         folder: its place inside the folder that was asked for; `.` is that folder itself.
+        file: the manifest's own path inside that folder.
         command: what wrote it; empty where the manifest is damaged.
         n_files: outputs it states.
         n_bytes: their size, as it states it.
@@ -55,6 +59,7 @@ class CheckedManifest:
     """
 
     folder: str
+    file: str
     command: str
     n_files: int
     n_bytes: int
@@ -97,8 +102,7 @@ class Verification:
     @property
     def damaged(self) -> bool:
         """Whether something that was begun here is not whole."""
-        begun = self.unfinished if self.manifests else ()
-        return bool(self.damage or begun or self.unread)
+        return bool(self.damage or self.unfinished or self.unread)
 
 
 def run(folders: Sequence[Path], progress: Progress) -> tuple[Verification, ...]:
@@ -109,12 +113,12 @@ def run(folders: Sequence[Path], progress: Progress) -> tuple[Verification, ...]
         progress: told of each file.
 
     Raises:
-        ConfigError: something is no folder.
+        DataError: something is no folder.
     """
     for folder in folders:
         if not folder.is_dir():
             what = "is a file; name its folder" if folder.exists() else "is not there"
-            raise ConfigError(f"{folder} {what} (looked from {Path.cwd()}).")
+            raise DataError(f"{folder} {what} (looked from {Path.cwd()}).")
     return tuple(_Check(folder, progress).go() for folder in folders)
 
 
@@ -131,17 +135,20 @@ class _Check:
     def go(self) -> Verification:
         folders = list(self._folders())
         states = {folder: self._state(folder, names) for folder, names in folders}
-        manifests = [
-            self._checked(folder, state)
-            for folder, state in states.items()
-            if isinstance(state, _Stated | Damage)
-        ]
+        manifests = []
+        for folder, names in folders:
+            state = states[folder]
+            if isinstance(state, _Stated | Damage):
+                manifests.append(self._checked(folder, MANIFEST, state))
+            if PAGE_MANIFEST in names:
+                page = _stated(self._root / folder, PAGE_MANIFEST)
+                manifests.append(self._checked(folder, PAGE_MANIFEST, page))
         extra = [
             f"{folder}/{name}".removeprefix("./")
             for folder, names in folders
             if isinstance(_nearest(folder, states), _Stated)
             for name in names
-            if name != MANIFEST and not _grows(name)
+            if name not in (MANIFEST, PAGE_MANIFEST) and not _grows(name)
         ]
         extra = [name for name in extra if name not in self._known]
         return Verification(
@@ -166,25 +173,27 @@ class _Check:
     def _state(self, folder: str, names: Sequence[str]) -> _Stated | Damage | Unfinished | None:
         """What a folder says of itself; None where no command wrote into it."""
         if MANIFEST in names:
-            return _stated(self._root / folder)
+            return _stated(self._root / folder, MANIFEST)
         identity = self._root / folder / _IDENTITY
         if not identity.is_file():
             return None
         return Unfinished(folder, _command_of(identity))
 
-    def _checked(self, folder: str, state: _Stated | Damage) -> CheckedManifest:
+    def _checked(self, folder: str, name: str, state: _Stated | Damage) -> CheckedManifest:
+        file = f"{folder}/{name}".removeprefix("./")
         if isinstance(state, Damage):
-            file = f"{folder}/{state.file}".removeprefix("./")
-            return CheckedManifest(folder, "", 0, 0, (Damage(file, state.kind, state.reason),))
+            damaged = Damage(file, state.kind, state.reason)
+            return CheckedManifest(folder, file, "", 0, 0, (damaged,))
         self._progress.stage(f"Verifying {folder}", len(state.outputs))
         damage = []
-        for name, about in state.outputs.items():
-            found = self._compare(folder, name, about)
+        for output, about in state.outputs.items():
+            found = self._compare(folder, output, about)
             if found is not None:
                 damage.append(found)
             self._progress.advance()
         n_bytes = sum(about.size for about in state.outputs.values() if about is not None)
-        return CheckedManifest(folder, state.command, len(state.outputs), n_bytes, tuple(damage))
+        n_files = len(state.outputs)
+        return CheckedManifest(folder, file, state.command, n_files, n_bytes, tuple(damage))
 
     def _compare(self, folder: str, name: str, about: _About | None) -> Damage | None:
         base = self._root / folder
@@ -236,22 +245,22 @@ class _Stated:
     outputs: Mapping[str, _About | None]
 
 
-def _stated(folder: Path) -> _Stated | Damage:
+def _stated(folder: Path, name: str) -> _Stated | Damage:
     """The part of a manifest that counts here."""
-    path = folder / MANIFEST
+    path = folder / name
     try:
         refused = _unfit(folder, path)
         if refused:
-            return Damage(MANIFEST, "refused", refused)
+            return Damage(name, "refused", refused)
         held = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        return Damage(MANIFEST, "unreadable", f"cannot be read ({error.strerror})")
+        return Damage(name, "unreadable", f"cannot be read ({error.strerror})")
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
-        return Damage(MANIFEST, "manifest", f"is damaged: no JSON ({reason})")
+        return Damage(name, "manifest", f"is damaged: no JSON ({reason})")
     if not isinstance(held, dict) or not isinstance(held.get("outputs"), dict):
-        return Damage(MANIFEST, "manifest", "is damaged: it states no outputs")
-    outputs = {name: _about(value) for name, value in held["outputs"].items()}
+        return Damage(name, "manifest", "is damaged: it states no outputs")
+    outputs = {output: _about(value) for output, value in held["outputs"].items()}
     return _Stated(str(held.get("command", ""))[:100], outputs)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.examples import example_keys
 from clickmap_cli.services.visualize_agreement import Agreement, find_agreement
 from clickmap_cli.services.visualize_drawing import (
@@ -86,7 +86,7 @@ def run(
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
         RunError: another run holds the folder, or it cannot be written.
     """
-    started = time.time()
+    started = Stopwatch()
     check_options(options)
     folder = Path(config.assets) / config.experiment_name / FOLDER
     run_folder = RunFolder(folder, "visualize", _OWN)
@@ -206,7 +206,7 @@ def _digest(words: Any) -> str:
 
 def _manifest(
     job: DrawingJob, inputs: Files, identity: str, outputs: Files, rows: Sequence[PictureRow],
-    started: float,
+    started: Stopwatch,
 ) -> Manifest:  # fmt: skip
     states = [row.image for row in rows]
     options = asdict(job.options)
@@ -229,10 +229,10 @@ def _result(
     rows: Sequence[PictureRow],
     numbers: Distributions | None,
     outputs: Mapping[str, Any],
-    started: float,
+    started: Stopwatch,
     written: bool = True,
 ) -> VisualizeRun:
-    seconds = round(time.time() - started, 3)
+    seconds = started.seconds
     return VisualizeRun(
         folder, tuple(rows), numbers, tuple(sorted(outputs)), seconds, written=written
     )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
@@ -180,7 +179,7 @@ def _drawing(job: DrawingJob, code: int, found: Picture, folder: Path) -> _Drawi
     if "bins" in kinds:
         pieces["bins"] = bins_of(experiment, code, found, bins, job.config.time_based_bins)
     look, formats = job.options.look, job.options.formats
-    return _Drawing(pieces, job.figures, look, formats, folder, flat_name(found.key))
+    return _Drawing(pieces, job.figures, look, formats, folder, experiment.picture_name(code))
 
 
 def _draw_one(drawing: _Drawing) -> Files:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.keys import flat_name
+from clickmap_cli.clickmaps.keys import flat_name, picture_names
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import finished_prepare, prepared_trials
@@ -47,6 +47,11 @@ class PreparedExperiment:
         return [str(key) for key in self.trials.images.tolist()]
 
     @cached_property
+    def _picture_names(self) -> dict[str, str]:
+        """Of all images, so that a picture's name does not depend on which others are drawn."""
+        return picture_names(flat_name(key) for key in self.keys)
+
+    @cached_property
     def settings(self) -> MapSettings:
         """How maps were made."""
         return MapSettings.of(self.config)
@@ -73,6 +78,10 @@ class PreparedExperiment:
     def users(self, code: int) -> NDArray[np.int32]:
         """(trials) codes of who made them."""
         return self.trials.user[self.slices[code] : self.slices[code + 1]]
+
+    def picture_name(self, code: int) -> str:
+        """What the pictures of an image are called, without their ending."""
+        return self._picture_names[flat_name(self.keys[code])]
 
     def category(self, code: int) -> str:
         """The category of an image."""

@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         _discard(partial)
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
     except BaseException:
         _discard(partial)
         raise
@@ -55,7 +55,8 @@ def _discard(partial: Path) -> None:
         partial.unlink()
 
 
-def _explained(path: Path, error: OSError) -> RunError:
+def explained(path: Path, error: OSError) -> RunError:
+    """Why a file could not be written, in a sentence that names it."""
     if error.errno == errno.ENOSPC:
         return RunError(f"{path}: the disk is full; free some room and run again with --resume.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.storage.atomic import PARTIAL, write_json
 from clickmap_cli.storage.line_journal import LineJournal
-from clickmap_cli.storage.lock import busy_shards, only_run, only_shard
+from clickmap_cli.storage.lock import busy_shards, only_run, only_shard, require_free
 from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
 
 _SEEN_SECONDS = 45  # a shared folder may show another machine's files so late
 _IDENTITY = Path(".clickmap") / "journal" / "identity.json"
+_PROVED = "proved"
+_DAMAGED = "damaged"
 
 
 class WhenPresent(Enum):
@@ -49,12 +51,18 @@ class RunFolder:
         self._journal = self._state / "journal"
         self._identity = path / _IDENTITY
         self._previous = self._state / "previous_manifest.json"
+        self._proofs: dict[str, dict[str, Any]] | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other runs out while this one writes."""
+        """Keep other runs out while this one writes; what an error leaves half-written goes."""
         with only_run(self._state, self.command):
-            yield
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError):  # what ended the run is reported, not that this fails too
+                    self.sweep()
+                raise
 
     @contextmanager
     def shard_held(
@@ -80,11 +88,11 @@ class RunFolder:
             yield done
 
     def _join(self, identity: str, when: WhenPresent, own: str) -> Manifest | None:
-        manifest, begun = load_manifest(self.path), self._begun()
+        manifest, begun = self._found(when)
         if manifest is None and begun == identity:
             return None
         if manifest is not None:
-            self.refuse_if_there(when)
+            self._refuse_if_there(when)
         there = manifest.config_hash if manifest is not None else begun
         if there not in (None, identity) and when is not WhenPresent.OVERWRITE:
             raise ConfigError(
@@ -100,7 +108,7 @@ class RunFolder:
                 f"{self.path}: shard {', '.join(busy)} of another run is being written; wait for "
                 "it to end."
             )
-        self._begin(identity, keep_journal=begun == identity)
+        self._begin(identity, begun == identity, resumed)
         return None
 
     def require_shards(self, identity: str) -> None:
@@ -108,10 +116,10 @@ class RunFolder:
 
         Raises:
             ConfigError: it was made with other settings.
-            RunError: nothing is there.
+            RunError: nothing is there, or what says what it is is damaged.
         """
-        manifest = load_manifest(self.path)
-        there = manifest.config_hash if manifest is not None else self._begun()
+        manifest, begun = self._found(WhenPresent.RESUME)
+        there = manifest.config_hash if manifest is not None else begun
         if there is None:
             raise RunError(
                 f"{self.path} holds no shards; make them with 'clickmap {self.command} --shard "
@@ -123,38 +131,56 @@ class RunFolder:
                 "config and the data they were made with."
             )
 
-    def finished(self, identity: str, when: WhenPresent) -> Manifest | None:
+    def finished(
+        self, identity: str, when: WhenPresent, lacking: Sequence[str] = ()
+    ) -> Manifest | None:
         """Whether there is nothing to do: the manifest of an equal, whole, finished run.
 
         Otherwise the folder is made ready: the journal of an equal run is kept for `--resume`,
-        anything else is cleared.
+        anything else is cleared. Of a run that was damaged since, `proved` knows what is whole.
+
+        Args:
+            identity: of the run.
+            when: what to do with what is there.
+            lacking: inputs that are not there, in a sentence each; they may be what differs from
+                the run that is resumed.
 
         Raises:
             ConfigError: outputs are there and the call does not say what to do with them, or a
                 resumed run has other settings than the one it resumes.
+            RunError: what says what is there is damaged; `OVERWRITE` does not ask.
         """
-        self.refuse_if_there(when)
-        manifest = load_manifest(self.path)
-        begun = self._begun()
+        self._refuse_if_there(when)
+        manifest, begun = self._found(when)
+        resumed = None
         if when is WhenPresent.RESUME:
             there = manifest.config_hash if manifest is not None else begun
             if there is not None and there != identity:
+                said = f" than are here now ({lacking[0].rstrip('.')})" if lacking else ""
                 raise ConfigError(
-                    f"{self.path} was made with other settings or inputs; --resume would mix two "
-                    "results. Use --overwrite, or another output folder."
+                    f"{self.path} was made with other settings or inputs{said}; --resume would mix "
+                    "two results. Use --overwrite, or another output folder."
                 )
-            if manifest is not None and not damaged_outputs(self.path, manifest.outputs):
-                return manifest
-        self._begin(identity, keep_journal=when is WhenPresent.RESUME and begun == identity)
+            resumed = manifest
+            if resumed is not None and not damaged_outputs(self.path, resumed.outputs):
+                self._tidy()  # a kill may have come right after the manifest
+                return resumed
+        keep_journal = when is WhenPresent.RESUME and begun == identity
+        self._begin(identity, keep_journal, resumed)
         return None
 
     def refuse_if_there(self, when: WhenPresent) -> None:
-        """What `finished` would refuse for being there already, said before any work.
+        """What `held` and `finished` would refuse, said before any work.
 
         Raises:
             ConfigError: outputs are there and the call does not say what to do with them.
+            RunError: another run is at work there.
         """
-        manifest, begun = load_manifest(self.path), self._begun()
+        require_free(self._state)
+        self._refuse_if_there(when)
+
+    def _refuse_if_there(self, when: WhenPresent) -> None:
+        manifest, begun = self._found(when)
         if when is WhenPresent.STOP and (manifest is not None or begun is not None):
             state = "a finished" if manifest is not None else "an unfinished"
             raise ConfigError(
@@ -162,13 +188,31 @@ class RunFolder:
                 "or keep it, or --overwrite to make it anew."
             )
 
-    def _begun(self) -> str | None:
-        return _identity_of(self._identity)
+    def _found(self, when: WhenPresent) -> tuple[Manifest | None, str | None]:
+        """The manifest, and the identity of an unfinished run.
 
-    def _begin(self, identity: str, keep_journal: bool) -> None:
+        Raises:
+            RunError: what counts of them is damaged, and the run is not to make everything anew.
+        """
+        anew = when is WhenPresent.OVERWRITE
+        try:
+            manifest = load_manifest(self.path)
+        except RunError:
+            if not anew:
+                raise
+            manifest = None
+        begun = _identity_of(self._identity)
+        if begun == _DAMAGED and manifest is None and not anew:
+            raise RunError(f"{self._identity} is damaged; run the command again with --overwrite.")
+        return manifest, begun
+
+    def _begin(self, identity: str, keep_journal: bool, resumed: Manifest | None) -> None:
         """Set the old manifest aside (a half-replaced folder must not look finished) and start."""
         if not keep_journal:
             shutil.rmtree(self._journal, ignore_errors=True)
+        self._proofs = None
+        if resumed is not None:
+            self.record(_PROVED, resumed.outputs)
         write_json(self._identity, {"identity": identity, "command": self.command})
         old = self.path / MANIFEST
         if old.is_file():
@@ -193,18 +237,32 @@ class RunFolder:
         if not any(path != self._identity for path in self._journal.glob("*.json")):
             self.abandon()
 
-    def record(self, piece: str, files: dict[str, dict[str, Any]]) -> None:
+    def record(self, piece: str, files: Mapping[str, Mapping[str, Any]]) -> None:
         """Note that a piece of the run is done: its files with size and SHA-256."""
-        write_json(self._journal / f"{piece}.json", {"files": files})
+        write_json(self._journal / f"{piece}.json", {"files": dict(files)})
 
     def recorded(self, piece: str) -> dict[str, dict[str, Any]] | None:
         """The files of a finished piece that still have the bytes they had, or None."""
+        files = self._record(piece)
+        return None if files is None or damaged_outputs(self.path, files) else files
+
+    def proved(self, names: Iterable[str]) -> dict[str, dict[str, Any]] | None:
+        """The same for files of a run that was finished once, as its manifest states them."""
+        if self._proofs is None:
+            self._proofs = self._record(_PROVED) or {}
+        try:
+            files = {name: self._proofs[name] for name in names}
+        except KeyError:
+            return None
+        return None if damaged_outputs(self.path, files) else files
+
+    def _record(self, piece: str) -> dict[str, dict[str, Any]] | None:
         path = self._journal / f"{piece}.json"
         try:
             files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return files if not damaged_outputs(self.path, files) else None
+        return files if isinstance(files, dict) else None
 
     def lines(self, name: str) -> LineJournal:
         """Records of small pieces of the run, such as images; they go with the journal."""
@@ -212,9 +270,10 @@ class RunFolder:
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest, drop outputs of an earlier run that are not part of it, and tidy."""
-        old: set[str] = set()
-        if self._previous.is_file():
-            old |= set(json.loads(self._previous.read_text(encoding="utf-8")).get("outputs", {}))
+        try:
+            old = set(json.loads(self._previous.read_text(encoding="utf-8"))["outputs"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            old = set()  # none, or damaged: then only what is this command's alone is known
         for own in self._own:
             place = self.path / own
             files = place.rglob("*") if place.is_dir() else [place]
@@ -224,8 +283,13 @@ class RunFolder:
             if stale.is_relative_to(self.path.resolve()):
                 stale.unlink(missing_ok=True)
         manifest.save(self.path)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """What a finished run does not need."""
         self._previous.unlink(missing_ok=True)
         shutil.rmtree(self._journal, ignore_errors=True)
+        self.sweep()  # workers that died are not the end of a run
 
 
 def require_begun(folder: Path, identity: str) -> None:
@@ -263,4 +327,4 @@ def _identity_of(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        return "damaged"
+        return _DAMAGED

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from clickmap_cli.storage.atomic import explained
 
 
 class LineJournal:
@@ -19,7 +22,7 @@ class LineJournal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: IO[bytes] | None = None
+        self._file: io.FileIO | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Every whole record; a torn last line is no record."""
@@ -37,21 +40,41 @@ class LineJournal:
 
     @contextmanager
     def writing(self) -> Iterator[LineJournal]:
-        """Open for `append`."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            if file.tell():
-                file.write(b"\n")  # ends a line that a kill may have torn
+        """Open for `append`.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # without a buffer: what a full disk refused must not be tried again on closing
+            file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise explained(self.path, error) from error
+        with file:
             self._file = file
+            if file.tell():
+                self._write(b"\n")  # ends a line that a kill may have torn
             try:
                 yield self
             finally:
                 self._file = None
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write a record, and see it reach the disk."""
+        """Write a record, and see it reach the disk.
+
+        Raises:
+            RunError: the disk is full, or the folder cannot be written.
+        """
         if self._file is None:
             raise ValueError("append outside writing()")
-        self._file.write(json.dumps(record, allow_nan=True).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._write(json.dumps(record, allow_nan=True).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None  # noqa: S101 - seen by those who call
+        try:
+            while data:
+                data = data[self._file.write(data) :]  # a disk that fills takes a part
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise explained(self.path, error) from error

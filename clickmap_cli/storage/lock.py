@@ -6,18 +6,19 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import write_json
+from clickmap_cli.storage.atomic import explained, write_json
 
 Outcome = TypeVar("Outcome")
 
 _SIBLINGS_SECONDS = 120  # shards hold the folder only while they begin
+_LOOK_SECONDS = 0.3  # and who only looks whether it is free, for a moment
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def only_run(state: Path, command: str) -> Iterator[None]:
     Raises:
         RunError: another run holds the folder, or the folder cannot be written.
     """
-    lock = _folder_lock(state, seconds=0)
+    lock = _folder_lock(state, _LOOK_SECONDS)
     try:
         busy = busy_shards(state)
         if busy:
@@ -47,7 +48,8 @@ def only_run(state: Path, command: str) -> Iterator[None]:
         )
         yield
     finally:
-        (state / "owner.json").unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that turned read-only must not hide what ended the run
+            (state / "owner.json").unlink(missing_ok=True)
         lock.release()
 
 
@@ -85,6 +87,16 @@ def only_shard(
         own.release()
 
 
+def require_free(state: Path) -> None:
+    """Whether no run is at work in a folder now.
+
+    Raises:
+        RunError: one is.
+    """
+    if (state / "lock").is_file():
+        _folder_lock(state, _LOOK_SECONDS).release()
+
+
 def busy_shards(state: Path) -> list[str]:
     """Shards that are being written, as `2/8`."""
     busy = []
@@ -115,9 +127,7 @@ def _folder_lock(state: Path, seconds: float) -> FileLock:
             "choose another output folder."
         ) from error
     except OSError as error:
-        raise RunError(
-            f"{state.parent} cannot be written ({error.strerror}); choose another --output."
-        ) from error
+        raise explained(state.parent, error) from error
     return lock
 
 

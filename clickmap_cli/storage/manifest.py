@@ -7,7 +7,6 @@ import json
 import platform
 import shutil
 import subprocess
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import clickmap_cli
 from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.storage.atomic import sha256_of, write_json
 
 MANIFEST = "manifest.json"
@@ -60,11 +60,11 @@ class Manifest:
         outputs: Mapping[str, Mapping[str, Any]],
         counts: Mapping[str, Any],
         seed: int,
-        started: float,
+        started: Stopwatch,
     ) -> Manifest:
-        """Of a run that ends now; `started` is the time it began, the rest as the attributes."""
-        ended = time.time()
-        times = {"started": started, "ended": ended, "seconds": round(ended - started, 3)}
+        """Of a run that ends now; `started` runs since it began, the rest as the attributes."""
+        seconds = started.seconds
+        times = {"started": started.began, "ended": started.began + seconds, "seconds": seconds}
         return cls(
             command, config, config_hash, inputs, dict(sorted(outputs.items())), counts, times,
             seed, versions(), git_commit(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.npz import write_npy, write_npz
 from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy
+from clickmap_cli.storage.safe_hdf5 import Hdf5Group, hdf5_file, hdf5_group, hdf5_numbers
 
 Array = NDArray[np.float32]
+_GROWS_BY = 1 << 20  # bytes of a file in memory
 KINDS = ("clickmap", "participants", "bin_clickmaps")
 """What may be stored of an image: its map(s), every participant's, cumulative means."""
 
@@ -93,6 +96,24 @@ def packed(image: StoredImage, compression: Compression) -> StoredImage:
     )
 
 
+@contextmanager
+def _new_hdf5(path: Path) -> Iterator[Any]:
+    """An HDF5 file to fill, which appears when it is whole.
+
+    It is made in memory: where a disk fills beneath HDF5, it may end the whole process.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written.
+    """
+    with h5py.File(
+        path.name, "w", driver="core", backing_store=False, block_size=_GROWS_BY
+    ) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    write_bytes(path, image)
+
+
 def write_hdf5(
     path: Path,
     images: Iterable[StoredImage],
@@ -100,7 +121,7 @@ def write_hdf5(
     compression: Compression,
 ) -> None:
     """Write images into one HDF5 file, in the order they come; the bytes depend on nothing else."""
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with _new_hdf5(path) as file:
         maps = file.create_group("clickmaps")
         counts = file.create_group("click_counts")
         file.create_group("metadata").attrs.update(metadata)
@@ -138,7 +159,7 @@ def write_index(
         shards: path of a shard relative to the index -> names of its images.
         metadata: attributes of the group `metadata`.
     """
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with _new_hdf5(path) as file:
         maps = file.create_group("clickmaps")
         counts = file.create_group("click_counts")
         file.create_group("metadata").attrs.update(metadata)
@@ -153,7 +174,7 @@ def write_npy_files(folder: Path, images: Iterable[StoredImage]) -> list[Path]:
     files = []
     for image in images:
         for kind, array in image.arrays.items():
-            path = folder / _member(kind, image.name, ".npy")
+            path = folder / member(kind, image.name, ".npy")
             write_npy(path, array)
             files.append(path)
     return files
@@ -164,14 +185,15 @@ def write_npz_file(path: Path, images: Iterable[StoredImage]) -> None:
     write_npz(
         path,
         (
-            (_member(kind, image.name, ""), array)
+            (member(kind, image.name), array)
             for image in images
             for kind, array in image.arrays.items()
         ),
     )
 
 
-def _member(kind: str, name: str, ending: str) -> str:
+def member(kind: str, name: str, ending: str = "") -> str:
+    """Where one array of an image stands, in a folder or an `.npz`."""
     return f"{name}{ending}" if kind == "clickmap" else f"{kind}/{name}{ending}"
 
 
@@ -196,25 +218,44 @@ class MapStore:
             name: the image's flat name.
             kind: `clickmap`, `participants` or `bin_clickmaps`.
         """
-        try:
-            if self._npz is not None:
-                return self._npz[_member(kind, name, "")]
-            if self.path.suffix == ".h5":
-                with h5py.File(self.path, "r") as file:
-                    return np.asarray(file["clickmaps"][name][kind][...], dtype=np.float32)
-            return cast("Array", read_npy(self.path / _member(kind, name, ".npy")))
-        except KeyError as error:
-            raise DataError(f"{self.path}: no {kind} of '{name}'.") from error
-        except OSError as error:
-            raise DataError(f"{self.path}: '{name}' is not readable ({error}).") from error
+        if self._npz is not None and member(kind, name) not in self._npz:
+            raise DataError(f"{self.path}: no {kind} of '{name}'.")
+        if self._npz is not None:
+            maps: Any = self._npz[member(kind, name)]
+        elif self.path.suffix == ".h5":
+            with self._stored(name) as image:
+                maps = hdf5_numbers(image, kind)
+        else:
+            maps = read_npy(self.path / member(kind, name, ".npy"))
+        if not isinstance(maps, np.ndarray) or maps.ndim != 3 or maps.dtype.kind not in "biuf":
+            raise DataError(f"{self.path}: the {kind} of '{name}' is no stack of maps.")
+        return np.asarray(maps, dtype=np.float32)
+
+    @contextmanager
+    def _stored(self, name: str) -> Iterator[Hdf5Group]:
+        """An image's group, in the file itself or in the shard that it links to."""
+        with hdf5_file(self.path) as file:
+            maps = hdf5_group(file, "clickmaps")
+            link = maps.get(name, getlink=True)
+            if not isinstance(link, h5py.ExternalLink):
+                yield hdf5_group(maps, name)
+                return
+        shard = self.folder / link.filename
+        if not shard.resolve().is_relative_to(self.folder.resolve()):
+            raise DataError(
+                f"{self.path}: the maps of '{name}' lie outside its folder, where nothing is read."
+            )
+        with hdf5_file(shard) as file:
+            yield hdf5_group(hdf5_group(file, "clickmaps"), name)
 
     def names(self) -> Iterator[str]:
         """Flat names of all images, sorted."""
         if self._npz is not None:
             yield from sorted(name for name in self._npz if "/" not in name)
         elif self.path.suffix == ".h5":
-            with h5py.File(self.path, "r") as file:
-                yield from sorted(file["clickmaps"])
+            with hdf5_file(self.path) as file:
+                names = sorted(hdf5_group(file, "clickmaps"))
+            yield from names
         else:
             yield from sorted(path.stem for path in self.path.glob("*.npy"))
 

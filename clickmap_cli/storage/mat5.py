@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 HEADER_BYTES = 128
 _MAX_BYTES = 4 << 30
-_MAX_CELLS = 1 << 22
+_SMALL_BYTES = 256 << 20
+_MOST_PER_BYTE = 100
+"""Of what is longer, no honest variable is packed better."""
+_MAX_CELLS = 1 << 20
 _MAX_DEPTH = 16
 _NAME_BYTES = 4096
 _MATRIX, _COMPRESSED = 14, 15
@@ -117,10 +120,10 @@ def variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]
     while file.left() > 0:
         kind, content = file.element()
         if kind == _COMPRESSED:
-            start = _Reader(memoryview(_inflated(content, _NAME_BYTES)), order)
+            start = _Reader(memoryview(_inflated(content, whole=False)), order)
             if names is not None and _name_ahead(start) not in names:
                 continue
-            kind, content = _Reader(memoryview(_inflated(content, _MAX_BYTES)), order).element()
+            kind, content = _Reader(memoryview(_inflated(content, whole=True)), order).element()
         if kind != _MATRIX:
             raise UnreadableError(f"an element of the unknown kind {kind}")
         body = _Reader(content, order)
@@ -130,11 +133,12 @@ def variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]
             yield head.name, _value(body, head, 0)
 
 
-def _inflated(content: memoryview, most: int) -> bytes:
-    """The first `most` bytes of what was compressed."""
+def _inflated(content: memoryview, whole: bool) -> bytes:
+    """What was compressed, or the beginning of it."""
+    most = max(_SMALL_BYTES, _MOST_PER_BYTE * len(content)) if whole else _NAME_BYTES
     stream = zlib.decompressobj()
-    data = stream.decompress(content, most)
-    if most == _MAX_BYTES and not stream.eof:
+    data = stream.decompress(content, min(most, _MAX_BYTES))
+    if whole and not stream.eof:
         raise UnreadableError("a compressed variable is cut, or too large")
     return data
 

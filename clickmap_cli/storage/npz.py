@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def write_npy(path: Path, array: NDArray[Any]) -> None:
     """Write one array without objects; the file appears when it is whole."""
     with replacing(path) as partial, partial.open("wb") as out:
-        np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
+        # to a real file NumPy writes past Python, and cannot say what stopped it
+        plain: Any = SimpleNamespace(write=out.write)
+        np.lib.format.write_array(plain, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def write_npz(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:

@@ -7,7 +7,6 @@ columns as a pickled list, which the project's own unpickler reads: text and num
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_hdf5 import hdf5_dataset, hdf5_file, hdf5_numbers, hdf5_texts
+from clickmap_cli.storage.safe_arrays import short
+from clickmap_cli.storage.safe_hdf5 import (
+    Hdf5Group,
+    hdf5_dataset,
+    hdf5_file,
+    hdf5_numbers,
+    hdf5_texts,
+    stored_attribute,
+)
 from clickmap_cli.storage.safe_pickle import load_pickle
 
 _MAX_LEVELS = 10
@@ -53,7 +60,7 @@ def read_pandas_table(path: Path, key: str) -> NumberTable:
     """
     with hdf5_file(path) as file:
         group = _group(file, key)
-        kind = _text(group.attributes.get("pandas_type"))
+        kind = _text(stored_attribute(group, "pandas_type"))
         if kind == "frame":
             table = _fixed(group)
         elif kind == "frame_table":
@@ -68,40 +75,17 @@ def read_pandas_table(path: Path, key: str) -> NumberTable:
     return table
 
 
-class _Group(Mapping[str, Any]):
-    """A group of a file, to be read as `safe_hdf5` reads a file."""
-
-    def __init__(self, group: h5py.Group, filename: str) -> None:
-        self._group = group
-        self.filename = filename
-        self.name = str(group.name)[:80]
-        self.attributes: Mapping[str, Any] = group.attrs
-
-    def __getitem__(self, name: str) -> Any:
-        return self._group[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._group)
-
-    def __len__(self) -> int:
-        return len(self._group)
-
-    def get(self, name: str, default: Any = None, **options: Any) -> Any:
-        """As h5py's, which can give a link without following it."""
-        return self._group.get(name, default, **options)
-
-
-def _group(file: h5py.File, key: str) -> _Group:
+def _group(file: h5py.File, key: str) -> Hdf5Group:
     names = sorted(file)
     name = names[0] if len(names) == 1 else key
     link = file.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink) or not isinstance(file[name], h5py.Group):
-        found = ", ".join(names[:12])[:300] or "nothing"
+        found = short(", ".join(names[:12])) or "nothing"
         raise DataError(f"{file.filename}: no table '{key}' in the file (found: {found}).")
-    return _Group(file[name], file.filename)
+    return Hdf5Group(file[name], file.filename)
 
 
-def _fixed(group: _Group) -> NumberTable:
+def _fixed(group: Hdf5Group) -> NumberTable:
     """Labels and blocks of values, each block with the labels of its columns."""
     columns, rows = _axis(group, "axis0"), _axis(group, "axis1")
     found: Labels = []
@@ -120,16 +104,16 @@ def _fixed(group: _Group) -> NumberTable:
     return NumberTable(columns, rows, values)
 
 
-def _unequal(columns: Labels, group: _Group) -> Labels:
+def _unequal(columns: Labels, group: Hdf5Group) -> Labels:
     """The columns, when no two have the same labels."""
     if len(set(columns)) != len(columns):
         raise DataError(f"{group.filename}: two columns have the same labels.")
     return columns
 
 
-def _axis(group: _Group, name: str) -> Labels:
+def _axis(group: Hdf5Group, name: str) -> Labels:
     """The labels of an axis: one array, or codes into the labels of every level."""
-    variety = _text(group.attributes.get(f"{name}_variety"))
+    variety = _text(stored_attribute(group, f"{name}_variety"))
     if variety == "regular":
         return [(text,) for text in _labels(group, name)]
     if variety != "multi":
@@ -148,7 +132,7 @@ def _axis(group: _Group, name: str) -> Labels:
     return list(zip(*levels, strict=True))
 
 
-def _labels(group: _Group, name: str) -> list[str]:
+def _labels(group: Hdf5Group, name: str) -> list[str]:
     """One array of labels: text or whole numbers."""
     dataset = hdf5_dataset(group, name)
     if dataset.ndim == 1 and dataset.dtype.kind in "iu":
@@ -156,7 +140,7 @@ def _labels(group: _Group, name: str) -> list[str]:
     return hdf5_texts(group, name)
 
 
-def _table(group: _Group) -> NumberTable:
+def _table(group: Hdf5Group) -> NumberTable:
     """One array of records, whose blocks of values name their columns in pickled lists."""
     dataset = hdf5_dataset(group, "table")
     fields = dataset.dtype.fields or {}
@@ -168,7 +152,7 @@ def _table(group: _Group) -> NumberTable:
         dtype = fields[name][0]
         if dtype.base.kind not in "biuf" or len(dtype.shape) != 1:
             raise DataError(f"{group.filename}: '{name[:80]}' holds {dtype}, not numbers.")
-        labels = _pickled_labels(dataset.attrs.get(f"{name}_kind"), group)
+        labels = _pickled_labels(stored_attribute(dataset, f"{name}_kind"), group)
         if dtype.shape != (len(labels),):
             raise DataError(f"{group.filename}: a block of values does not fit its labels.")
         columns += labels
@@ -177,14 +161,14 @@ def _table(group: _Group) -> NumberTable:
     return NumberTable(_unequal(columns, group), rows, np.concatenate(parts, axis=1))
 
 
-def _record_labels(dataset: Any, dtype: np.dtype[Any], group: _Group) -> Labels:
+def _record_labels(dataset: Any, dtype: np.dtype[Any], group: Hdf5Group) -> Labels:
     if dtype.kind not in "iuS" or dtype.shape:
         raise DataError(f"{group.filename}: the rows are labelled by {dtype}, not text or numbers.")
     found = dataset.fields("index")[...].tolist()
     return [(v.decode("utf-8") if isinstance(v, bytes) else str(v),) for v in found]
 
 
-def _pickled_labels(value: Any, group: _Group) -> Labels:
+def _pickled_labels(value: Any, group: Hdf5Group) -> Labels:
     """Columns from a pickled list of texts, or of tuples with a text a level."""
     if not isinstance(value, bytes):
         raise DataError(f"{group.filename}: a block of values does not name its columns.")
@@ -197,8 +181,8 @@ def _pickled_labels(value: Any, group: _Group) -> Labels:
     return found
 
 
-def _whole(group: _Group, name: str, most: int) -> int:
-    value = group.attributes.get(name)
+def _whole(group: Hdf5Group, name: str, most: int) -> int:
+    value = stored_attribute(group, name)
     if not isinstance(value, int | np.integer) or not 1 <= value <= most:
         raise DataError(f"{group.filename}: '{name[:80]}' is {value!r:.40}, not 1 to {most}.")
     return int(value)

@@ -26,6 +26,10 @@ _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
 _MAX_AXES = 32
 _MAX_VALUES = 1 << 62
 _PIECE_BYTES = 1 << 24
+_SMALL_BYTES, _LARGE_BYTES = 64 << 20, 1 << 30
+_MOST_PER_BYTE, _MOST_PER_BYTE_OF_LARGE = 1032, 400
+_SMALL_PICKLE_BYTES, _MOST_PICKLED_PER_BYTE = 4 << 20, 100
+"""Every byte of a pickle is an operation; none but one made to take forever is packed better."""
 
 
 def read_npy(path: Path) -> Any:
@@ -69,13 +73,22 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._members[name]
+        if is_bomb(info.file_size, info.compress_size):
+            raise DataError(
+                f"{self.path}: array {name[:80]!r} would be {info.file_size} bytes, packed into "
+                f"{info.compress_size}; it looks made to fill the memory, and is not read."
+            )
         try:
             with self._zip.open(info) as member:
-                return _read_stream(member, info.file_size, f"{self.path}, array '{name}'")
+                where = f"{self.path}, array {name[:80]!r}"
+                return _read_stream(member, info.file_size, where, info.compress_size)
         except _DAMAGED_ZIP as error:
             raise DataError(
-                f"{self.path}: array '{name}' is damaged ({short_reason(error)})."
+                f"{self.path}: array {name[:80]!r} is damaged ({short_reason(error)})."
             ) from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members  # without reading it, as a mapping would
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -88,9 +101,15 @@ def read_tensors(path: Path) -> Any:
     """What a torch file holds, tensors as NumPy arrays inside lists, tuples and dicts.
 
     Raises:
-        DataError: as `load_tensors`.
+        DataError: as `load_tensors`, or a tensor is sparse, of a type that NumPy lacks, or states
+            more values than it holds.
     """
-    return _as_numpy(load_tensors(path))
+    try:
+        return _as_numpy(load_tensors(path))
+    except (TypeError, RuntimeError, RecursionError, NotImplementedError) as error:
+        raise DataError(
+            f"{path}: holds a tensor that is no plain array ({short_reason(error)})."
+        ) from error
 
 
 def load_tensors(path: Path) -> Any:
@@ -101,8 +120,8 @@ def load_tensors(path: Path) -> Any:
     """
     import torch
 
-    with _opened(path):
-        pass
+    with _opened(path) as file:
+        _check_unpacked(file, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is another kind of pickle
@@ -122,9 +141,23 @@ def load_tensors(path: Path) -> Any:
         ) from error
 
 
+def _check_unpacked(file: IO[bytes], path: Path) -> None:
+    """Refuse packed parts: torch packs nothing, so a packed one is made to fill the memory."""
+    try:
+        packed = any(info.compress_type for info in zipfile.ZipFile(file).infolist())
+    except _DAMAGED_ZIP:
+        return  # an older form, or damaged, which torch says itself
+    if packed:
+        raise DataError(f"{path}: refused to load it as tensors: parts of it are packed.")
+
+
 def _as_numpy(value: Any) -> Any:
     if hasattr(value, "detach"):
-        return value.detach().cpu().numpy()
+        array = value.detach().cpu().numpy()
+        held = value.untyped_storage().nbytes()
+        if array.nbytes > held:
+            raise TypeError(f"it states {array.nbytes} bytes and holds {held}")
+        return array
     if isinstance(value, list | tuple):
         return type(value)(_as_numpy(item) for item in value)
     if isinstance(value, dict):
@@ -141,10 +174,23 @@ def _opened(path: Path) -> IO[bytes]:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _read_stream(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
-    """One array in NumPy's format; its stated size must be the size that is there."""
+def _read_stream(file: IO[bytes], size: int, name: str, stored: int | None = None) -> NDArray[Any]:
+    """One array in NumPy's format; its stated size must be the size that is there.
+
+    Args:
+        file: its bytes.
+        size: how many there are.
+        name: what is read, for messages.
+        stored: how many they are packed into, where they are.
+    """
     shape, fortran, dtype = _read_header(file, name)
     if dtype.hasobject:
+        most = size if stored is None else _MOST_PICKLED_PER_BYTE * stored
+        if size > max(most, _SMALL_PICKLE_BYTES):
+            raise DataError(
+                f"{name}: {size} bytes of pickled objects are packed into {stored}; it looks made "
+                "to take forever, and is not read."
+            )
         return _read_objects(file, size, shape, fortran, name)
     count = int(np.prod(shape, dtype=object))
     if count * dtype.itemsize > size:
@@ -212,9 +258,34 @@ def _read_objects(
     return cast("NDArray[Any]", value)
 
 
+def is_bomb(content: int, stored: int) -> bool:
+    """Whether a file holds more than it can be meant to: it is made to fill the memory.
+
+    Args:
+        content: bytes of what is to be read.
+        stored: bytes of the file, or of the part of it that holds this.
+    """
+    return content > most_content(stored)
+
+
+def most_content(stored: int) -> int:
+    """Bytes that so many stored ones may be unpacked to.
+
+    Deflate packs no more than 1032 bytes into one, which maps that are mostly zeros come near to;
+    of what is longer than a gigabyte, nothing honest is packed so well.
+    """
+    most = min(_MOST_PER_BYTE * stored, max(_LARGE_BYTES, _MOST_PER_BYTE_OF_LARGE * stored))
+    return max(_SMALL_BYTES, most)
+
+
 def short_reason(error: BaseException) -> str:
     """What an error of a library says, in one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return short(str(error)) or type(error).__name__
+
+
+def short(text: str) -> str:
+    """Text of a stranger as it may stand in a message: one line, not a long one."""
+    return " ".join(text.split())[:200]
 
 
 _DAMAGED_ZIP = (

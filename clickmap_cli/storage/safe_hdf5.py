@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.storage.hdf5_heaps import check_heaps
+from clickmap_cli.storage.safe_arrays import is_bomb, short, short_reason
 
 _MAX_BYTES = 8 << 30
-_SMALL_BYTES = 64 << 20
-_MOST_PER_BYTE = 1032
-"""Deflate packs no more than this many bytes into one."""
+_TEXT_BYTES = 64 << 20
 
 
 @contextmanager
@@ -30,6 +29,7 @@ def hdf5_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
     try:
+        check_heaps(path)
         with h5py.File(path, "r") as file:
             yield file
     except (
@@ -41,32 +41,84 @@ def hdf5_file(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
-def hdf5_dataset(file: h5py.File, name: str) -> Any:
+class Hdf5Group(Mapping[str, Any]):
+    """A group of a file, to be read as the functions here read a file.
+
+    Args:
+        group: h5py's.
+        filename: of its file.
+    """
+
+    def __init__(self, group: h5py.Group, filename: str) -> None:
+        self._group = group
+        self.filename = filename
+        self.name = str(group.name)[:80]
+        self.attrs = group.attrs
+
+    def __getitem__(self, name: str) -> Any:
+        return self._group[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._group)
+
+    def __len__(self) -> int:
+        return len(self._group)
+
+    def get(self, name: str, default: Any = None, **options: Any) -> Any:
+        """As h5py's, which can give a link without following it."""
+        return self._group.get(name, default, **options)
+
+
+Place: TypeAlias = h5py.File | Hdf5Group
+
+
+def hdf5_group(file: Place, name: str) -> Hdf5Group:
+    """A group of the file itself.
+
+    Raises:
+        DataError: there is none, or it is a link.
+    """
+    found = _own(file, name)
+    if not isinstance(found, h5py.Group):
+        raise DataError(f"{file.filename}: {name[:80]!r} is no group.")
+    return Hdf5Group(found, file.filename)
+
+
+def _own(file: Place, name: str) -> Any:
+    """What has this name, where that is no link."""
+    where = f"{file.filename}: {name[:80]!r}"
+    link = file.get(name, getlink=True)
+    if link is None or "/" in name:
+        found = ", ".join(sorted(file)[:12]) or "nothing"
+        raise DataError(f"{where} is not in the file (found: {short(found)}).")
+    if not isinstance(link, h5py.HardLink):
+        raise DataError(f"{where} is a link, which is not followed; copy the data into the file.")
+    return file[name]
+
+
+def hdf5_dataset(file: Place, name: str) -> Any:
     """A dataset of the file itself, of a size that the file can hold; nothing is read yet.
 
     Raises:
         DataError: there is none, it is a link, its values lie elsewhere, or it is too large.
     """
-    where = f"{file.filename}: '{name[:80]}'"
-    link = file.get(name, getlink=True)
-    if link is None or "/" in name:
-        found = ", ".join(sorted(file)[:12]) or "nothing"
-        raise DataError(f"{where} is not in the file (found: {found[:300]}).")
-    if not isinstance(link, h5py.HardLink):
-        raise DataError(f"{where} is a link, which is not followed; copy the data into the file.")
-    dataset = file[name]
+    where = f"{file.filename}: {name[:80]!r}"
+    dataset = _own(file, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise DataError(f"{where} is no array.")
     if dataset.is_virtual or dataset.external:
         raise DataError(f"{where} lies in other files, which are not read; copy the data into it.")
-    stated = int(np.prod(dataset.shape, dtype=object)) * max(dataset.dtype.itemsize, 1)
+    # a chunk may be larger than the whole array, and is unpacked to read one value of it
+    shapes = (dataset.shape, dataset.chunks or ())
+    most = max(int(np.prod(shape, dtype=object)) for shape in shapes)
+    stated = most * max(dataset.dtype.itemsize, 1)
     size = Path(file.filename).stat().st_size
-    if stated > min(_MAX_BYTES, max(_SMALL_BYTES, _MOST_PER_BYTE * size)):
+    if stated > _MAX_BYTES or is_bomb(stated, size):
         raise DataError(f"{where} says it holds {stated} bytes, too many for a file of {size}.")
     return dataset
 
 
-def hdf5_numbers(file: h5py.File, name: str) -> NDArray[Any]:
+def hdf5_numbers(file: Place, name: str) -> NDArray[Any]:
     """The numbers of a dataset.
 
     Raises:
@@ -74,25 +126,59 @@ def hdf5_numbers(file: h5py.File, name: str) -> NDArray[Any]:
     """
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
-        raise DataError(f"{file.filename}: '{name}' holds {dataset.dtype}, not numbers.")
+        raise DataError(f"{file.filename}: {name[:80]!r} holds {dataset.dtype}, not numbers.")
     return np.asarray(dataset[...])
 
 
-def hdf5_texts(file: h5py.File, name: str) -> list[str]:
+def hdf5_texts(file: Place, name: str) -> list[str]:
     """The strings of a one-dimensional dataset.
 
     Raises:
-        DataError: as `hdf5_dataset`, or it holds no UTF-8 strings.
+        DataError: as `hdf5_dataset`, or it holds no UTF-8 strings, or more text than the file can.
     """
     dataset = hdf5_dataset(file, name)
+    where = f"{file.filename}: {name[:80]!r}"
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
-        raise DataError(f"{file.filename}: '{name}' holds {dataset.dtype}, not a list of strings.")
-    return [bytes(value).decode("utf-8") for value in dataset[...]]
+        raise DataError(f"{where} holds {dataset.dtype}, not a list of strings.")
+    size = Path(file.filename).stat().st_size
+    # strings of their own lengths are never packed, but many may point to one that is long
+    step = max(1, _TEXT_BYTES // size)
+    texts: list[str] = []
+    held = 0
+    for first in range(0, len(dataset), step):
+        values = [bytes(value) for value in dataset[first : first + step]]
+        held += sum(map(len, values))
+        if held > max(_TEXT_BYTES, size):
+            raise DataError(f"{where} says it holds {held} bytes of text, in a file of {size}.")
+        texts += [value.decode("utf-8") for value in values]
+    return texts
 
 
-def hdf5_attribute(file: h5py.File, name: str) -> Any:
-    """An attribute of the file: a string or a number; None where there is none."""
-    value = file.attrs.get(name)
+def hdf5_attribute(file: Any, name: str) -> Any:
+    """An attribute of a file, a group or a dataset: text or a number; None where there is none.
+
+    Raises:
+        DataError: it is a list.
+    """
+    value = stored_attribute(file, name)
     if isinstance(value, bytes):
         return value.decode("utf-8")
     return value.item() if isinstance(value, np.generic) else value
+
+
+def stored_attribute(file: Any, name: str) -> Any:
+    """The same as it is stored: text may be bytes, and a number NumPy's.
+
+    Raises:
+        DataError: it is a list.
+    """
+    if name not in file.attrs:
+        return None
+    # looked at before it is read: a short list of texts may be endless
+    if file.attrs.get_id(name).shape:
+        raise DataError(f"{_file_of(file)}: the attribute {name[:80]!r} holds a list, not a value.")
+    return file.attrs[name]
+
+
+def _file_of(place: Any) -> str:
+    return str(place.filename if hasattr(place, "filename") else place.file.filename)

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import short_reason
 
+_KINDS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What is read. Pillow knows more: some are programs, such as PostScript, which it hands to an
+interpreter; others are rare, and their readers less tried."""
+
 _DAMAGED_IMAGE = (
     OSError, ValueError, SyntaxError, TypeError, EOFError, KeyError, IndexError, AttributeError,
     OverflowError, ZeroDivisionError, MemoryError, struct.error,
@@ -29,6 +33,8 @@ _FORMS = {
     "RGBA": "transparency", "I": "32-bit grey", "F": "grey floats",
 }  # fmt: skip
 """Modes of Pillow in plain words; others are named as Pillow names them."""
+
+_BAND_VALUES = 1 << 22
 
 _LARGEST = (255.0, 65_535.0, 4_294_967_295.0)
 """What numbers of 8, 16 and 32 bits go up to."""
@@ -65,8 +71,10 @@ def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tu
             found.append("turned as its EXIF says")
         # Pillow's older versions give PNG of 16 bits as numbers of 32
         wide = image.mode.startswith("I;16") or image.format == "PNG"
-        upright = _of_8_bits(ImageOps.exif_transpose(image), wide)
-        return np.asarray(upright.convert(mode), dtype=np.uint8), tuple(found)
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture fills the memory
+        upright = _of_8_bits(image, wide)
+        pixels = upright if upright.mode == mode else upright.convert(mode)
+        return np.asarray(pixels, dtype=np.uint8), tuple(found)
 
 
 def _form(mode: str) -> str:
@@ -84,12 +92,22 @@ def _of_8_bits(image: Any, wide: bool) -> Any:
 
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
     ranges = _LARGEST[1:] if wide else (1.0, *_LARGEST) if image.mode == "F" else _LARGEST
-    largest = values.max(initial=0)
+    largest = max(float(values.max(initial=0)) for _, values in _bands(image))
     top = next((top for top in ranges if largest <= top), largest)
-    scaled = np.rint(np.clip(values, 0, None) / top * 255)
-    return Image.fromarray(np.maximum(scaled, values > 0).astype(np.uint8))
+    pixels = np.empty((image.height, image.width), dtype=np.uint8)
+    for first, values in _bands(image):
+        scaled = np.maximum(np.rint(np.clip(values, 0, None) / top * 255), values > 0)
+        pixels[first : first + len(values)] = scaled
+    return Image.fromarray(pixels)
+
+
+def _bands(image: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """First row and values of some rows at a time: all of a large picture would be gigabytes."""
+    step = max(1, _BAND_VALUES // image.width)
+    for first in range(0, image.height, step):
+        band = image.crop((0, first, image.width, min(first + step, image.height)))
+        yield first, np.nan_to_num(np.asarray(band).astype(np.float64), posinf=0, neginf=0)
 
 
 @contextmanager
@@ -99,16 +117,19 @@ def opened_image(path: Path) -> Iterator[Any]:
     Raises:
         DataError: the file is missing, no image, damaged, or larger than Pillow's safe size.
     """
-    from PIL import Image, ImageFile
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if isinstance(image, ImageFile.StubImageFile):
-                    raise DataError(f"{path}: not a readable image ({image.format}).")
+            with Image.open(path, formats=_KINDS) as image:
                 yield image
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(_KINDS)
+        raise DataError(
+            f"{path}: not a readable image (it is damaged, or none of {kinds})."
+        ) from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

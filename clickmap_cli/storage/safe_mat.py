@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.mat5 import variables
-from clickmap_cli.storage.safe_arrays import short_reason
-from clickmap_cli.storage.safe_hdf5 import hdf5_dataset, hdf5_file
+from clickmap_cli.storage.safe_arrays import short, short_reason
+from clickmap_cli.storage.safe_hdf5 import hdf5_dataset, hdf5_file, stored_attribute
 
 _MAX_FILE_BYTES = 4 << 30
-_MAX_VALUES = 1 << 29
+_MAX_SIDE = 1 << 31
 _DAMAGED = (
     OSError, ValueError, TypeError, MemoryError, OverflowError, zlib.error, struct.error,
 )  # fmt: skip
@@ -45,8 +45,8 @@ def read_mat(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
     found = _read_hdf5(path, wanted) if h5py.is_hdf5(path) else _read_old(path, wanted)
     for name in wanted or ():
         if name not in found:
-            there = ", ".join(sorted(found)[:12]) or "nothing"
-            raise DataError(f"{path}: no variable '{name}' (found: {there[:300]}).")
+            there = short(", ".join(sorted(found)[:12])) or "nothing"
+            raise DataError(f"{path}: no variable '{name}' (found: {there}).")
     return found
 
 
@@ -63,9 +63,9 @@ def mat_array(path: Path, name: str | None = None) -> NDArray[Any]:
     found = read_mat(path, None if name is None else [name])
     arrays = {key: value for key, value in found.items() if _is_plane(value)}
     if len(arrays) != 1:
-        there = ", ".join(sorted(arrays or found)[:12]) or "nothing"
+        there = short(", ".join(sorted(arrays or found)[:12])) or "nothing"
         what = "one two-dimensional array" if name is None else f"a two-dimensional array '{name}'"
-        raise DataError(f"{path}: expected {what} of numbers, found {there[:300]}.")
+        raise DataError(f"{path}: expected {what} of numbers, found {there}.")
     array: NDArray[Any] = next(iter(arrays.values()))
     return array
 
@@ -109,16 +109,16 @@ def _hdf5_value(file: h5py.File, name: str) -> Any:
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
         raise DataError(
-            f"{file.filename}: '{name}' is no array of numbers; in MATLAB, save it with -v7."
+            f"{file.filename}: {name[:80]!r} is no array of numbers; in MATLAB, save it with -v7."
         )
-    kind = bytes(dataset.attrs.get("MATLAB_class", b"")).decode("ascii", "replace")
+    kind = stored_attribute(dataset, "MATLAB_class")
     if "MATLAB_empty" in dataset.attrs:
         # the array then holds the shape
         shape = tuple(int(side) for side in dataset[...].ravel())
-        if not shape or min(shape) < 0 or np.prod(shape, dtype=object) > _MAX_VALUES:
-            raise DataError(f"{file.filename}: '{name}' states the shape {str(shape)[:80]}.")
+        if not shape or min(shape) != 0 or max(shape) > _MAX_SIDE:
+            raise DataError(f"{file.filename}: {name[:80]!r} states the shape {str(shape)[:80]}.")
         return np.zeros(shape)
     array = np.asarray(dataset[...]).T
-    if kind == "char":
+    if kind == b"char":
         return np.asarray(["".join(chr(code) for code in row) for row in array])
-    return array.astype(np.bool_) if kind == "logical" else array
+    return array.astype(np.bool_) if kind == b"logical" else array

@@ -55,7 +55,7 @@ def load_pickle(data: bytes, name: str) -> Any:
     except (
         pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError,
         AttributeError, OverflowError, MemoryError, RecursionError, UnicodeDecodeError,
-        AssertionError, struct.error,
+        AssertionError, SyntaxError, struct.error,
     ) as error:  # fmt: skip
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{name}: the pickled data in it is damaged ({reason}).") from error
@@ -249,7 +249,7 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - see above why not the C 
         try:
             return _ALLOWED[(module, name)]
         except KeyError:
-            raise _RefusedError(f"'{module}.{name}'"[:120]) from None
+            raise _RefusedError(repr(f"{module}.{name}"[:118])) from None
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()

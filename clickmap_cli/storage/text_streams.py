@@ -15,6 +15,13 @@ BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 """A line longer than this is no trial; reading it whole could exhaust the memory."""
 
+_SMALL_BYTES = 64 << 20
+_MOST_PER_BYTE = 100
+"""Tables are packed into a tenth or so; longer ones that are packed better than this are made to
+fill the memory."""
+
+_PACKED = (".gz", ".zst")
+
 
 def line_blocks(path: Path) -> Iterator[bytes]:
     """Blocks of whole lines; the last one may lack its line end.
@@ -50,14 +57,22 @@ def _pieces(path: Path) -> Iterator[bytes]:
     try:
         with contextlib.ExitStack() as stack:
             stream = _opened(path, stack)
+            most = max(_SMALL_BYTES, _MOST_PER_BYTE * path.stat().st_size)
+            n_read = 0
             while piece := stream.read(BLOCK_BYTES):
+                n_read += len(piece)
+                if n_read > most and path.suffix.lower() in _PACKED:
+                    raise DataError(
+                        f"{path}: it unpacks to more than {_MOST_PER_BYTE} times its size, as no "
+                        "table does; it looks made to fill the memory, and is not read."
+                    )
                 yield bytes(piece)
     except FileNotFoundError as error:
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).") from error
     except (EOFError, zlib.error, OSError) as error:
         kind = (
             "the compressed file is damaged or cut"
-            if path.suffix.lower() in (".gz", ".zst")
+            if path.suffix.lower() in _PACKED
             else "it cannot be read"
         )
         reason = " ".join(str(error).split())[:200]

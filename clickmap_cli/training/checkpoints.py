@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import sys
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,13 @@ from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_arrays import short_reason
 
 BEST, FINAL, LAST = "best.pth", "final.pth", "last.pth"
+
+_HEX = 64
+_ARCHIVE_END = b"PK\5\6" + bytes(16)
+_NO_COMMENT = (0).to_bytes(2, "little")
+_SEAL = _HEX.to_bytes(2, "little")
+"""A checkpoint is a zip archive, whose last record ends with a comment: its length, then here the
+SHA-256 of all that is before. Torch does not look whether numbers are those that were written."""
 
 
 def save_weights(path: Path, network: torch.nn.Module, about: Mapping[str, Any]) -> None:
@@ -33,9 +44,29 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     # in memory first: given a path, torch writes the file's name into the file, and what interrupts
     # its writing to a file comes out as an error of its own
     buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
+    torch.save(_without_history(dict(state)), buffer)
+    data = buffer.getbuffer()[: -len(_NO_COMMENT)]
     with replacing(path) as partial, partial.open("wb") as out:
-        out.write(buffer.getbuffer())
+        out.write(data)
+        out.write(_SEAL + hashlib.sha256(data).hexdigest().encode())
+
+
+def _without_history(value: Any) -> Any:
+    """The same value, each text in it one object and each container its own.
+
+    Pickle writes an object once and then refers to it: a resumed training holds equal texts twice,
+    from the file it went on from and from the code, and its file would have other bytes.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) in (list, tuple):
+        return type(value)(_without_history(item) for item in value)
+    if type(value) not in (dict, OrderedDict):
+        return value
+    same = type(value)((_without_history(k), _without_history(v)) for k, v in value.items())
+    if hasattr(value, "_metadata"):  # of a network's state: versions of its parts
+        same._metadata = _without_history(value._metadata)  # noqa: SLF001 - torch's own name
+    return same
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -46,15 +77,42 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+        whole = _seal_holds(path)
     except Exception as error:
         # torch raises many types here; each means the same: no checkpoint that may be loaded
         raise RunError(
             f"{path}: not a checkpoint of a training ({short_reason(error)}); run again with "
             "--overwrite."
         ) from error
+    if not whole:
+        raise RunError(f"{path} is damaged; run again with --overwrite.")
     if not isinstance(loaded, dict) or "state_dict" not in loaded:
         raise RunError(f"{path}: not a checkpoint of a training; run again with --overwrite.")
     return loaded
+
+
+def _seal_holds(path: Path) -> bool:
+    """Whether a file's bytes are those that `save` wrote; so of archives without a comment."""
+    with path.open("rb") as file:
+        begin = max(0, file.seek(0, os.SEEK_END) - len(_ARCHIVE_END) - len(_SEAL) - _HEX)
+        file.seek(begin)
+        tail = file.read()
+        end = tail.rfind(_ARCHIVE_END[:4])
+        if end < 0:
+            return True  # no archive: torch says so
+        end += len(_ARCHIVE_END)
+        length, comment = tail[end : end + len(_SEAL)], tail[end + len(_SEAL) :]
+        if (length, comment) == (_NO_COMMENT, b""):
+            return True
+        if length != _SEAL:
+            return False
+        file.seek(0)
+        digest, left = hashlib.sha256(), begin + end
+        while left:
+            part = file.read(min(left, 1 << 20))
+            digest.update(part)
+            left -= len(part)
+    return comment == digest.hexdigest().encode()
 
 
 def random_states() -> dict[str, Any]:

@@ -56,6 +56,9 @@ class Watch:
     def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
         """A stage begins; `steps_left` counts those of all stages that are to come."""
 
+    def anew(self, file: Path) -> None:
+        """A checkpoint is damaged, so nothing can be gone on from."""
+
     def step(self, epoch: str, loss: float) -> None:
         """An optimiser's step is done."""
 

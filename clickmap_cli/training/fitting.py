@@ -310,10 +310,17 @@ class _Fit:
         path = self.job.folder / LAST
         if not path.is_file():
             return None
-        stored = load(path)
+        try:
+            stored = load(path)
+        except RunError:
+            self.job.watch.anew(path)
+            return None
         if stored.get("identity") != self.job.identity:
             raise RunError(f"{path} is of another training; run again with --overwrite.")
-        return stored if self._best_is_whole(stored) else None
+        if self._best_is_whole(stored):
+            return stored
+        self.job.watch.anew(self.job.folder / BEST)
+        return None
 
     def _best_is_whole(self, stored: Mapping[str, Any]) -> bool:
         """Whether `best.pth` is the one that a checkpoint knows; else all is trained anew."""

@@ -63,6 +63,8 @@ def kl(log_density: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
     Returns:
         (n) sums over pixels of t (log t - log p).
+
+    Reference: Kullback and Leibler (1951).
     """
     return (torch.xlogy(target, target) - target * log_density).sum((1, 2))
 
@@ -76,6 +78,8 @@ def nll_fixations(log_density: torch.Tensor, points: list[Pixels]) -> torch.Tens
 
     Returns:
         (n) means over fixations of -log p.
+
+    Reference: Kümmerer et al. (2016), what DeepGaze II is trained with.
     """
     pairs = zip(log_density, points, strict=True)
     return torch.stack([-image[rows, columns].mean() for image, (rows, columns) in pairs])

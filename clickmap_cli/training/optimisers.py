@@ -32,6 +32,9 @@ def make_optimizer(
 
     Raises:
         ConfigError: `block_lr` names a block that the network does not have.
+
+    Reference: adamw Loshchilov and Hutter (2019), adam Kingma and Ba (2015), sgd with momentum
+    Sutskever et al. (2013), as in PyTorch.
     """
     trained = trained_by_block(network)
     rates = block_rates(network, stage)

@@ -19,6 +19,9 @@ class Schedule:
     Args:
         stage: its settings.
         steps_an_epoch: optimiser's steps of an epoch.
+
+    Reference: warm-up Goyal et al. (2017), cosine Loshchilov and Hutter (2017); constant, linear,
+    step and plateau as PyTorch's LinearLR, StepLR and ReduceLROnPlateau.
     """
 
     def __init__(self, stage: Stage, steps_an_epoch: int) -> None:

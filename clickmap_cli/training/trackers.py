@@ -68,6 +68,8 @@ class TensorBoardTracker:
 
     Raises:
         MissingExtraError: the package is not installed.
+
+    Reference: TensorBoard, Abadi et al. (2016).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,6 +118,8 @@ class WandbTracker:
 
     Raises:
         MissingExtraError: the package is not installed.
+
+    Reference: Weights & Biases, Biewald (2020).
     """
 
     def __init__(self, about: WandbRun) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clickmap_cli.app import app
-from tests.faults.kill_prepare import digests
+from tests.helpers.digests import digests
 from tests.helpers.studies import random_rows, write_csv
 
 ROOT = Path(__file__).parents[2]

@@ -280,7 +280,7 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     assert (made["n_images"], made["n_trials"], made["rejected_rows"]) == (60, 720, 0)
     assert [c["method"] for c in value["ceiling"]] == ["split-half", "hold-one-out"]
     figure = "ceiling/hold-one-out-spearman/ceiling.png"
-    for name in ("maps.h5", "trials.npz", "examples/one_object_012.png.png", figure):
+    for name in ("maps.h5", "trials.npz", "examples/one_object_012.png", figure):
         a, b = (tmp_path / n / "assets/demo" / name for n in ("one", "two"))
         assert a.read_bytes() == b.read_bytes(), name
     for name in ("summary.json", "ALL_SUMMARY.csv", "comparisons.csv", "report.html"):

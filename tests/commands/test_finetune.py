@@ -39,6 +39,23 @@ def test_key_points_from_a_file_to_json_and_on_to_new_pictures(faces) -> None:
     assert new.exit_code == 0, new.stderr
     assert json.loads(new.stdout)["n_images"] == 6
     assert Path(json.loads(new.stdout)["folder"]) == faces / "there/predictions/images"
+    assert json.loads(new.stdout)["failures"] == []
+    (source / "f02.png").write_bytes(b"no picture")
+    words = ("-c", config, "-o", faces / "there", "--predict-only", source, "--overwrite")
+    some = invoke(*words, "--json")
+    assert some.exit_code == 1
+    value = json.loads(some.stdout)
+    assert (value["n_images"], value["failures"][0]["image_id"]) == (5, "f02.png")
+    assert "f02.png: not a readable image" in some.stderr
+    assert "5 pictures, 1 left out" in " ".join(some.stderr.split())
+
+
+def test_without_a_trained_network_nothing_is_predicted(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = invoke("task=keypoints", "--predict-only", ".")
+    assert done.exit_code == 1
+    assert "There is no trained network" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_says_so(faces) -> None:
@@ -53,8 +70,8 @@ def test_a_dry_run_says_so(faces) -> None:
     [
         (("task=keypoint",), "Did you mean 'keypoints'?"),
         (("task=keypoints",), "train_csv_file names no labels"),
-        (("task=keypoints", "--predict-only", "."), "There is no trained network"),
         (("model=readout", "datasets=[folder]", "--predict-only", "."), "is for task keypoints"),
+        (("task=keypoints", "--predict-only", ".", "--dry-run"), "leave one out"),
         (("task=heatmap", "data.root=."), "one of `clickmap train-classifier`"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_folder_without_a_manifest_exits_2(tmp_path) -> None:
     (tmp_path / "run/maps.h5").unlink()
     assert invoke(tmp_path / "run", tmp_path / "empty").exit_code == 1
     missing = invoke(tmp_path / "none")
-    assert missing.exit_code == 2
+    assert missing.exit_code == 1
     assert "is not there" in missing.stderr
 
 
@@ -62,8 +62,9 @@ def test_an_unfinished_run_is_said_to_be_so(tmp_path) -> None:
     journal.mkdir(parents=True)
     (journal / "identity.json").write_text('{"identity": "x", "command": "benchmark"}')
     alone = invoke(tmp_path / "other")
-    assert alone.exit_code == 2
+    assert alone.exit_code == 1
     assert "holds an unfinished run of benchmark" in alone.stderr
+    assert "nothing here is finished" in alone.stderr
     both = invoke(tmp_path)
     assert both.exit_code == 1
     assert "not everything is finished" in both.stderr
@@ -91,6 +92,14 @@ def test_hostile_names_are_printed_plainly(tmp_path, name) -> None:
     assert result.exit_code == 1
     assert "\x1b" not in result.stderr
     assert name.replace("\x1b", "\\x1b") in result.stderr
+
+
+def test_a_name_that_is_refused_is_said_with_the_manifest_that_has_it(tmp_path) -> None:
+    run = write_run(tmp_path / "run")
+    write_run(run, {}, "visualize --html", "gallery.manifest.json", **{"../x": stated(b"x")})
+    result = invoke(run)
+    assert result.exit_code == 1
+    assert f"{run}/gallery.manifest.json names '../x', which climbs out" in result.stderr
 
 
 def test_a_damaged_manifest_is_a_sentence(tmp_path) -> None:

@@ -48,7 +48,7 @@ def test_figures_table_and_json(study) -> None:
     assert "cat1/1.png" in result.stderr
     figures = study / "assets" / "small" / "figures"
     written = {path.relative_to(figures).as_posix() for path in figures.rglob("*.[ps][nv]g")}
-    assert {"overlay/cat1_1.png.png", "overlay/cat1_1.png.svg"} <= written
+    assert {"overlay/cat1_1.png", "overlay/cat1_1.svg"} <= written
     assert {f"distributions/{n}.png" for n in (
         "trials_per_participant", "clicks_per_trial", "participants_per_image", "categories",
         "agreement_by_category", "funnel",
@@ -86,6 +86,51 @@ def test_wrong_options_are_said_in_a_sentence(study, options, sentence) -> None:
     assert result.exit_code == 2, result.stderr
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--html", "--benchmark", "x"], ("--benchmark", "--notebook", "--html")),
+        (["--terminal", "--format", "png"], ("--format", "figures", "--terminal")),
+        (["--html", "--top", 3], ("--top", "figures and --terminal", "--html")),
+        (["--terminal", "--alpha", 0.6], ("--alpha", "figures and --html", "--terminal")),
+        (["--html", "--notebook", "v.ipynb", "--no-colour-bar"], ("--no-colour-bar", "--html and")),
+        (["--notebook", "v.ipynb", "--colormap", "viridis"], ("--colormap", "--notebook")),
+        (["--participants", "none"], ("--participants", "--html", "figures")),
+        (["--figures", "sheet", "--benchmark", "x"], ("--benchmark", "--notebook", "figures")),
+        (["--terminal", "--overwrite"], ("--overwrite", "--terminal")),
+    ],
+)
+def test_options_of_another_form_are_refused_and_both_are_named(study, options, names) -> None:
+    before = sorted(study.rglob("*"))
+    result = invoke(study, *options)
+    assert result.exit_code == 2, result.stderr
+    said = " ".join(result.stderr.split())
+    assert "would not use it; leave one out." in said
+    for name in names:
+        assert name in said
+    assert sorted(study.rglob("*")) == before
+
+
+def test_options_of_any_form_that_is_asked_for_are_used(study, tmp_path) -> None:
+    shutil.copytree(study, tmp_path, dirs_exist_ok=True)
+    both = invoke(
+        tmp_path, "--html", "--figures", "overlay", "--top", 1, "--format", "svg", "--overwrite",
+        "--participants", "none",
+    )  # fmt: skip
+    assert both.exit_code == 0, both.stderr
+    look = invoke(tmp_path, "--terminal", "--random", 1, "--normalize", "rank", "--dry-run")
+    assert look.exit_code == 0, look.stderr
+
+
+def test_every_option_is_of_this_command() -> None:
+    import inspect
+
+    from clickmap_cli.commands.visualize import visualize
+    from clickmap_cli.commands.visualize_options import _FITS
+
+    assert set(_FITS) <= set(inspect.signature(visualize).parameters)
 
 
 def test_a_dry_run_and_a_quiet_one(study, tmp_path) -> None:

@@ -31,8 +31,8 @@ from clickmap_cli.config.loading import (
     load_config,
     numbers_hash,
     schema_of,
-    settings_from_words,
 )
+from clickmap_cli.config.reading import settings_from_words
 from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.runtime.errors import ConfigError

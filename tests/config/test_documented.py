@@ -1,38 +1,17 @@
-"""Every key is described to people and used by the program."""
+"""Every key is described to people, used by the program, and set by a test."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clickmap_cli.config.benchmark import BenchmarkConfig, DeepDive, HeatmapPictures
-from clickmap_cli.config.classifier import (
-    ClassifierTraining,
-    HeatmapConfig,
-    HeatmapData,
-    HeatmapModel,
-    Interpretation,
-    NestedCv,
-)
-from clickmap_cli.config.experiment import ALIASES, NO_LONGER_NEEDED, ExperimentConfig
-from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.finetune import (
-    CvSettings,
-    FinetuneConfig,
-    FreezeSettings,
-    TrainingSettings,
-    WandbSettings,
-)
-from clickmap_cli.config.keypoints import AugmentSettings, KeypointConfig
-from clickmap_cli.config.loading import load_any
-from clickmap_cli.config.participant_quality import (
-    QualityConfig,
-    QualityData,
-    QualityNetwork,
-    QualityTraining,
-)
+from clickmap_cli.config.experiment import ALIASES, NO_LONGER_NEEDED
+from clickmap_cli.config.fields import default_of, keys_of
+from clickmap_cli.config.loading import BENCHMARK, BY_TASK, EXPERIMENT, load_any
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
@@ -49,12 +28,23 @@ CODE = "\n".join(
 )
 
 
-SCHEMAS = (
-    ExperimentConfig, BenchmarkConfig, HeatmapPictures, DeepDive, FinetuneConfig, FreezeSettings,
-    TrainingSettings, CvSettings, WandbSettings, KeypointConfig, AugmentSettings,
-    QualityConfig, QualityData, QualityNetwork, QualityTraining, HeatmapConfig, HeatmapData,
-    HeatmapModel, ClassifierTraining, NestedCv, Interpretation,
-)  # fmt: skip
+def parts_of(schema: type) -> Iterator[type]:
+    """A schema and the schemas of the parts inside it."""
+    yield schema
+    for name in keys_of(schema):
+        default = default_of(schema, name)
+        if dataclasses.is_dataclass(default):
+            yield from parts_of(type(default))
+
+
+SCHEMAS = [
+    part for schema in (EXPERIMENT, BENCHMARK, *BY_TASK.values()) for part in parts_of(schema.type)
+]
+TESTS = "\n".join(
+    path.read_text()
+    for path in (ROOT / "tests").rglob("test_*.py")
+    if path.name not in (Path(__file__).name, "test_completion.py")
+)
 
 
 OWNERS = (
@@ -73,7 +63,26 @@ def test_the_readmes_table_of_keys_is_the_schemas(schema) -> None:
 def test_every_key_is_read_somewhere(name) -> None:
     if name in {"datasets", "models", "active_models", "model_kwargs", "task"}:
         return  # read by the schemas themselves: specs for the services, and which kind a file is
-    assert re.search(rf"\b{OWNERS}\.{name}\b|[\"']{name}[\"']", CODE), name
+    read = re.search(rf"\b{OWNERS}\.{name}\b|[\"']{name}[\"']", CODE)
+    assert read or spelled_in_parts(name), name
+
+
+def spelled_in_parts(name: str) -> bool:
+    """Whether a key is read by a name put together, such as `f"{what}_data_dir"` of "train"."""
+    ends = {end for end in re.findall(r"f\"\{\w+\}(_\w+)\"", CODE) if name.endswith(end)}
+    return any(f'"{name.removesuffix(end)}"' in CODE for end in ends)
+
+
+@pytest.mark.parametrize("name", sorted({name for schema in SCHEMAS for name in keys_of(schema)}))
+def test_every_key_is_set_by_a_test(name) -> None:
+    # `key=...` among a command's words, `key: ...` in a YAML file, or an attribute that is checked
+    assert re.search(rf"(?<!\w){name}\s*[:=]|[\"']{name}[\"']|\.{name}\b", TESTS), name
+
+
+def test_the_walk_finds_every_part() -> None:
+    names = {schema.__name__ for schema in SCHEMAS}
+    assert {"ExperimentConfig", "DeepDive", "WandbSettings", "AugmentSettings"} <= names
+    assert len(SCHEMAS) == len(names) >= 21
 
 
 def test_old_names_are_not_read() -> None:

@@ -136,7 +136,7 @@ def test_tables_that_cannot_be_used(tmp_path) -> None:
         fixations_csv(table(tmp_path, "1.png,a,0,1,1", "1.bmp,a,0,1,1"), folder)
     with pytest.raises(DataError, match="no column x and y"):
         fixations_csv(table(tmp_path, header="image,subject,order"), folder)
-    with pytest.raises(ConfigError, match="found no images"):
+    with pytest.raises(DataError, match="found no images"):
         fixations_csv(table(tmp_path), folder)
     with pytest.raises(ConfigError, match="subject_column"):
         fixations_csv(table(tmp_path), folder, subject_column="x")

@@ -98,13 +98,13 @@ def test_a_split_is_a_list_of_ids(tmp_path) -> None:
 
 
 def test_nothing_there(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="found no images"):
+    with pytest.raises(DataError, match="found no images"):
         folder(tmp_path)
     with pytest.raises(DataError, match="no folder at"):
         folder(tmp_path / "absent")
     corpus(tmp_path)
     (tmp_path / "test.txt").write_text("lost\n")
-    with pytest.raises(ConfigError, match="found no images that the split lists"):
+    with pytest.raises(DataError, match="found no images that the split lists"):
         folder(tmp_path, split="test")
 
 
@@ -170,7 +170,7 @@ def test_categories_and_splits_may_stand_in_the_table(tmp_path) -> None:
     (tmp_path / "some.txt").write_text("b\n")
     plain = table(tmp_path, "a,images/a.png,,", "b,images/b.png,,", name="plain.csv")
     assert list(by_id(csv_indexed(plain, split="some"))) == ["b"]
-    with pytest.raises(ConfigError, match="found no images"):
+    with pytest.raises(DataError, match="found no images"):
         csv_indexed(path, split="val")
 
 
@@ -202,7 +202,7 @@ def test_tables_that_cannot_be_used(tmp_path) -> None:
         csv_indexed(table(tmp_path, header="image_id,image_path,fix_path"))
     with pytest.raises(DataError, match="No file"):
         csv_indexed(tmp_path / "absent.csv")
-    with pytest.raises(ConfigError, match="found no images"):
+    with pytest.raises(DataError, match="found no images"):
         csv_indexed(table(tmp_path))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.frames import frames, image_names
 from clickmap_cli.runtime.errors import DataError, MissingExtraError
 from tests.datasets.scenes import picture
@@ -49,10 +50,15 @@ def test_one_image(tmp_path) -> None:
 def test_images_are_read_when_their_turn_comes(tmp_path) -> None:
     picture(tmp_path / "a.png", SIZE)
     (tmp_path / "b.png").write_bytes(b"no picture")
+    picture(tmp_path / "c.png", SIZE)
     going = iter(frames(tmp_path))
     assert next(going).name == "a.png"
-    with pytest.raises(DataError, match=r"b\.png: not a readable image"):
-        next(going)
+    bad = next(going)
+    assert isinstance(bad, Problem)
+    assert bad.image_id == "b.png"
+    assert "b.png: not a readable image" in bad.reason
+    assert next(going).name == "c.png"
+    assert list(going) == []
 
 
 @pytest.mark.parametrize("ending", ["png", "tiff", "webp", "gif", "apng"])

@@ -15,7 +15,7 @@ from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.fixations_csv import fixations_csv
 from clickmap_cli.datasets.pysaliency_export import write_pysaliency
 from clickmap_cli.datasets.pysaliency_files import pysaliency
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import DataError
 from tests.datasets.scenes import by_id, gaussian_sum, picture, reasons, shared
 
 SIZES = [(12, 16), (10, 20), (12, 16)]
@@ -362,7 +362,7 @@ def test_files_that_cannot_be_used(tmp_path) -> None:
     with pytest.raises(DataError, match="No file at"):
         pysaliency(tmp_path / "absent.hdf5")
     plain_files(tmp_path / "s.hdf5", [])
-    with pytest.raises(ConfigError, match="found no images"):
+    with pytest.raises(DataError, match="found no images"):
         pysaliency(tmp_path / "s.hdf5")
     picture(tmp_path / "a.png")
     plain_files(tmp_path / "s.hdf5", ["a.png", "a.png"])

@@ -125,7 +125,7 @@ def test_sets_that_cannot_be_used(tmp_path) -> None:
     with pytest.raises(DataError, match=r"no fixations/train/\*\.mat"):
         salicon(tmp_path)
     written(tmp_path, {"images": [], "annotations": []})
-    with pytest.raises(ConfigError, match="found no images"):
+    with pytest.raises(DataError, match="found no images"):
         salicon(tmp_path)
     data = content()
     data["annotations"][0]["image_id"] = 5

@@ -16,6 +16,7 @@ from clickmap_cli.services.gallery import PAGE_IMAGES, Gallery, ImageFacts
 from clickmap_cli.services.gallery_pages import SmallPicture, small_map
 from clickmap_cli.services.visualize_agreement import Agreement
 from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.storage.folder import WhenPresent
 from tests.helpers.studies import TrialRow, write_csv
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -24,7 +25,7 @@ SIDE = 32
 
 
 def experiment(
-    folder: Path, rows: list[TrialRow], *words: str, native: bool = False
+    folder: Path, rows: list[TrialRow], *words: str, when: WhenPresent = WhenPresent.STOP
 ) -> ExperimentConfig:
     """A prepared experiment with a photograph of every image but the last."""
     rng = np.random.default_rng(0)
@@ -40,7 +41,7 @@ def experiment(
         "blur_size=7", "display_image_keys=null", "n_jobs=1",
     ]  # fmt: skip
     config = load_experiment(None, [*base, *words]).config
-    prepare.run(config, Silent(), lambda _: None)
+    prepare.run(config, Silent(), lambda _: None, when)
     return config
 
 

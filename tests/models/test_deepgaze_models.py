@@ -142,7 +142,6 @@ def test_images_that_are_too_small(tmp_path, name, least, monkeypatch) -> None:
     [
         ({}, "set weights_path to its checkpoint, or weights: none"),
         ({"weights": "random"}, "weights is 'random'"),
-        ({"weights_path": "none.pth"}, "no weights at none.pth"),
         ({"weights": "none", "repo_id": "a/b"}, "repo_id is 'a/b'"),
         ({"weights": "none", "centerbias": "middle"}, "centerbias is 'middle'"),
         ({"weights": "none", "mean": [0, 0, 0]}, "unknown setting 'mean'"),
@@ -152,6 +151,12 @@ def test_settings_that_make_no_sense(name, given, says) -> None:
     with pytest.raises(ConfigError) as caught:
         build_model("x", name, given, "cpu")
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_are_not_there(name) -> None:
+    with pytest.raises(DataError, match=r"no weights at none\.pth"):
+        build_model("x", name, {"weights_path": "none.pth"}, "cpu")
 
 
 def test_random_weights_are_said_and_the_same_every_time() -> None:

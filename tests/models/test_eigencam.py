@@ -377,7 +377,6 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
         ({"weights": None, "backbone": "vgg11", "layers": ["features"]}, "weights: timm to"),
         ({"weights": "random"}, "weights is 'random'; it must be null, none or torchvision"),
         ({"weights_path": "nowhere.pth", "weights": "none"}, "weights_path is set and weights"),
-        ({"weights_path": "nowhere.pth", "weights": None}, r"no weights at nowhere\.pth"),
         ({"level": "p6"}, "level is 'p6'; it must be one of pool, 3, 2, 1, 0"),
         ({"level": 4}, "level is 4"),
         ({"component": 0}, "component is 0"),
@@ -393,6 +392,11 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
 def test_settings_that_make_no_sense(settings, says) -> None:
     with pytest.raises(ConfigError, match=says):
         EigenCam(**{"weights": "none", "device": "cpu", **settings})
+
+
+def test_weights_that_are_not_there() -> None:
+    with pytest.raises(DataError, match=r"no weights at nowhere\.pth"):
+        EigenCam(weights_path="nowhere.pth", weights=None, device="cpu")
 
 
 @pytest.mark.parametrize(

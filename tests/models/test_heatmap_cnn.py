@@ -127,12 +127,16 @@ def test_weights_follow_the_seed_and_nothing_else() -> None:
         ({"weights_path": "x.pth"}, "has no weights to begin with"),
         ({"network": "no_such_net"}, "timm has no network 'no_such_net'"),
         ({"network": "test_resnet", "weights": "imagenet"}, "it must be null, none or timm"),
-        ({"network": "test_resnet", "weights_path": "none.pth"}, "no weights at none.pth"),
     ],
 )
 def test_settings_that_are_wrong(given, message) -> None:
     with pytest.raises(ConfigError, match=message):
         base(**given)
+
+
+def test_weights_that_are_not_there() -> None:
+    with pytest.raises(DataError, match=r"no weights at none\.pth"):
+        base(network="test_resnet", weights_path="none.pth")
 
 
 # --- timm ---------------------------------------------------------------------------------------

@@ -87,11 +87,16 @@ def test_files_that_hold_something_else(tmp_path, values, says, capsys) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [("centre", "centerbias is 'centre'; it must be"), (None, "centerbias is None"),
-     (3, "centerbias is 3"), ("none.npy", r"deepgaze: no centerbias at none\.npy")],
+     (3, "centerbias is 3")],
 )  # fmt: skip
 def test_settings_that_are_nothing(value, says) -> None:
     with pytest.raises(ConfigError, match=says):
         center_bias_setting(value, "deepgaze")
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(DataError, match=r"deepgaze: no centerbias at none\.npy"):
+        center_bias_setting("none.npy", "deepgaze")
 
 
 # --- fitted --------------------------------------------------------------------------------------

@@ -267,7 +267,6 @@ def test_files_that_are_damaged(tmp_path, name) -> None:
         ({}, "msi_net: set weights_path to its checkpoint, or weights: none"),
         ({"weights": "timm"}, "weights is 'timm'; it must be null or none"),
         ({"weights": "none", "weights_path": "a"}, "keep one"),
-        ({"weights_path": "nowhere.npz"}, "no weights at nowhere.npz"),
         ({"weights": "none", "requires_size": [240, 324]}, "must be multiples of 8"),
         ({"weights": "none", "requires_size": [240]}, r"\[height, width\]"),
     ],
@@ -275,6 +274,11 @@ def test_files_that_are_damaged(tmp_path, name) -> None:
 def test_settings_that_make_no_sense(given, says) -> None:
     with pytest.raises(ConfigError, match=says):
         MsiNetModel(**given)
+
+
+def test_weights_that_are_not_there() -> None:
+    with pytest.raises(DataError, match=r"msi_net: no weights at nowhere\.npz"):
+        MsiNetModel(weights_path="nowhere.npz")
 
 
 # --- frames ------------------------------------------------------------------------------------

@@ -143,13 +143,17 @@ def test_folders_that_hold_no_such_network(tensorflow, folder, tmp_path) -> None
     ("given", "says"),
     [
         ({"weights_path": ""}, "set weights_path, the folder"),
-        ({"weights_path": "nowhere"}, "no SavedModel at nowhere"),
         ({"requires_size": [10, 10]}, "msi_net_tf: requires_size .* multiples of 8"),
     ],
 )
 def test_settings_that_make_no_sense(tensorflow, folder, given, says) -> None:
     with pytest.raises(ConfigError, match=says):
         MsiNetTensorFlow(**{"weights_path": str(folder), **given})
+
+
+def test_a_folder_that_is_not_there(tensorflow) -> None:
+    with pytest.raises(DataError, match="no SavedModel at nowhere"):
+        MsiNetTensorFlow("nowhere")
 
 
 def test_the_folder_counts_by_its_content(tensorflow, folder, tmp_path) -> None:

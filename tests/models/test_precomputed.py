@@ -108,5 +108,5 @@ def test_settings(tmp_path) -> None:
     assert Precomputed(str(tmp_path), output="log_density").output == "log_density"
     with pytest.raises(ConfigError, match="output is 'logits'; it must be map, density or log"):
         Precomputed(str(tmp_path), output="logits")
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(DataError, match="is no folder"):
         Precomputed(str(tmp_path / "none"))

@@ -144,7 +144,6 @@ def test_the_digest_of_weights_is_of_names_shapes_and_numbers() -> None:
         ({"weights": None}, "set weights_path to .*, weights: timm to .*, or weights: none"),
         ({"weights": "imagenet"}, "weights is 'imagenet'; it must be null, none or timm"),
         ({"weights": "timm", "weights_path": "a.pth"}, "weights says timm; keep one"),
-        ({"weights": None, "weights_path": "nowhere.pth"}, "no weights at nowhere.pth"),
         ({"requires_size": [1]}, r"probe: requires_size is \[1\]"),
     ],
 )
@@ -152,6 +151,11 @@ def test_settings_that_make_no_sense(given, says) -> None:
     with pytest.raises(ConfigError, match=says) as caught:
         wanted(**given)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_there() -> None:
+    with pytest.raises(DataError, match=r"probe: no weights at nowhere\.pth"):
+        wanted(weights=None, weights_path="nowhere.pth")
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ def test_settings_of_files(tmp_path) -> None:
     assert TorchScript(path, output="density").output == "density"
     with pytest.raises(ConfigError, match="output is 'x'"):
         TorchScript(path, output="x")
-    with pytest.raises(ConfigError, match=r"no file at .*none\.pt"):
+    with pytest.raises(DataError, match=r"no file at .*none\.pt"):
         TorchScript(str(tmp_path / "none.pt"))
     for empty in (None, ""):
         with pytest.raises(ConfigError, match="set weights_path"):

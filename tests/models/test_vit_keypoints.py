@@ -201,7 +201,7 @@ def test_a_file_for_another_kind_of_network_is_a_sentence(tmp_path) -> None:
     with pytest.raises(DataError, match=r"w\.npz: these are no weights of vit_tiny_patch16_224"):
         build_keypoint_net(VIT, 32, 1, str(tmp_path / "w.npz"), **SMALL)
     for nowhere in (tmp_path / "x.npz", tmp_path):
-        with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224: no weights at .* \(looked"):
+        with pytest.raises(DataError, match=r"vit_tiny_patch16_224: no weights at .* \(looked"):
             build_keypoint_net(VIT, 32, 1, nowhere, **SMALL)
 
 

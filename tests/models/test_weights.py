@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clickmap_cli.models.weights import load_state, read_state, renamed, seeded, weights_setting
+from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.helpers.payloads import Call
 
@@ -41,7 +41,6 @@ def test_a_file_is_taken_where_it_is(tmp_path) -> None:
         ("x.pth", "none", "weights_path is set and weights says none; keep one"),
         (None, "imagenet", "weights is 'imagenet'; it must be null, none or hub"),
         (None, "", "weights is ''"),
-        ("x.pth", None, r"net: no weights at x\.pth \(looked from"),
     ],
 )
 def test_settings_that_make_no_sense(path, weights, says) -> None:
@@ -49,8 +48,10 @@ def test_settings_that_make_no_sense(path, weights, says) -> None:
         weights_setting(path, weights, "net", "hub")
 
 
-def test_a_folder_is_no_file(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="no weights at"):
+def test_a_file_that_is_not_there(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"net: no weights at x\.pth \(looked from"):
+        weights_setting("x.pth", None, "net", "hub")
+    with pytest.raises(DataError, match="no weights at"):
         weights_setting(str(tmp_path), None, "net")
 
 
@@ -192,9 +193,3 @@ def test_nothing_is_loaded_where_something_does_not_fit() -> None:
         load_state(target, state, Path("w.pth"))
     for key, value in target.state_dict().items():
         assert torch.equal(value, before[key])
-
-
-def test_renaming_keeps_order_and_drops_what_has_no_name() -> None:
-    state = {"a.x": 1, "b.x": 2, "c.x": 3}
-    found = renamed(state, lambda key: None if key == "b.x" else key.removesuffix(".x"))
-    assert list(found.items()) == [("a", 1), ("c", 3)]

@@ -14,7 +14,7 @@ from PIL import Image
 from clickmap_cli.clickmaps.filters import FunnelRow
 from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
-from clickmap_cli.reports.style import PRESETS
+from clickmap_cli.reports.style import PRESETS, styled
 from clickmap_cli.services.visualize_numbers import Distributions, Group, Spread
 from clickmap_cli.services.visualize_options import Look
 from clickmap_cli.services.visualize_pictures import (
@@ -199,22 +199,106 @@ def test_frames_have_the_images_proportions() -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=80), st.integers(1, 40))
-def test_a_text_is_cut_at_its_front(text, length) -> None:
+def test_a_text_is_cut_in_its_middle(text, length) -> None:
     found = panels.cut(text, length)
     assert len(found) <= max(length, 1)
-    assert found == text or (found[0] == "…" and text.endswith(found[1:]))
+    if found != text:
+        # as much of the start as of the end, which has the odd letter
+        end = length // 2
+        assert found == f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
+
+
+def wide(figure, text, size) -> float:
+    """Inches that a text takes, as matplotlib lays it out."""
+    box = figure.text(0, 0, text, fontsize=size, parse_math=False).get_window_extent()
+    return box.width / figure.dpi
+
+
+@pytest.mark.parametrize("key", ["folder/" * 9 + "name_017.png", "WWWWWWW/" * 9 + "x.jpg", "iiii"])
+def test_a_name_fills_its_room_and_keeps_both_ends(key) -> None:
+    with styled() as plt:
+        figure = plt.figure(figsize=(4, 3))
+        for room in (0.6, 1.0, 1.4, 2.5, 90.0):
+            found = panels.fitted(figure, key, room, 8, " (12)")
+            name = found.removesuffix(" (12)")
+            assert found == f"{name} (12)"
+            assert wide(figure, found, 8) <= room + 0.01
+            if name != key:
+                start, end = name.split("…")
+                assert key.startswith(start)
+                assert key.endswith(end)
+                assert len(end) - len(start) in (0, 1)
+                # one letter more would be too much
+                longer = panels.cut(key, len(name) + 1)
+                assert wide(figure, f"{longer} (12)", 8) > room - 0.01
+        assert panels.fitted(figure, key, 90.0, 8) == key
+        assert panels.fitted(figure, key, 0.0, 8) == "…"[: len(key)]
+        plt.close(figure)
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
-def test_titles_fit_their_figure(preset) -> None:
-    long = dataclasses.replace(PICTURE, key="folder/" * 40 + "name.png")
-    look = Look(preset=preset)
-    title = panels.title_of(long, look)
-    assert "name.png" in title
-    assert title.endswith("n = 3, 30 clicks, spearman 0.50")
-    assert len(title) <= panels.letters(look)
+def test_titles_fit_their_panels_and_figures(monkeypatch, preset) -> None:
+    """Measured where they are drawn, in every figure of images."""
+    key = "category_of_things/an_image_with_a_long_name_0017.png"
+    long = dataclasses.replace(PICTURE, key=key, n_participants=116)
+    pieces = {
+        "overlay": long,
+        "participants": dataclasses.replace(PEOPLE, picture=long, names=("p" * 90, "b", "c")),
+        "clicks": ClicksPicture(long, (TRACK, dataclasses.replace(TRACK, name="c" * 90))),
+        "bins": dataclasses.replace(grown(3), picture=long),
+        "sheet": [long] * 7,
+    }
+    titles = {}
+
+    def measure(figure, _):
+        for axis in figure.axes:
+            box, panel = axis.title.get_window_extent(), axis.get_window_extent()
+            assert box.width <= panel.width * 1.02 + 1, axis.get_title()
+        (head,) = figure.texts
+        assert head.get_window_extent().x1 <= figure.bbox.x1
+        titles[len(titles)] = (head.get_text(), [axis.get_title() for axis in figure.axes])
+
+    monkeypatch.setattr(images, "save_all", measure)
+    monkeypatch.setattr(clicks, "save_all", measure)
+    for name, piece in pieces.items():
+        getattr(all_figures(), name)(piece, Look(preset=preset), {})
+    heads = [head for head, _ in titles.values()]
+    assert heads[0].endswith(", n = 116, 30 clicks, spearman 0.50")
+    assert heads[1].endswith(", 3 of 116 participants")
+    assert heads[2].endswith(", 2 of 116 participants")
+    for head in heads[:4]:
+        assert head.startswith("cat")
+        assert "17.png, " in head
+    for title in titles[4][1][:7]:
+        assert title.startswith("ca")
+        assert title.endswith(".png (116)")
+
+
+def test_a_title_says_how_many_participants_are_shown_of_how_many() -> None:
+    assert panels.some_of(dataclasses.replace(PICTURE, n_participants=116), 99) == (
+        ", 99 of 116 participants"
+    )
+    assert panels.some_of(PICTURE, 3) == ", 3 participants"
     unknown = dataclasses.replace(PICTURE, agreement=math.nan)
-    assert panels.title_of(unknown, look) == "cats/a.png, n = 3, 30 clicks"
+    assert panels.facts_of(unknown) == ", n = 3, 30 clicks"
+
+
+@pytest.mark.parametrize("n", [1, 12, 30, 90, 2000])
+def test_points_lie_above_all_rims_and_many_of_them_are_small(n) -> None:
+    places = np.arange(n) % 100
+    track = Track("u", places, places, np.arange(n) + 1, n)
+    with styled() as plt:
+        figure, axis = plt.subplots()
+        clicks._draw_track(axis, track, Look(), 100)
+        rims, points = axis.collections
+        assert np.all(rims.get_facecolor() == 1)
+        np.testing.assert_array_equal(points.get_array(), clicks.shares_of(track))
+        assert rims.get_zorder() == points.get_zorder()  # so the later one is above
+        widths = [np.sqrt(each.get_sizes()[0]) for each in (rims, points)]
+        assert widths[0] == widths[1] + PRESETS["screen"].line
+        full = 0.45 * PRESETS["screen"].font
+        assert widths[1] == pytest.approx(full * min(1, max(0.5, math.sqrt(30 / n))))
+        plt.close(figure)
 
 
 def test_what_a_bin_holds() -> None:

@@ -10,7 +10,7 @@ from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.models.base import MODELS, SaliencyModel
 from clickmap_cli.models.baselines import CenterBias
 from clickmap_cli.models.building import build_model
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.registry import Registry, load_plugin, setting_names, settings_of
 from tests.datasets.scenes import array
@@ -236,7 +236,7 @@ def test_a_plugin_that_fails_is_a_sentence(tmp_path, models, text, says) -> None
 
 def test_a_plugin_that_is_not_there(tmp_path) -> None:
     for path in (tmp_path / "none.py", tmp_path):
-        with pytest.raises(ConfigError, match="plugins: no file at"):
+        with pytest.raises(DataError, match="plugins: no file at"):
             load_plugin(path)
     array(tmp_path / "a.npy", [1])
     with pytest.raises(ConfigError, match="is not a Python file"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,11 @@ def test_generators_depend_on_their_names_alone() -> None:
         == 5
     )
     assert draw("a", seed=1) != draw("a")
+    # no two of many images share a stream
+    firsts = {
+        generator(seed, f"{at}.png", "halves").random() for seed in (0, 1) for at in range(900)
+    }
+    assert len(firsts) == 1800
     # independent streams: correlations of many stay around zero
     streams = np.array([generator(0, str(i)).random(200) for i in range(50)])
     off = np.corrcoef(streams)[np.triu_indices(50, 1)]
@@ -96,3 +103,22 @@ def test_errors_survive_the_way_from_a_worker() -> None:
     for error in (ConfigError("a"), MissingExtraError("emd", "the metric 'emd'")):
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_an_error_waits_for_the_threads_that_are_at_work() -> None:
+    begun, failing, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        if item == 0:
+            begun.wait()
+            failing.set()
+            raise ZeroDivisionError
+        if item == 1:
+            begun.set()
+            failing.wait()
+            done.wait(0.2)  # the error is on its way meanwhile
+            done.set()
+
+    with pytest.raises(ZeroDivisionError):
+        list(ordered_map(work, iter([0, 1]), 2, "threading"))
+    assert done.is_set()

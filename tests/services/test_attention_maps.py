@@ -150,6 +150,26 @@ def test_the_simulated_study_is_the_documented_one(tmp_path) -> None:
     assert (len(read.images.items), read.size, len(read.folds)) == (192, (128, 128), 5)
     again = invoke("reading-study", "-o", tmp_path / "study")
     assert again.exit_code == 2
-    assert "is not empty" in again.stderr
+    assert "is not empty; add --overwrite" in again.stderr
     reading_study(tmp_path / "other", 3, Silent())
     assert contents(tmp_path / "other") == contents(tmp_path / "study")
+
+
+def test_a_study_of_another_seed_replaces_the_whole_one(tmp_path) -> None:
+    folder = tmp_path / "study"
+    assert invoke("reading-study", "-o", folder).exit_code == 0
+    (folder / "notes.txt").write_text("mine")
+    done = invoke("reading-study", "-o", folder, "--seed", 3, "--overwrite")
+    assert done.exit_code == 0, done.stderr
+    reading_study(tmp_path / "other", 3, Silent())
+    assert contents(folder) == {**contents(tmp_path / "other"), "notes.txt": b"mine"}
+    (tmp_path / "file").write_text("")
+    refused = invoke("reading-study", "-o", tmp_path / "file", "--overwrite")
+    assert refused.exit_code == 2
+    assert "is a file" in refused.stderr
+
+
+def test_the_help_names_every_layout() -> None:
+    said = " ".join(invoke("crop-heatmaps", "--help").stdout.split())
+    for word in ("<class>/<participant>/<name>.png", "heatmap_fixed/", "scanpaths_fixed/"):
+        assert word in said

@@ -16,7 +16,7 @@ from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
 from clickmap_cli.reports.heatmaps import draw_heatmap
-from clickmap_cli.runtime.errors import ConfigError, RunError
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import benchmark
 from clickmap_cli.services.benchmark_job import BenchmarkFigures
@@ -315,12 +315,17 @@ def test_missing_and_damaged_files_are_named(corpus) -> None:
         (["datasets=[]"], "datasets is empty"),
         (["metrics=[AUC,CD]"], "metrics has 'CD'"),
         (["models=[{name: center_bias, sigma_ratoi: 2}]"], "sigma_ratio"),
-        (["plugins=[nowhere.py]"], "nowhere.py"),
     ],
 )  # fmt: skip
 def test_wrong_calls_are_said_before_any_work(corpus, words, said) -> None:
     with pytest.raises(ConfigError, match=said):
         run([*words_for(corpus), *words])
+    assert not (corpus / "out").exists()
+
+
+def test_a_plugin_that_is_not_there_is_said_before_any_work(corpus) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.py"):
+        run([*words_for(corpus), "plugins=[nowhere.py]"])
     assert not (corpus / "out").exists()
 
 

@@ -5,27 +5,31 @@ from __future__ import annotations
 import csv
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from clickmap_cli.clickmaps.agreement import random_halves
 from clickmap_cli.clickmaps.maps import image_clicks, trial_maps
+from clickmap_cli.clickmaps.nulls import OtherImages
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation import Simulation
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
+from clickmap_cli.metrics.uncertainty import bootstrap_grouped_means, bootstrap_means
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services import ceiling, prepare
 from clickmap_cli.services.ceiling_rsa import rsa_ceiling
-from clickmap_cli.services.ceiling_scores import Plan, score_images
+from clickmap_cli.services.ceiling_scores import ImageScores, Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling_tables import ceiling_result
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -132,6 +136,80 @@ def test_hold_one_out_writes_what_is_promised(data) -> None:
         ("cat0", "cat1"),
         key=lambda c: -np.mean([float(r["ceiling"]) for r in images if r["category"] == c]),
     )
+
+
+@pytest.mark.parametrize("bootstrap", ["images", "participants", "crossed"])
+@pytest.mark.parametrize("name", ["spearman", "kl"])
+def test_what_is_reported_follows_from_the_scores_of_trials(name, bootstrap) -> None:
+    """Everybody has seen other images, so that no term cancels."""
+    rng = np.random.default_rng(7)
+    rows = [row for row in random_rows(5, images=6, users=9) if rng.random() < 0.7]
+    trials = trials_of(rows).compacted()
+    settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
+    score, plan = MAP_SCORES[name], Plan("hold-one-out", [MAP_SCORES[name]], 1, 3, 4)
+    scored, _ = score_images(trials, settings, plan, Pool(1), Silent())
+    found = ceiling_result(trials, scored, score, plan, bootstrap, 0.9)
+    s, slices = found.summary, trials.image_slices()
+    ceilings = [scored[at].ceiling[name].mean() for at in range(6)]
+    nulls = [scored[at].null[name].mean() for at in range(6)]
+    assert s["ceiling_mean"] == pytest.approx(np.mean(ceilings))
+    assert s["null_mean"] == pytest.approx(np.mean(nulls))
+    wanted = s["ceiling_mean"] / s["null_mean"] if name == "spearman" else None
+    if name == "kl" or s["null_mean"] > 0:
+        assert s["ratio"] == (wanted if wanted is None else pytest.approx(wanted))
+    # each trial against the median of its image, averaged over a participant's trials
+    away: dict[str, list[float]] = {}
+    means: dict[str, list[float]] = {}
+    for at in range(6):
+        values = scored[at].ceiling[name]
+        for trial, value in zip(range(slices[at], slices[at + 1]), values, strict=True):
+            user = str(trials.users[trials.user[trial]])
+            away.setdefault(user, []).append(value - np.median(values))
+            means.setdefault(user, []).append(value)
+    assert len({len(some) for some in means.values()}) > 1
+    sign = 1 if score.higher_is_better else -1
+    d = np.array([sign * np.mean(away[row.user_id]) for row in found.participants])
+    z = (d - np.median(d)) / (1.4826 * np.median(np.abs(d - np.median(d))))
+    assert [row.user_id for row in found.participants] == sorted(means)
+    for row, value in zip(found.participants, z, strict=True):
+        some = means[row.user_id]
+        assert (row.n_trials, row.mean_score) == (len(some), pytest.approx(np.mean(some)))
+        assert (row.robust_z, row.flagged) == (pytest.approx(value), value < -3)
+    # intervals: of images, or of participants whose scores stay as they are
+    purpose = ("bootstrap", "hold-one-out", name)
+    if bootstrap == "images":
+        samples = bootstrap_means(np.array(ceilings), generator(4, *purpose, "ceiling"))
+    else:
+        samples = bootstrap_grouped_means(
+            np.concatenate([scored[at].ceiling[name] for at in range(6)]), trials.image,
+            trials.user, generator(4, *purpose, "ceiling"), images=bootstrap == "crossed",
+        )  # fmt: skip
+    assert s["ceiling_ci"] == pytest.approx(np.percentile(samples, [2.5, 97.5]))
+    samples = bootstrap_means(np.array(nulls), generator(4, *purpose, "null"))
+    assert s["null_ci"] == pytest.approx(np.percentile(samples, [2.5, 97.5]))
+    # categories, those that people agree on most first
+    by_category = {}
+    for row in found.images:
+        by_category.setdefault(row.category, []).append((row.ceiling, row.null))
+    order = sorted(by_category, key=lambda c: -sign * np.mean([v for v, _ in by_category[c]]))
+    assert [row.category for row in found.categories] == order
+    for row in found.categories:
+        mean = np.mean(by_category[row.category], axis=0)
+        assert (row.ceiling, row.null) == pytest.approx(tuple(mean))
+        assert row.n_images == len(by_category[row.category])
+
+
+def test_whoever_is_below_minus_3_is_flagged() -> None:
+    rows = [(f"{at}.png", f"u{u}", [(u, u)]) for at in range(2) for u in range(7)]
+    trials = trials_of(rows).compacted()
+    plan = Plan("hold-one-out", [MAP_SCORES["sim"]], 1, 0, 0)
+    # the MAD is 1, so z is the distance over 1.4826
+    for low, flagged in ((-4.4, False), (-4.5, True)):
+        scores = np.array([-2.0, -1.0, 0.0, 0.0, 1.0, 2.0, low])
+        raw = {at: ImageScores({"sim": scores}, {"sim": np.empty(0)}) for at in range(2)}
+        found = ceiling_result(trials, raw, MAP_SCORES["sim"], plan, "images", 0.9)
+        assert [row.flagged for row in found.participants] == [False] * 6 + [flagged]
+        assert found.summary["n_flagged"] == int(flagged)
 
 
 @pytest.mark.parametrize("metric", ["sim", "crossentropy", "kl", "spearman"])
@@ -257,6 +335,119 @@ def test_rsa_of_halves_is_the_definition() -> None:
             for side in (0, 1)
         )
         assert found[split] == pytest.approx(spearmanr(a[upper], b[upper])[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ceiling.METHODS)
+def test_nulls_are_predictions_of_other_images(method) -> None:
+    """Half of another image against the halves in turn, or its mean against one participant."""
+    trials = trials_of(random_rows(2, images=5, users=5)).compacted()
+    settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
+    plan = Plan(method, [MAP_SCORES["pearson"], MAP_SCORES["kl"]], 3, 7, 2)
+    scored, by_category = score_images(trials, settings, plan, Pool(1), Silent())
+    assert by_category
+    slices, keys = trials.image_slices(), trials.images.tolist()
+    maps = [trial_maps(image_clicks(trials, slices, at), settings).astype(float) for at in range(5)]
+    halves = [random_halves(np.arange(5), 3, 2, key) for key in keys]
+    others = OtherImages(keys, trials.category, np.ones(5, dtype=bool), 2)
+    for at, key in enumerate(keys):
+        rng = generator(2, key, "null participants")
+        wanted = []
+        for draw, other in enumerate(others.draw(at, 7)):
+            if method == "split-half":
+                prediction = maps[other][halves[other][0][0]].mean(axis=0)
+                target = maps[at][halves[at][draw % 3][1]].mean(axis=0)
+            else:
+                prediction, target = maps[other].mean(axis=0), maps[at][rng.integers(5)]
+            wanted.append((np.corrcoef(prediction.ravel(), target.ravel())[0, 1],
+                           score_maps("kl", prediction[None], target[None])[0]))  # fmt: skip
+        found = scored[at].null
+        np.testing.assert_allclose(found["pearson"], [r for r, _ in wanted], atol=1e-6)
+        np.testing.assert_allclose(found["kl"], [kl for _, kl in wanted], atol=1e-5)
+
+
+def test_people_who_came_twice_are_one_participant() -> None:
+    rows = random_rows(3, images=3, users=4)
+    rows += [(key, user, clicks[::-1][:9]) for key, user, clicks in rows if key == "cat0/0.png"]
+    rows += [("cat1/alone.png", "u0", [(k, 3) for k in range(9)])] * 2
+    trials = trials_of(rows).compacted()
+    settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
+    score = MAP_SCORES["pearson"]
+    plan = Plan("split-half", [score], 3, 2, 0, curve_sizes=(1, 2, 4))
+    scored, _ = score_images(trials, settings, plan, Pool(1), Silent())
+    # two trials of one person have no halves; four people have halves of two, however many trials
+    assert [trials.images[code] for code in scored] == ["cat0/0.png", "cat0/2.png", "cat1/1.png"]
+    assert all(set(raw.curve) == {1, 2} for raw in scored.values())
+    rows_found = ceiling_result(trials, scored, score, plan, "images", 0.9).images
+    assert [row.n_participants for row in rows_found] == [4, 4, 4]
+
+
+def test_curve_sizes_double_up_to_half_of_the_most_people() -> None:
+    for people, sizes in (
+        ([0, 1], ()), ([2], (1,)), ([3, 2], (1,)), ([4], (1, 2)), ([7, 3], (1, 2)),
+        ([8], (1, 2, 4)), ([15], (1, 2, 4)), ([16], (1, 2, 4, 8)), ([], ()),
+    ):  # fmt: skip
+        assert curve_sizes(np.array(people, dtype=np.int64)) == sizes, people
+
+
+def spearman_of(a, b, pairs) -> float:
+    if len(pairs) < 3:
+        return math.nan
+    x, y = (rankdata([m[pair] for pair in pairs]) for m in (a, b))
+    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else math.nan
+
+
+@pytest.mark.parametrize("method", ceiling.METHODS)
+def test_rsa_its_null_and_its_intervals_are_their_definitions(method) -> None:
+    rows = random_rows(1, images=6, users=5)
+    rows.append(("cat0/lonely.png", "u0", [(k, k) for k in range(20)]))
+    trials = trials_of(rows).compacted()
+    settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
+    plan = Plan(method, [], 2, 4, 3)
+    found = rsa_ceiling(trials, settings, plan, 1, Silent())
+    slices = trials.image_slices()
+    keys = trials.images.tolist()
+    pairs = []
+    for split in range(2):
+        first, second = [], []
+        for at in [at for at, key in enumerate(keys) if "lonely" not in key]:
+            maps = trial_maps(image_clicks(trials, slices, at), settings).astype(float)
+            maps = maps.reshape(5, -1)
+            if method == "split-half":
+                a, b = random_halves(np.arange(5), 2, 3, keys[at])[split]
+                first.append(maps[a].mean(axis=0))
+                second.append(maps[b].mean(axis=0))
+            else:
+                one = generator(3, keys[at], "rsa participant", str(split)).integers(5)
+                first.append(maps[one])
+                second.append(np.delete(maps, one, axis=0).mean(axis=0))
+        # equal to the last bit on both sides of the diagonal, so that copies of a pair tie
+        pairs.append(tuple((c + c.T) / 2 for c in map(np.corrcoef, (first, second))))
+    upper = list(combinations(range(6), 2))
+    wanted = [spearman_of(a, b, upper) for a, b in pairs]
+    np.testing.assert_allclose(found.raw_ceiling[0], wanted, atol=1e-9)
+    # the images of one side permuted, rows and columns of its matrix alike
+    rng = generator(3, "rsa null", method)
+    nulls = []
+    for draw in range(4):
+        a, b = pairs[draw % 2]
+        order = rng.permutation(6)
+        nulls.append(spearman_of(a, b[order][:, order], upper))
+    np.testing.assert_allclose(found.raw_null[0], nulls, atol=1e-9)
+    # images resampled; a pair of one image and its own copy is no pair
+    rng = generator(3, "bootstrap", method, "rsa")
+    samples: list[tuple[float, float]] = []
+    for draw in range(1000):
+        a, b = pairs[draw % 2]
+        chosen, order = rng.integers(0, 6, 6), rng.permutation(6)
+        kept = [(chosen[i], chosen[j]) for i, j in upper if chosen[i] != chosen[j]]
+        permuted = b[order][:, order]
+        samples.append((spearman_of(a, b, kept), spearman_of(a, permuted, kept)))
+    s = found.summary
+    for at, name in enumerate(("ceiling_ci", "null_ci")):
+        known = [sample[at] for sample in samples if not math.isnan(sample[at])]
+        np.testing.assert_allclose(s[name], np.percentile(known, [2.5, 97.5]), atol=1e-9)
+    assert (s["ceiling_mean"], s["null_mean"]) == pytest.approx((np.mean(wanted), np.mean(nulls)))
+    assert (s["n_images"], s["n_maps"]) == (6, 30)
 
 
 def test_images_with_one_map_are_left_out_and_counted(tmp_path) -> None:

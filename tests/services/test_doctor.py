@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import socket
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import clickmap_cli
 from clickmap_cli.config.loading import BENCHMARK, BY_TASK, EXPERIMENT, load_experiment
@@ -253,6 +255,7 @@ def test_a_fine_tuning(toy, tmp_path) -> None:
     path.write_text(
         "task: saliency\nmodel: {name: readout, backbone: resnet18, weights: none}\ndatasets:\n"
         "  - {name: fixations_csv, csv: toy/fixations.csv, images: toy/images}\n"
+        "cv: {folds: 3}\n"
     )
     problems, notes = said(path)
     assert problems == []
@@ -267,18 +270,153 @@ def test_a_fine_tuning(toy, tmp_path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["cv.folds=4"], "Fold 4 is empty"),
+        (["cv.group_by=category"], "cv.group_by is category"),
+        (["cv.val_share=0.9", "cv.folds=3"], "has no image to train on"),
+        (["limit_images=1", "cv.folds=2"], "has no image to train on"),
+        (["model.backbone=test_resnett"], "timm has no network 'test_resnett'"),
+        (["model.layers=[layer9]"], "there is no layer 'layer9'"),
+        (["freeze={blocks: [fixation_selection]}"], "has no block 'fixation_selection'"),
+    ],
+)
+def test_a_fine_tuning_that_would_stop_at_its_start(toy, tmp_path, words, says) -> None:
+    path = tmp_path / "finetune.yaml"
+    path.write_text(
+        "task: saliency\nmodel: {name: readout, backbone: test_resnet, weights: timm}\ndatasets:\n"
+        "  - {name: fixations_csv, csv: toy/fixations.csv, images: toy/images}\n"
+        "cv: {folds: 3}\n"
+    )
+    assert said(path)[0] == []
+    only(said(path, *words)[0], says)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("name: gradient, model: test_vit, requires_size: [33, 33]", "multiples of its patches"),
+        ("name: vit_attention, model: test_resnet", "is no transformer"),
+        (
+            "name: eigencam, backbone: resnet188, layers: [layer4]",
+            "there is no network 'resnet188'",
+        ),
+        ("name: eigencam, backbone: test_resnet, layers: [nope]", "there is no layer 'nope'"),
+    ],
+)
+def test_networks_that_would_stop_a_benchmark_at_its_first_image(toy, entry, says) -> None:
+    only(said(toy, f"models=[{{{entry}, weights: none}}]")[0], says)
+    only(said(toy, f"models=[{{{entry}, weights: timm}}]")[0], says)
+
+
 def test_key_points_look_below_their_root_directory_too(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "keypoints.yaml"
     path.write_text("train_csv_file: labels.csv\npretrained_dir: timm\nuse_wandb: true\n")
     about = installed(gpus=Gpus(mps=True))
     only(said(path, about=about)[0], "train_csv_file", "labels.csv")
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below/labels.csv").write_text("x")
+    labelled(tmp_path / "below")
+    only(said(path, "root_directory=nowhere", about=about)[0], "nor at nowhere/labels.csv")
     assert said(path, "root_directory=below", about=about) == ([], [])
     only(said(path, "root_directory=below", about=installed(missing=("wandb",)))[0], "wandb")
+    (tmp_path / "below/w.npz").write_bytes(b"")  # which a run would not find there
     problems, _ = said(path, "root_directory=below", "pretrained_dir=w.npz", about=about)
     only(problems, "pretrained_dir")
+    assert said(path, "root_directory=below", "pretrained_dir=none", about=about) == ([], [])
+
+
+def labelled(folder: Path, n: int = 4) -> Path:
+    """Images and the labels of two key points."""
+    folder.mkdir()
+    rows = ["image,eye top x,eye top y,eye bottom x,eye bottom y"]
+    for at in range(n):
+        Image.new("RGB", (20, 20)).save(folder / f"{at}.png")
+        rows.append(f"{at}.png,3,4,9,{at}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder / "labels.csv"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], None),
+        (["model_type=ViT-B_17"], "There is no network 'ViT-B_17'. Did you mean 'ViT-B_16'?"),
+        (["img_size=225"], "img_size is [225, 225]; its sides must be multiples of its patches"),
+        (["model_type=levit_128s", "img_size=200"], "takes images of [224, 224] only"),
+        (["n_KPs=5"], "n_KPs is 5, and labels/labels.csv labels 2 key points"),
+        (["reference_points=[0,7]"], "counted from 0 to 1"),
+        (["train_csv_file=labels/0.png"], "labels/0.png"),
+    ],
+)
+def test_a_key_point_training_that_would_stop_at_its_start(
+    tmp_path, monkeypatch, words, says
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path / "labels")
+    path = tmp_path / "keypoints.yaml"
+    path.write_text("train_csv_file: labels/labels.csv\n")
+    problems, _ = said(path, *words)
+    assert problems == [] if says is None else len(problems) == 1
+    assert says is None or says in problems[0]
+    both, _ = said(path, "model_type=ViT-B_17", "n_KPs=5")
+    assert len(both) == 2
+
+
+def maps_of(folder: Path, participants: int = 6, side: int = 20) -> Path:
+    """Maps of two classes, two of each participant and class."""
+    for label, person, at in itertools.product("CP", range(participants), range(2)):
+        path = folder / f"{label}/p{person}/{at}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (side, side), 9 * person).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], None),
+        (["model.name=test_resnet", "model.weights=timm"], None),  # nothing is downloaded
+        (["model.name=resnet5O"], "timm has no network 'resnet5O'"),
+        (["data.size=[12,12]"], "images of [12, 12] are too small"),
+        (["model.name=test_vit", "data.size=[4000,8]"], "cannot take images of [4000, 8]"),
+        (["cv.outer_kfolds=7"], "7"),
+        (["data.classes=[C,Q]"], "'Q'"),
+    ],
+)
+def test_a_study_of_maps_that_would_stop_at_its_start(tmp_path, monkeypatch, words, says) -> None:
+    monkeypatch.chdir(tmp_path)
+    maps_of(tmp_path / "maps")
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "task: heatmap\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n"
+        "model: {name: base}\n"
+    )
+    problems, _ = said(path, *words)
+    assert problems == [] if says is None else len(problems) == 1, problems
+    assert says is None or says in problems[0]
+
+
+def test_maps_that_are_left_out_are_a_note(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (maps_of(tmp_path / "maps") / "C/p0/0.png").write_bytes(b"no map")
+    path = tmp_path / "study.yaml"
+    path.write_text("task: heatmap\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n")
+    problems, notes = said(path)
+    assert problems == []
+    assert any("1 maps cannot be read and are left out" in text for text in notes)
+
+
+def test_too_few_known_people_for_the_folds(experiment, tmp_path) -> None:
+    quality = tmp_path / "quality.yaml"
+    good, bad = ([f"u{k}" for k in part] for part in (range(8), range(8, 12)))
+    quality.write_text(
+        "task: participant-quality\n"
+        f"data: {{experiment: experiment.yaml, good_users: {good}, bad_users: {bad}}}\nfolds: 4\n"
+    )
+    assert said(quality)[0] == []
+    only(said(quality, "folds=5")[0], "bad_users lists 4 participants", "one of 5 folds")
+    only(said(quality, "data.bad_users=[u1,u2]")[0], "both list 'u1', 'u2'")
 
 
 def test_classifiers(experiment, tmp_path) -> None:

@@ -20,7 +20,7 @@ from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.reports.gallery_html import gallery_figures, packed_map
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import gallery, gallery_pages
+from clickmap_cli.services import gallery, gallery_pages, verify
 from clickmap_cli.services.gallery import GalleryOptions, GalleryRun
 from clickmap_cli.services.visualize_options import Look
 from clickmap_cli.storage.folder import WhenPresent
@@ -212,6 +212,32 @@ def test_only_pages_whose_inputs_changed_are_drawn_again(tmp_path: Path, when: W
     assert manifest is not None
     assert damaged_outputs(folder / "gallery", manifest.outputs) == []
     assert set(manifest.outputs) == set(files(folder)) - {"gallery.html"}
+
+
+def test_verify_proves_the_page_and_all_its_files(tmp_path: Path) -> None:
+    config = experiment(tmp_path, rows())
+    run(config)
+    folder = tmp_path / "study"
+    (found,) = verify.run([folder], Silent())
+    assert (found.damaged, found.extra, found.partial) == (False, (), ())
+    assert {row.file for row in found.manifests if row.command == "visualize --html"} == {
+        "gallery.manifest.json", "gallery/manifest.json",
+    }  # fmt: skip
+    (folder / "gallery.html").write_bytes(b"another page")
+    (changed,) = verify.run([folder], Silent())
+    assert [row.file for row in changed.damage] == ["gallery.html"]
+    run(config, WhenPresent.RESUME)
+    assert not verify.run([folder], Silent())[0].damaged
+
+
+def test_nothing_stays_of_images_that_are_gone(tmp_path: Path) -> None:
+    run(experiment(tmp_path, rows()))
+    fewer = experiment(tmp_path, rows(), "file_exclusion_filter=cat1", when=WhenPresent.OVERWRITE)
+    made = run(fewer, WhenPresent.OVERWRITE)
+    assert made.n_images == 5
+    assert len([name for name in files(tmp_path / "study") if name.startswith("images/")]) == 5
+    (found,) = verify.run([tmp_path / "study"], Silent())
+    assert (found.damaged, found.extra) == (False, ())
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty"])

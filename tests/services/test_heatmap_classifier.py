@@ -519,6 +519,8 @@ def test_clickmaps_of_a_prepared_folder(tmp_path) -> None:
         f"u{k}" for k in range(8)
     }
     assert len(list((tmp_path / "out/interpretation").rglob("*.npy"))) == 4 + 8
+    drawn = {path.name for path in (tmp_path / "out/interpretation").glob("fold_*/*/*/*")}
+    assert drawn == {"c_0.png", "c_0.npy", "c_1.png", "c_1.npy"}
 
 
 def test_a_network_of_timm_in_colour(easy, tmp_path) -> None:

@@ -13,11 +13,12 @@ from PIL import Image
 
 from clickmap_cli.config.loading import KEYPOINTS, load_config
 from clickmap_cli.datasets.keypoint_labels import read_labels
+from clickmap_cli.reports import keypoint_summary
 from clickmap_cli.reports.keypoint_attention import draw_attention
 from clickmap_cli.reports.keypoints import draw_losses, draw_overlay, draw_sheet
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import keypoint_predictions, keypoints
+from clickmap_cli.services import keypoint_predictions, keypoints, verify
 from clickmap_cli.services.keypoint_pictures import KeypointFigures
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
@@ -247,7 +248,6 @@ def test_a_dry_run_writes_nothing(faces) -> None:
         (("augment={flip: 0.5, pairs: [[ear, nose]]}",), "no key point 'ear'"),
         (("model_type=ViT-B_17",), "ViT-B_16"),
         (("img_size=33",), "img_size is"),
-        (("pretrained_dir=nowhere.npz",), "no weights at nowhere.npz"),
         (("train_batch_size=4", "gradient_accumulation_steps=3"), "must divide train_batch_size"),
     ],
 )
@@ -255,6 +255,53 @@ def test_mistakes_are_sentences(faces, words, says) -> None:
     with pytest.raises(ConfigError, match=says):
         run(faces, *words)
     assert not (faces / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train_csv_file=gone.csv",), r"train_csv_file: no file at gone\.csv \(looked from"),
+        (
+            ("train_csv_file=gone.csv", "root_directory=other"),
+            r"train_csv_file: no file at gone\.csv, nor at other/gone\.csv \(looked from",
+        ),
+        (
+            ("test_csv_file=/gone.csv", "root_directory=other"),
+            r"test_csv_file: no file at /gone\.csv \(looked from",
+        ),
+        (
+            ("train_data_dir=gone", "root_directory=other"),
+            r"train_data_dir: no folder at gone, nor at other/gone \(looked from",
+        ),
+        (("pretrained_dir=nowhere.npz",), "no weights at nowhere.npz"),
+    ],
+)
+def test_what_is_not_there_is_named_with_every_place_it_was_looked_for(faces, words, says) -> None:
+    with pytest.raises(DataError, match=says):
+        run(faces, *words)
+    assert not (faces / "out").exists()
+
+
+def test_paths_are_looked_for_below_the_root_directory_too(faces) -> None:
+    words = (
+        "train_csv_file=labels.csv", "train_data_dir=images", f"root_directory={faces}",
+    )  # fmt: skip
+    assert not run(faces, *words, dry_run=True).written
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "every image; overlays and attention beside it."),
+        (("attention_images=0",), "every image; overlays beside it."),
+        (("overlay_images=0", "attention_images=0"), "every image. "),
+    ],
+)
+def test_the_end_names_the_pictures_that_there_are(faces, words, says) -> None:
+    found = run(faces, "num_epochs=1", *words)
+    assert says in keypoint_summary.summary_lines(found)[-1]
+    for kind in ("overlays", "attention"):
+        assert (faces / "out" / kind).exists() == (kind in says)
 
 
 def test_reference_points_must_be_given_where_there_is_no_eye(faces) -> None:
@@ -268,10 +315,10 @@ def test_reference_points_must_be_given_where_there_is_no_eye(faces) -> None:
 
 
 def predict(
-    faces: Path, source: Path, when: WhenPresent = WhenPresent.STOP
+    faces: Path, source: Path, *more: str, when: WhenPresent = WhenPresent.STOP, progress=None
 ) -> keypoint_predictions.PredictionRun:
-    config = load_config(KEYPOINTS, None, words_for(faces, "eval_batch_size=5")).config
-    return keypoint_predictions.run(config, source, Silent(), FIGURES, when)
+    config = load_config(KEYPOINTS, None, words_for(faces, "eval_batch_size=5", *more)).config
+    return keypoint_predictions.run(config, source, progress or Silent(), FIGURES, when)
 
 
 def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
@@ -285,10 +332,10 @@ def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
     for name, points in zip(scored.images, scored.points, strict=True):
         np.testing.assert_allclose(new.points[new.images.index(name)], points, atol=1e-3)
     assert before == {path: path.read_bytes() for path in before}
-    with pytest.raises(ConfigError, match="already holds predictions"):
+    with pytest.raises(ConfigError, match="already holds a finished finetune --predict-only run"):
         predict(faces, faces / "images")
-    assert predict(faces, faces / "images", WhenPresent.OVERWRITE).n_images == 12
-    assert len(list((found.folder / "overlays").iterdir())) == 1
+    assert predict(faces, faces / "images", when=WhenPresent.OVERWRITE).n_images == 12
+    assert [path.name for path in (found.folder / "overlays").iterdir()] == ["001_f00.png"]
     first = Image.open(faces / "images/f00.png")
     others = [Image.open(faces / f"images/f{at:02d}.png") for at in (1, 2)]
     first.save(faces / "film.tif", save_all=True, append_images=others)
@@ -298,8 +345,78 @@ def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
     np.testing.assert_allclose(moved.points, new.points[:3], atol=1e-3)
 
 
+def test_predictions_have_a_manifest_of_their_own(faces) -> None:
+    run(faces, "num_epochs=1")
+    found = predict(faces, faces / "images", "overlay_images=2")
+    (whole,) = verify.run([faces / "out"], Silent())
+    assert [(row.folder, row.command) for row in whole.manifests] == [
+        (".", "finetune"), ("predictions/images", "finetune --predict-only"),
+    ]  # fmt: skip
+    assert (whole.damaged, whole.extra, whole.partial) == (False, (), ())
+    (found.folder / "overlays/002_f01.png").write_bytes(b"other")
+    (changed,) = verify.run([faces / "out"], Silent())
+    assert [row.file for row in changed.damage] == ["predictions/images/overlays/002_f01.png"]
+    # what is damaged is made anew; what is whole is kept, unless something else is asked for
+    kept = predict(faces, faces / "images", "overlay_images=2", when=WhenPresent.RESUME)
+    assert not verify.run([faces / "out"], Silent())[0].damaged
+    before = (kept.folder / "manifest.json").read_bytes()
+    again = predict(faces, faces / "images", "overlay_images=2", when=WhenPresent.RESUME)
+    assert (again.n_images, again.names, again.failures) == (12, NAMES, ())
+    assert (kept.folder / "manifest.json").read_bytes() == before
+    with pytest.raises(ConfigError, match="other settings or inputs"):
+        predict(faces, faces / "images", "overlay_images=1", when=WhenPresent.RESUME)
+    predict(faces, faces / "images", "overlay_images=1", when=WhenPresent.OVERWRITE)
+    assert [path.name for path in (found.folder / "overlays").iterdir()] == ["001_f00.png"]
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_named(faces) -> None:
+    run(faces, "num_epochs=1")
+    whole = predict(faces, faces / "images")
+    points = read_labels(whole.folder / "predictions.csv").points
+    (faces / "images/f04.png").write_bytes(b"no picture")
+    (faces / "images/f07.png").write_bytes((faces / "images/f07.png").read_bytes()[:60])
+    found = predict(faces, faces / "images", when=WhenPresent.OVERWRITE)
+    assert [row.image_id for row in found.failures] == ["f04.png", "f07.png"]
+    left = read_labels(found.folder / "predictions.csv")
+    assert found.n_images == len(left.images) == 10
+    kept = [at for at in range(12) if at not in (4, 7)]
+    assert left.images == tuple(f"f{at:02d}.png" for at in kept)
+    np.testing.assert_allclose(left.points, points[kept], atol=1e-3)
+    rows = rows_of(found.folder / "failures.csv")
+    assert [row["image_id"] for row in rows] == ["f04.png", "f07.png"]
+    assert "f04.png: not a readable image" in rows[0]["reason"]
+    # a kept run says it again
+    again = predict(faces, faces / "images", when=WhenPresent.RESUME)
+    assert again.failures == found.failures
+
+
+def test_a_film_is_predicted_as_far_as_it_can_be_read(faces) -> None:
+    run(faces, "num_epochs=1")
+    images = [Image.open(faces / f"images/f{at:02d}.png") for at in range(3)]
+    images[0].save(faces / "film.tif", save_all=True, append_images=images[1:])
+    path = faces / "film.tif"
+    path.write_bytes(path.read_bytes()[:-6000])  # of the last frame
+    found = predict(faces, path)
+    assert found.n_images == 2
+    assert [row.image_id for row in found.failures] == ["film.tif"]
+
+
+def test_keys_that_the_trained_network_overrules_are_said(faces) -> None:
+    run(faces, "num_epochs=1")
+    told = Silent()
+    predict(faces, faces / "images", "n_KPs=3", progress=told)
+    assert told.notices == []
+    words = ("model_type=ViT-B_16", "img_size=224", "n_KPs=7")
+    predict(faces, faces / "images", *words, progress=told, when=WhenPresent.OVERWRITE)
+    (text,) = told.notices
+    assert text == (
+        f"{faces}/out/best.pth was trained with model_type test_vit, img_size 32, n_KPs 3; "
+        "model_type ViT-B_16, img_size 224, n_KPs 7 is not used."
+    )
+
+
 def test_what_cannot_be_predicted_on(faces) -> None:
-    with pytest.raises(ConfigError, match="no trained network"):
+    with pytest.raises(DataError, match="no trained network"):
         predict(faces, faces / "images")
     run(faces)
     (faces / "film.mp4").write_bytes(b"no film at all")
@@ -308,6 +425,10 @@ def test_what_cannot_be_predicted_on(faces) -> None:
     (faces / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):
         predict(faces, faces / "empty")
+    (faces / "empty/a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"no picture that can be read; .*a\.png"):
+        predict(faces, faces / "empty")
+    assert not verify.run([faces / "out"], Silent())[0].unfinished
     (faces / "out/best.pth").write_bytes(b"x" * 100)
     with pytest.raises(RunError, match=r"best\.pth"):
         predict(faces, faces / "images")

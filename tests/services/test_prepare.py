@@ -178,12 +178,60 @@ def test_resume_redoes_only_what_is_missing(data, monkeypatch) -> None:
     assert again.images == 7
 
 
-def test_maps_of_an_unfinished_run_in_another_format_do_not_stay(data, monkeypatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("kind", ["hdf5", "numpy", "npz"])
+def test_of_a_finished_run_only_what_was_damaged_is_made_again(data, monkeypatch, kind) -> None:
+    monkeypatch.setattr(map_shards, "MAX_SHARD_IMAGES", 2)
+    words = [
+        f"output_format={kind}", "save_maps=both", "click_bins=2", "n_jobs=1",
+        "display_image_keys=[cat0/0.png,cat1/1.png]",
+    ]  # fmt: skip
+    folder = run(data, *words).folder
+    wanted = digests(folder)
+    made: list[str] = []
+    original = map_shards.write_shard
+    monkeypatch.setattr(
+        prepare_maps, "write_shard", lambda job: (made.append(job.piece), original(job))[1]
+    )
 
+    def repaired(*damaged: str, when=WhenPresent.RESUME) -> int:
+        """How many shards are made again when these files have gone."""
+        for name in damaged:
+            (folder / name).unlink()
+        made.clear()
+        run(data, *words, when=when)
+        assert digests(folder) == wanted
+        assert not (folder / ".clickmap" / "journal").exists()
+        return len(made)
+
+    shards = {
+        "hdf5": "maps_shards/maps_00002.h5",
+        "numpy": "maps/participants/cat0_0.png.npy",
+        "npz": "maps.npz",
+    }
+    n_shards = 1 if kind == "npz" else 4
+    example = min(name for name in wanted if name.startswith("examples/"))
+    assert repaired(example) == 0
+    assert repaired(example, shards[kind], "medians.json") == 1
+    assert repaired(when=WhenPresent.OVERWRITE) == n_shards
+    # a repair that is killed goes on with what it knew; one begun anew knows nothing
+    (folder / shards[kind]).unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare, "draw_examples", _interrupted)
+        run(data, *words, when=WhenPresent.RESUME)
+    assert repaired(example) == 0
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prepare, "write_maps", _interrupted)
+        run(data, *words, when=WhenPresent.OVERWRITE)
+    assert repaired() == n_shards
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_maps_of_an_unfinished_run_in_another_format_do_not_stay(data, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "write_npz", interrupted)
+        patch.setattr(prepare, "write_npz", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(data)
     result = run(data, "output_format=npz", when=WhenPresent.OVERWRITE)
@@ -262,7 +310,7 @@ def test_native_sizes_and_pictures_of_other_sizes(tmp_path) -> None:
     with h5py.File(folder / "maps.h5") as file:
         assert file["clickmaps/a.png/clickmap"].shape == (1, 32, 53)
         assert file["clickmaps/b.png/clickmap"].shape == (1, 32, 32)
-    assert len(list((folder / "examples").iterdir())) == 2
+    assert {path.name for path in (folder / "examples").iterdir()} == {"a.png", "b.png"}
     assert any("'none.png'" in text for text in progress.notices)
 
 

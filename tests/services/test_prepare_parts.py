@@ -18,7 +18,7 @@ from clickmap_cli.services import map_shards, prepare
 from clickmap_cli.services.prepare_maps import Part
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import load_manifest
-from tests.faults.kill_prepare import digests
+from tests.helpers.digests import digests
 from tests.helpers.studies import random_rows, write_csv
 
 
@@ -171,15 +171,15 @@ def test_two_of_one_shard_and_runs_beside_shards(tmp_path) -> None:
 
 SHARD = """
 import os, signal, sys
-from clickmap_cli.services import map_shards, prepare_maps
+from pathlib import Path
+from clickmap_cli.services import map_shards
 map_shards.MAX_SHARD_IMAGES = 2
-original = map_shards._stored_images
-def dies(job):
-    for number, image in enumerate(original(job)):
-        if job.piece.endswith(sys.argv[1]) and number == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield image
-map_shards._stored_images = dies
+original = Path.replace
+def dies(partial, target):
+    if target.name == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(partial, target)
+Path.replace = dies
 from clickmap_cli.app import app
 app(sys.argv[2:])
 """

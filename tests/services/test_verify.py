@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
 
@@ -22,14 +22,17 @@ def stated(data: bytes) -> dict[str, object]:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def write_run(folder: Path, files: dict[str, bytes] | None = None, command="prepare", **outputs):
+def write_run(
+    folder: Path, files: dict[str, bytes] | None = None, command="prepare",
+    manifest="manifest.json", **outputs,
+):  # fmt: skip
     """A folder as a finished command leaves it; `outputs` are more lines of its manifest."""
     files = BYTES if files is None else files
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     lines = {name: stated(data) for name, data in files.items()} | outputs
-    (folder / "manifest.json").write_text(json.dumps({"command": command, "outputs": lines}))
+    (folder / manifest).write_text(json.dumps({"command": command, "outputs": lines}))
     return folder
 
 
@@ -94,6 +97,24 @@ def test_manifests_below_are_all_checked_each_in_its_own_folder(tmp_path) -> Non
     assert kinds(above) == {"experiment/figures/all.png": "changed"}
 
 
+def test_a_page_beside_the_outputs_of_another_command_has_a_manifest_of_its_own(tmp_path) -> None:
+    run = write_run(tmp_path / "run")
+    page = {"gallery.html": b"<html>"}
+    write_run(run, page, "visualize --html", "gallery.manifest.json", **{"../out": stated(b"x")})
+    (tmp_path / "out").write_bytes(b"x")
+    found = one(run)
+    assert [(row.file, row.command, row.n_files) for row in found.manifests] == [
+        ("manifest.json", "prepare", 3), ("gallery.manifest.json", "visualize --html", 2),
+    ]  # fmt: skip
+    assert (kinds(found), found.extra) == ({"../out": "refused"}, ())
+    (run / "gallery.html").write_bytes(b"<HTML>")
+    assert kinds(one(run)) == {"gallery.html": "changed", "../out": "refused"}
+    (run / "gallery.manifest.json").write_text("{")
+    assert kinds(one(tmp_path)) == {"run/gallery.manifest.json": "manifest"}
+    (run / "gallery.manifest.json").unlink()
+    assert one(run).extra == ("gallery.html",)
+
+
 def test_files_no_manifest_knows_are_notes_and_stay(tmp_path) -> None:
     root = tmp_path / "study"
     write_run(root / "run")
@@ -120,7 +141,7 @@ def test_unfinished_runs_are_said_to_be_so(tmp_path) -> None:
     (root / "maps.h5").write_bytes(b"half of it")
     alone = one(root)
     assert alone.unfinished == (verify.Unfinished(".", "prepare"),)
-    assert (alone.manifests, alone.extra, alone.damaged) == ((), (), False)
+    assert (alone.manifests, alone.extra, alone.damaged) == ((), (), True)
     write_run(root / "ceiling/a", {"summary.json": b"{}"})
     with_more = one(root)
     assert with_more.damaged
@@ -218,7 +239,7 @@ def test_one_file_under_many_names_is_read_once(tmp_path, monkeypatch) -> None:
 def test_what_is_no_folder_is_said_before_anything_is_read(tmp_path) -> None:
     run = write_run(tmp_path / "run")
     for other in (tmp_path / "none", run / "maps.h5"):
-        with pytest.raises(ConfigError, match=other.name):
+        with pytest.raises(DataError, match=other.name):
             verify.run([run, other], Silent())
 
 

@@ -447,7 +447,7 @@ def test_what_is_written_is_in_the_manifest_and_nothing_else(config) -> None:
     assert set(files(folder)) == set(manifest.outputs) == set(result.outputs)
     assert damaged_outputs(folder, manifest.outputs) == []
     stems = {f"{kind}/{name}" for kind in ("overlay", "participants", "clicks", "bins")
-             for name in ("cat1_1.png", "cat1_3.png")}  # fmt: skip
+             for name in ("cat1_1", "cat1_3")}  # fmt: skip
     wanted = {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
     wanted |= {f"{s}.{e}" for s in stems if s.startswith("bins") for e in ("gif", "apng")}
     wanted |= {f"sheet/sheet_00001.{e}" for e in ("png", "svg")} | {"images.csv"}
@@ -498,12 +498,25 @@ def test_names_never_leave_the_folder(tmp_path) -> None:
     result = run(config, top=4, kinds=KINDS, figures=all_figures(), bins=2)
     assert {path for path in tmp_path.rglob("*") if "figures" not in path.parts} == before
     assert sorted(name for name in result.outputs if name.startswith("overlay")) == sorted(
-        f"overlay/{key.replace('/', '_')}.png" for key in odd
+        f"overlay/{key.replace('/', '_')}" for key in odd
     )
     for name in result.outputs:
         if name.endswith(".png"):
             with Image.open(result.folder / name) as picture:
                 picture.load()
+
+
+def test_pictures_keep_the_ending_of_their_image_only_where_two_would_be_one(tmp_path) -> None:
+    rows = [
+        (key, f"u{user}", [(x, user) for x in range(12)])
+        for key in ("cat/1.png", "cat/2.jpg", "cat/2.png")
+        for user in range(2)
+    ]
+    config = prepared_study(tmp_path, rows)
+    for top in (3, 1):  # a name does not depend on which other images are drawn
+        result = run(config, top=top, kinds=("overlay",), when=WhenPresent.OVERWRITE)
+        names = [Path(name).name for name in result.outputs if name.startswith("overlay")]
+        assert names == ["cat_1.png", "cat_2.jpg.png", "cat_2.png.png"][:top]
 
 
 def test_a_dry_run_writes_nothing(config) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.lock import only_run
 from clickmap_cli.storage.manifest import Manifest, describe_files, load_manifest
 
 HOLD = """
@@ -129,10 +132,112 @@ def test_finished_pieces_are_known_by_their_bytes(tmp_path) -> None:
     assert folder.recorded("p1") is None
 
 
+def test_a_damaged_run_knows_what_its_manifest_proved_until_it_is_made_anew(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    finish(folder, "one", {"a": b"1", "b": b"2"})
+    (tmp_path / "b").write_bytes(b"x")
+    for _ in range(2):  # a killed repair is taken up by another process
+        folder = RunFolder(tmp_path, "prepare")
+        assert folder.finished("one", WhenPresent.RESUME) is None
+        assert set(folder.proved(["a"]) or ()) == {"a"}
+        for names in (["b"], ["a", "b"], ["c"]):
+            assert folder.proved(names) is None
+    assert folder.finished("one", WhenPresent.OVERWRITE) is None
+    assert folder.proved(["a"]) is None
+
+
+def test_what_a_kill_left_behind_a_whole_run_goes_with_the_next_look(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    finish(folder, "one", {"a": b"1"})
+    with folder.held():
+        tidy = {path for path in tmp_path.rglob("*") if path.is_file()}
+    state = tmp_path / ".clickmap"
+    for name in ("journal/identity.json", "previous_manifest.json", "owner.json.7a.partial"):
+        write_bytes(state / name, b"{}")
+    with folder.held():
+        assert folder.finished("one", WhenPresent.RESUME) is not None
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == tidy
+
+
 def test_a_damaged_manifest_is_said(tmp_path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", ".clickmap/journal/identity.json"])
+def test_what_is_damaged_is_named_and_overwriting_does_not_ask(tmp_path, name) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    if name == "manifest.json":
+        finish(folder, "one", {"a": b"1"})
+    else:
+        assert folder.finished("one", WhenPresent.STOP) is None
+    (tmp_path / name).write_text('{"ident')
+    for when in (WhenPresent.STOP, WhenPresent.RESUME):
+        with pytest.raises(RunError, match=f"{name} is damaged; .* --overwrite"):
+            folder.finished("one", when)
+        with pytest.raises(RunError, match="is damaged"):
+            folder.refuse_if_there(when)
+    folder.refuse_if_there(WhenPresent.OVERWRITE)
+    finish(folder, "one", {"b": b"2"}, WhenPresent.OVERWRITE)
+    kept = load_manifest(tmp_path)
+    assert kept is not None
+    assert list(kept.outputs) == ["b"]
+
+
+def test_what_is_lacking_is_named_where_it_may_be_what_differs(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "benchmark")
+    finish(folder, "one", {"a": b"1"})
+    with pytest.raises(ConfigError, match=r"than are here now \(x/0.png: no such image\);"):
+        folder.finished("two", WhenPresent.RESUME, ["x/0.png: no such image.", "another"])
+
+
+def test_what_an_error_leaves_half_written_goes_and_what_is_others_stays(tmp_path) -> None:
+    theirs = tmp_path / "ceiling" / ".clickmap" / "x.json.7.partial"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    folder = RunFolder(tmp_path, "prepare")
+    with pytest.raises(ZeroDivisionError), folder.held():
+        (tmp_path / "maps.h5.7.partial").touch()
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*.partial")] == [theirs.name]
+
+
+def test_a_folder_that_a_run_holds_is_said_before_any_work(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    assert folder.finished("one", WhenPresent.STOP) is None
+    run = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline() == "held\n"
+    for when in WhenPresent:
+        with pytest.raises(RunError, match=f"Another run is working in .*process {run.pid}"):
+            folder.refuse_if_there(when)
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    with pytest.raises(ConfigError, match="an unfinished prepare run"):
+        folder.refuse_if_there(WhenPresent.STOP)
+
+
+def test_a_disk_that_turns_read_only_does_not_hide_what_ended_the_run(
+    tmp_path, monkeypatch
+) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+
+    def read_only(path, missing_ok=False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with pytest.raises(ZeroDivisionError), folder.held():
+        (tmp_path / "a.csv.7.partial").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", read_only)
+            with only_run(tmp_path / "other" / ".clickmap", "ceiling"):
+                pass
+        raise ZeroDivisionError
+    with folder.held():
+        pass
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path) -> None:

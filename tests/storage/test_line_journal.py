@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.storage.line_journal import LineJournal
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -76,3 +77,26 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path) -> None:
     path = tmp_path / "j"
     path.write_bytes(b'\n[1]\n3\n\xff\xfe\n{"a": 1}\n{"a": \n{"b": 2}\n{"c": 3}')
     assert list(LineJournal(path).records()) == [{"a": 1}, {"b": 2}]
+
+
+def test_a_full_disk_is_said_and_a_torn_line_costs_only_itself(tmp_path) -> None:
+    journal = LineJournal(tmp_path / "a.jsonl")
+    with journal.writing():
+        journal.append({"n": 1})
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(RunError, match="full: the disk is full"):
+        with LineJournal(tmp_path / "full").writing() as full:
+            full.append({"n": 2})
+    # what fits of a line that does not
+    with journal.path.open("ab") as file:
+        file.write(b'{"n": 2, "x"')
+    with journal.writing():
+        journal.append({"n": 3})
+    assert [record["n"] for record in journal.records()] == [1, 3]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="could not be written"):
+        with LineJournal(tmp_path / "file" / "a.jsonl").writing():
+            pass

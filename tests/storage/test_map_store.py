@@ -116,5 +116,5 @@ def test_a_cut_file_is_said(tmp_path) -> None:
     write_hdf5(tmp_path / "maps.h5", IMAGES, {}, Compression())
     data = (tmp_path / "maps.h5").read_bytes()
     (tmp_path / "maps.h5").write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="not readable"):
+    with pytest.raises(DataError, match="not a readable"):
         MapStore(tmp_path).read(IMAGES[2].name)

@@ -162,6 +162,15 @@ def test_no_global_beyond_the_list(name, tmp_path):
     assert "refused" in refused(b"(c" + name.encode() + b"\no.", canary)
 
 
+@pytest.mark.parametrize("odd", ["\n", "\r", "\x1b[2J", "\x1c", "\u2028", "'", "é" * 300])
+def test_a_name_of_odd_characters_is_told_in_one_line(odd):
+    name = f"nu{odd}py".encode()
+    data = b"\x80\x04X" + struct.pack("<I", len(name)) + name + short("array") + b"\x93."
+    message = refused(data)
+    assert message.isprintable()
+    assert len(message) < 400
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     ("function", "arguments"),
@@ -256,6 +265,11 @@ def test_the_forged_arrays_below_are_else_well_formed():
         array(ONE, dtype("f8", FIELDS), raw(bytes(8))),
         array(ONE, dtype("O"), raw(bytes(8))),
         array(ONE, dtype("O,O"), raw(bytes(16))),
+        # NumPy reads what stands between commas as Python
+        *(
+            array(ONE, dtype(spec), raw(bytes(8)))
+            for spec in ("08i1", ",8", "(1", "1,08f4", "(,)f8")
+        ),
         array(ONE, dtype("2O"), raw(bytes(16))),
         array(ONE, dtype("f8"), b"]Na"),
         array(ONE, dtype("f8"), raw(bytes(4))),
@@ -314,13 +328,76 @@ def test_hand_made_pickles(data):
     refused(data)
 
 
+EIGHT = raw(bytes(8))
+DTYPE, NDARRAY = name_of("numpy", "dtype"), name_of("numpy", "ndarray")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"Pthe file\n.", "outside the file"), (b"\x80\x02K\x01Q.", "outside the file"),
+        (b"\x80\x05\x97.", "outside the file"), (b"\x80\x05K\x01\x98.", "outside the file"),
+        (b"\x80\x02\x82\x01.", "outside the file"), (b"\x80\x02\x83\x01\x00.", "outside the file"),
+        (b"\x80\x02\x84\x01\x00\x00\x00.", "outside the file"),
+        (b"\x80\x02" + b"cnumpy\ndtype\n" + b")\x81.", "an object"),
+        (b"\x80\x04" + DTYPE + b")}\x92.", "an object"),
+        (b"(cnumpy\ndtype\no.", "an object"), (b"(inumpy\ndtype\n.", "an object"),
+        (b"\x80\x04\x8f.", "a set"), (b"\x80\x04](N\x90.", "a set"), (b"\x80\x04(N\x91.", "a set"),
+        (b"\x80\x04" + DTYPE + b"}" + short("_function") + b"Nsb.", "a changed Name"),
+        (b"\x80\x04]}b.", "a changed list"), (b"\x80\x04}}b.", "a changed dict"),
+        (b"\x80\x04" + short("x") + b"}b.", "a changed str"),
+        (b"\x80\x04]]R.", "no function"), (short("x") + b")R.", "no function"),
+        (b"\x80\x04" + DTYPE + b"NR.", "no function"),
+        (b"\x80\x04" + NDARRAY + b")R.", "an unusual array"),
+        (b"\x80\x04" + name_of("_codecs", "encode") + short("x") + short("rot13") + b"\x86R.",
+         "codecs.encode"),
+        (b"\x80\x04" + name_of("builtins", "bytes") + number(9) + b"\x85R.", "a call of bytes"),
+        (b"\x80\x04" + name_of("builtins", "complex") + short("1") + number(1) + b"\x86R.",
+         "an unusual number"),
+        (b"\x80\x04" + name_of(*SCALAR) + dtype("O") + EIGHT + b"\x86R.", "an unusual scalar"),
+        (b"\x80\x04" + name_of(*FROM_BUFFER) + b"(" + EIGHT + dtype("O") + ONE + short("C")
+         + b"tR.", "an unusual array"),
+        # a class of arrays, or a first shape, that no honest pickle begins with
+        *((b"\x80\x04" + name_of(*BEGIN) + begins + raw(b"b") + b"\x87R(" + number(1) + ONE
+           + dtype("f8") + b"\x89" + EIGHT + b"tb.", "an unusual array")
+          for begins in (DTYPE + number(0) + b"\x85", b"N" + number(0) + b"\x85",
+                         NDARRAY + number(3) + b"\x85", NDARRAY + b")")),
+        (array(ONE, short("f8"), EIGHT), "without a dtype"),
+        (array(ONE, dtype("V8"), EIGHT), "an array of type 'V8'"),
+        *((array(ONE, dtype("f8", state), EIGHT), "a structured dtype") for state in (
+            b"(" + number(3) + short("<") + part + number(-1) * 2 + number(0) + b"tb"
+            for part in (dtype("f4") + number(2) + b"\x85\x86NN", b"N" + short("a") + b"\x85N",
+                         b"NN}", b"NNN" + number(1) * 3))),
+        (b"\x80\x04" + DTYPE + b".", "a Name"), (b"\x80\x04" + dtype("f8") + b".", "a DType"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_named(data, says):
+    """Each is stopped where its kind is, not by an accident further on."""
+    message = refused(data)
+    assert "refused to load it" in message
+    assert says in message
+
+
+@pytest.mark.parametrize("content", [raw(b"\0"), short("x"), b"}", b")", b"N"])
+def test_an_object_array_holds_a_list(content):
+    assert "damaged" in refused(array(ONE, dtype("O"), content))
+
+
+@pytest.mark.parametrize("text", ["\U0010ffff", "\ud800", "\0a"])
+def test_every_code_that_is_a_character_is_text(text):
+    assert same(back(np.array([text]), 4), np.array([text]))
+
+
 def test_a_list_that_holds_itself():
     loop: list = []
     loop.append([loop, loop])
-    refused(pickle.dumps(loop))
+    assert "holds itself" in refused(pickle.dumps(loop))
     own = np.empty(2, dtype=object)
     own[:] = [[own], [own]]
-    refused(pickle.dumps(own))
+    assert "holds itself" in refused(pickle.dumps(own))
+    named: dict = {}
+    named["a"] = (named,)
+    assert "holds itself" in refused(pickle.dumps(named))
 
 
 def bounded(data):

@@ -10,16 +10,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clickmap_cli.config.finetune import Freeze, Stage
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
-from clickmap_cli.training.checkpoints import load
-from clickmap_cli.training.fit_job import Watch
+from clickmap_cli.training import fitting
+from clickmap_cli.training.checkpoints import load, save
+from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.optimisers import block_rates
 from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.tasks import Task
 from clickmap_cli.training.trackers import CsvTracker
 from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, spots
 
@@ -101,6 +105,153 @@ def test_a_killed_and_resumed_training_equals_one_never_killed(tmp_path) -> None
         shutil.rmtree(folder)
 
 
+def test_half_precision_goes_on_with_the_scale_it_had(tmp_path) -> None:
+    # a scale that overflows at first, so that it falls, and is counted up from there
+    def job(name, **kwargs):
+        return job_for(tmp_path / name, STAGES, precision="fp16", loss_scale=1e9, **kwargs)
+
+    fit(job("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(job("killed", watch=Killed(8)))
+    fit(job("killed"), resume=True)
+    whole, killed = (load(tmp_path / name / "last.pth") for name in ("whole", "killed"))
+    assert whole["scaler"]["scale"] < 1e9
+    assert killed["scaler"] == whole["scaler"]
+    assert equal(killed["state_dict"], whole["state_dict"])
+
+
+class Counted(Watch):
+    """Counts the optimiser's steps."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self, epoch: str, loss: float) -> None:
+        self.steps += 1
+
+
+@pytest.mark.parametrize("best", ["of that epoch", "of an earlier one"])
+def test_a_kill_between_the_two_checkpoints_costs_one_epoch(tmp_path, monkeypatch, best) -> None:
+    """The best weights are those of an epoch that the other checkpoint does not know yet."""
+    whole = tmp_path / "whole"
+    rows = fit(job_for(whole, STAGES, keep_bests="model_{}.pt"))
+    losses = [row["val_loss"] for row in rows]
+    epoch = max(at + 1 for at in range(2, 5) if losses[at] < min(losses[:at]))
+    written = []
+
+    def killed(path, state) -> None:
+        written.append(path)
+        if len(written) == epoch:
+            raise KeyboardInterrupt
+        save(path, state)
+
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(job_for(folder, STAGES))
+    assert load(folder / "best.pth")["about"]["epoch"] == epoch
+    assert load(folder / "last.pth")["place"]["epoch"] == epoch - 1
+    if best == "of an earlier one":
+        assert load(folder / "last.pth")["place"]["best_epoch"] != 1
+        shutil.copy(whole / "model_1.pt", folder / "best.pth")
+    watch = Counted()
+    fit(job_for(folder, STAGES, watch=watch), resume=True)
+    # two steps an epoch; weights that nobody knows are not kept as the best
+    again = 5 - (epoch - 1) if best == "of that epoch" else 5
+    assert watch.steps == 2 * again
+    for name in ("best.pth", "final.pth", "last.pth"):
+        assert equal(weights(folder / name), weights(whole / name)), name
+
+
+class Scripted(Task):
+    """Losses that are written down: of training 1 to 5, of validation one an epoch."""
+
+    def __init__(self, losses) -> None:
+        self.network = torch.nn.Linear(1, 1)
+        self.train, self.validation = range(5), range(2)
+        self.left = list(losses)
+
+    def name(self, item) -> str:
+        return str(item)
+
+    def read(self, item, epoch):
+        return item
+
+    def losses(self, batch, precision):
+        validating = torch.is_inference_mode_enabled()
+        assert self.network.training is not validating
+        given = self.left.pop(0) if validating else torch.tensor(batch) + 1.0
+        return 0 * self.network(torch.ones(len(batch), 1))[:, 0] + given, batch
+
+
+STEPS = 3  # an epoch: five items, two a step
+
+
+def plain_factor(stage: Stage, t: int, falls: int) -> float:
+    """The factor at step t of a stage, from the schedules' definitions."""
+    steps = STEPS * stage.epochs
+    if t < stage.warmup_steps:
+        return (t + 1) / stage.warmup_steps
+    done = min(1.0, (t - stage.warmup_steps) / max(1, steps - stage.warmup_steps))
+    return {
+        "constant": 1.0,
+        "cosine": (1 + math.cos(math.pi * done)) / 2,
+        "linear": 1 - done,
+        "step": stage.gamma ** (t // (STEPS * stage.step_epochs)),
+        "plateau": stage.gamma**falls,
+    }[stage.schedule]
+
+
+@st.composite
+def some_stages(draw):
+    return [
+        Stage(
+            f"s{at}", draw(st.integers(1, 6)), lr, gamma=0.5,
+            schedule=draw(st.sampled_from(["constant", "cosine", "linear", "step", "plateau"])),
+            warmup_steps=draw(st.sampled_from([0, 0, 1, 3, 5])),
+            step_epochs=draw(st.integers(1, 3)),
+            plateau_patience=draw(st.integers(1, 3)),
+            patience=draw(st.one_of(st.none(), st.integers(1, 3))),
+        )
+        for at, lr in enumerate([1.0, 0.25])
+    ]  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(some_stages(), st.lists(st.integers(1, 4), min_size=12, max_size=12))
+def test_stages_end_and_rates_fall_as_a_plain_loop_has_it(tmp_path_factory, stages, losses) -> None:
+    folder = tmp_path_factory.mktemp("fit")
+    rows = fit(
+        FitJob(
+            task=Scripted(losses), folder=folder,
+            settings=FitSettings(stages=tuple(stages), batch_size=2, optimizer="sgd"),
+        )
+    )  # fmt: skip
+    left = list(losses)
+    wanted = []
+    for stage in stages:
+        best, waited, still, falls = math.inf, 0, 0, 0
+        for epoch in range(1, stage.epochs + 1):
+            rate = stage.lr * plain_factor(stage, STEPS * epoch - 1, falls)
+            loss = left.pop(0)
+            wanted.append((stage.name, epoch, pytest.approx(rate, abs=1e-12), loss))
+            if loss < best:
+                best, waited, still = loss, 0, 0
+            else:
+                waited, still = waited + 1, still + 1
+            if still == stage.plateau_patience:
+                falls, still = falls + 1, 0
+            if stage.patience is not None and waited == stage.patience:
+                break
+    assert [(r["stage"], r["stage_epoch"], r["lr"], r["val_loss"]) for r in rows] == wanted
+    assert [row["epoch"] for row in rows] == list(range(1, len(wanted) + 1))
+    assert all(row["train_loss"] == pytest.approx(3) for row in rows)
+    # of equally good epochs the first
+    seen = [loss for *_, loss in wanted]
+    assert load(folder / "best.pth")["about"]["epoch"] == seen.index(min(seen)) + 1
+
+
 def test_history_is_cut_back_to_the_checkpoint(tmp_path) -> None:
     fit(job_for(tmp_path, STAGES, trackers=tracked(tmp_path)))
     whole = (tmp_path / "history.csv").read_bytes()
@@ -114,19 +265,35 @@ def test_history_is_cut_back_to_the_checkpoint(tmp_path) -> None:
     assert all(np.isfinite(float(row["val_NSS"])) for row in rows)
 
 
+class Told(Watch):
+    """Keeps the names of checkpoints that were of no use."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+
+    def anew(self, file) -> None:
+        self.files.append(file.name)
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "another's"])
-def test_a_damaged_best_checkpoint_is_trained_anew(tmp_path, damage) -> None:
+@pytest.mark.parametrize("name", ["best.pth", "last.pth"])
+def test_a_damaged_checkpoint_is_trained_anew(tmp_path, name, damage) -> None:
     fit(job_for(tmp_path, STAGES))
-    whole = {name: (tmp_path / name).read_bytes() for name in ("best.pth", "final.pth")}
-    best = tmp_path / "best.pth"
+    whole = {kept.name: kept.read_bytes() for kept in tmp_path.glob("*.pth")}
+    path = tmp_path / name
     if damage == "gone":
-        best.unlink()
+        path.unlink()
     elif damage == "cut":
-        best.write_bytes(whole["best.pth"][:500])
+        path.write_bytes(whole[name][:500])
+    elif name == "best.pth":
+        path.write_bytes(whole["final.pth"])
     else:
-        best.write_bytes(whole["final.pth"])
-    fit(job_for(tmp_path, STAGES), resume=True)
-    assert {name: (tmp_path / name).read_bytes() for name in whole} == whole
+        path.write_bytes(b"")
+    told = Told()
+    fit(job_for(tmp_path, STAGES, watch=told), resume=True)
+    assert {kept: (tmp_path / kept).read_bytes() for kept in whole} == whole
+    # without last.pth it is a new training, which needs no word
+    assert told.files == ([] if (name, damage) == ("last.pth", "gone") else [name])
 
 
 def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
@@ -204,9 +371,6 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
     fit(job)
     job.identity = "another"
     with pytest.raises(RunError, match="another training"):
-        fit(job, resume=True)
-    (tmp_path / "last.pth").write_bytes(b"no checkpoint")
-    with pytest.raises(RunError, match="not a checkpoint of a training"):
         fit(job, resume=True)
 
 

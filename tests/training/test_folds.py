@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickmap_cli.datasets.base import Points
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.training.folds import FoldSettings, divide
 from tests.training.tiny import Spot, spots
+
+
+def plain_loads(sizes: list[int], k: int) -> list[int]:
+    """Images of every fold: the largest group first, each to the fold that has the fewest."""
+    loads = [0] * k
+    for size in sorted(sizes, reverse=True):
+        loads[loads.index(min(loads))] += size
+    return loads
 
 
 @settings(max_examples=60, deadline=None)
@@ -22,12 +33,16 @@ from tests.training.tiny import Spot, spots
 def test_every_image_is_held_out_once(n, k, categories, group, share, seed) -> None:
     images = [Spot(f"i{at}", at, category=f"c{at % categories}") for at in range(n)]
     wanted = FoldSettings(k, group, val_share=share, seed=seed)
-    try:
-        division = divide(images, wanted)
-    except ConfigError:
-        few = min(n, categories) if group == "category" else n
-        assert few < k or n - -(-n // k) - max(1, round(share * n)) < 1 or group == "category"
+    sizes = [len(range(at, n, categories)) for at in range(min(n, categories))]
+    loads = plain_loads(sizes if group == "category" else [1] * n, k)
+    trained = [n - load for load in loads]
+    left = [m - (max(1, round(share * m)) if share else 0) for m in trained]
+    if min(loads) == 0 or min(left) < 1:
+        with pytest.raises(ConfigError, match=r"cv\.folds"):
+            divide(images, wanted)
         return
+    division = divide(images, wanted)
+    assert sorted(len(fold.test) for fold in division.folds) == sorted(loads)
     tested = [image_id for fold in division.folds for image_id in fold.test]
     assert sorted(tested) == sorted(image.image_id for image in images)
     for fold in division.folds:
@@ -45,6 +60,35 @@ def test_every_image_is_held_out_once(n, k, categories, group, share, seed) -> N
     assert divide(list(reversed(images)), wanted) == division
 
 
+def test_whole_categories_go_to_the_fold_with_the_fewest_images() -> None:
+    sizes = {"a": 5, "b": 1, "c": 3, "d": 3}
+    images = [Spot(f"{c}{at}", at, category=c) for c, size in sizes.items() for at in range(size)]
+    found = set()
+    for seed in range(8):
+        folds = divide(images, FoldSettings(2, "category", val_share=0, seed=seed)).folds
+        held = sorted("".join(sorted({name[0] for name in fold.test})) for fold in folds)
+        assert held == ["ab", "cd"]  # the largest first: 5 | 3, 5 | 3 + 3, 5 + 1 | 3 + 3
+        found.add(folds[0].test)
+    two = {"a": 2, "b": 2, "c": 2, "d": 2}
+    images = [Spot(f"{c}{at}", at, category=c) for c, size in two.items() for at in range(size)]
+    settings = [FoldSettings(2, "category", val_share=0, seed=seed) for seed in range(8)]
+    assert len({divide(images, each).folds for each in settings}) > 2
+
+
+def test_other_seeds_divide_and_validate_otherwise(tmp_path) -> None:
+    def divided(seed, share):
+        return divide(spots(30), FoldSettings(3, val_share=share, seed=seed)).folds
+
+    assert len({tuple(fold.test for fold in divided(seed, 0)) for seed in range(5)}) == 5
+    (held,) = lists(tmp_path, "s0 s1")
+    found = [
+        divide(spots(30), FoldSettings(1, holdout=held, val_share=0.3, seed=seed)).folds[0]
+        for seed in (0, 1, 0)
+    ]
+    assert found[0] == found[2]
+    assert found[0].validation != found[1].validation
+
+
 def test_people_are_held_out_instead_of_images() -> None:
     division = divide(spots(4), FoldSettings(3, "participant", val_share=0))
     assert sorted(p for fold in division.folds for p in fold.test_people) == ["ann", "bob", "cy"]
@@ -54,6 +98,31 @@ def test_people_are_held_out_instead_of_images() -> None:
         assert fold.train == fold.test == ("s0", "s1", "s2", "s3")
     with pytest.raises(ConfigError, match=r"3 are named, so one of 4 folds would be empty"):
         divide(spots(4), FoldSettings(4, "participant"))
+
+
+@dataclass
+class Seen(Spot):
+    """An image that only some of the three looked at."""
+
+    who: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        p = self.points
+        kept = np.isin(p.subject, self.who)
+        self.points = Points(p.x[kept], p.y[kept], p.subject[kept], p.subjects)
+
+
+def test_images_train_where_somebody_of_the_others_looked_at_them() -> None:
+    who = {"a": (0,), "b": (0, 1), "c": (1, 2), "d": (2,), "e": (0, 2)}
+    images = [Seen(name, at, who=people) for at, (name, people) in enumerate(who.items())]
+    division = divide(images, FoldSettings(3, "participant", val_share=0))
+    tested = {fold.test_people: (fold.train, fold.test) for fold in division.folds}
+    assert tested == {
+        ("ann",): (("b", "c", "d", "e"), ("a", "b", "e")),
+        ("bob",): (("a", "b", "c", "d", "e"), ("b", "c")),
+        ("cy",): (("a", "b", "c", "e"), ("c", "d", "e")),
+    }
 
 
 def lists(tmp_path, *parts: str) -> tuple[Path, ...]:

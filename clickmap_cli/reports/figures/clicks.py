@@ -11,24 +11,28 @@ from numpy.typing import NDArray
 
 from clickmap_cli.reports.figures.panels import (
     colours_beside,
-    cut,
     field_of,
     grid,
     headline,
-    letters,
     preset_of,
     say_missing,
     shape_of,
     show,
-    title_of,
+    some_of,
 )
 from clickmap_cli.reports.overlays import Bytes, blended
 from clickmap_cli.reports.style import COLOURS, save_all, styled
 from clickmap_cli.services.visualize_options import Look
 from clickmap_cli.services.visualize_pictures import ClicksPicture, Track
 
-_NUMBERS = 10
+_NUMBERS = 6
 """Numbers that stand beside points, about; more would hide one another."""
+
+_FEW = 30
+"""Clicks of a trial whose points have their full size; more have smaller ones."""
+
+_SMALLEST = 0.5
+"""Of points, in their full size."""
 
 _ROOM = (0.13, 0.07)
 """Width and height of a number, in widths of its panel."""
@@ -44,18 +48,16 @@ def draw_clicks(clicks: ClicksPicture, look: Look, paths: Mapping[str, Path]) ->
     rows = -(-len(clicks.tracks) // columns)
     with styled(look.preset) as plt:
         panels = grid(plt, rows, columns, shape_of(picture), look, bar=True)
-        width = letters(look, 0.85 / columns)
         for axis, track in zip(panels.axes, clicks.tracks, strict=False):
-            count = f", {track.n_clicks:,} clicks"
-            title = cut(track.name, max(width - len(count), 6)) + count
-            show(axis, _pale(field_of(picture)), picture, look, title)
+            pixels = _pale(field_of(picture))
+            show(axis, pixels, picture, look, track.name, f", {track.n_clicks:,} clicks")
             say_missing(axis, picture, look)
             _draw_track(axis, track, look, picture.heat.shape[1])
         bar = colours_beside(panels, look, 1, "order of clicks")
         if bar is not None:
             bar.set_ticks([0, 1], labels=["first", "last"])
-        some = f"{len(clicks.tracks)} of {picture.n_participants:,} participants"
-        headline(panels, title_of(picture, look, some), look)
+        people = len({track.name for track in clicks.tracks})
+        headline(panels, picture.key, look, some_of(picture, people))
         save_all(panels.figure, paths)
 
 
@@ -86,6 +88,11 @@ def numbered(track: Track, width: float) -> list[int]:
     return sorted(found)
 
 
+def _shrunk(n: int) -> float:
+    """How much smaller points are where there are many of them."""
+    return float(np.clip(np.sqrt(_FEW / n), _SMALLEST, 1))
+
+
 def _pale(image: Bytes) -> Bytes:
     return blended(image, np.full_like(image, 255), _PALE)
 
@@ -98,10 +105,13 @@ def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
     if look.order == "path":
         _draw_path(axis, track, shares, look)
     else:
-        axis.scatter(
-            track.x, track.y, c=shares, cmap=look.colormap, vmin=0, vmax=1,
-            s=(0.9 * preset.font) ** 2 / 4, edgecolors="white", linewidths=preset.line / 2,
-        )  # fmt: skip
+        # rims below all points: between points that lie close they would hide the points
+        size = 0.45 * preset.font * _shrunk(len(track.x))
+        for wide, look_of in (
+            (size + preset.line, {"color": "white"}),
+            (size, {"c": shares, "cmap": look.colormap, "vmin": 0, "vmax": 1}),
+        ):
+            axis.scatter(track.x, track.y, s=wide**2, linewidths=0, **look_of)
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.6, foreground="white")]

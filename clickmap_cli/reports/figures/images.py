@@ -10,16 +10,15 @@ import numpy as np
 from clickmap_cli.reports.figures.panels import (
     colour_bar,
     columns_for,
-    cut,
+    facts_of,
     field_of,
     grid,
     headline,
-    letters,
     overlay_of,
     say_missing,
     shape_of,
     show,
-    title_of,
+    some_of,
     values_of,
 )
 from clickmap_cli.reports.overlays import coloured, shown
@@ -47,7 +46,7 @@ def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
             show(axis, pixels, picture, look, name)
         say_missing(panels.axes[0], picture, look)
         colour_bar(panels, look, picture.densest)
-        headline(panels, title_of(picture, look), look)
+        headline(panels, picture.key, look, facts_of(picture))
         save_all(panels.figure, paths)
 
 
@@ -60,17 +59,13 @@ def draw_participants(people: PeoplePicture, look: Look, paths: Paths) -> None:
     top = people.densest if look.normalize == "sum" else None
     with styled(look.preset) as plt:
         panels = grid(plt, rows, columns, shape_of(picture), look)
-        width = letters(look, 0.9 / columns)
         mean = overlay_of(picture, look, values_of(picture, look), grey=True)
         show(panels.axes[0], mean, picture, look, "mean")
         for axis, name, heat in zip(panels.axes[1:count], people.names, people.maps, strict=True):
             values = shown(heat, look.normalize, top)
             pixels = overlay_of(picture, look, values, grey=True)
-            show(axis, pixels, picture, look, cut(name, max(width, 3)))
-        left_out = picture.n_participants - len(people.names)
-        more = f", {left_out:,} not shown" if left_out > 0 else ""
-        facts = f"{len(people.names):,} participants{more}"
-        headline(panels, title_of(picture, look, facts), look)
+            show(axis, pixels, picture, look, name)
+        headline(panels, picture.key, look, some_of(picture, len(people.names)))
         save_all(panels.figure, paths)
 
 
@@ -86,7 +81,7 @@ def draw_bins(bins: BinsPicture, look: Look, paths: Paths) -> None:
             pixels = overlay_of(picture, look, values, grey=True)
             show(axis, pixels, picture, look, limit_text(bins, limit))
         colour_bar(panels, look, bins.densest)
-        headline(panels, title_of(picture, look), look)
+        headline(panels, picture.key, look, facts_of(picture))
         save_all(panels.figure, paths)
 
 
@@ -103,17 +98,15 @@ def limit_text(bins: BinsPicture, limit: float) -> str:
 
 
 def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
-    """Many overlays on one page, each with the end of its key and its participants."""
+    """Many overlays on one page, each with its key and its participants."""
     # a sheet of one image is as large as a sheet's image, not as the sheet
     columns = _SHEET_COLUMNS[look.preset]
     shape = float(np.median([shape_of(picture) for picture in pictures]))
     with styled(look.preset) as plt:
         panels = grid(plt, -(-len(pictures) // columns), columns, shape, look)
-        width = letters(look, 0.92 / columns)
         for axis, picture in zip(panels.axes, pictures, strict=False):
-            facts = f" ({picture.n_participants:,})"
-            name = cut(picture.key, max(width - len(facts), 6)) + facts
-            show(axis, overlay_of(picture, look, values_of(picture, look)), picture, look, name)
+            pixels = overlay_of(picture, look, values_of(picture, look))
+            show(axis, pixels, picture, look, picture.key, f" ({picture.n_participants:,})")
             say_missing(axis, picture, look)
         count = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} (participants)"
         headline(panels, count, look)

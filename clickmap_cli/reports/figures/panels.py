@@ -82,14 +82,18 @@ def shape_of(picture: Picture) -> float:
     return min(max(shape, _FLATTEST), _TALLEST)
 
 
-def show(axis: Any, pixels: Bytes, picture: Picture, look: Look, title: str = "") -> None:
-    """Pixels in a panel without axes, in the image's own proportions."""
+def show(
+    axis: Any, pixels: Bytes, picture: Picture, look: Look, title: str = "", facts: str = ""
+) -> None:
+    """Pixels in a panel without axes, in the image's own proportions, under a title that fits."""
     # enlarged pixels keep their edges, reduced ones are averaged
     axis.imshow(pixels, aspect=picture.image.pixel_aspect, interpolation="auto")
     axis.set_axis_off()
     if title:
         small = preset_of(look).font - 1
-        axis.set_title(title, fontsize=small, pad=2, parse_math=False)
+        wide = axis.get_position().width * axis.figure.get_figwidth()
+        text = fitted(axis.figure, title, wide, small, facts)
+        axis.set_title(text, fontsize=small, pad=2, parse_math=False)
 
 
 def say_missing(axis: Any, picture: Picture, look: Look) -> None:
@@ -159,41 +163,66 @@ def columns_for(panels: int, look: Look, shape: float) -> int:
     return max(1, min(panels, math.ceil(math.sqrt(panels * shape / height))))
 
 
-def headline(panels: Grid, text: str, look: Look) -> None:
+def headline(panels: Grid, text: str, look: Look, facts: str = "") -> None:
     """The title of a figure, at its left; a key may hold dollar signs, which are no formulas."""
     font = preset_of(look).font
     width, height = panels.figure.get_size_inches()
     panels.figure.text(
-        _PAD / width, 1 - 0.4 * font / _POINTS / height, text, va="top", fontsize=font,
+        _PAD / width, 1 - 0.4 * font / _POINTS / height,
+        fitted(panels.figure, text, width - 2 * _PAD, font, facts), va="top", fontsize=font,
         parse_math=False,
     )  # fmt: skip
 
 
-def title_of(picture: Picture, look: Look, facts: str | None = None) -> str:
-    """The end of the key and some facts, cut to the figure's width.
+def facts_of(picture: Picture) -> str:
+    """What stands behind an image's key in a title: participants, clicks and agreement."""
+    facts = f", n = {picture.n_participants:,}, {picture.n_clicks:,} clicks"
+    if math.isfinite(picture.agreement) and picture.metric:
+        facts += f", {picture.metric} {picture.agreement:.2f}"
+    return facts
+
+
+def some_of(picture: Picture, n_shown: int) -> str:
+    """The same where a figure shows its participants one by one, and perhaps not all."""
+    n = picture.n_participants
+    return f", {n_shown:,} of {n:,} participants" if n_shown < n else f", {n:,} participants"
+
+
+def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") -> str:
+    """A text that is as wide as there is room for; what is too much is cut from its middle.
 
     Args:
-        picture: the image.
-        look: the preset.
-        facts: None = participants, clicks and agreement.
+        figure: matplotlib's, whose letters are measured.
+        text: such as an image's key.
+        wide: the room, in inches.
+        size: of the letters, in points.
+        facts: stand behind the text and are never cut.
     """
-    if facts is None:
-        facts = f"n = {picture.n_participants:,}, {picture.n_clicks:,} clicks"
-        if math.isfinite(picture.agreement) and picture.metric:
-            facts += f", {picture.metric} {picture.agreement:.2f}"
-    room = letters(look) - len(facts) - 2
-    return f"{cut(picture.key, max(room, 12))}, {facts}"
+    from matplotlib.font_manager import FontProperties
 
+    renderer, letters = figure.canvas.get_renderer(), FontProperties(size=size)
 
-def letters(look: Look, share: float = 1.0) -> int:
-    """How many letters stand in one line of a share of a figure's width."""
-    preset = preset_of(look)
-    return int(share * preset.width * _POINTS / (0.56 * preset.font))
+    def fits(words: str) -> bool:
+        pixels, _, _ = renderer.get_text_width_height_descent(words, letters, ismath=False)
+        return bool(pixels <= wide * figure.dpi)
+
+    if fits(text + facts):
+        return text + facts
+    least, most = 1, max(len(text) - 1, 1)
+    while least < most:
+        middle = (least + most + 1) // 2
+        least, most = (
+            (middle, most) if fits(cut(text, middle) + facts) else (least, middle - 1)
+        )  # fmt: skip
+    return cut(text, least) + facts
 
 
 def cut(text: str, length: int) -> str:
-    """A text's end, where it is too long: the ends of keys tell images apart."""
-    return text if len(text) <= length else f"…{text[len(text) - length + 1 :]}"
+    """A text's start and end, where it is too long: folders and numbers tell images apart."""
+    if len(text) <= length:
+        return text
+    end = length // 2
+    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
 def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:

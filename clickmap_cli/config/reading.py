@@ -1,0 +1,108 @@
+"""A YAML file and `KEY=VALUE` words as plain values; what they mean is for `loading`."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from clickmap_cli.config.bounds import check_nodes, check_references
+from clickmap_cli.config.shipped import shipped_files
+from clickmap_cli.runtime.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1 << 20
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The values of a configuration file, and the line each key stands in.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or holds no `key: value` lines.
+    """
+    text = read_config_text(path)
+    try:
+        check_nodes(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(node, yaml.MappingNode | None):
+            found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
+            raise ConfigError(f"{path}: expected lines of 'key: value' at the top, found {found}.")
+        check_references(node)
+        loaded = OmegaConf.create(text)
+        plain = OmegaConf.to_container(loaded, resolve=True)
+    except yaml.YAMLError as error:
+        hint = " YAML is indented with spaces, not tabs." if "\t" in text else ""
+        raise ConfigError(f"{path}: not readable as YAML: {one_line(error)}.{hint}") from error
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+    assert isinstance(plain, dict)  # noqa: S101 - it is made of a mapping
+    lines: dict[str, int] = {}
+    if isinstance(node, yaml.MappingNode):
+        lines = {str(k.value): k.start_mark.line + 1 for k, _ in node.value}
+    for name in plain:
+        if not isinstance(name, str):
+            raise ConfigError(f"{path}: the key {name!r} is not a word.")
+    return typing.cast("dict[str, Any]", plain), lines
+
+
+def read_config_text(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        ConfigError: the file is missing, is a folder, is not text, or is too large to be a config.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; --config wants a YAML file.")
+    if not path.is_file():
+        raise ConfigError(f"No config file at {path} (looked from {Path.cwd()}).{_hint(path)}")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than 1 MiB: not a configuration file.")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text: {one_line(error)}") from error
+
+
+def _hint(path: Path) -> str:
+    """How to get a file that comes with clickmap, where a missing one is called like it."""
+    names = [file.name for file in shipped_files()]
+    name = path.name.removesuffix(".yaml")
+    return f" clickmap config copy {name} writes the one that comes along." if name in names else ""
+
+
+def parse_override(word: str) -> tuple[str, Any]:
+    """Key and value of a `KEY=VALUE` word.
+
+    Raises:
+        ConfigError: it is not one, or its value is no YAML.
+    """
+    name, equals, text = word.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"'{word}' is not KEY=VALUE, such as min_clicks=5.")
+    try:
+        check_nodes(text)
+        check_references(yaml.compose(text, Loader=yaml.SafeLoader))
+        loaded = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"'{word}': {one_line(error)}") from error
+    assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
+    return name, loaded["value"]
+
+
+def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
+    """Settings given as `KEY=VALUE` words, such as `name=folder root=photos`.
+
+    Raises:
+        ConfigError: a word is not KEY=VALUE.
+    """
+    return dict(parse_override(word) for word in words)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks, and not a long one."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 400 else f"{text[:397]}..."

@@ -1,0 +1,53 @@
+"""The paths that a config names, and whether anything is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.config.fields import keys_of
+from clickmap_cli.config.finetune import FinetuneConfig
+
+_NAMES = frozenset(
+    {
+        "datasets", "models", "active_models", "model_kwargs", "model", "plugins",
+        "train_csv_file", "train_data_dir", "test_csv_file", "test_data_dir", "root_directory",
+    }
+)  # fmt: skip
+"""Keys of scope `input` whose words are no paths, or are looked for where their data are read."""
+
+_NO_FILES = ("timm", "none")
+"""Weights that are downloaded, or none."""
+
+
+def named_paths(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Keys that name an input by its path, and the paths."""
+    for name, key in keys_of(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            yield from named_paths(value, f"{prefix}{name}.")
+        elif key.scope != "input" or not isinstance(value, str) or name in _NAMES:
+            continue
+        elif name != "pretrained_dir" or value.lower() not in _NO_FILES:
+            yield f"{prefix}{name}", value
+    if isinstance(config, FinetuneConfig):
+        files = config.cv.fold_files if isinstance(config.cv.fold_files, list) else []
+        named = [("gt_cache_dir", config.gt_cache_dir), ("cv.holdout", config.cv.holdout)]
+        for name, value in [*named, *(("cv.fold_files", path) for path in files)]:
+            if value is not None:
+                yield name, value
+
+
+def there(path: Path) -> bool:
+    """Whether there is anything at a path."""
+    try:
+        return path.exists()
+    except OSError:  # a name no file system takes, a folder nobody may look into
+        return False
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder at a path."""
+    return there(Path(path)) and Path(path).is_dir()
