@@ -2,14 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check format bench faults clean help
+.PHONY: install demo test check format bench bench-scale faults fuzz clean help
 
 help:
 	@echo "make demo     install, then simulate data and run the main job"
 	@echo "make test     install, then run the tests"
 	@echo "make check    format, lint, types and import rules"
 	@echo "make bench    speed against a plain dense implementation (pysaliency, the bare network), same run"
-	@echo "make faults   the long fault runs (kills at random moments)"
+	@echo "make bench-scale  ten thousand, one and six million trials: time a trial, memory, disk"
+	@echo "make faults   the long fault runs: kills, full disks, damaged files, ... (hours)"
+	@echo "make fuzz     20,000 hostile inputs for every reader, guided by coverage (hours)"
 	@echo "make clean    remove what these commands made"
 
 install: .venv/installed
@@ -38,12 +40,20 @@ format: install
 bench: install
 	$(BIN)/python -m tests.benchmarks.prepare
 	$(BIN)/python -m tests.benchmarks.ceiling --dense-images 3
-	$(BIN)/python -m tests.benchmarks.scale
 	$(BIN)/python -m tests.benchmarks.saliency
 	$(BIN)/python -m tests.benchmarks.eigencam
 
+bench-scale: install
+	$(BIN)/python -m tests.benchmarks.scale
+
 faults: install
-	$(BIN)/python -m tests.faults.kill_prepare --kills 50
+	$(BIN)/python -m tests.faults.kills --kills 100
+	$(BIN)/python -m tests.faults.table --tries 20
+	$(BIN)/python -m pytest -q tests/faults/test_bombs.py
+
+fuzz: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.faults.fuzz --runs 20000
 
 clean:
 	rm -rf .venv build dist *.egg-info clickmap_demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
