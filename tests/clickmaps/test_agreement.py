@@ -17,9 +17,11 @@ from clickmap_cli.clickmaps.agreement import (
 )
 from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.clickmaps.nulls import OtherImages
-from clickmap_cli.clickmaps.trial_stack import ClickStack, MapStack
+from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.metrics.map_scores import MAP_SCORES
 from tests.clickmaps.test_maps import clicks_of, settings_of
+from tests.helpers.map_stack import MapStack
+from tests.metrics.test_map_scores import DEFINITIONS
 
 SCORES = [MAP_SCORES[name] for name in ("spearman", "pearson", "auc")]
 
@@ -66,6 +68,24 @@ def test_held_out_participants_of_given_maps(seed, n) -> None:
         assert upper["pearson"][i] == pytest.approx(
             plain("pearson", z_scored, maps[i], clicks[i]), abs=1e-6
         )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_upper_bounds_pool_maps_as_the_metric_asks(seed, n) -> None:
+    maps, clicks = some_maps(seed, n)
+    maps *= np.random.default_rng(seed).uniform(0.1, 9, (n, 1, 1)).astype(np.float32)
+    exact = maps.astype(np.float64)
+    flat = exact.reshape(n, -1)
+    to_one = exact / flat.sum(axis=1)[:, None, None]
+    of_length_1 = exact / np.sqrt((flat**2).sum(axis=1))[:, None, None]
+    names = ("kl", "crossentropy", "cosine", "sim", "auc")
+    _, upper = score_held_out(MapStack(maps, clicks), [MAP_SCORES[name] for name in names])
+    assert set(upper) == {"kl", "crossentropy", "cosine"}
+    for name, parts in (("kl", to_one), ("crossentropy", to_one), ("cosine", of_length_1)):
+        pooled = parts.mean(axis=0).astype(np.float32)
+        wanted = [DEFINITIONS[name](pooled, one, None) for one in maps]
+        np.testing.assert_allclose(upper[name], wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("keep", [1, 3, 100])
@@ -170,6 +190,54 @@ def test_halves_are_halves_and_depend_on_seed_and_key_alone() -> None:
     assert one != other_seed
 
 
+@given(
+    st.lists(st.integers(0, 6), min_size=2, max_size=12), st.permutations(range(20)),
+    st.integers(0, 9),
+)  # fmt: skip
+def test_halves_depend_on_the_order_people_came_in_and_not_on_their_names(who, names, seed) -> None:
+    people = np.array(who, dtype=np.int32)
+    renamed = np.array([names[code] for code in who], dtype=np.int32)
+    for one, other in zip(
+        random_halves(people, 3, seed, "k"), random_halves(renamed, 3, seed, "k"), strict=True
+    ):
+        assert [half.tolist() for half in one] == [half.tolist() for half in other]
+
+
+def test_groups_of_every_size_key_and_seed_are_drawn_anew() -> None:
+    def first(size, seed=0, key="k"):
+        return [set(a.tolist()) for a, _ in random_groups(np.arange(40), size, 30, seed, key)]
+
+    # a group of 4 is no group of 2 and two others
+    inside = [two < four for two, four in zip(first(2), first(4), strict=True)]
+    assert sum(inside) < 5  # one in 130 by chance
+    assert first(2) == first(2)
+    assert first(2) != first(2, seed=1)
+    assert first(2) != first(2, key="l")
+
+
+@settings(max_examples=60)
+@given(image(), st.integers(0, 99))
+def test_the_stack_of_clicks_gives_means_of_maps(drawn, seed) -> None:
+    """Their height too, which the scores above do not see."""
+    clicks, s = drawn
+    maps = trial_maps(clicks, s).astype(np.float64)
+    n = len(maps)
+    stack = ClickStack(clicks, s)
+
+    def check(view, which) -> None:
+        wanted = maps[which].mean(axis=0)
+        np.testing.assert_allclose(view.pixels.reshape(view.shape), wanted, atol=1e-6, rtol=1e-5)
+
+    for trial in range(n):
+        check(stack.one(trial), [trial])
+        check(stack.others(trial), [at for at in range(n) if at != trial])
+    for a, b in random_halves(np.arange(n), 2, seed, "k"):
+        first, second = stack.halves(a, b)
+        check(first, a)
+        check(second, b)
+        check(stack.mean(a), a)
+
+
 def test_all_trials_of_a_person_go_to_one_half_and_leave_together() -> None:
     people = np.array([4, 7, 4, 9, 7, 2])
     for a, b in random_halves(people, 20, 0, "k"):
@@ -227,6 +295,22 @@ def test_images_without_halves_are_not_drawn_and_one_image_has_no_other() -> Non
     assert set(drawn[0]) == {1, 3}
     _, alone = drawn_from(["u"], ["a"])
     assert alone == [[]]
+
+
+def test_one_category_that_may_be_drawn_is_one_category() -> None:
+    others, drawn = drawn_from(list("uvwx"), ["a", "a", "a", "b"], usable=[True, True, True, False])
+    assert not others.by_category
+    assert [set(codes) for codes in drawn[:3]] == [{1, 2}, {0, 2}, {0, 1}]
+
+
+def test_every_image_and_seed_has_its_own_draws() -> None:
+    keys = [f"{at}.png" for at in range(40)]
+    category = np.repeat([0, 1], 20).astype(np.int32)
+    one, other = (OtherImages(keys, category, np.ones(40, dtype=bool), seed) for seed in (0, 1))
+    drawn = [tuple(one.draw(image, 10)) for image in range(40)]
+    assert len(set(drawn)) == 40
+    assert all(tuple(other.draw(image, 10)) != drawn[image] for image in range(40))
+    assert one.draw(3, 4) == list(drawn[3][:4])
 
 
 def test_draws_do_not_depend_on_the_order_of_images() -> None:

@@ -121,6 +121,19 @@ def test_clicks_outside_are_dropped_before_they_are_counted() -> None:
     assert (row.trials, row.clicks) == (2, 2)
 
 
+@given(
+    st.integers(1, 12), st.integers(1, 12),
+    st.lists(st.lists(st.tuples(st.integers(-3, 14), st.integers(-3, 14)), max_size=6), min_size=1),
+)  # fmt: skip
+def test_a_click_is_inside_from_0_to_the_last_column_and_row(height, width, clicks) -> None:
+    rows = [("a.png", f"u{at}", some) for at, some in enumerate(clicks)]
+    found = run(trials_of(rows, shape=(height, width)), min_clicks=0).trials
+    for at, some in enumerate(clicks):
+        x, y = found.clicks(at)
+        wanted = [(a, b) for a, b in some if a in range(width) and b in range(height)]
+        assert list(zip(x.tolist(), y.tolist(), strict=True)) == wanted
+
+
 def test_min_clicks_is_inclusive_and_max_clicks_trims_or_excludes() -> None:
     rows = [("a.png", f"u{n}", [(k, k) for k in range(n)]) for n in (9, 10, 11, 12)]
     assert [n for _, _, n in kept(run(trials_of(rows), min_clicks=10))] == [10, 11, 12]
@@ -159,10 +172,17 @@ def test_duplicate_maps_are_equal_sets_of_pixels(seed, mode) -> None:
     assert sorted(kept(run(trials_of(rows), duplicate_maps=mode))) == sorted(wanted)
 
 
+@pytest.mark.parametrize("mode", ["keep_first", "drop_all"])
+def test_equal_pixels_in_two_images_are_no_duplicates(mode) -> None:
+    rows = [(f"{at}.png", "u", [(3, 4), (5, 6)]) for at in range(4)]
+    assert len(kept(run(trials_of(rows), duplicate_maps=mode))) == 4
+
+
 def test_subjects_are_people_not_trials() -> None:
     rows = [("a.png", u, [(1, 1)]) for u in ("p", "p", "q", "r")] + [("b.png", "p", [(1, 1)])]
     assert [u for _, u, _ in kept(run(trials_of(rows), max_subjects=2))] == ["p", "p", "q", "p"]
     assert {k for k, _, _ in kept(run(trials_of(rows), min_subjects=3))} == {"a.png"}
+    assert kept(run(trials_of(rows), min_subjects=4)) == []
     by_time = trials_of(rows, time=[5, 6, 1, 2, 0])
     assert [u for k, u, _ in kept(run(by_time, max_subjects=2)) if k == "a.png"] == ["q", "r"]
 
@@ -187,6 +207,29 @@ def test_masks_drop_images_whose_heat_lies_on_them(tmp_path) -> None:
     filtered = run(trials_of(rows), **values)
     assert filtered.trials.images.tolist() == ["none.png", "off.png"]
     assert "1 images have no mask" in filtered.notices[0]
+
+
+def test_a_mask_that_reaches_the_threshold_drops_its_image(tmp_path) -> None:
+    # one hot pixel; the mask holds it and n - 1 others, so the IoU is 1 / n
+    for n in (1, 2, 3, 4):
+        mask = np.zeros((32, 32), dtype=np.uint8)
+        mask[8, 8 : 8 + n] = 1
+        np.save(tmp_path / f"m{n}.npy", mask)
+    rows = [(f"m{n}.png", "u", [(8, 8)]) for n in (1, 2, 3, 4)]
+    values = {"kernel_type": "none", "mask_dir": str(tmp_path)}
+    for threshold, left in ((0.5, [3, 4]), (0.51, [2, 3, 4]), (0.25, []), (1.0, [2, 3, 4])):
+        found = run(trials_of(rows), mask_threshold=threshold, **values).trials.images.tolist()
+        assert found == [f"m{n}.png" for n in left], threshold
+
+
+def test_heat_is_above_half_the_maximum_and_a_mask_above_0(tmp_path) -> None:
+    # two clicks on one pixel, one on the next: half the maximum is not above it
+    clicks = [(8, 8), (8, 8), (9, 8)]
+    mask = np.full((32, 32), -1.0)
+    mask[8, 8] = 0.001
+    np.save(tmp_path / "a.npy", mask)
+    values = {"kernel_type": "none", "mask_dir": str(tmp_path), "mask_threshold": 1.0}
+    assert run(trials_of([("a.png", "u", clicks)]), **values).trials.images.tolist() == []
 
 
 def test_torch_masks_with_their_category(tmp_path) -> None:

@@ -51,6 +51,20 @@ def test_a_table_of_any_layout(tmp_path, rows, order, quoted, ending) -> None:
     assert rows_per_image(path, None, None, Silent()) == read_counts(path)
 
 
+@pytest.mark.parametrize("header", ["image_path,clicks,user_id", "clicks,user_id,image_path"])
+def test_no_record_over_several_lines_is_missed(tmp_path, header) -> None:
+    path = tmp_path / "trials.csv"
+    fields = {"image_path": '"a.png"', "clicks": '"[(1, 2),\n(3, 4),\n(5, 6)]"', "user_id": "u"}
+    row = ",".join(fields[name] for name in header.split(","))
+    odd = ",".join(f'"{name}' for name in header.split(","))  # three quotes that nothing closes
+    path.write_text("\n".join([header, row, row.replace("a.png", "b.png"), odd, row, ""]))
+    read = read_counts(path)
+    assert read == {"a.png": 2, "b.png": 1}
+    counted = rows_per_image(path, None, None, Silent())
+    assert all(counted[key] >= times for key, times in read.items())
+    assert counted["b.png"] == 1
+
+
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet", ".npz"])
 def test_every_format(tmp_path, ending) -> None:
     rows = random_rows(0, images=5, users=4)

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clickmap_cli.clickmaps.keys import category_of, check_flat_names, image_key, match_keys
+from clickmap_cli.clickmaps.keys import (
+    category_of,
+    check_flat_names,
+    image_key,
+    match_keys,
+    picture_names,
+)
 from clickmap_cli.runtime.errors import DataError
 
 
@@ -42,6 +50,13 @@ def test_paths_that_leave_their_folder_are_refused(path) -> None:
         image_key(path)
 
 
+def test_a_name_has_200_bytes_at_most() -> None:
+    for name in ("a" * 196 + ".png", "b/" + "a" * 194 + ".png", "é" * 98 + ".png"):
+        assert image_key(name) == name
+        with pytest.raises(ValueError, match="too long"):
+            image_key("a" + name)
+
+
 def test_dots_inside_names_are_names() -> None:
     assert image_key("a/..b.png") == "a/..b.png"
 
@@ -50,6 +65,7 @@ def test_categories() -> None:
     assert [category_of(k) for k in ("x/mouse/1.png", "mouse/1.png", "1.png")] == [
         "mouse", "mouse", "all",
     ]  # fmt: skip
+    assert category_of("./1.png") == "all"
 
 
 def test_two_keys_of_one_name_are_both_named() -> None:
@@ -64,3 +80,31 @@ def test_names_match_whole_or_by_a_unique_ending() -> None:
     # 'root/x/2.png' ends with both '/x/2.png' and '/2.png', so it stands for neither
     assert found == {"y/a/1.png": "y/a/1.png", "2.png": "2.png"}
     assert match_keys(["root/x/2.png"], ["x/2.png"]) == {"root/x/2.png": "x/2.png"}
+    # whole parts of a path
+    assert match_keys(["cats/1.png"], ["bobcats/1.png"]) == {}
+    assert match_keys(["bobcats/1.png"], ["cats/1.png"]) == {}
+    assert match_keys(["1.png"], ["11.png"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "pictures"),
+    [
+        (["a.png", "b.JPEG", "c"], ["a", "b", "c"]),
+        (["a.png", "b.png", "b.jpg"], ["a", "b.png", "b.jpg"]),
+        (["a", "a.png"], ["a", "a.png"]),
+        (["a.png", "A.jpg"], ["a.png", "A.jpg"]),  # one file where letters have no case
+        (["a.png", "a.png.gif", "b.v1.png"], ["a", "a.png.gif", "b.v1"]),
+        (["x/.hidden", "x/a.png", "y/a.png"], ["x/.hidden", "x/a", "y/a"]),
+        ([], []),
+    ],
+)
+def test_pictures_lose_the_endings_of_their_images_where_they_can(names, pictures) -> None:
+    assert picture_names(names) == dict(zip(names, pictures, strict=True))
+
+
+@given(st.lists(st.text("aB.", min_size=1, max_size=4), unique_by=str.lower))
+def test_two_images_never_share_a_picture(names) -> None:
+    found = picture_names(names)
+    assert list(found) == names
+    assert len({picture.lower() for picture in found.values()}) == len(names)
+    assert all(name.startswith(picture) for name, picture in found.items())

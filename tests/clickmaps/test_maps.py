@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def reference_size(blur_size: int, native, image_shape, largest: int) -> tuple[i
         return base, base
     size = math.floor(blur_size * min(native) / min(image_shape) + 0.5)
     size = size if size % 2 == 1 else size + 1
-    return min(size, largest), base
+    return min(size, largest if largest % 2 == 1 else largest - 1), base
 
 
 def reference_native(trial, native, s: MapSettings) -> np.ndarray:
@@ -121,7 +122,7 @@ def studies(draw, native_sizes: bool = False):
         kind=draw(st.sampled_from(["circle", "gaussian", "none"])),
         size=draw(st.integers(1, 24)),
         sigma=draw(st.one_of(st.none(), st.floats(0.3, 9))),
-        largest=draw(st.sampled_from([11, 21, 51])),
+        largest=draw(st.sampled_from([11, 20, 21, 51])),
         tau=draw(st.one_of(st.none(), st.floats(0.2, 20))),
     )
     return draw(st.lists(trial, min_size=1, max_size=4)), native, s
@@ -178,6 +179,23 @@ def test_stamps_and_running_sums_give_the_same_integers(study) -> None:
     np.testing.assert_array_equal(stamped, summed)
 
 
+@pytest.mark.parametrize("many", [32_767, 32_768, 100_000, 2**31 - 1, 2**31, 2**40])
+@pytest.mark.parametrize("where", [[(4, 5)], [(0, 0), (8, 0), (5, 5)]])
+def test_however_many_clicks_a_sum_holds_them_all(many, where) -> None:
+    counts = np.zeros((9, 10), dtype=np.int64)
+    for at in where:
+        counts[at] = many // len(where)
+    kernel = kernel_for((9, 10), (9, 10), "circle", 7, None, 51)
+    disk = (np.hypot(*np.mgrid[-3:4, -3:4]) <= 3).astype(np.int64)
+    wanted = counts
+    for _ in range(2):
+        spread = np.zeros((15, 16), dtype=object)  # Python's integers, which have no end
+        for y, x in zip(*np.nonzero(wanted), strict=True):
+            spread[y : y + 7, x : x + 7] += disk * int(wanted[y, x])
+        wanted = spread[3:12, 3:13]
+    np.testing.assert_array_equal(blur_counts(counts, kernel), wanted)
+
+
 def test_equal_values_are_exactly_equal() -> None:
     # a click's map is symmetric, so pixels at the same distance must tie, to the last bit
     heat = trial_maps(clicks_of([[(16, 16)]], (33, 33)), settings_of(shape=(33, 33)))[0]
@@ -228,6 +246,19 @@ def test_time_bins_are_exact_where_shares_are_whole() -> None:
     assert [int(m.sum()) for m in maps] == [7 * k for k in range(1, 12)]
 
 
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 9), st.booleans())
+def test_a_bin_holds_the_first_clicks_rounded_up(lengths, bins, time_based) -> None:
+    trials = [[(k % 8, k // 8) for k in range(length)] for length in lengths]
+    clicks, s = clicks_of(trials, (8, 8)), settings_of((8, 8), kind="none")
+    for k, found in enumerate(bin_maps(clicks, s, bins, time_based), 1):
+        wanted = np.zeros((8, 8))
+        for trial in trials:
+            whole = len(trial) if time_based else max(lengths)
+            for x, y in trial[: math.ceil(Fraction(whole * k, bins))]:
+                wanted[y, x] += 1
+        np.testing.assert_allclose(found, wanted / len(trials), rtol=1e-6)
+
+
 @settings(max_examples=60, deadline=None)
 @given(studies(native_sizes=True))
 def test_covered_pixels_are_counted_before_cropping(study) -> None:
@@ -246,3 +277,20 @@ def test_covered_pixels_are_counted_before_cropping(study) -> None:
 def test_kernels_grow_with_the_short_side(native, size) -> None:
     # 21 x short side / 256, rounded, made odd, at most 51
     assert kernel_for(native, (256, 256), "gaussian", 21, None, 51).size == size
+
+
+@given(
+    st.integers(1, 400), st.integers(1, 400), st.integers(8, 300), st.integers(1, 40),
+    st.integers(1, 60),
+)  # fmt: skip
+def test_kernels_are_odd_and_at_most_the_largest(height, width, short, blur_size, largest) -> None:
+    shape = (short + 1, short)
+    kernel = kernel_for((height, width), shape, "gaussian", blur_size, None, largest)
+    if (height, width) == shape:
+        return
+    size = math.floor(blur_size * min(height, width) / short + 0.5)
+    size += 1 - size % 2
+    wanted = max(k for k in range(1, largest + 1, 2) if k <= size)
+    base = blur_size + 1 - blur_size % 2
+    assert kernel.size == wanted
+    assert kernel.sigma == pytest.approx(math.sqrt(base) * wanted / base)

@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
-from clickmap_cli.metrics.views import MapView
+from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView
 
 # --- the definitions, written out --------------------------------------------------------------
 
@@ -125,6 +125,51 @@ def test_scores_equal_their_definitions(name, seed, ties) -> None:
         assert low - 1e-12 <= found <= high + 1e-12
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["spearman", "pearson", "cosine"]))
+def test_maps_may_be_negative_where_they_are_no_densities(seed, name) -> None:
+    rng = np.random.default_rng(seed)
+    p, t = np.round(rng.normal(0, 1, (2, 5, 7)), 1).astype(np.float32)
+    t[rng.random(t.shape) < 0.3] = 0
+    found = score_maps(name, p[None], t[None])[0]
+    assert found == pytest.approx(DEFINITIONS[name](p, t, None), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["spearman", "pearson", "cosine", "rank_pearson", "rank_cosine"]),
+)
+def test_no_rounding_takes_a_correlation_beyond_1(seed, name) -> None:
+    _, t, _ = two_maps(seed, ties=False)
+    times = np.float32(1 + seed % 7)
+    found = score_maps(name, np.stack((t * times, -t)), np.stack((t, t)))
+    assert 1 - 1e-6 < found[0] <= 1
+    assert -1 <= found[1] < 1
+
+
+def test_levels_are_reached_by_values_that_equal_them() -> None:
+    for levels, name in (
+        (IOU_LEVELS, "levels_reached"), (IOU_TARGET_LEVELS, "target_levels_reached"),
+    ):  # fmt: skip
+        near = [np.nextafter(levels, -9), levels, np.nextafter(levels, 9)]
+        values = np.clip(np.concatenate(near), 0, 1)
+        values = np.concatenate((values, [0.0, 1.0]))  # so that scaling changes nothing
+        wanted = [sum(value >= level for level in levels) for value in values]
+        assert getattr(MapView(values, dtype=np.float64), name).tolist() == wanted
+
+
+def test_emd_is_how_far_the_mass_of_one_map_is_from_the_others() -> None:
+    pytest.importorskip("ot")
+    p, t = np.zeros((2, 3, 4), np.float32)
+    p[0, 0] = 2
+    t[0, 3] = 1
+    assert score_maps("emd", p[None], t[None])[0] == pytest.approx(3 / 5)
+    t[0, 0] = 3
+    assert score_maps("emd", p[None], t[None])[0] == pytest.approx(3 / 5 / 4)
+    assert score_maps("emd", t[None], t[None])[0] == pytest.approx(0, abs=1e-12)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_auc_is_sklearns_when_pixels_are_clicked_once(seed) -> None:
@@ -155,6 +200,19 @@ def test_a_constant_prediction_is_chance(name, chance) -> None:
     for value in (0, 0.7):
         p = np.full(t.shape, value, np.float32)
         assert score_maps(name, p[None], t[None], clicks[None])[0] == pytest.approx(chance)
+
+
+@given(
+    st.lists(st.sampled_from([0, 0, 1, 2, 3]), min_size=4, max_size=12), st.integers(0, 2**32 - 1)
+)
+def test_rank_pearson_needs_positive_pixels_that_differ(target, seed) -> None:
+    t = np.array([target], dtype=np.float32)
+    p = np.random.default_rng(seed).permutation(len(target)).astype(np.float32)[None]
+    found = score_maps("rank_pearson", p[None], t[None])[0]
+    positive = {value for value in target if value > 0}
+    assert math.isnan(found) == (len(positive) < 2 or len(set(target)) < 2)
+    if not math.isnan(found):
+        assert found == pytest.approx(rank_pearson(p, t, None), abs=1e-9)
 
 
 def test_a_prediction_of_zeros_counts_as_uniform() -> None:

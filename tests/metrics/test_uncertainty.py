@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 
 from clickmap_cli.metrics.rsa import rsa, similarity_matrix
@@ -62,6 +64,34 @@ def test_grouped_means_carry_the_participants_spread() -> None:
     assert bootstrap_grouped_means(scores, image, user, rng, images=True).std() > 0.05
 
 
+@given(st.integers(1, 6), st.integers(1, 6), st.booleans(), st.integers(0, 2**32 - 1))
+def test_grouped_means_are_those_of_the_copies_of_trials(people, images, crossed, seed) -> None:
+    """Every trial written out as often as its participant and its image came up."""
+    rng = np.random.default_rng(seed)
+    there = rng.random((images, people)) < 0.6
+    image, user = np.nonzero(there)
+    scores = rng.normal(0, 1, len(image))
+    found = bootstrap_grouped_means(
+        scores, image, user, np.random.default_rng(seed), images=crossed, resamples=8
+    )
+    if not len(scores):
+        assert np.isnan(found).all()
+        return
+    draws = np.random.default_rng(seed)
+    known_images, known_people = np.unique(image), np.unique(user)
+    for value in found:
+        came = known_people[draws.integers(0, len(known_people), len(known_people))]
+        seen = known_images
+        if crossed:
+            seen = known_images[draws.integers(0, len(known_images), len(known_images))]
+        means = []
+        for one in seen:
+            copies = [s for p in came for s in scores[(image == one) & (user == p)]]
+            if copies:
+                means.append(np.mean(copies))
+        assert value == pytest.approx(np.mean(means) if means else math.nan, nan_ok=True)
+
+
 def test_spearman_brown_and_its_fit() -> None:
     assert spearman_brown(0.5) == pytest.approx(2 / 3)
     assert spearman_brown(0.2, 5) == pytest.approx(5 * 0.2 / (1 + 4 * 0.2))
@@ -112,6 +142,10 @@ def test_rsa_is_the_spearman_correlation_of_upper_triangles() -> None:
     x, y = (rankdata([m[ij] for ij in kept]) for m in (first, second))
     assert rsa(first, second, keep) == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert math.isnan(rsa(first[:2, :2], second[:2, :2]))
+    for few in (2, 3):  # pairs
+        keep = np.zeros((7, 7), dtype=bool)
+        keep[0, 1 : 1 + few] = True
+        assert math.isnan(rsa(first, second, keep)) == (few < 3)
     assert math.isnan(rsa(np.ones((5, 5)), second[:5, :5]))
 
 
