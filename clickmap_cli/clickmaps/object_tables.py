@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
 
 _CHUNK_ROWS = 8192
+_CHUNK_SIZE = 16 << 20
 _FEW_ROWS = 1 << 17
 _MOST_ROWS_PER_BYTE = 4
 _NOT_NUMBERS = "clicks hold something that is not a number"
@@ -100,9 +101,33 @@ def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
     if len(set(sizes.values())) > 1:
         raise DataError(f"{path}: its arrays have unequal lengths: {sizes}.")
     n = sizes[columns.image]
-    for first in range(0, n, _CHUNK_ROWS):
+    first = 0
+    while first < n:
         part = {name: values[first : first + _CHUNK_ROWS] for name, values in loaded.items()}
+        rows = _few_rows(part.values())
+        part = {name: values[:rows] for name, values in part.items()}
         yield _chunk(part, columns, first + 1)
+        first += rows
+
+
+def _few_rows(columns: Iterable[NDArray[Any]]) -> int:
+    """How many rows, at least one, whose texts and lists are not too much to be read at once.
+
+    A pickle may name one long text in every row.
+    """
+    sizes: Any = 0
+    for values in columns:
+        if values.dtype.kind == "O":
+            sizes += np.array([_length(value) for value in values])
+        else:
+            sizes += np.full(len(values), values.nbytes // len(values))
+    return max(1, int(np.searchsorted(np.cumsum(sizes), _CHUNK_SIZE, side="right")))
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.size
+    return len(value) if isinstance(value, str | bytes | list | tuple | dict) else 1
 
 
 def _chunk(values: Mapping[str, Any], columns: Columns, first: int) -> TextChunk:

@@ -45,6 +45,7 @@ _VERSIONS = {
     "FixationTrains": ("1.0", "1.1", "1.2"),
 }
 _MAX_STIMULI = 10_000_000
+_MAX_NAME = 4096
 _MAX_PIXELS = 89_478_485
 """Pillow's own limit."""
 
@@ -232,7 +233,13 @@ def _stored_size(file: h5py.File, name: str) -> Size:
 
 
 def _path(name: str, base: Path, image_dir: Path | None) -> Path:
-    """Where an image is that a file of stimuli names; the name may lead out of its folder."""
+    """Where an image is that a file of stimuli names; the name may lead out of its folder.
+
+    Raises:
+        DataError: it is longer than any name of a file.
+    """
+    if len(name) > _MAX_NAME:
+        raise DataError(f"A stimulus has a name of {len(name)} characters: '{printable(name)}'.")
     tidy = name.replace("\\", "/").replace("\0", "")
     if image_dir is None:
         return base / tidy

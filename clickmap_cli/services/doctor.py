@@ -33,7 +33,7 @@ ENABLES = {
 }
 """What each optional extra is for."""
 
-_NOT_OFFERED = ("dev", "all")  # for those who work on clickmap, and names for the others together
+_NOT_OFFERED = ("dev", "fuzz", "all")  # for those who work on clickmap, and for the others together
 
 
 def run(

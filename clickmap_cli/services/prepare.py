@@ -244,7 +244,7 @@ def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
 
 def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
     if config.clickme_data is not None and Path(config.clickme_data).is_dir():
-        raise ConfigError(
+        raise DataError(
             f"clickme_data: {config.clickme_data} is a folder; prepare wants the file of raw "
             "trials in it."
         )

@@ -29,6 +29,7 @@ from clickmap_cli.storage.safe_pickle import load_pickle
 
 _MAX_LEVELS = 10
 _MAX_BLOCKS = 1000
+_MAX_LABELS = 1 << 22
 
 Labels = list[tuple[str, ...]]
 
@@ -121,6 +122,7 @@ def _axis(group: Hdf5Group, name: str) -> Labels:
     levels = []
     for level in range(_whole(group, f"{name}_nlevels", _MAX_LEVELS)):
         texts = _labels(group, f"{name}_level{level}")
+        _few(group, f"{name}_label{level}")
         codes = hdf5_numbers(group, f"{name}_label{level}")
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
             raise DataError(f"{group.filename}: '{name}' has codes that are no whole numbers.")
@@ -134,15 +136,23 @@ def _axis(group: Hdf5Group, name: str) -> Labels:
 
 def _labels(group: Hdf5Group, name: str) -> list[str]:
     """One array of labels: text or whole numbers."""
-    dataset = hdf5_dataset(group, name)
+    dataset = _few(group, name)
     if dataset.ndim == 1 and dataset.dtype.kind in "iu":
         return [str(value) for value in dataset[...].tolist()]
     return hdf5_texts(group, name)
 
 
+def _few(group: Hdf5Group, name: str) -> Any:
+    """An array of no more labels than can be held: each takes many times its room in the file."""
+    dataset = hdf5_dataset(group, name)
+    if dataset.size > _MAX_LABELS:
+        raise DataError(f"{group.filename}: {name[:80]!r} has {dataset.size} labels, too many.")
+    return dataset
+
+
 def _table(group: Hdf5Group) -> NumberTable:
     """One array of records, whose blocks of values name their columns in pickled lists."""
-    dataset = hdf5_dataset(group, "table")
+    dataset = _few(group, "table")
     fields = dataset.dtype.fields or {}
     if dataset.ndim != 1 or "index" not in fields:
         raise DataError(f"{group.filename}: '{group.name}/table' has no records with an index.")

@@ -27,6 +27,10 @@ _TIME_UNITS = frozenset({
     "Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic",
 })  # fmt: skip
 _PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
+_TEXTS = frozenset({str, bytes})
+_LETTERS = 4
+"""Letters that count as one value."""
+
 _MAX_DEPTH = 50
 _MAX_REPEATS = 64
 _SPARE_VALUES = 1_000_000
@@ -318,15 +322,25 @@ class _Resolver:
         self._done: dict[int, tuple[Any, int] | None] = {}
 
     def value_of(self, loaded: Any) -> Any:
-        return self._resolved(loaded, 0)[0]
+        return self._checked(self._resolved(loaded, 0))[0]
+
+    def _checked(self, done: tuple[Any, int]) -> tuple[Any, int]:
+        if done[1] > self._most:
+            raise ValueError("a value is repeated too often")
+        return done
 
     def _resolved(self, value: Any, depth: int) -> tuple[Any, int]:
-        """The value, and how many values it holds."""
+        """The value, and how many values it holds; some letters count as one."""
         kind = type(value)
         if kind in _PLAIN or isinstance(value, np.generic):
-            return value, 1
-        if kind in (list, tuple) and all(type(item) in _PLAIN for item in value):
-            return value, len(value) + 1
+            return value, 1 + (len(value) // _LETTERS if kind in _TEXTS else 0)
+        if kind in (list, tuple):
+            kinds = set(map(type, value))
+            if kinds <= _PLAIN:
+                letters = 0
+                if kinds & _TEXTS:
+                    letters = sum(len(item) for item in value if type(item) in _TEXTS)
+                return value, len(value) + 1 + letters // _LETTERS
         if depth > _MAX_DEPTH:
             raise ValueError("nested too deeply")
         if id(value) in self._done:
@@ -335,9 +349,7 @@ class _Resolver:
                 raise ValueError("a value holds itself")
             return done
         self._done[id(value)] = None
-        done = self._container(value, depth + 1)
-        if done[1] > self._most:
-            raise ValueError("a value is repeated too often")
+        done = self._checked(self._container(value, depth + 1))
         self._done[id(value)] = done
         return done
 

@@ -368,3 +368,11 @@ def test_files_that_cannot_be_used(tmp_path) -> None:
     plain_files(tmp_path / "s.hdf5", ["a.png", "a.png"])
     with pytest.raises(DataError, match="twice"):
         pysaliency(tmp_path / "s.hdf5")
+
+
+def test_names_longer_than_any_file_are_refused(tmp_path) -> None:
+    """Ids from all the parts of such names would take hours."""
+    plain_files(tmp_path / "s.hdf5", ["a/" * 200_000 + "x.png"] * 2)
+    with pytest.raises(DataError, match="a name of 400005 characters") as caught:
+        pysaliency(tmp_path / "s.hdf5")
+    assert len(str(caught.value)) < 300

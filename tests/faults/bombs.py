@@ -181,6 +181,14 @@ def _read_npz(folder: Path, member: tuple[bytes, bytes, int, bytes]) -> Any:
     return read(_written(folder, "t.npz", npz_of({"image_path.npy": member} | members)))
 
 
+def npz_of_one_text(folder: Path) -> Any:
+    """A column of 8192 rows that all name one text of a megabyte."""
+    rows = np.empty(8192, dtype=object)
+    rows[:] = "[" + "(1, 2), " * (MIB // 8) + "(3, 4)]"
+    np.savez(folder / "t.npz", image_path=["a.png"] * 8192, user_id=["u"] * 8192, clicks=rows)
+    return read(folder / "t.npz")
+
+
 def parquet_of_nulls(folder: Path) -> Any:
     nothing = pyarrow.nulls(20_000_000)
     names = ("image_path", "user_id", "clicks")
@@ -335,6 +343,7 @@ BOMBS: dict[str, Callable[[Path], Any]] = {
     for bomb in (
         csv_gz_one_line, csv_gz_blank_lines, csv_gz_counted, csv_zst_blank_lines,
         csv_line_of_a_gigabyte, deeplabcut_gz, fixations_gz, npz_of_zeros, npz_of_operations,
+        npz_of_one_text,
         parquet_of_nulls, png_largest, png_text, hdf5_chunk, hdf5_texts,
         maps_never_written, maps_npz_of_zeros, mat_of_zeros, config_aliases, config_references,
         config_brackets, categories_of_aliases, sizes_of_aliases, checkpoint_packed,

@@ -25,6 +25,7 @@ WANTED = {
     "fixations_gz": UNPACKS,
     "npz_of_zeros": FILLS,
     "npz_of_operations": "looks made to take forever",
+    "npz_of_one_text": "a value is repeated too often",
     "parquet_of_nulls": "looks made to take forever",
     "png_largest": "^read$",
     "png_text": "Decompressed data too large",

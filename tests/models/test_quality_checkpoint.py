@@ -170,3 +170,21 @@ def test_files_that_are_something_else(tmp_path) -> None:
         with pytest.raises(DataError, match=name.replace(".", r"\.")):
             load_quality(tmp_path / name)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("kind", ["widest", "one number each", "sparse"])
+def test_weights_are_all_in_the_file(tmp_path, kind) -> None:
+    path = tmp_path / "a.pt"
+    save_quality(path, model())
+    state = torch.load(path, weights_only=True)
+    weights = state["state_dict"]
+    if kind == "widest":
+        state["network"] = {"hidden": 1024, "layers": 8}
+    elif kind == "one number each":
+        weights = {name: torch.zeros(1).expand(w.shape) for name, w in weights.items()}
+    else:
+        weights = {**weights, "centre": weights["centre"].to_sparse()}
+    torch.save(state | {"state_dict": weights}, path)
+    with pytest.raises(DataError, match=r"do not fit its network|settings are damaged") as caught:
+        load_quality(path)
+    assert "\n" not in str(caught.value)

@@ -189,7 +189,7 @@ class Odd(Source):
     """One image whose names act as markup, and no map."""
 
     title, group_word, layer_word = EVIL, EVIL, EVIL
-    notices = (EVIL,)
+    notices = (EVIL, "half a letter: \ud800")
 
     def groups(self) -> list[str]:
         return [EVIL]
@@ -212,6 +212,7 @@ def test_hostile_names_are_text_and_errors_are_said() -> None:
     assert "is damaged" in opened.said.value
     assert "700 more images" in opened.said.value
     assert "<img" not in opened.said.value + opened.facts.value
+    assert b"half a letter: ?" in opened.said.value.encode("utf-8")
 
 
 def test_of_many_images_some_are_offered_and_all_are_reached() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 
 import numpy as np
 import pytest
 
+from clickmap_cli.reports.console import Terminal
 from clickmap_cli.runtime.devices import choose_device
-from clickmap_cli.runtime.errors import DataError, RunError, did_you_mean
+from clickmap_cli.runtime.errors import DataError, RunError, did_you_mean, printed
 from clickmap_cli.runtime.parallel import cpu_count, ordered_map, worker_count
 from clickmap_cli.runtime.seeding import generator
 
@@ -78,6 +80,15 @@ def test_generators_depend_on_their_names_alone() -> None:
     assert abs(off.mean()) < 0.01
 
 
+@pytest.mark.parametrize("words", [(), ("a.png",), ("é/\ud800.png", "halves"), ("", "")])
+def test_a_stream_stays_what_published_numbers_were_drawn_from(words) -> None:
+    text = "7" + "".join("\x1f" + word for word in words)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    number = sum(byte << (8 * at) for at, byte in enumerate(digest[:16]))
+    wanted = np.random.Generator(np.random.PCG64(number)).random(4)
+    np.testing.assert_array_equal(generator(7, *words).random(4), wanted)
+
+
 def test_suggestions() -> None:
     assert did_you_mean("blur_sise", ["blur_size", "x"]) == "Did you mean 'blur_size'?"
     assert did_you_mean("qqq", ["b", "a"]) == "Known: a, b."
@@ -122,3 +133,26 @@ def test_an_error_waits_for_the_threads_that_are_at_work() -> None:
     with pytest.raises(ZeroDivisionError):
         list(ordered_map(work, iter([0, 1]), 2, "threading"))
     assert done.is_set()
+
+
+def test_texts_of_strangers_give_a_terminal_no_orders() -> None:
+    assert printed("plain é 猫 text") == "plain é 猫 text"
+    assert printed("\x1b[31mred\x07\ud800\u202e\r") == r"\x1b[31mred\x07\ud800\u202e\r"
+    assert printed("two\nlines") == "two\nlines"
+    error = DataError("the image '\x1b]0;title\x07' is missing")
+    assert str(error) == r"the image '\x1b]0;title\x07' is missing"
+    assert str(DataError()) == ""
+
+
+def test_a_terminal_is_given_no_orders(capsys) -> None:
+    terminal = Terminal()
+    evil = "\x1b[2J\x07\ud800[red]x"
+    with terminal:
+        terminal.stage("reading", 2)
+        terminal.describe(evil)
+        for say in (terminal.notice, terminal.warn, terminal.error):
+            say(evil)
+    told = capsys.readouterr().err
+    assert told.count(r"\x1b[2J\x07\ud800[red]x") == 3
+    assert "\x1b[2J" not in told
+    assert "\x07" not in told

@@ -442,7 +442,7 @@ def test_every_kind_of_config_is_known() -> None:
 
 def test_every_extra_is_explained() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) == {*doctor.ENABLES, "dev", "all"}
+    assert set(project["optional-dependencies"]) == {*doctor.ENABLES, "dev", "fuzz", "all"}
 
 
 @pytest.fixture

@@ -118,3 +118,52 @@ def test_a_cut_file_is_said(tmp_path) -> None:
     (tmp_path / "maps.h5").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match="not a readable"):
         MapStore(tmp_path).read(IMAGES[2].name)
+
+
+def test_links_lead_nowhere_outside_the_folder(tmp_path) -> None:
+    folder, secret = tmp_path / "run", tmp_path / "secret.h5"
+    write_hdf5(secret, IMAGES, {}, Compression())
+    name = IMAGES[0].name
+    for place in ("../secret.h5", str(secret), "s/../../secret.h5"):
+        write_index(folder / "maps.h5", {place: [name]}, {})
+        with pytest.raises(DataError, match="outside its folder"):
+            MapStore(folder).read(name)
+    (folder / "link.h5").symlink_to(secret)
+    write_index(folder / "maps.h5", {"link.h5": [name]}, {})
+    with pytest.raises(DataError, match="outside its folder"):
+        MapStore(folder).read(name)
+    with h5py.File(folder / "maps.h5", "w") as file:
+        file[f"clickmaps/{name}/clickmap"] = h5py.ExternalLink(str(secret), f"/clickmaps/{name}")
+        file["clickmaps/b"] = h5py.SoftLink("/clickmaps")
+        file.create_dataset("clickmaps/c/clickmap", (1, 60_000, 60_000), "f4", chunks=(1, 64, 64))
+        file["clickmaps/d/clickmap"] = np.zeros((2, 3), np.float32)
+        file["clickmaps/e/clickmap"] = np.array([[[b"x"]]])
+        file["clickmaps/f"] = 1
+    store = MapStore(folder)
+    assert list(store.names()) == ["b", "c", name, "d", "e", "f"]
+    for image, what in (
+        (name, "is a link"), ("b", "is a link"), ("c", "too many"), ("d", "no stack of maps"),
+        ("e", "not numbers"), ("f", "no group"), ("g", "not in the file"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=what) as caught:
+            store.read(image)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"\x89HDF\r\n\x1a\n" + bytes(600)])
+def test_what_is_no_file_of_maps_is_said(tmp_path, content) -> None:
+    (tmp_path / "maps.h5").write_bytes(content)
+    with pytest.raises(DataError, match=r"maps\.h5"):
+        list(MapStore(tmp_path).names())
+    with h5py.File(tmp_path / "maps.h5", "w") as file:
+        file["other"] = 1
+    with pytest.raises(DataError, match="'clickmaps' is not in the file"):
+        list(MapStore(tmp_path).names())
+
+
+def test_arrays_that_are_no_maps_are_said(tmp_path) -> None:
+    (tmp_path / "maps").mkdir()
+    for array in (np.zeros((2, 3)), np.array(["x"]), np.array({"a": 1}, dtype=object)):
+        np.save(tmp_path / "maps" / "a.npy", array)
+        with pytest.raises(DataError, match="no stack of maps"):
+            MapStore(tmp_path).read("a")

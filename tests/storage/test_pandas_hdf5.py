@@ -176,3 +176,25 @@ def test_flipped_bits_are_sentences(tmp_path, layout) -> None:
             assert found.values.shape == (len(found.rows), len(found.columns))
             read += 1
     assert read  # some bits change nothing, or a value
+
+
+def test_attributes_are_single_values(tmp_path) -> None:
+    path = tmp_path / "a.h5"
+    fixed(path, COLUMNS, PATHS, WHOLE)
+    for name in ("pandas_type", "nblocks", "axis0_variety"):
+        fixed(path, COLUMNS, PATHS, WHOLE)
+        with h5py.File(path, "a") as file:
+            file[KEY].attrs[name] = ["frame", "frame"]
+        with pytest.raises(DataError, match=f"the attribute '{name}' holds a list"):
+            read_pandas_table(path, KEY)
+
+
+@pytest.mark.parametrize("name", ["axis0_label1", "axis1", "axis0_level1"])
+def test_there_are_not_millions_of_labels(tmp_path, name) -> None:
+    path = tmp_path / "a.h5"
+    fixed(path, COLUMNS, PATHS, WHOLE)
+    with h5py.File(path, "a") as file:
+        del file[KEY][name]
+        file[KEY].create_dataset(name, (60_000_000,), np.int8, chunks=(1_000_000,))
+    with pytest.raises(DataError, match="60000000 labels, too many"):
+        read_pandas_table(path, KEY)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy, read_tensors
+from clickmap_cli.storage.safe_arrays import NpzArrays, is_bomb, read_npy, read_tensors
 from clickmap_cli.storage.safe_images import read_image
 from tests.helpers.payloads import Call, same
 from tests.helpers.tables import object_array
@@ -322,3 +322,74 @@ def test_a_cut_image_and_one_that_claims_gigapixels(tmp_path):
         with pytest.raises(DataError) as caught:
             read_image(tmp_path / name)
         sentence(caught, name)
+
+
+# --- torch's files, and what is packed too well -----------------------------------------------
+
+
+def saved(path, value):
+    import torch
+
+    torch.save(value, path)
+    return path
+
+
+def test_tensors_that_are_no_plain_arrays_are_said(tmp_path):
+    import torch
+
+    values = {
+        "BFloat16": torch.zeros(2, dtype=torch.bfloat16),
+        "Sparse": torch.eye(3).to_sparse(),
+        "states 40000 bytes and holds 4": torch.zeros(1).expand(100, 100),
+    }
+    for what, value in values.items():
+        with pytest.raises(DataError, match=what) as caught:
+            read_tensors(saved(tmp_path / "a.pth", {"a": [value]}))
+        sentence(caught, "a.pth")
+    plain = torch.arange(6).reshape(2, 3)
+    found = read_tensors(saved(tmp_path / "a.pth", [plain, plain.t(), plain[1:, ::2]]))
+    assert same(found[1], np.arange(6).reshape(2, 3).T)
+    assert same(found[2], np.array([[3, 5]]))
+
+
+def test_packed_checkpoints_are_refused(tmp_path):
+    import torch
+
+    with zipfile.ZipFile(saved(tmp_path / "a.pth", {"a": torch.zeros(3)})) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    for method, name in ((zipfile.ZIP_STORED, "b.pth"), (zipfile.ZIP_DEFLATED, "c.pth")):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+            for member, content in members.items():
+                archive.writestr(member, content)
+    assert same(read_tensors(tmp_path / "b.pth"), {"a": np.zeros(3, np.float32)})
+    with pytest.raises(DataError, match="parts of it are packed"):
+        read_tensors(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "stored", "bomb"),
+    [
+        (64 << 20, 1, False), ((64 << 20) + 1, 1, True), (900 << 20, 1 << 20, False),
+        (1 << 30, 1 << 20, False), ((1 << 30) + 1, 1 << 20, True), (4 << 30, 11 << 20, False),
+        (4 << 30, 10 << 20, True), (1 << 40, 1 << 40, False),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_content(content, stored, bomb):
+    assert is_bomb(content, stored) is bomb
+
+
+def test_pickles_that_are_packed_too_well_are_not_run(tmp_path):
+    out = io.BytesIO()
+    array = object_array([1])
+    np.lib.format.write_array_header_1_0(out, np.lib.format.header_data_from_array_1_0(array))
+    out.write(b"\x80\x04" + b")0" * (4 << 20) + b"N.")
+    (tmp_path / "a.npz").write_bytes(archive_of(a=out.getvalue()))
+    with pytest.raises(DataError, match="made to take forever"):
+        NpzArrays(tmp_path / "a.npz")["a"]
+
+
+def test_asking_for_a_name_reads_nothing(tmp_path):
+    (tmp_path / "a.npz").write_bytes(archive_of(bad=b"junk"))
+    arrays = NpzArrays(tmp_path / "a.npz")
+    assert "bad" in arrays
+    assert "good" not in arrays

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage import safe_images
 from clickmap_cli.storage.safe_images import read_described, read_image
 
 RAMP = np.array([[0, 1, 255, 256, 257, 25_700, 40_000, 65_534, 65_535]], dtype=np.uint16)
@@ -76,3 +81,35 @@ def test_what_was_converted_is_said(tmp_path) -> None:
     pixels, found = read_described(tmp_path / "turned.png")
     assert found == ("turned as its EXIF says",)
     np.testing.assert_array_equal(pixels, np.rot90(np.asarray(colour), -1))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA", "PCX"])
+def test_kinds_of_files_that_are_no_photographs_are_refused(tmp_path, kind) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", format=kind)
+    with pytest.raises(DataError, match="not a readable image"):
+        read_image(tmp_path / "a.png")
+
+
+def test_postscript_is_given_to_no_interpreter(tmp_path, monkeypatch) -> None:
+    canary, interpreter = tmp_path / "canary", tmp_path / "bin" / "gs"
+    interpreter.parent.mkdir()
+    interpreter.write_text(f"#!/bin/sh\ntouch {canary}\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{interpreter.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", format="EPS")
+    with pytest.raises(DataError):
+        read_image(tmp_path / "a.jpg")
+    assert not canary.exists()
+    with Image.open(tmp_path / "a.jpg") as image, contextlib.suppress(OSError):
+        image.load()
+    assert canary.exists()  # what Pillow would have done
+
+
+@pytest.mark.parametrize("values", [np.uint16, np.int32, np.float32])
+def test_pictures_are_converted_some_rows_at_a_time(tmp_path, monkeypatch, values) -> None:
+    rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(0, 60_000, (37, 11)).astype(values)).save(tmp_path / "a.tif")
+    whole = read_image(tmp_path / "a.tif", "L")
+    monkeypatch.setattr(safe_images, "_BAND_VALUES", 50)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", "L"), whole)

@@ -184,3 +184,22 @@ def test_flipped_and_cut_files_give_variables_or_a_sentence(tmp_path, edits, cut
     path.write_bytes(data[: cut % len(data)] if cut % 3 == 0 else data)
     with contextlib.suppress(DataError):
         read_mat(path)
+
+
+@pytest.mark.parametrize("shape", [[2, 3], [2**40, 0], [2**40, 2**40], []])
+def test_an_empty_array_of_7_3_is_empty(tmp_path, shape) -> None:
+    path = tmp_path / "a.mat"
+    write_73(path, a=(np.array(shape, np.uint64), "double"))
+    with h5py.File(path, "r+") as file:
+        file["a"].attrs["MATLAB_empty"] = np.uint8(1)
+    with pytest.raises(DataError, match="states the shape"):
+        read_mat(path)
+
+
+def test_names_that_break_lines_stay_in_one(tmp_path) -> None:
+    path = tmp_path / "a.mat"
+    array = (np.zeros((2, 2)), "double")
+    write_73(path, **{"a\nb": array, "c": array})
+    with pytest.raises(DataError, match="found a b, c") as caught:
+        mat_array(path)
+    assert "\n" not in str(caught.value)

@@ -415,6 +415,16 @@ def test_short_pickles_of_endless_values_are_refused():
     assert "deep" in bounded(b"]" * 200_000 + b"a" * 199_999 + b".")
 
 
+def test_a_long_text_is_not_named_again_and_again():
+    assert "repeated" in bounded(pickle.dumps(["x" * 100_000] * 100_000))
+    inner = np.empty(100_000, dtype=object)
+    inner[:] = "x" * 100_000
+    assert "repeated" in bounded(pickle.dumps(inner))
+    # as every row of a table names one of a few images
+    names = [f"{at}{'x' * 200}" for at in range(3)] * 30_000
+    assert load_pickle(pickle.dumps(names), "x") == names
+
+
 def test_a_deep_key_does_not_crash_the_interpreter():
     assert "keys" in bounded(b"\x80\x02}N" + b"\x85" * 1_000_000 + b"Ns.")
     assert "keys" in bounded(b"\x80\x02}(N" + b"\x85" * 1_000_000 + b"Nu.")

@@ -1,23 +1,27 @@
 """Fuzz every reader of what strangers write, guided by the branches it reaches (atheris).
 
 Run it with: python -m tests.faults.fuzz --runs 20000
-One target, and what it found: python -m tests.faults.fuzz --target csv --keep findings
+One target: python -m tests.faults.fuzz --target csv --keep findings
+What it found, again: python -m tests.faults.fuzz --target csv --again findings/csv-1
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.fuzz.child import COUNTS, targets
 from tests.faults.fuzz.guard import scratch
+from tests.faults.fuzz.misbehaving import NAME as MISBEHAVING
 
 _MOST_CRASHES = 20
 
@@ -56,7 +60,9 @@ class Tally:
         )
 
 
-def fuzz(target: str, runs: int, seed: int, keep: Path, plainly: bool = False) -> Tally:
+def fuzz(
+    target: str, runs: int, seed: int, keep: Path, plainly: bool = False, again: Path | None = None
+) -> Tally:
     """Fuzz one target in processes of its own; one that it ends is replaced.
 
     Args:
@@ -65,7 +71,10 @@ def fuzz(target: str, runs: int, seed: int, keep: Path, plainly: bool = False) -
         seed: of all draws.
         keep: where inputs that show a defect go.
         plainly: change the examples at random, unguided and without atheris.
+        again: this input alone.
     """
+    more = ["--plain"] if plainly else []
+    more += ["--again", str(again.resolve())] if again is not None else []
     tally = Tally(target)
     started = time.monotonic()
     with scratch() as name:
@@ -74,28 +83,29 @@ def fuzz(target: str, runs: int, seed: int, keep: Path, plainly: bool = False) -
         while not tally.done and tally.crashes < _MOST_CRASHES:
             counts.write_bytes(bytes(COUNTS.size))
             left = runs - tally.runs
-            code = _child(target, left, seed + tally.crashes, place, keep, plainly)
-            n_runs, whole, findings, _, done = COUNTS.unpack(counts.read_bytes())
+            code = _child(target, left, seed + tally.crashes, place, keep, more)
+            n_runs, whole, findings, done = COUNTS.unpack(counts.read_bytes())
             tally.runs += n_runs
             tally.whole += whole
             tally.findings += findings
             reached = re.findall(rb"cov: ([0-9]+)", (place / "log").read_bytes())
             tally.branches = max([tally.branches, *map(int, reached)])
-            tally.done = bool(done) or n_runs >= left
+            tally.done = bool(done) or (not more and n_runs >= left)
             if not tally.done:
                 tally.crashes += 1
                 tally.findings += 1
                 tally.runs += 1
                 _keep_crash(tally, code, place, keep)
+                tally.done = again is not None or (not more and tally.runs >= runs)
     tally.seconds = time.monotonic() - started
     return tally
 
 
-def _child(target: str, runs: int, seed: int, place: Path, keep: Path, plainly: bool) -> int:
+def _child(target: str, runs: int, seed: int, place: Path, keep: Path, more: Sequence[str]) -> int:
     line = [
         sys.executable, "-X", "faulthandler", "-m", "tests.faults.fuzz.child", target,
         "--runs", str(runs), "--seed", str(seed), "--place", str(place), "--keep", str(keep),
-        *(["--plain"] if plainly else []),
+        *more,
     ]  # fmt: skip
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     with (place / "log").open("wb") as log:
@@ -125,16 +135,20 @@ def _keep_crash(tally: Tally, code: int, place: Path, keep: Path) -> None:
 def main() -> None:
     """Print a line a target; exit 1 when anything was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    known = list(targets())
+    known = [name for name in targets() if name != MISBEHAVING]
     parser.add_argument("--runs", type=int, default=20_000, help="inputs for each target")
     parser.add_argument("--target", nargs="+", choices=known, default=known)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz_findings"))
     parser.add_argument("--plain", action="store_true", help="unguided, without atheris")
+    parser.add_argument("--again", type=Path, help="one input that was found, for one target")
     given = parser.parse_args()
+    plainly = given.plain or given.again is not None
+    if not plainly and importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed: pip install 'clickmap[fuzz]', or use --plain")
     found = 0
     for name in given.target:
-        tally = fuzz(name, given.runs, given.seed, given.keep, given.plain)
+        tally = fuzz(name, given.runs, given.seed, given.keep, plainly, given.again)
         sys.stdout.write(tally.line() + "\n")
         sys.stdout.flush()
         found += tally.findings + (not tally.done)

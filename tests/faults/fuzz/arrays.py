@@ -6,7 +6,7 @@ import io
 import pickle
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ from tests.faults.fuzz.mutation import (
     opcodes,
     plain,
 )
-from tests.faults.fuzz.target import Target
+from tests.faults.fuzz.target import Target, any_reads
 from tests.helpers.payloads import Call
 from tests.helpers.tables import object_array
 from tests.storage.pandas_layout import fixed, table
@@ -108,34 +108,7 @@ def _npy_seeds(_folder: Path) -> list[bytes]:
 def _run_npy(data: bytes, folder: Path) -> bool:
     path = folder / "a.npy"
     path.write_bytes(data)
-    return _any_reads(path, read_npy, read_mask, read_categories, read_sizes)
-
-
-def _any_reads(path: Path, *readers: Callable[[Path], Any]) -> bool:
-    """All readers on one file: each reads it or refuses it; the last refusal where all do."""
-    refused: ClickmapError | None = None
-    n_read = 0
-    for reader in readers:
-        try:
-            reader(path)
-            n_read += 1
-        except ClickmapError as error:
-            refused = error
-            message_is_fit(error)
-    if refused is not None and not n_read:
-        raise refused
-    return True
-
-
-def message_is_fit(error: ClickmapError) -> None:
-    """An error's text is one line of bearable length."""
-    text = str(error)
-    assert len(text.splitlines()) == 1, f"a message of more than one line: {text!r}"
-    assert 10 < len(text) < 2000, f"a message of {len(text)} characters: {text[:300]!r}"
-    cause: BaseException | None = error
-    while cause is not None:
-        assert not isinstance(cause, MemoryError), "asked for more memory than there is"
-        cause = cause.__cause__ or cause.__context__
+    return any_reads(path, read_npy, read_mask, read_categories, read_sizes)
 
 
 # --- torch ------------------------------------------------------------------------------------
@@ -178,7 +151,7 @@ def _run_checkpoint(data: bytes, folder: Path) -> bool:
 
     path = folder / "a.pth"
     path.write_bytes(data)
-    return _any_reads(path, read_tensors, read_mask, read_state, load_quality, load)
+    return any_reads(path, read_tensors, read_mask, read_state, load_quality, load)
 
 
 # --- MATLAB -----------------------------------------------------------------------------------
@@ -207,7 +180,7 @@ def _mat_seeds(folder: Path) -> list[bytes]:
 def _run_mat(data: bytes, folder: Path) -> bool:
     path = folder / "a.mat"
     path.write_bytes(data)
-    return _any_reads(path, read_mat, mat_array, partial(read_mat, names=["gaze"]))
+    return any_reads(path, read_mat, mat_array, partial(read_mat, names=["gaze"]))
 
 
 # --- HDF5 -------------------------------------------------------------------------------------
@@ -269,7 +242,7 @@ def _library_seeds(path: Path) -> list[bytes]:
 def _run_hdf5(data: bytes, folder: Path) -> bool:
     path = folder / "maps.h5"
     path.write_bytes(data)
-    return _any_reads(
+    return any_reads(
         path, read_labels, partial(read_pandas_table, key="df_with_missing"), _read_store,
         _read_library, read_mat,
     )  # fmt: skip
@@ -332,7 +305,7 @@ def _run_picture(data: bytes, folder: Path) -> bool:
             assert pixels.dtype == np.uint8
             assert pixels.ndim == (3 if mode == "RGB" else 2)
 
-    return _any_reads(path, read, image_size, read_mask)
+    return any_reads(path, read, image_size, read_mask)
 
 
 def _mutate_picture(data: bytes, rng: random.Random, bytewise: Bytewise) -> bytes:

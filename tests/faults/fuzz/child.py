@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-COUNTS = struct.Struct("<5Q")
-"""Runs, runs that were read whole, findings, kept findings, and whether all runs were done."""
+COUNTS = struct.Struct("<4Q")
+"""Runs, runs that were read whole, findings, and whether all runs were done."""
 
 _MODULES = ("tables", "arrays", "texts", "misbehaving")
 _MOST_KEPT = 20
@@ -71,7 +71,7 @@ class Examiner:
 
     def done(self) -> None:
         """Say that nothing is left to do."""
-        self._numbers[4] = 1
+        self._numbers[3] = 1
         self._note()
 
     def _note(self) -> None:
@@ -80,8 +80,8 @@ class Examiner:
     def _examined(self, data: bytes) -> tuple[bool, str]:
         """Whether it was read whole, and what was wrong with how it was read."""
         from clickmap_cli.runtime.errors import ClickmapError
-        from tests.faults.fuzz.arrays import message_is_fit
         from tests.faults.fuzz.guard import MOST_SECONDS
+        from tests.faults.fuzz.target import message_is_fit
 
         self._cleared()
         whole, finding = False, ""
@@ -112,10 +112,10 @@ class Examiner:
             return
         self._known.add(kind)
         self._keep.mkdir(parents=True, exist_ok=True)
-        path = self._keep / f"{self._target.name}-{self._numbers[3] + 1}"
+        there = len(list(self._keep.glob(f"{self._target.name}-[0-9]*.txt")))
+        path = self._keep / f"{self._target.name}-{there + 1}"
         path.write_bytes(data)
         path.with_suffix(".txt").write_text(finding + "\n", encoding="utf-8", errors="replace")
-        self._numbers[3] += 1
 
 
 def targets() -> dict[str, Any]:
@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--place", type=Path, required=True)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--again", type=Path)
     given = parser.parse_args()
     target = targets()[given.target]
     from tests.faults.fuzz.guard import limit_memory
@@ -198,7 +199,10 @@ def main() -> None:
     seeds = [path.read_bytes() for path in sorted(corpus.iterdir())]
     examine.warm_up(seeds)
     limit_memory(_SPARE)
-    if given.plain:
+    if given.again is not None:
+        examine(given.again.read_bytes())
+        examine.done()
+    elif given.plain:
         fuzz_plainly(target, examine, seeds, given.runs, given.seed)
     else:
         fuzz_guided(target, examine, given.place, given.runs, given.seed)

@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import typing
@@ -93,7 +94,9 @@ class Guard:
             *(p for p in self.work.parent.iterdir() if p != self.work),
         ]
         strays += [p for p in self.outside.parent.iterdir() if p.name not in ("inside", "outside")]
-        found += [f"left {path} behind" for path in strays]
+        for path in strays:
+            found.append(f"left {path} behind")
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return found
 
     def _told(self, event: str, given: tuple[Any, ...]) -> None:

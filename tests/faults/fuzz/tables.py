@@ -38,7 +38,7 @@ _NAMES = (
 )  # fmt: skip
 WORDS = (
     tuple(
-        text.replace("{canary}", "/tmp/x").encode("utf-8", "surrogatepass")
+        text.replace("{canary}", "/tmp/canary").encode("utf-8", "surrogatepass")
         for text in (*_NAMES, *hostile.PATHS, *hostile.CLICKS, *hostile.HEADERS)
         if len(text) < 100
     )

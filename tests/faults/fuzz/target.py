@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from clickmap_cli.runtime.errors import ClickmapError
 from tests.faults.fuzz.mutation import Mutator, plain
 
 
@@ -30,3 +32,30 @@ class Target:
     mutate: Mutator = plain
     words: tuple[bytes, ...] = ()
     packages: tuple[str, ...] = ()
+
+
+def message_is_fit(error: ClickmapError) -> None:
+    """An error's text is one line of bearable length."""
+    text = str(error)
+    assert len(text.splitlines()) == 1, f"a message of more than one line: {text!r}"
+    assert 10 < len(text) < 2000, f"a message of {len(text)} characters: {text[:300]!r}"
+    cause: BaseException | None = error
+    while cause is not None:
+        assert not isinstance(cause, MemoryError), "asked for more memory than there is"
+        cause = cause.__cause__ or cause.__context__
+
+
+def any_reads(path: Path, *readers: Callable[[Path], Any]) -> bool:
+    """All readers on one file: each reads it or refuses it; the last refusal where all do."""
+    refused: ClickmapError | None = None
+    n_read = 0
+    for reader in readers:
+        try:
+            reader(path)
+            n_read += 1
+        except ClickmapError as error:
+            refused = error
+            message_is_fit(error)
+    if refused is not None and not n_read:
+        raise refused
+    return True

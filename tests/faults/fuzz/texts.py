@@ -47,7 +47,7 @@ from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.manifest import Manifest, load_manifest
 from clickmap_cli.storage.prediction_cache import PredictionCache
 from tests.faults.fuzz.mutation import Bytewise, behind, lines_of
-from tests.faults.fuzz.target import Target
+from tests.faults.fuzz.target import Target, any_reads
 from tests.helpers import hostile
 
 SCHEMAS = (EXPERIMENT, BENCHMARK, *BY_TASK.values())
@@ -118,16 +118,7 @@ def _side_seeds(_folder: Path) -> list[bytes]:
 def _run_side(data: bytes, folder: Path) -> bool:
     path = folder / _TABLES[(data[0] if data else 0) % 3]
     path.write_bytes(data[1:])
-    read: list[Any] = []
-    refused: list[ClickmapError] = []
-    for reader in (read_categories, read_sizes, read_ids):
-        try:
-            read.append(reader(path))
-        except ClickmapError as error:
-            refused.append(error)
-    if not read:
-        raise refused[-1]
-    return True
+    return any_reads(path, read_categories, read_sizes, read_ids)
 
 
 def _record_seeds(_folder: Path) -> list[bytes]:
