@@ -343,6 +343,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    # what is asked to end takes with it the workers that it has put to sleep
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lost = False
     for name in [given.command] if given.command else TARGETS:
         with tempfile.TemporaryDirectory() as folder:
