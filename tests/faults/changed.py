@@ -155,3 +155,28 @@ class Pause:
         self.there.touch()
         while not self.go.exists():
             time.sleep(0.002)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Time goes by."""
+
+    seconds: float
+
+    def __call__(self) -> None:
+        time.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Meet:
+    """Says that it is there, waits for the other, and goes on after a while."""
+
+    mine: Path
+    theirs: Path
+    seconds: float
+
+    def __call__(self) -> None:
+        self.mine.touch()
+        while not self.theirs.exists():
+            time.sleep(0.0005)
+        time.sleep(self.seconds)

@@ -29,6 +29,10 @@ class CannotHappenError(Exception):
     """The fault cannot be brought about on this machine."""
 
 
+class TooLateError(Exception):
+    """The command had ended before the fault came."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """A way of things to go wrong.
@@ -40,6 +44,7 @@ class Fault:
 
     Raises, from `happen`:
         LostError: something was lost or corrupted.
+        TooLateError: the command had ended, which counts as not come to pass.
         CannotHappenError: not on this machine.
     """
 
@@ -132,11 +137,17 @@ class Place:
         *flags: str,
         changes: Sequence[Change] = (),
     ) -> None:
-        """Leave an unfinished run, killed at a random moment after it has begun."""
+        """Leave an unfinished run, killed at a random moment after it has begun.
+
+        Raises:
+            TooLateError: it had fewer moments than the run that they were counted in.
+            LostError: it failed by itself.
+        """
         last = self.study.moments(command, RENAMED)
-        # a run may have some moments fewer than the one that was counted
         at = At(RENAMED, self.out, rng.randint(3, max(3, last - last // 8)), Die())
         ended = self.run(command, *flags, changes=[at, *changes])
+        if ended.code == 0:
+            raise TooLateError
         require(ended.code == -9, f"was to be killed, but: {ended}")
 
     def refused(self, ended: Ended, codes: Sequence[int], *named: object) -> None:
@@ -260,6 +271,8 @@ def tally(fault: Fault, study: Study, root: Path, tries: int, seed: int = 0) -> 
         except LostError as error:
             found.lost.append(f"try {at}: {error}")
             came = True
+        except TooLateError:
+            came = False
         except CannotHappenError as error:
             found.skipped = str(error)
             return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import time
 from functools import partial
 
-from tests.faults.changed import RENAMED, At, OtherHost, Pause
+from tests.faults.changed import OPENED, RENAMED, At, Meet, OtherHost, Pause, Wait
 from tests.faults.lab import CALL_WRONG, RUN_FAILED, Fault, LostError, Place, require
 from tests.faults.study import COMMANDS, Command
 
 _WORDS = "Another run is working in"
+_LONG = 1.0
 
 
 def _held(place: Place, rng: random.Random, command: Command) -> bool:
@@ -38,13 +38,18 @@ def _held(place: Place, rng: random.Random, command: Command) -> bool:
 
 
 def _raced(place: Place, rng: random.Random, command: Command) -> bool:
-    """Two begin within a moment of each other; whoever comes second is told, or finds all done."""
+    """Two reach for the folder at once; whoever comes second is told, or finds all done."""
     place.settle_neighbours()
+    lock = place.out / "study" / ".clickmap" / "lock"
+    doors = [place.root / "one", place.root / "other"]
     seconds = place.study.seconds(command)
+    late = [0.0, rng.choice([0.0, rng.uniform(0, 0.05), rng.uniform(0, seconds + _LONG)])]
+    # these studies may be done within the moment that a second run waits before it gives up
+    longer = At(RENAMED, place.out, 2, Wait(_LONG))
     runs = []
-    for _ in range(2):
-        runs.append(place.start(command, "--resume"))
-        time.sleep(rng.choice([0.0, rng.uniform(0, 0.05), rng.uniform(0, seconds)]))
+    for mine, theirs, wait in zip(doors, reversed(doors), rng.sample(late, 2), strict=True):
+        meeting = At(OPENED, lock, 1, Meet(mine, theirs, wait))
+        runs.append(place.start(command, "--resume", changes=[meeting, longer]))
     ended = [run.end() for run in runs]
     told = [one for one in ended if one.code != 0]
     require(len(told) < len(ended), f"none ended well: {ended}")
