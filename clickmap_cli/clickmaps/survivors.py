@@ -16,9 +16,9 @@ from clickmap_cli.clickmaps.filters import (
 )
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key
-from clickmap_cli.clickmaps.raw_table import Reject
-from clickmap_cli.clickmaps.reading import ReadOptions, read_trials
-from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.raw_table import Reject
+from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
 from clickmap_cli.clickmaps.trials import Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values

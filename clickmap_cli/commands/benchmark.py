@@ -46,8 +46,8 @@ def benchmark(
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.heatmaps import draw_heatmap
-        from clickmap_cli.services import benchmark as service
-        from clickmap_cli.services.benchmark_job import BenchmarkFigures
+        from clickmap_cli.services.benchmark import run as service
+        from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 
         if listing:
             return _list(config, overrides or [], json)

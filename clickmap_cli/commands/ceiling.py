@@ -67,7 +67,8 @@ def ceiling(
         from clickmap_cli.config.loading import load_experiment
         from clickmap_cli.reports import ceiling as report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.services import ceiling as service
+        from clickmap_cli.services.ceiling import run as service
+        from clickmap_cli.services.ceiling.outputs import CeilingFigures
 
         which, overrides = _method_and_overrides(words or [], method)
         chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
@@ -75,7 +76,7 @@ def ceiling(
         loaded = load_experiment(config, overrides, chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        figures = service.CeilingFigures(report.draw_ceiling, report.draw_curve)
+        figures = CeilingFigures(report.draw_ceiling, report.draw_curve)
         run = service.run(
             loaded.config, which, terminal, figures, when_present(resume), subject_curve, dry_run
         )

@@ -164,7 +164,8 @@ def check(
         from clickmap_cli.config.loading import load_any
         from clickmap_cli.reports.console import print_line
         from clickmap_cli.runtime.errors import ClickmapError
-        from clickmap_cli.services import benchmark, finetune
+        from clickmap_cli.services.benchmark import run as benchmark
+        from clickmap_cli.services.finetune import run as finetune
 
         code = 0
         for file in files:

@@ -14,7 +14,7 @@ from clickmap_cli.commands.session import run_session
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
-    from clickmap_cli.services.data_tools import Made
+    from clickmap_cli.services.data.tools import Made
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def toy(
     """
 
     def job(terminal: Terminal) -> Made:
-        from clickmap_cli.services import data_tools
+        from clickmap_cli.services.data import tools as data_tools
 
         return data_tools.toy(output, images, seed or 0, terminal)
 
@@ -69,7 +69,7 @@ def simulate(
     """
 
     def job(terminal: Terminal) -> Made:
-        from clickmap_cli.services.simulate import SimulateJob, run
+        from clickmap_cli.services.data.simulate import SimulateJob, run
 
         wanted = SimulateJob(output, trials, images, users, seed or 0, kind, pictures)
         return run(wanted, terminal, overwrite)
@@ -94,7 +94,7 @@ def split(
     """
 
     def job(_: Terminal) -> Made:
-        from clickmap_cli.services import data_tools
+        from clickmap_cli.services.data import tools as data_tools
 
         return data_tools.split(_settings(which), output, test_count, seed or 0, overwrite)
 
@@ -117,7 +117,7 @@ def gt_mean(
     """
 
     def job(terminal: Terminal) -> Made:
-        from clickmap_cli.services import data_tools
+        from clickmap_cli.services.data import tools as data_tools
 
         return data_tools.mean_maps(_settings(which), output, aggregate, terminal, overwrite)
 
@@ -139,7 +139,7 @@ def export_pysaliency(
     """
 
     def job(_: Terminal) -> Made:
-        from clickmap_cli.services import data_tools
+        from clickmap_cli.services.data import tools as data_tools
 
         return data_tools.export_pysaliency(_settings(which), output, overwrite)
 
@@ -168,7 +168,7 @@ def import_scores(
         from clickmap_cli.reports import benchmark as report
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.services import import_scores as service
+        from clickmap_cli.services.data import import_scores as service
         from clickmap_cli.storage.folder import WhenPresent
 
         names = tuple(word.strip() for word in models.split(",") if word.strip())
@@ -217,7 +217,7 @@ def crop_heatmaps(
     def job(terminal: Terminal) -> Made:
         from clickmap_cli.datasets.recordings import CropSettings
         from clickmap_cli.runtime.errors import ConfigError
-        from clickmap_cli.services import attention_maps
+        from clickmap_cli.services.data import attention_maps
 
         if n_jobs == 0:
             raise ConfigError("--n-jobs is 0; use 1 for no parallel work or -1 for every core.")
@@ -248,7 +248,7 @@ def reading_study(
     """
 
     def job(terminal: Terminal) -> Made:
-        from clickmap_cli.services import attention_maps
+        from clickmap_cli.services.data import attention_maps
 
         return attention_maps.reading_study(output, seed or 0, terminal, overwrite)
 

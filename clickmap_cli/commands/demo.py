@@ -44,13 +44,13 @@ def demo(
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.examples import draw_example
         from clickmap_cli.reports.heatmaps import draw_heatmap
-        from clickmap_cli.services import ceiling
         from clickmap_cli.services import demo as service
-        from clickmap_cli.services.benchmark_job import BenchmarkFigures
+        from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
+        from clickmap_cli.services.ceiling.outputs import CeilingFigures
 
         figures = service.DemoFigures(
             draw_example,
-            ceiling.CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve),
+            CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve),
             BenchmarkFigures(draw_heatmap, write_report),
         )
         when = when_present(resume)

@@ -27,7 +27,7 @@ def doctor(
     def body(terminal: Terminal) -> int:
         from clickmap_cli.reports import doctor as report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.services import doctor as service
+        from clickmap_cli.services.doctor import run as service
 
         place = None if output is None else Path(output)
         found = service.run(config, overrides or (), place, terminal)

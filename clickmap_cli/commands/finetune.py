@@ -96,7 +96,7 @@ def _saliency(
 ) -> tuple[int, Any]:
     """Exit code and summary; no summary in a process that does not speak."""
     from clickmap_cli.reports import finetune as report
-    from clickmap_cli.services import finetune as service
+    from clickmap_cli.services.finetune import run as service
 
     run = service.run(config, terminal, views, when, dry_run)
     if not run.speaks:
@@ -118,7 +118,7 @@ def _keypoints(
     dry_run: bool,
 ) -> tuple[int, Any]:
     from clickmap_cli.reports import keypoint_summary as report
-    from clickmap_cli.services import keypoints as service
+    from clickmap_cli.services.keypoints import run as service
 
     run = service.run(config, terminal, views, _figures(), when, dry_run)
     if not run.speaks:
@@ -136,7 +136,7 @@ def _predict(
 ) -> int:
     from clickmap_cli.reports import keypoint_summary as report
     from clickmap_cli.reports.console import print_json
-    from clickmap_cli.services import keypoint_predictions as service
+    from clickmap_cli.services.keypoints import predictions as service
 
     run = service.run(config, source, terminal, _figures(), when)
     for line in report.failure_lines(run):
@@ -152,6 +152,6 @@ def _figures() -> Any:
     """What draws the pictures of key points."""
     from clickmap_cli.reports.keypoint_attention import draw_attention
     from clickmap_cli.reports.keypoints import draw_losses, draw_overlay, draw_sheet
-    from clickmap_cli.services.keypoint_pictures import KeypointFigures
+    from clickmap_cli.services.keypoints.pictures import KeypointFigures
 
     return KeypointFigures(draw_sheet, draw_overlay, draw_attention, draw_losses)

@@ -57,8 +57,8 @@ def prepare(
         from clickmap_cli.reports import prepare as report
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.examples import draw_example
-        from clickmap_cli.services import prepare as service
-        from clickmap_cli.services.prepare_maps import Part
+        from clickmap_cli.services.prepare import run as service
+        from clickmap_cli.services.prepare.maps import Part
 
         chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}

@@ -73,8 +73,8 @@ def _heatmap(
 ) -> tuple[int, Any]:
     """Exit code and summary of `task: heatmap`."""
     from clickmap_cli.reports import heatmap_classifier as report
-    from clickmap_cli.services import heatmap_classifier as service
-    from clickmap_cli.services.heatmap_interpretation import HeatmapFigures
+    from clickmap_cli.services.heatmap_classifier import run as service
+    from clickmap_cli.services.heatmap_classifier.interpretation import HeatmapFigures
     from clickmap_cli.services.training_views import TrainingViews
 
     # a table of parameters for each of twenty trainings would say the same twenty times
@@ -95,7 +95,7 @@ def _quality(
 ) -> tuple[int, Any]:
     """Exit code and summary of `task: participant-quality`."""
     from clickmap_cli.reports.participant_quality import summary_lines
-    from clickmap_cli.services import quality_training as service
+    from clickmap_cli.services.participant_quality import run as service
     from clickmap_cli.services.training_views import TrainingViews
 
     views = TrainingViews(lambda *_: None, terminal.describe)

@@ -17,7 +17,7 @@ from clickmap_cli.storage.folder import WhenPresent
 
 if TYPE_CHECKING:
     from clickmap_cli.config.experiment import ExperimentConfig
-    from clickmap_cli.services.visualize_options import Look, VisualizeOptions
+    from clickmap_cli.services.visualize.options import Look, VisualizeOptions
 
 
 def visualize(
@@ -61,7 +61,7 @@ def visualize(
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.loading import load_experiment
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.services.visualize_options import Look
+        from clickmap_cli.services.visualize.options import Look
 
         forms = {"--html": html, "--notebook": notebook is not None, "--terminal": in_terminal}
         v.check_fit(context, [form for form, asked in forms.items() if asked])
@@ -103,7 +103,7 @@ def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
     """Draw figures, say what was drawn, and return it as JSON."""
     from clickmap_cli.reports import visualize as report
     from clickmap_cli.reports.figures import all_figures
-    from clickmap_cli.services import visualize as service
+    from clickmap_cli.services.visualize import run as service
 
     run = service.run(call.config, options, call.terminal, all_figures(), call.when, call.dry_run)
     if run.images:
@@ -117,7 +117,7 @@ def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
     """Write the gallery, say where it is, and return it as JSON."""
     from clickmap_cli.reports import visualize as report
     from clickmap_cli.reports.gallery_html import gallery_figures
-    from clickmap_cli.services import gallery as service
+    from clickmap_cli.services.visualize import gallery as service
 
     options = service.GalleryOptions(look, participants)
     run = service.run(
@@ -150,8 +150,8 @@ def _show_maps(call: _Call, options: VisualizeOptions) -> Any:
     from clickmap_cli.reports.console import end_bars
     from clickmap_cli.reports.terminal_map import print_map
     from clickmap_cli.reports.visualize import row_json
-    from clickmap_cli.services.quick_look import quick_look
-    from clickmap_cli.services.visualize_drawing import row_of
+    from clickmap_cli.services.visualize.drawing import row_of
+    from clickmap_cli.services.visualize.quick_look import quick_look
 
     chosen = options.top is not None or options.random is not None
     if not chosen and call.config.display_image_keys == "auto":
@@ -182,7 +182,7 @@ def _options(
     """
     from clickmap_cli.reports.overlays import palette
     from clickmap_cli.reports.style import FORMATS, PRESETS
-    from clickmap_cli.services.visualize_options import KINDS, VisualizeOptions, check_options
+    from clickmap_cli.services.visualize.options import KINDS, VisualizeOptions, check_options
 
     _known("--normalize", [look.normalize], ("max", "sum", "none", "rank"))
     _known("--preset", [look.preset], PRESETS)

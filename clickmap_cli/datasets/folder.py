@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from clickmap_cli.clickmaps.csv_rows import csv_rows, split_fields
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL, image_key
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
@@ -27,6 +26,7 @@ from clickmap_cli.datasets.gathering import (
     listed_ids,
 )
 from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.csv_rows import csv_rows, split_fields
 from clickmap_cli.storage.text_streams import line_blocks
 
 _REQUIRED = ("image_id", "image_path", "fix_path", "map_path")

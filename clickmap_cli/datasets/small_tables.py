@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from clickmap_cli.clickmaps.csv_rows import csv_rows, split_fields
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.csv_rows import csv_rows, split_fields
 from clickmap_cli.storage.text_streams import line_blocks
 
 TableRow = tuple[int, dict[str, str]]

@@ -11,7 +11,7 @@ from rich.text import Text
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.services.benchmark import BenchmarkRun
+from clickmap_cli.services.benchmark.run import BenchmarkRun
 
 _FIRST_FAILURES = 5
 

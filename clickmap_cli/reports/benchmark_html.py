@@ -19,12 +19,8 @@ from clickmap_cli.reports.html_parts import (
     source,
 )
 from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, nearest_zero, photo
-from clickmap_cli.services.benchmark_tables import (
-    BenchmarkResult,
-    ModelResult,
-    PeopleScore,
-    Pictures,
-)
+from clickmap_cli.services.benchmark.pictures import Pictures
+from clickmap_cli.services.benchmark.result import BenchmarkResult, ModelResult, PeopleScore
 
 MOST_PICTURES = 20_000
 """Pictures in one page; beyond, those of the least extreme images are left out."""

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.reports.style import COLOURS, HEIGHT, NARROW, WIDTH, save, styled
-from clickmap_cli.services.ceiling import CeilingRun
-from clickmap_cli.services.ceiling_tables import CeilingResult
+from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.run import CeilingRun
 
 _MOST_CATEGORIES = 30
 _POOR_FIT = 0.05  # reliability by which a fit may miss the curve it extrapolates

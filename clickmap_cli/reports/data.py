@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clickmap_cli.services.data_tools import Made
+from clickmap_cli.services.data.tools import Made
 
 
 def lines(made: Made) -> list[str]:

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from clickmap_cli.runtime.machine import Cores, Disk, Memory
 from clickmap_cli.runtime.probes import Gpus
-from clickmap_cli.services.disk_need import DiskNeed
-from clickmap_cli.services.doctor_facts import ConfigFacts, Diagnosis
+from clickmap_cli.services.doctor.disk_need import DiskNeed
+from clickmap_cli.services.doctor.facts import ConfigFacts, Diagnosis
 
 
 def machine_table(found: Diagnosis) -> Table:

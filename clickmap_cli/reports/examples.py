@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clickmap_cli.reports.overlays import as_bytes, coloured, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, PRESETS, save, styled
-from clickmap_cli.services.examples import Example
+from clickmap_cli.services.prepare.examples import Example
 
 
 def draw_example(example: Example) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
-from clickmap_cli.services.finetune import FinetuneRun
+from clickmap_cli.services.finetune.run import FinetuneRun
 from clickmap_cli.training.blocks import BlockRow
 
 _FIRST_FAILURES = 5

@@ -27,9 +27,9 @@ from clickmap_cli.reports.html_parts import (
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.services.gallery import Gallery, GalleryFigures
-from clickmap_cli.services.gallery_pages import Opened, SmallPicture
-from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize.gallery import Gallery, GalleryFigures
+from clickmap_cli.services.visualize.gallery_pages import Opened, SmallPicture
+from clickmap_cli.services.visualize.options import Look
 
 COLORMAPS = ("inferno", "viridis", "magma", "plasma", "cividis", "jet", "turbo", "gray")
 """What a reader may choose from, beside the one the gallery was written with."""

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from clickmap_cli.reports.overlays import as_bytes, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, save, styled
-from clickmap_cli.services.heatmap_classifier import HeatmapRun
-from clickmap_cli.services.heatmap_interpretation import AverageSheet, SaliencyPicture
+from clickmap_cli.services.heatmap_classifier.interpretation import AverageSheet, SaliencyPicture
+from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
 from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.reports.overlays import as_bytes, colours_of, cover, mixed, scaled_heat
-from clickmap_cli.services.benchmark_files import Heatmap
+from clickmap_cli.services.benchmark.pictures import Heatmap
 from clickmap_cli.storage.atomic import replacing
 
 

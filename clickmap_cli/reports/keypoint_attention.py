@@ -6,7 +6,7 @@ import math
 
 from clickmap_cli.reports.overlays import overlaid, shown
 from clickmap_cli.reports.style import COLOURS, HEAT, OVERLAY_ALPHA, save, styled
-from clickmap_cli.services.keypoint_pictures import AttentionSheet
+from clickmap_cli.services.keypoints.pictures import AttentionSheet
 from clickmap_cli.storage.atomic import replacing
 
 _COLUMNS = 4

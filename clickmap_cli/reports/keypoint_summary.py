@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.services.keypoint_predictions import PredictionRun
-from clickmap_cli.services.keypoints import KeypointRun
+from clickmap_cli.services.keypoints.predictions import PredictionRun
+from clickmap_cli.services.keypoints.run import KeypointRun
 
 _FIRST_FAILURES = 5
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, PRESETS, save, styled
-from clickmap_cli.services.keypoint_pictures import AugmentationSheet, KeypointOverlay, LossCurves
+from clickmap_cli.services.keypoints.pictures import AugmentationSheet, KeypointOverlay, LossCurves
 from clickmap_cli.storage.atomic import replacing
 
 SIDE = 640

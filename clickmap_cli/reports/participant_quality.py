@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
-from clickmap_cli.services.quality_training import QualityRun
+from clickmap_cli.services.participant_quality.run import QualityRun
 
 
 def summary_lines(run: QualityRun) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.services.prepare import PrepareResult
+from clickmap_cli.services.prepare.run import PrepareResult
 
 
 def funnel_table(result: PrepareResult) -> Table:

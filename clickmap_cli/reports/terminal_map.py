@@ -16,8 +16,8 @@ from rich.text import Text
 from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.metrics.map_statistics import map_statistics
 from clickmap_cli.reports.overlays import coloured, shown
-from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.services.visualize_pictures import Picture
+from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.pictures import Picture
 
 SHADES = " .:-=+*#%@"
 """Letters from cold to hot, where there are no colours."""

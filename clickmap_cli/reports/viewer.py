@@ -20,8 +20,8 @@ from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.reports.html_parts import escaped
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
 from clickmap_cli.runtime.errors import ClickmapError, MissingExtraError
-from clickmap_cli.services.browse import Seen, Source, Table, open_source
-from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize.browse import Seen, Source, Table, open_source
+from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.prediction_cache import PredictionCache
 

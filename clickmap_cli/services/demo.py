@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.simulation import Simulation, clicks_as_text, expected_map
+from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text, expected_map
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services import benchmark, ceiling, prepare
-from clickmap_cli.services.benchmark import BenchmarkRun
-from clickmap_cli.services.benchmark_job import BenchmarkFigures
-from clickmap_cli.services.examples import Example
+from clickmap_cli.services.benchmark import run as benchmark
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
+from clickmap_cli.services.benchmark.run import BenchmarkRun
+from clickmap_cli.services.ceiling import run as ceiling
+from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.prepare import run as prepare
+from clickmap_cli.services.prepare.examples import Example
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.id_lists import write_ids
@@ -89,7 +92,7 @@ class DemoFigures:
     """
 
     example: Callable[[Example], None]
-    ceiling: ceiling.CeilingFigures
+    ceiling: CeilingFigures
     benchmark: BenchmarkFigures
 
 

@@ -16,7 +16,9 @@ import numpy as np
 
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import ceiling
+from clickmap_cli.services.ceiling import run as ceiling
+from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.result import CeilingResult
 from tests.benchmarks import common
 
 SPLITS = NULLS = 10
@@ -145,13 +147,13 @@ def main() -> None:
             sys.stdout.flush()
 
 
-def _blank() -> ceiling.CeilingFigures:
+def _blank() -> CeilingFigures:
     """Figures are not part of the comparison; a byte stands in for each."""
 
-    def draw(_: ceiling.CeilingResult, path: Path) -> None:
+    def draw(_: CeilingResult, path: Path) -> None:
         path.write_bytes(b"-")
 
-    return ceiling.CeilingFigures(draw, draw)
+    return CeilingFigures(draw, draw)
 
 
 if __name__ == "__main__":

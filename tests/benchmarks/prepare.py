@@ -15,7 +15,7 @@ import numpy as np
 
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import prepare
+from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.map_store import MapStore
 from tests.benchmarks import common
 

@@ -315,7 +315,7 @@ def test_odd_folder_names_and_our_own_mistakes_are_sentences(config, tmp_path, m
     assert invoke("prepare", "-c", config, "-o", tmp_path / "x[" / "y]").exit_code == 0
     assert invoke("prepare", "experiment_name='???'").exit_code == 2
 
-    from clickmap_cli.services import prepare
+    from clickmap_cli.services.prepare import run as prepare
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clickmap_cli.app import app
-from tests.services.test_keypoints import words_for, write_faces
+from tests.services.keypoints.test_run import words_for, write_faces
 
 
 def invoke(*words: object) -> Result:

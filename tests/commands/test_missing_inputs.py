@@ -14,7 +14,7 @@ from clickmap_cli.app import app
 from clickmap_cli.config.fields import default_of, keys_of
 from clickmap_cli.config.loading import BENCHMARK, BY_TASK, EXPERIMENT
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import data_tools
+from clickmap_cli.services.data import tools as data_tools
 from tests.helpers.studies import random_rows, write_csv
 
 EXPERIMENT_WORDS = ("clickme_data=trials.csv", "image_shape=[32,32]", "min_subjects=2")

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clickmap_cli.app import app
-from clickmap_cli.clickmaps.reading_study import ReadingStudy
-from tests.services.test_heatmap_classifier import EASY, PLAIN, words_for
+from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
+from tests.services.heatmap_classifier.test_run import EASY, PLAIN, words_for
 
 
 def invoke(*words: object) -> Result:

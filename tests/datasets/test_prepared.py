@@ -16,7 +16,7 @@ from clickmap_cli.datasets.prepared import clickmaps
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import prepare
+from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.map_store import MapStore
 from tests.helpers.studies import random_rows, write_csv
 

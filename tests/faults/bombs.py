@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from clickmap_cli.clickmaps.image_counts import rows_per_image
-from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
+from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.config.loading import load_any
 from clickmap_cli.datasets.fixations_csv import fixations_csv
 from clickmap_cli.datasets.keypoint_labels import read_labels

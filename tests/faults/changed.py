@@ -27,7 +27,7 @@ class SmallShards:
     images: int = 6
 
     def __call__(self) -> None:
-        from clickmap_cli.services import map_shards
+        from clickmap_cli.services.prepare import map_shards
 
         map_shards.MAX_SHARD_IMAGES = self.images
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.helpers.studies import random_rows, write_csv
-from tests.services.test_benchmark import write_corpus
+from tests.services.benchmark.test_run import write_corpus
 
 OUT = "out"
 """The folder that a line writes, in the folder it is called in."""

@@ -23,10 +23,10 @@ import clickmap_cli.reports.finetune
 import clickmap_cli.reports.heatmaps
 import clickmap_cli.reports.prepare
 import clickmap_cli.reports.verify
-import clickmap_cli.services.benchmark
-import clickmap_cli.services.ceiling
-import clickmap_cli.services.finetune
-import clickmap_cli.services.prepare
+import clickmap_cli.services.benchmark.run
+import clickmap_cli.services.ceiling.run
+import clickmap_cli.services.finetune.run
+import clickmap_cli.services.prepare.run
 import clickmap_cli.services.verify  # noqa: F401
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.models.base import MODELS

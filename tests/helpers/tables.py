@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading import ReadOptions, ReadResult, read_trials
+from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, ReadResult, read_trials
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.progress import Silent
 

@@ -26,8 +26,8 @@ from clickmap_cli.models.torch_model import IMAGENET_MEAN, IMAGENET_STD
 from clickmap_cli.reports.heatmaps import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import benchmark
-from clickmap_cli.services.benchmark_job import BenchmarkFigures
+from clickmap_cli.services.benchmark import run as benchmark
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.storage.folder import WhenPresent
 
 SIZE = (96, 128)

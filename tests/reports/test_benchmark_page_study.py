@@ -10,13 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clickmap_cli.services.benchmark_tables import (
-    BenchmarkResult,
-    DiveRow,
-    ImageScore,
-    ModelResult,
-    summarise,
-)
+from clickmap_cli.services.benchmark.result import BenchmarkResult, DiveRow, ImageScore, ModelResult
+from clickmap_cli.services.benchmark.summaries import summarise
 from tests.helpers.benchmark_results import EVIL, EVIL_IMAGE, made_result, write
 from tests.helpers.browser import CHROMIUM, Page, browser
 

@@ -15,9 +15,9 @@ from clickmap_cli.clickmaps.filters import FunnelRow
 from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
 from clickmap_cli.reports.style import PRESETS, styled
-from clickmap_cli.services.visualize_numbers import Distributions, Group, Spread
-from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.services.visualize_pictures import (
+from clickmap_cli.services.visualize.numbers import Distributions, Group, Spread
+from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.pictures import (
     BinsPicture,
     ClicksPicture,
     ImagePixels,

@@ -18,9 +18,9 @@ from PIL import Image
 from clickmap_cli.reports.gallery_html import gallery_figures
 from clickmap_cli.reports.overlays import shown
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import gallery
-from clickmap_cli.services.gallery import GalleryOptions
-from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize import gallery
+from clickmap_cli.services.visualize.gallery import GalleryOptions
+from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.atomic import write_csv
 from tests.helpers.browser import CHROMIUM, Page, browser
 from tests.helpers.galleries import EVIL, EVIL_USER, SIDE, experiment, write_corpus

@@ -18,12 +18,12 @@ from clickmap_cli.reports.heatmap_classifier import (
     score_tables,
     summary_lines,
 )
-from clickmap_cli.services.heatmap_classifier import HeatmapRun
-from clickmap_cli.services.heatmap_interpretation import (
+from clickmap_cli.services.heatmap_classifier.interpretation import (
     AverageRow,
     AverageSheet,
     SaliencyPicture,
 )
+from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
 from clickmap_cli.training.nested_folds import nested_folds
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from clickmap_cli.config.benchmark import HeatmapPictures
 from clickmap_cli.reports.heatmaps import coloured, draw_heatmap, laid_over, scaled_heat
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.services.benchmark_files import Heatmap
+from clickmap_cli.services.benchmark.pictures import Heatmap
 
 HEAT = np.array([[1.0, 2.0, 2.0], [4.0, 5.0, 1.0]])
 

@@ -13,8 +13,8 @@ from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.reports.notebook import write_notebook
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import benchmark
-from clickmap_cli.services.benchmark_job import BenchmarkFigures
+from clickmap_cli.services.benchmark import run as benchmark
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.storage.folder import WhenPresent
 from tests.helpers.galleries import SIDE, experiment
 from tests.helpers.studies import random_rows

@@ -23,8 +23,8 @@ from clickmap_cli.reports.terminal_map import (
     shades,
     statistics,
 )
-from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.services.visualize_pictures import ImagePixels, Picture
+from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.pictures import ImagePixels, Picture
 
 
 def picture(heat: np.ndarray, key: str = "a.png", aspect: float = 1.0, **other) -> Picture:

@@ -19,10 +19,10 @@ from clickmap_cli.reports.overlays import coloured, overlaid, shown
 from clickmap_cli.reports.viewer import Viewer, panels
 from clickmap_cli.runtime.errors import DataError, MissingExtraError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import benchmark
-from clickmap_cli.services.benchmark_job import BenchmarkFigures
-from clickmap_cli.services.browse import EVERYONE, TRUTH, Seen, Source, Table, open_source
-from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.benchmark import run as benchmark
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
+from clickmap_cli.services.visualize.browse import EVERYONE, TRUTH, Seen, Source, Table, open_source
+from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.map_store import MapStore
 from tests.helpers.galleries import EVIL, EVIL_USER, SIDE, experiment
 from tests.helpers.studies import random_rows

@@ -13,8 +13,9 @@ from clickmap_cli.models.base import MODELS, SaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import load_manifest
-from tests.services import test_benchmark, test_finetune
-from tests.services.test_benchmark import write_corpus
+from tests.services.benchmark import test_run as test_benchmark
+from tests.services.benchmark.test_run import write_corpus
+from tests.services.finetune import test_run as test_finetune
 
 Act = Callable[[str], None]
 
@@ -128,7 +129,7 @@ def test_what_is_damaged_before_a_run_is_resumed_is_made_again(corpus, meddled, 
 
 
 def test_an_image_that_goes_while_held_out_images_are_scored(corpus, monkeypatch) -> None:
-    from clickmap_cli.services import finetune_scores
+    from clickmap_cli.services.finetune import scores as finetune_scores
 
     def run(out: str, when: WhenPresent = WhenPresent.STOP):
         given = test_finetune.words_for(corpus, corpus / out, "training.epochs=1")

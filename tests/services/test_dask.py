@@ -14,13 +14,18 @@ from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.reports.heatmaps import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import benchmark, ceiling, ceiling_scores, map_shards, prepare
-from clickmap_cli.services.benchmark_job import BenchmarkFigures
+from clickmap_cli.services.benchmark import run as benchmark
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
+from clickmap_cli.services.ceiling import run as ceiling
+from clickmap_cli.services.ceiling import scores as ceiling_scores
+from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.prepare import map_shards
+from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage import folder as folder_module
 from clickmap_cli.storage.folder import RunFolder, require_begun, require_here
 from tests.helpers.dask_cluster import Cluster, cluster_in
 from tests.helpers.studies import random_rows, write_csv
-from tests.services.test_benchmark import no_report, write_corpus
+from tests.services.benchmark.test_run import no_report, write_corpus
 
 pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
 
@@ -104,7 +109,7 @@ def test_ceilings_have_the_same_tables(cluster, tmp_path, monkeypatch, method) -
         f"clickme_data={data}", "image_shape=[32,32]", "min_subjects=1", "blur_size=5",
         "randomization_iters=3", "null_iterations=3", "metric=[spearman,auc,rsa]",
     ]  # fmt: skip
-    figures = ceiling.CeilingFigures(draw_ceiling, draw_curve)
+    figures = CeilingFigures(draw_ceiling, draw_curve)
 
     def run(name: str, progress, *more: str) -> Path:
         config = load_experiment(None, [*words, f"assets={tmp_path / name}", *more]).config

@@ -15,11 +15,13 @@ from clickmap_cli.config.finetune import stages_of
 from clickmap_cli.config.loading import FINETUNE, load_config, load_experiment
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import prepare
+from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.training.optimisers import make_optimizer
 from tests.helpers.studies import write_csv
-from tests.services import test_ceiling, test_finetune, test_keypoints
-from tests.services.test_benchmark import write_corpus
+from tests.services.benchmark.test_run import write_corpus
+from tests.services.ceiling import test_run as test_ceiling
+from tests.services.finetune import test_run as test_finetune
+from tests.services.keypoints import test_run as test_keypoints
 
 
 def test_exponential_decay_weighs_clicks_by_their_order(tmp_path) -> None:

@@ -245,7 +245,9 @@ def test_what_is_no_folder_is_said_before_anything_is_read(tmp_path) -> None:
 
 def test_a_real_run_and_every_byte_of_it(tmp_path) -> None:
     from clickmap_cli.config.loading import load_experiment
-    from clickmap_cli.services import ceiling, prepare
+    from clickmap_cli.services.ceiling import run as ceiling
+    from clickmap_cli.services.ceiling.outputs import CeilingFigures
+    from clickmap_cli.services.prepare import run as prepare
     from tests.helpers.studies import random_rows, write_csv
 
     data = write_csv(tmp_path / "trials.csv", random_rows(0, images=4, users=6))
@@ -255,7 +257,7 @@ def test_a_real_run_and_every_byte_of_it(tmp_path) -> None:
     ]  # fmt: skip
     config = load_experiment(None, words).config
     prepare.run(config, Silent(), lambda _: None)
-    figures = ceiling.CeilingFigures(
+    figures = CeilingFigures(
         lambda _, path: path.write_bytes(b"drawn"), lambda _, path: path.write_bytes(b"drawn")
     )
     ceiling.run(config, "split-half", Silent(), figures)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.clickmaps.reading_study import ReadingStudy
+from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.datasets.heatmap_images import LabelledImage, Picture, image_folder
 from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.clickmaps.simulation import Simulation
+from clickmap_cli.clickmaps.simulation.people import Simulation
 from clickmap_cli.clickmaps.user_lists import BAD, GOOD, UNLISTED, known_users
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.metrics.classification import roc_auc

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clickmap_cli.services.visualize_drawing import VisualizeFigures
+from clickmap_cli.services.visualize.drawing import VisualizeFigures
 
 
 def all_figures() -> VisualizeFigures:

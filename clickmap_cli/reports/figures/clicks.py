@@ -22,8 +22,8 @@ from clickmap_cli.reports.figures.panels import (
 )
 from clickmap_cli.reports.overlays import Bytes, blended
 from clickmap_cli.reports.style import COLOURS, save_all, styled
-from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.services.visualize_pictures import ClicksPicture, Track
+from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.pictures import ClicksPicture, Track
 
 _NUMBERS = 6
 """Numbers that stand beside points, about; more would hide one another."""

@@ -23,8 +23,8 @@ from clickmap_cli.reports.figures.panels import (
 )
 from clickmap_cli.reports.overlays import coloured, shown
 from clickmap_cli.reports.style import save_all, styled
-from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.services.visualize_pictures import BinsPicture, PeoplePicture, Picture
+from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.pictures import BinsPicture, PeoplePicture, Picture
 
 Paths = Mapping[str, Path]
 

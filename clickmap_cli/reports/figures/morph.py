@@ -11,8 +11,8 @@ import numpy as np
 from clickmap_cli.reports.figures.images import bins_top
 from clickmap_cli.reports.figures.panels import overlay_of, values_of
 from clickmap_cli.reports.overlays import Bytes
-from clickmap_cli.services.visualize_options import Look
-from clickmap_cli.services.visualize_pictures import BinsPicture
+from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.pictures import BinsPicture
 
 SHORT_SIDE = 320
 """Of a frame, in pixels; smaller maps are enlarged."""

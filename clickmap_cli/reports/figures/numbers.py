@@ -10,8 +10,8 @@ import numpy as np
 
 from clickmap_cli.reports.figures.panels import cut, preset_of
 from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, save_all, styled
-from clickmap_cli.services.visualize_numbers import Distributions, Spread
-from clickmap_cli.services.visualize_options import Look
+from clickmap_cli.services.visualize.numbers import Distributions, Spread
+from clickmap_cli.services.visualize.options import Look
 
 Paths = Mapping[str, Path]
 

@@ -23,7 +23,7 @@ from clickmap_cli.clickmaps.keys import (
     match_keys,
     picture_names,
 )
-from clickmap_cli.clickmaps.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.config.benchmark import plain_word
 from clickmap_cli.config.loading import (
     BENCHMARK,
@@ -342,7 +342,7 @@ def _harmless() -> tuple[Page, ...]:
 
 def _report(name: str, folder: Path) -> str:
     from clickmap_cli.reports.benchmark_html import write_report
-    from clickmap_cli.services.benchmark_tables import (
+    from clickmap_cli.services.benchmark.result import (
         BenchmarkResult,
         ComparisonRow,
         Failure,
@@ -374,10 +374,10 @@ class _Nothing:
 
 
 def _gallery_of(name: str) -> Any:
-    from clickmap_cli.services.gallery import Gallery, ImageFacts
-    from clickmap_cli.services.gallery_pages import Remark
-    from clickmap_cli.services.visualize_agreement import Agreement
-    from clickmap_cli.services.visualize_options import Look
+    from clickmap_cli.services.visualize.agreement import Agreement
+    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts
+    from clickmap_cli.services.visualize.gallery_pages import Remark
+    from clickmap_cli.services.visualize.options import Look
 
     return Gallery(
         name, (ImageFacts(name, name, 3, 9),), (Agreement(np.array([0.5]), name, name, True),), 32,
@@ -399,7 +399,7 @@ def _gallery_index(name: str) -> bytes:
 
 def _gallery_page(name: str) -> bytes:
     from clickmap_cli.reports.gallery_html import page_content
-    from clickmap_cli.services.gallery_pages import SmallPicture
+    from clickmap_cli.services.visualize.gallery_pages import SmallPicture
 
     return page_content(
         "pages/00001", [SmallPicture(None, np.zeros((2, 2), np.float32), "x", name)]

@@ -1,0 +1,1 @@
+"""Tables of raw trials, of any kind and with any damage, to one `Trials` table."""

@@ -1,0 +1,135 @@
+"""How many rows each image has in a table of raw trials, without reading their clicks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.clickmaps.keys import image_key
+from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
+from clickmap_cli.clickmaps.reading.object_tables import opened_parquet
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.csv_rows import MAX_JOINED_BYTES, MAX_JOINED_LINES, split_fields
+from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
+from clickmap_cli.storage.text_streams import line_blocks
+
+
+def rows_per_image(
+    path: Path, remove_string: str | None, category: str | None, progress: Progress
+) -> dict[str, int]:
+    """Image key -> rows that name it; never less than the trials that can be read of it.
+
+    Args:
+        path: `.csv` (also `.gz`, `.zst`), `.parquet` or `.npz`.
+        remove_string: cut from the front of every image path.
+        category: the column that `category_column` asks for.
+        progress: told of the rows that are read.
+
+    Raises:
+        DataError: the file is missing, damaged, or lacks a column.
+    """
+    progress.stage(f"Counting the images of {path.name}")
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        names = _of_parquet(path, category)
+    elif name.endswith(".npz"):
+        names = _of_npz(path, category)
+    elif name.endswith((".csv", ".csv.gz", ".csv.zst")):
+        names = _of_csv(path, category)
+    else:
+        raise DataError(f"{path}: trials come as .csv, .csv.gz, .csv.zst, .parquet or .npz.")
+    raw: Counter[Any] = Counter()
+    for some in names:
+        raw.update(some)
+        progress.advance(len(some))
+    counts: Counter[str] = Counter()
+    for value, times in raw.items():
+        text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+        try:
+            counts[image_key(text, remove_string)] += times
+        except ValueError:
+            continue  # a row that prepare rejects too, and says why
+    return dict(counts)
+
+
+def _of_csv(path: Path, category: str | None) -> Iterator[list[bytes]]:
+    blocks = line_blocks(path)
+    first = next(blocks, b"").removeprefix(b"\xef\xbb\xbf")
+    header, _, rest = first.partition(b"\n")
+    fields = split_fields(header.removesuffix(b"\r")) or [header]
+    names = [field.decode("utf-8", "replace").strip() for field in fields]
+    at = names.index(find_columns(names, str(path), category).image)
+    reader = _Records(at, len(names))
+    for block in _chained(rest, blocks):
+        yield [name for line in block.split(b"\n") for name in reader.names(line)]
+
+
+class _Records:
+    """The name in every record that lines may make, whether or not it turns out to be a trial.
+
+    Args:
+        at: place of the name in a record.
+        width: fields of a record.
+    """
+
+    def __init__(self, at: int, width: int) -> None:
+        self._at = at
+        self._width = width
+        self._open: list[bytes] = []
+        self._bytes = 0
+
+    def names(self, raw: bytes) -> Iterator[bytes]:
+        """The names that one more line makes known, at most one."""
+        if self._at == 0 and not self._open and raw[:1] != b'"':
+            # the clicks of a line need not be looked at to find its first field
+            field, comma, _ = raw.partition(b",")
+            if comma:
+                yield field
+            return
+        line = raw.removesuffix(b"\r")
+        fields = split_fields(line)
+        if fields is None:
+            # its quote closes the one that is open, or opens its own: the next such line shows
+            fields = split_fields(b"\n".join([*self._open, line])) if self._open else None
+            self._open, self._bytes = [line], len(line)
+        elif self._open:
+            self._open.append(line)
+            self._bytes += len(line)
+            if len(self._open) > MAX_JOINED_LINES or self._bytes > MAX_JOINED_BYTES:
+                self._open = []
+        if fields is not None and len(fields) == self._width:
+            yield fields[self._at]
+
+
+def _chained(first: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from blocks
+
+
+def _of_parquet(path: Path, category: str | None) -> Iterator[list[Any]]:
+    import pyarrow
+
+    try:
+        file = opened_parquet(path)
+        column = _image_column(list(file.schema_arrow.names), path, category)
+        for batch in file.iter_batches(columns=[column]):
+            yield batch.column(0).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({short_reason(error)}).") from error
+
+
+def _of_npz(path: Path, category: str | None) -> Iterator[list[Any]]:
+    arrays = NpzArrays(path)
+    values = arrays[_image_column(list(arrays), path, category)]
+    if values.ndim != 1:
+        raise DataError(f"{path}: the array of image names has {values.ndim} axes, not one.")
+    # names may be anything a stranger put there: only what can be counted counts
+    yield [value if isinstance(value, str | bytes) else str(value) for value in values.tolist()]
+
+
+def _image_column(names: list[str], path: Path, category: str | None) -> str:
+    columns: Columns = find_columns(names, str(path), category)
+    return columns.image

@@ -1,0 +1,240 @@
+"""Tables whose values are not text: Parquet columns and the arrays of NPZ files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.reading.click_text import (
+    ParsedClicks,
+    floored,
+    parse_columns,
+    parse_pairs,
+)
+from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
+from clickmap_cli.clickmaps.reading.raw_table import TextChunk
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
+
+_CHUNK_ROWS = 8192
+_CHUNK_SIZE = 16 << 20
+_FEW_ROWS = 1 << 17
+_MOST_ROWS_PER_BYTE = 4
+_NOT_NUMBERS = "clicks hold something that is not a number"
+_NOT_PAIRS = "clicks is not a list of (x, y) pairs"
+
+
+def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
+    """Rows of a Parquet file, some thousands at a time.
+
+    Raises:
+        DataError: not a Parquet file, damaged, or a column is missing.
+    """
+    import pyarrow
+
+    try:
+        file = opened_parquet(path)
+        names = list(file.schema_arrow.names)
+        columns = find_columns(names, str(path), category)
+        wanted = [name for name in vars(columns).values() if name]
+        first = 1
+        for batch in file.iter_batches(batch_size=_CHUNK_ROWS, columns=wanted):
+            values = {name: _python_values(batch.column(name)) for name in batch.schema.names}
+            yield _chunk(values, columns, first)
+            first += batch.num_rows
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({short_reason(error)}).") from error
+
+
+def opened_parquet(path: Path) -> Any:
+    """A Parquet file of no more rows than a file of its size can be meant to hold.
+
+    Equal values are stored once with their number, so that a few bytes may stand for any number of
+    rows; in a real table people's clicks differ.
+
+    Raises:
+        DataError: it states more rows.
+        ArrowException: it is not a Parquet file, or damaged.
+    """
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path)
+    groups = range(file.metadata.num_row_groups)
+    rows = sum(file.metadata.row_group(at).num_rows for at in groups)
+    size = path.stat().st_size
+    if rows > max(_FEW_ROWS, _MOST_ROWS_PER_BYTE * size):
+        raise DataError(
+            f"{path}: says it holds {rows} rows in {size} bytes; it looks made to take forever, "
+            "and is not read."
+        )
+    return file
+
+
+def _python_values(column: Any) -> Any:
+    """A column's values, none of which can fail to become Python's own."""
+    from pyarrow import types
+
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        # bytes need not be UTF-8: what is not is told of row by row
+        column = column.view("binary" if types.is_string(column.type) else "large_binary")
+    if types.is_timestamp(column.type) or types.is_date(column.type):
+        # Python's dates end with the year 9999
+        return column.to_numpy(zero_copy_only=False)
+    return column.to_pylist()
+
+
+def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
+    """Trials of an NPZ file, some thousands at a time.
+
+    Raises:
+        DataError: not an NPZ file, damaged, unequal arrays, more than plain data in it, or an
+            array is missing.
+    """
+    arrays = NpzArrays(path)
+    columns = find_columns(list(arrays), str(path), category)
+    loaded = {name: arrays[name] for name in vars(columns).values() if name}
+    single = next((name for name, values in loaded.items() if not values.ndim), None)
+    if single is not None:
+        raise DataError(f"{path}: the array '{single}' holds one value, not one for each trial.")
+    sizes = {name: len(values) for name, values in loaded.items()}
+    if len(set(sizes.values())) > 1:
+        raise DataError(f"{path}: its arrays have unequal lengths: {sizes}.")
+    n = sizes[columns.image]
+    first = 0
+    while first < n:
+        part = {name: values[first : first + _CHUNK_ROWS] for name, values in loaded.items()}
+        rows = _few_rows(part.values())
+        part = {name: values[:rows] for name, values in part.items()}
+        yield _chunk(part, columns, first + 1)
+        first += rows
+
+
+def _few_rows(columns: Iterable[NDArray[Any]]) -> int:
+    """How many rows, at least one, whose texts and lists are not too much to be read at once.
+
+    A pickle may name one long text in every row.
+    """
+    sizes: Any = 0
+    for values in columns:
+        if values.dtype.kind == "O":
+            sizes += np.array([_length(value) for value in values])
+        else:
+            sizes += np.full(len(values), values.nbytes // len(values))
+    return max(1, int(np.searchsorted(np.cumsum(sizes), _CHUNK_SIZE, side="right")))
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.size
+    return len(value) if isinstance(value, str | bytes | list | tuple | dict) else 1
+
+
+def _chunk(values: Mapping[str, Any], columns: Columns, first: int) -> TextChunk:
+    def column(name: str | None) -> Sequence[Any] | None:
+        return None if name is None else values[name]
+
+    image = values[columns.image]
+    if columns.clicks is not None:
+        clicks_text = values[columns.clicks]
+        clicks = _pairs(clicks_text)
+    else:
+        clicks_text = values[str(columns.x)]
+        clicks = _two_lists(clicks_text, values[str(columns.y)])
+    return TextChunk(
+        rows=range(first, first + len(image)),
+        image=image,
+        user=values[columns.user],
+        clicks=clicks,
+        clicks_text=clicks_text,
+        clicks_column=columns.clicks or f"{columns.x}, {columns.y}",
+        **{name: column(held) for name, held in columns.optional().items()},
+    )
+
+
+def _pairs(values: Sequence[Any]) -> ParsedClicks:
+    """Clicks as text, or as lists of (x, y)."""
+    if all(isinstance(value, str | bytes) for value in values):
+        return parse_pairs([_as_bytes(value) for value in values])
+    return _gathered([_pair_array(value) for value in values])
+
+
+def _two_lists(xs: Sequence[Any], ys: Sequence[Any]) -> ParsedClicks:
+    """Clicks as two lists of numbers, or as two texts of them."""
+    if all(isinstance(value, str | bytes) for values in (xs, ys) for value in values):
+        return parse_columns([_as_bytes(x) for x in xs], [_as_bytes(y) for y in ys])
+    return _gathered([_two_numbers(x, y) for x, y in zip(xs, ys, strict=True)])
+
+
+def _two_numbers(raw_x: Any, raw_y: Any) -> NDArray[np.float64] | str:
+    if isinstance(raw_x, str | bytes) and isinstance(raw_y, str | bytes):
+        return _parsed(parse_columns([_as_bytes(raw_x)], [_as_bytes(raw_y)]))
+    x, y = _numbers(raw_x), _numbers(raw_y)
+    if isinstance(x, str):
+        return f"clickmap_x: {x}"
+    if isinstance(y, str):
+        return f"clickmap_y: {y}"
+    if len(x) != len(y):
+        return f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}"
+    return np.stack((x, y), axis=1)
+
+
+def _gathered(rows: Sequence[NDArray[np.float64] | str]) -> ParsedClicks:
+    """Rows of (clicks, 2) coordinates or reasons, joined."""
+    bad = {i: row for i, row in enumerate(rows) if isinstance(row, str)}
+    good = [row for row in rows if not isinstance(row, str)]
+    lengths = np.array([0 if isinstance(row, str) else len(row) for row in rows], dtype=np.int64)
+    joined = np.concatenate(good) if good else np.empty((0, 2))
+    return ParsedClicks(floored(joined[:, 0]), floored(joined[:, 1]), lengths, bad)
+
+
+def _pair_array(value: Any) -> NDArray[np.float64] | str:
+    if value is None:
+        return "clicks is empty"
+    if isinstance(value, str | bytes):
+        return _parsed(parse_pairs([_as_bytes(value)]))
+    if isinstance(value, list | tuple) and all(isinstance(click, dict) for click in value):
+        value = [(click.get("x"), click.get("y")) for click in value]
+    numbers = _floats(value)
+    if isinstance(numbers, str):
+        return numbers
+    if numbers.size == 0:
+        return np.empty((0, 2))
+    if numbers.ndim != 2 or numbers.shape[1] != 2:
+        return _NOT_PAIRS
+    return numbers
+
+
+def _parsed(clicks: ParsedClicks) -> NDArray[np.float64] | str:
+    return clicks.bad.get(0) or np.stack((clicks.x, clicks.y), axis=1).astype(np.float64)
+
+
+def _numbers(value: Any) -> NDArray[np.float64] | str:
+    if value is None:
+        return "it is empty"
+    numbers = _floats(value)
+    if not isinstance(numbers, str) and numbers.ndim != 1:
+        return "it is not a list of numbers"
+    return numbers
+
+
+def _floats(value: Any) -> NDArray[np.float64] | str:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "iufO":
+        return _NOT_NUMBERS  # dates, for one, would become numbers
+    try:
+        with np.errstate(all="ignore"):
+            numbers = np.asarray(value, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return _NOT_NUMBERS
+    if not np.isfinite(numbers).all():
+        return "a coordinate is not a number"
+    return numbers
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")

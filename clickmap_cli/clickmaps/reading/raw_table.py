@@ -1,0 +1,339 @@
+"""Chunks of raw rows, checked value by value, gathered into `Trials`."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import reprlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.geometry import ImageShapes
+from clickmap_cli.clickmaps.keys import ALL, category_of, image_key
+from clickmap_cli.clickmaps.reading.click_text import ParsedClicks
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.storage.long_arrays import LongArray
+
+Reject = Callable[[int, str, str, str], None]
+"""Called with (row, column, value, reason) for a row that cannot be read."""
+
+_SHOWN = 80
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 20
+_UNIT_SECONDS = {
+    "D": (86400, 1), "h": (3600, 1), "m": (60, 1), "s": (1, 1), "ms": (1, 10**3),
+    "us": (1, 10**6), "ns": (1, 10**9), "ps": (1, 10**12), "fs": (1, 10**15), "as": (1, 10**18),
+}  # fmt: skip
+_MAX_NAME = 200
+_TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y"})
+_FALSE = frozenset({"false", "f", "0", "0.0", "no", "n", "", "nan", "none", "null"})
+
+
+@dataclass(frozen=True)
+class TextChunk:
+    """Some rows of a table, column by column; values are bytes, text, numbers or lists.
+
+    Attributes:
+        rows: line or record number of each row.
+        image: image paths.
+        user: user names.
+        clicks: the parsed clicks.
+        clicks_text: what they were parsed from, for messages.
+        clicks_column: name of the column they came from.
+        catch: catch-trial scores, where the table has them.
+        mobile: mobile flags, likewise.
+        time: timestamps, likewise.
+        category: category names, likewise.
+    """
+
+    rows: Sequence[int]
+    image: Sequence[Any]
+    user: Sequence[Any]
+    clicks: ParsedClicks
+    clicks_text: Sequence[Any]
+    clicks_column: str
+    catch: Sequence[Any] | None = None
+    mobile: Sequence[Any] | None = None
+    time: Sequence[Any] | None = None
+    category: Sequence[Any] | None = None
+
+
+class TableBuilder:
+    """Gathers chunks into one table; rows that cannot be read are reported and left out."""
+
+    def __init__(self, shapes: ImageShapes, remove_string: str | None, reject: Reject) -> None:
+        self.rows = 0
+        self.rejected = 0
+        self._shapes = shapes
+        self._remove_string = remove_string
+        self._reject = reject
+        self._waiting: list[tuple[int, str, str, str]] = []
+        self._images = _Vocabulary(lambda text: image_key(text, remove_string))
+        self._users = _Vocabulary(_user_name)
+        self._categories = _Vocabulary(_category_name)
+        self._category_of: dict[int, int] = {}
+        self._side = shapes.longest_side
+        self._click_type = np.int16 if self._side < 2**15 - 1 else np.int32
+        self._parts: dict[str, list[NDArray[Any]]] = {
+            name: [] for name in ("lengths", "image", "user", "catch", "mobile", "time")
+        }
+        self._clicks = {name: LongArray(self._click_type) for name in ("x", "y")}
+
+    def reject(self, row: int, column: str, value: Any, reason: str) -> None:
+        """Count a row that cannot be read; the next `add` reports it, among those around it."""
+        self.rows += 1
+        self.rejected += 1
+        self._waiting.append((row, column, _shown(value), reason))
+
+    def add(self, chunk: TextChunk) -> None:
+        """Check and keep the rows of a chunk; report the bad ones in their order."""
+        n = len(chunk.rows)
+        good = np.ones(n, dtype=np.bool_)
+
+        def bad(i: int, column: str, value: Any, reason: str) -> None:
+            if good[i]:
+                good[i] = False
+                self.reject(chunk.rows[i], column, value, reason)
+
+        images = self._images.codes(chunk.image, bad, "image_path")
+        users = self._users.codes(chunk.user, bad, "user_id")
+        for i, reason in chunk.clicks.bad.items():
+            bad(i, chunk.clicks_column, chunk.clicks_text[i], reason)
+        categories = None
+        if chunk.category is not None:
+            categories = self._categories.codes(chunk.category, bad, "category")
+        columns: dict[str, NDArray[Any]] = {}
+        for name, values, convert, dtype in (
+            ("catch", chunk.catch, _score, np.float32),
+            ("mobile", chunk.mobile, _flag, np.bool_),
+            ("time", chunk.time, _seconds, np.float64),
+        ):
+            if values is not None:
+                columns[name] = _converted(values, convert, np.dtype(dtype), bad, name)
+        for rejected in sorted(self._waiting):
+            self._reject(*rejected)
+        self._waiting.clear()
+        self.rows += int(good.sum())
+        self._keep(chunk.clicks, good, {"image": images, "user": users, **columns})
+        if categories is not None:
+            for image, category in zip(
+                images[good].tolist(), categories[good].tolist(), strict=True
+            ):
+                self._category_of.setdefault(image, category)
+
+    def _keep(
+        self,
+        clicks: ParsedClicks,
+        good: NDArray[np.bool_],
+        columns: dict[str, NDArray[Any]],
+    ) -> None:
+        keep = np.repeat(good, clicks.lengths)
+        all_good = bool(good.all())
+        for name, values in (("x", clicks.x), ("y", clicks.y)):
+            # what lies beyond the longest side is outside every image, wherever it is
+            inside = np.clip(values if all_good else values[keep], -1, self._side)
+            self._clicks[name].append(inside.astype(self._click_type))
+        self._parts["lengths"].append(clicks.lengths[good])
+        for name, values in columns.items():
+            self._parts[name].append(values[good])
+
+    def build(self) -> Trials:
+        """The table of all rows kept, in the order they came."""
+        keys = self._images.names
+        given = self._category_of
+        names = [
+            self._categories.names[given[code]] if code in given else category_of(key)
+            for code, key in enumerate(keys)
+        ]
+        categories = list(dict.fromkeys(names))
+        place = {name: at for at, name in enumerate(categories)}
+        lengths = self._joined("lengths", np.int64)
+        return Trials(
+            x=self._clicks["x"].finished(),
+            y=self._clicks["y"].finished(),
+            offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
+            image=self._joined("image", np.int32),
+            user=self._joined("user", np.int32),
+            images=np.array(keys, dtype=np.str_),
+            users=np.array(self._users.names, dtype=np.str_),
+            category=np.array([place[name] for name in names], dtype=np.int32),
+            categories=np.array(categories, dtype=np.str_),
+            shape=self._shapes.of(keys),
+            time=self._joined("time", np.float64) if self._parts["time"] else None,
+            catch=self._joined("catch", np.float32) if self._parts["catch"] else None,
+            mobile=self._joined("mobile", np.bool_) if self._parts["mobile"] else None,
+        )
+
+    def _joined(self, name: str, dtype: Any) -> NDArray[Any]:
+        parts, self._parts[name] = self._parts[name], []
+        return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+_REMEMBERED = frozenset({bytes, str, int, np.str_})
+"""Kinds of names that equal one another only when they read the same."""
+
+
+class _Vocabulary:
+    """Names met so far and their codes; a name's check runs once."""
+
+    def __init__(self, accept: Callable[[str], str]) -> None:
+        self.names: list[str] = []
+        self._accept = accept
+        self._by_raw: dict[Any, int] = {}
+        self._by_name: dict[str, int] = {}
+
+    def codes(
+        self, values: Sequence[Any], bad: Callable[[int, str, Any, str], None], column: str
+    ) -> NDArray[np.int32]:
+        """A code for each value, -1 for those reported as bad."""
+        codes = np.full(len(values), -1, dtype=np.int32)
+        known = self._by_raw
+        for i, raw in enumerate(values):
+            code: int | str | None = known.get(raw) if type(raw) in _REMEMBERED else None
+            if code is None:
+                code = self._learn(raw)
+            if isinstance(code, int):
+                codes[i] = code
+            else:
+                bad(i, column, raw, code)
+        return codes
+
+    def _learn(self, raw: Any) -> int | str:
+        code: int | str
+        try:
+            name = self._accept(_text(raw))
+            code = self._by_name.setdefault(name, len(self.names))
+            if code == len(self.names):
+                self.names.append(name)
+        except ValueError as error:
+            code = str(error)
+        if isinstance(code, int) and type(raw) in _REMEMBERED:
+            self._by_raw[raw] = code
+        return code
+
+
+def _user_name(text: str) -> str:
+    name = text.strip()
+    if not name or name.lower() == "nan":
+        raise ValueError("user_id is empty")
+    if not name.isprintable() or len(name) > _MAX_NAME:
+        raise ValueError("user_id is too long, holds control characters, or is not UTF-8")
+    return name
+
+
+def _category_name(text: str) -> str:
+    if text and (not text.isprintable() or len(text) > _MAX_NAME):
+        raise ValueError("category is too long, holds control characters, or is not UTF-8")
+    return text or ALL
+
+
+def _text(raw: Any) -> str:
+    """A value as text; numbers that are whole lose their `.0`."""
+    if isinstance(raw, bytes):
+        return raw.decode("utf-8", "surrogateescape")
+    if isinstance(raw, str):
+        return raw
+    if raw is None:
+        return ""
+    if isinstance(raw, float | np.floating):
+        if math.isnan(raw):
+            return ""
+        return str(int(raw)) if float(raw).is_integer() else str(raw)
+    if isinstance(raw, int | np.integer | Decimal):
+        return str(raw)
+    raise ValueError(f"a {type(raw).__name__} where a word is expected")
+
+
+def _converted(
+    values: Sequence[Any],
+    convert: Callable[[Any], Any],
+    dtype: np.dtype[Any],
+    bad: Callable[[int, str, Any, str], None],
+    column: str,
+) -> NDArray[Any]:
+    out = np.zeros(len(values), dtype=dtype)
+    for i, raw in enumerate(values):
+        try:
+            out[i] = convert(raw)
+        except (ValueError, OverflowError) as error:
+            bad(i, column, raw, str(error))
+    return out
+
+
+def _score(raw: Any) -> float:
+    text = _text(raw).strip()
+    if not text:
+        return math.nan
+    try:
+        score = float(text)
+    except ValueError:
+        raise ValueError("user_catch_trial is not a number") from None
+    if abs(score) > 1e9:
+        raise ValueError("user_catch_trial is no score")
+    return score
+
+
+def _flag(raw: Any) -> bool:
+    """A mobile flag; of a list the first element counts, an empty one means false."""
+    if isinstance(raw, list | tuple | np.ndarray):
+        first = raw.flat if isinstance(raw, np.ndarray) else iter(raw)
+        return _flag(next(first, False))
+    if isinstance(raw, bool | np.bool_):
+        return bool(raw)
+    text = _text(raw).strip()
+    if text[:1] in ("[", "(", "{"):
+        text = text.strip("[](){} \t").split(",")[0].strip(" \"'")
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError("is_mobile is neither true nor false")
+
+
+def _seconds(raw: Any) -> float:
+    """A timestamp as seconds: a number as it is, or a date and time in ISO form."""
+    if isinstance(raw, datetime.datetime):
+        return raw.replace(tzinfo=raw.tzinfo or datetime.UTC).timestamp()
+    if isinstance(raw, np.datetime64):
+        return _seconds_of(raw)
+    text = _text(raw).strip()
+    if not text:
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("timestamp is neither a number nor an ISO date and time") from None
+    return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+
+
+def _seconds_of(moment: np.datetime64) -> float:
+    if np.isnat(moment):
+        return math.nan
+    if np.datetime_data(moment.dtype)[0] in ("Y", "M", "W"):
+        moment = moment.astype("datetime64[D]")
+    unit, count = np.datetime_data(moment.dtype)
+    if unit not in _UNIT_SECONDS:
+        raise ValueError("timestamp has no unit")
+    seconds, parts = _UNIT_SECONDS[unit]
+    return int(moment.astype(np.int64)) * count * seconds / parts
+
+
+def _shown(value: Any) -> str:
+    """A value short enough for a table."""
+    if isinstance(value, bytes):
+        value = value[: 4 * _SHOWN].decode("utf-8", "replace")
+    try:
+        text = str(value) if isinstance(value, str | float) else _REPR.repr(value)
+    except ValueError:  # a number of thousands of digits
+        text = f"a {type(value).__name__}"
+    text = "".join(c if c.isprintable() else "?" for c in text[: 2 * _SHOWN])
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

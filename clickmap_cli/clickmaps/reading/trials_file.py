@@ -1,0 +1,182 @@
+"""Raw trials from CSV, Parquet and NPZ files to one `Trials` table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickmap_cli.clickmaps.geometry import ImageShapes
+from clickmap_cli.clickmaps.reading.click_text import ParsedClicks, parse_columns, parse_pairs
+from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
+from clickmap_cli.clickmaps.reading.object_tables import npz_chunks, parquet_chunks
+from clickmap_cli.clickmaps.reading.raw_table import Reject, TableBuilder, TextChunk
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.storage.csv_rows import Row, csv_rows, split_fields
+from clickmap_cli.storage.text_streams import line_blocks
+
+_TABLES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What reading depends on.
+
+    Attributes:
+        shapes: height and width the clicks of each image are measured in.
+        remove_string: cut from the front of every image path.
+        category_column: column that names the category, where one does.
+    """
+
+    shapes: ImageShapes
+    remove_string: str | None = None
+    category_column: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """Trials and what was left behind.
+
+    Attributes:
+        trials: the readable ones, in the order of the file.
+        rows: rows in the file, blank lines apart.
+        rejected: how many of them were unreadable.
+    """
+
+    trials: Trials
+    rows: int
+    rejected: int
+
+
+def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Progress) -> ReadResult:
+    """Read a table of trials in bounded memory (beyond the trials themselves).
+
+    Args:
+        path: `.csv` (also `.gz`, `.zst`), `.parquet` or `.npz`.
+        options: what reading depends on.
+        reject: called with (row, column, value, reason) for every row that cannot be read; `row`
+            is the line of a text file (the header is 1), else the record (the first is 1).
+        progress: told of each block that is read.
+
+    Raises:
+        DataError: the file is missing, damaged, of another kind, or lacks a column.
+    """
+    name = path.name.lower()
+    kind = next((kind for kind in _TABLES if name.endswith(kind)), None)
+    if kind is None:
+        raise DataError(f"{path}: trials come as {', '.join(_TABLES)}; this ends otherwise.")
+    if not _exists(path):
+        raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
+    progress.stage(f"Reading {path.name}")
+    builder = TableBuilder(options.shapes, options.remove_string, reject)
+    if kind == ".parquet":
+        chunks = parquet_chunks(path, options.category_column)
+    elif kind == ".npz":
+        chunks = npz_chunks(path, options.category_column)
+    else:
+        chunks = _csv_chunks(path, options.category_column, builder)
+    for chunk in chunks:
+        builder.add(chunk)
+        progress.advance(len(chunk.rows))
+    return ReadResult(builder.build(), builder.rows, builder.rejected)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a name no file system takes
+        raise DataError(f"{str(path)[:200]} cannot be read ({error.strerror}).") from error
+
+
+def _csv_chunks(path: Path, category: str | None, builder: TableBuilder) -> Iterator[TextChunk]:
+    lines = _Lines(path)
+    header = lines.header()
+    columns = find_columns(header, str(path), category)
+    where = {name: at for at, name in enumerate(header)}
+
+    def is_row(fields: list[bytes]) -> bool:
+        chunk = _text_chunk([Row(0, fields)], columns, where)
+        return bool(chunk.image[0].strip() and chunk.user[0].strip()) and not chunk.clicks.bad
+
+    for rows in lines.batches(len(header), is_row):
+        good = []
+        for row in rows:
+            if row.problem:
+                builder.reject(row.line, "", row.text, row.problem)
+            else:
+                good.append(row)
+        yield _text_chunk(good, columns, where)
+
+
+class _Lines:
+    """The lines of a text table, in blocks, after its header."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._blocks = line_blocks(path)
+        self._first: list[bytes] = []
+
+    def header(self) -> list[str]:
+        block = next(self._blocks, b"").removeprefix(b"\xef\xbb\xbf")
+        if not block.strip():
+            raise DataError(f"{self._path} is empty.")
+        line, *self._first = _lines_of(block)
+        if b"\0" in line:
+            raise DataError(f"{self._path}: not a text table (its first line holds zero bytes).")
+        fields = split_fields(line.removesuffix(b"\r")) or [line]
+        return [f.decode("utf-8", "replace").strip() for f in fields]
+
+    def batches(self, width: int, is_row: Callable[[list[bytes]], bool]) -> Iterator[list[Row]]:
+        """Rows of a block at a time; a row may run over the end of its block."""
+
+        def numbered() -> Iterator[bytes]:
+            yield from self._first
+            self._first = []
+            for block in self._blocks:
+                yield from _lines_of(block)
+
+        batch: list[Row] = []
+        size = 0
+        for row in csv_rows(numbered(), 2, width, is_row):
+            batch.append(row)
+            size += _ROW_BYTES + sum(map(len, row.fields)) + len(row.text)
+            if size >= _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+
+_ROW_BYTES = 32  # even an empty row takes room
+_BATCH_BYTES = 1 << 20  # a block of text and its numbers stay in the processor's cache
+
+
+def _lines_of(block: bytes) -> list[bytes]:
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _text_chunk(rows: Sequence[Row], columns: Columns, where: dict[str, int]) -> TextChunk:
+    def column(name: str | None) -> list[bytes] | None:
+        return None if name is None else [row.fields[where[name]] for row in rows]
+
+    clicks = column(columns.clicks)
+    parsed: ParsedClicks
+    if clicks is not None:
+        parsed = parse_pairs(clicks)
+    else:
+        clicks = column(columns.x) or []
+        parsed = parse_columns(clicks, column(columns.y) or [])
+    return TextChunk(
+        rows=[row.line for row in rows],
+        image=column(columns.image) or [],
+        user=column(columns.user) or [],
+        clicks=parsed,
+        clicks_text=clicks,
+        clicks_column=columns.clicks or f"{columns.x}, {columns.y}",
+        **{name: column(held) for name, held in columns.optional().items()},
+    )

@@ -1,0 +1,1 @@
+"""`clickmap benchmark`: models against people; `run.py` is the door."""

@@ -1,0 +1,146 @@
+"""The data sets of a benchmark, read and identified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
+from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.registry import settings_of
+from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.storage.id_lists import read_ids
+
+
+@dataclass(frozen=True)
+class LoadedSet:
+    """A data set as the config names it.
+
+    Attributes:
+        label: what tables and files call it.
+        stimuli: images to score, sorted by id.
+        problems: images that cannot be used.
+        digest: a hash of every image, point and map.
+        marks: id -> what the image and its files were when they were read.
+    """
+
+    label: str
+    stimuli: Sequence[Stimulus]
+    problems: Sequence[Problem]
+    digest: str
+    marks: Mapping[str, str]
+
+
+def load_sets(config: BenchmarkConfig, progress: Progress) -> list[LoadedSet]:
+    """Read every data set of a config.
+
+    Raises:
+        ConfigError: a data set or a setting is unknown.
+        DataError: a data set cannot be read, or is empty.
+    """
+    return [_load(spec, config, progress) for spec in dataset_specs(config)]
+
+
+def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
+    progress.stage(f"Reading {spec.label}")
+    data = read_set(spec.name, spec.settings, f"data set {spec.label}")
+    for text in data.notices:
+        progress.notice(f"{spec.label}: {text}")
+    stimuli = list(data.stimuli)[: config.limit_images]
+    if not stimuli and not data.problems:
+        raise DataError(f"data set {spec.label}: it is empty; there is nothing to score.")
+    progress.stage(f"Checking {spec.label}", len(stimuli))
+    marks = {}
+    for stimulus in stimuli:
+        marks[stimulus.image_id] = _mark(stimulus)
+        progress.advance()
+    digest = hashlib.sha256("".join(marks.values()).encode()).hexdigest()
+    return LoadedSet(spec.label, stimuli, data.problems, digest, marks)
+
+
+def _mark(stimulus: Stimulus) -> str:
+    """What an image and its files are now."""
+    words = [stimulus.image_id, stimulus.size, stimulus.category]
+    for part in (stimulus.image_digest, stimulus.truth_digest):
+        try:
+            words.append(part())
+        except DataError as error:
+            words.append(str(error))  # said again, by image, where it is needed
+    return json.dumps(words)
+
+
+def require_unchanged(sets: Sequence[LoadedSet], failures: Sequence[Failure]) -> None:
+    """Whether images that could not be used are what they were when the run began.
+
+    One that went while the run was at work is no result: the run must not be finished with it, as
+    `--resume` would then keep what it lacks.
+
+    Args:
+        sets: of the run.
+        failures: images of these sets, and why they could not be used.
+
+    Raises:
+        RunError: an image, or its map, is another now or is gone.
+    """
+    by_label = {loaded.label: loaded for loaded in sets}
+    for row in failures:
+        loaded = by_label[row.dataset]
+        stimulus = next((s for s in loaded.stimuli if s.image_id == row.image_id), None)
+        if stimulus is not None and _mark(stimulus) != loaded.marks[row.image_id]:
+            raise changed_input(row)
+
+
+def changed_input(row: Failure) -> RunError:
+    """What is said of an input that is not what it was when the run began."""
+    return RunError(
+        f"{row.dataset}, {row.image_id}: {row.reason.rstrip('.')}; it was there when the run "
+        "began. Bring it back and run again with --resume."
+    )
+
+
+def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, dict[str, Any], Any]:
+    """What a data set is read with, before it is read: its reader, all settings, and its `ids`.
+
+    Raises:
+        ConfigError: the name or a setting is unknown.
+    """
+    reader = DATASETS.get(name)
+    rest = dict(given)
+    ids = rest.pop("ids", None)
+    return reader, settings_of(reader, rest, what), ids
+
+
+def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
+    """Read a registered data set; its images are sorted by id.
+
+    Args:
+        name: what it is registered as.
+        given: its settings; `ids` names a list of the only image ids that count.
+        what: who it is, for messages.
+
+    Raises:
+        ConfigError: the name or a setting is unknown, or no image of `ids` is there.
+        DataError: it cannot be read.
+    """
+    reader, settings, ids = set_settings(name, given, what)
+    data = reader(**settings)
+    if not isinstance(data, DataSet):
+        raise ConfigError(f"{what}: {name} returns no DataSet.")
+    stimuli = sorted(data.stimuli, key=lambda stimulus: stimulus.image_id)
+    problems = list(data.problems)
+    if ids is not None:
+        wanted = frozenset(read_ids(Path(ids)))
+        stimuli = [stimulus for stimulus in stimuli if stimulus.image_id in wanted]
+        problems = [problem for problem in problems if problem.image_id in wanted]
+        if not stimuli and not problems:
+            raise ConfigError(f"{what}: none of the {len(wanted)} ids in {ids} is in it.")
+        lost = len(wanted) - len(stimuli) - len(problems)
+        notices = [*data.notices, *([f"{lost} ids of {ids} are not in it."] if lost else [])]
+        return DataSet(stimuli, problems, notices)
+    return DataSet(stimuli, problems, data.notices)

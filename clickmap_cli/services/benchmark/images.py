@@ -1,0 +1,95 @@
+"""Every image of a data set, predicted by a model and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.job import Job
+from clickmap_cli.services.benchmark.predictions import Predicted, Predictor
+from clickmap_cli.services.benchmark.result import ImageScore
+from clickmap_cli.services.benchmark.scores import ModelTask, score_model
+
+_PICTURES = "pictures"
+
+
+def scores_of(
+    job: Job, loaded: LoadedSet, built: BuiltModel, others: OtherFixations
+) -> list[ImageScore]:
+    """Every image's scores of one model, by `image_id`.
+
+    Args:
+        job: the run; what its journal has is not scored again, if the prediction is still there.
+        loaded: the data set.
+        built: the model.
+        others: what the data set's other images say of each.
+    """
+    label, model = loaded.label, built.label
+    journal = job.folder.lines(f"{label}__{model}")
+    predictor = job.predictor(built, label)
+    done = _done(job, loaded, predictor, journal.records())
+    todo = [stimulus for stimulus in loaded.stimuli if stimulus.image_id not in done]
+    job.progress.stage(f"{model} on {label}", len(todo))
+    pending: list[Predicted] = []
+    unfinished: set[str] = set()
+
+    def tasks() -> Iterator[ModelTask]:
+        for predicted in predictor.predict(todo):
+            image_id = predicted.stimulus.image_id
+            if predicted.reason:
+                job.fail(label, model, image_id, predicted.reason)
+                job.progress.advance()
+                continue
+            if not job.heatmaps.draw(label, built, predicted):
+                unfinished.add(image_id)
+            pending.append(predicted)
+            yield _task(job, built, predicted, others)
+
+    worth = job.worth_workers(loaded, range(len(todo)))
+    with journal.writing():
+        for at, found in enumerate(job.pool.map(score_model, tasks(), worth)):
+            stimulus, details = pending[at].stimulus, pending[at].details
+            pending[at] = Predicted(stimulus, ())  # its maps are done with
+            if isinstance(found, str):
+                job.fail(label, model, stimulus.image_id, found)
+            else:
+                scored = replace(found, details=details)
+                done[scored.image_id] = scored
+                if scored.image_id not in unfinished:
+                    pictures = job.heatmaps.recorded(label, model, scored.image_id)
+                    journal.append(asdict(scored) | {_PICTURES: pictures})
+            job.progress.advance()
+    return [done[stimulus.image_id] for stimulus in loaded.stimuli if stimulus.image_id in done]
+
+
+def _done(
+    job: Job, loaded: LoadedSet, predictor: Predictor, records: Iterable[dict[str, Any]]
+) -> dict[str, ImageScore]:
+    """Images of the journal whose pictures and predictions are still there, with their scores."""
+    stimuli = {stimulus.image_id: stimulus for stimulus in loaded.stimuli}
+    done = {}
+    for record in records:
+        if not job.heatmaps.whole(record.pop(_PICTURES, {})):
+            continue
+        scored = ImageScore(**record)
+        stimulus = stimuli.get(scored.image_id)
+        if stimulus is None or predictor.keeps(stimulus):  # the report shows predictions too
+            done[scored.image_id] = scored
+    return done
+
+
+def _task(job: Job, built: BuiltModel, predicted: Predicted, others: OtherFixations) -> ModelTask:
+    return ModelTask(
+        predicted.stimulus,
+        others.around(predicted.stimulus),
+        predicted.maps,
+        built.model.output,
+        isinstance(built.model, SubjectModel),
+        job.config.metrics,
+        job.config.ceiling,
+    )

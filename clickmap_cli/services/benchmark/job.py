@@ -1,0 +1,75 @@
+"""What all steps of a benchmark share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clickmap_cli.config.benchmark import BenchmarkConfig
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.runtime.parallel import Pool
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures, HeatmapFiles
+from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.services.benchmark.result import Failure, LeftOut
+from clickmap_cli.storage.folder import RunFolder
+from clickmap_cli.storage.prediction_cache import PredictionCache
+
+_WORTH_WORKERS = 2e7  # pixels times people; less is scored before worker processes have started
+
+
+class Job:
+    """One run: its settings, where it writes, who computes, and what it could not use.
+
+    Args:
+        config: the checked configuration.
+        folder: where it writes.
+        progress: told where the run is.
+        figures: draw pictures and the report.
+        pool: who computes scores.
+
+    Attributes:
+        left_out: images that could not be used so far.
+        heatmaps: pictures of predictions.
+    """
+
+    def __init__(
+        self,
+        config: BenchmarkConfig,
+        folder: RunFolder,
+        progress: Progress,
+        figures: BenchmarkFigures,
+        pool: Pool,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.figures = figures
+        self.pool = pool
+        self.left_out = LeftOut()
+        self.heatmaps = HeatmapFiles(
+            config.heatmaps_png, folder.path, figures.heatmap, progress, self.left_out
+        )
+
+    def predictor(self, built: BuiltModel, dataset: str) -> Predictor:
+        """The model's predictions for one data set."""
+        config = self.config
+        where = config.prediction_cache_dir
+        root = Path(where) if where else self.folder.path / "predictions"
+        keep = config.cache_predictions and built.cached
+        cache = PredictionCache(root / dataset / built.label) if keep else None
+        return Predictor(built, cache, config.postprocess)
+
+    def fail(self, dataset: str, model: str, image_id: str, reason: str) -> None:
+        """An image is left out of a model, or of all where none is named."""
+        self.left_out.failures.append(Failure(dataset, model, image_id, reason))
+
+    def worth_workers(self, loaded: LoadedSet, todo: Sequence[int]) -> bool:
+        """Whether so many images are worth starting worker processes."""
+        if not todo:
+            return False
+        height, width = loaded.stimuli[0].size
+        people = loaded.stimuli[0].people() if self.config.ceiling else None
+        work = len(todo) * height * width * (1 if people is None else len(people.names))
+        return work >= _WORTH_WORKERS

@@ -1,0 +1,214 @@
+"""Saliency models against people: predict, score, hold against the human ceiling, compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
+from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.metrics.emd import need_solver
+from clickmap_cli.models.building import BuiltModel, build_model, model_settings
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.parallel import open_pool
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark.data import (
+    LoadedSet,
+    changed_input,
+    load_sets,
+    require_unchanged,
+    set_settings,
+)
+from clickmap_cli.services.benchmark.job import Job
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
+from clickmap_cli.services.benchmark.result import LeftOut
+from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
+from clickmap_cli.services.benchmark.tables import SUMMARY, as_summary
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest
+
+_OWN = (
+    "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv", "deep_dive.csv",
+    "failures.csv", REPORT, SUMMARY, "heatmaps",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """What a run of `benchmark` did.
+
+    Attributes:
+        folder: where everything is.
+        summary: what `summary.json` holds.
+        n_failures: images that were left out of some model.
+        seconds: how long it took.
+        written: whether anything was written.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    n_failures: int
+    seconds: float
+    written: bool = True
+
+
+def run(
+    config: BenchmarkConfig,
+    progress: Progress,
+    figures: BenchmarkFigures,
+    when: WhenPresent = WhenPresent.STOP,
+    dry_run: bool = False,
+) -> BenchmarkRun:
+    """Score every model on every data set.
+
+    Args:
+        config: the checked configuration.
+        progress: told where the run is.
+        figures: draw pictures and the report.
+        when: what to do with outputs that are there.
+        dry_run: read the data sets and make the models; predict and write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there; a name is unknown.
+        DataError: a data set or a model's weights cannot be used, or are not there.
+        RunError: another run holds the folder, or it cannot be written; the cluster is gone.
+    """
+    started = Stopwatch()
+    needed = not dry_run and not config.predict_only
+    with open_pool(config.backend, config.n_jobs, config.scheduler, progress, needed) as pool:
+        if "EMD" in config.metrics:
+            need_solver()
+        for path in config.plugins:
+            load_plugin(Path(path))
+        folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
+        if not dry_run and not config.predict_only:
+            folder.refuse_if_there(when)
+        models = [
+            build_model(spec.label, spec.name, spec.settings, config.device)
+            for spec in model_specs(config)
+        ]
+        for text in dict.fromkeys(text for built in models for text in built.model.notices):
+            progress.notice(text)
+        sets = load_sets(config, progress)
+        if dry_run:
+            return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
+        for built in models:
+            for loaded in sets:
+                built.model.see(loaded.stimuli)
+        job = Job(config, folder, progress, figures, pool)
+        if config.predict_only:
+            # the folder's results, if there are any, are not touched
+            with folder.held():
+                done = predict_all(job, models, sets)
+            failures = job.left_out.failures
+            summary = {"predicted": done, "failures": [asdict(row) for row in failures]}
+            return BenchmarkRun(folder.path, summary, len(failures), started.seconds)
+        keys = _keys(config, models, sets)
+        identity = _identity(config, sets, keys)
+        lacking = [problem.reason for loaded in sets for problem in loaded.problems]
+        with folder.held():
+            if folder.finished(identity, when, lacking) is not None:
+                stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
+                return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
+            result = score_all(job, models, sets)
+            outputs = write_all(job, models, sets, result)
+            _require_unchanged(config, models, sets, keys, job.left_out)
+            counts = {
+                "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
+                "models": [built.label for built in models],
+                "failures": len(result.failures),
+            }
+            inputs = _inputs(models, sets)
+            folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
+        return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:
+    """What the scores were made from, for the manifest."""
+    return {
+        **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
+        **{f"model {built.label}": {"sha256": built.identity} for built in models},
+    }
+
+
+def _manifest(
+    config: BenchmarkConfig,
+    identity: str,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    counts: Mapping[str, Any],
+    started: Stopwatch,
+) -> Manifest:
+    return Manifest.made(
+        command="benchmark", config=as_dict(config), config_hash=identity, inputs=inputs,
+        outputs=outputs, counts=counts,
+        started=started,
+        seed=config.seed,
+    )  # fmt: skip
+
+
+def check(config: BenchmarkConfig) -> None:
+    """Whether everything a config names exists and takes its settings; reads no data.
+
+    Raises:
+        ConfigError: a data set, a model or a setting is not known.
+        DataError: a plugin's file is not there.
+    """
+    for path in config.plugins:
+        load_plugin(Path(path))
+    for spec in dataset_specs(config):
+        set_settings(spec.name, spec.settings, f"data set {spec.label}")
+    for spec in model_specs(config):
+        model_settings(spec.label, spec.name, spec.settings, config.device)
+
+
+Keys = Mapping[tuple[str, str, str], str]
+"""Data set, model, image id -> what the prediction is made from."""
+
+
+def _keys(config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> Keys:
+    return {
+        (loaded.label, built.label, stimulus.image_id): _key(built, stimulus, config)
+        for loaded in sets
+        for built in models
+        for stimulus in loaded.stimuli
+    }
+
+
+def _identity(config: BenchmarkConfig, sets: Sequence[LoadedSet], keys: Keys) -> str:
+    """A hash of everything the results depend on."""
+    words = [word for loaded in sets for word in (loaded.label, loaded.digest)]
+    made_from = hashlib.sha256(json.dumps(list(keys.items())).encode()).hexdigest()
+    return numbers_hash(config, ["scores", "output"], *words, made_from)
+
+
+def _require_unchanged(
+    config: BenchmarkConfig,
+    models: Sequence[BuiltModel],
+    sets: Sequence[LoadedSet],
+    keys: Keys,
+    left_out: LeftOut,
+) -> None:
+    """Whether images were left out for what they are; see `require_unchanged`."""
+    require_unchanged(sets, [*left_out.failures, *left_out.unread])
+    by_label = {built.label: built for built in models}
+    stimuli = {(loaded.label, s.image_id): s for loaded in sets for s in loaded.stimuli}
+    for row in left_out.failures:
+        if row.model:
+            now = _key(by_label[row.model], stimuli[row.dataset, row.image_id], config)
+            if now != keys[row.dataset, row.model, row.image_id]:
+                raise changed_input(row)
+
+
+def _key(built: BuiltModel, stimulus: Stimulus, config: BenchmarkConfig) -> str:
+    try:
+        return built.key(stimulus, config.postprocess)
+    except DataError as error:
+        return str(error)  # said again where the prediction is asked for

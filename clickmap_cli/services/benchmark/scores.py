@@ -1,0 +1,157 @@
+"""Scores of one image, in a worker: a model's against people, and people's against people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.others import Surroundings
+from clickmap_cli.datasets.people import People
+from clickmap_cli.metrics.saliency import Kind, Prediction, Target, score_prediction
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.models.finish import finished
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.services.benchmark.result import ImageScore, PeopleScore
+
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ModelTask:
+    """One image and what a model predicts of it.
+
+    Attributes:
+        stimulus: the image.
+        around: what the other images say of it.
+        predictions: one, or one a person in the order of `people()`.
+        kind: what they are.
+        by_person: whether there is one a person.
+        metrics: to compute.
+        against_people: whether people are scored against one by one too.
+    """
+
+    stimulus: Stimulus
+    around: Surroundings
+    predictions: Sequence[Map]
+    kind: Kind
+    by_person: bool
+    metrics: list[str]
+    against_people: bool
+
+
+@dataclass(frozen=True)
+class PeopleTask:
+    """One image's people, and the images whose people stand in for them in the null.
+
+    Attributes:
+        stimulus: the image.
+        around: what the other images say of it.
+        null: other images, and the person that each of them is held against.
+        metrics: to compute.
+        postprocess: as for models.
+    """
+
+    stimulus: Stimulus
+    around: Surroundings
+    null: Sequence[tuple[Stimulus, int]]
+    metrics: list[str]
+    postprocess: bool
+
+
+def score_model(task: ModelTask) -> ImageScore | str:
+    """The scores of one image, or why it cannot be scored."""
+    try:
+        return _score_model(task)
+    except (DataError, ValueError) as error:
+        return str(error)
+
+
+def _score_model(task: ModelTask) -> ImageScore:
+    stimulus = task.stimulus
+    people = stimulus.people() if task.against_people or task.by_person else None
+    against: dict[str, float] = {}
+    if people is not None:
+        targets = (person_target(people, p, task.around) for p in range(len(people.names)))
+        if task.by_person:
+            made = (Prediction(values, task.kind) for values in task.predictions)
+            against = _mean_scores(task.metrics, zip(made, targets, strict=True))
+        else:
+            prediction = Prediction(task.predictions[0], task.kind)
+            against = _mean_scores(task.metrics, ((prediction, target) for target in targets))
+    if task.by_person:
+        scores = against
+    else:
+        whole = whole_target(stimulus, task.around)
+        scores = score_prediction(task.metrics, Prediction(task.predictions[0], task.kind), whole)
+    return ImageScore(
+        stimulus.image_id, stimulus.category, scores, against if task.against_people else {}
+    )
+
+
+def score_people(task: PeopleTask) -> PeopleScore | str:
+    """Ceiling and null of one image, or why it has none."""
+    try:
+        return _score_people(task)
+    except (DataError, ValueError) as error:
+        return str(error)
+
+
+def _score_people(task: PeopleTask) -> PeopleScore:
+    stimulus, metrics = task.stimulus, task.metrics
+    people = stimulus.people()
+    if people is None:
+        raise DataError(f"{stimulus.image_id}: fewer than two people looked at it.")
+    n = len(people.names)
+    drawn = {person for _, person in task.null}
+    kept: dict[int, Target] = {}
+    held_out: list[dict[str, float]] = []
+    for person in range(n):
+        target = person_target(people, person, task.around)
+        if person in drawn:
+            kept[person] = target
+        values = finished(people.others(person), "map", stimulus.size, task.postprocess)
+        held_out.append(score_prediction(metrics, Prediction(values), target))
+    null: list[dict[str, float]] = []
+    for other, person in task.null:
+        others = other.people()
+        if others is not None:
+            everyone = others.everyone(stimulus.size)
+            values = finished(everyone, "map", stimulus.size, task.postprocess)
+            null.append(score_prediction(metrics, Prediction(values), kept[person]))
+    return PeopleScore(stimulus.image_id, n, _means(metrics, held_out), _means(metrics, null))
+
+
+def whole_target(stimulus: Stimulus, around: Surroundings) -> Target:
+    """All people of an image together: their points and the ground-truth map."""
+    truth = stimulus.truth()
+    view = None
+    if truth is not None:
+        view = MapView(truth, None, np.float64 if truth.dtype == np.float64 else np.float32)
+    return Target(around.points, view, around.negatives, around.baseline)
+
+
+def person_target(people: People, person: int, around: Surroundings) -> Target:
+    """One person of an image: their own points and map."""
+    view = people.target(person)
+    points = view.clicked
+    return Target(points, view, around.negatives, around.baseline_at(points[0]))
+
+
+def _mean_scores(
+    metrics: list[str], pairs: Iterable[tuple[Prediction, Target]]
+) -> dict[str, float]:
+    return _means(metrics, [score_prediction(metrics, p, t) for p, t in pairs])
+
+
+def _means(metrics: list[str], rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Metric -> mean of the values that are defined; NaN where none is."""
+    found = {}
+    for metric in metrics:
+        values = [row[metric] for row in rows if not math.isnan(row[metric])]
+        found[metric] = float(np.mean(values)) if values else math.nan
+    return found

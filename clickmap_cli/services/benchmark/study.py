@@ -1,0 +1,152 @@
+"""A closer look at a model's scores: tenths of the images, and a dive into the worst ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction
+from clickmap_cli.models.base import SaliencyModel
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.runtime.errors import ClickmapError
+from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.job import Job
+from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.services.benchmark.result import (
+    DecileRow,
+    DiveRow,
+    ExtremeRow,
+    ImageScore,
+    ModelResult,
+)
+from clickmap_cli.services.benchmark.scores import whole_target
+
+_GROUPS = 10
+
+
+def worst_first(images: Sequence[ImageScore], metric: str) -> list[ImageScore]:
+    """Images that have the score, from the worst to the best; equal ones by their id."""
+    turn = 1 if SALIENCY_SCORES[metric].higher_is_better else -1
+    known = [row for row in images if not math.isnan(row.scores[metric])]
+    return sorted(known, key=lambda row: (turn * row.scores[metric], row.image_id))
+
+
+def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple[DecileRow, ...]:
+    """Every model's images from worst to best, cut into ten groups.
+
+    Groups differ by one image at most; fewer than ten images make as many groups.
+    """
+    rows = []
+    for found in results:
+        for metric in metrics:
+            ordered = [row.scores[metric] for row in worst_first(found.images, metric)]
+            cuts = [k * len(ordered) // _GROUPS for k in range(_GROUPS + 1)]
+            parts = [ordered[first:last] for first, last in pairwise(cuts) if last > first]
+            for number, part in enumerate(parts, 1):
+                ends = min(part), max(part), float(np.mean(part))
+                rows.append(DecileRow(found.dataset, found.model, metric, number, len(part), *ends))
+    return tuple(rows)
+
+
+def extreme_rows(
+    results: Sequence[ModelResult], metrics: Sequence[str], n_images: int
+) -> tuple[ExtremeRow, ...]:
+    """Every model's best and worst images and, if scores may be negative, those nearest to 0."""
+    rows = []
+    for found in results:
+        for metric in metrics:
+            worst = worst_first(found.images, metric)
+            groups = {"best": worst[::-1], "worst": worst}
+            if SALIENCY_SCORES[metric].range[0] < 0:
+                groups["zero"] = sorted(worst, key=partial(_from_zero, metric))
+            rows += [
+                ExtremeRow(
+                    found.dataset, found.model, metric, group, rank, row.image_id,
+                    row.scores[metric],
+                )
+                for group, ordered in groups.items()
+                for rank, row in enumerate(ordered[:n_images], 1)
+            ]  # fmt: skip
+    return tuple(rows)
+
+
+def _from_zero(metric: str, row: ImageScore) -> tuple[float, str]:
+    return abs(row.scores[metric]), row.image_id
+
+
+def dive_rows(
+    job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult, others: OtherFixations
+) -> list[DiveRow]:
+    """What a model's other settings would have scored on its worst images.
+
+    Args:
+        job: the run; images that fail here are noted in it.
+        loaded: the data set.
+        built: the model.
+        found: its scores.
+        others: what the data set's other images say of each.
+
+    Returns:
+        A row an image; none where the model has no other settings, or none were asked for.
+
+    Raises:
+        ClickmapError: an image or its ground truth cannot be read.
+    """
+    settings = job.config.deep_dive
+    if not settings.n_images or settings.metric not in job.config.metrics:
+        return []
+    if type(built.model).predict_variants is SaliencyModel.predict_variants:
+        return []
+    worst = worst_first(found.images, settings.metric)[: settings.n_images]
+    stimuli = {stimulus.image_id: stimulus for stimulus in loaded.stimuli}
+    predictor = job.predictor(built, loaded.label)
+    job.progress.stage(f"{built.label} on {loaded.label}, worst images", len(worst))
+    rows: list[DiveRow] = []
+    for row in worst:
+        stimulus = stimuli[row.image_id]
+        try:
+            variants = _variants(settings.metric, stimulus, others, predictor)
+        except ClickmapError:
+            raise
+        except Exception as error:  # such as too little memory for the finest level
+            reason = f"no deep dive: {type(error).__name__}: {' '.join(str(error).split())}"
+            job.fail(loaded.label, built.label, row.image_id, reason[:300])
+        else:
+            rows += _dived(found, settings.metric, row, variants)
+        job.progress.advance()
+    built.model.release()
+    return rows
+
+
+def _variants(
+    metric: str, stimulus: Stimulus, others: OtherFixations, predictor: Predictor
+) -> dict[str, float]:
+    """An image's score with each of a model's settings; NaN where undefined."""
+    target = whole_target(stimulus, others.around(stimulus))
+    return {
+        name: SALIENCY_SCORES[metric](Prediction(values, predictor.kind), target)
+        for name, values in predictor.variants(stimulus).items()
+    }
+
+
+def _dived(
+    found: ModelResult, metric: str, row: ImageScore, variants: dict[str, float]
+) -> list[DiveRow]:
+    """A row with the best of the settings; none where none has a score."""
+    turn = 1 if SALIENCY_SCORES[metric].higher_is_better else -1
+    known = {name: value for name, value in variants.items() if not math.isnan(value)}
+    if not known:
+        return []
+    best = max(known, key=lambda name: turn * known[name])
+    return [
+        DiveRow(
+            found.dataset, found.model, metric, row.image_id, row.scores[metric], best,
+            known[best], variants,
+        )
+    ]  # fmt: skip

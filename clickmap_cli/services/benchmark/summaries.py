@@ -1,0 +1,127 @@
+"""Scores of every image to the numbers a benchmark reports: summaries, ceilings, comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.metrics.comparison import compare_paired, holm
+from clickmap_cli.metrics.uncertainty import (
+    bootstrap_means,
+    bootstrap_normalised,
+    percentile_interval,
+)
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.services.benchmark.result import (
+    ComparisonRow,
+    ImageScore,
+    MetricSummary,
+    ModelResult,
+    PeopleScore,
+)
+
+Scores = NDArray[np.float64]
+
+
+def summarise(
+    dataset: str,
+    metrics: Sequence[str],
+    images: Sequence[ImageScore],
+    people: Sequence[PeopleScore],
+    seed: int,
+) -> tuple[MetricSummary, ...]:
+    """Means, intervals and ceiling-normalised scores of one model on one data set.
+
+    Args:
+        dataset: label, for the seed of the resamples: they are the same images for every model.
+        metrics: in order.
+        images: the model's scores.
+        people: how well people predict people in each image; may be empty.
+        seed: of every draw.
+    """
+    known = {row.image_id: row for row in people}
+    return tuple(_summary(dataset, metric, images, known, seed) for metric in metrics)
+
+
+def _summary(
+    dataset: str,
+    metric: str,
+    images: Sequence[ImageScore],
+    people: Mapping[str, PeopleScore],
+    seed: int,
+) -> MetricSummary:
+    scores = np.array([row.scores[metric] for row in images], dtype=np.float64)
+    defined = ~np.isnan(scores)
+    mean, low, high = _with_interval(scores, generator(seed, dataset, metric, "score"))
+    m, c, z = np.array(
+        [
+            (
+                row.people.get(metric, math.nan),
+                people[row.image_id].ceiling.get(metric, math.nan),
+                people[row.image_id].null.get(metric, math.nan),
+            )
+            for row in images
+            if row.image_id in people
+        ],
+        dtype=np.float64,
+    ).reshape(-1, 3).T  # fmt: skip
+    together = np.isfinite(m) & np.isfinite(c) & np.isfinite(z)
+    m, c, z = m[together], c[together], z[together]
+    ceiling = _with_interval(c, generator(seed, dataset, metric, "ceiling"))
+    null = _with_interval(z, generator(seed, dataset, metric, "null"))
+    rng = generator(seed, dataset, metric, "normalised")
+    ends = percentile_interval(bootstrap_normalised(m, c, z, rng))
+    return MetricSummary(
+        metric, int(defined.sum()), int((~defined).sum()), mean, low, high,
+        _mean(m), *ceiling, *null, normalised(_mean(m), ceiling[0], null[0]), *ends, len(m),
+    )  # fmt: skip
+
+
+def normalised(model: float, ceiling: float, null: float) -> float:
+    """(m - z) / (c - z), never clipped; NaN where ceiling and null are equal or unknown."""
+    return (model - null) / (ceiling - null) if ceiling != null else math.nan
+
+
+def _mean(values: Scores) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _with_interval(values: Scores, rng: np.random.Generator) -> tuple[float, float, float]:
+    return _mean(values), *percentile_interval(bootstrap_means(values, rng))
+
+
+def compare_models(
+    results: Sequence[ModelResult], metrics: Sequence[str], seed: int
+) -> tuple[ComparisonRow, ...]:
+    """Every two models on each data set and metric, with Holm's correction over the pairs."""
+    rows: list[ComparisonRow] = []
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        ours = [result for result in results if result.dataset == dataset]
+        for metric in metrics:
+            pairs = [_compared(metric, a, b, seed) for a, b in combinations(ours, 2)]
+            corrected = holm(np.array([row.p for row in pairs]))
+            rows += [
+                ComparisonRow(**{**row.__dict__, "p_holm": float(p)})
+                for row, p in zip(pairs, corrected, strict=True)
+            ]
+    return tuple(rows)
+
+
+def _compared(metric: str, a: ModelResult, b: ModelResult, seed: int) -> ComparisonRow:
+    of_b = {row.image_id: row.scores[metric] for row in b.images}
+    pairs = np.array(
+        [(row.scores[metric], of_b[row.image_id]) for row in a.images if row.image_id in of_b],
+        dtype=np.float64,
+    ).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    rng = generator(seed, a.dataset, metric, a.model, b.model, "compare")
+    found = compare_paired(pairs[:, 0], pairs[:, 1], rng)
+    return ComparisonRow(
+        a.dataset, metric, a.model, b.model, found.n, _mean(pairs[:, 0]), _mean(pairs[:, 1]),
+        found.mean, found.low, found.high, found.p, math.nan,
+    )  # fmt: skip

@@ -1,0 +1,173 @@
+"""What a benchmark found, as files: tables, and one JSON value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.services.benchmark.result import (
+    BenchmarkResult,
+    ComparisonRow,
+    DecileRow,
+    DiveRow,
+    ExtremeRow,
+    Failure,
+    MetricSummary,
+    ModelResult,
+    PeopleScore,
+)
+from clickmap_cli.storage.atomic import write_csv, write_json
+
+SUMMARY = "summary.json"
+
+
+def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
+    """Every table of a benchmark; returns their paths."""
+    written: list[Path] = []
+
+    def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        write_csv(folder / name, header, ([_cell(value) for value in row] for row in rows))
+        written.append(folder / name)
+
+    for found in result.models:
+        stem = f"{found.dataset}__{found.model}"
+        table(f"{stem}.csv", ["image_id", *result.metrics], _image_rows(found, result.metrics))
+        if any(row.details for row in found.images):
+            table(f"{stem}_details.csv", *_detail_rows(found))
+        header = [f.name for f in fields(MetricSummary)]
+        table(f"{stem}_summary.csv", header, [list(asdict(row).values()) for row in found.summary])
+    for label, people in result.people.items():
+        if people:
+            table(f"{label}__people.csv", *_people_rows(people, result.metrics))
+    table("ALL_SUMMARY.csv", *_all_summary(result))
+    plain: list[tuple[str, type, Sequence[Any]]] = [
+        ("comparisons.csv", ComparisonRow, result.comparisons),
+        ("deciles.csv", DecileRow, result.deciles),
+        ("extremes.csv", ExtremeRow, result.extremes),
+        ("failures.csv", Failure, result.failures),
+    ]
+    for name, kind, some in plain:
+        header = [f.name for f in fields(kind)]
+        table(name, header, [list(asdict(row).values()) for row in some])
+    if result.dives:
+        table("deep_dive.csv", *_dive_rows(result.dives))
+    write_json(folder / SUMMARY, as_summary(result))
+    return [*written, folder / SUMMARY]
+
+
+def _image_rows(found: ModelResult, metrics: Sequence[str]) -> list[list[Any]]:
+    return [[row.image_id, *(row.scores[metric] for metric in metrics)] for row in found.images]
+
+
+def _people_rows(
+    people: Sequence[PeopleScore], metrics: Sequence[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """One row an image: how well people predict people there."""
+    columns = [f"{metric}_{part}" for metric in metrics for part in ("ceiling", "null")]
+    return ["image_id", "n_people", *columns], [
+        [row.image_id, row.n_people]
+        + [part[metric] for metric in metrics for part in (row.ceiling, row.null)]
+        for row in people
+    ]
+
+
+def _detail_rows(found: ModelResult) -> tuple[list[str], list[list[Any]]]:
+    """One row an image: what the model gave along with its prediction."""
+    names = list(dict.fromkeys(name for row in found.images for name in row.details))
+    return ["image_id", *names], [
+        [row.image_id, *(row.details.get(name, "") for name in names)] for row in found.images
+    ]
+
+
+def _dive_rows(dives: Sequence[DiveRow]) -> tuple[list[str], list[list[Any]]]:
+    """One row an image, one column a variant."""
+    names = list(dict.fromkeys(name for row in dives for name in row.variants))
+    header = ["dataset", "model", "metric", "image_id", "score", "best", "best_score", *names]
+    return header, [
+        [
+            *(getattr(row, column) for column in header[:7]),
+            *(row.variants.get(n, "") for n in names),
+        ]
+        for row in dives
+    ]
+
+
+def _all_summary(result: BenchmarkResult) -> tuple[list[str], list[list[Any]]]:
+    """One row a data set and model: means, and normalised scores where people are known."""
+    joined = [m for m in result.metrics if any(_row(f, m).n_people_images for f in result.models)]
+    header = ["dataset", "model", "n_images", "n_failed", *result.metrics]
+    header += [f"{metric}_normalised" for metric in joined]
+    rows = [
+        [found.dataset, found.model, len(found.images), found.n_failed]
+        + [_row(found, metric).mean for metric in result.metrics]
+        + [_row(found, metric).normalised for metric in joined]
+        for found in result.models
+    ]
+    return header, rows
+
+
+def _row(found: ModelResult, metric: str) -> MetricSummary:
+    return next(row for row in found.summary if row.metric == metric)
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def as_summary(result: BenchmarkResult) -> dict[str, Any]:
+    """The result without its tables of images, as one JSON value; undefined numbers are null."""
+    return {
+        "experiment": result.experiment,
+        "metrics": list(result.metrics),
+        "results": [
+            {
+                "dataset": found.dataset,
+                "model": found.model,
+                "n_images": len(found.images),
+                "n_failed": found.n_failed,
+                "scores": {row.metric: _score_json(row) for row in found.summary},
+            }
+            for found in result.models
+        ],
+        "comparisons": [
+            {name: _number(value) for name, value in asdict(row).items()}
+            for row in result.comparisons
+        ],
+        "deep_dives": [
+            {name: _number(value) for name, value in asdict(row).items()} for row in result.dives
+        ],
+        "failures": [asdict(row) for row in result.failures],
+    }
+
+
+def _score_json(row: MetricSummary) -> dict[str, Any]:
+    plain = {
+        "mean": row.mean,
+        "ci": [row.low, row.high],
+        "n_images": row.n_images,
+        "n_undefined": row.n_undefined,
+    }
+    if row.n_people_images:
+        plain |= {
+            "people": row.people,
+            "ceiling": row.ceiling,
+            "ceiling_ci": [row.ceiling_low, row.ceiling_high],
+            "null": row.null,
+            "null_ci": [row.null_low, row.null_high],
+            "normalised": row.normalised,
+            "normalised_ci": [row.normalised_low, row.normalised_high],
+            "n_people_images": row.n_people_images,
+        }
+    return {name: _number(value) for name, value in plain.items()}
+
+
+def _number(value: Any) -> Any:
+    """The value as JSON has it: neither NaN nor infinity."""
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _number(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""`clickmap ceiling`: how well people predict people; `run.py` is the door."""

@@ -1,0 +1,102 @@
+"""What a ceiling found, as files: arrays, tables, one JSON value and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.services.ceiling.result import (
+    CategoryRow,
+    CeilingResult,
+    CurveRow,
+    ImageRow,
+    ParticipantRow,
+    TrialRow,
+)
+from clickmap_cli.storage.atomic import replacing, write_csv, write_json
+from clickmap_cli.storage.manifest import describe_files
+from clickmap_cli.storage.npz import write_npz
+
+SUMMARY = "summary.json"
+DrawCeiling = Callable[[CeilingResult, Path], None]
+
+
+@dataclass(frozen=True)
+class CeilingFigures:
+    """How figures are drawn; the service writes them, `reports/` draws them.
+
+    Attributes:
+        ceiling: distributions of ceiling and null, and categories.
+        curve: reliability against participants a half.
+    """
+
+    ceiling: DrawCeiling
+    curve: DrawCeiling
+
+
+def write_outputs(
+    folder: Path, result: CeilingResult, figures: CeilingFigures
+) -> dict[str, dict[str, Any]]:
+    """Every table and figure of one metric; returns them with size and SHA-256."""
+    is_rsa = result.summary["metric"] == "rsa"
+    written = [folder / "human_ceiling_results.npz", folder / SUMMARY]
+    keys = np.array([row.image_path for row in result.images], dtype=np.str_)
+    arrays = {
+        "ceiling_correlations": np.array([row.ceiling for row in result.images]),
+        "null_correlations": np.array([row.null for row in result.images]),
+        "image_paths": keys,
+        "raw_ceiling": _flat(result.raw_ceiling),
+        "raw_null": _flat(result.raw_null),
+        "raw_ceiling_counts": np.array([len(values) for values in result.raw_ceiling]),
+        "raw_null_counts": np.array([len(values) for values in result.raw_null]),
+    }
+    if is_rsa:
+        arrays["ceiling_correlations"], arrays["null_correlations"] = (
+            result.raw_ceiling[0], result.raw_null[0],
+        )  # fmt: skip
+    write_npz(written[0], arrays.items())
+    write_json(written[1], result.summary)
+    tables: list[tuple[str, type, tuple[Any, ...]]] = [
+        ("per_image.csv", ImageRow, result.images),
+        ("by_category.csv", CategoryRow, result.categories),
+        ("per_trial.csv", TrialRow, result.trials),
+        ("per_participant.csv", ParticipantRow, result.participants),
+        ("subject_curve.csv", CurveRow, result.curve),
+    ]
+    for name, kind, rows in tables:
+        if rows:
+            header = [f.name for f in fields(kind) if _has_column(rows, f.name)]
+            write_csv(folder / name, header, ([_cell(row, c) for c in header] for row in rows))
+            written.append(folder / name)
+    for name, draw, wanted in (
+        ("ceiling.png", figures.ceiling, result.summary["ceiling_mean"] is not None),
+        ("subject_curve.png", figures.curve, bool(result.curve)),
+    ):
+        if wanted:
+            with replacing(folder / name) as partial:
+                draw(result, partial)
+            written.append(folder / name)
+    return describe_files(folder, written)
+
+
+def _has_column(rows: tuple[Any, ...], name: str) -> bool:
+    """Columns of numbers that no row has (`upper` of split halves, say) are left out."""
+    if name not in ("upper", "spearman_brown"):
+        return True
+    return any(math.isfinite(getattr(row, name)) for row in rows)
+
+
+def _cell(row: Any, name: str) -> Any:
+    value = getattr(row, name)
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _flat(parts: tuple[Any, ...]) -> Any:
+    return np.concatenate(parts) if parts else np.empty(0)

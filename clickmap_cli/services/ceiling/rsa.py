@@ -1,0 +1,145 @@
+"""RSA ceilings: agreement about a whole set of images at once."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.agreement import random_halves
+from clickmap_cli.clickmaps.maps import image_clicks
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.trial_stack import ClickStack
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.metrics.rsa import rsa, similarity_matrix
+from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.runtime.parallel import ordered_map
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.scores import Plan
+
+Matrix = NDArray[np.float64]
+_IN_MEMORY = 1 << 30
+
+
+def rsa_ceiling(
+    trials: Trials, settings: MapSettings, plan: Plan, n_jobs: int, progress: Progress
+) -> CeilingResult:
+    """The RSA ceiling of a set of images; there is no table per image.
+
+    Split halves: the similarity matrix within half A against the one within half B. Hold-one-out:
+    one random participant an image against the means of the others.
+    """
+    slices = trials.image_slices()
+    codes = np.flatnonzero(trials.people_per_image() >= 2)
+    progress.stage(f"Scoring, {plan.method} rsa", plan.splits)
+    pairs: list[tuple[Matrix, Matrix]] = []
+    for split in range(plan.splits if len(codes) >= 3 else 0):
+        pairs.append(_matrices(trials, settings, plan, codes, split, n_jobs))
+        progress.advance()
+    ceilings = np.array([rsa(a, b) for a, b in pairs])
+    nulls = _nulls(pairs, plan)
+    samples, null_samples = _bootstrap(pairs, plan)
+    mean = _known(ceilings)
+    null = _known(nulls)
+    summary: dict[str, Any] = {
+        "method": plan.method,
+        "metric": "rsa",
+        "higher_is_better": True,
+        "n_images": len(codes) if pairs else 0,
+        "n_maps": int(np.diff(slices)[codes].sum()) if pairs else 0,
+        "n_participants": len(np.unique(trials.user[np.isin(trials.image, codes)])),
+        "ceiling_mean": mean,
+        "ceiling_ci": _interval(samples),
+        "null_mean": null,
+        "null_ci": _interval(null_samples),
+        "ratio": mean / null if mean is not None and null is not None and null > 0 else None,
+        "randomization_iters": plan.splits,
+        "null_iterations": plan.null_draws,
+        "bootstrap": "images",
+        "seed": plan.seed,
+        "left_out": {
+            "fewer than two participants": len(trials.images) - len(codes),
+            "fewer than three images": 0 if pairs else len(codes),
+        },
+    }
+    return CeilingResult(summary, (), (), raw_ceiling=(ceilings,), raw_null=(nulls,))
+
+
+def _matrices(
+    trials: Trials,
+    settings: MapSettings,
+    plan: Plan,
+    codes: NDArray[np.intp],
+    split: int,
+    n_jobs: int,
+) -> tuple[Matrix, Matrix]:
+    """The two similarity matrices of one split."""
+    slices = trials.image_slices()
+
+    def sides(code: int) -> tuple[MapView, MapView]:
+        users = trials.user[slices[code] : slices[code + 1]]
+        stack = ClickStack(image_clicks(trials, slices, code), settings, users)
+        key = str(trials.images[code])
+        if plan.method == "split-half":
+            halves = random_halves(stack.people, plan.splits, plan.seed, key)
+            return stack.halves(*halves[split])
+        chosen = generator(plan.seed, key, "rsa participant", str(split)).integers(len(stack))
+        return stack.one(int(chosen)), stack.others(int(chosen))
+
+    first: Any = None
+    for at, (a, b) in enumerate(ordered_map(sides, codes.tolist(), n_jobs, "threading")):
+        if first is None:
+            first, second = (_store(len(codes), len(a.pixels)) for _ in range(2))
+        first[at], second[at] = a.centred, b.centred
+    return similarity_matrix(first), similarity_matrix(second)
+
+
+def _store(rows: int, columns: int) -> Any:
+    """Room for one vector an image: in memory, or in an unnamed file when it is too large."""
+    if 8 * rows * columns <= _IN_MEMORY:
+        return np.empty((rows, columns))
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float64, "w+", shape=(rows, columns))
+
+
+def _nulls(pairs: list[tuple[Matrix, Matrix]], plan: Plan) -> NDArray[np.float64]:
+    """RSA with the images of one side permuted."""
+    rng = generator(plan.seed, "rsa null", plan.method)
+    found = []
+    for draw in range(plan.null_draws if pairs else 0):
+        a, b = pairs[draw % len(pairs)]
+        order = rng.permutation(len(b))
+        found.append(rsa(a, b[np.ix_(order, order)]))
+    return np.array(found, dtype=np.float64)
+
+
+def _bootstrap(
+    pairs: list[tuple[Matrix, Matrix]], plan: Plan
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Images resampled, pairs of an image with its own copy left out, splits taken in turn."""
+    rng = generator(plan.seed, "bootstrap", plan.method, "rsa")
+    ceiling, null = [], []
+    for draw in range(RESAMPLES if pairs else 0):
+        a, b = pairs[draw % len(pairs)]
+        chosen = rng.integers(0, len(a), len(a))
+        order = rng.permutation(len(a))
+        apart = chosen[:, None] != chosen
+        first = a[np.ix_(chosen, chosen)]
+        ceiling.append(rsa(first, b[np.ix_(chosen, chosen)], apart))
+        null.append(rsa(first, b[np.ix_(order[chosen], order[chosen])], apart))
+    return np.array(ceiling, dtype=np.float64), np.array(null, dtype=np.float64)
+
+
+def _known(values: NDArray[np.float64]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _interval(samples: NDArray[np.float64]) -> list[float | None]:
+    return [end if math.isfinite(end) else None for end in percentile_interval(samples)]

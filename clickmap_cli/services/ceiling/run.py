@@ -1,0 +1,246 @@
+"""How well people predict people: split halves and held-out participants, with uncertainty."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.survivors import (
+    input_files,
+    no_reject,
+    require_images,
+    surviving_trials,
+)
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.metrics.emd import need_solver
+from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.parallel import Pool, open_pool
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.ceiling.outputs import SUMMARY, CeilingFigures, write_outputs
+from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.rsa import rsa_ceiling
+from clickmap_cli.services.ceiling.scores import Plan, curve_sizes, score_images
+from clickmap_cli.services.ceiling.summaries import ceiling_result
+from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files
+
+METHODS = ("split-half", "hold-one-out")
+
+
+@dataclass(frozen=True)
+class CeilingRun:
+    """What a run of `ceiling` found.
+
+    Attributes:
+        folder: the experiment's folder.
+        results: one a metric, in the order asked for.
+        rejected: rows that could not be read.
+        rows: rows in the file.
+        seconds: how long it took.
+        written: whether anything was written.
+    """
+
+    folder: Path
+    results: tuple[CeilingResult, ...]
+    rejected: int
+    rows: int
+    seconds: float
+    written: bool = True
+
+
+def run(
+    config: ExperimentConfig,
+    method: str,
+    progress: Progress,
+    figures: CeilingFigures,
+    when: WhenPresent = WhenPresent.STOP,
+    subject_curve: bool = False,
+    dry_run: bool = False,
+) -> CeilingRun:
+    """Compute the human ceiling of an experiment.
+
+    Args:
+        config: the checked configuration; `metric` names one or several metrics.
+        method: `split-half` or `hold-one-out`.
+        progress: told where the run is.
+        figures: draw the figures into their paths.
+        when: what to do with outputs that are there.
+        subject_curve: also reliability against the number of participants (split halves).
+        dry_run: read and filter only; write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there.
+        DataError: the input cannot be used, or no image is left.
+        RunError: another run holds the folder, or it cannot be written; the cluster is gone.
+    """
+    started = Stopwatch()
+    _check_call(config, method, subject_curve)
+    with contextlib.ExitStack() as held:
+        pool = held.enter_context(
+            open_pool(config.backend, config.n_jobs, config.scheduler, progress, not dry_run)
+        )
+        described = describe_files(None, input_files(config))
+        content = [str(subject_curve), *(str(entry["sha256"]) for entry in described.values())]
+        folder = Path(config.assets) / config.experiment_name
+        jobs = {name: _Job.of(config, method, name, content) for name in config.metric}
+        if not dry_run:
+            for job in jobs.values():
+                job.folder.refuse_if_there(when)
+        found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
+        require_images(found)
+        settings = MapSettings.of(config)
+        _check_shapes(found.trials, settings)
+        if dry_run:
+            return CeilingRun(folder, (), found.rejected, found.rows, started.seconds, False)
+        for job in jobs.values():
+            held.enter_context(job.folder.held())
+        results = {
+            name: CeilingResult(_stored_summary(job.folder.path), (), ())
+            for name, job in jobs.items()
+            if job.folder.finished(job.identity, when) is not None
+        }
+        todo = [name for name in jobs if name not in results]
+        plan = _plan(config, method, todo, found.trials if subject_curve else None)
+        for result in _compute(found.trials, settings, plan, config, todo, pool, progress):
+            name = str(result.summary["metric"])
+            results[name] = result
+            outputs = write_outputs(jobs[name].folder.path, result, figures)
+            jobs[name].folder.finish(
+                _manifest(config, method, described, jobs[name].identity, outputs, started, result)
+            )
+        ordered = tuple(results[name] for name in config.metric)
+        return CeilingRun(folder, ordered, found.rejected, found.rows, started.seconds)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One metric's folder, and the identity of what belongs there."""
+
+    folder: RunFolder
+    identity: str
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, method: str, metric: str, content: list[str]) -> _Job:
+        """The job of one metric; `content` is what else its numbers depend on."""
+        folder = Path(config.assets) / config.experiment_name / "ceiling" / f"{method}-{metric}"
+        alone = replace(config, metric=[metric])
+        return cls(
+            RunFolder(folder, f"ceiling {method} {metric}"),
+            numbers_hash(alone, ["maps", "ceiling"], method, *content),
+        )
+
+
+def _plan(config: ExperimentConfig, method: str, todo: list[str], curve: Trials | None) -> Plan:
+    """What is scored of each image; `curve` are the trials whose subject curve is wanted."""
+    return Plan(
+        method=method,
+        scores=[MAP_SCORES[name] for name in todo if name != "rsa"],
+        splits=config.randomization_iters,
+        null_draws=config.null_iterations,
+        seed=config.seed,
+        curve_sizes=() if curve is None else curve_sizes(curve.people_per_image()),
+        keep=config.correlation_batch_size,
+    )
+
+
+def _stored_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a metric that an earlier run finished."""
+    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    return summary
+
+
+def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> None:
+    if method not in METHODS:
+        raise ConfigError(f"--method is {method!r}; it must be {' or '.join(METHODS)}.")
+    if subject_curve and method != "split-half":
+        raise ConfigError("--subject-curve is about split halves; use it with split-half.")
+    if config.bootstrap != "images" and method != "hold-one-out":
+        raise ConfigError(
+            f"bootstrap: {config.bootstrap} resamples scores of participants, which only "
+            "hold-one-out has; use bootstrap: images with split-half."
+        )
+    if "emd" in config.metric:
+        need_solver()
+
+
+def _check_shapes(trials: Trials, settings: MapSettings) -> None:
+    """A null holds maps of two images against each other, so they must share a shape."""
+    sizes = np.unique(trials.shape, axis=0)
+    finals = {settings.geometry((int(h), int(w))).final for h, w in sizes}
+    if len(finals) > 1:
+        some = ", ".join(f"{h} x {w}" for h, w in sorted(finals)[:3])
+        raise DataError(
+            f"Maps of different images have unequal shapes ({some}, ...), so the null cannot be "
+            "computed; set center_crop to one size."
+        )
+
+
+def _compute(
+    trials: Trials,
+    settings: MapSettings,
+    plan: Plan,
+    config: ExperimentConfig,
+    todo: list[str],
+    pool: Pool,
+    progress: Progress,
+) -> list[CeilingResult]:
+    """The metrics that are still to do, all from the same maps."""
+    if not todo:
+        return []
+    scored, by_category = score_images(trials, settings, plan, pool, progress)
+    usable = int(np.count_nonzero(trials.people_per_image() >= 2))
+    if usable == 1:
+        progress.notice("Only one image has two participants or more, so there is no null.")
+    elif usable > 1 and not by_category:
+        progress.notice(
+            "All images are of one category, so the null comes from any other image of it."
+        )
+    results = {
+        score.name: ceiling_result(
+            trials, scored, score, plan, config.bootstrap, config.target_reliability
+        )
+        for score in plan.scores
+    }
+    if "rsa" in todo:
+        results["rsa"] = rsa_ceiling(trials, settings, plan, config.n_jobs, progress)
+    for result in results.values():
+        for reason, count in result.summary["left_out"].items():
+            if count:
+                progress.notice(f"{result.summary['metric']}: {count} images left out, {reason}.")
+    if plan.method == "split-half" and "spearman" in results:
+        progress.notice(
+            "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
+        )
+    return list(results.values())
+
+
+def _manifest(
+    config: ExperimentConfig,
+    method: str,
+    inputs: dict[str, dict[str, Any]],
+    identity: str,
+    outputs: dict[str, dict[str, Any]],
+    started: Stopwatch,
+    result: CeilingResult,
+) -> Manifest:
+    return Manifest.made(
+        command=f"ceiling {method}",
+        config=as_dict(config),
+        config_hash=identity,
+        inputs=inputs,
+        outputs=outputs,
+        counts={k: result.summary[k] for k in ("n_images", "n_maps", "n_participants", "left_out")},
+        started=started,
+        seed=config.seed,
+    )

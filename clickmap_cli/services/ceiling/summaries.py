@@ -1,0 +1,286 @@
+"""Raw scores of every image to the numbers that are reported: means, intervals, curves."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.metrics.map_scores import MapScore
+from clickmap_cli.metrics.uncertainty import (
+    bootstrap_grouped_means,
+    bootstrap_means,
+    participants_needed,
+    percentile_interval,
+    robust_z,
+    spearman_brown,
+    spearman_brown_fit,
+)
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.services.ceiling.result import (
+    CategoryRow,
+    CeilingResult,
+    CurveRow,
+    ImageRow,
+    ParticipantRow,
+    Scores,
+    TrialRow,
+)
+from clickmap_cli.services.ceiling.scores import ImageScores, Plan
+
+FLAGGED_BELOW = -3.0
+
+
+def ceiling_result(
+    trials: Trials,
+    scored: dict[int, ImageScores],
+    score: MapScore,
+    plan: Plan,
+    bootstrap: str,
+    target_reliability: float,
+) -> CeilingResult:
+    """Everything reported of one metric.
+
+    Args:
+        trials: the trials that were scored.
+        scored: image code -> raw scores.
+        score: the metric.
+        plan: how it was scored.
+        bootstrap: `images`, `participants` or `crossed`.
+        target_reliability: wished for by the subject curve.
+    """
+    slices = trials.image_slices()
+    kept = {code: raw for code, raw in scored.items() if _mean(raw.ceiling[score.name]) is not None}
+    rows = tuple(_image_row(trials, slices, code, raw, score) for code, raw in kept.items())
+    ceiling = np.array([row.ceiling for row in rows])
+    null = np.array([row.null for row in rows])
+    summary = _summary(trials, rows, score, plan, bootstrap)
+    summary["left_out"] = _left_out(trials, scored, kept)
+    held: dict[str, Any] = {}
+    if plan.method == "hold-one-out":
+        scores, image, user = _per_trial(trials, slices, kept, score.name)
+        held["trials"] = tuple(
+            TrialRow(str(trials.images[i]), str(trials.users[u]), float(s))
+            for i, u, s in zip(image, user, scores, strict=True)
+        )
+        held["participants"] = _participants(trials, scores, image, user, score)
+        summary["n_flagged"] = sum(row.flagged for row in held["participants"])
+    samples = _resamples(trials, slices, kept, score, plan, bootstrap, ceiling)
+    summary["ceiling_ci"] = _pair(percentile_interval(samples))
+    summary["null_ci"] = _pair(
+        percentile_interval(bootstrap_means(null, _rng(plan, score, "null")))
+    )
+    if plan.curve_sizes:
+        held["curve"] = _curve(kept, score, plan)
+        summary |= _curve_summary(held["curve"], score, target_reliability)
+    return CeilingResult(
+        summary=summary,
+        images=rows,
+        categories=_categories(rows, plan, score),
+        raw_ceiling=tuple(raw.ceiling[score.name] for raw in kept.values()),
+        raw_null=tuple(raw.null[score.name] for raw in kept.values()),
+        **held,
+    )
+
+
+def _image_row(
+    trials: Trials, slices: NDArray[np.int64], code: int, raw: ImageScores, score: MapScore
+) -> ImageRow:
+    ceiling = _or_nan(_mean(raw.ceiling[score.name]))
+    halves = not raw.upper and score.is_correlation
+    users = trials.user[slices[code] : slices[code + 1]]
+    return ImageRow(
+        image_path=str(trials.images[code]),
+        category=str(trials.categories[trials.category[code]]),
+        n_participants=len(np.unique(users)),
+        ceiling=ceiling,
+        null=_or_nan(_mean(raw.null[score.name])),
+        upper=_or_nan(_mean(raw.upper.get(score.name, np.empty(0)))),
+        spearman_brown=spearman_brown(ceiling) if halves else math.nan,
+    )
+
+
+def _summary(
+    trials: Trials, rows: tuple[ImageRow, ...], score: MapScore, plan: Plan, bootstrap: str
+) -> dict[str, Any]:
+    scored = {row.image_path for row in rows}
+    counted = np.array([key in scored for key in trials.images.tolist()], dtype=np.bool_)
+    ceiling = _known_mean([row.ceiling for row in rows])
+    null = _known_mean([row.null for row in rows])
+    means_something = score.higher_is_better and null is not None and null > 0
+    summary: dict[str, Any] = {
+        "method": plan.method,
+        "metric": score.name,
+        "higher_is_better": score.higher_is_better,
+        "n_images": len(rows),
+        "n_maps": int(counted[trials.image].sum()),
+        "n_participants": len(np.unique(trials.user[counted[trials.image]])),
+        "ceiling_mean": ceiling,
+        "ceiling_ci": [None, None],
+        "null_mean": null,
+        "null_ci": [None, None],
+        "ratio": ceiling / null if means_something and ceiling is not None and null else None,
+    }
+    if plan.method == "split-half":
+        if score.is_correlation:
+            corrected = _known_mean([row.spearman_brown for row in rows])
+            summary["spearman_brown_mean"] = corrected
+        summary["randomization_iters"] = plan.splits
+    elif score.pool is not None:
+        summary["upper_mean"] = _known_mean([row.upper for row in rows])
+    return summary | {
+        "null_iterations": plan.null_draws,
+        "bootstrap": bootstrap,
+        "seed": plan.seed,
+    }
+
+
+def _left_out(
+    trials: Trials, scored: dict[int, ImageScores], kept: dict[int, ImageScores]
+) -> dict[str, int]:
+    return {
+        "fewer than two participants": len(trials.images) - len(scored),
+        "no score (every target constant or empty)": len(scored) - len(kept),
+    }
+
+
+def _resamples(
+    trials: Trials,
+    slices: NDArray[np.int64],
+    kept: dict[int, ImageScores],
+    score: MapScore,
+    plan: Plan,
+    bootstrap: str,
+    ceiling: Scores,
+) -> Scores:
+    rng = _rng(plan, score, "ceiling")
+    if bootstrap == "images":
+        return bootstrap_means(ceiling, rng)
+    scores, image, user = _per_trial(trials, slices, kept, score.name)
+    return bootstrap_grouped_means(scores, image, user, rng, images=bootstrap == "crossed")
+
+
+def _per_trial(
+    trials: Trials, slices: NDArray[np.int64], kept: dict[int, ImageScores], name: str
+) -> tuple[Scores, NDArray[np.int32], NDArray[np.int32]]:
+    """Scores of all held-out participants with their images and users."""
+    if not kept:
+        return np.empty(0), np.empty(0, np.int32), np.empty(0, np.int32)
+    scores = np.concatenate([raw.ceiling[name] for raw in kept.values()])
+    spans = [slice(slices[code], slices[code + 1]) for code in kept]
+    return (
+        scores,
+        np.concatenate([trials.image[span] for span in spans]),
+        np.concatenate([trials.user[span] for span in spans]),
+    )
+
+
+def _participants(
+    trials: Trials,
+    scores: Scores,
+    image: NDArray[np.int32],
+    user: NDArray[np.int32],
+    score: MapScore,
+) -> tuple[ParticipantRow, ...]:
+    """Each participant's distance from the median of the same images, in robust units."""
+    known = np.isfinite(scores)
+    scores, image, user = scores[known], image[known], user[known]
+    distance = np.empty(len(scores))
+    bounds = np.flatnonzero(
+        np.diff(image, prepend=-1, append=-1)
+    )  # trials of an image are together
+    for first, last in pairwise(bounds.tolist()):
+        distance[first:last] = scores[first:last] - np.median(scores[first:last])
+    if not score.higher_is_better:
+        distance = -distance
+    people, which = np.unique(user, return_inverse=True)
+    n = np.bincount(which, minlength=len(people))
+    z = robust_z(np.bincount(which, distance, minlength=len(people)) / n)
+    means = np.bincount(which, scores, minlength=len(people)) / n
+    return tuple(
+        ParticipantRow(str(trials.users[person]), int(count), float(mean), float(value), bool(low))
+        for person, count, mean, value, low in zip(
+            people, n, means, z, z < FLAGGED_BELOW, strict=True
+        )
+    )
+
+
+def _categories(rows: tuple[ImageRow, ...], plan: Plan, score: MapScore) -> tuple[CategoryRow, ...]:
+    """Categories, those people agree on most first."""
+    found = []
+    for name in sorted({row.category for row in rows}):
+        mine = [row for row in rows if row.category == name]
+        values = np.array([row.ceiling for row in mine])
+        low, high = percentile_interval(
+            bootstrap_means(values, _rng(plan, score, "category", name))
+        )
+        null = _or_nan(_known_mean([row.null for row in mine]))
+        found.append(CategoryRow(name, len(mine), float(values.mean()), low, high, null))
+    sign = -1 if score.higher_is_better else 1
+    return tuple(sorted(found, key=lambda row: sign * row.ceiling))
+
+
+def _curve(kept: dict[int, ImageScores], score: MapScore, plan: Plan) -> tuple[CurveRow, ...]:
+    points = []
+    for size in plan.curve_sizes:
+        means = [_mean(raw.curve[size][score.name]) for raw in kept.values() if size in raw.curve]
+        values = np.array([mean for mean in means if mean is not None])
+        if len(values):
+            samples = bootstrap_means(values, _rng(plan, score, "curve", str(size)))
+            points.append((size, len(values), float(values.mean()), *percentile_interval(samples)))
+    single = math.nan
+    if score.is_correlation and points:
+        single = spearman_brown_fit(
+            np.array([p[0] for p in points]), np.array([p[2] for p in points])
+        )
+    return tuple(CurveRow(*point, fit=spearman_brown(single, point[0])) for point in points)
+
+
+def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) -> dict[str, Any]:
+    """The fit through the curve, and how many participants reach the wished reliability."""
+    if not score.is_correlation or not curve:
+        return {
+            "single_participant_reliability": None,
+            "participants_needed": None,
+            "fit_error": None,
+        }
+    sizes = np.array([row.participants for row in curve])
+    single = spearman_brown_fit(sizes, np.array([row.reliability for row in curve]))
+    needed = participants_needed(single, wished)
+    return {
+        "single_participant_reliability": _or_none(single),
+        "target_reliability": wished,
+        "participants_needed": int(needed) if math.isfinite(needed) else None,
+        # the theory is about pearson and parallel halves; how far it is from what was found
+        "fit_error": _or_none(max(abs(row.fit - row.reliability) for row in curve)),
+    }
+
+
+def _rng(plan: Plan, score: MapScore, *purpose: str) -> np.random.Generator:
+    return generator(plan.seed, "bootstrap", plan.method, score.name, *purpose)
+
+
+def _mean(values: Scores) -> float | None:
+    """Mean of the known values; None when there are none."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _known_mean(values: list[float]) -> float | None:
+    return _mean(np.array(values, dtype=np.float64))
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _pair(interval: tuple[float, float]) -> list[float | None]:
+    return [_or_none(end) for end in interval]

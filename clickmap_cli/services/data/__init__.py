@@ -1,0 +1,1 @@
+"""`clickmap data`: one module a tool."""

@@ -1,0 +1,234 @@
+"""Scores that an earlier study left behind, reported like a benchmark's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
+from clickmap_cli.datasets.gathering import as_folder, files_by_stem
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark.pictures import Pictures
+from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
+from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows
+from clickmap_cli.services.benchmark.summaries import compare_models, summarise
+from clickmap_cli.services.benchmark.tables import as_summary, write_tables
+from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files
+from clickmap_cli.storage.safe_arrays import read_npy
+from clickmap_cli.storage.safe_images import read_image
+
+_TODAY = {
+    "CC_standard": "CC", "AUC-Judd": "AUC_Judd", "AUC-Borji": "AUC", "KLD": "KL", "KLDiv": "KL",
+    "sAUC": "sAUC", "Similarity": "SIM",
+}  # fmt: skip
+"""What studies call a metric -> its name here."""
+
+_EXTREMES = 25
+
+DrawReport = Callable[[BenchmarkResult, Pictures, Path, int], None]
+
+
+@dataclass(frozen=True)
+class ImportedScores:
+    """What an import found.
+
+    Attributes:
+        folder: where tables and report are.
+        summary: what `summary.json` holds.
+        dropped: metrics that clickmap does not know, left out.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What imported things are called.
+
+    Attributes:
+        label: of the data set.
+        models: one name a set of scores in the file.
+    """
+
+    label: str = "imported"
+    models: tuple[str, ...] = ("raw", "smoothed")
+
+
+def run(
+    path: Path,
+    folder: Path,
+    naming: Naming,
+    draw_report: DrawReport,
+    pictures: Pictures,
+    when: WhenPresent = WhenPresent.STOP,
+) -> ImportedScores:
+    """Read a study's backup of scores and report on it: tables, deciles, extremes, a page.
+
+    The file is a NumPy object array of one dict: image -> [image path, map path, [scores, ...]],
+    each `scores` a dict metric -> number, as the field's EigenCAM study keeps it. It is read by the
+    reader that admits nothing but plain data.
+
+    Args:
+        path: the `.npy` file.
+        folder: where tables and report go.
+        naming: what data set and models are called.
+        draw_report: writes the page.
+        pictures: what there is to look at.
+        when: what to do with outputs that are there.
+
+    Raises:
+        ConfigError: outputs are there already, a name will not do, or there are more sets of
+            scores than names.
+        DataError: the file is no such backup.
+    """
+    started = Stopwatch()
+    _check_names(naming)
+    run_folder = RunFolder(folder, "import-scores", ("report.html", "summary.json"))
+    run_folder.refuse_if_there(when)
+    described = describe_files(None, [path]) if path.is_file() else {}
+    images, unknown = _read(path, naming)
+    metrics = [
+        name
+        for name in SALIENCY_METRICS
+        if any(name in row.scores for rows in images.values() for row in rows)
+    ]
+    if not metrics:
+        said = f" but {', '.join(unknown)}, which mean nothing here" if unknown else ""
+        raise DataError(f"{path}: holds no scores{said}.")
+    models = [_model(naming.label, name, rows, metrics) for name, rows in images.items()]
+    result = BenchmarkResult(
+        naming.label, folder, tuple(metrics), tuple(models), {},
+        compare_models(models, metrics, 0), (), decile_rows(models, metrics),
+        extreme_rows(models, metrics, _EXTREMES),
+    )  # fmt: skip
+    identity = str(next(iter(described.values()))["sha256"])
+    with run_folder.held():
+        run_folder.finished(identity, when)
+        paths = write_tables(folder, result)
+        report = folder / "report.html"
+        with replacing(report) as partial:
+            draw_report(result, pictures, partial, _EXTREMES)
+        run_folder.finish(
+            Manifest.made(
+                command="data import-scores",
+                config={"label": naming.label, "models": list(naming.models)},
+                config_hash=identity,
+                inputs=described,
+                outputs=describe_files(folder, [*paths, report]),
+                counts={"images": len(models[0].images), "models": len(models)},
+                started=started,
+                seed=0,
+            )
+        )
+    return ImportedScores(folder, as_summary(result), unknown)
+
+
+def _check_names(naming: Naming) -> None:
+    """Names become names of files.
+
+    Raises:
+        ConfigError: one holds slashes, or two models have the same.
+    """
+    plain_word(naming.label, "--label")
+    names = [plain_word(name, "a name in --models").lower() for name in naming.models]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--models {','.join(naming.models)}: give each its own name.")
+
+
+def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tuple[str, ...]]:
+    """Model name -> scores of its images, by id; and metrics nobody here knows.
+
+    Raises:
+        DataError: the file is no such backup.
+    """
+    backup = read_npy(path)
+    if not isinstance(backup, dict) or not backup:
+        raise DataError(f"{path}: holds no dict of images; it is no backup of scores.")
+    found: dict[str, list[ImageScore]] = {}
+    unknown: dict[str, None] = {}
+    for key in sorted(backup, key=str):
+        entry = backup[key]
+        sets = entry[2] if isinstance(entry, list | tuple) and len(entry) == 3 else None
+        if not isinstance(sets, list | tuple) or not all(isinstance(s, dict) for s in sets):
+            raise DataError(
+                f"{path}: the entry {str(key)[:60]!r} is not [image path, map path, [scores, ...]]."
+            )
+        if len(sets) > len(naming.models):
+            raise ConfigError(
+                f"{path} has {len(sets)} sets of scores an image and {len(naming.models)} names; "
+                "name each with --models."
+            )
+        for name, scores in zip(naming.models, sets, strict=False):
+            known, lost = _scores(scores, f"{path}: {str(key)[:60]!r}")
+            unknown.update(dict.fromkeys(lost))
+            found.setdefault(name, []).append(ImageScore(str(key), "all", known))
+    return found, tuple(unknown)
+
+
+def _scores(scores: Mapping[Any, Any], where: str) -> tuple[dict[str, float], list[str]]:
+    """Scores by today's names, and names that mean nothing here."""
+    known: dict[str, float] = {}
+    lost = []
+    for name, value in scores.items():
+        today = _TODAY.get(str(name), str(name))
+        if today not in SALIENCY_METRICS:
+            lost.append(str(name))
+            continue
+        if not isinstance(value, int | float | np.integer | np.floating):
+            raise DataError(f"{where}: {name} is {str(value)[:40]!r}, no number.")
+        known[today] = float(value)
+    return known, lost
+
+
+def _model(label: str, name: str, rows: list[ImageScore], metrics: list[str]) -> ModelResult:
+    """One set of scores as a model's result; a score that an image lacks is NaN."""
+    whole = [
+        ImageScore(row.image_id, row.category, {m: row.scores.get(m, np.nan) for m in metrics})
+        for row in rows
+    ]
+    return ModelResult(label, name, tuple(whole), summarise(label, metrics, whole, (), 0), 0)
+
+
+class FolderPictures:
+    """Images and ground-truth maps of folders, by their stem; predictions are not there.
+
+    Args:
+        images: folder of images, or None.
+        maps: folder of maps, or None.
+
+    Raises:
+        DataError: one is no folder.
+    """
+
+    def __init__(self, images: Path | None, maps: Path | None) -> None:
+        self._images = _by_stem(images, "--images", IMAGE_SUFFIXES)
+        self._maps = _by_stem(maps, "--maps", MAP_SUFFIXES)
+
+    def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:  # noqa: ARG002
+        """(h, w, 3) RGB in 0..1; None where there is no such file."""
+        path = self._images.get(image_id)
+        return None if path is None else read_image(path).astype(np.float32) / np.float32(255)
+
+    def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:  # noqa: ARG002
+        """(h, w) the map; None where there is no such file."""
+        path = self._maps.get(image_id)
+        return None if path is None else read_map(path)
+
+    def prediction(self, dataset: str, model: str, image_id: str) -> None:  # noqa: ARG002
+        """Studies keep scores, not maps."""
+        return
+
+
+def _by_stem(folder: Path | None, option: str, suffixes: Sequence[str]) -> Mapping[str, Path]:
+    return {} if folder is None else files_by_stem(as_folder(folder, option), suffixes)

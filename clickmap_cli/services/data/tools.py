@@ -1,0 +1,219 @@
+"""Small jobs on data sets: a toy corpus, a split, mean maps, an export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.clickmaps.simulation.people import Simulation
+from clickmap_cli.datasets.base import DataSet
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.services.benchmark.data import read_set
+from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
+from clickmap_cli.storage.id_lists import write_ids
+from clickmap_cli.storage.npz import write_npy
+
+_TOY_CONFIG = """\
+# A benchmark of the toy corpus. Run: clickmap benchmark --config {config}
+experiment: toy
+output_dir: {results}
+models: [uniform, center_bias, blur_baseline, gold_standard]
+datasets:
+  - {{name: fixations_csv, label: toy, csv: {csv}, images: {images}, sigma_px: 10}}
+"""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a job wrote.
+
+    Attributes:
+        folder: where it is.
+        counts: what, and how many.
+        problems: images that were left out, and why.
+    """
+
+    folder: Path
+    counts: Mapping[str, int]
+    problems: Sequence[str] = ()
+
+
+def toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Made:
+    """A small corpus with a known truth: images, fixations of careful people, true maps.
+
+    Written in the layout of the data set `folder`, with `fixations.csv` for those that want to
+    know who looked, and a benchmark's config.
+
+    Args:
+        folder: where it goes.
+        n_images: how many images.
+        seed: of the simulation.
+        progress: told of each image.
+
+    Raises:
+        ConfigError: the folder holds something already.
+    """
+    from PIL import Image
+
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not empty; choose another --output.")
+    study = Simulation(seed, n_images=n_images, shares=(0.0, 0.0), side=128)
+    progress.stage("Drawing", n_images)
+    rows: list[tuple[str, str, int, int, int]] = []
+    for image in study.images():
+        name = f"{Path(image.key).stem}.png"
+        with replacing(folder / "images" / name) as partial:
+            Image.fromarray(image.pixels).save(partial, format="PNG")
+        counts = np.zeros((study.side, study.side), dtype=np.int32)
+        for user, clicks in study.trials_of(image):
+            np.add.at(counts, (clicks[:, 1], clicks[:, 0]), 1)
+            rows += [(name, user, at, int(x), int(y)) for at, (x, y) in enumerate(clicks)]
+        stem = Path(name).stem
+        for kind, array in (
+            ("fixations", counts), ("gt_maps", image.density.astype(np.float32)),
+        ):  # fmt: skip
+            write_npy(folder / kind / f"{stem}.npy", array)
+        progress.advance()
+    write_csv(folder / "fixations.csv", ("image", "subject", "order", "x", "y"), rows)
+    config = folder / "benchmark.yaml"
+    # quoted as JSON, which YAML reads: a folder's name may hold commas and the like
+    results, csv, images = (
+        json.dumps(str(folder / name)) for name in ("results", "fixations.csv", "images")
+    )
+    text = _TOY_CONFIG.format(config=config, results=results, csv=csv, images=images)
+    write_bytes(config, text.encode())
+    return Made(folder, {"images": n_images, "fixations": len(rows)})
+
+
+def split(
+    settings: Mapping[str, Any],
+    folder: Path | None,
+    test_count: int,
+    seed: int,
+    overwrite: bool = False,
+) -> Made:
+    """A seeded holdout split of a data set: `train.txt` and `test.txt`, lists of ids.
+
+    Which images are held out depends on the ids and the seed alone.
+
+    Args:
+        settings: `name` and the data set's settings.
+        folder: where the lists go; None = the data set's `root`.
+        test_count: images held out.
+        seed: of the draw.
+        overwrite: replace lists that are there.
+
+    Raises:
+        ConfigError: there are not more images than are to be held out, no folder is known, or
+            lists are there already.
+    """
+    data = _read(settings)
+    where = folder if folder is not None else settings.get("root")
+    if where is None:
+        raise ConfigError("Say where the lists go: --output FOLDER.")
+    ids = sorted(stimulus.image_id for stimulus in data.stimuli)
+    if test_count >= len(ids):
+        raise ConfigError(
+            f"--test-count is {test_count}, but there are only {len(ids)} images to split."
+        )
+    held = generator(seed, "split", *ids).permutation(len(ids))[:test_count]
+    test = {ids[at] for at in held}
+    lists = Path(where).expanduser()
+    _refuse_if_there([lists / "test.txt", lists / "train.txt"], overwrite)
+    write_ids(lists / "test.txt", sorted(test))
+    write_ids(lists / "train.txt", (word for word in ids if word not in test))
+    return Made(lists, {"train": len(ids) - len(test), "test": len(test)}, _problems(data))
+
+
+def mean_maps(
+    settings: Mapping[str, Any],
+    folder: Path,
+    aggregate: str,
+    progress: Progress,
+    overwrite: bool = False,
+) -> Made:
+    """Ground-truth maps over participants: everybody's map counts the same.
+
+    Each participant's map is scaled to sum 1; their mean or median over participants, scaled to
+    sum 1 again, goes to `<folder>/<image_id>.npy` as float32.
+
+    Args:
+        settings: `name` and the data set's settings.
+        folder: where the maps go.
+        aggregate: `mean` or `median`.
+        progress: told of each image.
+        overwrite: replace maps that are there.
+
+    Raises:
+        ConfigError: `aggregate` is neither, or maps are there already.
+        DataError: no image has named people.
+    """
+    if aggregate not in ("mean", "median"):
+        raise ConfigError(f"--aggregate is {aggregate!r}; it must be mean or median.")
+    _refuse_if_there(folder.glob("*.npy"), overwrite)
+    data = _read(settings)
+    progress.stage("Averaging", len(data.stimuli))
+    problems = _problems(data)
+    written = 0
+    for stimulus in data.stimuli:
+        progress.advance()
+        people = stimulus.people()
+        if people is None:
+            problems.append(f"{stimulus.image_id}: fewer than two named people looked at it.")
+            continue
+        densities = []
+        for person in range(len(people.names)):
+            view = people.target(person)
+            if view.least >= 0 and not view.constant:
+                densities.append(view.density.reshape(view.shape))
+        if not densities:
+            problems.append(f"{stimulus.image_id}: nobody's map has a point in it.")
+            continue
+        pooled = np.mean(densities, axis=0) if aggregate == "mean" else np.median(densities, axis=0)
+        total = pooled.sum()
+        scaled = pooled / total if total else pooled
+        write_npy(folder / f"{stimulus.image_id}.npy", scaled.astype(np.float32))
+        written += 1
+    if not written:
+        raise DataError(f"No map was written; {problems[0] if problems else 'the set is empty'}")
+    return Made(folder, {"maps": written}, problems)
+
+
+def export_pysaliency(settings: Mapping[str, Any], folder: Path, overwrite: bool = False) -> Made:
+    """Stimuli and fixations as pysaliency's HDF5 files.
+
+    Raises:
+        ConfigError: such files are there already.
+    """
+    _refuse_if_there([folder / "stimuli.hdf5", folder / "fixations.hdf5"], overwrite)
+    from clickmap_cli.datasets.pysaliency_export import write_pysaliency
+
+    data = _read(settings)
+    paths = write_pysaliency(data, folder)
+    return Made(folder, {"images": len(data.stimuli), "files": len(paths)}, _problems(data))
+
+
+def _problems(data: DataSet) -> list[str]:
+    return [f"{problem.image_id}: {problem.reason}" for problem in data.problems]
+
+
+def _refuse_if_there(paths: Iterable[Path], overwrite: bool) -> None:
+    there = next((path for path in paths if path.exists()), None)
+    if there is not None and not overwrite:
+        raise ConfigError(f"{there} is there already; add --overwrite, or choose another --output.")
+
+
+def _read(settings: Mapping[str, Any]) -> DataSet:
+    rest = dict(settings)
+    name = rest.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError("Say which data set: name=folder root=photos, for example.")
+    rest.pop("label", None)
+    return read_set(name, rest, f"data set {name}")

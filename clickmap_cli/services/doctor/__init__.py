@@ -1,0 +1,1 @@
+"""`clickmap doctor`: what this machine can do, and what of a config it cannot."""

@@ -1,0 +1,369 @@
+"""What of a config will not work on this machine, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.clickmaps.geometry import ImageShapes
+from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
+from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.survivors import finished_prepare
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.finetune import FinetuneConfig, model_spec
+from clickmap_cli.config.finetune_checks import as_benchmark
+from clickmap_cli.config.keypoints import KeypointConfig
+from clickmap_cli.config.loading import (
+    EXPERIMENT,
+    LoadedConfig,
+    load_config,
+    load_experiment,
+    schema_of,
+)
+from clickmap_cli.config.participant_quality import QualityConfig
+from clickmap_cli.datasets.base import DataSet
+from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
+from clickmap_cli.runtime.machine import disk
+from clickmap_cli.runtime.parallel import worker_count
+from clickmap_cli.runtime.probes import unreachable
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.services.doctor.disk_need import DiskNeed, disk_need
+from clickmap_cli.services.doctor.facts import ConfigFacts, Finding, Installed
+from clickmap_cli.services.doctor.paths import is_folder, named_paths, there
+from clickmap_cli.services.doctor.training import fine_tuning_findings, training_findings
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+
+_KINDS: Mapping[type, tuple[str, str]] = {
+    ExperimentConfig: ("experiment", "prepare"),
+    BenchmarkConfig: ("benchmark", "benchmark"),
+    FinetuneConfig: ("fine-tuning", "finetune"),
+    KeypointConfig: ("key points", "finetune"),
+    HeatmapConfig: ("classifier of maps", "train-classifier"),
+    QualityConfig: ("participant quality", "train-classifier"),
+}
+"""Schema -> what it is called, and the command that writes its folder."""
+
+_LOOKED_AT = 1000  # images whose files are looked for
+
+
+def examine(
+    path: Path | None,
+    overrides: Sequence[str],
+    about: Installed,
+    progress: Progress,
+    output: Path | None = None,
+) -> tuple[ConfigFacts, list[Finding]]:
+    """Hold a config against what is installed and what lies on the disk.
+
+    Args:
+        path: the file; None = an experiment of overrides alone.
+        overrides: `KEY=VALUE` words that win over it.
+        about: what is installed.
+        progress: told what is read.
+        output: where results go, in place of `assets` or `output_dir`.
+
+    Raises:
+        ConfigError: the config cannot be read, or is wrong on its own.
+    """
+    place = None if output is None else str(output)
+    schema = EXPERIMENT if path is None else schema_of(path, overrides)
+    loaded: LoadedConfig[Any]
+    if schema is EXPERIMENT:
+        loaded = load_experiment(path, overrides, {"assets": place})
+    else:
+        loaded = load_config(schema, path, overrides, {"output_dir": place})
+    look = _Look(loaded.config, about, progress)
+    for text in loaded.notices:
+        look.note(text)
+    look.go()
+    kind = _KINDS[type(loaded.config)][0]
+    return ConfigFacts(path or Path(), kind, look.output, look.need), look.findings
+
+
+class _Look:
+    """One config and what is found of it."""
+
+    def __init__(self, config: Any, about: Installed, progress: Progress) -> None:
+        self.config = config
+        self.about = about
+        self.progress = progress
+        self.findings: list[Finding] = []
+        self.need: DiskNeed | None = None
+
+    @property
+    def output(self) -> Path:
+        """Where results go."""
+        config = self.config
+        if isinstance(config, ExperimentConfig):
+            return Path(config.assets) / config.experiment_name
+        return Path(config.output_dir)
+
+    def problem(self, text: str) -> None:
+        """Something that will not work."""
+        self.findings.append(Finding("problem", text))
+
+    def note(self, text: str) -> None:
+        """Something that will, but should be known."""
+        self.findings.append(Finding("note", text))
+
+    def go(self) -> None:
+        """Look at everything."""
+        config = self.config
+        all_there = self._files()
+        self._extras()
+        self._devices()
+        self._workers()
+        self._folders()
+        if isinstance(config, ExperimentConfig):
+            self._experiment(config)
+        elif isinstance(config, BenchmarkConfig):
+            self._plugins(config)
+            self._sets(config)
+            self._models(model_specs(config), config.device)
+        elif isinstance(config, FinetuneConfig):
+            self._fine_tuning(config, all_there)
+        elif isinstance(config, QualityConfig):
+            all_there &= self._learnt_experiment(config)
+        if all_there and self._has_torch():
+            self.findings += training_findings(config, self.progress)
+
+    def _files(self) -> bool:
+        """Whether every file and folder that the config names as input is there."""
+        missing = [
+            (name, value) for name, value in named_paths(self.config) if not there(Path(value))
+        ]
+        for name, value in missing:
+            self.problem(f"{name}: nothing at {value} (looked from {Path.cwd()}).")
+        return not missing
+
+    def _has_torch(self) -> bool:
+        return self.about.works("torch", "torchvision", "timm")
+
+    def _extras(self) -> None:
+        """Optional packages that this config asks for."""
+        for extra, what in _wanted_extras(self.config):
+            known = next((each for each in self.about.extras if each.name == extra), None)
+            if known is not None and known.missing:
+                self.problem(f"{MissingExtraError(extra, what)} ({known.missing})")
+
+    def _devices(self) -> None:
+        """The device is there."""
+        wanted = getattr(self.config, "device", None)
+        if wanted is not None:
+            self._device(f"device: {wanted}", wanted)
+        gpus = self.about.probed.gpus
+        trains = not isinstance(self.config, ExperimentConfig | BenchmarkConfig)
+        if trains and wanted in (None, "auto") and not gpus.cuda and not gpus.mps:
+            self.note(f"It will train on the CPU: {gpus.why_none}.")
+
+    def _device(self, what: str, wanted: str) -> None:
+        gpus = self.about.probed.gpus
+        kind, _, number = str(wanted).partition(":")
+        if kind == "cuda" and not gpus.cuda:
+            self.problem(f"{what} will not work: {gpus.why_none}; use cpu or auto.")
+        elif kind == "cuda" and number.isdecimal() and int(number) >= len(gpus.cuda):
+            self.problem(f"{what} will not work: there are {len(gpus.cuda)} GPUs, from cuda:0 on.")
+        elif kind == "mps" and not gpus.mps:
+            self.problem(f"{what} will not work: torch sees no Apple GPU here; use cpu or auto.")
+
+    def _workers(self) -> None:
+        """Workers on this machine, or the scheduler of a cluster."""
+        scheduler = getattr(self.config, "scheduler", None)
+        if scheduler is not None:
+            why = unreachable(scheduler)
+            if why:
+                self.problem(f"scheduler: {scheduler} cannot be reached ({why}).")
+            return
+        wanted = getattr(self.config, "n_jobs", None)
+        usable = self.about.cores.usable
+        if wanted is not None and worker_count(wanted) > usable:
+            self.note(
+                f"n_jobs: {wanted} starts {worker_count(wanted)} workers where this process may "
+                f"use {usable} cores; set n_jobs={usable}."
+            )
+
+    def _folders(self) -> None:
+        """Results are not there already, and what goes elsewhere can be written."""
+        command = _KINDS[type(self.config)][1]
+        try:
+            RunFolder(self.output, command).refuse_if_there(WhenPresent.STOP)
+        except ClickmapError as error:
+            self.note(str(error))
+        places = {"prediction_cache_dir": getattr(self.config, "prediction_cache_dir", None)}
+        if isinstance(self.config, BenchmarkConfig):
+            places["heatmaps_png.out_dir"] = self.config.heatmaps_png.out_dir
+        for name, value in places.items():
+            found = None if value is None else disk(Path(value), 0)
+            if found is not None and found.problem:
+                self.problem(f"{name}: {found.folder} {found.problem}.")
+
+    def _experiment(self, config: ExperimentConfig) -> None:
+        if config.participant_filter is not None and not self.about.works("torch"):
+            self.problem(f"participant_filter needs torch: {self.about.probed.gpus.why_none}.")
+        if config.use_gpu_blurring and not self.about.probed.gpus.cuda:
+            why = self.about.probed.gpus.why_none
+            self.note(f"use_gpu_blurring: blurring stays on the CPU: {why}. Maps are the same.")
+        if config.image_dir is not None and not is_folder(config.image_dir):
+            self.note(f"image_dir: no folder at {config.image_dir}; only pictures need it.")
+        if config.clickme_data is None:
+            self.problem("clickme_data is not set; name the file of raw trials.")
+            return
+        data = Path(config.clickme_data)
+        if is_folder(data):
+            self._prepared_folder(data)
+        elif there(data):
+            try:
+                self._trials(config, data)
+            except DataError as error:
+                self.problem(str(error))
+
+    def _prepared_folder(self, folder: Path) -> None:
+        try:
+            finished_prepare(folder)
+        except ClickmapError as error:
+            self.problem(f"clickme_data: {error}")
+
+    def _trials(self, config: ExperimentConfig, data: Path) -> None:
+        """The raw table: its columns, its images, and the room their maps need."""
+        sizes = None
+        if config.class_filter_file is not None and there(Path(config.class_filter_file)):
+            read_categories(Path(config.class_filter_file))
+        if config.metadata_file is not None and there(Path(config.metadata_file)):
+            sizes = read_sizes(Path(config.metadata_file))
+        rows = rows_per_image(data, config.remove_string, config.category_column, self.progress)
+        enough = {key: n for key, n in rows.items() if n >= config.min_subjects}
+        if not enough:
+            most = max(rows.values(), default=0)
+            self.problem(
+                f"{data}: no image has min_subjects ({config.min_subjects}) rows; of "
+                f"{len(rows):,} images the one with most has {most:,}."
+            )
+            return
+        shapes = ImageShapes((config.image_shape[0], config.image_shape[1]), sizes)
+        self.need = disk_need(config, enough, shapes)
+        self._pictures(config, list(enough))
+
+    def _pictures(self, config: ExperimentConfig, keys: Sequence[str]) -> None:
+        if config.image_dir is None or not is_folder(config.image_dir):
+            return
+        looked = keys[:_LOOKED_AT]
+        absent = [key for key in looked if not (Path(config.image_dir) / key).is_file()]
+        if absent:
+            self.note(
+                f"image_dir: {len(absent):,} of {len(looked):,} images that were looked for are "
+                f"not in {config.image_dir}, '{absent[0]}' for one; only pictures need them."
+            )
+
+    def _fine_tuning(self, config: FinetuneConfig, all_there: bool) -> None:
+        self._plugins(config)
+        sets = self._sets(as_benchmark(config))
+        sound = self._models([model_spec(config)], config.device)
+        if all_there and sound and sets and self._has_torch():
+            self.findings += fine_tuning_findings(config, sets[0].stimuli)
+
+    def _plugins(self, config: BenchmarkConfig | FinetuneConfig) -> None:
+        for path in config.plugins:
+            try:
+                load_plugin(Path(path))
+            except ClickmapError as error:
+                self.problem(str(error))
+
+    def _sets(self, config: BenchmarkConfig) -> list[DataSet]:
+        """Data sets, read as a run would; those that can be."""
+        from clickmap_cli.services.benchmark.data import read_set
+
+        found = []
+        for spec in dataset_specs(config):
+            self.progress.stage(f"Reading {spec.label}")
+            try:
+                data = read_set(spec.name, spec.settings, f"data set {spec.label}")
+            except ClickmapError as error:
+                self.problem(_said_of("data set", spec, error))
+                continue
+            found.append(data)
+            if data.problems:
+                first = data.problems[0]
+                self.note(
+                    f"data set {spec.label}: {len(data.problems)} of "
+                    f"{len(data.problems) + len(data.stimuli)} images cannot be used, "
+                    f"{first.image_id} for one: {first.reason}"
+                )
+        return found
+
+    def _models(self, models: Sequence[Spec], device: str) -> bool:
+        """Models are made and their networks built, without weights; whether all can be."""
+        if not self._has_torch():
+            self.note("Models are not looked at before torch, torchvision and timm import.")
+            return False
+        n = len(self.findings)
+        for spec in models:
+            self._model(spec, device)
+        return not any(finding.kind == "problem" for finding in self.findings[n:])
+
+    def _model(self, spec: Spec, device: str) -> None:
+        from clickmap_cli.models.building import model_settings, try_network
+
+        self.progress.stage(f"Looking at {spec.label}")
+        try:
+            made, settings, _ = model_settings(spec.label, spec.name, spec.settings, device)
+            model = made(**settings)
+            try_network(spec.label, spec.name, spec.settings, device)
+        except ClickmapError as error:
+            self.problem(_said_of("model", spec, error))
+            return
+        except Exception as error:  # a user's own model may raise anything
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            self.problem(f"model {spec.label} cannot be made: {words}")
+            return
+        if spec.settings.get("device"):
+            self._device(f"model {spec.label}: device: {settings['device']}", settings["device"])
+        if str(settings.get("weights")).lower() not in ("none", "false"):
+            self.note(
+                f"model {spec.label}: its weights ({settings['weights']}) are downloaded where "
+                "this machine does not have them yet."
+            )
+        for text in getattr(model, "notices", ()):
+            self.note(text)
+
+    def _learnt_experiment(self, config: QualityConfig) -> bool:
+        """Whether nothing stands in the way of the experiment whose trials are learnt from."""
+        path = Path(str(config.data.experiment))
+        if not there(path):
+            return False  # said already
+        try:
+            loaded = load_experiment(path)
+        except ClickmapError as error:
+            self.problem(f"data.experiment: {error}")
+            return False
+        inner = _Look(loaded.config, self.about, self.progress)
+        inner._files()
+        inner._experiment(loaded.config)
+        for finding in inner.findings:
+            self.findings.append(Finding(finding.kind, f"data.experiment: {finding.text}"))
+        return not any(finding.kind == "problem" for finding in inner.findings)
+
+
+def _said_of(what: str, spec: Spec, error: ClickmapError) -> str:
+    """An error, beginning with whose it is."""
+    text = str(error).removeprefix(f"{what} {spec.label}: ").removeprefix(f"{spec.name}: ")
+    return f"{what} {spec.label}: {text}"
+
+
+def _wanted_extras(config: Any) -> Iterator[tuple[str, str]]:
+    """Extras that a config asks for, and what asks."""
+    if isinstance(config, ExperimentConfig) and "emd" in config.metric:
+        yield "emd", "metric: emd"
+    if isinstance(config, BenchmarkConfig | FinetuneConfig) and "EMD" in config.metrics:
+        yield "emd", "metrics: EMD"
+    if getattr(config, "backend", None) == "dask":
+        yield "dask", "backend: dask"
+    if getattr(config, "tensorboard", False):
+        yield "tensorboard", "tensorboard: true"
+    if getattr(config, "use_wandb", False):
+        yield "wandb", "use_wandb: true"
+    if isinstance(config, FinetuneConfig) and config.wandb.enabled:
+        yield "wandb", "wandb.enabled: true"

@@ -1,0 +1,104 @@
+"""What of a training's config will not work: the checks that a training begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec
+from clickmap_cli.config.keypoints import KeypointConfig
+from clickmap_cli.config.participant_quality import QualityConfig
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.runtime.errors import ClickmapError
+from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.services.doctor.facts import Finding
+
+
+def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
+    """What a training of key points, of maps or of participants would stop at, or say first.
+
+    Weights are not looked at: networks are built without any.
+
+    Args:
+        config: of a training; nothing is said of another one.
+        progress: told what is read.
+    """
+    checks: dict[type, Callable[[Any, Progress], None]] = {
+        HeatmapConfig: _check_maps,
+        QualityConfig: _check_people,
+    }
+    if isinstance(config, KeypointConfig):
+        yield from _key_points(config, progress)
+    elif type(config) in checks:
+        progress.stage("Reading what is learnt from")
+        yield from _said(checks[type(config)], config)
+
+
+def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) -> Iterator[Finding]:
+    """Folds that cannot be, and blocks that the network does not have.
+
+    Args:
+        config: of the fine-tuning.
+        stimuli: of its data set.
+    """
+    from clickmap_cli.models.building import try_network
+    from clickmap_cli.services.finetune.run import check_stages, fold_settings
+    from clickmap_cli.training.folds import divide
+
+    def folds(config: FinetuneConfig, _: Progress) -> None:
+        division = divide(stimuli[: config.limit_images], fold_settings(config))
+        fold_numbers(config.cv.only_folds, len(division.folds))
+
+    def blocks(config: FinetuneConfig, _: Progress) -> None:
+        spec = model_spec(config)
+        network = try_network(spec.label, spec.name, spec.settings, config.device)
+        if network is not None:
+            check_stages(network, config)
+
+    yield from _said(folds, config)
+    yield from _said(blocks, config)
+
+
+def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]:
+    from clickmap_cli.models.vit_keypoints import check_keypoint_net
+    from clickmap_cli.services.keypoints.data import load_keypoints
+
+    progress.stage("Reading labels")
+    n_points = config.n_KPs or 1
+    try:
+        n_points = len(load_keypoints(config).names)
+    except ClickmapError as error:
+        yield Finding("problem", str(error))
+    progress.stage(f"Looking at {config.model_type}")
+    try:
+        check_keypoint_net(config.model_type, config.img_size, n_points)
+    except ClickmapError as error:
+        yield Finding("problem", str(error))
+
+
+def _check_maps(config: HeatmapConfig, told: Progress) -> None:
+    from clickmap_cli.services.heatmap_classifier.data import load_study
+
+    load_study(
+        replace(config, model=replace(config.model, weights="none", weights_path=None)), told
+    )
+
+
+def _check_people(config: QualityConfig, told: Progress) -> None:
+    from clickmap_cli.services.participant_quality.run import load_people
+
+    load_people(config, told)
+
+
+def _said(check: Callable[[Any, Progress], None], config: Any) -> Iterator[Finding]:
+    """What a check stops at, line by line, and what it would have a person know."""
+    told = Silent()
+    problems: list[str] = []
+    try:
+        check(config, told)
+    except ClickmapError as error:
+        problems = str(error).splitlines()
+    yield from (Finding("problem", text) for text in problems)
+    yield from (Finding("note", text) for text in told.notices)

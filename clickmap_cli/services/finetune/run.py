@@ -1,0 +1,297 @@
+"""Fine-tuning with cross-validation: folds, stages, held-out scores, and going on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.nn import Module
+
+from clickmap_cli.config.benchmark import Spec, dataset_specs
+from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.finetune_checks import as_benchmark
+from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.metrics.emd import need_solver
+from clickmap_cli.models.building import BuiltModel, build_model, model_settings
+from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark.data import (
+    LoadedSet,
+    load_sets,
+    require_unchanged,
+    set_settings,
+)
+from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.services.finetune.folds import FoldRun
+from clickmap_cli.services.finetune.scores import Scorer
+from clickmap_cli.services.finetune.tables import (
+    SUMMARY,
+    as_summary,
+    cross_validated,
+    write_tables,
+)
+from clickmap_cli.services.training_views import TrainingViews
+from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files
+from clickmap_cli.training.blocks import apply_freeze
+from clickmap_cli.training.checkpoints import LAST
+from clickmap_cli.training.distributed import Group, joined
+from clickmap_cli.training.folds import Division, FoldSettings, divide
+from clickmap_cli.training.optimisers import block_rates
+from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.trackers import need_tensorboard, need_wandb
+
+_OWN = ("cv_summary.csv", "held_out.csv", "comparisons.csv", "failures.csv", SUMMARY)
+
+
+@dataclass(frozen=True)
+class FinetuneRun:
+    """What a run of `finetune` did.
+
+    Attributes:
+        folder: where everything is.
+        summary: what `summary.json` holds.
+        n_failures: held-out images that could not be scored.
+        seconds: how long it took.
+        written: whether anything was written.
+        speaks: whether this process is the one that reports.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    n_failures: int
+    seconds: float
+    written: bool = True
+    speaks: bool = True
+
+
+def run(
+    config: FinetuneConfig,
+    progress: Progress,
+    views: TrainingViews,
+    when: WhenPresent = WhenPresent.STOP,
+    dry_run: bool = False,
+) -> FinetuneRun:
+    """Train every fold, then score what it was held out from.
+
+    Args:
+        config: the checked configuration.
+        progress: told where the run is.
+        views: show the rest.
+        when: what to do with outputs that are there.
+        dry_run: read the data and build the network; train and write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there; a name is unknown; a fold would
+            be empty.
+        DataError: the data or the weights cannot be used; an image has no ground truth.
+        RunError: the loss is no number any more, the GPU's memory is full, or the folder is busy.
+        MissingExtraError: a tracker or a metric needs a package that is not installed.
+    """
+    with joined() as group:
+        return _Run(config, progress if group.first else Silent(), views, group).go(when, dry_run)
+
+
+def check(config: FinetuneConfig) -> None:
+    """Whether everything a config names exists and takes its settings; reads no data.
+
+    Raises:
+        ConfigError: the data set, the model or a setting is not known.
+        DataError: a plugin's file is not there.
+    """
+    for path in config.plugins:
+        load_plugin(Path(path))
+    spec = _data_spec(config)
+    set_settings(spec.name, spec.settings, f"data set {spec.label}")
+    model = model_spec(config)
+    model_settings(model.label, model.name, model.settings, config.device)
+
+
+def fold_settings(config: FinetuneConfig) -> FoldSettings:
+    """How a configuration divides its data set."""
+    cv = config.cv
+    files = tuple(Path(path) for path in cv.fold_files)
+    held = None if cv.holdout is None else Path(cv.holdout)
+    return FoldSettings(cv.folds, cv.group_by, files, held, cv.val_share, config.seed)
+
+
+def check_stages(network: Module, config: FinetuneConfig) -> None:
+    """Whether a network has the blocks that the stages name.
+
+    Raises:
+        ConfigError: it has not, or a stage leaves nothing to train.
+    """
+    for stage in stages_of(config):
+        apply_freeze(network, stage.freeze)
+        block_rates(network, stage)
+
+
+class _Run:
+    def __init__(
+        self, config: FinetuneConfig, progress: Progress, views: TrainingViews, group: Group
+    ) -> None:
+        self.config = config
+        self.progress = progress
+        self.views = views
+        self.group = group
+        self.started = Stopwatch()
+        self.folder = RunFolder(Path(config.output_dir), "finetune", _OWN)
+        self.targets = Targets(
+            config.gt_aggregate, config.gt_resize_interp,
+            None if config.gt_cache_dir is None else Path(config.gt_cache_dir), config.seed,
+        )  # fmt: skip
+
+    def go(self, when: WhenPresent, dry_run: bool) -> FinetuneRun:
+        config = self.config
+        _need_packages(config)
+        for path in config.plugins:
+            load_plugin(Path(path))
+        if not dry_run and self.group.first:
+            self.folder.refuse_if_there(when)
+        loaded = load_sets(as_benchmark(config), self.progress)[0]
+        division = divide(loaded.stimuli, fold_settings(config))
+        numbers = fold_numbers(config.cv.only_folds, len(division.folds))
+        built = self._checked_model(loaded.stimuli, division)
+        if dry_run:
+            return self._result({}, 0, written=False)
+        identity = self._identity(loaded, division, built)
+        with self.folder.held() if self.group.first else nullcontext():
+            lacking = [problem.reason for problem in loaded.problems]
+            there = self.group.first and self.folder.finished(identity, when, lacking) is not None
+            if self.group.from_first(there):
+                stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
+                return self._result(stored, len(stored["failures"]))
+            self._train(loaded, division, numbers, identity, when is WhenPresent.RESUME)
+            found: dict[str, Any] = {}
+            if self.group.first:
+                found = self._score(loaded, division, numbers, identity, built)
+            found = self.group.from_first(found)
+        return self._result(found, len(found["failures"]))
+
+    def _train(
+        self,
+        loaded: LoadedSet,
+        division: Division,
+        numbers: Sequence[int],
+        identity: str,
+        resume: bool,
+    ) -> None:
+        """Every fold that is not done."""
+        for number in numbers:
+            fold = division.folds[number - 1]
+            done = self.group.first and self.folder.recorded(fold.name) is not None
+            if self.group.from_first(done):
+                continue
+            path = self.folder.path / fold.name
+            if self.group.first and not resume:
+                (path / LAST).unlink(missing_ok=True)
+            model = self._made().model
+            assert isinstance(model, TorchSaliencyModel)  # noqa: S101 - checked before
+            files = FoldRun(
+                self.config, fold, path, identity, self.targets, self.views, self.progress,
+                self.group, len(division.folds),
+            ).train(model, loaded.stimuli, resume)  # fmt: skip
+            model.release()
+            if self.group.first:
+                self.folder.record(fold.name, describe_files(self.folder.path, files))
+
+    def _score(
+        self,
+        loaded: LoadedSet,
+        division: Division,
+        numbers: Sequence[int],
+        identity: str,
+        built: BuiltModel,
+    ) -> dict[str, Any]:
+        """Held-out scores, tables and the manifest; returns the summary."""
+        config = self.config
+        failures = [
+            Failure(loaded.label, "", problem.image_id, problem.reason)
+            for problem in loaded.problems
+        ]
+        scorer = Scorer(config, loaded.stimuli, loaded.label, self.progress, failures)
+        folds = [division.folds[number - 1] for number in numbers]
+        scores = scorer.all(folds, division, str(self.folder.path))
+        require_unchanged([loaded], [row for row in failures if row.model])
+        model = model_spec(config).label
+        result = cross_validated(
+            config.experiment, model, config.metrics, scores, failures, config.seed
+        )
+        outputs = describe_files(self.folder.path, write_tables(self.folder.path, result))
+        for fold in folds:
+            outputs |= self.folder.recorded(fold.name) or {}
+        counts = {
+            "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
+            "failures": len(failures),
+        }  # fmt: skip
+        self.folder.finish(
+            Manifest.made(
+                command="finetune", config=as_dict(config), config_hash=identity,
+                inputs={
+                    f"data set {loaded.label}": {"sha256": loaded.digest},
+                    f"model {model}": {"sha256": built.identity},
+                },
+                outputs=outputs, counts=counts,
+                started=self.started,
+                seed=config.seed,
+            )
+        )  # fmt: skip
+        return as_summary(result)
+
+    def _made(self) -> BuiltModel:
+        spec = model_spec(self.config)
+        return build_model(spec.label, spec.name, spec.settings, self.config.device)
+
+    def _checked_model(self, stimuli: Sequence[Stimulus], division: Division) -> BuiltModel:
+        """The model, after a look at everything that would stop a training later."""
+        built = self._made()
+        if not isinstance(built.model, TorchSaliencyModel):
+            raise ConfigError(
+                f"model {built.label} is no PyTorch network; there is nothing to tune."
+            )
+        for text in built.model.notices:
+            self.progress.notice(text)
+        check_stages(built.model.network(), self.config)
+        built.model.release()
+        learnt = {i for fold in division.folds for i in (*fold.train, *fold.validation)}
+        for stimulus in stimuli:
+            if stimulus.image_id in learnt:
+                self.targets.check(stimulus, self.config.loss)
+        return built
+
+    def _identity(self, loaded: LoadedSet, division: Division, built: BuiltModel) -> str:
+        """A hash of everything the results depend on."""
+        words = [loaded.digest, built.identity, repr(division)]
+        if self.targets.cache_dir is not None:
+            for stimulus in loaded.stimuli:
+                path = self.targets.cache_dir / f"{stimulus.image_id}.npy"
+                words.append(sha256_of(path) if path.is_file() else "")
+        digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+        return numbers_hash(self.config, ["scores"], digest)
+
+    def _result(self, summary: Mapping[str, Any], n: int, written: bool = True) -> FinetuneRun:
+        seconds = self.started.seconds
+        return FinetuneRun(self.folder.path, summary, n, seconds, written, self.group.first)
+
+
+def _data_spec(config: FinetuneConfig) -> Spec:
+    return dataset_specs(as_benchmark(config))[0]
+
+
+def _need_packages(config: FinetuneConfig) -> None:
+    if config.wandb.enabled:
+        need_wandb()
+    if config.tensorboard:
+        need_tensorboard()
+    if "EMD" in config.metrics:
+        need_solver()

@@ -1,0 +1,119 @@
+"""Held-out images of a fine-tuning, scored as a benchmark scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from clickmap_cli.config.finetune import FinetuneConfig, model_spec
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.models.building import BuiltModel, build_model
+from clickmap_cli.runtime.parallel import ordered_map, worker_count
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.benchmark.predictions import Predicted, Predictor
+from clickmap_cli.services.benchmark.result import Failure, ImageScore
+from clickmap_cli.services.benchmark.scores import ModelTask, score_model
+from clickmap_cli.services.finetune.tables import (
+    CENTER,
+    FINETUNED,
+    HELD_OUT,
+    HOLDOUT,
+    PRETRAINED,
+    FoldScores,
+)
+from clickmap_cli.training.checkpoints import BEST
+from clickmap_cli.training.folds import Division, Fold
+
+_WORTH_WORKERS = 2e7  # pixels; less is scored before worker processes have started
+
+
+@dataclass
+class Scorer:
+    """Scores the folds of a run.
+
+    Attributes:
+        config: the run's.
+        stimuli: the whole data set.
+        label: the data set's.
+        progress: told of each image.
+        failures: grows by images that could not be scored.
+    """
+
+    config: FinetuneConfig
+    stimuli: Sequence[Stimulus]
+    label: str
+    progress: Progress
+    failures: list[Failure]
+
+    def all(self, folds: Sequence[Fold], division: Division, folder: str) -> list[FoldScores]:
+        """Every fold's model, the model as it was, and the centre bias, on the same images."""
+        scores: list[FoldScores] = []
+        for fold in folds:
+            trained = finetuned(self.config, f"{folder}/{fold.name}/{BEST}")
+            for name, built in ((FINETUNED, trained), *self._baselines()):
+                scores.append(self._fold(HELD_OUT, fold, name, built))
+                if division.holdout and len(division.folds) > 1:
+                    scores.append(self._fold(HOLDOUT, fold, name, built, division.holdout))
+        return scores
+
+    def _baselines(self) -> Iterator[tuple[str, BuiltModel]]:
+        spec = model_spec(self.config)
+        device = self.config.device
+        yield PRETRAINED, build_model(PRETRAINED, spec.name, spec.settings, device)
+        yield CENTER, build_model(CENTER, CENTER, {}, device)
+
+    def _fold(
+        self,
+        split: str,
+        fold: Fold,
+        name: str,
+        built: BuiltModel,
+        ids: Sequence[str] = (),
+    ) -> FoldScores:
+        chosen = frozenset(ids or fold.test)
+        people = fold.test_people if split == HELD_OUT else ()
+        seen = [s if not people else OnlySome(s, people) for s in self.stimuli]
+        others = OtherFixations(seen, self.config.centerbias_bandwidth)
+        test = [stimulus for stimulus in seen if stimulus.image_id in chosen]
+        built.model.see(seen)
+        self.progress.stage(f"{fold.name}, {name} on {split}", len(test))
+        return FoldScores(split, fold.name, name, tuple(self._scored(built, test, others)))
+
+    def _scored(
+        self, built: BuiltModel, stimuli: Sequence[Stimulus], others: OtherFixations
+    ) -> Iterator[ImageScore]:
+        pending: list[Predicted] = []
+
+        def tasks() -> Iterator[ModelTask]:
+            for predicted in Predictor(built, None, postprocess=True).predict(stimuli):
+                if predicted.reason:
+                    self._fail(built, predicted.stimulus, predicted.reason)
+                    continue
+                pending.append(Predicted(predicted.stimulus, ()))
+                yield ModelTask(
+                    predicted.stimulus, others.around(predicted.stimulus), predicted.maps,
+                    built.model.output, False, self.config.metrics, False,
+                )  # fmt: skip
+
+        pixels = sum(stimulus.size[0] * stimulus.size[1] for stimulus in stimuli)
+        workers = worker_count(self.config.n_jobs) if pixels >= _WORTH_WORKERS else 1
+        for at, found in enumerate(ordered_map(score_model, tasks(), workers, "loky")):
+            if isinstance(found, str):
+                self._fail(built, pending[at].stimulus, found)
+            else:
+                yield found
+            self.progress.advance()
+
+    def _fail(self, built: BuiltModel, stimulus: Stimulus, reason: str) -> None:
+        self.failures.append(Failure(self.label, built.label, stimulus.image_id, reason))
+
+
+def finetuned(config: FinetuneConfig, weights_path: str) -> BuiltModel:
+    """The model with the weights of a checkpoint, made as a benchmark makes it."""
+    spec = model_spec(config)
+    settings = {key: value for key, value in spec.settings.items() if key != "weights"}
+    return build_model(
+        FINETUNED, spec.name, {**settings, "weights_path": weights_path}, config.device
+    )

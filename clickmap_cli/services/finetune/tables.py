@@ -1,0 +1,210 @@
+"""Scores of held-out images to the tables of a fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.metrics.uncertainty import bootstrap_means, percentile_interval
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.services.benchmark.result import ComparisonRow, Failure, ImageScore, ModelResult
+from clickmap_cli.services.benchmark.summaries import compare_models
+from clickmap_cli.storage.atomic import write_csv, write_json
+
+FINETUNED, PRETRAINED, CENTER = "finetuned", "pretrained", "center_bias"
+HELD_OUT, HOLDOUT = "held_out", "holdout"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """The scores of one model on the images of one fold.
+
+    Attributes:
+        split: `held_out` (the fold's test images) or `holdout` (the list that no fold sees).
+        fold: its folder.
+        model: `finetuned`, `pretrained` or `center_bias`.
+        images: one row an image.
+    """
+
+    split: str
+    fold: str
+    model: str
+    images: tuple[ImageScore, ...]
+
+
+@dataclass(frozen=True)
+class CvRow:
+    """One metric of one model over folds; NaN where a number does not exist.
+
+    Attributes:
+        split: `held_out` or `holdout`.
+        metric: its name.
+        model: `finetuned`, `pretrained` or `center_bias`.
+        folds: folder -> mean over the fold's images.
+        mean: over folds, with `sd`, their standard deviation (n - 1).
+        image_mean: over images (each by the mean over the folds that score it), with `low` and
+            `high`, its 95% percentile bootstrap interval over images.
+        n_images: images that have the score.
+    """
+
+    split: str
+    metric: str
+    model: str
+    folds: Mapping[str, float]
+    mean: float
+    sd: float
+    image_mean: float
+    low: float
+    high: float
+    n_images: int
+
+
+@dataclass(frozen=True)
+class CvResult:
+    """What a fine-tuning found.
+
+    Attributes:
+        experiment: its name.
+        model: the model's.
+        metrics: in the order of columns.
+        scores: of every fold.
+        rows: over folds.
+        comparisons: every two models on the same images.
+        failures: images that could not be predicted or scored.
+    """
+
+    experiment: str
+    model: str
+    metrics: tuple[str, ...]
+    scores: tuple[FoldScores, ...]
+    rows: tuple[CvRow, ...]
+    comparisons: tuple[ComparisonRow, ...]
+    failures: tuple[Failure, ...]
+
+
+def cross_validated(
+    experiment: str,
+    model: str,
+    metrics: Sequence[str],
+    scores: Sequence[FoldScores],
+    failures: Sequence[Failure],
+    seed: int,
+) -> CvResult:
+    """Means over folds and images, and every two models compared."""
+    rows: list[CvRow] = []
+    pooled: list[ModelResult] = []
+    for split in dict.fromkeys(part.split for part in scores):
+        for name in dict.fromkeys(part.model for part in scores if part.split == split):
+            parts = [part for part in scores if (part.split, part.model) == (split, name)]
+            images = _by_image(parts, metrics)
+            pooled.append(ModelResult(split, name, tuple(images), (), 0))
+            rows += [_row(parts, images, metric, seed) for metric in metrics]
+    order = {metric: at for at, metric in enumerate(metrics)}
+    rows.sort(key=lambda row: (row.split != HELD_OUT, order[row.metric]))
+    return CvResult(
+        experiment, model, tuple(metrics), tuple(scores), tuple(rows),
+        compare_models(pooled, metrics, seed), tuple(failures),
+    )  # fmt: skip
+
+
+def _row(
+    parts: Sequence[FoldScores], images: Sequence[ImageScore], metric: str, seed: int
+) -> CvRow:
+    folds = {part.fold: _mean([row.scores[metric] for row in part.images]) for part in parts}
+    known = np.array([value for value in folds.values() if not math.isnan(value)])
+    values = np.array([row.scores[metric] for row in images], dtype=np.float64)
+    # the same resamples for every model
+    rng = generator(seed, parts[0].split, metric, "score")
+    low, high = percentile_interval(bootstrap_means(values, rng))
+    return CvRow(
+        parts[0].split, metric, parts[0].model, folds, _mean(known),
+        float(known.std(ddof=1)) if len(known) > 1 else math.nan, _mean(values), low, high,
+        int(np.isfinite(values).sum()),
+    )  # fmt: skip
+
+
+def _by_image(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[ImageScore]:
+    """Every image once: the mean over the folds that score it."""
+    found: dict[str, list[ImageScore]] = {}
+    for part in parts:
+        for row in part.images:
+            found.setdefault(row.image_id, []).append(row)
+    return [
+        ImageScore(
+            image_id, rows[0].category,
+            {metric: _mean([row.scores[metric] for row in rows]) for metric in metrics},
+        )
+        for image_id, rows in sorted(found.items())
+    ]  # fmt: skip
+
+
+def _mean(values: Any) -> float:
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def write_tables(folder: Path, result: CvResult) -> list[Path]:
+    """`cv_summary.csv` under both its names, the scores behind it, and comparisons."""
+    paths: list[Path] = []
+
+    def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        write_csv(folder / name, header, ([_cell(value) for value in row] for row in rows))
+        paths.append(folder / name)
+
+    folds = list(dict.fromkeys(part.fold for part in result.scores))
+    header = ["split", "metric", "model", *folds, *_AFTER]
+    rows = [
+        [row.split, row.metric, row.model]
+        + [row.folds.get(fold, math.nan) for fold in folds]
+        + [getattr(row, name) for name in _AFTER]
+        for row in result.rows
+    ]
+    for name in ("cv_summary.csv", f"{result.model}_finetuned_cv_summary.csv"):
+        table(name, header, rows)
+    images = [
+        [part.split, part.fold, part.model, row.image_id]
+        + [row.scores[metric] for metric in result.metrics]
+        for part in result.scores
+        for row in part.images
+    ]
+    table("held_out.csv", ["split", "fold", "model", "image_id", *result.metrics], images)
+    for name, kind, some in (
+        ("comparisons.csv", ComparisonRow, result.comparisons),
+        ("failures.csv", Failure, result.failures),
+    ):
+        listed: Sequence[Any] = some
+        table(name, [f.name for f in fields(kind)], [list(asdict(r).values()) for r in listed])
+    write_json(folder / SUMMARY, as_summary(result))
+    return [*paths, folder / SUMMARY]
+
+
+_AFTER = ("mean", "sd", "image_mean", "low", "high", "n_images")
+
+
+def as_summary(result: CvResult) -> dict[str, Any]:
+    """What `--json` prints and `summary.json` holds; null where a number does not exist."""
+    return {
+        "experiment": result.experiment,
+        "model": result.model,
+        "metrics": list(result.metrics),
+        "results": [_plain(asdict(row)) for row in result.rows],
+        "comparisons": [_plain(asdict(row)) for row in result.comparisons],
+        "failures": [asdict(row) for row in result.failures],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value

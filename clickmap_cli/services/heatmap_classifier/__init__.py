@@ -1,0 +1,1 @@
+"""`clickmap train-classifier` of attention maps; `run.py` is the door."""

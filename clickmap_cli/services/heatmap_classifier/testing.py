@@ -1,0 +1,70 @@
+"""What the finished model of a test fold, and the plain one beside it, say of its test maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.metrics.classification import class_weights
+from clickmap_cli.metrics.map_statistics import statistics_vector
+from clickmap_cli.models.logistic import fit_logistic
+from clickmap_cli.runtime.devices import choose_device
+from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy, new_network
+from clickmap_cli.services.heatmap_classifier.folds import best_of
+from clickmap_cli.services.heatmap_classifier.scores import BASELINE, NETWORK, FoldOutcome
+from clickmap_cli.training.class_task import ImageClassTask, PlaneCache
+from clickmap_cli.training.nested_folds import OuterFold
+
+
+def tested(
+    config: HeatmapConfig, study: HeatmapStudy, fold: OuterFold, path: Path, cache: PlaneCache
+) -> tuple[FoldOutcome, nn.Module]:
+    """Probabilities of a fold's test maps, and the network that gave them.
+
+    Args:
+        config: of the run.
+        study: what was learnt from.
+        fold: whose training is done.
+        path: its folder.
+        cache: of decoded maps.
+
+    Raises:
+        DataError: a map is missing or damaged.
+        RunError: the fold's model is.
+    """
+    best, weights = best_of(path)
+    network = new_network(config, study.images, study.size, config.seed, pretrained=False)
+    network.load_state_dict(weights)
+    network.to(choose_device(config.device))
+    items = study.of(fold.test)
+    task = ImageClassTask(network, (), (), study.images.classes, False, cache)
+    said = {NETWORK: task.probabilities(items, config.training.batch_size)}
+    if config.baseline:
+        said[BASELINE] = _baseline(config, study, fold, cache)
+    return FoldOutcome(fold, best, tuple(items), study.images.codes(items), said), network
+
+
+def _baseline(
+    config: HeatmapConfig, study: HeatmapStudy, fold: OuterFold, cache: PlaneCache
+) -> NDArray[np.float64]:
+    """What logistic regression on five statistics of each map says of a fold's test maps.
+
+    It learns from everybody whom the fold does not hold out, as it has nothing to choose.
+    """
+
+    def features(items: list[LabelledImage]) -> NDArray[np.float64]:
+        planes = [np.moveaxis(cache.planes(item).numpy(), 0, -1) for item in items]
+        return np.stack([statistics_vector(values) for values in planes])
+
+    train, n_classes = study.of(fold.train), len(study.images.classes)
+    codes = study.images.codes(train)
+    weights = None
+    if config.training.class_weights:
+        weights = class_weights(codes.tolist(), n_classes)[codes]
+    fitted = fit_logistic(features(train), codes, n_classes, weights=weights)
+    return fitted.probabilities(features(study.of(fold.test)))

@@ -1,0 +1,1 @@
+"""`clickmap finetune` of key points; `run.py` is the door."""

@@ -1,0 +1,1 @@
+"""`clickmap train-classifier` of participants, and the judge it leaves for `prepare`."""

@@ -1,0 +1,1 @@
+"""`clickmap prepare`: raw trials to maps on disk; `run.py` is the door."""

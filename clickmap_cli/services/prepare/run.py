@@ -1,0 +1,353 @@
+"""Raw trials to prepared clickmaps: read, filter, blur, write."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
+from clickmap_cli.clickmaps.filters import FunnelRow, Quality
+from clickmap_cli.clickmaps.reading.raw_table import Reject
+from clickmap_cli.clickmaps.survivors import (
+    Survivors,
+    input_files,
+    mask_files,
+    no_reject,
+    require_images,
+    surviving_trials,
+)
+from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.runtime.devices import choose_device
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.parallel import Pool, open_pool
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.services.prepare.examples import Example, draw_examples
+from clickmap_cli.services.prepare.map_shards import MapOutput
+from clickmap_cli.services.prepare.maps import (
+    MapsWork,
+    Part,
+    require_all,
+    write_maps,
+    write_maps_index,
+)
+from clickmap_cli.storage.atomic import replacing, write_csv, write_json
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files
+from clickmap_cli.storage.npz import write_npz
+
+_OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
+"""What only `prepare` writes, and not with every setting."""
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """What a run of `prepare` did.
+
+    Attributes:
+        folder: the experiment's folder.
+        funnel: what every filter kept.
+        rows: rows in the file.
+        rejected: rows that could not be read.
+        images: images prepared.
+        trials: trials behind them.
+        clicks: clicks behind them.
+        outputs: files written, inside the folder.
+        seconds: how long it took.
+        reused: whether a finished run was found and nothing was done.
+        written: whether anything was written (not with `--dry-run`).
+        part: the part of the maps that was made, where it is not the whole run.
+    """
+
+    folder: Path
+    funnel: tuple[FunnelRow, ...]
+    rows: int
+    rejected: int
+    images: int
+    trials: int
+    clicks: int
+    outputs: tuple[str, ...]
+    seconds: float
+    reused: bool = False
+    written: bool = True
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Files a run reads, described for the manifest, and the identity that follows from them."""
+
+    described: dict[str, dict[str, Any]]
+    identity: str
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all steps of one run share.
+
+    Attributes:
+        config: the checked configuration.
+        folder: where it writes.
+        inputs: what it reads.
+        quality: who judges participants, read before anything is begun; None = nobody does.
+        device: torch device that blurs, or None.
+        pool: who computes maps.
+        progress: told where the run is.
+    """
+
+    config: ExperimentConfig
+    folder: RunFolder
+    inputs: _Inputs
+    quality: Quality | None
+    device: str | None
+    pool: Pool
+    progress: Progress
+
+    def survivors(self, reject: Reject) -> Survivors:
+        """The trials that every filter kept."""
+        return surviving_trials(self.config, reject, self.progress, self.quality)
+
+    def maps(self) -> MapsWork:
+        """What making maps needs."""
+        output = MapOutput.of(self.config, self.device)
+        identity = self.inputs.identity
+        return MapsWork(self.config, output, self.folder, identity, self.pool, self.progress)
+
+
+def run(
+    config: ExperimentConfig,
+    progress: Progress,
+    draw: Callable[[Example], None],
+    when: WhenPresent = WhenPresent.STOP,
+    dry_run: bool = False,
+    part: Part | None = None,
+    merge: bool = False,
+) -> PrepareResult:
+    """Prepare an experiment.
+
+    Args:
+        config: the checked configuration.
+        progress: told where the run is.
+        draw: draws one example picture into its path.
+        when: what to do with outputs that are there.
+        dry_run: read and filter only; write nothing.
+        part: make only this part of the maps; others are made by other processes.
+        merge: make no maps: all parts are there, and the rest of the run is to do.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there.
+        DataError: the input cannot be used, or no image is left.
+        RunError: another run holds the folder, or it cannot be written; parts are missing; the
+            cluster is gone.
+    """
+    started = Stopwatch()
+    _check_call(config, when, part, merge)
+    with open_pool(
+        config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
+    ) as pool:
+        folder = RunFolder(Path(config.assets) / config.experiment_name, "prepare", _OUTPUTS)
+        if not dry_run and part is None:
+            folder.refuse_if_there(WhenPresent.RESUME if merge else when)
+        inputs = _inputs(config, progress)
+        quality = quality_of(config, progress)
+        device = None if dry_run else _blur_device(config, progress)
+        work = _Work(config, folder, inputs, quality, device, pool, progress)
+        if dry_run:
+            return _result(folder.path, work.survivors(no_reject), started, written=False)
+        if part is not None:
+            return _make_part(work, part, when, started)
+        if merge:
+            folder.require_shards(inputs.identity)
+        return _make_whole(work, draw, WhenPresent.RESUME if merge else when, merge, started)
+
+
+def _check_call(
+    config: ExperimentConfig, when: WhenPresent, part: Part | None, merge: bool
+) -> None:
+    if part is not None and merge:
+        raise ConfigError("--shard makes a part and --merge joins all; call one after the other.")
+    if merge and when is WhenPresent.OVERWRITE:
+        raise ConfigError("--merge joins what is there; --overwrite belongs to --shard.")
+    if part is not None and config.backend == "dask":
+        raise ConfigError("--shard is for job arrays, which need no cluster; leave out --backend.")
+    if config.backend == "dask" and config.use_gpu_blurring:
+        raise ConfigError(
+            "use_gpu_blurring blurs on this machine's GPU, and backend: dask on other machines; "
+            "leave one out."
+        )
+
+
+def _make_whole(
+    work: _Work, draw: Callable[[Example], None], when: WhenPresent, merge: bool, started: Stopwatch
+) -> PrepareResult:
+    """Everything from trials to manifest; with `merge` the maps must be there."""
+    config, run_folder, folder = work.config, work.folder, work.folder.path
+    with run_folder.held():
+        done = run_folder.finished(work.inputs.identity, when)
+        if done is not None:
+            return _from_manifest(folder, done)
+        try:
+            with _rejections(folder) as reject:
+                found = work.survivors(reject)
+            _write_funnel(folder, found.funnel)
+            require_images(found)
+        except DataError:
+            if not merge:
+                run_folder.abandon()
+            raise
+        if merge:
+            require_all(work.maps(), found.trials)
+        outputs = write_maps(work.maps(), found.trials, Part(1, 1))
+        outputs |= write_maps_index(work.maps(), found.trials)
+        outputs |= _write_tables(folder, found.trials, config, work.progress)
+        outputs |= draw_examples(folder, found.trials, config, draw, work.progress)
+        result = _result(folder, found, started, outputs=outputs)
+        run_folder.finish(_manifest(config, work.inputs, outputs, result, started))
+    return result
+
+
+def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -> PrepareResult:
+    """One part of the maps, recorded for whoever merges them."""
+    shard = (part.number, part.of)
+    with work.folder.shard_held(shard, work.inputs.identity, when) as done:
+        if done is not None:
+            return _from_manifest(work.folder.path, done)
+        try:
+            found = work.survivors(no_reject)
+            require_images(found)
+        except DataError:
+            work.folder.abandon_shard()
+            raise
+        outputs = write_maps(work.maps(), found.trials, part)
+    return replace(_result(work.folder.path, found, started, outputs=outputs), part=part)
+
+
+def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
+    """The torch device that blurs, or None for the exact path on the CPU."""
+    if not config.use_gpu_blurring:
+        return None
+    device = choose_device(config.device)
+    if device == "cpu":
+        progress.notice(
+            "use_gpu_blurring: no GPU is used; blurring on the CPU gives the same maps."
+        )
+        return None
+    return device
+
+
+def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
+    if config.clickme_data is not None and Path(config.clickme_data).is_dir():
+        raise DataError(
+            f"clickme_data: {config.clickme_data} is a folder; prepare wants the file of raw "
+            "trials in it."
+        )
+    files = input_files(config)
+    progress.stage("Hashing inputs")
+    described = describe_files(None, files)
+    # masks are found by their names; blurring on a GPU gives other last bits
+    content = [str(entry["sha256"]) for entry in described.values()]
+    if config.mask_dir is not None:
+        content += [path.as_posix() for path in mask_files(Path(config.mask_dir), relative=True)]
+    content.append(f"gpu {config.use_gpu_blurring}")
+    return _Inputs(described, numbers_hash(config, ["maps", "output"], *content))
+
+
+@contextlib.contextmanager
+def _rejections(folder: Path) -> Iterator[Reject]:
+    """`rejected.csv`, written row by row: a file of bad rows may be larger than memory."""
+    with (
+        replacing(folder / "rejected.csv") as partial,
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("row", "column", "value", "reason"))
+        yield lambda row, column, value, reason: writer.writerow((row, column, value, reason))
+
+
+def _write_funnel(folder: Path, funnel: tuple[FunnelRow, ...]) -> None:
+    header = ("step", "setting", "trials", "images", "clicks")
+    write_csv(folder / "funnel.csv", header, (tuple(asdict(row).values()) for row in funnel))
+
+
+def _write_tables(
+    folder: Path, trials: Trials, config: ExperimentConfig, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """`trials.npz`, medians and counts; describes them and the tables written before."""
+    progress.stage("Writing tables")
+    write_npz(folder / "trials.npz", trials.as_arrays().items())
+    write_json(folder / "medians.json", click_medians(trials, config.percentile_thresh))
+    counts = zip(trials.images.tolist(), clicks_per_image(trials).tolist(), strict=True)
+    write_json(folder / "click_counts.json", dict(counts))
+    names = ("trials.npz", "medians.json", "click_counts.json", "funnel.csv", "rejected.csv")
+    return describe_files(folder, [folder / name for name in names])
+
+
+def _manifest(
+    config: ExperimentConfig,
+    inputs: _Inputs,
+    outputs: dict[str, dict[str, Any]],
+    result: PrepareResult,
+    started: Stopwatch,
+) -> Manifest:
+    return Manifest.made(
+        command="prepare",
+        config=as_dict(config),
+        config_hash=inputs.identity,
+        inputs=inputs.described,
+        outputs=outputs,
+        counts={
+            "rows": result.rows,
+            "rejected": result.rejected,
+            "images": result.images,
+            "trials": result.trials,
+            "clicks": result.clicks,
+            "funnel": [asdict(row) for row in result.funnel],
+        },
+        started=started,
+        seed=config.seed,
+    )
+
+
+def _result(
+    folder: Path,
+    found: Survivors,
+    started: Stopwatch,
+    outputs: dict[str, Any] | None = None,
+    written: bool = True,
+) -> PrepareResult:
+    return PrepareResult(
+        folder=folder,
+        funnel=found.funnel,
+        rows=found.rows,
+        rejected=found.rejected,
+        images=len(found.trials.images),
+        trials=len(found.trials),
+        clicks=len(found.trials.x),
+        outputs=tuple(sorted(outputs or ())),
+        seconds=started.seconds,
+        written=written,
+    )
+
+
+def _from_manifest(folder: Path, manifest: Manifest) -> PrepareResult:
+    """The result of a finished run, as its manifest tells it."""
+    counts = manifest.counts
+    return PrepareResult(
+        folder=folder,
+        funnel=tuple(FunnelRow(**row) for row in counts["funnel"]),
+        rows=counts["rows"],
+        rejected=counts["rejected"],
+        images=counts["images"],
+        trials=counts["trials"],
+        clicks=counts["clicks"],
+        outputs=tuple(manifest.outputs),
+        seconds=manifest.times["seconds"],
+        reused=True,
+    )

@@ -1,0 +1,1 @@
+"""`clickmap visualize`: figures, galleries and quick looks at a finished experiment."""

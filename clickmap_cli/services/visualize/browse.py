@@ -1,0 +1,340 @@
+"""What there is to look at in a folder: an experiment's maps, or a benchmark's predictions."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.maps import trial_maps
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.loading import BENCHMARK, experiment_from_values, load_config
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.models.building import BuiltModel, build_model
+from clickmap_cli.runtime.errors import ClickmapError, DataError
+from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.services.benchmark.data import read_set
+from clickmap_cli.services.benchmark.pictures import shown_map
+from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.services.visualize.agreement import Agreement
+from clickmap_cli.services.visualize.ceilings import ceilings_beside
+from clickmap_cli.services.visualize.experiment import PreparedExperiment, open_experiment
+from clickmap_cli.services.visualize.pictures import SHOWN, read_pixels
+from clickmap_cli.storage.manifest import load_manifest
+from clickmap_cli.storage.prediction_cache import PredictionCache
+
+ALL = "all images"
+EVERYONE = "everyone"
+TRUTH = "people (ground truth)"
+
+Pixels = NDArray[np.uint8]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""A head, and rows under it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One map of one image.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 image on the map's pixels; None where there is none.
+        heat: (h, w) map; None where there is none.
+        pixel_aspect: how tall a pixel is on the image, in its widths.
+        notes: what a person should know: why something is not there, what was converted.
+    """
+
+    pixels: Pixels | None
+    heat: NDArray[Any] | None
+    pixel_aspect: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+class Source(ABC):
+    """Images in groups, and maps of each.
+
+    Attributes:
+        title: what it is.
+        group_word: what a group is.
+        layer_word: what a map is of.
+        notices: what a person should know of the whole.
+    """
+
+    title: str
+    group_word: str
+    layer_word: str
+    notices: tuple[str, ...] = ()
+
+    @abstractmethod
+    def groups(self) -> list[str]:
+        """Groups of images, each once."""
+
+    @abstractmethod
+    def images(self, group: str) -> list[str]:
+        """Names of a group's images."""
+
+    @abstractmethod
+    def layers(self, group: str, image: str) -> list[str]:
+        """Maps of an image, by name."""
+
+    @abstractmethod
+    def see(self, group: str, image: str, layer: str) -> Seen:
+        """One map of one image."""
+
+    @abstractmethod
+    def table(self, group: str, image: str) -> Table:
+        """What is known of an image in numbers."""
+
+
+class ExperimentSource(Source):
+    """The clickmaps of an experiment: of everyone, and of each participant.
+
+    Args:
+        experiment: a finished run of `prepare`.
+        agreements: how far people agree, as each ceiling beside it found it.
+        notices: what a person should know.
+    """
+
+    group_word = "Category"
+    layer_word = "Map of"
+
+    def __init__(
+        self,
+        experiment: PreparedExperiment,
+        agreements: Sequence[Agreement] = (),
+        notices: Sequence[str] = (),
+    ) -> None:
+        self.title = f"Clickmaps of {experiment.config.experiment_name}"
+        self.notices = tuple(notices)
+        self._experiment = experiment
+        self._agreements = agreements
+        self._code = {key: code for code, key in enumerate(experiment.keys)}
+
+    def groups(self) -> list[str]:
+        """Categories, where there are several, after all of them together."""
+        names = self._experiment.trials.categories.tolist()
+        return [ALL, *names] if len(names) > 1 else [ALL]
+
+    def images(self, group: str) -> list[str]:
+        """Image keys."""
+        keys = self._experiment.keys
+        if group == ALL:
+            return list(keys)
+        return [key for code, key in enumerate(keys) if self._experiment.category(code) == group]
+
+    def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
+        """Everyone, then each participant."""
+        users = self._experiment.users(self._code[image])
+        names = self._experiment.trials.users[list(dict.fromkeys(users.tolist()))]
+        return [EVERYONE, *names.tolist()]
+
+    def see(self, group: str, image: str, layer: str) -> Seen:  # noqa: ARG002
+        """The mean map as it was written, or a participant's made from their clicks.
+
+        Raises:
+            DataError: the map is missing or damaged.
+        """
+        experiment, code = self._experiment, self._code[image]
+        found = read_pixels(experiment, code)
+        if layer == EVERYONE:
+            heat = experiment.mean_map(code)
+        else:
+            names = experiment.trials.users[experiment.users(code)]
+            mine = np.flatnonzero(names == layer).tolist()
+            heat = trial_maps(experiment.clicks(code), experiment.settings, mine).mean(axis=0)
+        notes = () if found.state == SHOWN else (f"Image {found.state}: {found.note}.",)
+        return Seen(found.pixels, heat, found.pixel_aspect, notes)
+
+    def table(self, group: str, image: str) -> Table:  # noqa: ARG002
+        """Participants, clicks, and agreement."""
+        code = self._code[image]
+        head = ["category", "participants", "clicks"]
+        row = [
+            self._experiment.category(code),
+            f"{int(self._experiment.people[code]):,}",
+            f"{len(self._experiment.clicks(code).x):,}",
+        ]
+        for agreement in self._agreements:
+            head.append(f"{agreement.metric}, {agreement.method}")
+            row.append(_number(float(agreement.values[code])))
+        return head, [row]
+
+
+class BenchmarkSource(Source):
+    """The predictions that a benchmark kept, and what they were scored against.
+
+    Args:
+        folder: the benchmark's folder.
+        config: its configuration.
+        progress: told what is read.
+    """
+
+    group_word = "Data set"
+    layer_word = "Map of"
+
+    def __init__(self, folder: Path, config: BenchmarkConfig, progress: Progress) -> None:
+        self.title = f"Benchmark {config.experiment}"
+        self._folder = folder
+        self._config = config
+        notices: list[str] = []
+        for path in config.plugins or ():
+            load_plugin(Path(path))
+        specs = dataset_specs(config)
+        self._sets = {spec.label: self._read(spec, notices, progress) for spec in specs}
+        self._models: dict[str, BuiltModel | None] = {}
+        for spec in model_specs(config):
+            progress.stage(f"Making {spec.label}")
+            self._models[spec.label] = self._build(spec, notices)
+        self.notices = tuple(notices)
+
+    def _read(self, spec: Spec, notices: list[str], progress: Progress) -> dict[str, Stimulus]:
+        progress.stage(f"Reading {spec.label}")
+        data = read_set(spec.name, spec.settings, f"data set {spec.label}")
+        notices += [f"{spec.label}: {text}" for text in data.notices]
+        stimuli = list(data.stimuli)[: self._config.limit_images]
+        return {stimulus.image_id: stimulus for stimulus in stimuli}
+
+    def _build(self, spec: Spec, notices: list[str]) -> BuiltModel | None:
+        """A model, which says under which key its predictions were kept; nothing is predicted."""
+        try:
+            built = build_model(spec.label, spec.name, spec.settings, "cpu")
+        except ClickmapError as error:
+            notices.append(f"{spec.label}: its predictions cannot be told from others: {error}")
+            return None
+        for stimuli in self._sets.values():
+            built.model.see(list(stimuli.values()))
+        return built
+
+    def groups(self) -> list[str]:
+        """Labels of the data sets."""
+        return list(self._sets)
+
+    def images(self, group: str) -> list[str]:
+        """Image ids."""
+        return list(self._sets[group])
+
+    def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
+        """What people did, then every model."""
+        return [TRUTH, *self._models]
+
+    def see(self, group: str, image: str, layer: str) -> Seen:
+        """The ground truth, or a prediction where it was kept and still holds."""
+        stimulus = self._sets[group][image]
+        notes = []
+        pixels = None
+        try:
+            pixels = np.rint(stimulus.image() * 255).astype(np.uint8)
+        except DataError as error:
+            notes.append(str(error))
+        heat: NDArray[Any] | None = None
+        try:
+            heat = stimulus.truth() if layer == TRUTH else self._prediction(group, stimulus, layer)
+        except DataError as error:
+            notes.append(str(error))
+        if heat is None:
+            kept = "" if layer == TRUTH else " that was kept and still holds"
+            notes.append(f"{image}: there is no map of {layer}{kept}.")
+        return Seen(pixels, heat, 1.0, tuple(notes))
+
+    def _prediction(self, group: str, stimulus: Stimulus, model: str) -> NDArray[Any] | None:
+        built = self._models[model]
+        if built is None:
+            return None
+        where = self._config.prediction_cache_dir
+        root = Path(where) if where else self._folder / "predictions"
+        predictor = Predictor(
+            built, PredictionCache(root / group / model), self._config.postprocess
+        )
+        maps = predictor.stored(stimulus)
+        return shown_map(maps, built.model.output) if maps else None
+
+    def table(self, group: str, image: str) -> Table:
+        """The image's score of each model in each metric."""
+        metrics = list(self._config.metrics)
+        rows = []
+        for model in self._models:
+            scores = self._scores(group, model).get(image)
+            if scores is not None:
+                rows.append([model, *(scores.get(metric, "") for metric in metrics)])
+        return ["model", *metrics], rows
+
+    def _scores(self, group: str, model: str) -> Mapping[str, Mapping[str, str]]:
+        """Image id -> metric -> score as text, of one table of the benchmark."""
+        if (group, model) not in self._tables:
+            self._tables[group, model] = _table_of(self._folder / f"{group}__{model}.csv")
+        return self._tables[group, model]
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, str], Mapping[str, Mapping[str, str]]]:
+        return {}
+
+
+def open_source(folder: Path) -> Source:
+    """What a folder holds, ready to be looked at.
+
+    Args:
+        folder: written by `prepare` or `benchmark`.
+
+    Raises:
+        DataError: it holds neither, or is damaged.
+        ConfigError: what its configuration names is not there any more.
+    """
+    manifest = load_manifest(folder)
+    command = None if manifest is None else manifest.command
+    if manifest is not None and command == "prepare":
+        return _experiment(folder, manifest.config)
+    if manifest is not None and command == "benchmark":
+        config = load_config(BENCHMARK, None, options=manifest.config).config
+        return BenchmarkSource(folder, config, Silent())
+    found = "no manifest.json" if command is None else f"a run of {command}"
+    raise DataError(
+        f"{folder.absolute()} holds {found}; name a folder written by prepare or benchmark."
+    )
+
+
+def _experiment(folder: Path, values: Mapping[str, Any]) -> ExperimentSource:
+    progress = Silent()
+    whole = folder.resolve()
+    config = dataclasses.replace(
+        experiment_from_values(values), assets=str(whole.parent), experiment_name=whole.name
+    )
+    experiment = open_experiment(config, progress)
+    agreements = ceilings_beside(experiment, config, progress)
+    return ExperimentSource(experiment, agreements, progress.notices)
+
+
+def _table_of(path: Path) -> dict[str, dict[str, str]]:
+    """A table of image scores by image id; empty where it is not there.
+
+    Raises:
+        DataError: it is not what `benchmark` writes.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", errors="backslashreplace", newline="") as file:
+        try:
+            return {
+                row["image_id"]: {
+                    name: _number(float(value)) if value else ""
+                    for name, value in row.items()
+                    if name != "image_id"
+                }
+                for row in csv.DictReader(file)
+            }
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise DataError(
+                f"{path}: not what `clickmap benchmark` writes; run it again with --overwrite."
+            ) from error
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else ""

@@ -1,0 +1,238 @@
+"""Pictures of a prepared experiment: images with their maps, and distributions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.loading import as_dict
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.prepare.examples import example_keys
+from clickmap_cli.services.visualize.agreement import Agreement, find_agreement
+from clickmap_cli.services.visualize.drawing import (
+    DrawingJob,
+    Files,
+    PictureRow,
+    VisualizeFigures,
+    draw_images,
+    draw_numbers,
+    row_of,
+)
+from clickmap_cli.services.visualize.experiment import PreparedExperiment, open_experiment
+from clickmap_cli.services.visualize.numbers import Distributions, distributions
+from clickmap_cli.services.visualize.options import VisualizeOptions, check_options
+from clickmap_cli.services.visualize.pictures import CONVERTED, MISSING, UNREADABLE, file_of
+from clickmap_cli.storage.atomic import write_csv
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest, describe_files
+
+FOLDER = "figures"
+_OWN = ("overlay", "participants", "clicks", "bins", "sheet", "distributions", "images.csv")
+
+
+@dataclass(frozen=True)
+class VisualizeRun:
+    """What a run of `visualize` drew.
+
+    Attributes:
+        folder: of the figures.
+        images: those drawn (with `dry_run`, those that would be), in order.
+        numbers: behind the distributions, where those were asked for.
+        outputs: files written, inside the folder.
+        seconds: how long it took.
+        reused: whether a finished run was found and nothing was done; `images` is then empty.
+        written: whether anything was written.
+    """
+
+    folder: Path
+    images: tuple[PictureRow, ...]
+    numbers: Distributions | None
+    outputs: tuple[str, ...]
+    seconds: float
+    reused: bool = False
+    written: bool = True
+
+
+def run(
+    config: ExperimentConfig,
+    options: VisualizeOptions,
+    progress: Progress,
+    figures: VisualizeFigures,
+    when: WhenPresent = WhenPresent.STOP,
+    dry_run: bool = False,
+) -> VisualizeRun:
+    """Draw a prepared experiment into `<folder>/figures/`.
+
+    Args:
+        config: the checked configuration; `display_image_keys` chooses images unless `options` do.
+        options: which images and figures, and how they look.
+        progress: told where the run is, and of images that are missing or were converted.
+        figures: draw into the paths they are given.
+        when: what to do with figures that are there.
+        dry_run: choose images only; write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there.
+        DataError: the folder holds no finished run of `prepare`, or a damaged one.
+        RunError: another run holds the folder, or it cannot be written.
+    """
+    started = Stopwatch()
+    check_options(options)
+    folder = Path(config.assets) / config.experiment_name / FOLDER
+    run_folder = RunFolder(folder, "visualize", _OWN)
+    if not dry_run:
+        run_folder.refuse_if_there(when)
+    experiment = open_experiment(config, progress)
+    needed = options.by in ("agreement", "disagreement")
+    wished = needed or "distributions" in options.kinds
+    agreement = find_agreement(experiment, config, needed, progress, compute=wished)
+    codes = chosen_images(experiment, config, options, agreement, progress)
+    numbers = None
+    if "distributions" in options.kinds:
+        numbers = distributions(experiment, agreement, options.classes)
+    job = DrawingJob(experiment, config, options, figures, agreement, codes, numbers)
+    if dry_run:
+        rows = [row_of(job.picture(code)) for code in codes]
+        return _result(folder, rows, numbers, {}, started, written=False)
+    inputs, identity = _inputs(job)
+    with run_folder.held():
+        done = run_folder.finished(identity, when)
+        if done is not None:
+            return replace(_result(folder, [], numbers, done.outputs, started), reused=True)
+        rows, outputs = draw_images(job, run_folder, progress)
+        outputs |= draw_numbers(job, folder, progress)
+        outputs |= _write_rows(folder, rows)
+        _say_of_images(rows, progress)
+        result = _result(folder, rows, numbers, outputs, started)
+        run_folder.finish(_manifest(job, inputs, identity, outputs, rows, started))
+    return result
+
+
+def chosen_images(
+    experiment: PreparedExperiment,
+    config: ExperimentConfig,
+    options: VisualizeOptions,
+    agreement: Agreement | None,
+    progress: Progress,
+) -> list[int]:
+    """Codes of the images to draw.
+
+    `--top` goes by participants, agreement or disagreement, ties by the images' order, images
+    without a score left out; `--random` draws by the seed and keeps the images' order; else
+    `display_image_keys` names them.
+    """
+    n = len(experiment.keys)
+    if options.random is not None:
+        rng = generator(config.seed, "visualize", "random")
+        drawn = rng.choice(n, min(options.random, n), replace=False)
+        return sorted(int(code) for code in drawn)
+    if options.top is not None:
+        order = np.argsort(-experiment.people, kind="stable")
+        if agreement is not None and options.by == "agreement":
+            order = agreement.most_first()
+        elif agreement is not None and options.by == "disagreement":
+            order = agreement.least_first()
+        return [int(code) for code in order[: options.top]]
+    code_of = {key: code for code, key in enumerate(experiment.keys)}
+    return [code_of[key] for key in example_keys(experiment.trials, config, progress)]
+
+
+def _write_rows(folder: Path, rows: Sequence[PictureRow]) -> Files:
+    header = [field.name for field in fields(PictureRow)]
+    cells = ([_cell(value) for value in asdict(row).values()] for row in rows)
+    write_csv(folder / "images.csv", header, cells)
+    return describe_files(folder, [folder / "images.csv"])
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _say_of_images(rows: Sequence[PictureRow], progress: Progress) -> None:
+    """Images that are not shown as they are, counted and named."""
+    for state, what in (
+        (MISSING, "missing, shown as empty fields"),
+        (UNREADABLE, "not readable, shown as empty fields"),
+        (CONVERTED, "converted to be shown"),
+    ):
+        mine = [row for row in rows if row.image == state]
+        if mine:
+            first = f"{mine[0].image_path} ({mine[0].note})"
+            if state == UNREADABLE:
+                first = mine[0].note.rstrip(".")  # it names the file
+            progress.notice(
+                f"{len(mine)} of {len(rows)} images {what}, such as {first}; images.csv names them."
+            )
+
+
+def _inputs(job: DrawingJob) -> tuple[Files, str]:
+    """The files that pictures are drawn from, and the identity that follows."""
+    experiment = job.experiment
+    files = [experiment.folder / "trials.npz"]
+    if job.agreement is not None and job.agreement.table is not None:
+        files.append(job.agreement.table)
+    files += [path for code in job.codes if (path := file_of(experiment, code)) is not None]
+    if job.options.classes is not None:
+        files.append(job.options.classes)
+    described = describe_files(None, files)
+    options = asdict(job.options) | {"classes": None}
+    scores = None if job.agreement is None else job.agreement.values.tolist()
+    words = [
+        options,
+        [experiment.keys[code] for code in job.codes],
+        job.config.click_bins,
+        job.config.time_based_bins,
+        experiment.manifest.config_hash,
+        experiment.manifest.outputs,
+        [entry["sha256"] for entry in described.values()],
+        scores,
+    ]
+    return described, _digest(words)
+
+
+def _digest(words: Any) -> str:
+    return hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _manifest(
+    job: DrawingJob, inputs: Files, identity: str, outputs: Files, rows: Sequence[PictureRow],
+    started: Stopwatch,
+) -> Manifest:  # fmt: skip
+    states = [row.image for row in rows]
+    options = asdict(job.options)
+    options["classes"] = None if job.options.classes is None else str(job.options.classes)
+    return Manifest.made(
+        command="visualize",
+        config=as_dict(job.config) | {"visualize": options},
+        config_hash=identity,
+        inputs=inputs,
+        outputs=outputs,
+        counts={"images": len(rows)}
+        | {state: states.count(state) for state in sorted(set(states))},
+        started=started,
+        seed=job.config.seed,
+    )
+
+
+def _result(
+    folder: Path,
+    rows: Sequence[PictureRow],
+    numbers: Distributions | None,
+    outputs: Mapping[str, Any],
+    started: Stopwatch,
+    written: bool = True,
+) -> VisualizeRun:
+    seconds = started.seconds
+    return VisualizeRun(
+        folder, tuple(rows), numbers, tuple(sorted(outputs)), seconds, written=written
+    )
