@@ -1,4 +1,4 @@
-"""Which trials count: every filter in its fixed order, and how many it kept (the funnel)."""
+"""Which trials count: every filter in its fixed order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.duplicates import same_pixels
+from clickmap_cli.clickmaps.funnel import Bools, Funnel, FunnelRow
 from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
 from clickmap_cli.clickmaps.masks import find_masks, heat_on_mask, read_mask
 from clickmap_cli.clickmaps.settings import MapSettings
@@ -19,30 +20,9 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 
-Bools = NDArray[np.bool_]
-
 Quality = Callable[[Trials], Bools]
 """(users) who is careless or cheats, in the order of the table's vocabulary: `participant_filter`,
 which needs a network and so is handed in by whoever may load one."""
-
-
-@dataclass(frozen=True)
-class FunnelRow:
-    """What one filter left.
-
-    Attributes:
-        step: the filter's key in a config.
-        setting: its value there, as text; `off` when it does nothing.
-        trials: trials kept.
-        images: images that still have trials.
-        clicks: clicks kept.
-    """
-
-    step: str
-    setting: str
-    trials: int
-    images: int
-    clicks: int
 
 
 @dataclass(frozen=True)
@@ -148,58 +128,6 @@ def _before_quality(
     funnel.by_image(
         "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
     )
-
-
-class Funnel:
-    """The trials so far and a row for each filter that has run.
-
-    It owns the trials: what a filter drops is free memory where nobody else holds it.
-
-    Args:
-        trials: as read.
-        rows: rows of the file.
-    """
-
-    def __init__(self, trials: Trials, rows: int) -> None:
-        self.trials = trials
-        self.rows = [FunnelRow("rows in the file", "", rows, self._images(), len(trials.x))]
-        self._note("unreadable rows", "dropped")
-
-    def by_trial(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
-        """Keep the trials for which `keep` says true; None keeps all."""
-        kept = keep(self.trials)
-        if kept is not None and not kept.all():
-            self.trials = self.trials.select(np.flatnonzero(kept))
-        self._note(step, setting)
-
-    def by_image(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
-        """Keep the images for which `keep` says true; None keeps all."""
-
-        def of_trials(trials: Trials) -> Bools | None:
-            kept = keep(trials)
-            return None if kept is None else kept[trials.image]
-
-        self.by_trial(step, setting, of_trials)
-
-    def replace(self, step: str, setting: str, change: Callable[[Trials], Trials]) -> None:
-        """Go on with what `change` makes of the trials."""
-        self.trials = change(self.trials)
-        self._note(step, setting)
-
-    def skip(self, step: str) -> None:
-        """Note a filter that is off."""
-        self._note(step, "off")
-
-    def compact(self) -> None:
-        """Bring the trials in their order; see `Trials.compacted`."""
-        self.trials = self.trials.compacted()
-
-    def _note(self, step: str, setting: str) -> None:
-        n = len(self.trials)
-        self.rows.append(FunnelRow(step, setting, n, self._images(), len(self.trials.x)))
-
-    def _images(self) -> int:
-        return int(np.count_nonzero(np.bincount(self.trials.image))) if len(self.trials) else 0
 
 
 def _setting(on: bool) -> str:

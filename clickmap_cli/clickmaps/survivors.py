@@ -7,13 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clickmap_cli.clickmaps.filters import (
-    Funnel,
-    FunnelRow,
-    Quality,
-    filter_trials,
-    trials_to_judge,
-)
+from clickmap_cli.clickmaps.filters import Quality, filter_trials, trials_to_judge
+from clickmap_cli.clickmaps.funnel import Funnel, FunnelRow
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.reading.raw_table import Reject

@@ -317,7 +317,8 @@ def _typed(gathered: _Gathered[Config]) -> Config:
 
 _TYPE_WORDS = {
     "str": "text", "bool": "true or false", "int": "a whole number", "float": "a number",
-    "list[int]": "a list of whole numbers", "None": "null", "Any": "a word or a list",
+    "list[int]": "a list of whole numbers, such as [256, 256]", "None": "null",
+    "Any": "a word or a list",
 }  # fmt: skip
 
 

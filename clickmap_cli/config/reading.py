@@ -82,7 +82,10 @@ def parse_override(word: str) -> tuple[str, Any]:
     """
     name, equals, text = word.partition("=")
     if not equals or not name:
-        raise ConfigError(f"'{word}' is not KEY=VALUE, such as min_clicks=5.")
+        raise ConfigError(
+            f"'{word}' is not KEY=VALUE, such as min_clicks=5; a configuration file is named with "
+            "--config."
+        )
     try:
         check_nodes(text)
         check_references(yaml.compose(text, Loader=yaml.SafeLoader))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -22,6 +22,13 @@ def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> t
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(known, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def known_mean(values: ArrayLike) -> float:
+    """The mean of the values that are not NaN; NaN when there are none."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def bootstrap_means(

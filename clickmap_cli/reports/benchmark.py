@@ -11,6 +11,7 @@ from rich.text import Text
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
+from clickmap_cli.reports.console import number
 from clickmap_cli.services.benchmark.run import BenchmarkRun
 
 _FIRST_FAILURES = 5
@@ -44,7 +45,7 @@ def _scores(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     table = _table(f"{label}, n = {n:,} images", shown)
     for result in results:
         left_out = f" ({result['n_failed']} failed)" if result["n_failed"] else ""
-        cells = [_number(result["scores"][metric]["mean"]) for metric in shown]
+        cells = [number(result["scores"][metric]["mean"]) for metric in shown]
         table.add_row(Text(result["model"] + left_out), *(Text(cell) for cell in cells))
     return table
 
@@ -53,11 +54,11 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     """Normalised scores, and the ceiling and null they are between."""
     table = _table(f"{label}, normalised (0 = other images' people, 1 = people)", shown)
     for result in results:
-        cells = [_number(result["scores"][metric].get("normalised"), 2) for metric in shown]
+        cells = [number(result["scores"][metric].get("normalised"), 2) for metric in shown]
         table.add_row(Text(result["model"]), *(Text(cell) for cell in cells))
     for name in ("ceiling", "null"):
         values = [_of_people(results, metric, name) for metric in shown]
-        dim = [Text(_number(value), style="dim") for value in values]
+        dim = [Text(number(value), style="dim") for value in values]
         table.add_row(Text(f"people: {name}", style="dim"), *dim)
     return table
 
@@ -86,10 +87,6 @@ def _best_first(
 def _of_people(results: Sequence[Mapping[str, Any]], metric: str, name: str) -> float | None:
     values = [result["scores"][metric].get(name) for result in results]
     return next((value for value in values if value is not None), None)
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def summary_lines(run: BenchmarkRun) -> list[str]:

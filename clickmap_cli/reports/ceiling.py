@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.style import COLOURS, HEIGHT, NARROW, WIDTH, save, styled
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.run import CeilingRun
@@ -33,10 +34,10 @@ def ceiling_table(run: CeilingRun) -> Table:
             s["metric"],
             f"{s['n_images']:,}",
             f"{s['n_maps']:,}",
-            _with_interval(s["ceiling_mean"], s["ceiling_ci"]),
-            _with_interval(s["null_mean"], s["null_ci"]),
-            _number(s["ratio"], 2),
-            _number(last),
+            _with_interval(s, "ceiling"),
+            _with_interval(s, "null"),
+            number(s["ratio"], 2),
+            number(last),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
@@ -164,11 +165,6 @@ def _column(result: CeilingResult, name: str) -> Any:
     return np.array([getattr(row, name) for row in result.images], dtype=np.float64)
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _with_interval(value: float | None, pair: list[float | None]) -> str:
-    if pair[0] is None:
-        return _number(value)
-    return f"{_number(value)} [{pair[0]:.3f}, {pair[1]:.3f}]"
+def _with_interval(summary: Mapping[str, Any], name: str) -> str:
+    ends = interval(summary[f"{name}_ci"])
+    return f"{number(summary[f'{name}_mean'])} {ends}".rstrip()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -124,3 +126,15 @@ def print_line(text: str) -> None:
     """One line of a result on stdout."""
     end_bars()
     sys.stdout.write(text + "\n")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as tables show it; a dash where it does not exist."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
+    """Both ends of an interval in brackets; nothing where it does not exist."""
+    if ends is None or (ends[0] is None and ends[1] is None):
+        return ""
+    return f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"

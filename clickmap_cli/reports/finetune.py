@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
+from clickmap_cli.reports.console import interval, number
 from clickmap_cli.services.finetune.run import FinetuneRun
 from clickmap_cli.training.blocks import BlockRow
 
@@ -57,8 +58,8 @@ def _table(run: FinetuneRun, split: str, rows: Sequence[Mapping[str, Any]]) -> T
         down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
         first = found.get(models[0])
         cells = [_cell(found.get(model)) for model in models]
-        interval = "" if first is None else f"[{_number(first['low'])}, {_number(first['high'])}]"
-        table.add_row(Text(metric + down), *cells, Text(interval))
+        ends = "" if first is None else interval((first["low"], first["high"]))
+        table.add_row(Text(metric + down), *cells, Text(ends))
     return table
 
 
@@ -67,11 +68,7 @@ def _cell(row: Mapping[str, Any] | None) -> Text:
     if row is None:
         return Text("-")
     spread = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
-    return Text(_number(row["mean"]) + spread)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return Text(number(row["mean"]) + spread)
 
 
 def failure_lines(run: FinetuneRun) -> list[str]:

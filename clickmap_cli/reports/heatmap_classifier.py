@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, save, styled
 from clickmap_cli.services.heatmap_classifier.interpretation import AverageSheet, SaliencyPicture
@@ -44,9 +45,9 @@ def _model_table(found: Mapping[str, Any]) -> Table:
         name = _MODELS.get(model, found["model"])
         for what, part in (("maps", row), ("blocks", row["blocks"])):
             table.add_row(
-                Text(name if what == "maps" else ""), what, _number(part["f1"]),
-                _interval(part["f1_ci"]), _number(part["chance_f1"]), _p(part["p"]),
-                _number(part["accuracy"]), _number(part["auc"]) if "auc" in part else "",
+                Text(name if what == "maps" else ""), what, number(part["f1"]),
+                interval(part["f1_ci"]), number(part["chance_f1"]), _p(part["p"]),
+                number(part["accuracy"]), number(part["auc"]) if "auc" in part else "",
             )  # fmt: skip
     return table
 
@@ -63,7 +64,7 @@ def _fold_table(found: Mapping[str, Any]) -> Table:
         best = fold["best"]
         table.add_row(
             str(fold["fold"]), str(best["inner"]), str(best["epoch"]),
-            _number(best["val_accuracy"]), *(_number(fold[model]["f1"]) for model in models),
+            number(best["val_accuracy"]), *(number(fold[model]["f1"]) for model in models),
             Text(_few(fold["test_participants"])),
         )  # fmt: skip
     return table
@@ -80,7 +81,7 @@ def summary_lines(run: HeatmapRun) -> list[str]:
     found, lines = run.summary, []
     away = found["difference"]
     if away is not None:
-        lines.append(f"Network less baseline: F1 {away['f1']:+.3f} {_interval(away['f1_ci'])}.")
+        lines.append(f"Network less baseline: F1 {away['f1']:+.3f} {interval(away['f1_ci'])}.")
     if found["inner_mode"] == "sequential":
         lines.append(
             "val acc is optimistic: one model goes on through the inner folds, and has learnt from "
@@ -111,14 +112,6 @@ def _table(title: str) -> Table:
 def _few(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(value: Sequence[float | None]) -> str:
-    return f"[{_number(value[0])}, {_number(value[1])}]"
 
 
 def _p(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.reports.console import interval, number
 from clickmap_cli.services.keypoints.predictions import PredictionRun
 from clickmap_cli.services.keypoints.run import KeypointRun
 
@@ -28,8 +29,8 @@ def score_table(run: KeypointRun) -> Table | None:
     for name in ("PCK", "RMSE"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in found["per_keypoint"].items():
-        table.add_row(Text(name), _number(row["pck"], 3), _number(row["rmse"], 2))
-    table.add_row("mean over images", _number(found["pck"], 3), _number(found["rmse"], 2))
+        table.add_row(Text(name), number(row["pck"], 3), number(row["rmse"], 2))
+    table.add_row("mean over images", number(found["pck"], 3), number(found["rmse"], 2))
     return table
 
 
@@ -42,8 +43,8 @@ def summary_lines(run: KeypointRun) -> list[str]:
     beside = f"; {' and '.join(run.pictures)} beside it" if run.pictures else ""
     return [
         (
-            f"RMSE {_number(found['rmse'], 2)} {_interval(found['rmse_ci'])} px, mean error "
-            f"{_number(found['mean_error'], 2)} px; {_number(found['rmse_network'], 2)} px of the "
+            f"RMSE {number(found['rmse'], 2)} {interval(found['rmse_ci'], 2)} px, mean error "
+            f"{number(found['mean_error'], 2)} px; {number(found['rmse_network'], 2)} px of the "
             f"network's {side}. Best epoch {found['best_epoch']}."
         ),
         f"{run.folder / 'per_image.csv'}: every image{beside}. {run.seconds:.1f} s.",
@@ -79,11 +80,3 @@ def prediction_json(run: PredictionRun) -> dict[str, Any]:
         "keypoints": run.names,
         "failures": [asdict(row) for row in run.failures],
     }
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(value: list[float] | None) -> str:
-    return "" if value is None else f"[{value[0]:.2f}, {value[1]:.2f}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
+from clickmap_cli.reports.console import interval, number
 from clickmap_cli.services.participant_quality.run import QualityRun
 
 
@@ -11,11 +12,10 @@ def summary_lines(run: QualityRun) -> list[str]:
     if not run.written:
         return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary
-    low, high = found["auc_ci"]
     unlisted = f", {found['n_unlisted']} not listed" if found["n_unlisted"] else ""
     judged = (
         f"{found['n_judged']} held-out participants ({found['n_good']} good, {found['n_bad']} bad"
-        f"{unlisted}): AUC {found['auc']:.3f} [{low:.3f}, {high:.3f}], accuracy "
+        f"{unlisted}): AUC {number(found['auc'])} {interval(found['auc_ci'])}, accuracy "
         f"{found['accuracy']:.3f}, Brier score {found['brier']:.3f}."
     )
     model = run.folder / QUALITY_FILE

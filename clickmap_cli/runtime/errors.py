@@ -42,8 +42,14 @@ class RunError(ClickmapError):
     """The run could not go on: a folder is busy, a device is missing, a disk is full."""
 
 
+_A_BEGINNING = 3
+_MOST_NEAR = 4
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A clause that names the nearest known word, or lists the known words when none is near.
+    """A clause that names the nearest known words, or lists the known words when none is near.
+
+    Near are words that begin like it, whatever the case; else the one that is spelled most alike.
 
     Args:
         name: the unknown word.
@@ -53,10 +59,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         A sentence such as ``Did you mean 'blur_size'?``.
     """
     words = sorted(known)
-    near = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean '{near[0]}'?"
-    return f"Known: {', '.join(words)}."
+    low = name.lower()
+    near = (
+        [word for word in words if word.lower().startswith(low)] if len(low) >= _A_BEGINNING else []
+    )
+    if not 1 <= len(near) <= _MOST_NEAR:
+        spelled = {word.lower(): word for word in words}
+        near = [spelled[word] for word in difflib.get_close_matches(low, spelled, n=1, cutoff=0.6)]
+    if not near:
+        return f"Known: {', '.join(words)}."
+    quoted = [f"'{word}'" for word in near]
+    return f"Did you mean {' or '.join(filter(None, [', '.join(quoted[:-1]), quoted[-1]]))}?"
 
 
 class MissingExtraError(ClickmapError):

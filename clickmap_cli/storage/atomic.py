@@ -7,10 +7,12 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +80,40 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode("utf-8", "surrogatepass"))
 
 
+def json_ready(value: Any) -> Any:
+    """A value as JSON has it: what is neither finite nor a number (NaN, infinity) is null.
+
+    Args:
+        value: of dicts, lists, tuples, numbers, words and None.
+    """
+    if isinstance(value, Mapping):
+        return {name: json_ready(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV table with a header line."""
+    """Write a CSV table with a header line; a NaN is an empty cell, a bool `true` or `false`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     write_bytes(path, out.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> None:
+    """Write rows of one dataclass as a CSV table, a column a field."""
+    header = [column.name for column in fields(kind)]
+    write_csv(path, header, ([getattr(row, name) for name in header] for row in rows))
 
 
 def sha256_of(path: Path) -> str:

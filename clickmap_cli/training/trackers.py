@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +55,7 @@ class CsvTracker:
     def _write(self) -> None:
         if self._rows:
             header = list(self._rows[0])
-            rows = ([_cell(row[name]) for name in header] for row in self._rows)
-            write_csv(self._path, header, rows)
+            write_csv(self._path, header, ([row[name] for name in header] for row in self._rows))
 
 
 class TensorBoardTracker:
@@ -159,10 +157,6 @@ def need_wandb() -> None:
     """Raise MissingExtraError where Weights & Biases is not installed."""
     if importlib.util.find_spec("wandb") is None:
         raise MissingExtraError("wandb", "wandb.enabled: true")
-
-
-def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def _numbers(row: Row) -> dict[str, float]:

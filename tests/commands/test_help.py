@@ -17,9 +17,7 @@ from clickmap_cli.config.loading import BENCHMARK, EXPERIMENT, schema_of
 from clickmap_cli.config.shipped import shipped_files
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = set(
-    re.findall(r"^(?:\*\*\d+\. (.+?)\.\*\*|## (.+))", (ROOT / "README.md").read_text(), re.M)
-)
+CHAPTERS = set(re.findall(r"^(?:### \d+\. (.+)|## (.+))", (ROOT / "README.md").read_text(), re.M))
 MADE = ("clickmap_demo/", "toy/", "reading_study/", "big/")
 """What `clickmap demo` and `clickmap data` make, and the examples go on with."""
 

@@ -55,7 +55,10 @@ def _prepare(output_format: str) -> Line:
     return Line(
         ("prepare", *_EXPERIMENT, "save_maps=both", "click_bins=2",
          f"output_format={output_format}", "display_image_keys=[cat0/0.png,cat1/1.png]"),
-        pieces="from clickmap_cli.services import map_shards; map_shards.MAX_SHARD_IMAGES = 10",
+        pieces=(
+            "from clickmap_cli.services.prepare import map_shards; "
+            "map_shards.MAX_SHARD_IMAGES = 10"
+        ),
     )  # fmt: skip
 
 
@@ -64,7 +67,7 @@ def _ceiling(method: str) -> Line:
         ("ceiling", method, *_EXPERIMENT, "metric=[spearman,auc]", "randomization_iters=10"),
         held=f"ceiling/{method}-spearman",
         pieces=(
-            "from clickmap_cli.services import ceiling_scores as s; "
+            "from clickmap_cli.services.ceiling import scores as s; "
             "s._WORTH_WORKERS, s._MOST_IN_CHUNK = 0, 4"
         ),
     )
@@ -73,7 +76,7 @@ def _ceiling(method: str) -> Line:
 _BENCHMARK = Line(
     ("benchmark", _DATA, "models=[center_bias,blur_baseline,gold_standard]",
      f"output_dir={OUT}", "heatmaps_png.enabled=true", "null_iterations=3", "n_jobs=2"),
-    pieces="from clickmap_cli.services import benchmark_job as b; b._WORTH_WORKERS = 0",
+    pieces="from clickmap_cli.services.benchmark import job as b; b._WORTH_WORKERS = 0",
 )  # fmt: skip
 _FINETUNE = Line((
     "finetune", _DATA, f"output_dir={OUT}", "device=cpu", "n_jobs=1", "metrics=[NSS,CC,KL]",

@@ -92,6 +92,12 @@ def test_a_stream_stays_what_published_numbers_were_drawn_from(words) -> None:
 def test_suggestions() -> None:
     assert did_you_mean("blur_sise", ["blur_size", "x"]) == "Did you mean 'blur_size'?"
     assert did_you_mean("qqq", ["b", "a"]) == "Known: a, b."
+    assert did_you_mean("Blur_Size", ["blur_size", "x"]) == "Did you mean 'blur_size'?"
+    deep = ["deepgaze_iie", "deepgaze_iii", "deepgaze_v3", "uniform"]
+    wanted = "Did you mean 'deepgaze_iie', 'deepgaze_iii' or 'deepgaze_v3'?"
+    assert did_you_mean("deepgaze", deep) == wanted
+    assert did_you_mean("de", deep).startswith("Known: ")
+    assert did_you_mean("", ["a"]) == "Known: a."
 
 
 def test_devices_that_are_not_there_are_refused() -> None:

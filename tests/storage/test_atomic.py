@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import replacing, sha256_of, write_bytes, write_csv, write_json
+from clickmap_cli.storage.atomic import (
+    json_ready,
+    replacing,
+    sha256_of,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_rows,
+)
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
@@ -51,6 +62,25 @@ def test_json_and_csv(tmp_path) -> None:
     assert not (tmp_path / "b.json").exists()
     write_csv(tmp_path / "a.csv", ("x",), [('a,"b',)])
     assert (tmp_path / "a.csv").read_text() == 'x\n"a,""b"\n'
+
+
+def test_numbers_that_do_not_exist_are_empty_cells_and_nulls(tmp_path) -> None:
+    row = ("a", math.nan, np.float64("nan"), math.inf, True, False, None, 0.1, 3)
+    write_csv(tmp_path / "a.csv", list("abcdefghi"), [row])
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "a,,,inf,true,false,,0.1,3"
+    given = {"a": [1, math.nan, (True, -math.inf)], "b": {"c": np.float64(0.5), "d": None}}
+    assert json_ready(given) == {"a": [1, None, [True, None]], "b": {"c": 0.5, "d": None}}
+    assert type(json_ready(np.float64(0.5))) is float
+
+
+def test_rows_have_a_column_a_field(tmp_path) -> None:
+    @dataclass
+    class Row:
+        name: str
+        score: float
+
+    write_rows(tmp_path / "a.csv", Row, [Row("x", 0.5), Row("y", math.nan)])
+    assert (tmp_path / "a.csv").read_text() == "name,score\nx,0.5\ny,\n"
 
 
 def test_sha256(tmp_path) -> None:

@@ -13,6 +13,7 @@ from clickmap_cli.metrics.comparison import compare_paired, holm
 from clickmap_cli.metrics.uncertainty import (
     bootstrap_means,
     bootstrap_normalised,
+    known_mean,
     percentile_interval,
 )
 from clickmap_cli.runtime.seeding import generator
@@ -77,7 +78,8 @@ def _summary(
     ends = percentile_interval(bootstrap_normalised(m, c, z, rng))
     return MetricSummary(
         metric, int(defined.sum()), int((~defined).sum()), mean, low, high,
-        _mean(m), *ceiling, *null, normalised(_mean(m), ceiling[0], null[0]), *ends, len(m),
+        known_mean(m), *ceiling, *null,
+        normalised(known_mean(m), ceiling[0], null[0]), *ends, len(m),
     )  # fmt: skip
 
 
@@ -86,13 +88,8 @@ def normalised(model: float, ceiling: float, null: float) -> float:
     return (model - null) / (ceiling - null) if ceiling != null else math.nan
 
 
-def _mean(values: Scores) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
 def _with_interval(values: Scores, rng: np.random.Generator) -> tuple[float, float, float]:
-    return _mean(values), *percentile_interval(bootstrap_means(values, rng))
+    return known_mean(values), *percentile_interval(bootstrap_means(values, rng))
 
 
 def compare_models(
@@ -122,6 +119,7 @@ def _compared(metric: str, a: ModelResult, b: ModelResult, seed: int) -> Compari
     rng = generator(seed, a.dataset, metric, a.model, b.model, "compare")
     found = compare_paired(pairs[:, 0], pairs[:, 1], rng)
     return ComparisonRow(
-        a.dataset, metric, a.model, b.model, found.n, _mean(pairs[:, 0]), _mean(pairs[:, 1]),
+        a.dataset, metric, a.model, b.model, found.n,
+        known_mean(pairs[:, 0]), known_mean(pairs[:, 1]),
         found.mean, found.low, found.high, found.p, math.nan,
     )  # fmt: skip

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from clickmap_cli.services.benchmark.result import (
     ModelResult,
     PeopleScore,
 )
-from clickmap_cli.storage.atomic import write_csv, write_json
+from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write_rows
 
 SUMMARY = "summary.json"
 
@@ -29,7 +28,11 @@ def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
     written: list[Path] = []
 
     def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        write_csv(folder / name, header, ([_cell(value) for value in row] for row in rows))
+        write_csv(folder / name, header, rows)
+        written.append(folder / name)
+
+    def listed(name: str, kind: type, rows: Sequence[Any]) -> None:
+        write_rows(folder / name, kind, rows)
         written.append(folder / name)
 
     for found in result.models:
@@ -37,21 +40,15 @@ def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
         table(f"{stem}.csv", ["image_id", *result.metrics], _image_rows(found, result.metrics))
         if any(row.details for row in found.images):
             table(f"{stem}_details.csv", *_detail_rows(found))
-        header = [f.name for f in fields(MetricSummary)]
-        table(f"{stem}_summary.csv", header, [list(asdict(row).values()) for row in found.summary])
+        listed(f"{stem}_summary.csv", MetricSummary, found.summary)
     for label, people in result.people.items():
         if people:
             table(f"{label}__people.csv", *_people_rows(people, result.metrics))
     table("ALL_SUMMARY.csv", *_all_summary(result))
-    plain: list[tuple[str, type, Sequence[Any]]] = [
-        ("comparisons.csv", ComparisonRow, result.comparisons),
-        ("deciles.csv", DecileRow, result.deciles),
-        ("extremes.csv", ExtremeRow, result.extremes),
-        ("failures.csv", Failure, result.failures),
-    ]
-    for name, kind, some in plain:
-        header = [f.name for f in fields(kind)]
-        table(name, header, [list(asdict(row).values()) for row in some])
+    listed("comparisons.csv", ComparisonRow, result.comparisons)
+    listed("deciles.csv", DecileRow, result.deciles)
+    listed("extremes.csv", ExtremeRow, result.extremes)
+    listed("failures.csv", Failure, result.failures)
     if result.dives:
         table("deep_dive.csv", *_dive_rows(result.dives))
     write_json(folder / SUMMARY, as_summary(result))
@@ -113,10 +110,6 @@ def _row(found: ModelResult, metric: str) -> MetricSummary:
     return next(row for row in found.summary if row.metric == metric)
 
 
-def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
-
-
 def as_summary(result: BenchmarkResult) -> dict[str, Any]:
     """The result without its tables of images, as one JSON value; undefined numbers are null."""
     return {
@@ -132,13 +125,8 @@ def as_summary(result: BenchmarkResult) -> dict[str, Any]:
             }
             for found in result.models
         ],
-        "comparisons": [
-            {name: _number(value) for name, value in asdict(row).items()}
-            for row in result.comparisons
-        ],
-        "deep_dives": [
-            {name: _number(value) for name, value in asdict(row).items()} for row in result.dives
-        ],
+        "comparisons": [json_ready(asdict(row)) for row in result.comparisons],
+        "deep_dives": [json_ready(asdict(row)) for row in result.dives],
         "failures": [asdict(row) for row in result.failures],
     }
 
@@ -161,13 +149,4 @@ def _score_json(row: MetricSummary) -> dict[str, Any]:
             "normalised_ci": [row.normalised_low, row.normalised_high],
             "n_people_images": row.n_people_images,
         }
-    return {name: _number(value) for name, value in plain.items()}
-
-
-def _number(value: Any) -> Any:
-    """The value as JSON has it: neither NaN nor infinity."""
-    if isinstance(value, list):
-        return [_number(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _number(item) for name, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return dict(json_ready(plain))

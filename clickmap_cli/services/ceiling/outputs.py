@@ -71,7 +71,7 @@ def write_outputs(
     for name, kind, rows in tables:
         if rows:
             header = [f.name for f in fields(kind) if _has_column(rows, f.name)]
-            write_csv(folder / name, header, ([_cell(row, c) for c in header] for row in rows))
+            write_csv(folder / name, header, ([getattr(row, c) for c in header] for row in rows))
             written.append(folder / name)
     for name, draw, wanted in (
         ("ceiling.png", figures.ceiling, result.summary["ceiling_mean"] is not None),
@@ -89,13 +89,6 @@ def _has_column(rows: tuple[Any, ...], name: str) -> bool:
     if name not in ("upper", "spearman_brown"):
         return True
     return any(math.isfinite(getattr(row, name)) for row in rows)
-
-
-def _cell(row: Any, name: str) -> Any:
-    value = getattr(row, name)
-    if isinstance(value, float) and math.isnan(value):
-        return ""
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _flat(parts: tuple[Any, ...]) -> Any:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clickmap_cli.metrics.uncertainty import bootstrap_means, percentile_interval
+from clickmap_cli.metrics.uncertainty import bootstrap_means, known_mean, percentile_interval
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.result import ComparisonRow, Failure, ImageScore, ModelResult
 from clickmap_cli.services.benchmark.summaries import compare_models
-from clickmap_cli.storage.atomic import write_csv, write_json
+from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write_rows
 
 FINETUNED, PRETRAINED, CENTER = "finetuned", "pretrained", "center_bias"
 HELD_OUT, HOLDOUT = "held_out", "holdout"
@@ -116,15 +116,15 @@ def cross_validated(
 def _row(
     parts: Sequence[FoldScores], images: Sequence[ImageScore], metric: str, seed: int
 ) -> CvRow:
-    folds = {part.fold: _mean([row.scores[metric] for row in part.images]) for part in parts}
+    folds = {part.fold: known_mean([row.scores[metric] for row in part.images]) for part in parts}
     known = np.array([value for value in folds.values() if not math.isnan(value)])
     values = np.array([row.scores[metric] for row in images], dtype=np.float64)
     # the same resamples for every model
     rng = generator(seed, parts[0].split, metric, "score")
     low, high = percentile_interval(bootstrap_means(values, rng))
     return CvRow(
-        parts[0].split, metric, parts[0].model, folds, _mean(known),
-        float(known.std(ddof=1)) if len(known) > 1 else math.nan, _mean(values), low, high,
+        parts[0].split, metric, parts[0].model, folds, known_mean(known),
+        float(known.std(ddof=1)) if len(known) > 1 else math.nan, known_mean(values), low, high,
         int(np.isfinite(values).sum()),
     )  # fmt: skip
 
@@ -138,16 +138,10 @@ def _by_image(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[Image
     return [
         ImageScore(
             image_id, rows[0].category,
-            {metric: _mean([row.scores[metric] for row in rows]) for metric in metrics},
+            {metric: known_mean([row.scores[metric] for row in rows]) for metric in metrics},
         )
         for image_id, rows in sorted(found.items())
     ]  # fmt: skip
-
-
-def _mean(values: Any) -> float:
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    return float(known.mean()) if len(known) else math.nan
 
 
 def write_tables(folder: Path, result: CvResult) -> list[Path]:
@@ -155,7 +149,7 @@ def write_tables(folder: Path, result: CvResult) -> list[Path]:
     paths: list[Path] = []
 
     def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        write_csv(folder / name, header, ([_cell(value) for value in row] for row in rows))
+        write_csv(folder / name, header, rows)
         paths.append(folder / name)
 
     folds = list(dict.fromkeys(part.fold for part in result.scores))
@@ -179,8 +173,8 @@ def write_tables(folder: Path, result: CvResult) -> list[Path]:
         ("comparisons.csv", ComparisonRow, result.comparisons),
         ("failures.csv", Failure, result.failures),
     ):
-        listed: Sequence[Any] = some
-        table(name, [f.name for f in fields(kind)], [list(asdict(r).values()) for r in listed])
+        write_rows(folder / name, kind, some)
+        paths.append(folder / name)
     write_json(folder / SUMMARY, as_summary(result))
     return [*paths, folder / SUMMARY]
 
@@ -194,17 +188,7 @@ def as_summary(result: CvResult) -> dict[str, Any]:
         "experiment": result.experiment,
         "model": result.model,
         "metrics": list(result.metrics),
-        "results": [_plain(asdict(row)) for row in result.rows],
-        "comparisons": [_plain(asdict(row)) for row in result.comparisons],
+        "results": [json_ready(asdict(row)) for row in result.rows],
+        "comparisons": [json_ready(asdict(row)) for row in result.comparisons],
         "failures": [asdict(row) for row in result.failures],
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value

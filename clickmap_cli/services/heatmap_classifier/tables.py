@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from clickmap_cli.services.heatmap_classifier.scores import (
     difference,
     model_scores,
 )
-from clickmap_cli.storage.atomic import write_csv, write_json
+from clickmap_cli.storage.atomic import json_ready, write_csv, write_json
 
 SUMMARY = "summary.json"
 TABLES = (
@@ -83,9 +82,7 @@ def write_tables(folder: Path, result: HeatmapResult) -> list[Path]:
         ("history.csv", _history_rows(result)),
         ("failures.csv", _failure_rows(result)),
     ):
-        header = list(next(rows))
-        cells = ([_cell(value) for value in row] for row in rows)
-        write_csv(folder / name, header, cells)
+        write_csv(folder / name, list(next(rows)), rows)
     write_json(folder / SUMMARY, as_summary(result))
     return [folder / name for name in TABLES]
 
@@ -206,7 +203,7 @@ def as_summary(result: HeatmapResult) -> dict[str, Any]:
     """What `--json` prints and `summary.json` holds; null where a number does not exist."""
     config, study = result.config, result.study
     images, away = study.images, result.difference
-    return {
+    summary = {
         "experiment": config.experiment,
         "model": config.model.name,
         "classes": list(images.classes),
@@ -220,34 +217,33 @@ def as_summary(result: HeatmapResult) -> dict[str, Any]:
         "shuffle_labels": config.shuffle_labels,
         "permutations": config.permutations if study.mixed else 0,
         "results": {model: _of_model(found) for model, found in result.scores.items()},
-        "difference": None
-        if away is None
-        else {"f1": _number(away.mean), "f1_ci": _pair(away.interval)},
+        "difference": None if away is None else {"f1": away.mean, "f1_ci": away.interval},
         "folds": [_fold_summary(fold, result) for fold in result.outcomes],
         "failures": [asdict(problem) for problem in images.problems],
     }
+    return dict(json_ready(summary))
 
 
 def _of_model(scores: ModelScores) -> dict[str, Any]:
-    return {**_of_f1(scores.maps), "auc": _number(scores.auc), "blocks": _of_f1(scores.blocks)}
+    return {**_of_f1(scores.maps), "auc": scores.auc, "blocks": _of_f1(scores.blocks)}
 
 
 def _of_f1(found: F1) -> dict[str, Any]:
     return {
-        "f1": _number(found.mean),
-        "f1_ci": _pair(found.interval),
-        "f1_folds": [_number(value) for value in found.folds],
-        "f1_weighted": _number(found.weighted),
-        "accuracy": _number(found.accuracy),
+        "f1": found.mean,
+        "f1_ci": found.interval,
+        "f1_folds": list(found.folds),
+        "f1_weighted": found.weighted,
+        "accuracy": found.accuracy,
         **_of_chance(found.chance),
     }
 
 
 def _of_chance(chance: Chance) -> dict[str, Any]:
     return {
-        "chance_f1": _number(chance.mean),
-        "chance_f1_95": _number(chance.high),
-        "p": _number(chance.p),
+        "chance_f1": chance.mean,
+        "chance_f1_95": chance.high,
+        "p": chance.p,
     }
 
 
@@ -258,7 +254,7 @@ def _fold_summary(fold: FoldOutcome, result: HeatmapResult) -> dict[str, Any]:
         "best": asdict(fold.best),
         **{
             model: {
-                **{name: _number(value) for name, value in _of_fold(fold, model).items()},
+                **_of_fold(fold, model),
                 "confusion": {
                     name: matrix.tolist()
                     for name, matrix in zip(fold.fold.test, fold.confusions(model), strict=True)
@@ -267,15 +263,3 @@ def _fold_summary(fold: FoldOutcome, result: HeatmapResult) -> dict[str, Any]:
             for model in result.scores
         },
     }
-
-
-def _pair(interval: tuple[float, float]) -> list[float | None]:
-    return [_number(value) for value in interval]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from clickmap_cli.metrics.keypoints import KeypointScores, scaled, score_keypoin
 from clickmap_cli.metrics.uncertainty import bootstrap_means, percentile_interval
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.keypoints.data import KeypointData
-from clickmap_cli.storage.atomic import write_csv, write_json
+from clickmap_cli.storage.atomic import json_ready, write_csv, write_json
 
 SUMMARY = "summary.json"
 
@@ -111,10 +110,8 @@ def _image_rows(result: KeypointResult) -> list[list[Any]]:
         wrong = ";".join(result.data.names[k] for k in own.wrong[at])
         rows.append(
             [
-                image.name, int(own.labelled[at].sum()), *_cells(
-                    own.image_pck[at], own.image_rmse[at], own.image_error[at],
-                    network.image_rmse[at], network.image_error[at],
-                ), wrong,
+                image.name, int(own.labelled[at].sum()), own.image_pck[at], own.image_rmse[at],
+                own.image_error[at], network.image_rmse[at], network.image_error[at], wrong,
             ]
         )  # fmt: skip
     return rows
@@ -124,9 +121,8 @@ def _point_rows(result: KeypointResult) -> list[list[Any]]:
     own, network = result.scores, result.network_scores
     return [
         [
-            name, int(own.labelled[:, k].sum()), *_cells(
-                own.point_pck[k], own.point_rmse[k], own.point_error[k], network.point_rmse[k]
-            ),
+            name, int(own.labelled[:, k].sum()), own.point_pck[k], own.point_rmse[k],
+            own.point_error[k], network.point_rmse[k],
         ]
         for k, name in enumerate(result.data.names)
     ]  # fmt: skip
@@ -139,7 +135,7 @@ def as_summary(result: KeypointResult) -> dict[str, Any]:
         name: _interval(values, result.seed, name)
         for name, values in (("pck", own.image_pck), ("rmse", own.image_rmse))
     }
-    return {
+    summary = {
         "name": result.name,
         "model": result.model,
         "network_size": list(result.shown),
@@ -150,20 +146,21 @@ def as_summary(result: KeypointResult) -> dict[str, Any]:
         "best_epoch": result.best,
         "alpha": own.alpha,
         "reference_points": [data.names[k] for k in data.reference],
-        "pck": _number(own.pck),
+        "pck": own.pck,
         "pck_ci": interval["pck"],
-        "rmse": _number(own.rmse),
+        "rmse": own.rmse,
         "rmse_ci": interval["rmse"],
-        "mean_error": _number(own.error),
-        "rmse_network": _number(network.rmse),
-        "mean_error_network": _number(network.error),
-        "pck_network": _number(network.pck),
+        "mean_error": own.error,
+        "rmse_network": network.rmse,
+        "mean_error_network": network.error,
+        "pck_network": network.pck,
         "images_without_pck": own.without_pck,
         "per_keypoint": {
-            name: {"pck": _number(own.point_pck[k]), "rmse": _number(own.point_rmse[k])}
+            name: {"pck": own.point_pck[k], "rmse": own.point_rmse[k]}
             for k, name in enumerate(data.names)
         },
     }
+    return dict(json_ready(summary))
 
 
 def _interval(values: NDArray[np.float64], seed: int, what: str) -> list[float] | None:
@@ -173,11 +170,3 @@ def _interval(values: NDArray[np.float64], seed: int, what: str) -> list[float] 
         return None
     low, high = percentile_interval(bootstrap_means(known, generator(seed, "bootstrap", what)))
     return [float(low), float(high)]
-
-
-def _cells(*values: float) -> list[Any]:
-    return ["" if math.isnan(value) else float(value) for value in values]
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -277,7 +277,7 @@ class _Run:
         for code in np.unique(trials.user).tolist():
             known = {UNLISTED: "", BAD: "bad"}.get(int(labels[code]), "good")
             fold = "" if folds[code] == NO_FOLD else int(folds[code]) + 1
-            cells = [_cell(held.get(code, math.nan)), _cell(float(final[code]))]
+            cells = [held.get(code, math.nan), float(final[code])]
             flagged = bool(final[code] >= model.threshold)
             rows.append((str(trials.users[code]), int(n[code]), known, fold, *cells, flagged))
         header = ("user_id", "n_trials", "known", "fold", "held_out_probability", "probability",
@@ -293,7 +293,7 @@ class _Run:
         )
         write_csv(
             path, ("from", "to", "n", "mean_probability", "share_bad"),
-            ((float(a), float(b), int(n), _cell(p), _cell(q)) for a, b, n, p, q in rows),
+            ((float(a), float(b), int(n), float(p), float(q)) for a, b, n, p, q in rows),
         )  # fmt: skip
         return path
 
@@ -322,7 +322,3 @@ class _Run:
 
 def _files_of(folder: Path) -> list[Path]:
     return [folder / name for name in (BEST, FINAL, LAST, HISTORY)]
-
-
-def _cell(value: float) -> Any:
-    return "" if math.isnan(value) else float(value)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
-from clickmap_cli.clickmaps.filters import FunnelRow, Quality
+from clickmap_cli.clickmaps.filters import Quality
+from clickmap_cli.clickmaps.funnel import FunnelRow
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.survivors import (
     Survivors,

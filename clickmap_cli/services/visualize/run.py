@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from clickmap_cli.services.visualize.experiment import PreparedExperiment, open_
 from clickmap_cli.services.visualize.numbers import Distributions, distributions
 from clickmap_cli.services.visualize.options import VisualizeOptions, check_options
 from clickmap_cli.services.visualize.pictures import CONVERTED, MISSING, UNREADABLE, file_of
-from clickmap_cli.storage.atomic import write_csv
+from clickmap_cli.storage.atomic import write_rows
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
@@ -148,14 +147,8 @@ def chosen_images(
 
 
 def _write_rows(folder: Path, rows: Sequence[PictureRow]) -> Files:
-    header = [field.name for field in fields(PictureRow)]
-    cells = ([_cell(value) for value in asdict(row).values()] for row in rows)
-    write_csv(folder / "images.csv", header, cells)
+    write_rows(folder / "images.csv", PictureRow, rows)
     return describe_files(folder, [folder / "images.csv"])
-
-
-def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def _say_of_images(rows: Sequence[PictureRow], progress: Progress) -> None:

@@ -27,7 +27,7 @@ from clickmap_cli.services.doctor.facts import Extra, Installed
 from clickmap_cli.services.prepare import run as prepare
 from tests.helpers.studies import random_rows, write_csv
 
-ROOT = Path(clickmap_cli.__file__).parents[2]
+ROOT = Path(clickmap_cli.__file__).parents[1]
 
 
 def installed(

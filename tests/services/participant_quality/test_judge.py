@@ -198,7 +198,7 @@ _CODE = """
 import json, sys
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services import prepare
+from clickmap_cli.services.prepare import run as prepare
 prepare.run(load_experiment(None, sys.argv[1:]).config, Silent(), lambda example: None)
 print(json.dumps("torch" in sys.modules))
 """

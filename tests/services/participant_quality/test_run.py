@@ -107,7 +107,7 @@ def test_held_out_people_of_the_simulation_are_told_apart(tmp_path) -> None:
 
 def test_the_checkpoint_filters_as_its_table_says(study, trained, tmp_path) -> None:
     flagged = {row["user_id"] for row in rows_of(trained / "participants.csv")
-               if row["flagged"] == "True"}  # fmt: skip
+               if row["flagged"] == "true"}  # fmt: skip
     assert flagged
     loaded = load_quality(trained / "participant_quality.pt")
     trials = STUDY.trials()

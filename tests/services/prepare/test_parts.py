@@ -173,7 +173,7 @@ def test_two_of_one_shard_and_runs_beside_shards(tmp_path) -> None:
 SHARD = """
 import os, signal, sys
 from pathlib import Path
-from clickmap_cli.services import map_shards
+from clickmap_cli.services.prepare import map_shards
 map_shards.MAX_SHARD_IMAGES = 2
 original = Path.replace
 def dies(partial, target):
