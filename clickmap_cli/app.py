@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ from clickmap_cli.commands.finetune import finetune
 from clickmap_cli.commands.options import chapter
 from clickmap_cli.commands.prepare import prepare
 from clickmap_cli.commands.train_classifier import train_classifier
+from clickmap_cli.commands.unknown_options import Command
 from clickmap_cli.commands.verify import verify
 from clickmap_cli.commands.visualize import visualize
 
@@ -50,16 +52,19 @@ def main(
     """
 
 
-app.command(epilog=chapter("The maps"), rich_help_panel=_PEOPLE)(prepare)
-app.command(epilog=chapter("The ceiling"), rich_help_panel=_PEOPLE)(ceiling)
-app.command(epilog=chapter("Looking at it"), rich_help_panel=_PEOPLE)(visualize)
-app.command(epilog=chapter("Models", "Networks"), rich_help_panel=_MODELS)(benchmark)
-app.command(epilog=chapter("Fine-tuning", "Key points"), rich_help_panel=_MODELS)(finetune)
-app.command(
-    "train-classifier", epilog=chapter("Classes of maps", "Participants"), rich_help_panel=_MODELS
-)(train_classifier)
-app.command(epilog=chapter("Two commands"), rich_help_panel=_AROUND)(demo)
+def _add(name: str, body: Callable[..., None], panel: str, *chapters: str) -> None:
+    """A command, its headline in the help, and where the README says more."""
+    app.command(name, cls=Command, epilog=chapter(*chapters), rich_help_panel=panel)(body)
+
+
+_add("prepare", prepare, _PEOPLE, "The maps")
+_add("ceiling", ceiling, _PEOPLE, "The ceiling")
+_add("visualize", visualize, _PEOPLE, "Looking at it")
+_add("benchmark", benchmark, _MODELS, "Models", "Networks")
+_add("finetune", finetune, _MODELS, "Fine-tuning", "Key points")
+_add("train-classifier", train_classifier, _MODELS, "Classes of maps", "Participants")
+_add("demo", demo, _AROUND, "Two commands")
 app.add_typer(config.app, name="config", rich_help_panel=_AROUND)
 app.add_typer(data.app, name="data", rich_help_panel=_AROUND)
-app.command(epilog=chapter("Checking"), rich_help_panel=_AROUND)(doctor)
-app.command(epilog=chapter("Checking"), rich_help_panel=_AROUND)(verify)
+_add("doctor", doctor, _AROUND, "Checking")
+_add("verify", verify, _AROUND, "Checking")

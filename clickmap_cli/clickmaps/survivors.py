@@ -10,6 +10,7 @@ import numpy as np
 from clickmap_cli.clickmaps.filters import Quality, filter_trials, trials_to_judge
 from clickmap_cli.clickmaps.funnel import Funnel, FunnelRow
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
+from clickmap_cli.clickmaps.implausible import implausible
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
@@ -23,7 +24,6 @@ from clickmap_cli.storage.manifest import Manifest, load_manifest
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 TRIALS_FILE = "trials.npz"
-_MANY_OUTSIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Survivors:
         funnel: what every filter kept.
         rows: rows in the file.
         rejected: how many of them could not be read.
+        first_rejected: the first of them and why; empty where there is none.
     """
 
     trials: Trials
     funnel: tuple[FunnelRow, ...]
     rows: int
     rejected: int
+    first_rejected: str = ""
 
 
 def input_files(config: ExperimentConfig) -> list[Path]:
@@ -51,7 +53,10 @@ def input_files(config: ExperimentConfig) -> list[Path]:
         DataError: a named file is not there, or a small one cannot be read.
     """
     if config.clickme_data is None:
-        raise ConfigError("clickme_data is not set; name the file of raw trials.")
+        raise ConfigError(
+            "clickme_data is not set; name the file of raw trials (clickme_data=trials.csv), or a "
+            "configuration that does (--config my.yaml)."
+        )
     data = Path(config.clickme_data)
     if data.is_dir():
         if not (data / TRIALS_FILE).is_file():
@@ -99,14 +104,23 @@ def surviving_trials(
     data = Path(str(config.clickme_data))
     if data.is_dir():
         return _prepared(data, config, progress)
-    funnel, categories = _read(config, data, reject, progress)
+    rejected: list[str] = []
+
+    def noted(row: int, column: str, value: str, reason: str) -> None:
+        if not rejected:
+            rejected.append(f"row {row}, {column or 'as a whole'}, '{value}': {reason}")
+        reject(row, column, value, reason)
+
+    funnel, categories = _read(config, data, noted, progress)
     rows, readable = funnel.rows[0].trials, len(funnel.trials)
+    for text in implausible(funnel.trials, config.image_shape):
+        progress.notice(text)
     progress.stage("Filtering")
     filtered = filter_trials(funnel, config, categories, progress, quality)
     for text in filtered.notices:
         progress.notice(text)
-    _warn_of_clicks_outside(filtered.funnel, config, progress)
-    return Survivors(filtered.trials, filtered.funnel, rows, rows - readable)
+    first = next(iter(rejected), "")
+    return Survivors(filtered.trials, filtered.funnel, rows, rows - readable, first)
 
 
 def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
@@ -182,28 +196,26 @@ def require_images(found: Survivors) -> None:
         raise DataError("The file of trials has a header and no rows.")
     if found.rows == found.rejected:
         raise DataError(
-            f"None of the {found.rows} rows could be read; rejected.csv of `clickmap prepare` says "
-            "why for each."
+            f"None of the {found.rows} rows could be read; the first: {found.first_rejected}. "
+            "rejected.csv of `clickmap prepare` says why for each."
         )
-    last = next(row for row in found.funnel[1:] if not row.images)
-    before = found.funnel[found.funnel.index(last) - 1]
+    at = next(i for i, row in enumerate(found.funnel) if i and not row.images)
+    last, before = found.funnel[at], found.funnel[at - 1]
     raise DataError(
-        f"No image is left after {last.step} ({last.setting}), which {before.images} images with "
-        f"{before.trials} trials reached; loosen it, or look at funnel.csv of `clickmap prepare`."
+        f"No image is left: {before.images} images with {before.trials} trials came to {last.step} "
+        f"({last.setting}), and none passed.{_most_lost(found.funnel, at)} Loosen it, or look at "
+        "funnel.csv of `clickmap prepare`."
     )
 
 
-def _warn_of_clicks_outside(
-    funnel: tuple[FunnelRow, ...], config: ExperimentConfig, progress: Progress
-) -> None:
-    """Many clicks outside the image mean that image_shape is not the size they are measured in."""
-    at = next(i for i, row in enumerate(funnel) if row.step == "clicks outside dropped")
-    before, after = funnel[at - 1].clicks, funnel[at].clicks
-    if before and (before - after) / before > _MANY_OUTSIDE:
-        progress.notice(
-            f"{100 * (before - after) / before:.0f}% of the clicks lie outside their image; is "
-            f"image_shape {config.image_shape} the size they are measured in?"
-        )
+def _most_lost(funnel: tuple[FunnelRow, ...], end: int) -> str:
+    """The filter before the last one that took most clicks, where that was the more part."""
+    lost = {i: funnel[i - 1].clicks - funnel[i].clicks for i in range(1, end)}
+    at = max(lost, key=lambda i: lost[i], default=0)
+    if not at or lost[at] <= funnel[at - 1].clicks / 2:
+        return ""
+    step, share = funnel[at], 100 * lost[at] / funnel[at - 1].clicks
+    return f" Before it, {step.step} ({step.setting}) took {share:.0f}% of the clicks."
 
 
 def _side_tables(

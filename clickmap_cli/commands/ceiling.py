@@ -99,6 +99,7 @@ def _method_and_overrides(words: list[str], method: str | None) -> tuple[str, li
     Raises:
         ConfigError: no method, two of them, or a word that is neither.
     """
+    from clickmap_cli.config.reading import TORN, torn
     from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
     named = [word for word in words if "=" not in word]
@@ -107,6 +108,8 @@ def _method_and_overrides(words: list[str], method: str | None) -> tuple[str, li
     if not named:
         raise ConfigError(f"Say which ceiling: clickmap ceiling {' or '.join(METHODS)}.")
     for word in named:
+        if torn(word):
+            raise ConfigError(f"'{word}' {TORN}")
         if word not in METHODS:
             raise ConfigError(f"'{word}' is no method. {did_you_mean(word, METHODS)}")
     if len(set(named)) > 1:

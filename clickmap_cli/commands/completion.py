@@ -41,6 +41,18 @@ def among(*words: str) -> Callable[[str], list[str]]:
     return offered
 
 
+def some_of(*words: str) -> Callable[[str], list[str]]:
+    """What offers words of a list with commas, each once."""
+
+    def offered(incomplete: str) -> list[str]:
+        before = incomplete[: incomplete.rfind(",") + 1]
+        given = before.split(",")
+        lists = (before + word for word in words if word not in given)
+        return [text for text in lists if text.startswith(incomplete)]
+
+    return offered
+
+
 def configuration_files(incomplete: str) -> list[str]:
     """YAML files of the folder that is named so far, and of the folders in it."""
     before = incomplete[: incomplete.rfind("/") + 1]

@@ -182,11 +182,17 @@ def _options(
     """
     from clickmap_cli.reports.overlays import palette
     from clickmap_cli.reports.style import FORMATS, PRESETS
-    from clickmap_cli.services.visualize.options import KINDS, VisualizeOptions, check_options
+    from clickmap_cli.services.visualize.options import (
+        CLICKS,
+        KINDS,
+        NORMALIZE,
+        VisualizeOptions,
+        check_options,
+    )
 
-    _known("--normalize", [look.normalize], ("max", "sum", "none", "rank"))
+    _known("--normalize", [look.normalize], NORMALIZE)
     _known("--preset", [look.preset], PRESETS)
-    _known("--clicks", [look.order], ("points", "path"))
+    _known("--clicks", [look.order], CLICKS)
     kinds = KINDS if figures == "all" else _known("--figures", figures.split(","), KINDS)
     palette(look.colormap, "--colormap")
     options = VisualizeOptions(

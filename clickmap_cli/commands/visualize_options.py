@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from clickmap_cli.commands.completion import among, some_of
+from clickmap_cli.reports.style import FORMATS, PRESETS
+from clickmap_cli.services.visualize.options import BY, CLICKS, KINDS, NORMALIZE, PARTICIPANTS
+
 _WHICH = "Which images and figures"
 _ELSE = "In place of figures (with --figures: beside them)"
 _LOOK = "How they look"
+_COLORMAPS = ("inferno", "viridis", "magma", "cividis", "gray", "jet")  # offered; others are there
 
 
-def _option(name: str, text: str, panel: str) -> typer.models.OptionInfo:
-    """An option under a headline."""
-    found: typer.models.OptionInfo = typer.Option(name, help=text, rich_help_panel=panel)
+def _option(
+    name: str, text: str, panel: str, offered: Callable[[str], list[str]] | None = None
+) -> typer.models.OptionInfo:
+    """An option under a headline, and what TAB offers for it."""
+    found: typer.models.OptionInfo = typer.Option(
+        name, help=text, rich_help_panel=panel, autocompletion=offered
+    )
     return found
 
 
 Top = Annotated[int | None, _option("--top", "So many images, the first --by.", _WHICH)]
 By = Annotated[
-    str | None, _option("--by", "participants (default), agreement or disagreement.", _WHICH)
+    str | None,
+    _option("--by", "participants (default), agreement or disagreement.", _WHICH, among(*BY)),
 ]
 Random = Annotated[int | None, _option("--random", "So many images at random.", _WHICH)]
 Figures = Annotated[
@@ -30,6 +40,7 @@ Figures = Annotated[
         "--figures",
         "all, or some of overlay, participants, clicks, bins, sheet, distributions.",
         _WHICH,
+        some_of("all", *KINDS),
     ),
 ]
 Bins = Annotated[
@@ -45,7 +56,13 @@ Classes = Annotated[
 ]
 Html = Annotated[bool, _option("--html", "A gallery of every image, gallery.html.", _ELSE)]
 Participants = Annotated[
-    str, _option("--participants", "Everybody's maps in the gallery: auto, all or none.", _ELSE)
+    str,
+    _option(
+        "--participants",
+        "Everybody's maps in the gallery: auto, all or none.",
+        _ELSE,
+        among(*PARTICIPANTS),
+    ),
 ]
 Notebook = Annotated[
     Path | None, _option("--notebook", "A viewer for Jupyter, such as viewer.ipynb.", _ELSE)
@@ -55,19 +72,29 @@ Benchmarks = Annotated[
     _option("--benchmark", "Folder of a benchmark, also in the notebook; repeatable.", _ELSE),
 ]
 InTerminal = Annotated[bool, _option("--terminal", "A quick look in the terminal.", _ELSE)]
-Formats = Annotated[str, _option("--format", "Some of png,svg,pdf.", _LOOK)]
+Formats = Annotated[str, _option("--format", "Some of png,svg,pdf.", _LOOK, some_of(*FORMATS))]
 Preset = Annotated[
     str,
-    _option("--preset", "screen, paper (a column at 300 dpi) or paper-wide (a page).", _LOOK),
+    _option(
+        "--preset",
+        "screen, paper (a column at 300 dpi) or paper-wide (a page).",
+        _LOOK,
+        among(*PRESETS),
+    ),
 ]
-Colormap = Annotated[str, _option("--colormap", "Any of matplotlib's.", _LOOK)]
+Colormap = Annotated[str, _option("--colormap", "Any of matplotlib's.", _LOOK, among(*_COLORMAPS))]
 Alpha = Annotated[float, _option("--alpha", "Cover of the hottest pixel, 0 to 1.", _LOOK)]
-Normalize = Annotated[str, _option("--normalize", "max, sum, none or rank.", _LOOK)]
+Normalize = Annotated[
+    str,
+    _option("--normalize", "max, sum, none or rank.", _LOOK, among(*NORMALIZE)),
+]
 ColourBar = Annotated[bool, _option("--colour-bar/--no-colour-bar", "Draw one.", _LOOK)]
 ByCount = Annotated[
     bool, _option("--scale-by-count", "Heat times the image's share of participants.", _LOOK)
 ]
-Order = Annotated[str, _option("--clicks", "Order of clicks: points or path.", _LOOK)]
+Order = Annotated[
+    str, _option("--clicks", "Order of clicks: points or path.", _LOOK, among(*CLICKS))
+]
 
 _FIGURES = "figures"  # what is drawn where no other form is asked for
 _HTML, _NOTEBOOK, _TERMINAL = "--html", "--notebook", "--terminal"

@@ -61,6 +61,19 @@ class Schema(Generic[Config]):
     unsupported: frozenset[str] = frozenset()
     command: str = "prepare"
 
+    @property
+    def of(self) -> str:
+        """Whose configuration it is, for messages."""
+        return (
+            f"{self.command}, ceiling and visualize" if self.command == "prepare" else self.command
+        )
+
+    def knows(self, name: str) -> bool:
+        """Whether a key is one of it, by today's name or an old one."""
+        return name in keys_of(self.type) or name in {
+            *self.aliases, *self.retired, *self.unsupported
+        }  # fmt: skip
+
 
 EXPERIMENT = Schema(
     ExperimentConfig, check_experiment, ALIASES, NO_LONGER_NEEDED, NOT_SUPPORTED_YET
@@ -78,6 +91,8 @@ BY_TASK: Mapping[str, Schema[Any]] = {
     "participant-quality": QUALITY,
 }  # fmt: skip
 """What the key `task` says a file is."""
+
+ALL_SCHEMAS: tuple[Schema[Any], ...] = (EXPERIMENT, BENCHMARK, *BY_TASK.values())
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,7 @@ def load_config(
     gathered = _Gathered(schema)
     if path is not None:
         values, lines = read_yaml(path)
+        _require_own(schema, path, values)
         for name, value in values.items():
             gathered.add(name, value, f"{path.name}:{lines.get(name, 1)}")
     for word in overrides:
@@ -143,6 +159,18 @@ def load_config(
     schema.check(config, gathered.sources)
     sources = {name: gathered.sources.get(name, "default") for name in keys_of(schema.type)}
     return LoadedConfig(config, sources, tuple(gathered.all_notices()))
+
+
+def _require_own(schema: Schema[Any], path: Path, values: Mapping[str, Any]) -> None:
+    """Whether a file is another command's as a whole, which is said instead of its first key."""
+    if all(schema.knows(name) for name in values):
+        return
+    for other in ALL_SCHEMAS:
+        if other is not schema and all(other.knows(name) for name in values):
+            raise ConfigError(
+                f"{path} is a configuration of {other.of}, not of {schema.of}; run `clickmap "
+                f"{other.command} --config {path}`, or name another file."
+            )
 
 
 def load_any(path: Path | None, overrides: Iterable[str] = ()) -> LoadedConfig[Any]:
@@ -256,7 +284,12 @@ class _Gathered(Generic[Config]):
             holder = OmegaConf.create({top: copy.deepcopy({} if there is None else there)})
             OmegaConf.update(holder, f"{top}.{inner}", value, force_add=True)
         except (OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
-            raise ConfigError(f"{source}: no such place as {top}.{inner} to set.") from error
+            held = (
+                f" {top} has {len(there)} in it, counted from 0."
+                if isinstance(there, list)
+                else ""
+            )
+            raise ConfigError(f"{source}: no such place as {top}.{inner} to set.{held}") from error
         plain = OmegaConf.to_container(holder, resolve=True)
         return typing.cast("dict[str, Any]", plain)[top]
 
@@ -270,7 +303,11 @@ class _Gathered(Generic[Config]):
             off = value is False and "enabled" in keys_of(type(inner))
             return {"enabled": False} if off else {}
         if not isinstance(value, dict):
-            raise ConfigError(f"{source}: {name} is {value!r}; it must hold 'key: value' pairs.")
+            key = next(iter(keys_of(type(inner))))
+            raise ConfigError(
+                f"{source}: {name} is {value!r}; it must hold 'key: value' pairs, such as "
+                f"{name}.{key}=..."
+            )
         known: dict[str, Key] = keys_of(type(inner))
         for word in value:
             if word not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from clickmap_cli.config.bounds import check_nodes, check_references
 from clickmap_cli.config.shipped import shipped_files
 from clickmap_cli.runtime.errors import ConfigError
 
+_NO_BLANK = re.compile(r"\s*[A-Za-z_]+:[^\s/]")
 MAX_CONFIG_BYTES = 1 << 20
 
 
@@ -35,8 +37,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         loaded = OmegaConf.create(text)
         plain = OmegaConf.to_container(loaded, resolve=True)
     except yaml.YAMLError as error:
-        hint = " YAML is indented with spaces, not tabs." if "\t" in text else ""
-        raise ConfigError(f"{path}: not readable as YAML: {one_line(error)}.{hint}") from error
+        raise ConfigError(
+            f"{path}: not readable as YAML: {one_line(error)}.{_yaml_hint(text)}"
+        ) from error
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     assert isinstance(plain, dict)  # noqa: S101 - it is made of a mapping
@@ -74,6 +77,16 @@ def _hint(path: Path) -> str:
     return f" clickmap config copy {name} writes the one that comes along." if name in names else ""
 
 
+def _yaml_hint(text: str) -> str:
+    """What a file that is no YAML most often lacks."""
+    if "\t" in text:
+        return " YAML is indented with spaces, not tabs."
+    for number, line in enumerate(text.splitlines(), 1):
+        if _NO_BLANK.match(line):
+            return f" Line {number} needs a blank behind its colon."
+    return ""
+
+
 def parse_override(word: str) -> tuple[str, Any]:
     """Key and value of a `KEY=VALUE` word.
 
@@ -82,18 +95,34 @@ def parse_override(word: str) -> tuple[str, Any]:
     """
     name, equals, text = word.partition("=")
     if not equals or not name:
-        raise ConfigError(
-            f"'{word}' is not KEY=VALUE, such as min_clicks=5; a configuration file is named with "
-            "--config."
-        )
+        raise ConfigError(f"'{word}' is not KEY=VALUE, such as min_clicks=5{_instead(word)}.")
     try:
         check_nodes(text)
         check_references(yaml.compose(text, Loader=yaml.SafeLoader))
         loaded = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"'{word}': {one_line(error)}") from error
+        said = f" {TORN}" if torn(word) else f": {one_line(error)}"
+        raise ConfigError(f"'{word}'{said}") from error
     assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
     return name, loaded["value"]
+
+
+TORN = "is a piece of a list or mapping that the shell took apart; put it in quotes: 'key=[a, b]'."
+"""What is said of such a word."""
+
+
+def torn(word: str) -> bool:
+    """Whether a word of the command line has brackets that do not pair, as behind a blank."""
+    return any(word.count(opened) != word.count(closed) for opened, closed in ("[]", "{}"))
+
+
+def _instead(word: str) -> str:
+    """What a word that sets nothing may have been meant as."""
+    if torn(word):
+        return f"; it {TORN.removesuffix('.')}"
+    if word.endswith((".yaml", ".yml")):
+        return f"; a configuration file is named with --config {word}"
+    return "; files and folders are values too, and a configuration file is named with --config"
 
 
 def settings_from_words(words: Iterable[str]) -> dict[str, Any]:

@@ -38,7 +38,9 @@ def check_value(name: str, key: Key, value: Any, source: str) -> Any:
     if key.choices is not None and value is not None:
         word = str(value).lower()
         if word not in key.choices:
-            raise ConfigError(f"{source}: {name} is {value!r}. {did_you_mean(word, key.choices)}")
+            raise ConfigError(
+                f"{source}: {name} is {value!r}; it must be one of {', '.join(key.choices)}."
+            )
         return word
     limited = key.minimum is not None or key.maximum is not None
     for item in value if isinstance(value, list) else [value]:

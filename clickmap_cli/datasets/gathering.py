@@ -16,6 +16,12 @@ from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.id_lists import read_ids
 
+_MANY_OUTSIDE = 0.1
+_IN_PIXELS = (
+    " Were images resized after they were shown, or are x (the column) and y (the row) swapped? "
+    "Fixations are in pixels of the image's file."
+)
+
 
 class Gathering:
     """The images a reader has found so far; damage to one is noted, and the others go on.
@@ -89,12 +95,16 @@ class Gathering:
         """
         if not self.stimuli and not self._problems:
             which = "" if self._listed is None else " that the split lists"
-            raise DataError(f"{self._where}: found no images{which}; check the path and settings.")
+            raise DataError(
+                f"{self._where}: found no images{which}; check the path and settings "
+                "(README, chapter 5, has the layouts)."
+            )
         notices = list(self.notices)
         if self._outside:
+            many = self._outside > _MANY_OUTSIDE * self._points
             notices.append(
                 f"{self._outside} of {self._points} fixations of the set lie outside their image "
-                "and were dropped."
+                f"and were dropped.{_IN_PIXELS if many else ''}"
             )
         uniform = sum(s.map_path is None and s.points is None for s in self.stimuli)
         if uniform:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
+from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.registry import setting_names, settings_of
 from clickmap_cli.storage.atomic import sha256_of
@@ -134,3 +135,14 @@ def _code_digest(model: SaliencyModel) -> str:
     module = type(model).__module__
     file = getattr(sys.modules.get(module), "__file__", None)
     return "" if module.startswith("clickmap_cli.") or file is None else sha256_of(Path(file))
+
+
+def require_devices(models: Iterable[BuiltModel]) -> None:
+    """Whether every GPU that a model is to run on is there, before any of them runs.
+
+    Raises:
+        RunError: one is not.
+    """
+    for wanted in {getattr(built.model, "device", "cpu") for built in models}:
+        if wanted not in ("auto", "cpu"):
+            choose_device(wanted)

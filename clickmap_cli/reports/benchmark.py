@@ -96,6 +96,8 @@ def summary_lines(run: BenchmarkRun) -> list[str]:
     if "results" not in run.summary:
         done = run.summary["predicted"]
         return [f"Predicted {done:,} images in {run.seconds:.1f} s; nothing was scored."]
+    if not any(result["n_images"] for result in run.summary["results"]):
+        return [f"No image could be scored; {run.folder / 'failures.csv'} says why for each."]
     return [f"{run.folder / 'report.html'}: open it; tables beside it, in {run.seconds:.1f} s."]
 
 

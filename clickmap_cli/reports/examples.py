@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clickmap_cli.reports.overlays import as_bytes, coloured, overlaid, shown
-from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, PRESETS, save, styled
+from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.prepare.examples import Example
 
 
@@ -31,12 +31,5 @@ def draw_example(example: Example) -> None:
             axis.set_title(name)
             axis.set_axis_off()
         label = example.key if len(example.key) <= 60 else f"...{example.key[-57:]}"
-        # parse_math is off because a key may hold dollar signs
-        figure.suptitle(
-            f"{label}, n = {example.n_participants}",
-            x=0.01,
-            ha="left",
-            fontsize=PRESETS["screen"].font,
-            parse_math=False,
-        )
+        headline(figure, f"{label}, n = {example.n_participants}")
         save(figure, example.path)

@@ -29,7 +29,7 @@ from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.services.visualize.gallery import Gallery, GalleryFigures
 from clickmap_cli.services.visualize.gallery_pages import Opened, SmallPicture
-from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.options import NORMALIZE, Look
 
 COLORMAPS = ("inferno", "viridis", "magma", "plasma", "cividis", "jet", "turbo", "gray")
 """What a reader may choose from, beside the one the gallery was written with."""
@@ -43,7 +43,6 @@ LARGE_LEVELS = 4095
 LISTED = 200
 """Images of each kind that are named at the page's foot, of those not shown as they are."""
 
-NORMALIZE = ("max", "sum", "none", "rank")
 
 _QUALITY = 74
 _FOLDER = "gallery_page"

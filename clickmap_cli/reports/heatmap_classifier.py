@@ -12,7 +12,7 @@ from rich.text import Text
 
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, overlaid, shown
-from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, save, styled
+from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.heatmap_classifier.interpretation import AverageSheet, SaliencyPicture
 from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
 from clickmap_cli.storage.atomic import replacing
@@ -126,7 +126,7 @@ def draw_picture(picture: SaliencyPicture) -> None:
     with styled() as plt:
         figure, grid = _panels(plt, 1, 1 + len(picture.maps), picture.pixels)
         _draw_row(grid[0], "map", picture.pixels, picture.maps)
-        figure.suptitle(picture.title, fontsize="medium", parse_math=False)
+        headline(figure, picture.title)
         with replacing(picture.path) as partial:
             save(figure, partial)
 
@@ -148,6 +148,7 @@ def draw_averages(sheet: AverageSheet) -> None:
                 -0.06, 0.5, f"{row.label} (n = {row.n_maps:,})", rotation=90, va="center",
                 ha="right", transform=axes[0].transAxes, parse_math=False,
             )  # fmt: skip
+        headline(figure, "Mean maps of each class, and where the networks look (held-out maps)")
         with replacing(sheet.path) as partial:
             save(figure, partial)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from clickmap_cli.reports.overlays import overlaid, shown
-from clickmap_cli.reports.style import COLOURS, HEAT, OVERLAY_ALPHA, save, styled
+from clickmap_cli.reports.style import COLOURS, HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.keypoints.pictures import AttentionSheet
 from clickmap_cli.storage.atomic import replacing
 
@@ -37,6 +37,6 @@ def draw_attention(sheet: AttentionSheet) -> None:
             ring = {"marker": "o", "ms": 8, "markerfacecolor": "none", "color": COLOURS["second"]}
             axes.plot(*sheet.true[at], **ring)
             axes.plot(*sheet.predicted[at], marker="x", ms=7, color="white")
-        figure.suptitle(sheet.title, fontsize="medium", parse_math=False)
+        headline(figure, sheet.title)
         with replacing(sheet.path) as partial:
             save(figure, partial)

@@ -122,6 +122,11 @@ def styled(preset: str = "screen") -> Iterator[Any]:
         yield plt
 
 
+def headline(figure: Any, text: str) -> None:
+    """The title of a whole figure, at its left; a key in it may hold dollar signs."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize="medium", parse_math=False)
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG with nothing in it that differs between equal runs, and close it."""
     save_all(figure, {"png": path})

@@ -118,7 +118,8 @@ def run(folders: Sequence[Path], progress: Progress) -> tuple[Verification, ...]
     for folder in folders:
         if not folder.is_dir():
             what = "is a file; name its folder" if folder.exists() else "is not there"
-            raise DataError(f"{folder} {what} (looked from {Path.cwd()}).")
+            alone = "" if len(folders) == 1 else " Nothing was checked."
+            raise DataError(f"{folder} {what} (looked from {Path.cwd()}).{alone}")
     return tuple(_Check(folder, progress).go() for folder in folders)
 
 

@@ -60,7 +60,9 @@ def _discard(partial: Path) -> None:
 def explained(path: Path, error: OSError) -> RunError:
     """Why a file could not be written, in a sentence that names it."""
     if error.errno == errno.ENOSPC:
-        return RunError(f"{path}: the disk is full; free some room and run again with --resume.")
+        return RunError(
+            f"{path}: the disk is full; free some room and run again (--resume keeps what is done)."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RunError(f"{path}: not writable ({error.strerror}); choose another --output.")
     if error.errno == errno.ENAMETOOLONG:

@@ -137,8 +137,14 @@ def load_tensors(path: Path) -> Any:
     except Exception as error:
         # torch raises many types here; each means the same to the reader: not a file of tensors
         raise DataError(
-            f"{path}: refused to load it as tensors ({short_reason(error)})."
+            f"{path}: not a checkpoint of PyTorch ({_why_no_tensors(error)})."
         ) from error
+
+
+def _why_no_tensors(error: Exception) -> str:
+    """Torch's reason, where it is one in words."""
+    reason = short_reason(error)
+    return "its content is something else" if reason.isdigit() else reason
 
 
 def _check_unpacked(file: IO[bytes], path: Path) -> None:

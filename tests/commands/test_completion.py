@@ -19,6 +19,8 @@ from clickmap_cli.config.experiment import METRICS, ExperimentConfig
 from clickmap_cli.config.fields import keys_of
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.models.base import MODELS
+from clickmap_cli.reports.style import PRESETS
+from clickmap_cli.services.visualize.options import BY, KINDS, NORMALIZE, PARTICIPANTS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "matplotlib", "pandas", "scipy", "sklearn", "pyarrow", "timm")
@@ -58,6 +60,18 @@ def test_commands_and_options() -> None:
     assert bash("prepare", "--dev") == ["--device"]
     assert bash("prepare", "--device", "c") == ["cpu", "cuda"]
     assert bash("ceiling", "--method", "") == ["split-half", "hold-one-out"]
+
+
+def test_the_looks_of_figures() -> None:
+    assert bash("visualize", "--by", "") == list(BY)
+    assert bash("visualize", "--preset", "") == list(PRESETS)
+    assert bash("visualize", "--participants", "") == list(PARTICIPANTS)
+    assert bash("visualize", "--normalize", "") == list(NORMALIZE)
+    assert bash("visualize", "--clicks", "p") == ["points", "path"]
+    assert bash("visualize", "--colormap", "inf") == ["inferno"]
+    assert bash("visualize", "--figures", "") == ["all", *KINDS]
+    assert bash("visualize", "--format", "png,") == ["png,svg", "png,pdf"]
+    assert bash("visualize", "--format", "png,s") == ["png,svg"]
 
 
 def test_the_method_is_offered_until_it_is_named() -> None:

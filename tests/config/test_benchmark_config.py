@@ -210,7 +210,7 @@ def test_active_models_choose(tmp_path, active) -> None:
         ("heatmaps_png: {alpha: 1.5}", "heatmaps_png.alpha is 1.5; the most allowed is 1"),
         ("heatmaps_png: {alpha: wide}", "heatmaps_png.alpha is 'wide'; it must be a number"),
         ("heatmaps_png: {enabled: maybe}", "heatmaps_png.enabled is 'maybe'; it must be true or"),
-        ("heatmaps_png: {normalize: maxx}", "heatmaps_png.normalize is 'maxx'. Did you mean"),
+        ("heatmaps_png: {normalize: maxx}", "heatmaps_png.normalize is 'maxx'; it must be one of"),
         ("heatmaps_png: true", "heatmaps_png is True; it must hold 'key: value' pairs"),
         ("blur_size: 3", "unknown key 'blur_size'"),
         ("output: x", "unknown key 'output'. Did you mean 'output_dir'?"),

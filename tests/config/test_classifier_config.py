@@ -92,7 +92,7 @@ def test_the_positive_class_is_the_last() -> None:
         (["model.dropout=1"], "the most allowed is 0.95"),
         (["training.learning_rate=1"], "unknown key 'training.learning_rate'"),
         (["training.schedule=plateau"], "training.schedule is 'plateau'"),
-        (["cv.inner_mode=sequental"], "Did you mean 'sequential'"),
+        (["cv.inner_mode=sequental"], "it must be one of restart, sequential"),
         (["cv.outer_kfolds=1"], "the least allowed is 2"),
         (["cv.only_folds=[6]"], "cv.only_folds has 6; the folds are 1 to 5"),
         (["interpretation.samples=3"], "unknown key 'interpretation.samples'"),

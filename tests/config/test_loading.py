@@ -12,7 +12,15 @@ from clickmap_cli.config.experiment import (
     ExperimentConfig,
 )
 from clickmap_cli.config.fields import default_of, keys_of
-from clickmap_cli.config.loading import as_dict, load_any, load_experiment, numbers_hash
+from clickmap_cli.config.loading import (
+    BENCHMARK,
+    EXPERIMENT,
+    as_dict,
+    load_any,
+    load_config,
+    load_experiment,
+    numbers_hash,
+)
 from clickmap_cli.runtime.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -148,7 +156,7 @@ def test_overrides_win_over_the_file_and_options_over_both(tmp_path) -> None:
         ("catch_threshold: 2", "the most allowed is 1"),
         ("metric: spearmann", "metric is 'spearmann'. Did you mean 'spearman'?"),
         ("metric: []", "metric is empty"),
-        ("kernel_type: gausian", "Did you mean 'gaussian'?"),
+        ("kernel_type: gausian", "it must be one of circle, gaussian, none"),
         ("image_shape: [256]", "must be [height, width]"),
         ("image_shape: 256", "a list of whole numbers"),
         ("center_crop: [300, 300]", "larger than the map"),
@@ -216,3 +224,32 @@ def test_the_hash_moves_with_numbers_only() -> None:
     assert hashed("blur_size=5") != base
     assert hashed(more=["abc"]) != base
     assert hashed("metric=auc", scopes=("maps", "ceiling")) != hashed(scopes=("maps", "ceiling"))
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "says"),
+    [
+        ("models: [uniform]\ndatasets: [folder]\n", EXPERIMENT, "a configuration of benchmark"),
+        ("clickme_data: a.csv\nblur_size: 3\n", BENCHMARK, "of prepare, ceiling and visualize"),
+        ("task: heatmap\ndata: {root: a}\n", EXPERIMENT, "clickmap train-classifier --config"),
+    ],
+)
+def test_a_file_of_another_command_is_said_to_be_one(tmp_path, text, schema, says) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_config(schema, path)
+
+
+def test_a_misspelt_key_is_still_a_misspelt_key(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("clickme_data: a.csv\nblur_sise: 3\n")
+    with pytest.raises(ConfigError, match=r"mine.yaml:2: unknown key 'blur_sise'"):
+        load_config(EXPERIMENT, path)
+
+
+def test_a_colon_without_a_blank_is_named(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("experiment_name:cats\nblur_size: 3\n")
+    with pytest.raises(ConfigError, match="Line 1 needs a blank behind its colon"):
+        load_config(EXPERIMENT, path)

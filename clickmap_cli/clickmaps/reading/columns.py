@@ -71,7 +71,9 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
     if category is not None and category not in names:
         missing.append(f"{category} (category_column)")
     if missing or image is None or user is None:
-        raise DataError(f"{file}: no column {' and no '.join(missing)}; {_found(names)}.")
+        raise DataError(
+            f"{file}: no column {' and no '.join(missing)}; {_found(names)}.{_hint(names)}"
+        )
     return Columns(
         image=image,
         user=user,
@@ -83,6 +85,15 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
         time=one_of("timestamp"),
         category=category,
     )
+
+
+def _hint(names: Sequence[str]) -> str:
+    """What such a table most often is."""
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
+        return " Its columns are separated by semicolons or tabs; save it with commas."
+    if {"x", "y"} <= {name.lower() for name in names}:
+        return " A row is a whole trial, with all its clicks in order, not one click."
+    return ""
 
 
 def _found(names: Sequence[str]) -> str:

@@ -66,7 +66,10 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     name = path.name.lower()
     kind = next((kind for kind in _TABLES if name.endswith(kind)), None)
     if kind is None:
-        raise DataError(f"{path}: trials come as {', '.join(_TABLES)}; this ends otherwise.")
+        raise DataError(
+            f"{path}: trials come as {', '.join(_TABLES)}; this ends otherwise. "
+            "Rename it if it is one of these."
+        )
     if not _exists(path):
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
     progress.stage(f"Reading {path.name}")
@@ -124,7 +127,10 @@ class _Lines:
             raise DataError(f"{self._path} is empty.")
         line, *self._first = _lines_of(block)
         if b"\0" in line:
-            raise DataError(f"{self._path}: not a text table (its first line holds zero bytes).")
+            raise DataError(
+                f"{self._path}: not a text table (its first line holds zero bytes). "
+                "If it is UTF-16, save it as UTF-8."
+            )
         fields = split_fields(line.removesuffix(b"\r")) or [line]
         return [f.decode("utf-8", "replace").strip() for f in fields]
 

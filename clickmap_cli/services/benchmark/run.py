@@ -13,7 +13,7 @@ from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.models.building import BuiltModel, build_model, model_settings
+from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
@@ -94,6 +94,7 @@ def run(
             build_model(spec.label, spec.name, spec.settings, config.device)
             for spec in model_specs(config)
         ]
+        require_devices(models)
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
         sets = load_sets(config, progress)

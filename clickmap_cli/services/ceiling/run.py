@@ -200,9 +200,11 @@ def _compute(
         return []
     scored, by_category = score_images(trials, settings, plan, pool, progress)
     usable = int(np.count_nonzero(trials.people_per_image() >= 2))
-    if usable == 1:
+    if usable == 0:
+        progress.notice("No image has two participants or more, so there is no ceiling.")
+    elif usable == 1:
         progress.notice("Only one image has two participants or more, so there is no null.")
-    elif usable > 1 and not by_category:
+    elif not by_category:
         progress.notice(
             "All images are of one category, so the null comes from any other image of it."
         )
@@ -218,7 +220,7 @@ def _compute(
         for reason, count in result.summary["left_out"].items():
             if count:
                 progress.notice(f"{result.summary['metric']}: {count} images left out, {reason}.")
-    if plan.method == "split-half" and "spearman" in results:
+    if usable and plan.method == "split-half" and "spearman" in results:
         progress.notice(
             "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
         )

@@ -18,7 +18,7 @@ from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.models.building import BuiltModel, build_model, model_settings
+from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -250,7 +250,9 @@ class _Run:
 
     def _made(self) -> BuiltModel:
         spec = model_spec(self.config)
-        return build_model(spec.label, spec.name, spec.settings, self.config.device)
+        built = build_model(spec.label, spec.name, spec.settings, self.config.device)
+        require_devices([built])
+        return built
 
     def _checked_model(self, stimuli: Sequence[Stimulus], division: Division) -> BuiltModel:
         """The model, after a look at everything that would stop a training later."""

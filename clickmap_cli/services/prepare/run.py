@@ -233,6 +233,8 @@ def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -
 def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
     """The torch device that blurs, or None for the exact path on the CPU."""
     if not config.use_gpu_blurring:
+        if config.device not in ("auto", "cpu"):
+            progress.notice(f"device: {config.device} is not used; use_gpu_blurring: true is.")
         return None
     device = choose_device(config.device)
     if device == "cpu":

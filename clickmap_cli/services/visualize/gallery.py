@@ -32,7 +32,7 @@ from clickmap_cli.services.visualize.gallery_pages import (
     part_of,
     write_page,
 )
-from clickmap_cli.services.visualize.options import Look
+from clickmap_cli.services.visualize.options import PARTICIPANTS, Look
 from clickmap_cli.storage.atomic import write_bytes, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
@@ -46,7 +46,6 @@ PAGE_IMAGES = 32
 MOST_MAPS = 50_000
 """Participants' maps that `participants: auto` writes; they take about 3 kB each."""
 
-PARTICIPANTS = ("auto", "all", "none")
 
 _WORTH_WORKERS = 1_000  # pictures; fewer are drawn before worker processes have started
 _PAGES, _OPENED = "pages", "images"

@@ -13,6 +13,15 @@ KINDS = ("overlay", "participants", "clicks", "bins", "sheet", "distributions")
 BY = ("participants", "agreement", "disagreement")
 """What `--top` goes by."""
 
+NORMALIZE = ("max", "sum", "none", "rank")
+"""How a map is scaled before it is shown; `reports/overlays.py` says what each does."""
+
+CLICKS = ("points", "path")
+"""How the order of clicks is drawn."""
+
+PARTICIPANTS = ("auto", "all", "none")
+"""Whose maps a gallery has beside the means."""
+
 MOST_BINS = 100
 
 

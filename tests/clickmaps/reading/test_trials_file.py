@@ -262,6 +262,20 @@ def message(tmp_path, name, content):
     return text
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"image_path;clicks;user_id\n", "semicolons or tabs; save it with commas"),
+        (b"image_path\tclicks\tuser_id\n", "semicolons or tabs; save it with commas"),
+        (b"image_path,user_id,x,y\na,b,1,2\n", "A row is a whole trial"),
+        ("image_path,clicks,user_id\n".encode("utf-16"), "save it as UTF-8"),
+    ],
+)
+def test_what_a_table_of_another_kind_needs_is_said(tmp_path, content, says):
+    with pytest.raises(DataError, match=says):
+        read_text(tmp_path, content)
+
+
 def test_a_missing_column_is_told_with_those_found(tmp_path):
     text = message(tmp_path, "t.csv", b"image_path,user_id,click\na,b,c\n")
     assert "no column clicks (or clickmap_x and clickmap_y)" in text

@@ -112,7 +112,7 @@ def test_a_model_that_flags_nobody_changes_nothing(data, tmp_path) -> None:
 
 def test_everybody_flagged_says_which_filter_took_the_last_image(data, tmp_path) -> None:
     model = saved(tmp_path / "quality.pt", flagged=9)
-    with pytest.raises(DataError, match="No image is left after participant_filter"):
+    with pytest.raises(DataError, match=r"came to participant_filter .*, and none passed"):
         run(data, f"participant_filter={model}")
 
 

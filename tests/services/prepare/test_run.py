@@ -263,7 +263,7 @@ def test_rejected_rows_are_listed_and_counted(data) -> None:
 
 
 def test_nothing_left_says_which_filter(data) -> None:
-    with pytest.raises(DataError, match=r"No image is left after min_subjects \(6\)"):
+    with pytest.raises(DataError, match=r"came to min_subjects \(6\), and none passed"):
         run(data, "min_subjects=6")
 
 

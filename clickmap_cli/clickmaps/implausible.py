@@ -1,0 +1,45 @@
+"""Trials that can be read and look wrong: in other pixels, in fractions, with x and y swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from clickmap_cli.clickmaps.trials import Trials
+
+_MANY_OUTSIDE = 0.1
+_FEW_CLICKS, _SMALL_SIDE = 20, 16  # too few, or images too small, to tell what is wrong
+
+
+def implausible(trials: Trials, image_shape: Sequence[int]) -> Iterator[str]:
+    """What a person should look at before they believe the maps, by the first clicks.
+
+    Args:
+        trials: as read; clicks outside their image are still there.
+        image_shape: height and width of the configuration, for the words.
+
+    Yields:
+        A sentence for each suspicion.
+    """
+    for trials_of, clicks in trials.blocks():
+        x, y = trials.x[clicks], trials.y[clicks]
+        if len(x) < _FEW_CLICKS:
+            return
+        if int(trials.shape.min()) >= _SMALL_SIDE and max(int(x.max()), int(y.max())) <= 1:
+            yield (
+                "The clicks lie in the first two pixels of each image; are they fractions of it? "
+                "Multiply x by its width and y by its height."
+            )
+        outside = 1 - float(np.mean(trials.inside(trials_of, clicks)))
+        swapped = replace(trials, x=trials.y, y=trials.x)
+        turned = 1 - float(np.mean(swapped.inside(trials_of, clicks)))
+        if outside > _MANY_OUTSIDE:
+            better = outside - turned > _MANY_OUTSIDE
+            yield (
+                f"{100 * outside:.0f}% of the clicks lie outside their image; is image_shape "
+                f"{list(image_shape)} (height, width) the size they are measured in?"
+                + (f" With x and y swapped, {100 * turned:.0f}% would." if better else "")
+            )
+        return  # later blocks would say the same
