@@ -285,9 +285,7 @@ class _Gathered(Generic[Config]):
             OmegaConf.update(holder, f"{top}.{inner}", value, force_add=True)
         except (OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
             held = (
-                f" {top} has {len(there)} in it, counted from 0."
-                if isinstance(there, list)
-                else ""
+                f" {top} has {len(there)} in it, counted from 0." if isinstance(there, list) else ""
             )
             raise ConfigError(f"{source}: no such place as {top}.{inner} to set.{held}") from error
         plain = OmegaConf.to_container(holder, resolve=True)

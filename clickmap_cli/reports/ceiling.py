@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.reports.console import interval, number
-from clickmap_cli.reports.style import COLOURS, HEIGHT, NARROW, WIDTH, save, styled
+from clickmap_cli.reports.style import COLOURS, HEIGHT, NARROW, WIDTH, chart_title, save, styled
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.run import CeilingRun
 
@@ -103,7 +103,7 @@ def draw_ceiling(result: CeilingResult, path: Path) -> None:
                 axis.axvline(values.mean(), color=colour, linewidth=1.5)
         axis.set_xlabel(s["metric"])
         axis.set_ylabel(unit)
-        axis.set_title(f"{s['method']}, n = {s['n_images']} images")
+        chart_title(axis, f"{s['method']}, n = {s['n_images']} images")
         figure.legend(loc="outside lower left", ncols=2)
         if several:
             _draw_categories(axes[0, 1], result, [row.category for row in shown])
@@ -145,7 +145,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("participants a half")
         axis.set_ylabel(f"{s['metric']} between halves")
-        axis.set_title(f"reliability, n = {curve[0].n_images} images")
+        chart_title(axis, f"reliability, n = {curve[0].n_images} images")
         axis.legend(loc="lower right")
         save(figure, path)
 
@@ -163,7 +163,7 @@ def _draw_categories(axis: Any, result: CeilingResult, names: list[str]) -> None
     axis.set_yticks(range(1, len(names) + 1), labels[::-1], parse_math=False)
     axis.set_xlabel(result.summary["metric"])
     more = len(result.categories) - len(names)
-    axis.set_title("category (images)" + (f", {more} more not shown" if more else ""))
+    chart_title(axis, "category (images)" + (f", {more} more not shown" if more else ""))
 
 
 def _column(result: CeilingResult, name: str) -> Any:

@@ -127,6 +127,11 @@ def headline(figure: Any, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize="medium", parse_math=False)
 
 
+def chart_title(axis: Any, text: str) -> None:
+    """The title of a chart, at its left like a figure's; a name in it may hold dollar signs."""
+    axis.set_title(text, loc="left", fontsize="medium", parse_math=False)
+
+
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG with nothing in it that differs between equal runs, and close it."""
     save_all(figure, {"png": path})

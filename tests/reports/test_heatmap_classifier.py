@@ -139,6 +139,6 @@ def test_averages_have_a_row_for_each_class(tmp_path) -> None:
     assert len(two) > 1.5 * len(one)
     # stretched over both classes: C is as dark as can be, P's bump as bright
     left = two[:, 60 : two.shape[1] // 4 - 10]
-    upper, lower = left[40 : len(left) // 2 - 20], left[len(left) // 2 + 20 : -20]
+    upper, lower = left[60 : len(left) // 2 - 20], left[len(left) // 2 + 20 : -20]
     assert (np.median(upper), np.median(lower)) == (0, 0)
     assert (upper.max(), lower.max()) == (0, 255)

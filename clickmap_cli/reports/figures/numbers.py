@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clickmap_cli.reports.figures.panels import cut, preset_of
-from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, save_all, styled
+from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, chart_title, save_all, styled
 from clickmap_cli.services.visualize.numbers import Distributions, Spread
 from clickmap_cli.services.visualize.options import Look
 
@@ -46,7 +46,9 @@ def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
         _bar_numbers(axis, [f"{group.images:,}" for group in groups], counts, look)
         _names(axis, [group.name for group in groups])
         axis.set_xlabel("images")
-        axis.set_title(_more(numbers.grouped_by, len(numbers.groups)), parse_math=False)
+        n = sum(group.images for group in numbers.groups)
+        title = _more(f"{numbers.grouped_by}, n = {n:,} images", len(numbers.groups))
+        chart_title(axis, title)
         save_all(figure, paths)
 
 
@@ -68,7 +70,7 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
         axis.set_xlabel(f"{numbers.metric}, {numbers.method}")
         axis.locator_params(axis="x", nbins=5)
         title = _more(f"{numbers.grouped_by} (images)", len(numbers.agreed))
-        axis.set_title(title, parse_math=False)
+        chart_title(axis, title)
         save_all(figure, paths)
 
 
@@ -83,7 +85,7 @@ def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
         _bar_numbers(axis, [f"{row.trials:,} · {row.images:,}" for row in rows], counts, look)
         _names(axis, [row.step for row in rows])
         axis.set_xlabel("trials")
-        axis.set_title("what every filter kept: trials · images")
+        chart_title(axis, "what every filter kept: trials · images")
         save_all(figure, paths)
 
 
@@ -102,7 +104,8 @@ def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) ->
         axis.set_ylabel(f"{spread.unit}s")
         _whole_numbers(axis.xaxis, 6)
         _whole_numbers(axis.yaxis, 6)
-        figure.legend(loc="outside upper left")
+        chart_title(axis, f"n = {len(spread.values):,} {spread.unit}s")
+        figure.legend(loc="outside lower left")
         save_all(figure, paths)
 
 
