@@ -129,7 +129,7 @@ def click_features(
     Returns:
         Features of the wanted trials in their order.
     """
-    inside = _inside(trials)
+    inside = trials.inside(slice(None), slice(None))
     table = trials if inside.all() else trials.where_clicks(lambda _, clicks: inside[clicks])
     trial = np.arange(len(table)) if wanted is None else np.flatnonzero(wanted)
     all_clicks = table.n_clicks[trial]
@@ -186,13 +186,6 @@ def part_of(
     if times is None:
         return trials.select(index), None
     return trials.select(index), times[ranges(trials.offsets[:-1][index], trials.n_clicks[index])]
-
-
-def _inside(trials: Trials) -> Bools:
-    """(clicks) whether a click lies in its image."""
-    side = np.repeat(trials.shape[trials.image], trials.n_clicks, axis=0)
-    x, y = trials.x, trials.y
-    return np.asarray((x >= 0) & (y >= 0) & (x < side[:, 1]) & (y < side[:, 0]))
 
 
 def _steps(values: NDArray[np.float32], first: Bools) -> NDArray[np.float32]:
