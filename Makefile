@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check format bench bench-scale faults fuzz clean help
+.PHONY: install demo test check format bench bench-scale faults fuzz wheel clean help
 
 help:
 	@echo "make demo     install, then simulate data and run the main job"
@@ -10,6 +10,7 @@ help:
 	@echo "make check    format, lint, types and import rules"
 	@echo "make bench    speed against a plain dense implementation (pysaliency, the bare network), same run"
 	@echo "make bench-scale  ten thousand, one and six million trials: time a trial, memory, disk"
+	@echo "make wheel    dist/clickmap-*.whl, to be installed elsewhere"
 	@echo "make faults   the long fault runs: kills, full disks, damaged files, ... (hours)"
 	@echo "make fuzz     20,000 hostile inputs for every reader, guided by coverage (hours)"
 	@echo "make clean    remove what these commands made"
@@ -54,6 +55,9 @@ faults: install
 fuzz: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python -m tests.faults.fuzz --runs 20000
+
+wheel: install
+	$(BIN)/python -m build
 
 clean:
 	rm -rf .venv build dist *.egg-info clickmap_demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

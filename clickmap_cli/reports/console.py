@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
@@ -118,14 +119,23 @@ def end_bars() -> None:
 
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
-    end_bars()
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+    _write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def print_line(text: str) -> None:
     """One line of a result on stdout."""
+    _write(text + "\n")
+
+
+def _write(text: str) -> None:
+    """Write to stdout, until whoever reads it has seen enough (`| head`), which is no error."""
     end_bars()
-    sys.stdout.write(text + "\n")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its end; that must find somebody who takes it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def number(value: float | None, digits: int = 3) -> str:

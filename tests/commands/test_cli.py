@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ import clickmap_cli
 from clickmap_cli.app import app
 from tests.helpers.studies import random_rows, write_csv
 
+ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()
 HEAVY = ("torch", "matplotlib", "pandas", "scipy", "h5py", "sklearn", "pyarrow")
 
@@ -86,6 +88,16 @@ def test_prepare_json_is_one_value_on_stdout(config) -> None:
     assert (value["n_images"], value["rejected_rows"]) == (4, 0)
     assert "What every filter kept" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["config list", "config list --json", "benchmark --list --json"])
+def test_a_reader_that_has_seen_enough_is_no_error(words) -> None:
+    line = f"set -o pipefail; {sys.executable} -m clickmap_cli {words} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
 
 
 def test_quiet_says_nothing(config) -> None:
