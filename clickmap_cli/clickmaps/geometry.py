@@ -39,14 +39,38 @@ class ImageShapes:
         return max(max(size) for size in sizes)
 
     def of(self, keys: Sequence[str]) -> NDArray[np.int32]:
-        """(len(keys), 2) heights and widths."""
+        """(len(keys), 2) heights and widths.
+
+        Raises:
+            DataError: two names of `known` stand for one image, with other sizes, and neither is
+                its whole key.
+        """
         shapes = np.tile(np.array(self.default, dtype=np.int32), (len(keys), 1))
-        if self.known:
-            names = {key: name for name, key in match_keys(list(self.known), keys).items()}
-            for at, key in enumerate(keys):
-                if key in names:
-                    shapes[at] = self.known[names[key]]
+        names = self._names(keys)
+        for at, key in enumerate(keys):
+            if key in names:
+                shapes[at] = (self.known or {})[names[key]]
         return shapes
+
+    def unknown(self, keys: Sequence[str]) -> list[str]:
+        """The images that `known` does not name, where it names any at all."""
+        names = self._names(keys)
+        return [key for key in keys if key not in names] if self.known else []
+
+    def _names(self, keys: Sequence[str]) -> dict[str, str]:
+        """Image key -> what `known` calls it; a whole key goes before an ending."""
+        known = self.known or {}
+        names: dict[str, str] = {}
+        for name, key in match_keys(list(known), keys).items():
+            other = names.get(key)
+            if other is None or name == key:
+                names[key] = name
+            elif other != key and known[other] != known[name]:
+                raise DataError(
+                    f"metadata_file has '{other}' and '{name}' for the image '{key}', with other "
+                    "sizes; keep one."
+                )
+        return names
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def find_masks(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise DataError(f"mask_dir {folder} is no folder (looked from {Path.cwd()}).")
-    stems = {_stem(key): key for key in keys}
+    alike: defaultdict[str, list[str]] = defaultdict(list)  # `a/1.png` and `a/1.jpg`
+    for key in keys:
+        alike[_stem(key)].append(key)
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in (*_PICTURES, ".npy", ".pth") and path.is_file():
@@ -43,12 +46,12 @@ def find_masks(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
             files[name] = path
     if not files:
         raise DataError(f"mask_dir {folder} holds no images, .npy or .pth files.")
-    found = match_keys(list(files), list(stems))
     masks: dict[str, Path] = {}
-    for name, stem in found.items():
-        if stems[stem] in masks:
-            raise DataError(f"{masks[stems[stem]]} and {files[name]} are masks of the same image.")
-        masks[stems[stem]] = files[name]
+    for name, stem in match_keys(list(files), list(alike)).items():
+        for key in alike[stem]:
+            if key in masks:
+                raise DataError(f"{masks[key]} and {files[name]} are masks of the same image.")
+            masks[key] = files[name]
     return masks
 
 

@@ -15,15 +15,13 @@ from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
-from clickmap_cli.clickmaps.trials import Trials, trials_from_arrays
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.manifest import Manifest, load_manifest
 from clickmap_cli.storage.safe_arrays import NpzArrays
-
-TRIALS_FILE = "trials.npz"
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,8 @@ def input_files(config: ExperimentConfig) -> list[Path]:
                 raise DataError(f"{name}: no file at {path} (looked from {Path.cwd()}).")
             paths.append(path)
     if config.mask_dir is not None:
+        if not Path(config.mask_dir).is_dir():
+            raise DataError(f"mask_dir: no folder at {config.mask_dir} (looked from {Path.cwd()}).")
         paths += mask_files(Path(config.mask_dir))
     _side_tables(config)  # a bad one is better said before anything is begun
     return paths
@@ -175,6 +175,12 @@ def _read(
         ImageShapes((height, width), sizes), config.remove_string, config.category_column
     )
     read = read_trials(data, options, reject, progress)
+    unknown = options.shapes.unknown(read.trials.images.tolist())
+    if unknown:
+        progress.notice(
+            f"metadata_file has no size for {len(unknown)} of {len(read.trials.images)} images, "
+            f"'{unknown[0]}' for one; image_shape counts there."
+        )
     return Funnel(read.trials, read.rows), categories
 
 
@@ -237,7 +243,7 @@ def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Sur
             f"image_shape is {config.image_shape}, but {folder} was prepared with "
             f"{made.image_shape}, in which its clicks are measured; set the same."
         )
-    other = [name for name in _FILTERS if getattr(made, name) != getattr(config, name)]
+    other = [name for name in READ_AND_FILTER if getattr(made, name) != getattr(config, name)]
     if other:
         progress.notice(
             f"{folder} was filtered when it was prepared; set otherwise here and without effect: "
@@ -250,7 +256,8 @@ def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Sur
     return Survivors(trials, (row,), len(trials), 0)
 
 
-_FILTERS = (
+READ_AND_FILTER = (
+    "remove_string", "category_column", "metadata_file", "class_filter_file", "mask_dir",
     "filter_mobile", "catch_threshold", "filter_duplicates", "file_inclusion_filter",
     "file_exclusion_filter", "participant_filter", "min_clicks", "max_clicks", "process_max",
     "min_pixels", "duplicate_maps", "max_subjects", "min_subjects", "mask_threshold",

@@ -15,6 +15,13 @@ from clickmap_cli.storage.long_arrays import LongArray, blocks_of_runs, take_run
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
+TRIALS_FILE = "trials.npz"
+"""What `prepare` keeps of a table of trials."""
+
+_ARRAYS = (
+    "x", "y", "offsets", "image", "user", "images", "users", "category", "categories", "shape",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -190,13 +197,7 @@ class Trials:
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
         """What `trials.npz` holds: flat arrays, no objects."""
-        arrays: dict[str, NDArray[Any]] = {
-            name: getattr(self, name)
-            for name in (
-                "x", "y", "offsets", "image", "user", "images", "users", "category", "categories",
-                "shape",
-            )
-        }  # fmt: skip
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         if self.time is not None:
             arrays["time"] = self.time
         return arrays
@@ -212,19 +213,16 @@ def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
     Raises:
         DataError: arrays are missing or do not fit one another.
     """
-    wanted = (
-        "x", "y", "offsets", "image", "user", "images", "users", "category", "categories", "shape",
-    )  # fmt: skip
-    missing = [key for key in wanted if key not in arrays]
+    missing = [key for key in _ARRAYS if key not in arrays]
     if missing:
         raise DataError(f"{name}: lacks {', '.join(missing)}; it is no trials.npz of prepare.")
-    loaded = {key: arrays[key] for key in wanted}
+    loaded = {key: arrays[key] for key in _ARRAYS}
     whole = ("x", "y", "offsets", "image", "user", "category", "shape")
     if any(loaded[key].dtype.kind not in "iu" for key in whole) or any(
         loaded[key].dtype.kind != "U" for key in ("images", "users", "categories")
     ):
         raise DataError(f"{name}: its arrays have other types than prepare writes.")
-    trials = Trials(**{key: loaded[key] for key in wanted}, time=arrays.get("time"))
+    trials = Trials(**{key: loaded[key] for key in _ARRAYS}, time=arrays.get("time"))
     n, images = len(trials.image), len(trials.images)
     fits = (
         len(trials.offsets) == n + 1

@@ -8,8 +8,8 @@ import typer
 
 from clickmap_cli.commands import completion
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.completion import METHODS
 from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.config.experiment import METHODS
 from clickmap_cli.reports.console import Terminal
 
 _Words = Annotated[

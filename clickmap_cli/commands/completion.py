@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from clickmap_cli.config.experiment import METHODS
+
 if TYPE_CHECKING:
     from clickmap_cli.config.fields import Key
     from clickmap_cli.config.loading import Schema
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 Offer = tuple[str, str]
 """A word and what it means; bash shows only the word."""
 
-METHODS = ("split-half", "hold-one-out")
 _MOST_ENTRIES = 2000
 """Of a folder: TAB must not read a million images for the one configuration among them."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clickmap_cli.commands import completion
+from clickmap_cli.runtime.devices import DEVICES
 
 INPUT = "Input and output"
 JOB = "What it does"
@@ -92,7 +93,7 @@ Device = Annotated[
         "--device",
         help="auto, cpu, cuda or mps.",
         rich_help_panel=RUN,
-        autocompletion=completion.among("auto", "cpu", "cuda", "mps"),
+        autocompletion=completion.among(*DEVICES),
     ),
 ]
 Seed = Annotated[

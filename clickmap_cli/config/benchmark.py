@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickmap_cli.config.fields import key
+from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 SALIENCY_METRICS = (
@@ -66,7 +67,7 @@ class BenchmarkConfig:
     n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
     backend: str = key("loky", "Scoring runs in processes (loky), in threads (threading) or on a Dask cluster (dask). Results never depend on it.", "run", choices=("loky", "threading", "dask"))
     scheduler: str | None = key(None, "Address of the Dask cluster's scheduler, such as tcp://192.168.0.7:8786, for backend: dask.", "run", false_is_null=True)
-    device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=DEVICES)
 
 # fmt: on
 

@@ -9,6 +9,7 @@ from typing import Any
 from clickmap_cli.config.fields import key
 from clickmap_cli.config.finetune import OPTIMIZERS, PRECISIONS, fold_numbers
 from clickmap_cli.config.validation import check_workers, failing
+from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError
 
 INNER_MODES = ("restart", "sequential")
@@ -95,7 +96,7 @@ class HeatmapConfig:
     shuffle_labels: bool = key(False, "Shuffle labels within participants before anything is learnt: a whole study of chance.", "scores")
     interpretation: Interpretation = field(default_factory=Interpretation, metadata=key(None, "Gradient maps (see below).", "scores").metadata)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
-    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
     n_jobs: int = key(-1, "Threads that read maps; -1 = every core.", "run")
 
 # fmt: on

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clickmap_cli.config.fields import key
+from clickmap_cli.runtime.devices import DEVICES
+
+METHODS = ("split-half", "hold-one-out")
+"""Of a ceiling."""
 
 METRICS = (
     "spearman", "pearson", "auc", "iou_auc", "crossentropy", "kl", "sim", "cosine", "emd",
@@ -81,7 +85,7 @@ class ExperimentConfig:
     use_gpu_blurring: bool = key(False, "Blur with torch on the device, in batches; same maps to 1e-5.", "run")
     gpu_batch_size: int = key(1024, "Trial maps blurred at once on the device.", "run", minimum=1)
     correlation_batch_size: int = key(1024, "Trial maps of an image held at once while it is scored.", "run", minimum=1)
-    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
 
 # fmt: on
 

@@ -10,6 +10,7 @@ from typing import Any
 from clickmap_cli.config.fields import key
 from clickmap_cli.config.finetune import OPTIMIZERS
 from clickmap_cli.config.validation import check_workers, failing, word_list
+from clickmap_cli.runtime.devices import DEVICES
 
 DECAYS = ("linear", "cosine")
 MONITORS = ("rmse", "pck", "loss")
@@ -73,7 +74,7 @@ class KeypointConfig:
     overlay_images: int = key(50, "Test images that get a picture of true and predicted points.", "output", minimum=0)
     attention_images: int = key(4, "Test images that get a map of attention for each key point; a backward pass for every coordinate.", "output", minimum=0)
     seed: int = key(42, "Seed of every random draw.", "scores", minimum=0)
-    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=("auto", "cpu", "cuda", "mps"))
+    device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
     n_jobs: int = key(-1, "Threads that read images; -1 = every core.", "run")
     use_wandb: bool = key(False, "Log to Weights & Biases (extra wandb).", "run")
     wandb_project_name: str | None = key("clickmap", "Project there.", "run", false_is_null=True)

@@ -13,7 +13,7 @@ from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import finished_prepare
-from clickmap_cli.clickmaps.trials import trials_from_arrays
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, trials_from_arrays
 from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.map_store import KINDS, MapStore
@@ -49,7 +49,7 @@ class ClickmapDataset(Dataset[Item]):
         self.kind = kind
         _, config = finished_prepare(self.folder)
         self.image_dir = Path(image_dir if image_dir is not None else config.image_dir or ".")
-        path = self.folder / "trials.npz"
+        path = self.folder / TRIALS_FILE
         trials = trials_from_arrays(NpzArrays(path), str(path))
         self.keys: list[str] = trials.images.tolist()
         self.categories: list[str] = trials.categories.tolist()

@@ -10,6 +10,7 @@ from pathlib import Path
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import flat_name, match_keys
 from clickmap_cli.clickmaps.maps import trial_maps
+from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.heatmap_images import (
     LabelledImages,
@@ -99,7 +100,7 @@ def labelled_clickmaps(
         notices.append(
             f"{unlabelled} trials of {folder} have no label of a class and are left out."
         )
-    files = (folder / "manifest.json", folder / "trials.npz", table)
+    files = (folder / "manifest.json", folder / TRIALS_FILE, table)
     rest = LabelledImages((), tuple(chosen), {}, 1, (), tuple(notices), files)
     return read_once(items, rest, n_jobs)
 

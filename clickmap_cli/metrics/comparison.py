@@ -47,15 +47,18 @@ def compare_paired(first: Scores, second: Scores, rng: np.random.Generator) -> D
         rng: generator of resamples and signs.
 
     Returns:
-        The difference; NaN throughout where no image has both.
+        The difference; NaN throughout where no image has both. Where one model alone scores minus
+        infinity somewhere (`IG` of a density of 0 at a fixation), the mean difference is infinite,
+        and has neither an interval nor a p-value.
     """
-    with np.errstate(invalid="ignore"):  # -inf of both models, in `IG`, is no difference to average
+    with np.errstate(invalid="ignore"):  # -inf of both models is no difference to average
         away = first - second
-    away = away[np.isfinite(away)]
-    if not len(away):
-        return Difference(0, math.nan, math.nan, math.nan, math.nan)
+        away = away[~np.isnan(away)]
+        mean = float(away.mean()) if len(away) else math.nan
+    if not math.isfinite(mean):
+        return Difference(len(away), mean, math.nan, math.nan, math.nan)
     low, high = percentile_interval(bootstrap_means(away, rng))
-    return Difference(len(away), float(away.mean()), low, high, sign_flip_p(away, rng))
+    return Difference(len(away), mean, low, high, sign_flip_p(away, rng))
 
 
 def sign_flip_p(differences: Scores, rng: np.random.Generator) -> float:

@@ -38,7 +38,6 @@ class KeypointScores:
         image_rmse: (n) root of the mean squared distance over an image's labelled key points.
         point_rmse: (k) the same over the images where this key point is labelled.
         rmse: mean of `image_rmse`.
-        mean_point_rmse: mean of `point_rmse`.
         image_error: (n) mean distance over an image's labelled key points.
         point_error: (k) the same over the images where this key point is labelled.
         error: mean of `image_error`.
@@ -53,7 +52,6 @@ class KeypointScores:
     image_rmse: Array
     point_rmse: Array
     rmse: float
-    mean_point_rmse: float
     image_error: Array
     point_error: Array
     error: float
@@ -133,7 +131,6 @@ def score_keypoints(
         image_rmse=image_rmse,
         point_rmse=point_rmse,
         rmse=float(_means(image_rmse, 0)),
-        mean_point_rmse=float(_means(point_rmse, 0)),
         image_error=image_error,
         point_error=_means(distances, 0),
         error=float(_means(image_error, 0)),

@@ -33,7 +33,6 @@ class MapScore:
         higher_is_better: its direction.
         range: least and greatest value.
         reference: where the definition comes from.
-        needs_clicks: whether the target must bring its clicks.
         is_correlation: whether Spearman-Brown applies.
         pool: how everybody's maps are pooled for the upper bound; None where there is none.
     """
@@ -43,7 +42,6 @@ class MapScore:
     higher_is_better: bool
     range: tuple[float, float]
     reference: str
-    needs_clicks: bool = False
     is_correlation: bool = False
     pool: Pool | None = None
 
@@ -249,8 +247,7 @@ MAP_SCORES: dict[str, MapScore] = {
         _SPEARMAN,
         MapScore("pearson", _pearson, True, (-1, 1), "Pearson (1895); CC in the MIT benchmark",
                  is_correlation=True, pool=_mean_of(lambda view: view.centred)),
-        MapScore("auc", _auc, True, (0, 1), "Green and Swets (1966); all pixels are negatives",
-                 needs_clicks=True),
+        MapScore("auc", _auc, True, (0, 1), "Green and Swets (1966); all pixels are negatives"),
         MapScore("iou_auc", _iou_auc, True, (0, 1), _SCRIPTS),
         MapScore("crossentropy", _crossentropy, False, (0, math.inf), "Shannon (1948)",
                  pool=_mean_of(lambda view: view.density)),

@@ -15,12 +15,19 @@ _BLOCK_DRAWS = 1 << 22  # indices drawn at once
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of bootstrap samples; NaN when there are none."""
-    known = samples[np.isfinite(samples)]
+    """The percentile interval of bootstrap samples, NaN ones left out; NaN when there are none.
+
+    Infinite samples count: an end that falls among them is infinite.
+    """
+    known = np.sort(samples[~np.isnan(samples)])
     if not len(known):
         return math.nan, math.nan
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(known, [tail, 100 - tail])
+    finite = bool(np.isfinite(known).all())
+    # nothing can be interpolated between a number and an infinite one
+    low, high = np.percentile(
+        known, [tail, 100 - tail], method="linear" if finite else "inverted_cdf"
+    )
     return float(low), float(high)
 
 
@@ -34,7 +41,7 @@ def known_mean(values: ArrayLike) -> float:
 def bootstrap_means(
     values: NDArray[np.float64], rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> NDArray[np.float64]:
-    """Means of resamples with replacement; NaN values are left out first.
+    """Means of resamples with replacement; NaN values are left out first, infinite ones are not.
 
     Args:
         values: (n) one value an item.
@@ -46,7 +53,7 @@ def bootstrap_means(
 
     Reference: Efron (1979).
     """
-    known = values[np.isfinite(values)]
+    known = values[~np.isnan(values)]
     if not len(known):
         return np.full(resamples, math.nan)
     return np.concatenate(
@@ -201,7 +208,7 @@ def bootstrap_normalised(
         three.
     """
     together = np.stack((model, ceiling, null))
-    known = together[:, np.isfinite(together).all(axis=0)]
+    known = together[:, ~np.isnan(together).any(axis=0)]
     n = known.shape[1]
     if not n:
         return np.full(resamples, math.nan)
@@ -209,5 +216,6 @@ def bootstrap_normalised(
         [known[:, drawn].mean(axis=2) for drawn in _resamples(rng, n, resamples)], axis=1
     )
     found = np.full(resamples, math.nan)
-    np.divide(m - z, c - z, out=found, where=c != z)
+    with np.errstate(invalid="ignore"):  # of infinite scores, in `IG`
+        np.divide(m - z, c - z, out=found, where=c != z)
     return found

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text, expected_map
+from clickmap_cli.config.experiment import METHODS
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
@@ -162,7 +163,7 @@ def run(
             loaded.config, method, progress, figures.ceiling, when,
             subject_curve=method == "split-half",
         )
-        for method in ceiling.METHODS
+        for method in METHODS
     )  # fmt: skip
     places = {
         "results": folder / "benchmark", "prepared": result.folder, "images": data / "images",

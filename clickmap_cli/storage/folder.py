@@ -40,7 +40,8 @@ class RunFolder:
     Args:
         path: the folder.
         command: what writes there.
-        outputs: names of files and folders that only this command writes there.
+        outputs: names of files and folders that only this command writes there, or patterns of
+            them (`fold_*/best.pth`).
     """
 
     def __init__(self, path: Path, command: str, outputs: tuple[str, ...] = ()) -> None:
@@ -151,16 +152,10 @@ class RunFolder:
             RunError: what says what is there is damaged; `OVERWRITE` does not ask.
         """
         self._refuse_if_there(when)
+        self.refuse_if_other(identity, when, lacking)
         manifest, begun = self._found(when)
         resumed = None
         if when is WhenPresent.RESUME:
-            there = manifest.config_hash if manifest is not None else begun
-            if there is not None and there != identity:
-                said = f" than are here now ({lacking[0].rstrip('.')})" if lacking else ""
-                raise ConfigError(
-                    f"{self.path} was made with other settings or inputs{said}; --resume would mix "
-                    "two results. Use --overwrite, or another output folder."
-                )
             resumed = manifest
             if resumed is not None and not damaged_outputs(self.path, resumed.outputs):
                 self._tidy()  # a kill may have come right after the manifest
@@ -168,6 +163,31 @@ class RunFolder:
         keep_journal = when is WhenPresent.RESUME and begun == identity
         self._begin(identity, keep_journal, resumed)
         return None
+
+    def refuse_if_other(
+        self, identity: str, when: WhenPresent, lacking: Sequence[str] = ()
+    ) -> None:
+        """What `finished` would refuse to resume, said while nothing has begun.
+
+        Args:
+            identity: of the run.
+            when: what to do with what is there.
+            lacking: as for `finished`.
+
+        Raises:
+            ConfigError: a run that is to be resumed has other settings or inputs.
+            RunError: what says what is there is damaged.
+        """
+        if when is not WhenPresent.RESUME:
+            return
+        manifest, begun = self._found(when)
+        there = manifest.config_hash if manifest is not None else begun
+        if there is not None and there != identity:
+            said = f" than are here now ({lacking[0].rstrip('.')})" if lacking else ""
+            raise ConfigError(
+                f"{self.path} was made with other settings or inputs{said}; --resume would mix "
+                "two results. Use --overwrite, or another output folder."
+            )
 
     def refuse_if_there(self, when: WhenPresent) -> None:
         """What `held` and `finished` would refuse, said before any work.
@@ -274,8 +294,7 @@ class RunFolder:
             old = set(json.loads(self._previous.read_text(encoding="utf-8"))["outputs"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             old = set()  # none, or damaged: then only what is this command's alone is known
-        for own in self._own:
-            place = self.path / own
+        for place in (place for own in self._own for place in self.path.glob(own)):
             files = place.rglob("*") if place.is_dir() else [place]
             old |= {path.relative_to(self.path).as_posix() for path in files if path.is_file()}
         for name in old - set(manifest.outputs):
@@ -290,6 +309,11 @@ class RunFolder:
         self._previous.unlink(missing_ok=True)
         shutil.rmtree(self._journal, ignore_errors=True)
         self.sweep()  # workers that died are not the end of a run
+
+
+def already_done(folder: Path) -> str:
+    """What is said where a finished run was found and kept."""
+    return f"Already done: {folder} was finished before; nothing was changed."
 
 
 def require_begun(folder: Path, identity: str) -> None:

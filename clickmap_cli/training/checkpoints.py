@@ -19,6 +19,12 @@ from clickmap_cli.storage.safe_arrays import short_reason
 
 BEST, FINAL, LAST = "best.pth", "final.pth", "last.pth"
 
+FOLD_FILES = tuple(
+    f"fold_*/{name}"
+    for name in (BEST, FINAL, LAST, "history.csv", "train.txt", "validation.txt", "test.txt")
+)
+"""Patterns of what a cross-validation leaves of its folds."""
+
 _HEX = 64
 _ARCHIVE_END = b"PK\5\6" + bytes(16)
 _NO_COMMENT = (0).to_bytes(2, "little")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clickmap_cli.config.experiment import METHODS
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
@@ -108,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(common.THREADS)
     source = common.require_osie()
-    for method in ceiling.METHODS:
+    for method in METHODS:
         for metric in given.metrics.split(","):
             with tempfile.TemporaryDirectory() as name:
                 words = [

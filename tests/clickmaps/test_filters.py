@@ -11,6 +11,7 @@ from scipy.signal import convolve2d
 
 from clickmap_cli.clickmaps.filters import filter_trials
 from clickmap_cli.clickmaps.funnel import Funnel
+from clickmap_cli.clickmaps.masks import find_masks
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.progress import Silent
 from tests.helpers.studies import random_rows, trials_of
@@ -208,6 +209,13 @@ def test_masks_drop_images_whose_heat_lies_on_them(tmp_path) -> None:
     filtered = run(trials_of(rows), **values)
     assert filtered.trials.images.tolist() == ["none.png", "off.png"]
     assert "1 images have no mask" in filtered.notices[0]
+
+
+def test_images_that_differ_in_their_ending_share_a_mask(tmp_path) -> None:
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a" / "1.npy", np.ones((4, 4)))
+    found = find_masks(tmp_path, ["a/1.png", "a/1.jpg", "b/2.png"])
+    assert found == dict.fromkeys(("a/1.png", "a/1.jpg"), tmp_path / "a" / "1.npy")
 
 
 def test_a_mask_that_reaches_the_threshold_drops_its_image(tmp_path) -> None:

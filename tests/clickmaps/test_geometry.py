@@ -85,3 +85,19 @@ def test_sizes_are_found_by_key_or_unique_ending() -> None:
     keys = ["a/1.png", "b/2.png", "c/3.png", "d/3.png", "none.png"]
     assert shapes.of(keys).tolist() == [[3, 4], [5, 6], [9, 9], [9, 9], [9, 9]]
     assert shapes.longest_side == 9
+
+
+def test_a_whole_key_goes_before_an_ending() -> None:
+    for known in ({"a/1.png": (50, 40), "1.png": (8, 4)}, {"1.png": (8, 4), "a/1.png": (50, 40)}):
+        shapes = ImageShapes((9, 9), known).of(["a/1.png", "b/2.png"])
+        assert shapes.tolist() == [[50, 40], [9, 9]]
+    twice = ImageShapes((9, 9), {"1.png": (8, 4), "x/a/1.png": (50, 40)})
+    with pytest.raises(DataError, match=r"for the image 'a/1.png', with other sizes"):
+        twice.of(["a/1.png"])
+    same = ImageShapes((9, 9), {"1.png": (8, 4), "x/a/1.png": (8, 4)})
+    assert same.of(["a/1.png"]).tolist() == [[8, 4]]
+
+
+def test_images_without_a_size_are_named() -> None:
+    assert ImageShapes((9, 9), {"1.png": (8, 4)}).unknown(["a/1.png", "b.png"]) == ["b.png"]
+    assert ImageShapes((9, 9)).unknown(["a/1.png"]) == []

@@ -92,8 +92,8 @@ def test_swapping_the_models_mirrors_the_difference(seed, n) -> None:
 
 
 def test_images_without_both_scores_are_left_out() -> None:
-    first = np.array([0.5, np.nan, 0.7, 0.9, -np.inf, -np.inf])
-    second = np.array([0.4, 0.3, np.nan, 0.5, 0.2, -np.inf])
+    first = np.array([0.5, np.nan, 0.7, 0.9, -np.inf])
+    second = np.array([0.4, 0.3, np.nan, 0.5, -np.inf])
     found = compare_paired(first, second, generator())
     assert found == compare_paired(first[[0, 3]], second[[0, 3]], generator())
     assert found.n == 2
@@ -155,3 +155,18 @@ def test_holm_keeps_the_error_of_all_together() -> None:
     rng = np.random.default_rng(2)
     false_alarms = sum(holm(rng.random(8)).min() <= 0.05 for _ in range(2000))
     assert 60 <= false_alarms <= 140  # 5% of 2,000, give or take 4 standard deviations
+
+
+def test_a_model_without_bound_somewhere_is_infinitely_worse_and_not_better() -> None:
+    bad, good = np.array([-math.inf, -math.inf, 2, 1.9]), np.array([1, 1, 1.5, 1.4])
+    found = compare_paired(bad, good, generator())
+    assert (found.n, found.mean) == (4, -math.inf)
+    assert all(math.isnan(value) for value in (found.low, found.high, found.p))
+    turned = compare_paired(good, bad, generator())
+    assert turned.mean == math.inf
+    # where both are without bound there is nothing to compare
+    both = compare_paired(bad, np.array([-math.inf, -math.inf, 1, 1]), generator())
+    assert (both.n, both.mean) == (2, pytest.approx(0.95))
+    mixed = compare_paired(np.array([-math.inf, 1.0]), np.array([1.0, -math.inf]), generator())
+    assert mixed.n == 2
+    assert math.isnan(mixed.mean)

@@ -174,7 +174,7 @@ def test_normalised_scores_are_never_clipped() -> None:
 def test_images_that_lack_one_of_three_are_left_out() -> None:
     model = np.array([0.5, np.nan, 0.6, 0.7, 0.9])
     ceiling = np.array([0.9, 0.9, np.nan, 0.8, 0.9])
-    null = np.array([0.1, 0.2, 0.3, 0.1, -np.inf])
+    null = np.array([0.1, 0.2, 0.3, 0.1, np.nan])
     keep = [0, 3]
     found = bootstrap_normalised(model, ceiling, null, np.random.default_rng(0), 50)
     wanted = bootstrap_normalised(
@@ -214,3 +214,18 @@ def test_resamples_are_drawn_one_after_the_other(n) -> None:
     m, c, z = means.T
     found = bootstrap_normalised(*values, np.random.default_rng(1))
     np.testing.assert_allclose(found, (m - z) / (c - z), rtol=1e-9)
+
+
+def test_infinite_scores_stay_in_means_and_intervals() -> None:
+    rng = np.random.default_rng(0)
+    means = bootstrap_means(np.array([-math.inf, 2.0, 2.0, 2.0, math.nan]), rng)
+    # without the infinite one by (3/4)^4 = 0.316; the NaN is no item at all
+    assert set(means.tolist()) == {-math.inf, 2.0}
+    assert np.mean(np.isfinite(means)) == pytest.approx(0.316, abs=0.06)
+    assert percentile_interval(means) == (-math.inf, 2.0)
+    assert percentile_interval(np.array([-math.inf] * 10 + [1.0] * 990)) == (1.0, 1.0)
+    assert percentile_interval(np.full(9, -math.inf)) == (-math.inf, -math.inf)
+    shares = bootstrap_normalised(
+        np.array([-math.inf, 1.0]), np.array([1.0, 1.0]), np.array([0.0, 0.0]), rng
+    )
+    assert set(shares.tolist()) == {-math.inf, 1.0}

@@ -106,6 +106,29 @@ def test_overwrite_drops_outputs_that_are_no_longer_made_and_nothing_else(tmp_pa
     assert (tmp_path / "a").read_bytes() == b"3"
 
 
+def test_files_of_an_unfinished_run_are_known_by_patterns(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "finetune", ("fold_*/best.pth",))
+    assert folder.finished("eight folds", WhenPresent.STOP) is None
+    for name in ("fold_01/best.pth", "fold_05/best.pth", "fold_05/notes.txt", "folds/best.pth"):
+        write_bytes(tmp_path / name, b"old")
+    finish(folder, "four folds", {"fold_01/best.pth": b"new"}, WhenPresent.OVERWRITE)
+    assert (tmp_path / "fold_01/best.pth").read_bytes() == b"new"
+    assert not (tmp_path / "fold_05/best.pth").exists()
+    assert (tmp_path / "fold_05/notes.txt").exists()
+    assert (tmp_path / "folds/best.pth").exists()
+
+
+def test_what_would_be_refused_can_be_asked_without_beginning(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "prepare")
+    finish(folder, "one", {"a": b"1"})
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    folder.refuse_if_other("one", WhenPresent.RESUME)
+    folder.refuse_if_other("two", WhenPresent.OVERWRITE)
+    with pytest.raises(ConfigError, match="other settings"):
+        folder.refuse_if_other("two", WhenPresent.RESUME)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
 def test_a_manifest_cannot_delete_outside_the_folder(tmp_path) -> None:
     folder = RunFolder(tmp_path / "run", "prepare")
     outside = tmp_path / "precious"

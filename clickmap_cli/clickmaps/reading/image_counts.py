@@ -10,6 +10,7 @@ from typing import Any
 from clickmap_cli.clickmaps.keys import image_key
 from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
 from clickmap_cli.clickmaps.reading.object_tables import opened_parquet
+from clickmap_cli.clickmaps.reading.text_header import kind_of, split_header
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.csv_rows import MAX_JOINED_BYTES, MAX_JOINED_LINES, split_fields
@@ -32,15 +33,13 @@ def rows_per_image(
         DataError: the file is missing, damaged, or lacks a column.
     """
     progress.stage(f"Counting the images of {path.name}")
-    name = path.name.lower()
-    if name.endswith(".parquet"):
+    kind = kind_of(path)
+    if kind == ".parquet":
         names = _of_parquet(path, category)
-    elif name.endswith(".npz"):
+    elif kind == ".npz":
         names = _of_npz(path, category)
-    elif name.endswith((".csv", ".csv.gz", ".csv.zst")):
-        names = _of_csv(path, category)
     else:
-        raise DataError(f"{path}: trials come as .csv, .csv.gz, .csv.zst, .parquet or .npz.")
+        names = _of_csv(path, category)
     raw: Counter[Any] = Counter()
     for some in names:
         raw.update(some)
@@ -57,10 +56,7 @@ def rows_per_image(
 
 def _of_csv(path: Path, category: str | None) -> Iterator[list[bytes]]:
     blocks = line_blocks(path)
-    first = next(blocks, b"").removeprefix(b"\xef\xbb\xbf")
-    header, _, rest = first.partition(b"\n")
-    fields = split_fields(header.removesuffix(b"\r")) or [header]
-    names = [field.decode("utf-8", "replace").strip() for field in fields]
+    names, rest = split_header(next(blocks, b""), path)
     at = names.index(find_columns(names, str(path), category).image)
     reader = _Records(at, len(names))
     for block in _chained(rest, blocks):

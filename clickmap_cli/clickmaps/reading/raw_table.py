@@ -70,7 +70,6 @@ class TableBuilder:
         self.rows = 0
         self.rejected = 0
         self._shapes = shapes
-        self._remove_string = remove_string
         self._reject = reject
         self._waiting: list[tuple[int, str, str, str]] = []
         self._images = _Vocabulary(lambda text: image_key(text, remove_string))

@@ -11,13 +11,12 @@ from clickmap_cli.clickmaps.reading.click_text import ParsedClicks, parse_column
 from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
 from clickmap_cli.clickmaps.reading.object_tables import npz_chunks, parquet_chunks
 from clickmap_cli.clickmaps.reading.raw_table import Reject, TableBuilder, TextChunk
+from clickmap_cli.clickmaps.reading.text_header import kind_of, split_header
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.csv_rows import Row, csv_rows, split_fields
+from clickmap_cli.storage.csv_rows import Row, csv_rows
 from clickmap_cli.storage.text_streams import line_blocks
-
-_TABLES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".npz")
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,7 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     Raises:
         DataError: the file is missing, damaged, of another kind, or lacks a column.
     """
-    name = path.name.lower()
-    kind = next((kind for kind in _TABLES if name.endswith(kind)), None)
-    if kind is None:
-        raise DataError(
-            f"{path}: trials come as {', '.join(_TABLES)}; this ends otherwise. "
-            "Rename it if it is one of these."
-        )
+    kind = kind_of(path)
     if not _exists(path):
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
     progress.stage(f"Reading {path.name}")
@@ -122,17 +115,9 @@ class _Lines:
         self._first: list[bytes] = []
 
     def header(self) -> list[str]:
-        block = next(self._blocks, b"").removeprefix(b"\xef\xbb\xbf")
-        if not block.strip():
-            raise DataError(f"{self._path} is empty.")
-        line, *self._first = _lines_of(block)
-        if b"\0" in line:
-            raise DataError(
-                f"{self._path}: not a text table (its first line holds zero bytes). "
-                "If it is UTF-16, save it as UTF-8."
-            )
-        fields = split_fields(line.removesuffix(b"\r")) or [line]
-        return [f.decode("utf-8", "replace").strip() for f in fields]
+        names, rest = split_header(next(self._blocks, b""), self._path)
+        self._first = _lines_of(rest)
+        return names
 
     def batches(self, width: int, is_row: Callable[[list[bytes]], bool]) -> Iterator[list[Row]]:
         """Rows of a block at a time; a row may run over the end of its block."""

@@ -50,7 +50,7 @@ def scores_of(
             pending.append(predicted)
             yield _task(job, built, predicted, others)
 
-    worth = job.worth_workers(loaded, range(len(todo)))
+    worth = job.worth_workers(loaded, len(todo))
     with journal.writing():
         for at, found in enumerate(job.pool.map(score_model, tasks(), worth)):
             stimulus, details = pending[at].stimulus, pending[at].details

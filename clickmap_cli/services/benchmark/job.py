@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from clickmap_cli.config.benchmark import BenchmarkConfig
@@ -65,11 +64,11 @@ class Job:
         """An image is left out of a model, or of all where none is named."""
         self.left_out.failures.append(Failure(dataset, model, image_id, reason))
 
-    def worth_workers(self, loaded: LoadedSet, todo: Sequence[int]) -> bool:
-        """Whether so many images are worth starting worker processes."""
-        if not todo:
+    def worth_workers(self, loaded: LoadedSet, n_images: int) -> bool:
+        """Whether so many images, each scored against its people, are worth worker processes."""
+        if not n_images:
             return False
         height, width = loaded.stimuli[0].size
         people = loaded.stimuli[0].people() if self.config.ceiling else None
-        work = len(todo) * height * width * (1 if people is None else len(people.names))
+        work = n_images * height * width * (1 if people is None else len(people.names))
         return work >= _WORTH_WORKERS

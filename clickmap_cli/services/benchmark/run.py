@@ -31,7 +31,7 @@ from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.benchmark.result import LeftOut
 from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
 from clickmap_cli.services.benchmark.tables import SUMMARY, as_summary
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest
 
 _OWN = (
@@ -116,6 +116,7 @@ def run(
         lacking = [problem.reason for loaded in sets for problem in loaded.problems]
         with folder.held():
             if folder.finished(identity, when, lacking) is not None:
+                progress.notice(already_done(folder.path))
                 stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
             result = score_all(job, models, sets)

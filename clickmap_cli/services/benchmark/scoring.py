@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
             failed = len(loaded.stimuli) + len(loaded.problems) - len(images)
             found = ModelResult(loaded.label, built.label, tuple(images), summary, failed)
             results.append(found)
+            _say_what_is_infinite(job, found)
             dives += dive_rows(job, loaded, built, found, others)
         _say_what_is_missing(job, loaded, results[-len(models) :])
     return BenchmarkResult(
@@ -112,6 +114,17 @@ def _write_report(
 def _note_problems(job: Job, loaded: LoadedSet) -> None:
     for problem in loaded.problems:
         job.fail(loaded.label, "", problem.image_id, problem.reason)
+
+
+def _say_what_is_infinite(job: Job, found: ModelResult) -> None:
+    """Scores without bound, which make a mean without bound."""
+    for metric in job.config.metrics:
+        n = sum(math.isinf(row.scores[metric]) for row in found.images)
+        if n:
+            job.progress.notice(
+                f"{found.dataset}, {found.model}: {metric} is infinite in {n} images (a density of "
+                "0 at a fixation), and so is its mean."
+            )
 
 
 def _say_what_is_missing(job: Job, loaded: LoadedSet, results: Sequence[ModelResult]) -> None:

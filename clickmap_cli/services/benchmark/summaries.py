@@ -70,7 +70,7 @@ def _summary(
         ],
         dtype=np.float64,
     ).reshape(-1, 3).T  # fmt: skip
-    together = np.isfinite(m) & np.isfinite(c) & np.isfinite(z)
+    together = ~(np.isnan(m) | np.isnan(c) | np.isnan(z))
     m, c, z = m[together], c[together], z[together]
     ceiling = _with_interval(c, generator(seed, dataset, metric, "ceiling"))
     null = _with_interval(z, generator(seed, dataset, metric, "null"))
@@ -115,7 +115,7 @@ def _compared(metric: str, a: ModelResult, b: ModelResult, seed: int) -> Compari
         [(row.scores[metric], of_b[row.image_id]) for row in a.images if row.image_id in of_b],
         dtype=np.float64,
     ).reshape(-1, 2)
-    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    pairs = pairs[~np.isnan(pairs).any(axis=1)]
     rng = generator(seed, a.dataset, metric, a.model, b.model, "compare")
     found = compare_paired(pairs[:, 0], pairs[:, 1], rng)
     return ComparisonRow(

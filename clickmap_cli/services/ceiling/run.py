@@ -18,7 +18,7 @@ from clickmap_cli.clickmaps.survivors import (
     surviving_trials,
 )
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.metrics.map_scores import MAP_SCORES
@@ -32,10 +32,8 @@ from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling.summaries import ceiling_result
 from clickmap_cli.services.participant_quality.judge import quality_of
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
-
-METHODS = ("split-half", "hold-one-out")
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,16 @@ def run(
             return CeilingRun(folder, (), found.rejected, found.rows, started.seconds, False)
         for job in jobs.values():
             held.enter_context(job.folder.held())
+        for job in jobs.values():  # one that is refused must leave the others as they are
+            job.folder.refuse_if_other(job.identity, when)
         results = {
             name: CeilingResult(_stored_summary(job.folder.path), (), ())
             for name, job in jobs.items()
             if job.folder.finished(job.identity, when) is not None
         }
         todo = [name for name in jobs if name not in results]
+        for name in results:
+            progress.notice(already_done(jobs[name].folder.path))
         plan = _plan(config, method, todo, found.trials if subject_curve else None)
         for result in _compute(found.trials, settings, plan, config, todo, pool, progress):
             name = str(result.summary["metric"])

@@ -41,17 +41,19 @@ from clickmap_cli.services.finetune.tables import (
 )
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.blocks import apply_freeze
-from clickmap_cli.training.checkpoints import LAST
+from clickmap_cli.training.checkpoints import FOLD_FILES, LAST
 from clickmap_cli.training.distributed import Group, joined
 from clickmap_cli.training.folds import Division, FoldSettings, divide
 from clickmap_cli.training.optimisers import block_rates
 from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.trackers import need_tensorboard, need_wandb
 
-_OWN = ("cv_summary.csv", "held_out.csv", "comparisons.csv", "failures.csv", SUMMARY)
+_OWN = (
+    "cv_summary.csv", "held_out.csv", "comparisons.csv", "failures.csv", SUMMARY, *FOLD_FILES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ class _Run:
             lacking = [problem.reason for problem in loaded.problems]
             there = self.group.first and self.folder.finished(identity, when, lacking) is not None
             if self.group.from_first(there):
+                self.progress.notice(already_done(self.folder.path))
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
             self._train(loaded, division, numbers, identity, when is WhenPresent.RESUME)

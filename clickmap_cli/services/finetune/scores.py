@@ -90,6 +90,7 @@ class Scorer:
             for predicted in Predictor(built, None, postprocess=True).predict(stimuli):
                 if predicted.reason:
                     self._fail(built, predicted.stimulus, predicted.reason)
+                    self.progress.advance()
                     continue
                 pending.append(Predicted(predicted.stimulus, ()))
                 yield ModelTask(

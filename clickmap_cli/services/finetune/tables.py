@@ -125,7 +125,7 @@ def _row(
     return CvRow(
         parts[0].split, metric, parts[0].model, folds, known_mean(known),
         float(known.std(ddof=1)) if len(known) > 1 else math.nan, known_mean(values), low, high,
-        int(np.isfinite(values).sum()),
+        int((~np.isnan(values)).sum()),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.classifier import HeatmapConfig, classes_in_order
 from clickmap_cli.config.finetune import fold_numbers
 from clickmap_cli.datasets.gathering import as_folder
@@ -154,7 +155,7 @@ def _read(config: HeatmapConfig) -> LabelledImages:
     size = None if settings.size is None else (settings.size[0], settings.size[1])
     if settings.labels is not None:
         return labelled_clickmaps(root, settings.labels, settings.classes, size, config.n_jobs)
-    if (root / "trials.npz").is_file():
+    if (root / TRIALS_FILE).is_file():
         raise ConfigError(
             f"data.root: {root} is a folder of `prepare`; name the table of its labels: "
             "data.labels=labels.csv."

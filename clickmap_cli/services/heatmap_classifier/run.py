@@ -37,7 +37,7 @@ from clickmap_cli.services.heatmap_classifier.tables import (
 from clickmap_cli.services.heatmap_classifier.testing import tested
 from clickmap_cli.services.training_views import HISTORY, TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.class_task import PlaneCache
 from clickmap_cli.training.nested_folds import OuterFold
@@ -122,6 +122,7 @@ class _Run:
         identity = self._identity(study)
         with self.folder.held():
             if self.folder.finished(identity, when) is not None:
+                self.progress.notice(already_done(path))
                 stored = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, failures)
             result = self._validated(study, identity, log, methods, when is WhenPresent.RESUME)

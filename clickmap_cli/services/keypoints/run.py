@@ -39,7 +39,7 @@ from clickmap_cli.services.keypoints.tables import (
 )
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import sha256_of, write_csv
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_images import read_image
@@ -154,6 +154,7 @@ class _Run:
         with self.folder.held() if self.group.first else nullcontext():
             there = self.group.first and self.folder.finished(identity, when) is not None
             if self.group.from_first(there):
+                self.progress.notice(already_done(path))
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             if self.group.first:
                 self._before(data, task, when)

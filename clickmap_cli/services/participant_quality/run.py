@@ -35,9 +35,9 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
+from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
@@ -45,7 +45,7 @@ from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_qualit
 from clickmap_cli.training.quality_task import QualityTask
 
 SUMMARY = "summary.json"
-_OWN = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY)
+_OWN = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
 _ALL = "final"
 
 
@@ -156,6 +156,7 @@ class _Run:
         identity = numbers_hash(config, ["scores"], reading, *words)
         with self.folder.held():
             if self.folder.finished(identity, when) is not None:
+                self.progress.notice(already_done(path))
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             resume = when is WhenPresent.RESUME
             with one_thread():

@@ -21,7 +21,7 @@ from clickmap_cli.clickmaps.survivors import (
     require_images,
     surviving_trials,
 )
-from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
@@ -46,6 +46,8 @@ from clickmap_cli.storage.npz import write_npz
 
 _OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
 """What only `prepare` writes, and not with every setting."""
+
+_PICTURE_KEYS = ("image_dir", "display_image_keys")
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _make_whole(
     with run_folder.held():
         done = run_folder.finished(work.inputs.identity, when)
         if done is not None:
+            _say_other_pictures(config, done, work.progress)
             return _from_manifest(folder, done)
         try:
             with _rejections(folder) as reject:
@@ -212,6 +215,17 @@ def _make_whole(
         result = _result(folder, found, started, outputs=outputs)
         run_folder.finish(_manifest(config, work.inputs, outputs, result, started))
     return result
+
+
+def _say_other_pictures(config: ExperimentConfig, done: Manifest, progress: Progress) -> None:
+    """Pictures are no numbers, so a finished run is kept where only they would be others."""
+    now = as_dict(config)
+    other = [name for name in _PICTURE_KEYS if done.config.get(name) != now[name]]
+    if other:
+        progress.notice(
+            f"The example pictures were drawn with another {' and '.join(other)}; `clickmap "
+            "visualize` draws them anew, --overwrite makes everything anew."
+        )
 
 
 def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -> PrepareResult:
@@ -284,11 +298,11 @@ def _write_tables(
 ) -> dict[str, dict[str, Any]]:
     """`trials.npz`, medians and counts; describes them and the tables written before."""
     progress.stage("Writing tables")
-    write_npz(folder / "trials.npz", trials.as_arrays().items())
+    write_npz(folder / TRIALS_FILE, trials.as_arrays().items())
     write_json(folder / "medians.json", click_medians(trials, config.percentile_thresh))
     counts = zip(trials.images.tolist(), clicks_per_image(trials).tolist(), strict=True)
     write_json(folder / "click_counts.json", dict(counts))
-    names = ("trials.npz", "medians.json", "click_counts.json", "funnel.csv", "rejected.csv")
+    names = (TRIALS_FILE, "medians.json", "click_counts.json", "funnel.csv", "rejected.csv")
     return describe_files(folder, [folder / name for name in names])
 
 

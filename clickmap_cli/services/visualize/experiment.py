@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.keys import flat_name, picture_names
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.survivors import finished_prepare, prepared_trials
+from clickmap_cli.clickmaps.survivors import READ_AND_FILTER, finished_prepare, prepared_trials
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.fields import keys_of
@@ -135,11 +135,11 @@ def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExp
 def _say_what_differs(
     config: ExperimentConfig, made: ExperimentConfig, folder: Path, progress: Progress
 ) -> None:
-    known = keys_of(ExperimentConfig)
+    shown = [name for name, key in keys_of(ExperimentConfig).items() if key.scope == "maps"]
     other = [
         name
-        for name, key in known.items()
-        if key.scope == "maps" and _plain(getattr(config, name)) != _plain(getattr(made, name))
+        for name in dict.fromkeys((*shown, *READ_AND_FILTER))
+        if _plain(getattr(config, name)) != _plain(getattr(made, name))
     ]
     if other:
         progress.notice(

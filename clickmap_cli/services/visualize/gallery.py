@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.errors import ConfigError
@@ -364,7 +365,7 @@ def _manifest(
         command="visualize --html",
         config=as_dict(config) | {"gallery": asdict(options)},
         config_hash=named(FOLDER, [*gallery.pages, *gallery.opened]),
-        inputs=describe_files(None, [experiment.folder / "trials.npz", *tables]),
+        inputs=describe_files(None, [experiment.folder / TRIALS_FILE, *tables]),
         outputs=outputs,
         counts={
             "images": len(gallery.images),

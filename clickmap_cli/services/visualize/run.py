@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.progress import Progress
@@ -171,7 +172,7 @@ def _say_of_images(rows: Sequence[PictureRow], progress: Progress) -> None:
 def _inputs(job: DrawingJob) -> tuple[Files, str]:
     """The files that pictures are drawn from, and the identity that follows."""
     experiment = job.experiment
-    files = [experiment.folder / "trials.npz"]
+    files = [experiment.folder / TRIALS_FILE]
     if job.agreement is not None and job.agreement.table is not None:
         files.append(job.agreement.table)
     files += [path for code in job.codes if (path := file_of(experiment, code)) is not None]

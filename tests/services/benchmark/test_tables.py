@@ -114,3 +114,18 @@ def test_p_values_are_corrected_over_the_pairs_of_one_data_set_and_metric() -> N
     ]  # fmt: skip
     assert [row.p for row in rows] == pytest.approx([2 / 256] * 4)
     assert [row.p_holm for row in rows] == pytest.approx([6 / 256] * 3 + [2 / 256])
+
+
+def test_an_infinite_score_is_no_missing_one() -> None:
+    known = [people(f"{at}", 1.0, 0.0) for at in range(4)]
+    scores = {"bad": (-math.inf, -math.inf, 2.0, 1.9), "good": (1.0, 1.0, 1.5, 1.4)}
+    results = [
+        ModelResult("set", name, tuple(image(f"{i}", v, v) for i, v in enumerate(values)), (), 0)
+        for name, values in scores.items()
+    ]
+    (bad,) = summarise("set", ["CC"], results[0].images, known, seed=1)
+    assert (bad.n_images, bad.n_undefined, bad.n_people_images) == (4, 0, 4)
+    assert (bad.mean, bad.low, bad.normalised) == (-math.inf, -math.inf, -math.inf)
+    (row,) = compare_models(results, ["CC"], seed=1)
+    assert (row.n_images, row.difference) == (4, -math.inf)
+    assert math.isnan(row.p_holm)

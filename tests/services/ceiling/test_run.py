@@ -18,6 +18,9 @@ from clickmap_cli.clickmaps.maps import image_clicks, trial_maps
 from clickmap_cli.clickmaps.nulls import OtherImages
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation.people import Simulation
+from clickmap_cli.clickmaps.survivors import READ_AND_FILTER
+from clickmap_cli.config.experiment import METHODS, ExperimentConfig
+from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
 from clickmap_cli.metrics.uncertainty import bootstrap_grouped_means, bootstrap_means
@@ -231,7 +234,7 @@ def test_who_clicks_elsewhere_has_the_lowest_z_whatever_the_scores_direction(
     assert [row.user_id for row in people.participants if row.flagged] == ["u5"]
 
 
-@pytest.mark.parametrize("method", ceiling.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_results_do_not_depend_on_workers_interleaving_or_other_images(
     data, tmp_path, method, monkeypatch
 ) -> None:
@@ -308,7 +311,7 @@ def test_rsa_of_images_people_agree_on(tmp_path) -> None:
                     list(zip(rng.integers(0, 32, 40).tolist(), y.tolist(), strict=True)),
                 )
             )
-    for method in ceiling.METHODS:
+    for method in METHODS:
         result = run(write_csv(tmp_path / "t.csv", rows), method, "metric=RSA").results[0]
         s = result.summary
         assert s["ceiling_mean"] > 0.6
@@ -339,7 +342,7 @@ def test_rsa_of_halves_is_the_definition() -> None:
         assert found[split] == pytest.approx(spearmanr(a[upper], b[upper])[0], abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ceiling.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_nulls_are_predictions_of_other_images(method) -> None:
     """Half of another image against the halves in turn, or its mean against one participant."""
     trials = trials_of(random_rows(2, images=5, users=5)).compacted()
@@ -398,7 +401,7 @@ def spearman_of(a, b, pairs) -> float:
     return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else math.nan
 
 
-@pytest.mark.parametrize("method", ceiling.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_rsa_its_null_and_its_intervals_are_their_definitions(method) -> None:
     rows = random_rows(1, images=6, users=5)
     rows.append(("cat0/lonely.png", "u0", [(k, k) for k in range(20)]))
@@ -469,7 +472,7 @@ def test_images_with_one_map_are_left_out_and_counted(tmp_path) -> None:
 def test_one_image_only_has_a_ceiling_and_no_null(tmp_path) -> None:
     progress = Silent()
     rows = random_rows(0, images=1, users=5)
-    for method in ceiling.METHODS:
+    for method in METHODS:
         s = run(write_csv(tmp_path / "t.csv", rows), method, progress=progress).results[0].summary
         assert s["ceiling_mean"] is not None
         assert (s["null_mean"], s["ratio"]) == (None, None)
@@ -580,3 +583,47 @@ def test_careless_and_cheating_participants_stand_at_the_bottom() -> None:
         bad = [roles[row.user_id] != "careful" for row in people]
         areas.append(roc_auc_score(bad, [-row.robust_z for row in people]))
     assert np.mean(areas) >= 0.9
+
+
+def test_a_refused_resume_leaves_the_other_metrics_folders_as_they_are(data) -> None:
+    run(data, "split-half", "metric=pearson")
+    with pytest.raises(ConfigError, match="split-half-pearson was made with other settings"):
+        run(data, "split-half", "metric=[spearman,pearson]", "seed=1", when=WhenPresent.RESUME)
+    # nothing has begun, so nothing is there to be resumed or overwritten
+    assert run(data, "split-half", "metric=spearman").written
+
+
+PREPARED = ["min_subjects=1", "image_shape=[32,32]", "blur_size=5", "display_image_keys=null"]
+
+
+def test_every_filter_that_a_prepared_folder_cannot_apply_is_said(data, tmp_path) -> None:
+    words = [f"clickme_data={data}", f"assets={tmp_path / 'made'}", *PREPARED]
+    config = load_experiment(None, words).config
+    folder = prepare.run(config, Silent(), lambda _: None).folder
+    progress = Silent()
+    file = tmp_path / "classes.json"
+    file.write_text('["cat0"]')
+    other = ["remove_string=x", "category_column=c", f"class_filter_file={file}", "mask_dir=masks",
+             f"metadata_file={file}", "max_clicks=50"]  # fmt: skip
+    run(folder, "split-half", *other, progress=progress, dry_run=True)
+    (said,) = [text for text in progress.notices if "without effect" in text]
+    assert all(word.partition("=")[0] in said for word in other)
+
+
+def test_the_keys_of_reading_and_filtering_are_all_named() -> None:
+    """A new key of what a map is made from must be told apart: read and filtered, or blurred."""
+    blurred = {
+        "image_shape", "center_crop", "kernel_type", "blur_size", "blur_sigma", "max_kernel_size",
+        "exponential_decay", "decay_tau",
+    }  # fmt: skip
+    made_from = {k for k, v in keys_of(ExperimentConfig).items() if v.scope in ("maps", "input")}
+    assert made_from == {*READ_AND_FILTER, *blurred, "clickme_data"}
+
+
+def test_metrics_that_were_finished_before_are_said_to_be(data) -> None:
+    run(data, "hold-one-out", "metric=pearson")
+    progress = Silent()
+    run(data, "hold-one-out", "metric=[pearson,auc]", when=WhenPresent.RESUME, progress=progress)
+    said = [text for text in progress.notices if text.startswith("Already done")]
+    assert len(said) == 1
+    assert "hold-one-out-pearson was finished before" in said[0]

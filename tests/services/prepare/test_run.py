@@ -360,3 +360,27 @@ def test_real_trials(tmp_path) -> None:
     for name in store.names():
         heat = np.sort(store.read(name)[0].ravel())[::-1]
         assert heat[: heat.size // 10].sum() > 0.3 * heat.sum()
+
+
+def test_other_pictures_of_a_finished_run_are_said(data) -> None:
+    run(data)
+    progress = Silent()
+    result = run(data, "display_image_keys=auto", when=WhenPresent.RESUME, progress=progress)
+    assert result.reused
+    assert any("another display_image_keys" in text for text in progress.notices)
+    progress = Silent()
+    run(data, when=WhenPresent.RESUME, progress=progress)
+    assert not any("pictures" in text for text in progress.notices)
+
+
+def test_a_folder_of_masks_that_is_not_there_is_said_before_reading(data) -> None:
+    with pytest.raises(DataError, match="mask_dir: no folder at nowhere"):
+        run(data, "mask_dir=nowhere")
+
+
+def test_images_without_a_size_of_their_own_are_said(data, tmp_path) -> None:
+    sizes = tmp_path / "sizes.json"
+    sizes.write_text('{"cat0/0.png": [32, 32]}')
+    progress = Silent()
+    run(data, f"metadata_file={sizes}", progress=progress)
+    assert any("has no size for 6 of 7 images" in text for text in progress.notices)
