@@ -48,7 +48,7 @@ def run_session(
         if verbose:
             terminal.console.print_exception()
         terminal.error(
-            f"Unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} "
+            f"Unexpected {type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}. "
             "This is a defect of clickmap; --verbose shows where."
         )
         raise typer.Exit(1) from None

@@ -87,9 +87,11 @@ def verdict(found: Verification) -> str:
     if not found.damage:
         but = ", but not everything is finished" if found.damaged else ""
         return f"{path}: {files:,} files, all as their manifests state{but}."
+    by = dict.fromkeys(one.command for one in found.manifests if one.damage and one.command)
+    named = " and ".join(f"`clickmap {command}`" for command in by) or "their commands"
     return (
         f"{path}: {len(found.damage):,} of {files:,} files are not as their manifests state; run "
-        "their commands again with --resume, which redoes those."
+        f"{named} again with --resume, which redoes those."
     )
 
 

@@ -129,7 +129,11 @@ class WandbTracker:
         """Start a run, with the rows that an interrupted one has left."""
         about = self._about
         about.folder.mkdir(parents=True, exist_ok=True)
-        self._run = importlib.import_module("wandb").init(
+        try:
+            wandb = importlib.import_module("wandb")
+        except ImportError as error:  # it is there, and broken
+            raise MissingExtraError("wandb", "wandb.enabled: true") from error
+        self._run = wandb.init(
             name=about.name, group=about.group, dir=str(about.folder), mode=about.mode,
             project=about.project, entity=about.entity, notes=about.notes, tags=list(about.tags),
             config=dict(about.config or {}),
