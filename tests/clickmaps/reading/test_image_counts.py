@@ -103,7 +103,7 @@ def test_names_that_are_refused_are_not_counted(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("t.csv", b"", "no column"),
+        ("t.csv", b"", "is empty"),
         ("t.csv", b"a,b\n1,2\n", "no column image_path"),
         ("t.csv.gz", b"no gzip", "damaged"),
         ("t.parquet", b"no parquet", "Parquet"),
