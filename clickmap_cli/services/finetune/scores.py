@@ -46,6 +46,7 @@ class Scorer:
     label: str
     progress: Progress
     failures: list[Failure]
+    _last: tuple[tuple[str, ...], list[Stimulus], OtherFixations] | None = None
 
     def all(self, folds: Sequence[Fold], division: Division, folder: str) -> list[FoldScores]:
         """Every fold's model, the model as it was, and the centre bias, on the same images."""
@@ -73,13 +74,22 @@ class Scorer:
         ids: Sequence[str] = (),
     ) -> FoldScores:
         chosen = frozenset(ids or fold.test)
-        people = fold.test_people if split == HELD_OUT else ()
-        seen = [s if not people else OnlySome(s, people) for s in self.stimuli]
-        others = OtherFixations(seen, self.config.centerbias_bandwidth)
+        seen, others = self._seen(tuple(fold.test_people) if split == HELD_OUT else ())
         test = [stimulus for stimulus in seen if stimulus.image_id in chosen]
         built.model.see(seen)
         self.progress.stage(f"{fold.name}, {name} on {split}", len(test))
         return FoldScores(split, fold.name, name, tuple(self._scored(built, test, others)))
+
+    def _seen(self, people: tuple[str, ...]) -> tuple[list[Stimulus], OtherFixations]:
+        """The data set as some of its people saw it (all of them where none is named).
+
+        It is the same for every model of a fold, so the last one is kept.
+        """
+        if self._last is None or self._last[0] != people:
+            seen = [s if not people else OnlySome(s, people) for s in self.stimuli]
+            others = OtherFixations(seen, self.config.centerbias_bandwidth)
+            self._last = (people, seen, others)
+        return self._last[1:]
 
     def _scored(
         self, built: BuiltModel, stimuli: Sequence[Stimulus], others: OtherFixations
