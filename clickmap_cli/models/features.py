@@ -137,7 +137,8 @@ def _detector(path: Path | None, download: str | None) -> torch.nn.Module:
         if words[0] == "fpn" and len(words) == 4:  # fpn.inner_blocks.0.weight of older releases
             words.insert(3, "0")
         kept[".".join(words)] = value
-    return load_state(network, kept, path or Path("the torchvision release"))
+    source = path or Path("the torchvision release")
+    return load_state(network, kept, source, "torchvision's Faster R-CNN")
 
 
 def _downloaded_detector(release: str) -> dict[str, torch.Tensor]:

@@ -103,8 +103,16 @@ def read_state(path: Path) -> State:
     return dict(loaded)
 
 
-def load_state(network: Network, state: Mapping[str, torch.Tensor], source: Path) -> Network:
+def load_state(
+    network: Network, state: Mapping[str, torch.Tensor], source: Path, name: str = ""
+) -> Network:
     """Give a network its weights; every key and shape must fit.
+
+    Args:
+        network: whose they are.
+        state: tensors by name.
+        source: where they come from.
+        name: what a person calls the network; its class where empty.
 
     Raises:
         DataError: they do not; the first few differences are named.
@@ -123,9 +131,9 @@ def load_state(network: Network, state: Mapping[str, torch.Tensor], source: Path
         ),
     ]
     if differences:
-        name = type(network).__name__
+        called = name or type(network).__name__
         raise DataError(
-            f"{source}: these are no weights of {name}; it {'; it '.join(differences)}."
+            f"{source}: these are no weights of {called}; it {'; it '.join(differences)}."
         )
     network.load_state_dict(dict(state))
     return network
