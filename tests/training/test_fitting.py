@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.config.finetune import Freeze, Stage
@@ -218,8 +218,13 @@ def some_stages(draw):
     ]  # fmt: skip
 
 
+PLATEAU = Stage("s0", 4, 1.0, gamma=0.5, schedule="plateau", plateau_patience=1)
+
+
 @settings(max_examples=25)
 @given(some_stages(), st.lists(st.integers(1, 4), min_size=12, max_size=12))
+@example([PLATEAU], [4, 3, 2, 1])  # every epoch is better, so the rate never falls
+@example([PLATEAU], [1, 2, 2, 1])
 def test_stages_end_and_rates_fall_as_a_plain_loop_has_it(tmp_path_factory, stages, losses) -> None:
     folder = tmp_path_factory.mktemp("fit")
     rows = fit(
