@@ -14,7 +14,7 @@ _FEW_CLICKS, _SMALL_SIDE = 20, 16  # too few, or images too small, to tell what 
 
 
 def implausible(trials: Trials, image_shape: Sequence[int]) -> Iterator[str]:
-    """What a person should look at before they believe the maps, by the first clicks.
+    """What a person should look at before they believe the maps.
 
     Args:
         trials: as read; clicks outside their image are still there.
@@ -23,23 +23,25 @@ def implausible(trials: Trials, image_shape: Sequence[int]) -> Iterator[str]:
     Yields:
         A sentence for each suspicion.
     """
-    for trials_of, clicks in trials.blocks():
-        x, y = trials.x[clicks], trials.y[clicks]
-        if len(x) < _FEW_CLICKS:
-            return
-        if int(trials.shape.min()) >= _SMALL_SIDE and max(int(x.max()), int(y.max())) <= 1:
-            yield (
-                "The clicks lie in the first two pixels of each image; are they fractions of it? "
-                "Multiply x by its width and y by its height."
-            )
-        outside = 1 - float(np.mean(trials.inside(trials_of, clicks)))
-        swapped = replace(trials, x=trials.y, y=trials.x)
-        turned = 1 - float(np.mean(swapped.inside(trials_of, clicks)))
-        if outside > _MANY_OUTSIDE:
-            better = outside - turned > _MANY_OUTSIDE
-            yield (
-                f"{100 * outside:.0f}% of the clicks lie outside their image; is image_shape "
-                f"{list(image_shape)} (height, width) the size they are measured in?"
-                + (f" With x and y swapped, {100 * turned:.0f}% would." if better else "")
-            )
-        return  # later blocks would say the same
+    if len(trials.x) < _FEW_CLICKS:
+        return
+    if int(trials.shape.min()) >= _SMALL_SIDE and max(trials.x.max(), trials.y.max()) <= 1:
+        yield (
+            "The clicks lie in the first two pixels of each image; are they fractions of it? "
+            "Multiply x by its width and y by its height."
+        )
+    outside = _share_outside(trials)
+    if outside > _MANY_OUTSIDE:
+        turned = _share_outside(replace(trials, x=trials.y, y=trials.x))
+        better = outside - turned > _MANY_OUTSIDE
+        yield (
+            f"{100 * outside:.0f}% of the clicks lie outside their image; is image_shape "
+            f"{list(image_shape)} (height, width) the size they are measured in?"
+            + (f" With x and y swapped, {100 * turned:.0f}% would." if better else "")
+        )
+
+
+def _share_outside(trials: Trials) -> float:
+    """The share of clicks outside their image, block by block: there may be very many."""
+    inside = sum(np.count_nonzero(trials.inside(*block)) for block in trials.blocks())
+    return 1 - inside / len(trials.x)

@@ -10,12 +10,18 @@ import typer
 
 from clickmap_cli.commands.completion import among, some_of
 from clickmap_cli.reports.style import FORMATS, PRESETS
-from clickmap_cli.services.visualize.options import BY, CLICKS, KINDS, NORMALIZE, PARTICIPANTS
+from clickmap_cli.services.visualize.options import (
+    BY,
+    CLICKS,
+    COLORMAPS,
+    KINDS,
+    NORMALIZE,
+    PARTICIPANTS,
+)
 
 _WHICH = "Which images and figures"
 _ELSE = "In place of figures (with --figures: beside them)"
 _LOOK = "How they look"
-_COLORMAPS = ("inferno", "viridis", "magma", "cividis", "gray", "jet")  # offered; others are there
 
 
 def _option(
@@ -82,7 +88,7 @@ Preset = Annotated[
         among(*PRESETS),
     ),
 ]
-Colormap = Annotated[str, _option("--colormap", "Any of matplotlib's.", _LOOK, among(*_COLORMAPS))]
+Colormap = Annotated[str, _option("--colormap", "Any of matplotlib's.", _LOOK, among(*COLORMAPS))]
 Alpha = Annotated[float, _option("--alpha", "Cover of the hottest pixel, 0 to 1.", _LOOK)]
 Normalize = Annotated[
     str,

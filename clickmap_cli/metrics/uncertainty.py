@@ -19,7 +19,7 @@ def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> t
 
     Infinite samples count: an end that falls among them is infinite.
     """
-    known = np.sort(samples[~np.isnan(samples)])
+    known = samples[~np.isnan(samples)]
     if not len(known):
         return math.nan, math.nan
     tail = 100 * (1 - level) / 2

@@ -125,17 +125,17 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
         )  # fmt: skip
         single = s.get("single_participant_reliability")
         needed = s.get("participants_needed")
+        poor = single is not None and s["fit_error"] > _POOR_FIT
         if single is not None:
             last = max(sizes.max() * 2, (needed or 0) * 1.1)
             along = np.geomspace(1, last, 200)
             fit = along * single / (1 + (along - 1) * single)
-            poor = s["fit_error"] > _POOR_FIT
             misses = f", misses by {s['fit_error']:.2f}" if poor else ""
             axis.plot(
                 along, fit, ":" if poor else "-", color=COLOURS["accent"],
                 label=f"Spearman-Brown fit{misses}",
             )  # fmt: skip
-        if needed is not None and s["fit_error"] <= _POOR_FIT:
+        if needed is not None and not poor:
             wished = s["target_reliability"]
             axis.axhline(wished, color=COLOURS["null"], linewidth=0.8, linestyle="--")
             axis.plot(

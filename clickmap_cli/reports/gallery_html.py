@@ -29,10 +29,7 @@ from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.services.visualize.gallery import Gallery, GalleryFigures
 from clickmap_cli.services.visualize.gallery_pages import Opened, SmallPicture
-from clickmap_cli.services.visualize.options import NORMALIZE, Look
-
-COLORMAPS = ("inferno", "viridis", "magma", "plasma", "cividis", "jet", "turbo", "gray")
-"""What a reader may choose from, beside the one the gallery was written with."""
+from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 
 LEVELS = 1023
 """Steps between a map's least and greatest value."""

@@ -21,11 +21,9 @@ from clickmap_cli.reports.html_parts import escaped
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
 from clickmap_cli.runtime.errors import ClickmapError, MissingExtraError
 from clickmap_cli.services.visualize.browse import Seen, Source, Table, open_source
-from clickmap_cli.services.visualize.options import NORMALIZE, Look
+from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.prediction_cache import PredictionCache
-
-COLORMAPS = ("inferno", "viridis", "magma", "cividis", "jet", "turbo", "gray")
 
 MOST_NAMES = 500
 """Names offered at once; a part of a name finds the others."""

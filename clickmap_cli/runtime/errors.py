@@ -68,8 +68,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         near = [spelled[word] for word in difflib.get_close_matches(low, spelled, n=1, cutoff=0.6)]
     if not near:
         return f"Known: {', '.join(words)}."
-    quoted = [f"'{word}'" for word in near]
-    return f"Did you mean {' or '.join(filter(None, [', '.join(quoted[:-1]), quoted[-1]]))}?"
+    *first, last = [f"'{word}'" for word in near]
+    return f"Did you mean {', '.join(first)} or {last}?" if first else f"Did you mean {last}?"
 
 
 class MissingExtraError(ClickmapError):

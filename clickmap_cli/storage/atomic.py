@@ -60,9 +60,7 @@ def _discard(partial: Path) -> None:
 def explained(path: Path, error: OSError) -> RunError:
     """Why a file could not be written, in a sentence that names it."""
     if error.errno == errno.ENOSPC:
-        return RunError(
-            f"{path}: the disk is full; free some room and run again (--resume keeps what is done)."
-        )
+        return RunError(f"{path}: the disk is full; free some room and run the same again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RunError(f"{path}: not writable ({error.strerror}); choose another --output.")
     if error.errno == errno.ENAMETOOLONG:
@@ -83,7 +81,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_ready(value: Any) -> Any:
-    """A value as JSON has it: what is neither finite nor a number (NaN, infinity) is null.
+    """A value as JSON has it: numbers that are not finite (NaN, infinity) are null.
 
     Args:
         value: of dicts, lists, tuples, numbers, words and None.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,13 @@ def test_x_and_y_swapped(tmp_path, where) -> None:
 
 def test_a_handful_of_clicks_says_nothing(tmp_path) -> None:
     assert said(tmp_path, np.zeros(3), np.full(3, 500.0)) == []
+
+
+def test_clicks_of_every_block_count(tmp_path, where, monkeypatch) -> None:
+    monkeypatch.setattr("clickmap_cli.storage.long_arrays.BLOCK_VALUES", 40)
+    trials = trials_of(tmp_path, *where)  # three trials of 40 clicks
+    assert len(list(trials.blocks())) == 3
+    x = trials.x.copy()
+    x[80:] = 200  # the last trial's lie outside
+    (text,) = implausible(replace(trials, x=x), SHAPE)
+    assert text.startswith("33% of the clicks")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from typing import Any
 
@@ -15,13 +14,14 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.rsa import rsa, similarity_matrix
-from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
+from clickmap_cli.metrics.uncertainty import RESAMPLES, known_mean, percentile_interval
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.scores import Plan
+from clickmap_cli.storage.atomic import json_ready
 
 Matrix = NDArray[np.float64]
 _IN_MEMORY = 1 << 30
@@ -45,8 +45,8 @@ def rsa_ceiling(
     ceilings = np.array([rsa(a, b) for a, b in pairs])
     nulls = _nulls(pairs, plan)
     samples, null_samples = _bootstrap(pairs, plan)
-    mean = _known(ceilings)
-    null = _known(nulls)
+    mean = json_ready(known_mean(ceilings))
+    null = json_ready(known_mean(nulls))
     summary: dict[str, Any] = {
         "method": plan.method,
         "metric": "rsa",
@@ -55,9 +55,9 @@ def rsa_ceiling(
         "n_maps": int(np.diff(slices)[codes].sum()) if pairs else 0,
         "n_participants": len(np.unique(trials.user[np.isin(trials.image, codes)])),
         "ceiling_mean": mean,
-        "ceiling_ci": _interval(samples),
+        "ceiling_ci": json_ready(percentile_interval(samples)),
         "null_mean": null,
-        "null_ci": _interval(null_samples),
+        "null_ci": json_ready(percentile_interval(null_samples)),
         "ratio": mean / null if mean is not None and null is not None and null > 0 else None,
         "randomization_iters": plan.splits,
         "null_iterations": plan.null_draws,
@@ -134,12 +134,3 @@ def _bootstrap(
         ceiling.append(rsa(first, b[np.ix_(chosen, chosen)], apart))
         null.append(rsa(first, b[np.ix_(order[chosen], order[chosen])], apart))
     return np.array(ceiling, dtype=np.float64), np.array(null, dtype=np.float64)
-
-
-def _known(values: NDArray[np.float64]) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _interval(samples: NDArray[np.float64]) -> list[float | None]:
-    return [end if math.isfinite(end) else None for end in percentile_interval(samples)]

@@ -7,13 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.uncertainty import (
     bootstrap_grouped_means,
     bootstrap_means,
+    known_mean,
     participants_needed,
     percentile_interval,
     robust_z,
@@ -31,6 +32,7 @@ from clickmap_cli.services.ceiling.result import (
     TrialRow,
 )
 from clickmap_cli.services.ceiling.scores import ImageScores, Plan
+from clickmap_cli.storage.atomic import json_ready
 
 FLAGGED_BELOW = -3.0
 
@@ -70,8 +72,8 @@ def ceiling_result(
         held["participants"] = _participants(trials, scores, image, user, score)
         summary["n_flagged"] = sum(row.flagged for row in held["participants"])
     samples = _resamples(trials, slices, kept, score, plan, bootstrap, ceiling)
-    summary["ceiling_ci"] = _pair(percentile_interval(samples))
-    summary["null_ci"] = _pair(
+    summary["ceiling_ci"] = json_ready(percentile_interval(samples))
+    summary["null_ci"] = json_ready(
         percentile_interval(bootstrap_means(null, _rng(plan, score, "null")))
     )
     if plan.curve_sizes:
@@ -90,7 +92,7 @@ def ceiling_result(
 def _image_row(
     trials: Trials, slices: NDArray[np.int64], code: int, raw: ImageScores, score: MapScore
 ) -> ImageRow:
-    ceiling = _or_nan(_mean(raw.ceiling[score.name]))
+    ceiling = known_mean(raw.ceiling[score.name])
     halves = not raw.upper and score.is_correlation
     users = trials.user[slices[code] : slices[code + 1]]
     return ImageRow(
@@ -98,8 +100,8 @@ def _image_row(
         category=str(trials.categories[trials.category[code]]),
         n_participants=len(np.unique(users)),
         ceiling=ceiling,
-        null=_or_nan(_mean(raw.null[score.name])),
-        upper=_or_nan(_mean(raw.upper.get(score.name, np.empty(0)))),
+        null=known_mean(raw.null[score.name]),
+        upper=known_mean(raw.upper.get(score.name, np.empty(0))),
         spearman_brown=spearman_brown(ceiling) if halves else math.nan,
     )
 
@@ -109,8 +111,8 @@ def _summary(
 ) -> dict[str, Any]:
     scored = {row.image_path for row in rows}
     counted = np.array([key in scored for key in trials.images.tolist()], dtype=np.bool_)
-    ceiling = _known_mean([row.ceiling for row in rows])
-    null = _known_mean([row.null for row in rows])
+    ceiling = _mean([row.ceiling for row in rows])
+    null = _mean([row.null for row in rows])
     means_something = score.higher_is_better and null is not None and null > 0
     summary: dict[str, Any] = {
         "method": plan.method,
@@ -127,11 +129,11 @@ def _summary(
     }
     if plan.method == "split-half":
         if score.is_correlation:
-            corrected = _known_mean([row.spearman_brown for row in rows])
+            corrected = _mean([row.spearman_brown for row in rows])
             summary["spearman_brown_mean"] = corrected
         summary["randomization_iters"] = plan.splits
     elif score.pool is not None:
-        summary["upper_mean"] = _known_mean([row.upper for row in rows])
+        summary["upper_mean"] = _mean([row.upper for row in rows])
     return summary | {
         "null_iterations": plan.null_draws,
         "bootstrap": bootstrap,
@@ -218,7 +220,7 @@ def _categories(rows: tuple[ImageRow, ...], plan: Plan, score: MapScore) -> tupl
         low, high = percentile_interval(
             bootstrap_means(values, _rng(plan, score, "category", name))
         )
-        null = _or_nan(_known_mean([row.null for row in mine]))
+        null = known_mean([row.null for row in mine])
         found.append(CategoryRow(name, len(mine), float(values.mean()), low, high, null))
     sign = -1 if score.higher_is_better else 1
     return tuple(sorted(found, key=lambda row: sign * row.ceiling))
@@ -252,11 +254,11 @@ def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) 
     single = spearman_brown_fit(sizes, np.array([row.reliability for row in curve]))
     needed = participants_needed(single, wished)
     return {
-        "single_participant_reliability": _or_none(single),
+        "single_participant_reliability": json_ready(single),
         "target_reliability": wished,
         "participants_needed": int(needed) if math.isfinite(needed) else None,
         # the theory is about pearson and parallel halves; how far it is from what was found
-        "fit_error": _or_none(max(abs(row.fit - row.reliability) for row in curve)),
+        "fit_error": json_ready(max(abs(row.fit - row.reliability) for row in curve)),
     }
 
 
@@ -264,23 +266,7 @@ def _rng(plan: Plan, score: MapScore, *purpose: str) -> np.random.Generator:
     return generator(plan.seed, "bootstrap", plan.method, score.name, *purpose)
 
 
-def _mean(values: Scores) -> float | None:
+def _mean(values: ArrayLike) -> float | None:
     """Mean of the known values; None when there are none."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _known_mean(values: list[float]) -> float | None:
-    return _mean(np.array(values, dtype=np.float64))
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _pair(interval: tuple[float, float]) -> list[float | None]:
-    return [_or_none(end) for end in interval]
+    found = known_mean(values)
+    return None if math.isnan(found) else found

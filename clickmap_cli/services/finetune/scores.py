@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clickmap_cli.config.finetune import FinetuneConfig, model_spec
 from clickmap_cli.datasets.base import Stimulus
@@ -46,7 +46,9 @@ class Scorer:
     label: str
     progress: Progress
     failures: list[Failure]
-    _last: tuple[tuple[str, ...], list[Stimulus], OtherFixations] | None = None
+    _last: tuple[tuple[str, ...], list[Stimulus], OtherFixations] | None = field(
+        default=None, init=False
+    )
 
     def all(self, folds: Sequence[Fold], division: Division, folder: str) -> list[FoldScores]:
         """Every fold's model, the model as it was, and the centre bias, on the same images."""

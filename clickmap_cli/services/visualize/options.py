@@ -13,6 +13,9 @@ KINDS = ("overlay", "participants", "clicks", "bins", "sheet", "distributions")
 BY = ("participants", "agreement", "disagreement")
 """What `--top` goes by."""
 
+COLORMAPS = ("inferno", "viridis", "magma", "plasma", "cividis", "jet", "turbo", "gray")
+"""Colour maps that are offered; any of matplotlib's will do."""
+
 NORMALIZE = ("max", "sum", "none", "rank")
 """How a map is scaled before it is shown; `reports/overlays.py` says what each does."""
 
