@@ -17,7 +17,7 @@ import clickmap_cli
 PACKAGE = Path(clickmap_cli.__file__).parent
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 50
-MOST_PARAMETERS = 7
+MOST_PARAMETERS = 10
 
 REASONS = {
     "commands/": "the command line makes an option of every parameter",

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.duplicates import same_pixels
 from clickmap_cli.clickmaps.funnel import Bools, Funnel, FunnelRow
+from clickmap_cli.clickmaps.image_files import image_file, size_of
 from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
 from clickmap_cli.clickmaps.masks import find_masks, heat_on_mask, read_mask
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 
@@ -280,7 +282,13 @@ def _mask_filter(
             return -1.0
         clicks = image_clicks(trials, slices, image)
         geometry = settings.geometry(clicks.native)
-        return heat_on_mask(mean_map(clicks, settings), read_mask(path), geometry)
+        folder, key = config.image_dir, str(trials.images[image])
+        size = None if folder is None else size_of(image_file(Path(folder), key))
+        try:
+            return heat_on_mask(mean_map(clicks, settings), read_mask(path), geometry, size)
+        except DataError as error:
+            hint = "" if size else " Set image_dir, so that the image's own shape is known."
+            raise DataError(f"{path}: {error}.{hint}") from error
 
     ious = []
     for value in ordered_map(iou, range(len(trials.images)), config.n_jobs, "threading"):

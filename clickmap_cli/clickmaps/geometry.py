@@ -6,7 +6,7 @@ One place says how sizes change: a map, an image, a mask and a click all go thro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,9 @@ from clickmap_cli.runtime.errors import DataError
 
 Size = tuple[int, int]
 """Height and width, in pixels."""
+
+AS_IT_IS = "as it is"
+"""What is said of a map whose pixels are neither scaled nor cropped."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,14 @@ class Geometry:
         native: size the clicks are measured in.
         resized: size after resizing; the same where nothing is resized.
         crop: size cut from the centre, or None.
+        own: True if `native` is the image's own size, so that a file of the image must have its
+            aspect ratio. Otherwise images are stretched to `native`, as they were when clicked.
     """
 
     native: Size
     resized: Size
     crop: Size | None
+    own: bool = field(default=False, repr=False)
 
     @property
     def final(self) -> Size:
@@ -112,17 +118,82 @@ class Geometry:
         """
         return self.cropped(resize(maps, self.resized))
 
-    def fit(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Bring an image, a mask or a prediction of any size onto the finished map's pixels.
+    @property
+    def action(self) -> str:
+        """What `finish` does, in words for reports: `as it is`, `scaled`, `cropped` or both."""
+        done = [
+            word
+            for word, changed in (
+                ("scaled", self.resized != self.native),
+                ("cropped", self.final != self.resized),
+            )
+            if changed
+        ]
+        return " and ".join(done) or AS_IT_IS
+
+    def of_map(self, shape: Size, image: Size | None = None) -> Geometry:
+        """The geometry that brings a map made by somebody else onto the finished map's pixels.
+
+        A map of the image's own size, or of its aspect ratio to within a pixel, is scaled and
+        cropped like the clicks. A map that already has the final shape is taken as it is.
 
         Args:
-            pixels: (H, W) or (H, W, channels), of any size.
+            shape: (height, width) of the map, the prediction or the mask.
+            image: (height, width) of the image's file; None where it is not known.
+
+        Raises:
+            DataError: the map has any other aspect ratio.
+        """
+        if shape == self.final and shape != image:
+            return Geometry(shape, shape, None)
+        if any(same_aspect(shape, whole) for whole in (image, self.native) if whole is not None):
+            return Geometry(shape, self.resized, self.crop)
+        sizes = [f"the image's file has {shown_size(image)}"] if image not in (None, shape) else []
+        sizes += [f"its clicks are measured in {shown_size(self.native)}"]
+        sizes += [f"its finished map has {shown_size(self.final)}"]
+        raise DataError(
+            f"a map of {shown_size(shape)} fits neither the image nor its finished map (height x "
+            f"width: {', '.join(sizes)}); give a map of the whole image, in its aspect ratio, or "
+            "one of the finished map's shape"
+        )
+
+    def of_image(self, shape: Size) -> Geometry:
+        """The geometry that brings the image's own file onto the finished map's pixels.
+
+        Args:
+            shape: (height, width) of the image's file.
+
+        Raises:
+            DataError: the clicks are measured in the image's own size, which is not the file's.
+        """
+        if not self.own or same_aspect(shape, self.native):
+            return Geometry(shape, self.resized, self.crop)
+        if shape == self.final:
+            return Geometry(shape, shape, None)
+        raise DataError(
+            f"the image's file has {shown_size(shape)} pixels (height x width), its clicks are "
+            f"measured in {shown_size(self.native)}; correct its size in metadata_file or the file"
+        )
+
+    def fit(self, pixels: NDArray[Any], file: object) -> NDArray[np.float32]:
+        """Bring the pixels of the image's own file onto the finished map's pixels.
+
+        Args:
+            pixels: (H, W) or (H, W, channels).
+            file: where they come from, for messages.
 
         Returns:
             float32 of the final size, same channels.
+
+        Raises:
+            DataError: see `of_image`.
         """
+        try:
+            geometry = self.of_image((pixels.shape[0], pixels.shape[1]))
+        except DataError as error:
+            raise DataError(f"{file}: {error}.") from error
         planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-        fitted = self.cropped(resize(planes, self.resized))
+        fitted = geometry.finish(planes)
         return fitted if pixels.ndim == 2 else np.moveaxis(fitted, 0, -1)
 
     def move(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -160,7 +231,17 @@ def geometry_of(native: Size, image_shape: Size, crop: Size | None) -> Geometry:
         )
     if crop is not None and (crop[0] > resized[0] or crop[1] > resized[1]):
         raise DataError(f"center_crop {list(crop)} is larger than a map of {list(resized)}.")
-    return Geometry(native, resized, crop)
+    return Geometry(native, resized, crop, native != image_shape)
+
+
+def same_aspect(shape: Size, whole: Size) -> bool:
+    """Return True if two sizes have one aspect ratio, to within a pixel of either."""
+    return abs(shape[1] * whole[0] - shape[0] * whole[1]) <= max(*shape, *whole)
+
+
+def shown_size(size: Sequence[int]) -> str:
+    """A size as messages give it: `height x width`."""
+    return " x ".join(str(side) for side in size)
 
 
 def resize(maps: NDArray[Any], size: Size) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.clickmaps.geometry import Geometry, Size
 from clickmap_cli.clickmaps.keys import match_keys
 from clickmap_cli.metrics.overlap import intersection_over_union
 from clickmap_cli.runtime.errors import DataError
@@ -77,9 +77,22 @@ def read_mask(path: Path) -> NDArray[np.float32]:
     return mask.astype(np.float32)
 
 
-def heat_on_mask(mean: NDArray[np.float32], mask: NDArray[np.float32], geometry: Geometry) -> float:
-    """IoU of {mean map > half its maximum} with {mask > 0}, on the finished map's pixels."""
-    return intersection_over_union(mean > mean.max() / 2, geometry.fit(mask) > 0)
+def heat_on_mask(
+    mean: NDArray[np.float32], mask: NDArray[np.float32], geometry: Geometry, image: Size | None
+) -> float:
+    """IoU of {mean map > half its maximum} with {mask > 0}, on the finished map's pixels.
+
+    Args:
+        mean: (h, w) the finished mean map.
+        mask: (H, W) of the whole image or of the finished map.
+        geometry: of the image.
+        image: (height, width) of the image's file; None where it is not known.
+
+    Raises:
+        DataError: the mask has another aspect ratio; see `Geometry.of_map`.
+    """
+    placed = geometry.of_map((mask.shape[0], mask.shape[1]), image).finish(mask)
+    return intersection_over_union(mean > mean.max() / 2, placed > 0)
 
 
 def _stem(key: str) -> str:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.seeding import generator
 
@@ -56,7 +57,12 @@ class OtherImages:
         return [int(self._order[p if p < first else p + last - first]) for p in places]
 
 
-def remembered(make: Callable[[int], MapView], pixels: int) -> Callable[[int], MapView]:
-    """`make(image)` with its latest views kept, within a bounded amount of memory."""
+def remembered(make: Callable[[int, Size], MapView], pixels: int) -> Callable[[int, Size], MapView]:
+    """`make(image, shape)` with its latest views kept, within a bounded amount of memory.
+
+    Args:
+        make: the map of an image, brought to a shape.
+        pixels: of the largest map.
+    """
     per_view = 12 * max(pixels, 1)  # float32 pixels and float64 ranks
     return lru_cache(maxsize=max(16, CACHE_BYTES // per_view))(make)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from clickmap_cli.clickmaps.coordinates import (
+    FRACTIONS,
+    are_fractions,
+    coordinates_of,
+    likeliest_cause,
+    suspicions,
+)
 from clickmap_cli.clickmaps.filters import Quality, filter_trials, trials_to_judge
 from clickmap_cli.clickmaps.funnel import Funnel, FunnelRow
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
-from clickmap_cli.clickmaps.implausible import implausible
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key
+from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
-from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
+from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, ReadResult, read_trials
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
@@ -33,14 +41,12 @@ class Survivors:
         funnel: what every filter kept.
         rows: rows in the file.
         rejected: how many of them could not be read.
-        first_rejected: the first of them and why; empty where there is none.
     """
 
     trials: Trials
     funnel: tuple[FunnelRow, ...]
     rows: int
     rejected: int
-    first_rejected: str = ""
 
 
 def input_files(config: ExperimentConfig) -> list[Path]:
@@ -104,23 +110,13 @@ def surviving_trials(
     data = Path(str(config.clickme_data))
     if data.is_dir():
         return _prepared(data, config, progress)
-    rejected: list[str] = []
-
-    def noted(row: int, column: str, value: str, reason: str) -> None:
-        if not rejected:
-            rejected.append(f"row {row}, {column or 'as a whole'}, '{value}': {reason}")
-        reject(row, column, value, reason)
-
-    funnel, categories = _read(config, data, noted, progress)
+    funnel, categories = _read(config, data, reject, progress)
     rows, readable = funnel.rows[0].trials, len(funnel.trials)
-    for text in implausible(funnel.trials, config.image_shape):
-        progress.notice(text)
     progress.stage("Filtering")
     filtered = filter_trials(funnel, config, categories, progress, quality)
     for text in filtered.notices:
         progress.notice(text)
-    first = next(iter(rejected), "")
-    return Survivors(filtered.trials, filtered.funnel, rows, rows - readable, first)
+    return Survivors(filtered.trials, filtered.funnel, rows, rows - readable)
 
 
 def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
@@ -174,14 +170,46 @@ def _read(
     options = ReadOptions(
         ImageShapes((height, width), sizes), config.remove_string, config.category_column
     )
-    read = read_trials(data, options, reject, progress)
-    unknown = options.shapes.unknown(read.trials.images.tolist())
-    if unknown:
-        progress.notice(
-            f"metadata_file has no size for {len(unknown)} of {len(read.trials.images)} images, "
-            f"'{unknown[0]}' for one; image_shape counts there."
-        )
+    rejected: list[str] = []
+
+    def noted(row: int, column: str, value: str, reason: str) -> None:
+        if not rejected:
+            rejected.append(f"row {row}, {column or 'as a whole'}, '{value}': {reason}")
+        reject(row, column, value, reason)
+
+    read = read_trials(data, options, noted, progress)
+    keys = read.trials.images.tolist()
+    unknown = options.shapes.unknown(keys)
+    without_size = Loss(
+        len(unknown), len(keys), "images have no size in metadata_file",
+        f"image_shape counts there; '{next(iter(unknown), '')}' is one of them.",
+    )  # fmt: skip
+    check_losses([without_size], config.max_lost, progress)
+    # the funnel shows smaller losses
+    check_losses(_losses(read, rejected), config.max_lost, progress, least=0.1)
+    for text in suspicions(coordinates_of(read.trials)):
+        progress.notice(text, again=True)
     return Funnel(read.trials, read.rows), categories
+
+
+def _losses(read: ReadResult, rejected: list[str]) -> Iterator[Loss]:
+    """What was lost between the file and the filters."""
+    trials = read.trials
+    n_rejected = read.rows - len(trials)
+    first = f"The first: {rejected[0]}. " if rejected else ""
+    yield Loss(
+        n_rejected, read.rows, "rows cannot be read",
+        f"{first}rejected.csv of `clickmap prepare` says why for each.",
+    )  # fmt: skip
+    points = coordinates_of(trials)
+    n_clicks = len(trials.x)
+    if are_fractions(points):
+        what = "clicks lie in the first two pixels of their image"
+        yield Loss(n_clicks, n_clicks, what, FRACTIONS)
+    inside = sum(int(np.count_nonzero(trials.inside(*block))) for block in trials.blocks())
+    cause = likeliest_cause(points) if n_clicks > inside else ""
+    what = "clicks lie outside their image and are dropped"
+    yield Loss(n_clicks - inside, n_clicks, what, cause)
 
 
 def no_reject(row: int, column: str, value: str, reason: str) -> None:
@@ -200,11 +228,6 @@ def require_images(found: Survivors) -> None:
         return
     if not found.rows:
         raise DataError("The file of trials has a header and no rows.")
-    if found.rows == found.rejected:
-        raise DataError(
-            f"None of the {found.rows} rows could be read; the first: {found.first_rejected}. "
-            "rejected.csv of `clickmap prepare` says why for each."
-        )
     at = next(i for i, row in enumerate(found.funnel) if i and not row.images)
     last, before = found.funnel[at], found.funnel[at - 1]
     raise DataError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clickmap_cli.config.fields import key
+from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
@@ -61,6 +61,7 @@ class BenchmarkConfig:
     null_iterations: int = key(10, "Draws of another image for the null.", "scores", minimum=1)
     centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
+    max_lost: float = max_lost_key()
     heatmaps_png: HeatmapPictures = field(default_factory=HeatmapPictures, metadata=key(None, "Pictures of predictions (see below).", "output").metadata)
     deep_dive: DeepDive = field(default_factory=DeepDive, metadata=key(None, "Levels and signs that would have matched the worst images (eigencam; see below).", "scores").metadata)
     report_images: int = key(25, "Best and worst images in the report, of each model and metric; 0 = none.", "output", minimum=0)

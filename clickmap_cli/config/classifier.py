@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clickmap_cli.config.fields import key
+from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.config.finetune import OPTIMIZERS, PRECISIONS, fold_numbers
 from clickmap_cli.config.validation import check_workers, failing
 from clickmap_cli.runtime.devices import DEVICES
@@ -95,6 +95,7 @@ class HeatmapConfig:
     permutations: int = key(1000, "Shuffles of the labels within participants, for what chance gives on the same predictions; 0 = none.", "scores", minimum=0)
     shuffle_labels: bool = key(False, "Shuffle labels within participants before anything is learnt: a whole study of chance.", "scores")
     interpretation: Interpretation = field(default_factory=Interpretation, metadata=key(None, "Gradient maps (see below).", "scores").metadata)
+    max_lost: float = max_lost_key()
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
     n_jobs: int = key(-1, "Threads that read maps; -1 = every core.", "run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from clickmap_cli.config.fields import key
+from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.runtime.devices import DEVICES
 
 METHODS = ("split-half", "hold-one-out")
@@ -30,6 +30,8 @@ class ExperimentConfig:
     remove_string: str | None = key(None, "Cut from the front of every image_path.", "maps", false_is_null=True)
     category_column: str | None = key(None, "Column that names the category; null = the folder that holds the image.", "maps", false_is_null=True)
     metadata_file: str | None = key(None, "Image key -> (width, height) of its clicks (.npy, .json, .yaml); null = all are image_shape.", "input", false_is_null=True)
+
+    max_lost: float = max_lost_key()
 
     # --- filters, in the order they are applied -----------------------------------------------
     filter_mobile: bool = key(False, "Drop trials made on a phone.", "maps")

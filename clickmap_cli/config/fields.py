@@ -41,6 +41,21 @@ def key(default: Any, help: str, scope: Scope, **limits: Any) -> Any:  # noqa: A
     return dataclasses.field(default=default, metadata=metadata)
 
 
+MAX_LOST = 0.25
+"""Share of clicks, fixations, trials or images that may be lost where nothing else is set."""
+
+
+def max_lost_key() -> Any:
+    """The key `max_lost` of every schema that reads data."""
+    return key(
+        MAX_LOST,
+        "Stop if a larger share of clicks, fixations, trials or images is lost: outside the image, unreadable, unmatched or missing.",  # noqa: E501 - one line a key
+        "run",
+        minimum=0,
+        maximum=1,
+    )
+
+
 def keys_of(schema: type) -> dict[str, Key]:
     """Every key of a schema, in the order the schema states them."""
     return {field.name: field.metadata["key"] for field in dataclasses.fields(schema)}

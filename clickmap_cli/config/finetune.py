@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickmap_cli.config.benchmark import Spec
-from clickmap_cli.config.fields import key
+from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
@@ -105,6 +105,7 @@ class FinetuneConfig:
     wandb: WandbSettings = field(default_factory=WandbSettings, metadata=key(None, "Weights & Biases (see below).", "run").metadata)
     tensorboard: bool = key(False, "Also write TensorBoard's files into each fold (extra tensorboard).", "run")
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
+    max_lost: float = max_lost_key()
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
     n_jobs: int = key(-1, "Threads that read images, and workers that score; -1 = every core.", "run")
 

@@ -41,5 +41,5 @@ def as_benchmark(config: FinetuneConfig) -> BenchmarkConfig:
     return BenchmarkConfig(
         datasets=config.datasets, limit_images=config.limit_images, metrics=config.metrics,
         centerbias_bandwidth=config.centerbias_bandwidth, seed=config.seed, n_jobs=config.n_jobs,
-        device=config.device, ceiling=False,
+        device=config.device, max_lost=config.max_lost, ceiling=False,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clickmap_cli.config.fields import key
+from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.config.finetune import OPTIMIZERS
 from clickmap_cli.config.validation import check_workers, failing, word_list
 from clickmap_cli.runtime.devices import DEVICES
@@ -73,6 +73,7 @@ class KeypointConfig:
     reference_points: Any = key(None, "PCK: two names, or indices from 0; null = eye top and eye bottom.", "scores", false_is_null=True)
     overlay_images: int = key(50, "Test images that get a picture of true and predicted points.", "output", minimum=0)
     attention_images: int = key(4, "Test images that get a map of attention for each key point; a backward pass for every coordinate.", "output", minimum=0)
+    max_lost: float = max_lost_key()
     seed: int = key(42, "Seed of every random draw.", "scores", minimum=0)
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
     n_jobs: int = key(-1, "Threads that read images; -1 = every core.", "run")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.geometry import Geometry, Size
 from clickmap_cli.clickmaps.keys import ALL
+from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.people import People
 from clickmap_cli.runtime.registry import Registry
 
@@ -97,6 +98,8 @@ class Stimulus(ABC):
         size: height and width of what models are shown and scored at, in pixels.
         points: where people looked, or None where that is not known.
         nonfixations: points the data set itself offers as negatives of sAUC, or None.
+        cropped: True if models are shown a part of the image's file.
+        has_image: False if there is no file of the image.
     """
 
     image_id: str
@@ -104,6 +107,8 @@ class Stimulus(ABC):
     size: Size
     points: Points | None = None
     nonfixations: Points | None = None
+    cropped: bool = False
+    has_image: bool = True
 
     @property
     def key(self) -> str:
@@ -129,6 +134,24 @@ class Stimulus(ABC):
     @abstractmethod
     def people(self) -> People | None:
         """Everybody's own map and points, or None where nobody is named."""
+
+    def placement(self, shape: Size, of_file: bool = False) -> Geometry:  # noqa: ARG002
+        """What brings a map of this image onto the pixels of `size`.
+
+        Args:
+            shape: (height, width) of the map.
+            of_file: True if the map was made from the image's file, False if from `image()`.
+                They differ where images are cropped before they are shown.
+
+        Raises:
+            DataError: its aspect ratio is not the image's.
+        """
+        return Geometry(self.size, self.size, None).of_map(shape)
+
+    @property
+    def layout(self) -> str:
+        """What `placement` of a map of the file depends on beside the map's shape."""
+        return ""
 
     @abstractmethod
     def image_digest(self) -> str:
@@ -159,11 +182,13 @@ class DataSet:
         stimuli: images that can be used, sorted by `image_id`.
         problems: images that cannot.
         notices: what a person should know of the set as a whole.
+        losses: what was dropped or could not be used; too much of it stops a run.
     """
 
     stimuli: Sequence[Stimulus]
     problems: Sequence[Problem] = field(default=())
     notices: Sequence[str] = field(default=())
+    losses: Sequence[Loss] = field(default=())
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")

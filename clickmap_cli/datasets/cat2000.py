@@ -9,16 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
-from clickmap_cli.datasets.files import (
-    IMAGE_SUFFIXES,
-    MAP_SUFFIXES,
-    FileStimulus,
-    counted_points,
-    image_size,
-)
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, FileStimulus, counted_points
 from clickmap_cli.datasets.gathering import Gathering, as_folder, checked_sigma, files_by_stem
 from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.safe_mat import mat_array
 
 _FOLDERS = {"train": "trainSet", "test": "testSet"}

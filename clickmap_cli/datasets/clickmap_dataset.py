@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import Dataset
 
 from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, trials_from_arrays
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.map_store import KINDS, MapStore
 from clickmap_cli.storage.safe_arrays import NpzArrays
@@ -66,7 +66,7 @@ class ClickmapDataset(Dataset[Item]):
         file = image_file(self.image_dir, key)
         if file is None:
             raise DataError(f"{key}: not in image_dir {self.image_dir}.")
-        pixels = self.geometry(index).fit(read_image(file) / np.float32(255))
+        pixels = self.geometry(index).fit(read_image(file) / np.float32(255), file)
         if self._store is None:
             self._store = MapStore(self.folder)
         heat = self._store.read(flat_name(key), self.kind)

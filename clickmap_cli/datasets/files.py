@@ -20,7 +20,7 @@ from clickmap_cli.datasets.people import FixationPeople, People
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import read_npy
-from clickmap_cli.storage.safe_images import opened_image, read_image
+from clickmap_cli.storage.safe_images import image_size, opened_image, read_image
 from clickmap_cli.storage.safe_mat import mat_array
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -30,8 +30,6 @@ _MAX_ID_BYTES = 200
 """File systems allow 255; endings such as `_overlay.png` and `.partial` come on top."""
 
 _MAX_POINTS = 50_000_000
-_ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +56,11 @@ class FileStimulus(Stimulus):
     nonfixations: Points | None = None
     map_path: Path | None = None
     sigma_px: float = SIGMA_PX
+
+    @property
+    def has_image(self) -> bool:  # type: ignore[override]
+        """True if the data set has a file of the image."""
+        return self.image_path is not None
 
     def image(self) -> NDArray[np.float32]:
         """(h, w, 3) RGB in 0..1.
@@ -175,36 +178,6 @@ def printable(text: str) -> str:
     """Text from a file as it may stand in a message: printed as it is, or escaped, and cut."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= 120 else f"{shown[:117]}..."
-
-
-def image_size(path: Path) -> Size:
-    """Height and width of an image as `read_image` gives it, from the file's header alone.
-
-    Raises:
-        DataError: the file is missing, no image, or larger than Pillow's safe size.
-    """
-    from PIL import ImageOps
-
-    with opened_image(path) as image:
-        width, height = image.size
-        if image_orientation(image) not in _SIDEWAYS:
-            return height, width
-        if image.format == "TIFF":
-            # Pillow's versions differ in whether a TIFF's size is given before or after turning
-            upright = ImageOps.exif_transpose(image)
-            return upright.height, upright.width
-        return width, height
-
-
-def image_orientation(image: Any) -> int:
-    """The EXIF orientation of an opened picture, 1 where there is none.
-
-    A PNG may state it behind its pixels; that is not looked for, as it would decode every image.
-    """
-    from PIL import Image
-
-    value = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    return value if isinstance(value, int) else 1
 
 
 def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
+from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
-from clickmap_cli.datasets.files import MAP_SUFFIXES, FileStimulus, image_size, printable
+from clickmap_cli.datasets.files import MAP_SUFFIXES, FileStimulus, printable
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
@@ -22,9 +24,9 @@ from clickmap_cli.datasets.gathering import (
     listed_ids,
     named_points,
 )
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.text_streams import line_blocks
 
 
@@ -61,11 +63,8 @@ def fixations_csv(
     map_dir = None if maps is None else as_folder(maps, "maps")
     gathering = Gathering(str(table_path), listed_ids(table_path.parent, split))
     table = _read(table_path, subject_column)
-    if table.unreadable:
-        gathering.notices.append(
-            f"{table_path}: {table.unreadable} of {table.rows} rows have an x, y, order or subject "
-            "that cannot be read, and were dropped."
-        )
+    what = "rows have an x, y, order or subject that cannot be read, and are dropped"
+    gathering.losses.append(Loss(table.unreadable, table.rows, what))
     for name, reason in table.bad_names.items():
         gathering.problem(name, f"{table_path}: {reason}, found '{printable(name)}'.")
     for key, points in table.by_image():

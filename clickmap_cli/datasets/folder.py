@@ -12,7 +12,6 @@ from clickmap_cli.datasets.files import (
     IMAGE_SUFFIXES,
     MAP_SUFFIXES,
     FileStimulus,
-    image_size,
     plane_size,
     printable,
     read_counts,
@@ -27,6 +26,7 @@ from clickmap_cli.datasets.gathering import (
 )
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.csv_rows import csv_rows, split_fields
+from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.text_streams import line_blocks
 
 _REQUIRED = ("image_id", "image_path", "fix_path", "map_path")

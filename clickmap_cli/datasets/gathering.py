@@ -11,16 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.coordinates import (
+    FRACTIONS,
+    Coordinates,
+    are_fractions,
+    likeliest_cause,
+    suspicions,
+)
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
 from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.id_lists import read_ids
 
 _MANY_OUTSIDE = 0.1
-_IN_PIXELS = (
-    " Were images resized after they were shown, or are x (the column) and y (the row) swapped? "
-    "Fixations are in pixels of the image's file."
-)
+"""Share of points outside their image from which a cause is looked for."""
+
+_MOST_SEEN = 200_000
+"""Points that are looked at to say what is wrong with them."""
 
 
 class Gathering:
@@ -40,6 +49,9 @@ class Gathering:
         self._origins: dict[str, str] = {}
         self._points = 0
         self._outside = 0
+        self._seen: list[tuple[Points, Size]] = []
+        self._n_seen = 0
+        self.losses: list[Loss] = []
 
     def wanted(self, image_id: str) -> bool:
         """Whether the image belongs to the split that was asked for."""
@@ -84,6 +96,9 @@ class Gathering:
             inside = points.inside(stimulus.size)
             self._points += len(points)
             self._outside += len(points) - len(inside)
+            if self._n_seen < _MOST_SEEN:
+                self._seen.append((points, stimulus.size))
+                self._n_seen += len(points)
             stimulus = replace(stimulus, points=inside)
         self.stimuli.append(stimulus)
 
@@ -100,26 +115,54 @@ class Gathering:
                 "(README, chapter 5, has the layouts)."
             )
         notices = list(self.notices)
-        if self._outside:
-            many = self._outside > _MANY_OUTSIDE * self._points
-            notices.append(
-                f"{self._outside} of {self._points} fixations of the set lie outside their image "
-                f"and were dropped.{_IN_PIXELS if many else ''}"
-            )
         uniform = sum(s.map_path is None and s.points is None for s in self.stimuli)
         if uniform:
             notices.append(
                 f"{uniform} of {len(self.stimuli)} images have neither a map nor fixations; their "
                 "ground truth is uniform."
             )
-        lost = sorted((self._listed or frozenset()) - set(self._origins))
-        if lost:
-            notices.append(
-                f"{len(lost)} of {len(self._listed or ())} ids that the split lists are not in the "
-                f"set, '{printable(lost[0])}' for one."
-            )
         stimuli: list[Stimulus] = sorted(self.stimuli, key=lambda stimulus: stimulus.image_id)
-        return DataSet(stimuli, self._problems, notices)
+        notices += suspicions(self._coordinates())
+        return DataSet(stimuli, self._problems, notices, [*self.losses, *self._own_losses()])
+
+    def _own_losses(self) -> Iterator[Loss]:
+        """Images, listed ids and fixations that cannot be used."""
+        n, bad = len(self.stimuli) + len(self._problems), len(self._problems)
+        first = f"The first: {self._problems[0].reason}" if self._problems else ""
+        yield Loss(bad, n, "images cannot be used", first)
+        lost = sorted((self._listed or frozenset()) - set(self._origins))
+        example = f"'{printable(lost[0])}' is one of them." if lost else ""
+        yield Loss(
+            len(lost), len(self._listed or ()), "ids that the split lists are not in the data set",
+            example,
+        )  # fmt: skip
+        points = self._coordinates()
+        if are_fractions(points):
+            yield Loss(
+                self._points, self._points, "fixations lie in the first pixel of their image",
+                FRACTIONS,
+            )  # fmt: skip
+        yield Loss(
+            self._outside, self._points, "fixations lie outside their image and are dropped",
+            likeliest_cause(points) if self._outside > _MANY_OUTSIDE * self._points else "",
+        )  # fmt: skip
+
+    def _coordinates(self) -> Coordinates:
+        """The points as they were given."""
+
+        def joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+            return np.concatenate(parts) if parts else np.empty(0)
+
+        finite = [
+            (points, size, np.isfinite(points.x) & np.isfinite(points.y))
+            for points, size in self._seen
+        ]
+        return Coordinates(
+            joined([points.x[ok] for points, _, ok in finite]),
+            joined([points.y[ok] for points, _, ok in finite]),
+            joined([np.full(int(ok.sum()), size[1], np.float64) for _, size, ok in finite]),
+            joined([np.full(int(ok.sum()), size[0], np.float64) for _, size, ok in finite]),
+        )
 
 
 def as_path(value: object, key: str) -> Path:

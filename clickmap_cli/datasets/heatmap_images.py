@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.clickmaps.geometry import Size, resize, same_aspect, shown_size
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.files import IMAGE_SUFFIXES, checked_id, grey_values, printable
@@ -255,20 +255,33 @@ def read_once(
         if by_id.setdefault(item.image_id, item) is not item:
             raise DataError(f"Two images would both be called '{item.image_id}'; rename one.")
     good, problems, sizes = [], [], Counter[Size]()
+    stretched = []
     read = ordered_map(_size_or_reason, by_id.values(), n_jobs, "threading")
     for item, found in zip(by_id.values(), read, strict=True):
         if isinstance(found, str):
             problems.append(Problem(item.image_id, found))
-        else:
-            good.append(item)
-            sizes[found] += 1
-    counted = dict(sorted(sizes.items()))
-    return replace(rest, items=tuple(good), sizes=counted, problems=tuple(problems))
+            continue
+        good.append(item)
+        sizes[item.size or found] += 1
+        if item.size is not None and not same_aspect(found, item.size):
+            stretched.append((found, item.size))
+    notices = [*rest.notices]
+    if stretched:
+        one, size = stretched[0]
+        notices.append(
+            f"{len(stretched)} of {len(good)} maps are stretched to the size they are resized to, "
+            f"from {shown_size(one)} to {shown_size(size)} (height x width) for one."
+        )
+    return replace(
+        rest, items=tuple(good), sizes=dict(sorted(sizes.items())), problems=tuple(problems),
+        notices=tuple(notices),
+    )  # fmt: skip
 
 
 def _size_or_reason(item: LabelledImage) -> Size | str:
+    """The size of an image before it is resized."""
     try:
-        height, width = item.read().shape[:2]
+        height, width = item.picture.read().shape[:2]
     except DataError as error:
         return str(error)
     return height, width

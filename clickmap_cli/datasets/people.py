@@ -8,11 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.datasets.kernel_density import kernel_density
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.runtime.errors import DataError
 
 Maps = NDArray[np.float32]
 
@@ -33,8 +32,7 @@ class People(Protocol):
     def everyone(self, size: Size) -> NDArray[Any]:
         """(h, w) what everybody together predicts in an image of this size; not scaled.
 
-        Raises:
-            DataError: their maps cannot be brought to this size.
+        Where the size is another than their image's, places keep their relative coordinates.
         """
 
 
@@ -110,13 +108,8 @@ class ClickPeople:
         return self._pixels(self._stack.others(person))
 
     def everyone(self, size: Size) -> Maps:
-        """The mean clickmap; it must have that size already."""
-        if size != self._stack.shape:
-            raise DataError(
-                f"Clickmaps of {self._stack.shape[0]} x {self._stack.shape[1]} and of {size[0]} x "
-                f"{size[1]} cannot be compared; prepare them with one center_crop."
-            )
-        return self._pixels(self._stack.mean(np.arange(len(self._stack))))
+        """The mean clickmap, resized where the size is another."""
+        return resize(self._pixels(self._stack.mean(np.arange(len(self._stack)))), size)
 
     @staticmethod
     def _pixels(view: MapView) -> Maps:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Geometry, Size
+from clickmap_cli.clickmaps.geometry import Geometry, Size, same_aspect, shown_size
+from clickmap_cli.clickmaps.image_files import image_file, size_of
 from clickmap_cli.clickmaps.keys import ALL, flat_name
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
@@ -18,7 +20,6 @@ from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.datasets.base import DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import file_digest
 from clickmap_cli.datasets.gathering import as_path
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.datasets.people import ClickPeople
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
@@ -36,6 +37,7 @@ class ClickmapStimulus(Stimulus):
         users: (trials) codes of who made them.
         names: (trials) their names.
         settings: how maps are made.
+        file_size: (height, width) of the image's file; None where it is missing or damaged.
     """
 
     image_key: str
@@ -46,6 +48,7 @@ class ClickmapStimulus(Stimulus):
     names: tuple[str, ...]
     settings: MapSettings
     category: str = ALL
+    file_size: Size | None = None
 
     @property
     def key(self) -> str:
@@ -63,14 +66,36 @@ class ClickmapStimulus(Stimulus):
         return self.geometry.final
 
     @property
+    def has_image(self) -> bool:  # type: ignore[override]
+        """True if the image's file was found."""
+        return self.file is not None
+
+    @property
+    def cropped(self) -> bool:  # type: ignore[override]
+        """True if the map shows a part of the image."""
+        return self.geometry.final != self.geometry.resized
+
+    @property
     def points(self) -> Points:  # type: ignore[override]
         """All clicks, on the map's pixels; those that were cropped away are gone."""
         x, y = self.geometry.move(self.clicks.x, self.clicks.y)
         return Points(x.astype(np.float64), y.astype(np.float64))
 
+    def placement(self, shape: Size, of_file: bool = False) -> Geometry:
+        """The experiment's geometry for maps of the file, else that of what models are shown."""
+        if of_file:
+            return self.geometry.of_map(shape, self.file_size)
+        return super().placement(shape)
+
+    @property
+    def layout(self) -> str:
+        """The geometry and the size of the image's file."""
+        return f"{self.geometry} {self.file_size}"
+
     def image(self) -> NDArray[np.float32]:
         """The image through the same geometry as its map."""
-        return np.clip(self.geometry.fit(read_image(self._file()) / np.float32(255)), 0, 1)
+        file = self._file()
+        return np.clip(self.geometry.fit(read_image(file) / np.float32(255), file), 0, 1)
 
     def truth(self) -> Maps:
         """The mean clickmap."""
@@ -121,19 +146,21 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
     stimuli = []
     for code, key in enumerate(trials.images.tolist()):
         users = trials.user[slices[code] : slices[code + 1]]
+        file = image_file(images, key)
         stimuli.append(
             ClickmapStimulus(
                 image_key=key,
                 image_id=flat_name(key),
                 category=str(trials.categories[trials.category[code]]),
-                file=image_file(images, key),
+                file=file,
                 clicks=_owned(image_clicks(trials, slices, code)),
                 users=users.copy(),
                 names=tuple(trials.users[users].tolist()),
                 settings=settings,
+                file_size=size_of(file),
             )
         )
-    notices = []
+    notices = _stretched(stimuli)
     lost = sum(stimulus.file is None for stimulus in stimuli)
     if lost:
         notices.append(
@@ -141,6 +168,27 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
             "do without pixels can predict them."
         )
     return DataSet(tuple(stimuli), notices=tuple(notices))
+
+
+def _stretched(stimuli: Sequence[ClickmapStimulus]) -> list[str]:
+    """A notice if images are not of the aspect ratio that their clicks are measured in."""
+    odd = [
+        stimulus
+        for stimulus in stimuli
+        if stimulus.file_size is not None
+        and not stimulus.geometry.own
+        and not same_aspect(stimulus.file_size, stimulus.geometry.native)
+    ]
+    if not odd:
+        return []
+    first = odd[0]
+    text = (
+        f"{len(odd)} of {len(stimuli)} images are stretched to the shape their clicks are "
+        f"measured in: {first.key} for one, from {shown_size(first.file_size or ())} to "
+        f"{shown_size(first.geometry.native)} (height x width). If people saw them unstretched, "
+        "give their sizes in metadata_file."
+    )
+    return [text]
 
 
 def _owned(clicks: ImageClicks) -> ImageClicks:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import DataSet, Points, Stimulus
-from clickmap_cli.datasets.files import FileStimulus, image_orientation
+from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.pysaliency_files import SUBJECT_NAMES
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import replacing
-from clickmap_cli.storage.safe_images import opened_image
+from clickmap_cli.storage.safe_images import image_orientation, opened_image
 
 _NOBODY = Points(np.empty(0), np.empty(0))
 

@@ -17,11 +17,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
-from clickmap_cli.datasets.files import (
-    FileStimulus,
-    image_size,
-    printable,
-)
+from clickmap_cli.datasets.files import FileStimulus, printable
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
@@ -37,6 +33,7 @@ from clickmap_cli.storage.safe_hdf5 import (
     hdf5_numbers,
     hdf5_texts,
 )
+from clickmap_cli.storage.safe_images import image_size
 
 _VERSIONS = {
     "Stimuli": ("1.0", "1.1"),
@@ -64,6 +61,11 @@ class StoredStimulus(FileStimulus):
 
     store: Path | None = None
     array: str = ""
+
+    @property
+    def has_image(self) -> bool:  # type: ignore[override]
+        """True if the file of stimuli is known."""
+        return self.store is not None
 
     def image(self) -> NDArray[np.float32]:
         """(h, w, 3) RGB in 0..1.

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.geometry import Geometry, Size, resize
 from clickmap_cli.datasets.base import Points, Stimulus
 from clickmap_cli.datasets.people import People
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.runtime.errors import DataError
 
 
 class SomePeople:
@@ -38,15 +37,8 @@ class SomePeople:
         return self._mean([at for at in range(len(self.names)) if at != person])
 
     def everyone(self, size: Size) -> NDArray[Any]:
-        """(h, w) their mean map; not scaled.
-
-        Raises:
-            DataError: another size is asked for.
-        """
-        mean = self._mean(range(len(self.names)))
-        if mean.shape != size:
-            raise DataError("Maps of chosen people keep the size of their image.")
-        return mean
+        """(h, w) their mean map, resized where the size is another; not scaled."""
+        return resize(self._mean(range(len(self.names))), size)
 
     def _mean(self, which: Collection[int]) -> NDArray[Any]:
         views = [self.target(person) for person in which]
@@ -68,12 +60,23 @@ class OnlySome(Stimulus):
         self.category = stimulus.category
         self.size = stimulus.size
         self.nonfixations = stimulus.nonfixations
+        self.cropped = stimulus.cropped
+        self.has_image = stimulus.has_image
         self.points = self._own_points()
 
     @property
     def key(self) -> str:
         """What random draws of the image are seeded by."""
         return self._stimulus.key
+
+    def placement(self, shape: Size, of_file: bool = False) -> Geometry:
+        """The image's own."""
+        return self._stimulus.placement(shape, of_file)
+
+    @property
+    def layout(self) -> str:
+        """The image's own."""
+        return self._stimulus.layout
 
     def image(self) -> NDArray[np.float32]:
         """(h, w, 3) RGB in 0..1."""

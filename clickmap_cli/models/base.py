@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.runtime.registry import Registry
 
@@ -27,6 +28,9 @@ class SaliencyModel(ABC):
         version: raised when the same settings and weights give other predictions than before.
         run_only: settings that do not change predictions.
         batch_size: images `predict_batch` takes at once.
+        of_file: True if predictions are of the image's file, not of what `stimulus.image()` gives
+            (maps that another program made); they differ where images are cropped.
+        needs_image: False if predictions are made without looking at the image.
         notices: what a person should know of the model, said once (random weights, say).
     """
 
@@ -34,7 +38,17 @@ class SaliencyModel(ABC):
     version: ClassVar[int] = 1
     run_only: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
     batch_size: int = 1
+    of_file: ClassVar[bool] = False
+    needs_image: ClassVar[bool] = True
     notices: tuple[str, ...] = ()
+
+    @property
+    def stretched_to(self) -> Size | None:
+        """(height, width) that images are stretched to before they are predicted.
+
+        None if they keep their aspect ratio, and predictions with it.
+        """
+        return None
 
     @cached_property
     def details(self) -> dict[str, dict[str, float]]:
@@ -69,7 +83,7 @@ class SaliencyModel(ABC):
 
     @abstractmethod
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """(h, w) the prediction, of any size; it is resized to the image's."""
+        """(h, w) the prediction, in the image's aspect ratio (to within a pixel) or its size."""
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
         """Predictions of several images of one size."""
@@ -90,6 +104,8 @@ class SaliencyModel(ABC):
 
 class SubjectModel(SaliencyModel):
     """A model with one prediction a person instead of one an image."""
+
+    needs_image = False
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
         """Not asked for: a person has a prediction, the image has none."""

@@ -20,6 +20,8 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 class _SizeOnly(SaliencyModel):
     """A model that looks at nothing but the image's size."""
 
+    needs_image = False
+
     def depends_on(self, stimulus: Stimulus) -> str:
         """The size."""
         return f"{stimulus.size}"
@@ -46,6 +48,11 @@ class CenterBias(_SizeOnly):
             raise ConfigError(f"center_bias: sigma_ratio is {sigma_ratio}; it must be above 0.")
         self._size = size_setting(requires_size, "center_bias: requires_size")
         self._ratio = sigma_ratio
+
+    @property
+    def stretched_to(self) -> Size | None:
+        """`requires_size`."""
+        return self._size
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
         """The Gaussian, 1 at the centre."""

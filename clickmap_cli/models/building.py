@@ -48,6 +48,8 @@ class BuiltModel:
             DataError: what the prediction depends on is missing.
         """
         words = [self.identity, self.model.depends_on(stimulus), stimulus.size, postprocess]
+        if self.model.of_file and stimulus.layout:
+            words.append(stimulus.layout)
         return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 

@@ -49,7 +49,7 @@ class _DeepGaze(TorchSaliencyModel):
         "weights_path", "weights", "seed", "centerbias", "low_memory", "repo_id",
     }  # fmt: skip
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+    def __init__(
         self,
         weights_path: str | None = None,
         weights: str | None = None,

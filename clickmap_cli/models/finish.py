@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.clickmaps.geometry import AS_IT_IS, Geometry
 from clickmap_cli.models.base import Output
 
 Finished = NDArray[np.float32]
@@ -16,60 +16,66 @@ Finished = NDArray[np.float32]
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def finished(values: NDArray[Any], output: Output, size: Size, postprocess: bool) -> Finished:
-    """A prediction on the image's pixels.
+def finished(
+    values: NDArray[Any], output: Output, geometry: Geometry, postprocess: bool
+) -> Finished:
+    """Bring a prediction onto the pixels that it is scored on.
 
-    A map is clipped at 0, resized and scaled to sum 1 (with `postprocess`; else only resized). A
-    density is resized and scaled to sum 1 again where its size differs, and a log density likewise
-    in the logarithm.
+    A map is clipped at 0, goes through the geometry and is scaled to sum 1 (with `postprocess`;
+    else it only goes through the geometry). A density is scaled to sum 1 again where the geometry
+    changes it, and a log density likewise in the logarithm.
 
     Args:
-        values: (h, w) of any size.
+        values: (h, w) of the geometry's native size.
         output: what it is.
-        size: height and width of the image.
+        geometry: what is done to it; see `Stimulus.placement`.
         postprocess: whether maps are clipped and scaled.
 
     Returns:
-        (h, w) float32 of `size`.
+        (h, w) float32 of the geometry's final size.
 
     Raises:
-        ValueError: it is no (h, w) array, or holds NaN or infinite values (a log density may hold
-            -inf, but somewhere else).
+        ValueError: it holds NaN or infinite values (a log density may hold -inf in some pixels).
     """
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"the prediction has the shape {values.shape}; it must be (height, width)")
     bad = np.isnan(values) | (values == np.inf) if output == "log_density" else ~np.isfinite(values)
     if bad.any():
         raise ValueError(f"the prediction holds {np.count_nonzero(bad)} NaN or infinite values")
     if output == "log_density":
-        return _finished_log(values, size)
+        return _finish_log(values, geometry)
     if output == "density":
         if float(values.min()) < 0:
             raise ValueError("the prediction is declared a density and holds negative values")
-        return values.astype(np.float32) if values.shape == size else _scaled(values, size)
+        if geometry.action == AS_IT_IS:
+            return values.astype(np.float32)
+        return _scale_to_sum_1(values, geometry)
     if postprocess:
-        return _scaled(np.maximum(values, 0), size)
+        return _scale_to_sum_1(np.maximum(values, 0), geometry)
     if float(np.abs(values).max()) > _LARGEST:
         raise ValueError(f"the prediction holds values beyond {_LARGEST:g}")
-    return resize(values, size)
+    return geometry.finish(values)
 
 
-def _scaled(values: NDArray[Any], size: Size) -> Finished:
-    """Resized and scaled to sum 1; zeros stay zeros."""
+def _scale_to_sum_1(values: NDArray[Any], geometry: Geometry) -> Finished:
+    """The finished values over their sum; zeros stay zeros."""
     top = float(values.max())
     if top == 0:
-        return np.zeros(size, dtype=np.float32)
+        return np.zeros(geometry.final, dtype=np.float32)
     # to its maximum first: a scale that float32 cannot hold must not reach it
-    exact = resize(values.astype(np.float64) / top, size).astype(np.float64)
-    return np.asarray(exact / exact.sum(), dtype=np.float32)
+    exact = geometry.finish(values.astype(np.float64) / top).astype(np.float64)
+    total = exact.sum()
+    # a crop may cut away all that is above 0
+    return np.asarray(exact / total if total > 0 else exact, dtype=np.float32)
 
 
-def _finished_log(values: NDArray[Any], size: Size) -> Finished:
+def _finish_log(values: NDArray[Any], geometry: Geometry) -> Finished:
     top = float(values.max())
     if top == -np.inf:
         raise ValueError("the prediction is a log density of -inf everywhere")
-    if values.shape == size:
+    if geometry.action == AS_IT_IS:
         return values.astype(np.float32)
-    density = resize(np.exp(values.astype(np.float64) - top), size).astype(np.float64)
+    density = geometry.finish(np.exp(values.astype(np.float64) - top)).astype(np.float64)
+    total = density.sum()
+    if not total > 0:
+        raise ValueError("the prediction is a log density of -inf everywhere that is not cropped")
     with np.errstate(divide="ignore"):
-        return (np.log(density) - math.log(density.sum())).astype(np.float32)
+        return (np.log(density) - math.log(total)).astype(np.float32)

@@ -27,6 +27,8 @@ class Precomputed(SaliencyModel):
         variable: name of the array in `.mat` files; None = the only array there is.
     """
 
+    of_file = True
+    needs_image = False
     run_only = SaliencyModel.run_only | {"root"}  # each file's content counts, not its path
 
     def __init__(self, root: str, output: Output = "map", variable: str | None = None) -> None:

@@ -211,7 +211,7 @@ class ReadoutModel(TorchSaliencyModel):
 
     output: Output = "log_density"
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+    def __init__(
         self,
         backbone: str = "resnet18",
         layers: Sequence[str] = ("layer2", "layer3"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.baselines import size_setting
@@ -67,6 +67,11 @@ class TorchSaliencyModel(SaliencyModel):
         self._std = _three(std, IMAGENET_STD, f"{name}: std")
         self._network: torch.nn.Module | None = None
         self._on = ""
+
+    @property
+    def stretched_to(self) -> Size | None:
+        """`requires_size`."""
+        return self.size
 
     @abstractmethod
     def build(self) -> torch.nn.Module:

@@ -14,6 +14,7 @@ from clickmap_cli.reports.html_parts import (
     escaped,
     filled,
     json_text,
+    notice_list,
     root_colours,
     script_hash,
     source,
@@ -95,6 +96,7 @@ def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_imag
     script = '"use strict";\n' + "\n".join(source("page", name) for name in _SCRIPTS)
     parts = {
         "title": escaped(result.experiment),
+        "notices": notice_list(result.notices),
         "policy": _policy(style, script),
         "style": style,
         "script": script,
@@ -171,6 +173,7 @@ def _dataset_data(
             {
                 "name": model.model,
                 "n_failed": model.n_failed,
+                "placement": model.placements,
                 "scored": [int(there) for there in scored],
                 "scores": scores,
                 "summary": [summary[metric] for metric in metrics],

@@ -25,9 +25,10 @@ from rich.progress import (
 from rich.text import Text
 
 from clickmap_cli.runtime.errors import printed
+from clickmap_cli.runtime.progress import Notices
 
 
-class Terminal:
+class Terminal(Notices):
     """What a command shows while it runs; a `runtime.progress.Progress`.
 
     Use it as a context manager: the bar is drawn inside it only, and only on a terminal.
@@ -38,6 +39,7 @@ class Terminal:
     """
 
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        super().__init__()
         self.quiet = quiet
         self.verbose = verbose
         # a pipe has no width; tables are then as wide as they need
@@ -71,6 +73,8 @@ class Terminal:
     ) -> None:
         _shown.remove(self._bar)
         self._bar.stop()
+        for text in self.to_repeat:
+            self.warn(text)
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Show a new stage in place of the old one."""
@@ -88,8 +92,9 @@ class Terminal:
         if self._task is not None:
             self._bar.update(self._task, description=escape(printed(text)))
 
-    def notice(self, text: str) -> None:
-        """Say something once, above the bar."""
+    def notice(self, text: str, keep: bool = True, again: bool = False) -> None:
+        """Say something above the bar; see `Progress.notice`."""
+        self.remember(text, keep, again)
         if not self.quiet:
             self.console.print(f"[yellow]note[/] {escape(printed(text))}")
 

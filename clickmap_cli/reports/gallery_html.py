@@ -20,6 +20,7 @@ from clickmap_cli.reports.html_parts import (
     escaped,
     filled,
     json_text,
+    notice_list,
     root_colours,
     rounded,
     script_hash,
@@ -141,6 +142,7 @@ def shell(gallery: Gallery, index: str) -> bytes:
         "title": escaped(gallery.title),
         "policy": _policy(style, script),
         "style": style,
+        "notices": notice_list(gallery.notices),
         "data": json_text(data),
         "script": script,
     }

@@ -8,11 +8,12 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from clickmap_cli.reports.style import COLOURS
+from clickmap_cli.runtime.errors import printed
 
 
 def source(folder: str, name: str) -> str:
@@ -40,6 +41,18 @@ def json_text(value: Any) -> str:
 def escaped(text: str) -> str:
     """Text for HTML; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
     return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def notice_list(notices: Sequence[str]) -> str:
+    """What a run said of its data and settings, as a section; nothing where it said nothing."""
+    if not notices:
+        return ""
+    items = "".join(f"<li>{escaped(printed(text))}</li>" for text in notices)
+    return (
+        '<section id="notices" aria-labelledby="notices-title">'
+        f'<h2 id="notices-title">What to know of this run</h2><ul class="note">{items}</ul>'
+        "</section>"
+    )
 
 
 def script_hash(text: str) -> str:

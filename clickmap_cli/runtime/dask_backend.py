@@ -182,7 +182,9 @@ class DaskPool(Pool):
         elif not self._said_nobody:
             self._said_nobody = True
             self._progress.notice(
-                f"No worker is connected to the Dask scheduler at {self._address}; waiting for one."
+                f"No worker is connected to the Dask scheduler at {self._address}; waiting for "
+                "one.",
+                keep=False,
             )
 
     @contextmanager

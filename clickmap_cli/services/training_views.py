@@ -52,7 +52,9 @@ class Shown(Watch):
 
     def anew(self, file: Path) -> None:
         """Say why a training begins again."""
-        self._progress.notice(f"{file} is damaged or gone; {self._title} is trained anew.")
+        self._progress.notice(
+            f"{file} is damaged or missing; {self._title} is trained again.", keep=False
+        )
 
     def step(self, epoch: str, loss: float) -> None:
         """Show the loss beside the last scores."""

@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Manifest:
         seed: seed of every random draw.
         versions: clickmap, Python and the packages that numbers depend on.
         git_commit: commit of the folder the command was called in, when there is one.
+        notices: what the run said of its data and settings.
     """
 
     command: str
@@ -48,9 +49,10 @@ class Manifest:
     seed: int
     versions: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
+    notices: Sequence[str] = ()
 
     @classmethod
-    def made(  # noqa: PLR0913 - what a run knows of itself
+    def made(
         cls,
         *,
         command: str,
@@ -61,13 +63,14 @@ class Manifest:
         counts: Mapping[str, Any],
         seed: int,
         started: Stopwatch,
+        notices: Sequence[str],
     ) -> Manifest:
         """Of a run that ends now; `started` runs since it began, the rest as the attributes."""
         seconds = started.seconds
         times = {"started": started.began, "ended": started.began + seconds, "seconds": seconds}
         return cls(
             command, config, config_hash, inputs, dict(sorted(outputs.items())), counts, times,
-            seed, versions(), git_commit(),
+            seed, versions(), git_commit(), tuple(notices),
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:

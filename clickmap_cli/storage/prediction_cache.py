@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,19 @@ from clickmap_cli.storage.safe_arrays import read_npy
 
 _MAX_NAME_BYTES = 200
 _ODD = frozenset('%/\\:*?"<>|')
+
+
+@dataclass(frozen=True)
+class KeptWith:
+    """What is kept with a prediction.
+
+    Attributes:
+        details: finite numbers that the model gave along with it.
+        placement: what was done to bring it onto the pixels it is scored on.
+    """
+
+    details: Mapping[str, float] = field(default_factory=dict)
+    placement: str = ""
 
 
 class PredictionCache:
@@ -52,21 +66,26 @@ class PredictionCache:
             return None
         return array if isinstance(array, np.ndarray) else None
 
-    def details(self, name: str) -> dict[str, float]:
+    def kept_with(self, name: str) -> KeptWith:
         """What was kept with a prediction that `get` has given."""
         try:
             stated = json.loads(self.path(name).with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {}
-        kept = stated.get("details") if isinstance(stated, dict) else None
-        return dict(kept) if isinstance(kept, dict) else {}
+            return KeptWith()
+        if not isinstance(stated, dict):
+            return KeptWith()
+        details, placement = stated.get("details"), stated.get("placement")
+        return KeptWith(
+            dict(details) if isinstance(details, dict) else {},
+            placement if isinstance(placement, str) else "",
+        )
 
     def put(
         self,
         name: str,
         key: str,
         prediction: NDArray[np.float32],
-        details: Mapping[str, float] | None = None,
+        kept: KeptWith | None = None,
     ) -> None:
         """Keep a prediction; the array first, then what proves it.
 
@@ -74,7 +93,7 @@ class PredictionCache:
             name: what it is called.
             key: what it was made under.
             prediction: (h, w).
-            details: finite numbers worth keeping with it.
+            kept: what is worth keeping with it.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written.
@@ -82,8 +101,10 @@ class PredictionCache:
         path = self.path(name)
         write_npy(path, prediction)
         proof: dict[str, Any] = {"key": key, "sha256": sha256_of(path)}
-        if details:
-            proof["details"] = dict(details)
+        if kept is not None and kept.details:
+            proof["details"] = dict(kept.details)
+        if kept is not None and kept.placement:
+            proof["placement"] = kept.placement
         write_json(path.with_suffix(".json"), proof)
 
     def path(self, name: str) -> Path:

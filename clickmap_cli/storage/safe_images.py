@@ -36,6 +36,9 @@ _FORMS = {
 
 _BAND_VALUES = 1 << 22
 
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap height and width."""
+
 _LARGEST = (255.0, 65_535.0, 4_294_967_295.0)
 """What numbers of 8, 16 and 32 bits go up to."""
 
@@ -138,3 +141,33 @@ def opened_image(path: Path) -> Iterator[Any]:
         ) from error
     except _DAMAGED_IMAGE as error:
         raise DataError(f"{path}: not a readable image ({short_reason(error)}).") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as `read_image` gives it, from the file's header alone.
+
+    Raises:
+        DataError: the file is missing, no image, or larger than Pillow's safe size.
+    """
+    from PIL import ImageOps
+
+    with opened_image(path) as image:
+        width, height = image.size
+        if image_orientation(image) not in _SIDEWAYS:
+            return height, width
+        if image.format == "TIFF":
+            # Pillow's versions differ in whether a TIFF's size is given before or after turning
+            upright = ImageOps.exif_transpose(image)
+            return upright.height, upright.width
+        return width, height
+
+
+def image_orientation(image: Any) -> int:
+    """The EXIF orientation of an opened picture, 1 where there is none.
+
+    A PNG may state it behind its pixels; that is not looked for, as it would decode every image.
+    """
+    from PIL import Image
+
+    value = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1

@@ -63,7 +63,7 @@ class QualityTask(Task):
     watched = ("accuracy",)
     noun = "trials"
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it learns from, and how it is seen
+    def __init__(
         self,
         network: ClickGRU,
         trials: Trials,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.geometry import Geometry, Size
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.people import People
 from clickmap_cli.metrics.views import MapView
@@ -137,13 +137,22 @@ class Targets:
         values = read_npy(path)
         if not isinstance(values, np.ndarray) or values.ndim != 2 or not values.size:
             raise DataError(f"{path}: not a map of (height, width).")
-        return self._finished(values, stimulus)
+        height, width = values.shape
+        try:
+            geometry = stimulus.placement((height, width), of_file=True)
+        except DataError as error:
+            raise DataError(f"{path}: {error}.") from error
+        return self._finished(values, stimulus, geometry)
 
-    def _finished(self, values: NDArray[Any], stimulus: Stimulus) -> Density:
+    def _finished(
+        self, values: NDArray[Any], stimulus: Stimulus, geometry: Geometry | None = None
+    ) -> Density:
+        """A map as a density on the image's pixels; through a geometry where it needs one."""
         exact = np.asarray(values, dtype=np.float64)
         if not np.all(np.isfinite(exact)) or exact.min() < 0:
             raise DataError(f"{stimulus.image_id}: its ground truth holds negatives or no numbers.")
-        exact = _resized(exact, stimulus.size, self.interpolation)
+        if geometry is not None:
+            exact = geometry.cropped(_resized(exact, geometry.resized, self.interpolation))
         total = exact.sum()
         if not total > 0:
             raise DataError(f"{stimulus.image_id}: its ground truth is empty; leave the image out.")

@@ -63,7 +63,7 @@ def test_an_image_and_its_map_land_on_the_same_pixels() -> None:
     geometry = geometry_of((300, 400), (64, 64), (50, 60))
     photo = np.zeros((600, 800, 3), dtype=np.float32)
     photo[200:260, 300:380] = 1
-    fitted = geometry.fit(photo)
+    fitted = geometry.fit(photo, "a.jpg")
     assert fitted.shape == (50, 60, 3)
     x, y = geometry.move(np.array([170]), np.array([115]))
     assert fitted[y[0], x[0]].tolist() == pytest.approx([1, 1, 1], abs=1e-5)
@@ -101,3 +101,77 @@ def test_a_whole_key_goes_before_an_ending() -> None:
 def test_images_without_a_size_are_named() -> None:
     assert ImageShapes((9, 9), {"1.png": (8, 4)}).unknown(["a/1.png", "b.png"]) == ["b.png"]
     assert ImageShapes((9, 9)).unknown(["a/1.png"]) == []
+
+
+def whole(height, width) -> np.ndarray:
+    return np.random.default_rng(height * 1000 + width).random((height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (600, 800), (75, 100), (3, 4), (150, 201)])
+def test_a_map_of_the_whole_image_goes_where_the_clicks_go(shape) -> None:
+    geometry = geometry_of((300, 400), (64, 64), (50, 60))
+    placed = geometry.of_map(shape, (600, 800))
+    assert placed.action == "scaled and cropped"
+    values = whole(*shape)
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(values)[None, None].double(), size=(64, 85), mode="bilinear",
+        antialias=True,
+    )  # fmt: skip
+    wanted = center_crop(resized, [50, 60])[0, 0].numpy()
+    np.testing.assert_allclose(placed.finish(values), wanted, atol=1e-6)
+
+
+def test_a_map_of_the_final_shape_is_taken_as_it_is() -> None:
+    geometry = geometry_of((300, 400), (64, 64), (50, 60))
+    for image in (None, (600, 800)):
+        placed = geometry.of_map((50, 60), image)
+        assert placed.action == "as it is"
+        np.testing.assert_array_equal(placed.finish(whole(50, 60)), whole(50, 60))
+    # the whole image has priority: its own file has that shape, and is cropped too
+    square = geometry_of((256, 256), (256, 256), (224, 224))
+    assert square.of_map((224, 224), (512, 512)).action == "as it is"
+    assert square.of_map((224, 224), (224, 224)).action == "scaled and cropped"
+    assert square.of_map((256, 256), (512, 512)).action == "cropped"
+
+
+def test_an_image_stretched_to_image_shape_takes_maps_of_both_shapes() -> None:
+    # clicks of a photograph of 600 x 800 that are measured in 256 x 256
+    geometry = geometry_of((256, 256), (256, 256), None)
+    assert geometry.of_map((600, 800), (600, 800)).action == "scaled"
+    assert geometry.of_map((256, 256), (600, 800)).action == "as it is"
+    assert geometry.of_map((512, 512), (600, 800)).action == "scaled"
+    for shape in ((800, 600), (300, 600)):
+        with pytest.raises(DataError, match=rf"{shape[0]} x {shape[1]}.*file has 600 x 800"):
+            geometry.of_map(shape, (600, 800))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(20, 900), st.integers(20, 900), st.integers(10, 900), st.integers(-9, 9))
+def test_an_aspect_ratio_counts_to_within_a_pixel(h, w, height, off) -> None:
+    """A map is of the whole image if its width is what its height asks for, give or take 1."""
+    width = max(1, round(height * w / h) + off)
+    tolerated = (
+        abs(width - height * w / h) <= 1
+        or abs(height - width * h / w) <= 1
+        or abs(w - h * width / height) <= 1
+        or abs(h - w * height / width) <= 1
+    )
+    geometry = geometry_of((h, w), (16, 16), None)
+    if tolerated or (height, width) == geometry.final:
+        assert geometry.of_map((height, width)).final == geometry.final
+    else:
+        with pytest.raises(DataError, match=f"{height} x {width} fits neither"):
+            geometry.of_map((height, width))
+
+
+def test_an_image_of_its_own_size_must_have_its_files_aspect_ratio() -> None:
+    own = geometry_of((300, 400), (64, 64), (50, 60))
+    assert own.of_image((600, 800)).final == (50, 60)
+    assert own.of_image((50, 60)).action == "as it is"
+    with pytest.raises(DataError, match=r"800 x 600 pixels.*measured in 300 x 400.*metadata_file"):
+        own.of_image((800, 600))
+    with pytest.raises(DataError, match=r"^a\.jpg: the image's file has 9 x 9"):
+        own.fit(np.zeros((9, 9)), "a.jpg")
+    # clicks measured in image_shape: the image was stretched to it when it was clicked
+    stretched = geometry_of((64, 64), (64, 64), None)
+    assert stretched.of_image((600, 800)).final == (64, 64)

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.datasets import ClickmapDataset
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent

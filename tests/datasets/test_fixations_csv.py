@@ -91,8 +91,9 @@ def test_what_lies_outside_or_cannot_be_read_is_counted(tmp_path) -> None:
     data = fixations_csv(path, images(tmp_path))
     np.testing.assert_array_equal(data.stimuli[0].points.x, [2, 1])
     assert data.stimuli[0].points.subjects == ("NA", "a")
-    assert any("4 of 9 rows" in text for text in data.notices)
-    assert any("3 of 5 fixations" in text for text in data.notices)
+    lost = [str(loss) for loss in data.losses]
+    assert any("4 of 9 rows" in text for text in lost)
+    assert any("3 of 5 fixations" in text for text in lost)
 
 
 def test_bad_images_are_problems(tmp_path) -> None:

@@ -89,7 +89,9 @@ def test_a_split_is_a_list_of_ids(tmp_path) -> None:
     data = folder(str(tmp_path), split="test")
     assert list(by_id(data)) == ["a", "c"]
     assert not data.problems
-    assert [text for text in data.notices if "1 of 3 ids" in text and "'lost'" in text]
+    (loss,) = [loss for loss in data.losses if loss.lost]
+    assert str(loss).startswith("1 of 3 ids")
+    assert "'lost'" in loss.cause
     with pytest.raises(ConfigError, match=r"no list of ids at .*val\.txt"):
         folder(tmp_path, split="val")
     for bad in ("../test", "", "a/b", ".", 3):

@@ -149,6 +149,17 @@ def test_words_that_can(word) -> None:
 # --- before training ----------------------------------------------------------------------------
 
 
+def test_maps_that_are_stretched_are_counted(tmp_path) -> None:
+    save(tmp_path / "C" / "p0" / "a.png", (8, 10))
+    save(tmp_path / "P" / "p1" / "b.png", (10, 10))
+    (said,) = image_folder(tmp_path, size=(16, 20)).notices
+    assert said.startswith("1 of 2 maps are stretched")
+    assert "from 10 x 10 to 16 x 20 (height x width)" in said
+    found = image_folder(tmp_path, size=(40, 40))
+    assert found.notices[0].startswith("1 of 2 maps are stretched")
+    assert found.sizes == {(40, 40): 2}
+
+
 class Never(Picture):
     def read(self) -> np.ndarray:
         raise AssertionError("nothing is read for this")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.datasets.people import ClickPeople, FixationPeople, scaled_to
-from clickmap_cli.runtime.errors import DataError
 from tests.datasets.scenes import gaussian_sum
 from tests.helpers.studies import random_rows, trials_of
 
@@ -109,6 +109,10 @@ def test_clickmaps_of_everybody_but_one(clicks) -> None:
     np.testing.assert_allclose(people.everyone((20, 24)), maps.mean(axis=0), atol=1e-7)
 
 
-def test_clickmaps_of_another_size_are_refused(clicks) -> None:
-    with pytest.raises(DataError, match=r"20 x 24 and of 24 x 20 .* center_crop"):
-        clicks[0].everyone((24, 20))
+def test_clickmaps_of_another_size_are_resized(clicks) -> None:
+    own = clicks[0].everyone((20, 24))
+    planes = torch.from_numpy(np.asarray(own))[None, None].double()
+    wanted = torch.nn.functional.interpolate(
+        planes, size=(24, 20), mode="bilinear", antialias=True
+    )[0, 0].numpy()  # fmt: skip
+    np.testing.assert_allclose(clicks[0].everyone((24, 20)), wanted, atol=1e-6)

@@ -50,7 +50,7 @@ def test_rows_and_columns_start_at_1_and_workers_are_people(tmp_path) -> None:
     np.testing.assert_allclose(people.others(0), expected, rtol=1e-12)
     np.testing.assert_array_equal(two.points.x, [8])
     assert two.people() is None
-    assert any(text.startswith("3 of 9 fixations") for text in data.notices)
+    assert any(str(loss).startswith("3 of 9 fixations") for loss in data.losses)
 
 
 def test_settings_override_the_layout(tmp_path) -> None:
@@ -170,7 +170,7 @@ def test_mat_files(tmp_path) -> None:
     np.testing.assert_array_equal(one.points.y, [0, 11, 3])
     assert list(one.people().names) == ["COCO_1#1", "COCO_1#3"]
     np.testing.assert_array_equal(two.points.y, [2])
-    assert any(text.startswith("1 of 5 fixations") for text in data.notices)
+    assert any(str(loss).startswith("1 of 5 fixations") for loss in data.losses)
 
 
 def test_damaged_mat_files_are_problems(tmp_path) -> None:

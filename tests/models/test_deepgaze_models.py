@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from clickmap_cli.app import app
-from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.clickmaps.geometry import Geometry, resize
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models import deepgaze_models
@@ -79,7 +79,7 @@ def test_a_prediction_is_the_networks_log_density(tmp_path, model, iii) -> None:
         wanted = direct(iii, stimulus, uniform(stimulus.size))
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
         np.testing.assert_allclose(model.predict(stimulus), found, rtol=0, atol=1e-4)
-        done = finished(found, model.output, stimulus.size, postprocess=True)
+        done = finished(found, model.output, stimulus.placement(found.shape), postprocess=True)
         assert np.exp(done.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -98,7 +98,8 @@ def test_a_size_that_is_required(tmp_path, iii, monkeypatch) -> None:
     stimulus = shown(tmp_path, (40, 50))  # smaller than the network takes
     found = model.predict(stimulus)
     np.testing.assert_allclose(found, direct(iii, stimulus, uniform(size), size), rtol=0, atol=1e-3)
-    done = finished(found, "log_density", stimulus.size, postprocess=True)
+    stretched = Geometry(found.shape, stimulus.size, None)
+    done = finished(found, "log_density", stretched, postprocess=True)
     assert done.shape == (40, 50)
     assert np.exp(done.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.models.finish import finished
 from clickmap_cli.training.losses import kl, log_densities, nll_fixations
@@ -53,7 +54,7 @@ def test_densities_are_those_that_are_scored(output, size) -> None:
         values = np.log(values)
     if output == "map":
         values = values * 7 - 0.1
-    wanted = finished(values, output, size, True).astype(np.float64)
+    wanted = finished(values, output, Geometry(values.shape, size, None), True).astype(np.float64)
     if output == "log_density":
         wanted = np.exp(wanted)
     found = log_densities(torch.tensor(values)[None], output, size)[0].exp()

@@ -80,6 +80,9 @@ function boardRow(row, bests) {
   if (row.model.n_failed && state.category === null) {
     images.append(el("small", null, `${row.model.n_failed} failed`));
   }
+  for (const [done, n] of Object.entries(row.model.placement)) {
+    if (done !== "as it is") images.append(el("small", null, `${n} maps ${done}`));
+  }
   const scores = [...state.columns].sort((a, b) => a - b).map((k) => {
     const top = bests.get(row.d)[k];
     return scoreCell(row.summary[k], k, top !== null && boardValue(row, k) === top);

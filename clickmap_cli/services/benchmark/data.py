@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
+from clickmap_cli.datasets.files import printable
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import settings_of
@@ -52,6 +54,7 @@ def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
     data = read_set(spec.name, spec.settings, f"data set {spec.label}")
     for text in data.notices:
         progress.notice(f"{spec.label}: {text}")
+    check_losses(data.losses, config.max_lost, progress, f"data set {spec.label}")
     stimuli = list(data.stimuli)[: config.limit_images]
     if not stimuli and not data.problems:
         raise DataError(f"data set {spec.label}: it is empty; there is nothing to score.")
@@ -140,7 +143,8 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
         problems = [problem for problem in problems if problem.image_id in wanted]
         if not stimuli and not problems:
             raise ConfigError(f"{what}: none of the {len(wanted)} ids in {ids} is in it.")
-        lost = len(wanted) - len(stimuli) - len(problems)
-        notices = [*data.notices, *([f"{lost} ids of {ids} are not in it."] if lost else [])]
-        return DataSet(stimuli, problems, notices)
-    return DataSet(stimuli, problems, data.notices)
+        lost = sorted(wanted - {s.image_id for s in stimuli} - {p.image_id for p in problems})
+        example = f"'{printable(lost[0])}' is one of them." if lost else ""
+        unmatched = Loss(len(lost), len(wanted), f"ids of {ids} are not in it", example)
+        return DataSet(stimuli, problems, data.notices, [*data.losses, unmatched])
+    return DataSet(stimuli, problems, data.notices, data.losses)

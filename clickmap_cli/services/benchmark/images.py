@@ -53,12 +53,13 @@ def scores_of(
     worth = job.worth_workers(loaded, len(todo))
     with journal.writing():
         for at, found in enumerate(job.pool.map(score_model, tasks(), worth)):
-            stimulus, details = pending[at].stimulus, pending[at].details
+            predicted = pending[at]
+            stimulus = predicted.stimulus
             pending[at] = Predicted(stimulus, ())  # its maps are done with
             if isinstance(found, str):
                 job.fail(label, model, stimulus.image_id, found)
             else:
-                scored = replace(found, details=details)
+                scored = replace(found, details=predicted.details, placement=predicted.placement)
                 done[scored.image_id] = scored
                 if scored.image_id not in unfinished:
                     pictures = job.heatmaps.recorded(label, model, scored.image_id)

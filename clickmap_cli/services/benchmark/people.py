@@ -65,6 +65,12 @@ def _draws(job: Job, loaded: LoadedSet, known: list[bool]) -> OtherImages:
             f"{loaded.label}: all images are of one category, so the null comes from any "
             "other image of it."
         )
+    sizes = {stimulus.size for stimulus, there in zip(loaded.stimuli, known, strict=True) if there}
+    if len(sizes) > 1:
+        job.progress.notice(
+            f"{loaded.label}: images have {len(sizes)} shapes. For the null, what people did in "
+            "another image comes to the shape of this one in relative coordinates."
+        )
     return draws
 
 

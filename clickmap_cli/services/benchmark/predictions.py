@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import Geometry, same_aspect
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import Output, SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.finish import finished
 from clickmap_cli.runtime.errors import ClickmapError, DataError
-from clickmap_cli.storage.prediction_cache import PredictionCache
+from clickmap_cli.storage.prediction_cache import KeptWith, PredictionCache
 
 Map = NDArray[np.float32]
 
@@ -28,12 +29,14 @@ class Predicted:
         maps: one (h, w) map, or one a person; empty where the model failed.
         reason: why it failed, in one sentence; empty where it did not.
         details: numbers the model gave along with it.
+        placement: what was done to bring it onto the pixels it is scored on (`Geometry.action`).
     """
 
     stimulus: Stimulus
     maps: Sequence[Map]
     reason: str = ""
     details: Mapping[str, float] = field(default_factory=dict)
+    placement: str = ""
 
 
 class Predictor:
@@ -114,7 +117,10 @@ class Predictor:
                 found[stimulus.image_id] = Predicted(stimulus, (), str(error))
                 continue
             if maps is not None:
-                found[stimulus.image_id] = Predicted(stimulus, maps, details=self._kept(stimulus))
+                kept = self._kept(stimulus)
+                found[stimulus.image_id] = Predicted(
+                    stimulus, maps, details=kept.details, placement=kept.placement
+                )
             else:
                 todo.setdefault(stimulus.size, []).append(stimulus)
         for group in todo.values():
@@ -124,9 +130,10 @@ class Predictor:
         for stimulus in stimuli:
             yield found[stimulus.image_id]
 
-    def _kept(self, stimulus: Stimulus) -> dict[str, float]:
-        """What the model gave along with a stored prediction."""
-        return {} if self._cache is None else self._cache.details(self.names(stimulus)[0])
+    def _kept(self, stimulus: Stimulus) -> KeptWith:
+        """What is kept with a stored prediction."""
+        empty = KeptWith({}, "")
+        return empty if self._cache is None else self._cache.kept_with(self.names(stimulus)[0])
 
     def variants(self, stimulus: Stimulus) -> dict[str, Map]:
         """What the model's other settings predict of an image, finished; empty for none.
@@ -136,10 +143,27 @@ class Predictor:
         """
         self._get_ready()
         found = self._model.predict_variants(stimulus)
-        return {
-            name: finished(values, self._model.output, stimulus.size, self._postprocess)
-            for name, values in found.items()
-        }
+        return {name: self._finished(stimulus, values)[0] for name, values in found.items()}
+
+    def _finished(self, stimulus: Stimulus, values: NDArray[Any]) -> tuple[Map, str]:
+        """A prediction on the pixels it is scored on, and what was done to bring it there.
+
+        Raises:
+            DataError: its aspect ratio is not the image's.
+            ValueError: it is not a map of finite numbers.
+        """
+        if values.ndim != 2 or not values.size:
+            raise ValueError(
+                f"the prediction has the shape {values.shape}; it must be (height, width)"
+            )
+        height, width = values.shape
+        stretched = self._model.stretched_to
+        if stretched is not None and same_aspect((height, width), stretched):
+            geometry = Geometry((height, width), stimulus.size, None)
+        else:
+            geometry = stimulus.placement((height, width), self._model.of_file)
+        done = finished(values, self._model.output, geometry, self._postprocess)
+        return done, geometry.action
 
     def _get_ready(self) -> None:
         if not self._ready:
@@ -174,15 +198,14 @@ class Predictor:
     def _keep(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Predicted:
         """The finished predictions, stored."""
         try:
-            maps = [
-                finished(np.asarray(values), self._model.output, stimulus.size, self._postprocess)
-                for values in raw
-            ]
-        except (ValueError, TypeError) as error:
+            placed = [self._finished(stimulus, np.asarray(values)) for values in raw]
+        except (DataError, ValueError, TypeError) as error:
             return Predicted(stimulus, (), f"{self._built.label}: {error}.")
+        maps = [values for values, _ in placed]
+        placement = placed[0][1] if placed else ""
         details = self._model.details.pop(stimulus.image_id, {})
         if self._cache is not None:
             key = self._built.key(stimulus, self._postprocess)
             for name, values in zip(self.names(stimulus), maps, strict=True):
-                self._cache.put(name, key, values, details)
-        return Predicted(stimulus, maps, details=details)
+                self._cache.put(name, key, values, KeptWith(details, placement))
+        return Predicted(stimulus, maps, details=details, placement=placement)

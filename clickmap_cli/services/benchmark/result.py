@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class ImageScore:
         scores: metric -> value against all people together; NaN where undefined.
         people: metric -> mean over people of the value against each; empty where nobody is named.
         details: numbers the model gave along with its prediction.
+        placement: what was done to bring the prediction onto the pixels it is scored on.
     """
 
     image_id: str
@@ -34,6 +36,7 @@ class ImageScore:
     scores: Mapping[str, float]
     people: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)
+    placement: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,14 @@ class ModelResult:
     images: tuple[ImageScore, ...]
     summary: tuple[MetricSummary, ...]
     n_failed: int
+
+    @property
+    def placements(self) -> dict[str, int]:
+        """What was done to predictions to bring them onto the pixels they are scored on.
+
+        Such as `as it is` or `scaled and cropped` -> how many images.
+        """
+        return dict(sorted(Counter(row.placement for row in self.images if row.placement).items()))
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,7 @@ class BenchmarkResult:
         deciles: each model's scores in ten groups of images.
         extremes: each model's best and worst images.
         dives: what other settings of a model would have made of its worst images.
+        notices: what the run said of its data and settings.
     """
 
     experiment: str
@@ -201,6 +213,7 @@ class BenchmarkResult:
     deciles: tuple[DecileRow, ...] = ()
     extremes: tuple[ExtremeRow, ...] = ()
     dives: tuple[DiveRow, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass

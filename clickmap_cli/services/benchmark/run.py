@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
@@ -98,6 +99,7 @@ def run(
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
         sets = load_sets(config, progress)
+        _require_images(models, sets, config.max_lost, progress)
         if dry_run:
             return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
         for built in models:
@@ -116,7 +118,7 @@ def run(
         lacking = [problem.reason for loaded in sets for problem in loaded.problems]
         with folder.held():
             if folder.finished(identity, when, lacking) is not None:
-                progress.notice(already_done(folder.path))
+                progress.notice(already_done(folder.path), keep=False)
                 stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
             result = score_all(job, models, sets)
@@ -126,10 +128,37 @@ def run(
                 "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
                 "models": [built.label for built in models],
                 "failures": len(result.failures),
+                "placement": {
+                    loaded.label: {
+                        found.model: found.placements
+                        for found in result.models
+                        if found.dataset == loaded.label
+                    }
+                    for loaded in sets
+                },
             }
             inputs = _inputs(models, sets)
-            folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
+            folder.finish(
+                _manifest(config, identity, inputs, outputs, counts, started, progress.kept)
+            )
         return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _require_images(
+    models: Sequence[BuiltModel], sets: Sequence[LoadedSet], max_lost: float, progress: Progress
+) -> None:
+    """Stop if too many images are missing that a model must look at.
+
+    Raises:
+        DataError: more than `max_lost` of a data set's images are not there.
+    """
+    looking = [built.label for built in models if built.model.needs_image]
+    for loaded in sets if looking else ():
+        lost = [stimulus.image_id for stimulus in loaded.stimuli if not stimulus.has_image]
+        what = f"images that {looking[0]} must look at are missing"
+        cause = f"'{lost[0]}' is one of them; is it the right folder?" if lost else ""
+        loss = Loss(len(lost), len(loaded.stimuli), what, cause)
+        check_losses([loss], max_lost, progress, f"data set {loaded.label}")
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:
@@ -147,12 +176,13 @@ def _manifest(
     outputs: Mapping[str, Any],
     counts: Mapping[str, Any],
     started: Stopwatch,
+    notices: Sequence[str],
 ) -> Manifest:
     return Manifest.made(
         command="benchmark", config=as_dict(config), config_hash=identity, inputs=inputs,
         outputs=outputs, counts=counts,
         started=started,
-        seed=config.seed,
+        seed=config.seed, notices=notices,
     )  # fmt: skip
 
 

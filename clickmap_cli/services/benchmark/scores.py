@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.others import Surroundings
 from clickmap_cli.datasets.people import People
@@ -107,6 +108,7 @@ def _score_people(task: PeopleTask) -> PeopleScore:
     if people is None:
         raise DataError(f"{stimulus.image_id}: fewer than two people looked at it.")
     n = len(people.names)
+    own = Geometry(stimulus.size, stimulus.size, None)
     drawn = {person for _, person in task.null}
     kept: dict[int, Target] = {}
     held_out: list[dict[str, float]] = []
@@ -114,14 +116,14 @@ def _score_people(task: PeopleTask) -> PeopleScore:
         target = person_target(people, person, task.around)
         if person in drawn:
             kept[person] = target
-        values = finished(people.others(person), "map", stimulus.size, task.postprocess)
+        values = finished(people.others(person), "map", own, task.postprocess)
         held_out.append(score_prediction(metrics, Prediction(values), target))
     null: list[dict[str, float]] = []
     for other, person in task.null:
         others = other.people()
         if others is not None:
             everyone = others.everyone(stimulus.size)
-            values = finished(everyone, "map", stimulus.size, task.postprocess)
+            values = finished(everyone, "map", own, task.postprocess)
             null.append(score_prediction(metrics, Prediction(values), kept[person]))
     return PeopleScore(stimulus.image_id, n, _means(metrics, held_out), _means(metrics, null))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clickmap_cli.clickmaps.geometry import AS_IT_IS
 from clickmap_cli.datasets.others import OtherFixations
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.services.benchmark.data import LoadedSet
@@ -66,6 +67,7 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
             found = ModelResult(loaded.label, built.label, tuple(images), summary, failed)
             results.append(found)
             _say_what_is_infinite(job, found)
+            _say_what_was_cropped(job, loaded, built, found)
             dives += dive_rows(job, loaded, built, found, others)
         _say_what_is_missing(job, loaded, results[-len(models) :])
     return BenchmarkResult(
@@ -73,6 +75,7 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
         compare_models(results, config.metrics, config.seed), tuple(job.left_out.failures),
         decile_rows(results, config.metrics),
         extreme_rows(results, config.metrics, config.report_images), tuple(dives),
+        tuple(job.progress.kept),
     )  # fmt: skip
 
 
@@ -114,6 +117,28 @@ def _write_report(
 def _note_problems(job: Job, loaded: LoadedSet) -> None:
     for problem in loaded.problems:
         job.fail(loaded.label, "", problem.image_id, problem.reason)
+
+
+def _say_what_was_cropped(
+    job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult
+) -> None:
+    """Say how maps of the images' files came onto maps that are cropped."""
+    if not built.model.of_file:
+        return
+    cropped = {stimulus.image_id for stimulus in loaded.stimuli if stimulus.cropped}
+    rows = [row for row in found.images if row.image_id in cropped]
+    taken = sum(row.placement == AS_IT_IS for row in rows)
+    who, n = f"{found.dataset}, {found.model}", len(found.images)
+    if taken:
+        job.progress.notice(
+            f"{who}: {taken} of {n} maps have the shape of the cropped clickmaps and are taken as "
+            "maps of the cropped image."
+        )
+    if len(rows) > taken:
+        job.progress.notice(
+            f"{who}: {len(rows) - taken} of {n} maps are of whole images and were cropped like the "
+            "clicks."
+        )
 
 
 def _say_what_is_infinite(job: Job, found: ModelResult) -> None:

@@ -37,7 +37,7 @@ def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
 
     for found in result.models:
         stem = f"{found.dataset}__{found.model}"
-        table(f"{stem}.csv", ["image_id", *result.metrics], _image_rows(found, result.metrics))
+        table(f"{stem}.csv", *_image_rows(found, result.metrics))
         if any(row.details for row in found.images):
             table(f"{stem}_details.csv", *_detail_rows(found))
         listed(f"{stem}_summary.csv", MetricSummary, found.summary)
@@ -55,8 +55,14 @@ def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
     return [*written, folder / SUMMARY]
 
 
-def _image_rows(found: ModelResult, metrics: Sequence[str]) -> list[list[Any]]:
-    return [[row.image_id, *(row.scores[metric] for metric in metrics)] for row in found.images]
+def _image_rows(found: ModelResult, metrics: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
+    """One row an image: its scores, and what was done to the prediction where that is known."""
+    known = any(row.placement for row in found.images)
+    return ["image_id", *metrics, *(["placement"] if known else [])], [
+        [row.image_id, *(row.scores[metric] for metric in metrics)]
+        + ([row.placement] if known else [])
+        for row in found.images
+    ]
 
 
 def _people_rows(
@@ -121,6 +127,7 @@ def as_summary(result: BenchmarkResult) -> dict[str, Any]:
                 "model": found.model,
                 "n_images": len(found.images),
                 "n_failed": found.n_failed,
+                "placement": found.placements,
                 "scores": {row.metric: _score_json(row) for row in found.summary},
             }
             for found in result.models
@@ -128,6 +135,7 @@ def as_summary(result: BenchmarkResult) -> dict[str, Any]:
         "comparisons": [json_ready(asdict(row)) for row in result.comparisons],
         "deep_dives": [json_ready(asdict(row)) for row in result.dives],
         "failures": [asdict(row) for row in result.failures],
+        "notices": list(result.notices),
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.agreement import random_halves
+from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.maps import image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trial_stack import ClickStack
@@ -33,7 +34,8 @@ def rsa_ceiling(
     """The RSA ceiling of a set of images; there is no table per image.
 
     Split halves: the similarity matrix within half A against the one within half B. Hold-one-out:
-    one random participant an image against the means of the others.
+    one random participant an image against the means of the others. Maps of several shapes are
+    all resized to `image_shape`.
     """
     slices = trials.image_slices()
     codes = np.flatnonzero(trials.people_per_image() >= 2)
@@ -81,6 +83,9 @@ def _matrices(
 ) -> tuple[Matrix, Matrix]:
     """The two similarity matrices of one split."""
     slices = trials.image_slices()
+    # Pearson correlations of images need pixels in common; maps that share a shape keep it
+    finals = {settings.geometry((h, w)).final for h, w in trials.shape[codes].tolist()}
+    shape = settings.image_shape if len(finals) > 1 else next(iter(finals))
 
     def sides(code: int) -> tuple[MapView, MapView]:
         users = trials.user[slices[code] : slices[code + 1]]
@@ -95,9 +100,16 @@ def _matrices(
     first: Any = None
     for at, (a, b) in enumerate(ordered_map(sides, codes.tolist(), n_jobs, "threading")):
         if first is None:
-            first, second = (_store(len(codes), len(a.pixels)) for _ in range(2))
-        first[at], second[at] = a.centred, b.centred
+            first, second = (_store(len(codes), shape[0] * shape[1]) for _ in range(2))
+        first[at], second[at] = _brought_to(a, shape).centred, _brought_to(b, shape).centred
     return similarity_matrix(first), similarity_matrix(second)
+
+
+def _brought_to(view: MapView, shape: Size) -> MapView:
+    """The map, resized where its shape is another."""
+    if view.shape == shape:
+        return view
+    return MapView(resize(view.pixels.reshape(view.shape), shape))
 
 
 def _store(rows: int, columns: int) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clickmap_cli.clickmaps.geometry import shown_size
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import (
     input_files,
@@ -22,7 +25,7 @@ from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.metrics.map_scores import MAP_SCORES
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.stopwatch import Stopwatch
@@ -98,7 +101,7 @@ def run(
         found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
         require_images(found)
         settings = MapSettings.of(config)
-        _check_shapes(found.trials, settings)
+        _say_shapes(found.trials, settings, progress)
         if dry_run:
             return CeilingRun(folder, (), found.rejected, found.rows, started.seconds, False)
         for job in jobs.values():
@@ -112,14 +115,14 @@ def run(
         }
         todo = [name for name in jobs if name not in results]
         for name in results:
-            progress.notice(already_done(jobs[name].folder.path))
+            progress.notice(already_done(jobs[name].folder.path), keep=False)
         plan = _plan(config, method, todo, found.trials if subject_curve else None)
         for result in _compute(found.trials, settings, plan, config, todo, pool, progress):
             name = str(result.summary["metric"])
             results[name] = result
             outputs = write_outputs(jobs[name].folder.path, result, figures)
             jobs[name].folder.finish(
-                _manifest(config, method, described, jobs[name].identity, outputs, started, result)
+                _manifest(config, jobs[name], described, outputs, started, result, progress.kept)
             )
         ordered = tuple(results[name] for name in config.metric)
         return CeilingRun(folder, ordered, found.rejected, found.rows, started.seconds)
@@ -176,15 +179,18 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
         need_solver()
 
 
-def _check_shapes(trials: Trials, settings: MapSettings) -> None:
-    """A null holds maps of two images against each other, so they must share a shape."""
-    sizes = np.unique(trials.shape, axis=0)
-    finals = {settings.geometry((int(h), int(w))).final for h, w in sizes}
+def _say_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> None:
+    """A null holds maps of two images against each other; say what is done if shapes differ."""
+    finals = collections.Counter(
+        settings.geometry((int(h), int(w))).final for h, w in trials.shape.tolist()
+    )
     if len(finals) > 1:
-        some = ", ".join(f"{h} x {w}" for h, w in sorted(finals)[:3])
-        raise DataError(
-            f"Maps of different images have unequal shapes ({some}, ...), so the null cannot be "
-            "computed; set center_crop to one size."
+        most = ", ".join(f"{shown_size(size)}: {n}" for size, n in finals.most_common(3))
+        progress.notice(
+            f"Maps have {len(finals)} shapes (height x width, images: {most}"
+            f"{', ...' if len(finals) > 3 else ''}). For the null, the map of another image is "
+            "resized to the shape of the image it is scored against; rsa resizes every map to "
+            f"image_shape {shown_size(settings.image_shape)}."
         )
 
 
@@ -231,20 +237,21 @@ def _compute(
 
 def _manifest(
     config: ExperimentConfig,
-    method: str,
+    job: _Job,
     inputs: dict[str, dict[str, Any]],
-    identity: str,
     outputs: dict[str, dict[str, Any]],
     started: Stopwatch,
     result: CeilingResult,
+    notices: Sequence[str],
 ) -> Manifest:
     return Manifest.made(
-        command=f"ceiling {method}",
+        command=f"ceiling {result.summary['method']}",
         config=as_dict(config),
-        config_hash=identity,
+        config_hash=job.identity,
         inputs=inputs,
         outputs=outputs,
         counts={k: result.summary[k] for k in ("n_images", "n_maps", "n_participants", "left_out")},
         started=started,
         seed=config.seed,
+        notices=notices,
     )

@@ -17,6 +17,7 @@ from clickmap_cli.clickmaps.agreement import (
     score_halves,
     score_held_out,
 )
+from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.maps import image_clicks
 from clickmap_cli.clickmaps.nulls import OtherImages, remembered
 from clickmap_cli.clickmaps.settings import MapSettings
@@ -107,8 +108,7 @@ class ImageScorer:
         self._slices = trials.image_slices()
         self._plan = plan
         self._others = others
-        height, width = self.stack(0).shape if len(trials.images) else (1, 1)
-        self._other_view = remembered(self._make_other_view, height * width)
+        self._other_view = remembered(self._make_other_view, self._largest_map())
 
     def stack(self, image: int) -> ClickStack:
         """The trial maps of one image."""
@@ -130,7 +130,7 @@ class ImageScorer:
         )
         null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
         for draw, other in enumerate(self._others.draw(image, plan.null_draws)):
-            prediction = self._other_view(other)
+            prediction = self._other_view(other, stack.shape)
             for score in plan.scores:
                 null[score.name].append(score(prediction, targets[draw % len(targets)]))
         curve = {
@@ -150,20 +150,29 @@ class ImageScorer:
         null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
         for other in self._others.draw(image, plan.null_draws):
             target = stack.one(int(rng.integers(len(stack))))
-            prediction = self._other_view(other)
+            prediction = self._other_view(other, stack.shape)
             for score in plan.scores:
                 null[score.name].append(score(prediction, target))
         return ImageScores(ceiling, _arrays(null), upper)
 
-    def _make_other_view(self, image: int) -> MapView:
-        """A random half of an image (the first half of its first split), or the mean of all."""
+    def _largest_map(self) -> int:
+        """Pixels of the largest map."""
+        sizes = np.unique(self._trials.shape, axis=0).tolist()
+        finals = [self._settings.geometry((height, width)).final for height, width in sizes]
+        return max((height * width for height, width in finals), default=1)
+
+    def _make_other_view(self, image: int, shape: Size) -> MapView:
+        """A random half of an image (the first half of its first split), or the mean of all.
+
+        A map of another shape is resized to `shape`: places keep their relative coordinates.
+        """
         stack = self.stack(image)
         if self._plan.method == "hold-one-out":
             view = stack.mean(np.arange(len(stack)))
         else:
             view = stack.mean(self._halves(image, stack)[0][0])
         # pixels alone: the view would keep its whole image alive
-        return MapView(view.pixels.reshape(view.shape))
+        return MapView(resize(view.pixels.reshape(view.shape), shape))
 
     def _halves(self, image: int, stack: ClickStack) -> list[tuple[Half, Half]]:
         key = str(self._trials.images[image])

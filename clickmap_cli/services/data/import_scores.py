@@ -129,6 +129,7 @@ def run(
                 counts={"images": len(models[0].images), "models": len(models)},
                 started=started,
                 seed=0,
+                notices=(),
             )
         )
     return ImportedScores(folder, as_summary(result), unknown)

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from clickmap_cli.clickmaps.losses import check_losses
 from clickmap_cli.clickmaps.simulation.people import Simulation
+from clickmap_cli.config.fields import MAX_LOST
 from clickmap_cli.datasets.base import DataSet
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.data import read_set
 from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
@@ -216,4 +218,6 @@ def _read(settings: Mapping[str, Any]) -> DataSet:
     if not isinstance(name, str):
         raise ConfigError("Say which data set: name=folder root=photos, for example.")
     rest.pop("label", None)
-    return read_set(name, rest, f"data set {name}")
+    data = read_set(name, rest, f"data set {name}")
+    check_losses(data.losses, MAX_LOST, Silent(), f"data set {name}")
+    return data

@@ -285,13 +285,10 @@ class _Look:
                 self.problem(_said_of("data set", spec, error))
                 continue
             found.append(data)
-            if data.problems:
-                first = data.problems[0]
-                self.note(
-                    f"data set {spec.label}: {len(data.problems)} of "
-                    f"{len(data.problems) + len(data.stimuli)} images cannot be used, "
-                    f"{first.image_id} for one: {first.reason}"
-                )
+            for loss in data.losses:
+                if loss.lost:
+                    say = self.problem if loss.share > config.max_lost else self.note
+                    say(f"data set {spec.label}: {loss} {loss.cause}".rstrip())
         return found
 
     def _models(self, models: Sequence[Spec], device: str) -> bool:

@@ -171,7 +171,7 @@ class _Run:
             lacking = [problem.reason for problem in loaded.problems]
             there = self.group.first and self.folder.finished(identity, when, lacking) is not None
             if self.group.from_first(there):
-                self.progress.notice(already_done(self.folder.path))
+                self.progress.notice(already_done(self.folder.path), keep=False)
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
             self._train(loaded, division, numbers, identity, when is WhenPresent.RESUME)
@@ -246,7 +246,7 @@ class _Run:
                 },
                 outputs=outputs, counts=counts,
                 started=self.started,
-                seed=config.seed,
+                seed=config.seed, notices=self.progress.kept,
             )
         )  # fmt: skip
         return as_summary(result)

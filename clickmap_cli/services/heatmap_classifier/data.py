@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.classifier import HeatmapConfig, classes_in_order
 from clickmap_cli.config.finetune import fold_numbers
@@ -78,6 +79,12 @@ def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
     """
     progress.stage("Reading maps")
     images = _ordered(_read(config), config.data.positive)
+    n_bad = len(images.problems)
+    first = (
+        f"The first: {images.problems[0].image_id}: {images.problems[0].reason}" if n_bad else ""
+    )
+    unreadable = Loss(n_bad, n_bad + len(images.items), "maps cannot be read", first)
+    check_losses([unreadable], config.max_lost, progress)
     for text in _said_first(images):
         progress.notice(text)
     cv = config.cv
@@ -171,8 +178,6 @@ def _said_first(images: LabelledImages) -> Iterator[str]:
     """What a person should know, and every map that cannot be read."""
     yield from images.notices
     yield from _shortened([f"{bad.image_id}: {bad.reason}" for bad in images.problems])
-    if images.problems:
-        yield f"{len(images.problems)} maps cannot be read and are left out."
 
 
 def _shortened(texts: Sequence[str]) -> list[str]:

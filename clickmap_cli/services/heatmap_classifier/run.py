@@ -122,7 +122,7 @@ class _Run:
         identity = self._identity(study)
         with self.folder.held():
             if self.folder.finished(identity, when) is not None:
-                self.progress.notice(already_done(path))
+                self.progress.notice(already_done(path), keep=False)
                 stored = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, failures)
             result = self._validated(study, identity, log, methods, when is WhenPresent.RESUME)
@@ -212,7 +212,7 @@ class _Run:
                     "failures": len(study.images.problems),
                 },
                 started=self.started,
-                seed=config.seed,
+                seed=config.seed, notices=self.progress.kept,
             )
         )  # fmt: skip
 

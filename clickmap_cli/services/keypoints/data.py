@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.datasets.keypoint_labels import (
     KeypointImage,
@@ -19,6 +20,7 @@ from clickmap_cli.datasets.keypoint_labels import (
 )
 from clickmap_cli.datasets.keypoint_settings import reference_points, swapped_pairs
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.atomic import sha256_of
 
 
@@ -85,6 +87,12 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
     else:
         learnt, test = _split(matched_train.images, config.test_share, config.seed)
     found = [_of_neither(part, found) for part in found]
+    for part in found:
+        n_lost = len(part.without_file)
+        first = f"'{part.without_file[0]}' for one; is it the right folder?" if n_lost else ""
+        what = f"labelled images have no file of their own in {part.folder}"
+        loss = Loss(n_lost, n_lost + len(part.images), what, first)
+        check_losses([loss], config.max_lost, Silent(), part.source)  # the notices name them
     unmatched = [
         *((part.source, name, "no file") for part in found for name in part.without_file),
         *((part.source, name, "no label") for part in found for name in part.without_label),

@@ -111,7 +111,7 @@ def run(
             done = Manifest.made(
                 command=folder.command, config=as_dict(config), config_hash=identity, inputs=inputs,
                 outputs=describe_files(folder.path, files), counts=counts, started=started,
-                seed=config.seed,
+                seed=config.seed, notices=progress.kept,
             )  # fmt: skip
             folder.finish(done)
     failures = tuple(Problem(**row) for row in done.counts["failures"])

@@ -154,7 +154,7 @@ class _Run:
         with self.folder.held() if self.group.first else nullcontext():
             there = self.group.first and self.folder.finished(identity, when) is not None
             if self.group.from_first(there):
-                self.progress.notice(already_done(path))
+                self.progress.notice(already_done(path), keep=False)
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             if self.group.first:
                 self._before(data, task, when)
@@ -265,6 +265,7 @@ class _Run:
                 counts=counts,
                 started=self.started,
                 seed=config.seed,
+                notices=self.progress.kept,
             )
         )  # fmt: skip
         return as_summary(result)

@@ -156,7 +156,7 @@ class _Run:
         identity = numbers_hash(config, ["scores"], reading, *words)
         with self.folder.held():
             if self.folder.finished(identity, when) is not None:
-                self.progress.notice(already_done(path))
+                self.progress.notice(already_done(path), keep=False)
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             resume = when is WhenPresent.RESUME
             with one_thread():
@@ -312,7 +312,7 @@ class _Run:
                 inputs=inputs, outputs=described,
                 counts={name: summary[name] for name in ("n_good", "n_bad", "n_trials")},
                 started=self.started,
-                seed=self.config.seed,
+                seed=self.config.seed, notices=self.progress.kept,
             )
         )  # fmt: skip
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name, match_keys, picture_names
 from clickmap_cli.clickmaps.maps import image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import replacing
@@ -85,7 +85,8 @@ def draw_examples(
         image = None
         if file is not None:
             try:
-                image = settings.geometry(clicks.native).fit(read_image(file) / np.float32(255))
+                pixels = read_image(file) / np.float32(255)
+                image = settings.geometry(clicks.native).fit(pixels, file)
             except DataError as error:
                 progress.notice(f"{error} Its example shows the heat alone.")
         path = folder / "examples" / f"{names[flat_name(key)]}.png"

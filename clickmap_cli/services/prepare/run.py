@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -213,7 +213,8 @@ def _make_whole(
         outputs |= _write_tables(folder, found.trials, config, work.progress)
         outputs |= draw_examples(folder, found.trials, config, draw, work.progress)
         result = _result(folder, found, started, outputs=outputs)
-        run_folder.finish(_manifest(config, work.inputs, outputs, result, started))
+        kept = work.progress.kept
+        run_folder.finish(_manifest(config, work.inputs, outputs, result, started, kept))
     return result
 
 
@@ -224,7 +225,8 @@ def _say_other_pictures(config: ExperimentConfig, done: Manifest, progress: Prog
     if other:
         progress.notice(
             f"The example pictures were drawn with another {' and '.join(other)}; `clickmap "
-            "visualize` draws them anew, --overwrite makes everything anew."
+            "visualize` draws them again, --overwrite makes everything again.",
+            keep=False,
         )
 
 
@@ -312,6 +314,7 @@ def _manifest(
     outputs: dict[str, dict[str, Any]],
     result: PrepareResult,
     started: Stopwatch,
+    notices: Sequence[str],
 ) -> Manifest:
     return Manifest.made(
         command="prepare",
@@ -329,6 +332,7 @@ def _manifest(
         },
         started=started,
         seed=config.seed,
+        notices=notices,
     )
 
 

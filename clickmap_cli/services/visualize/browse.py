@@ -200,6 +200,9 @@ class BenchmarkSource(Source):
         progress.stage(f"Reading {spec.label}")
         data = read_set(spec.name, spec.settings, f"data set {spec.label}")
         notices += [f"{spec.label}: {text}" for text in data.notices]
+        notices += [
+            f"{spec.label}: {loss} {loss.cause}".rstrip() for loss in data.losses if loss.lost
+        ]
         stimuli = list(data.stimuli)[: self._config.limit_images]
         return {stimulus.image_id: stimulus for stimulus in stimuli}
 

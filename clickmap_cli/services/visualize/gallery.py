@@ -90,6 +90,7 @@ class Gallery:
         aspect: width of a typical picture in heights.
         remarks: images that are not shown as they are.
         look: how it looks when it is opened.
+        notices: what `prepare` and this run said of the data.
     """
 
     title: str
@@ -101,6 +102,7 @@ class Gallery:
     aspect: float
     remarks: tuple[Remark, ...]
     look: Look
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def run(
         progress.stage("Writing the page")
         index = _write_front(folder, gallery, figures)
         outputs = describe_files(place.path, [index, *(f for page in done for f in page.files)])
-        manifest = _manifest(config, options, experiment, gallery, outputs, started)
+        manifest = _manifest(config, options, experiment, gallery, outputs, started, progress.kept)
         _prove_page(folder, manifest)
         place.finish(manifest)
     _say_of_images(gallery, progress)
@@ -228,6 +230,7 @@ def _drawn(
         float(np.median([page.aspect for page in done])),
         tuple(remark for page in done for remark in page.remarks),
         look,
+        tuple(dict.fromkeys([*experiment.manifest.notices, *progress.kept])),
     )
     return gallery, done
 
@@ -359,6 +362,7 @@ def _manifest(
     gallery: Gallery,
     outputs: dict[str, dict[str, Any]],
     started: Stopwatch,
+    notices: Sequence[str],
 ) -> Manifest:
     tables = [one.table for one in gallery.agreements if one.table is not None]
     return Manifest.made(
@@ -374,4 +378,5 @@ def _manifest(
         },
         started=started,
         seed=config.seed,
+        notices=notices,
     )

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.maps import Maps, bin_maps, trial_maps
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.visualize.experiment import PreparedExperiment
 from clickmap_cli.storage.safe_images import read_described
@@ -147,9 +147,10 @@ def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
         return ImagePixels(None, MISSING, "no such file" if folder else "no image_dir")
     try:
         pixels, changes = read_described(file)
+        placed = geometry.fit(pixels, file)
     except DataError as error:
         return ImagePixels(None, UNREADABLE, str(error))
-    fitted = np.rint(np.clip(geometry.fit(pixels), 0, 255)).astype(np.uint8)
+    fitted = np.rint(np.clip(placed, 0, 255)).astype(np.uint8)
     height, width = pixels.shape[:2]
     aspect = (height / geometry.resized[0]) / (width / geometry.resized[1])
     return ImagePixels(fitted, CONVERTED if changes else SHOWN, ", ".join(changes), aspect)

@@ -114,7 +114,7 @@ def run(
         outputs |= _write_rows(folder, rows)
         _say_of_images(rows, progress)
         result = _result(folder, rows, numbers, outputs, started)
-        run_folder.finish(_manifest(job, inputs, identity, outputs, rows, started))
+        run_folder.finish(_manifest(job, inputs, identity, outputs, rows, started, progress.kept))
     return result
 
 
@@ -200,7 +200,7 @@ def _digest(words: Any) -> str:
 
 def _manifest(
     job: DrawingJob, inputs: Files, identity: str, outputs: Files, rows: Sequence[PictureRow],
-    started: Stopwatch,
+    started: Stopwatch, notices: Sequence[str],
 ) -> Manifest:  # fmt: skip
     states = [row.image for row in rows]
     options = asdict(job.options)
@@ -215,6 +215,7 @@ def _manifest(
         | {state: states.count(state) for state in sorted(set(states))},
         started=started,
         seed=job.config.seed,
+        notices=notices,
     )
 
 

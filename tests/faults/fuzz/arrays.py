@@ -17,7 +17,6 @@ import numpy as np
 
 from clickmap_cli.clickmaps.masks import read_mask
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
-from clickmap_cli.datasets.files import image_size
 from clickmap_cli.datasets.keypoint_labels import read_labels
 from clickmap_cli.datasets.pysaliency_files import pysaliency
 from clickmap_cli.runtime.errors import ClickmapError
@@ -32,7 +31,7 @@ from clickmap_cli.storage.map_store import (
 )
 from clickmap_cli.storage.pandas_hdf5 import read_pandas_table
 from clickmap_cli.storage.safe_arrays import read_npy, read_tensors
-from clickmap_cli.storage.safe_images import read_described
+from clickmap_cli.storage.safe_images import image_size, read_described
 from clickmap_cli.storage.safe_mat import mat_array, read_mat
 from clickmap_cli.storage.safe_pickle import load_pickle
 from tests.faults.fuzz.mutation import (

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import (
     category_of,
     check_flat_names,
@@ -37,7 +38,6 @@ from clickmap_cli.config.loading import (
 )
 from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.datasets.heatmap_images import safe_word
-from clickmap_cli.datasets.images import image_file
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify

@@ -78,7 +78,7 @@ def test_the_ceiling_of_clickmaps_is_the_ceiling_commands(tmp_path) -> None:
         assert score["ceiling"] == pytest.approx(summary["ceiling_mean"], abs=1e-6)
 
 
-def test_unequal_maps_have_no_ceiling_but_scores(tmp_path) -> None:
+def test_unequal_maps_have_a_null_in_relative_coordinates(tmp_path) -> None:
     rows = random_rows(1, images=4, users=4, side=20)
     sizes = {key: (32, 24) if i % 2 else (24, 32) for i, key in enumerate({r[0]: 0 for r in rows})}
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
@@ -92,8 +92,10 @@ def test_unequal_maps_have_no_ceiling_but_scores(tmp_path) -> None:
         f"datasets=[{{name: clickmaps, root: {folder}}}]", "models=[center_bias]",
         f"output_dir={tmp_path / 'out'}", progress=told,
     )  # fmt: skip
-    assert any("center_crop" in text for text in told.notices)
-    assert math.isfinite(scores_of(found, "center_bias")["CC"]["mean"])
+    assert any("comes to the shape of this one" in text for text in told.notices)
+    scores = scores_of(found, "center_bias")["CC"]
+    assert scores["n_people_images"] == scores["n_images"] == 4
+    assert all(math.isfinite(scores[part]) for part in ("mean", "ceiling", "null"))
 
 
 @pytest.fixture(scope="module")

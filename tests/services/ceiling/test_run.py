@@ -513,7 +513,7 @@ def test_calls_that_contradict_themselves(data, tmp_path) -> None:
         with pytest.raises(ConfigError, match=says):
             run(data, method, *words, **kwargs)
     (tmp_path / "sizes.json").write_text(json.dumps({"cat0/0.png": [32, 60]}))
-    with pytest.raises(DataError, match="unequal shapes"):
+    with pytest.raises(DataError, match="5 of 6 images have no size in metadata_file"):
         run(data, "split-half", f"metadata_file={tmp_path / 'sizes.json'}")
     with pytest.raises(DataError, match=r"holds no trials\.npz"):
         run(data, "split-half", f"clickme_data={tmp_path}")

@@ -1,0 +1,202 @@
+"""Coordinates that cannot mean what the user thinks: what they look like, with the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.trials import Trials
+
+Floats = NDArray[np.float64]
+
+_ENOUGH = 20  # points; fewer do not tell what is wrong
+_SMALL_SIDE = 16  # pixels; in images as small as that, 0 to 1 is a place like any other
+_EXPLAINS = 0.9  # share of points that a cause must bring inside
+_MOST_POINTS = 200_000
+
+_SCREENS = (
+    (1280, 720), (1366, 768), (1440, 900), (1536, 864), (1600, 900), (1680, 1050), (1920, 1080),
+    (1920, 1200), (2560, 1440), (3840, 2160), (1024, 768), (1280, 800), (1280, 1024), (1600, 1200),
+)  # fmt: skip
+"""Width and height of common screens."""
+
+_IMAGES = (
+    (224, 224), (256, 256), (299, 299), (320, 240), (384, 384), (448, 448), (512, 384), (512, 512),
+    (640, 480), (800, 600), (1024, 768), (1024, 1024), (1280, 720), (1280, 1024), (1680, 1050),
+    (1920, 1080),
+)  # fmt: skip
+"""Width and height that images of experiments often have."""
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Points as they were given, with the size of the image each belongs to.
+
+    Attributes:
+        x: (n) columns, as they are in the file.
+        y: (n) rows.
+        width: (n) width of the point's image, in pixels.
+        height: (n) its height.
+    """
+
+    x: Floats
+    y: Floats
+    width: Floats
+    height: Floats
+
+    def inside(self, x: Floats | None = None, y: Floats | None = None) -> float:
+        """The share of points inside their image; of other coordinates where they are given."""
+        x, y = self.x if x is None else x, self.y if y is None else y
+        inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
+        return float(np.mean(inside)) if len(x) else 1.0
+
+
+def coordinates_of(trials: Trials) -> Coordinates:
+    """The clicks of a table, at most 200,000 of them, evenly spread over it."""
+    every = max(1, -(-len(trials.x) // _MOST_POINTS))
+    at = np.arange(0, len(trials.x), every)
+    trial = np.searchsorted(trials.offsets, at, side="right") - 1
+    sides = trials.shape[trials.image[trial]].astype(np.float64)
+    x, y = trials.x[at].astype(np.float64), trials.y[at].astype(np.float64)
+    return Coordinates(x, y, sides[:, 1], sides[:, 0])
+
+
+def are_fractions(points: Coordinates) -> bool:
+    """Return True if all points lie between 0 and 1 in images where that is the first pixel.
+
+    A click is floored when it is read, so that 1.0 is the second pixel.
+    """
+    if len(points.x) < _ENOUGH or min(points.width.min(), points.height.min()) < _SMALL_SIDE:
+        return False
+    least = min(points.x.min(), points.y.min())
+    return bool(least >= 0 and max(points.x.max(), points.y.max()) <= 1)
+
+
+FRACTIONS = (
+    "All lie between 0 and 1: they look like fractions of the image. Multiply x by its width and y "
+    "by its height."
+)
+
+
+def suspicions(points: Coordinates) -> list[str]:
+    """Sentences about points that lie inside and still look as if they meant something else."""
+    if len(points.x) < 5 * _ENOUGH:
+        return []
+    found = []
+    low = min(points.x.min(), points.y.min())
+    x_most, y_most = float(points.x.max()), float(points.y.max())
+    side = float(min(points.width.min(), points.height.min()))
+    if low >= 0 and max(x_most, y_most) <= 100 and min(x_most, y_most) > 90 and side >= 150:
+        found.append(
+            f"No x is above {x_most:g} and no y above {y_most:g}, in images of at least {side:g} "
+            "pixels a side: are they percent of the image? Then multiply by its sides over 100."
+        )
+    beyond_x, beyond_y = points.x - points.width, points.y - points.height
+    if low >= 1 and beyond_x.max() == 0 and beyond_y.max() == 0:
+        found.append(
+            "x runs from 1 to the image's width and y from 1 to its height: are they counted from "
+            "1? Then subtract 1; here the first pixel is 0."
+        )
+    return found
+
+
+def likeliest_cause(points: Coordinates) -> str:
+    """What points outside their images look like, as a sentence with its evidence.
+
+    Each cause is tried: it is named if it would bring 90% of the points inside, and the first of
+    them counts. Without one, the sentence gives the range of the coordinates.
+    """
+    if not len(points.x):
+        return ""
+    for cause in (_centred_origin, _swapped, _screen, _other_size):
+        said = cause(points)
+        if said:
+            return said
+    return (
+        f"x runs from {points.x.min():g} to {points.x.max():g} and y from {points.y.min():g} to "
+        f"{points.y.max():g}; the first image has {points.height[0]:g} x {points.width[0]:g} "
+        "pixels (height x width)."
+    )
+
+
+def _explains(points: Coordinates, x: Floats, y: Floats) -> float | None:
+    """The share of points that other coordinates bring inside, where that is an explanation."""
+    share = points.inside(x, y)
+    return share if share >= _EXPLAINS and share > points.inside() + 0.1 else None
+
+
+def _swapped(points: Coordinates) -> str:
+    share = _explains(points, points.y, points.x)
+    return (
+        ""
+        if share is None
+        else f"With x and y swapped, {_percent(share)} would lie inside: x is the column, counted "
+        "from the left, y the row, counted from the top."
+    )
+
+
+def _centred_origin(points: Coordinates) -> str:
+    """An origin in the image's middle, y upwards or downwards."""
+    if np.mean(points.x < 0) < 0.2 or np.mean(points.y < 0) < 0.2:
+        return ""
+    x = points.x + points.width / 2
+    share = _explains(points, x, points.y + points.height / 2)
+    return (
+        ""
+        if share is None
+        else "Many are negative: they look as if counted from the image's centre. With half the "
+        f"width and height added, {_percent(share)} would lie inside (where y points up, it must "
+        "be turned round)."
+    )
+
+
+def _screen(points: Coordinates) -> str:
+    """Coordinates of a screen with the image in its middle."""
+    return _best(
+        points,
+        _SCREENS,
+        lambda w, h: (points.x - (w - points.width) / 2, points.y - (h - points.height) / 2),
+        "they look like coordinates of a screen of {w} x {h} (width x height) with the image in "
+        "its middle: with its corner subtracted, {share} would lie inside.",
+    )
+
+
+def _other_size(points: Coordinates) -> str:
+    """Coordinates of the image at another size."""
+    return _best(
+        points,
+        _IMAGES,
+        lambda w, h: (points.x * points.width / w, points.y * points.height / h),
+        "they look like coordinates of a larger image: scaled from {w} x {h} (width x height), "
+        "{share} would lie inside. Give the size they are measured in.",
+    )
+
+
+def _best(
+    points: Coordinates,
+    sizes: tuple[tuple[int, int], ...],
+    moved: Callable[[int, int], tuple[Floats, Floats]],
+    words: str,
+) -> str:
+    """The smallest size that explains the points and leaves none of it unused."""
+    shares = []
+    for w, h in sizes:
+        fits = np.quantile(points.x, 0.99) < w and np.quantile(points.y, 0.99) < h
+        x, y = moved(w, h)
+        share = _explains(points, x, y) if fits else None
+        # points that fill a corner only would fit into any larger size
+        spread = min(np.ptp(x) / points.width.max(), np.ptp(y) / points.height.max())
+        if share is not None and spread > 0.6:
+            shares.append((round(share, 2), -w * h, w, h))
+    if not shares:
+        return ""
+    share, _, w, h = max(shares)
+    reach = f"x reaches {points.x.max():g} and y {points.y.max():g}; "
+    return reach + words.format(w=w, h=h, share=_percent(share))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
