@@ -134,7 +134,7 @@ def test_everything_promised_is_written(corpus) -> None:
     assert damaged_outputs(out, manifest.outputs) == []
     assert json.loads((out / "summary.json").read_text()) == found.summary
     rows = read(out / "toy__center_bias.csv")
-    assert list(rows[0]) == ["image_id", *found.summary["metrics"]]
+    assert list(rows[0]) == ["image_id", *found.summary["metrics"], "placement"]
     assert [row["image_id"] for row in rows] == [f"i{i}" for i in range(6)]
     summary = {row["metric"]: row for row in read(out / "toy__center_bias_summary.csv")}
     for metric in found.summary["metrics"]:
