@@ -59,6 +59,11 @@ class FileStimulus(Stimulus):
     map_path: Path | None = None
     sigma_px: float = SIGMA_PX
 
+    @property
+    def uniform(self) -> bool:
+        """Return True if nothing is known of where people looked."""
+        return self.map_path is None and self.points is None
+
     def image(self) -> NDArray[np.float32]:
         """(h, w, 3) RGB in 0..1.
 

@@ -285,6 +285,8 @@ class _Look:
                 self.problem(_said_of("data set", spec, error))
                 continue
             found.append(data)
+            for text in data.notices:
+                self.note(f"data set {spec.label}: {text}")
             if data.problems:
                 first = data.problems[0]
                 self.note(
