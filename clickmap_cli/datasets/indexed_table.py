@@ -79,8 +79,8 @@ def csv_indexed(
                 first = by_image[image_id][0]
                 raise DataError(
                     f"{table}: 'line {first.line}' and 'line {row.line}' would both be called "
-                    f"'{printable(image_id)}'; rename or remove one, or name the participant of "
-                    "each in a column participant."
+                    f"'{printable(image_id)}'; rename or remove one, or, where they are files of "
+                    "participants, set participants: or name each in a column participant."
                 )
             by_image[image_id].append(row)
     if by_column and not by_image:
