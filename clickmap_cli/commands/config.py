@@ -153,7 +153,7 @@ def check(
 ) -> None:
     """Check configuration files without running anything.
 
-    Exit 2: one is wrong. 1: a plugin that one names is not there.
+    Exit 2: one is wrong. 1: a plugin or a list of image ids that one names is not there.
 
     Example: clickmap config check clickmap_demo/demo.yaml clickmap_demo/benchmark.yaml
     """
@@ -169,17 +169,18 @@ def check(
 
         code = 0
         for file in files:
+            about_data: list[str] = []
             try:
                 loaded = load_any(file)
                 if isinstance(loaded.config, BenchmarkConfig):
-                    benchmark.check(loaded.config)
+                    about_data = benchmark.check(loaded.config)
                 elif isinstance(loaded.config, FinetuneConfig):
-                    finetune.check(loaded.config)
+                    about_data = finetune.check(loaded.config)
             except ClickmapError as error:
                 terminal.error(str(error))
                 code = max(code, error.exit_code)
                 continue
-            for text in loaded.notices:
+            for text in (*loaded.notices, *about_data):
                 terminal.notice(f"{file}: {text}")
             if not quiet:
                 print_line(f"{file}: ok")

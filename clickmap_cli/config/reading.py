@@ -101,7 +101,15 @@ def parse_override(word: str) -> tuple[str, Any]:
         check_references(yaml.compose(text, Loader=yaml.SafeLoader))
         loaded = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        said = f" {TORN}" if torn(word) else f": {one_line(error)}"
+        if torn(word):
+            said = f" {TORN}"
+        elif text.startswith("{"):
+            said = (
+                ": a value that begins with a brace is a mapping; to give it as text, quote it "
+                f"twice: '{name}=\"{text}\"'."
+            )
+        else:
+            said = f": {one_line(error)}"
         raise ConfigError(f"'{word}'{said}") from error
     assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
     return name, loaded["value"]

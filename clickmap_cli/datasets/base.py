@@ -200,7 +200,8 @@ _READERS = {
         "clickmap's own layout",
     ),
     "csv_indexed": (
-        "folder:csv_indexed", "a table of image, fixation and map files", "clickmap's own layout",
+        "indexed_table:csv_indexed", "a table of image, fixation and map files",
+        "clickmap's own layout",
     ),
     "CAT2000": (
         "cat2000:cat2000", "the CAT2000 train or test tree (.mat fixations, JPG maps)",

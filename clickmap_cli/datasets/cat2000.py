@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, FileStimulus, counted_points
+from clickmap_cli.datasets.files import (
+    IMAGE_SUFFIXES,
+    MAP_SUFFIXES,
+    FileStimulus,
+    counted_points,
+    read_counts,
+)
 from clickmap_cli.datasets.gathering import Gathering, as_folder, checked_sigma, files_by_stem
 from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -17,6 +25,24 @@ from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.safe_mat import mat_array
 
 _FOLDERS = {"train": "trainSet", "test": "testSet"}
+_NUMBER = re.compile(r"_\d+")
+"""What follows the category in the name of an image that lies in no category's folder."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Names of the folders of a tree, and whether images may lie outside categories' folders."""
+
+    images: str
+    fixations: str
+    maps: str
+    flat: bool
+
+
+_LAYOUTS = (
+    _Layout("Stimuli", "FIXATIONLOCS", "FIXATIONMAPS", flat=False),
+    _Layout("images", "fixations", "gt_maps", flat=True),
+)
 
 
 def cat2000(
@@ -29,13 +55,15 @@ def cat2000(
 
     Train: `Stimuli/<Category>/<stem>.jpg`, `FIXATIONLOCS/<Category>/<stem>.mat` (`fixLocs`) and
     `FIXATIONMAPS/<Category>/<stem>.jpg`; test: `Stimuli` alone. The folders `Output` of blurred
-    copies are left out.
+    copies are left out. The folders may also be called `images`, `fixations` (`.mat`, or `.npy`
+    counts per pixel) and `gt_maps`, and hold their files directly, as `<Category>_<number>.jpg`.
 
     Args:
-        root: the tree, or a folder that holds `trainSet` or `testSet`.
+        root: the tree, or a folder that holds `trainSet` or `testSet`, once or nested in itself.
         split: `train` or `test`.
         sigma_px: blur of fixations, in pixels, where there is no `FIXATIONMAPS`.
-        provide_sauc_nonfix: offer the fixations of all other images as negatives of sAUC.
+        provide_sauc_nonfix: offer the fixations of all other images as negatives of sAUC, where
+            there are fixations.
 
     Raises:
         ConfigError: a setting is wrong, or there is no image.
@@ -44,26 +72,23 @@ def cat2000(
     sigma = checked_sigma(sigma_px)
     if split not in _FOLDERS:
         raise ConfigError(f"split: CAT2000 has 'train' and 'test', found {split!r}.")
-    base = _tree(as_folder(root, "root"), split)
+    base, names = _tree(as_folder(root, "root"), split)
     gathering = Gathering(str(base))
-    train = split == "train"
-    locations, maps = base / "FIXATIONLOCS", base / "FIXATIONMAPS"
-    has_locations, has_maps = train and locations.is_dir(), train and maps.is_dir()
-    if train and not (has_locations or has_maps):
-        raise DataError(f"{base}: neither FIXATIONLOCS nor FIXATIONMAPS; for images alone, set "
-                        "split: test.")  # fmt: skip
-    if train and not has_maps:
+    locations, maps = base / names.fixations, base / names.maps
+    has_locations, has_maps = locations.is_dir(), maps.is_dir()
+    if split == "train" and not (has_locations or has_maps):
+        raise DataError(f"{base}: neither {names.fixations} nor {names.maps}; for images alone, "
+                        "set split: test.")  # fmt: skip
+    if has_locations and not has_maps:
         gathering.notices.append(
-            f"{base} has no FIXATIONMAPS; maps are the fixations blurred with {sigma:g} pixels."
+            f"{base} has no {names.maps}; maps are the fixations blurred with {sigma:g} pixels."
         )
-    for category, stem, image in _images(base / "Stimuli"):
-        image_id = f"{category}_{stem}"
+    for category, inner, stem, image in _images(base / names.images, names.flat):
+        image_id = f"{inner}_{stem}" if inner else stem
         with gathering.image(image_id, image):
             size = image_size(image)
-            points = None
-            if has_locations:
-                points = _fixations(locations / category / f"{stem}.mat", size)
-            heat = _map_of(maps / category, stem) if has_maps else None
+            points = _fixations(locations / inner, stem, size) if has_locations else None
+            heat = _map_of(maps / inner, stem) if has_maps else None
             gathering.add(
                 FileStimulus(
                     image_id=image_id,
@@ -75,33 +100,48 @@ def cat2000(
                     sigma_px=sigma,
                 )
             )
-    if provide_sauc_nonfix:
+    if provide_sauc_nonfix and has_locations:
         gathering.stimuli = _with_negatives(gathering.stimuli)
+    elif provide_sauc_nonfix:
+        gathering.notices.append(
+            f"provide_sauc_nonfix has no effect: {base} has no {names.fixations}, so there are no "
+            "fixations to offer as negatives of sAUC."
+        )
     return gathering.finished()
 
 
-def _tree(root: Path, split: str) -> Path:
-    inner = root / _FOLDERS[split]
-    other = next(name for key, name in _FOLDERS.items() if key != split)
-    for base in (inner, root):
-        if (base / "Stimuli").is_dir() and base.name != other:
-            return base
+def _tree(root: Path, split: str) -> tuple[Path, _Layout]:
+    """The tree of a split, and what its folders are called."""
+    name = _FOLDERS[split]
+    inner = root / name
+    other = next(folder for key, folder in _FOLDERS.items() if key != split)
+    for layout in _LAYOUTS:
+        for base in (inner, inner / name, root):
+            if (base / layout.images).is_dir() and base.name != other:
+                return base, layout
     raise DataError(
-        f"{root}: no folder Stimuli here or in {inner.name}; set root to the unpacked "
-        f"{inner.name} of CAT2000."
+        f"{root}: no folder Stimuli (or images) here, in {name} or in {name}/{name}; set root to "
+        f"the unpacked {name} of CAT2000."
     )
 
 
-def _images(stimuli: Path) -> Iterator[tuple[str, str, Path]]:
-    """Category, stem and file of every image."""
+def _images(stimuli: Path, flat: bool) -> Iterator[tuple[str, str, str, Path]]:
+    """Category, folder, stem and file of every image; the folder may be empty."""
+    loose = files_by_stem(stimuli, IMAGE_SUFFIXES) if flat else {}
+    for stem, image in sorted(loose.items()):
+        number = _NUMBER.search(stem)
+        yield (stem[: number.start()] or ALL) if number else ALL, "", stem, image
     for folder in sorted(stimuli.iterdir()):
         if folder.is_dir() and not folder.name.startswith(".") and folder.name.lower() != "output":
             for stem, image in sorted(files_by_stem(folder, IMAGE_SUFFIXES).items()):
-                yield folder.name, stem, image
+                yield folder.name, folder.name, stem, image
 
 
-def _fixations(path: Path, size: tuple[int, int]) -> Points:
-    """Every marked pixel is one fixation."""
+def _fixations(folder: Path, stem: str, size: tuple[int, int]) -> Points:
+    """Every marked pixel of a `.mat` file is one fixation; `.npy` files hold counts."""
+    path = folder / f"{stem}.mat"
+    if not path.is_file() and (folder / f"{stem}.npy").is_file():
+        return read_counts(folder / f"{stem}.npy", size)
     marks = mat_array(path, "fixLocs")
     if marks.shape != size:
         raise DataError(
@@ -120,8 +160,6 @@ def _map_of(folder: Path, stem: str) -> Path:
 
 
 def _with_negatives(stimuli: list[FileStimulus]) -> list[FileStimulus]:
-    if any(stimulus.points is None for stimulus in stimuli):
-        raise ConfigError("provide_sauc_nonfix: CAT2000 has no fixations here; set it to false.")
     pool = FixationPool.of(
         [stimulus.points or Points(np.empty(0), np.empty(0)) for stimulus in stimuli],
         [stimulus.size for stimulus in stimuli],

@@ -62,6 +62,11 @@ class FileStimulus(Stimulus):
         """True if the data set has a file of the image."""
         return self.image_path is not None
 
+    @property
+    def uniform(self) -> bool:
+        """Return True if nothing is known of where people looked."""
+        return self.map_path is None and self.points is None
+
     def image(self) -> NDArray[np.float32]:
         """(h, w, 3) RGB in 0..1.
 

@@ -21,9 +21,9 @@ from clickmap_cli.datasets.gathering import (
     as_folder,
     as_path,
     checked_sigma,
-    listed_ids,
     named_points,
 )
+from clickmap_cli.datasets.splits import read_split
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.safe_images import image_size
@@ -50,7 +50,8 @@ def fixations_csv(
         maps: folder of ground-truth maps, `<id>` or the image's own path with the ending of a
             map; None to blur the fixations.
         sigma_px: that blur, in pixels.
-        split: name of a list of ids beside the table, `<split>.txt`; None for all images.
+        split: name of a list of ids beside the table, `<split>.txt`, or the path of a list; None,
+            or a name that is only a label, for all images.
         subject_column: column that names people; None where nobody is named.
 
     Raises:
@@ -61,7 +62,7 @@ def fixations_csv(
     table_path, sigma = as_path(csv, "csv"), checked_sigma(sigma_px)
     image_dir = as_folder(images, "images")
     map_dir = None if maps is None else as_folder(maps, "maps")
-    gathering = Gathering(str(table_path), listed_ids(table_path.parent, split))
+    gathering = Gathering(str(table_path), read_split(table_path.parent, split))
     table = _read(table_path, subject_column)
     what = "rows have an x, y, order or subject that cannot be read, and are dropped"
     gathering.losses.append(Loss(table.unreadable, table.rows, what))

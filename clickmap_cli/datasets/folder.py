@@ -1,178 +1,135 @@
-"""Data sets of one's own: folders with one file an image, or a table that names the files."""
+"""Data sets of one's own: folders with a file for each image, or for each participant of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from clickmap_cli.clickmaps.geometry import Size
-from clickmap_cli.clickmaps.keys import ALL, image_key
+from clickmap_cli.clickmaps.losses import Loss
+from clickmap_cli.datasets.assembling import Assembler, ImageFiles
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
-from clickmap_cli.datasets.files import (
-    IMAGE_SUFFIXES,
-    MAP_SUFFIXES,
-    FileStimulus,
-    plane_size,
-    printable,
-    read_counts,
-)
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, printable
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
-    as_path,
     checked_sigma,
     files_by_stem,
-    listed_ids,
 )
+from clickmap_cli.datasets.participant_files import (
+    Pattern,
+    SortedFiles,
+    require_no_participants,
+    sort_files,
+    stray_reason,
+    suggest_pattern,
+)
+from clickmap_cli.datasets.splits import read_split
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import csv_rows, split_fields
-from clickmap_cli.storage.safe_images import image_size
-from clickmap_cli.storage.text_streams import line_blocks
-
-_REQUIRED = ("image_id", "image_path", "fix_path", "map_path")
 
 
-def folder(root: str | Path, sigma_px: float = SIGMA_PX, split: str | None = None) -> DataSet:
+def folder(
+    root: str | Path,
+    sigma_px: float = SIGMA_PX,
+    split: str | None = None,
+    participants: str | None = None,
+) -> DataSet:
     """A folder with `images/`, `gt_maps/`, `fixations/` and `nonfix/`, one file an image.
 
     Fixations and non-fixations are `.npy` counts per pixel; each of the folders may be missing.
-    The stem of a file is the image's id.
+    The stem of a file is the image's id. With `participants`, `gt_maps/` and `fixations/` may hold
+    a file for each participant of an image: the truth is the mean of the participants' maps, each
+    scaled to sum 1, unless the image has a map of its own.
 
     Args:
         root: the folder.
         sigma_px: blur of fixations, in pixels, for images without a map.
-        split: name of a list of ids, `<root>/<split>.txt`; None for all images.
+        split: name of a list of ids, `<root>/<split>.txt`, or the path of a list; None, or a name
+            that is only a label, for all images.
+        participants: how participants' files are named, without their ending, such as
+            `{participant}_{image}`; None where every file is named like its image.
 
     Raises:
         ConfigError: a setting is wrong, or there is nothing in the folder.
-        DataError: the folder is missing, or two images have one id.
+        DataError: the folder is missing, two images have one id, or files are named like
+            participants' files and `participants` does not say so.
     """
     base, sigma = as_folder(root, "root"), checked_sigma(sigma_px)
-    gathering = Gathering(str(base), listed_ids(base, split))
+    pattern = None if participants is None else Pattern.from_setting(participants)
+    gathering = Gathering(str(base), read_split(base, split))
     images = files_by_stem(base / "images", IMAGE_SUFFIXES)
-    maps = files_by_stem(base / "gt_maps", MAP_SUFFIXES)
-    fixations = files_by_stem(base / "fixations", (".npy",))
-    negatives = files_by_stem(base / "nonfix", (".npy",))
-    for stem in sorted({*images, *maps, *fixations}):
+    found = _Folder(base, gathering, images, pattern)
+    maps = found.sort("gt_maps", MAP_SUFFIXES)
+    fixations = found.sort("fixations", (".npy",))
+    negatives = found.sort("nonfix", (".npy",))
+    found.require_match((maps, fixations))
+    assembler = Assembler(sigma)
+    known = {*images, *maps.own, *maps.people, *fixations.own, *fixations.people}
+    for stem in sorted(known):
         if gathering.wanted(stem):
             with gathering.image(stem, stem):
-                parts = (images.get(stem), fixations.get(stem), maps.get(stem))
-                gathering.add(_stimulus(stem, parts, negatives.get(stem), ALL, sigma))
+                files = ImageFiles(
+                    images.get(stem), maps.own.get(stem), fixations.own.get(stem),
+                    negatives.own.get(stem), maps.people.get(stem, ()),
+                    fixations.people.get(stem, ()),
+                )  # fmt: skip
+                gathering.add(assembler.stimulus(stem, files))
+    gathering.notices += assembler.notices()
     return gathering.finished()
 
 
-def _stimulus(
-    image_id: str,
-    parts: tuple[Path | None, Path | None, Path | None],
-    nonfix: Path | None,
-    category: str,
-    sigma: float,
-) -> FileStimulus:
-    """An image from its picture, fixations and map, of which one at least is there."""
-    image, fix, heat = parts
-    points = None if fix is None else read_counts(fix, None if image is None else image_size(image))
-    size = _size(image, fix, heat)
-    return FileStimulus(
-        image_id=image_id,
-        size=size,
-        image_path=image,
-        category=category,
-        points=points,
-        nonfixations=None if nonfix is None else read_counts(nonfix, size),
-        map_path=heat,
-        sigma_px=sigma,
-    )
+@dataclass(frozen=True)
+class _Folder:
+    """A data set's folder, whose files are assigned to its images.
 
-
-def _size(image: Path | None, fix: Path | None, heat: Path | None) -> Size:
-    if image is not None:
-        return image_size(image)
-    other = fix if fix is not None else heat
-    if other is None:
-        raise DataError("an image without a picture, fixations and a map has no size.")
-    return plane_size(other)
-
-
-def csv_indexed(
-    index_csv: str | Path,
-    root: str | Path | None = None,
-    sigma_px: float = SIGMA_PX,
-    split: str | None = None,
-) -> DataSet:
-    """A table `image_id,image_path,fix_path,map_path` of files; fixations and maps may be empty.
-
-    Optional columns are `category` and `split`. Fixations are counts per pixel in `.npy` files.
-
-    Args:
-        index_csv: the table; may be compressed (`.gz`).
-        root: folder that its paths start from; None for the table's own.
-        sigma_px: blur of fixations, in pixels, for images without a map.
-        split: rows with this word in the column `split`, or, without that column, the ids listed
-            in `<root>/<split>.txt`; None for all.
-
-    Raises:
-        ConfigError: a setting is wrong, or no row counts.
-        DataError: the table is missing, lacks a column, or names an id twice.
+    Attributes:
+        base: the folder.
+        gathering: told of files that belong to no image.
+        images: stem -> picture.
+        pattern: how participants' files are named, or None.
     """
-    table, sigma = as_path(index_csv, "index_csv"), checked_sigma(sigma_px)
-    base = table.parent if root is None else as_folder(root, "root")
-    rows = _rows(table)
-    columns = next(rows)[1]
-    by_column = split is not None and "split" in columns
-    gathering = Gathering(str(table), None if by_column else listed_ids(base, split))
-    for line, row, problem in rows:
-        image_id = row.get("image_id", "")
-        if problem:
-            gathering.problem(image_id or f"line {line}", f"{table}, line {line}: {problem}.")
-        elif (not by_column or row["split"] == split) and gathering.wanted(image_id):
-            with gathering.image(image_id, f"line {line}"):
-                gathering.add(_indexed(row, base, sigma, f"{table}, line {line}"))
-    return gathering.finished()
 
+    base: Path
+    gathering: Gathering
+    images: Mapping[str, Path]
+    pattern: Pattern | None
 
-def _indexed(row: dict[str, str], base: Path, sigma: float, where: str) -> FileStimulus:
-    files = {}
-    for column in _REQUIRED[1:]:
-        try:
-            files[column] = base / image_key(row[column]) if row[column] else None
-        except ValueError as error:
-            reason = str(error).replace("image_path", column)
-            raise DataError(f"{where}: {reason}.") from error
-    if not any(files.values()):
-        raise DataError(f"{where}: names no file.")
-    category = row.get("category") or _folder_of(row["image_path"])
-    parts = (files["image_path"], files["fix_path"], files["map_path"])
-    try:
-        return _stimulus(row["image_id"], parts, None, category, sigma)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
+    def sort(self, name: str, suffixes: tuple[str, ...]) -> SortedFiles:
+        """Assign the files of one of its folders.
 
+        Raises:
+            DataError: the files are named like participants' files, and there is no pattern.
+        """
+        place, gathering = self.base / name, self.gathering
+        known = self.images.keys() or None
+        pattern = None if name == "nonfix" else self.pattern
+        files = sort_files(files_by_stem(place, suffixes), known, pattern)
+        if name != "nonfix" and pattern is None and known is not None:
+            wanted = {stem for stem in self.images if gathering.wanted(stem)}
+            require_no_participants(place, files.strays, wanted)
+        strays = {stem: path for stem, path in files.strays.items() if gathering.wanted(stem)}
+        if strays:
+            gathering.problem(next(iter(strays)), stray_reason(place, files, strays))
+            n_files = files.n_files
+            gathering.losses.append(Loss(len(strays), n_files, f"files of {place} match no image"))
+        if files.unclear:
+            stem, reading = next(iter(files.unclear.items()))
+            gathering.notices.append(
+                f"{place}: {len(files.unclear)} names fit participants in more than one way, "
+                f"'{printable(stem)}' for one, which was read as participant "
+                f"'{printable(reading.participant)}' and image '{printable(reading.image)}'."
+            )
+        return files
 
-def _folder_of(image_path: str) -> str:
-    """The folder that holds the image is its category, unless that is what sets call it."""
-    name = PurePosixPath(image_path.replace("\\", "/")).parent.name
-    return ALL if name in ("", "images") else name
-
-
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str], str]]:
-    """First the columns, then line, fields and problem of every row."""
-    lines = b"".join(line_blocks(table)).split(b"\n")
-    header = split_fields(lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")) or []
-    names = [_text(name).strip() for name in header]
-    lacking = [name for name in _REQUIRED if name not in names]
-    if lacking:
+    def require_match(self, sorted_files: tuple[SortedFiles, ...]) -> None:
+        """Raise DataError if no file at all is named by the pattern."""
+        if self.pattern is None or any(files.people for files in sorted_files):
+            return
+        names = [stem for files in sorted_files for stem in (*files.strays, *files.own)]
+        example = f", '{printable(names[0])}' for one" if names else ""
+        found = suggest_pattern(names, self.images.keys())
+        likely = "correct it" if found is None else f"set participants: '{found[0]}'"
         raise DataError(
-            f"{table}: no column {' and '.join(lacking)} (found: "
-            f"{printable(', '.join(names)) or 'nothing'})."
+            f"{self.base}: participants is '{self.pattern.text}', but none of {len(names)} files "
+            f"in gt_maps/ and fixations/ is named so for an image{example}; {likely}."
         )
-    yield 1, dict.fromkeys(names, ""), ""
-    for row in csv_rows(lines[1:], 2, len(names), lambda fields: len(fields) == len(names)):
-        fields = {
-            name: _text(field).strip() for name, field in zip(names, row.fields, strict=False)
-        }
-        bad = next((name for name, text in fields.items() if "�" in text), "")
-        yield row.line, fields, row.problem or (f"{bad} is not UTF-8" if bad else "")
-
-
-def _text(field: bytes) -> str:
-    return field.decode("utf-8", "replace")

@@ -22,8 +22,8 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
 from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
+from clickmap_cli.datasets.splits import Split
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.id_lists import read_ids
 
 _MANY_OUTSIDE = 0.1
 """Share of points outside their image from which a cause is looked for."""
@@ -37,14 +37,15 @@ class Gathering:
 
     Args:
         where: the data set, for messages.
-        listed: ids that count, or None for all.
+        split: the images that count.
     """
 
-    def __init__(self, where: str, listed: frozenset[str] | None = None) -> None:
+    def __init__(self, where: str, split: Split = Split()) -> None:  # noqa: B008 - it is frozen
         self.notices: list[str] = []
         self.stimuli: list[FileStimulus] = []
         self._where = where
-        self._listed = listed
+        self._split = split
+        self._listed = split.ids
         self._problems: list[Problem] = []
         self._origins: dict[str, str] = {}
         self._points = 0
@@ -114,8 +115,9 @@ class Gathering:
                 f"{self._where}: found no images{which}; check the path and settings "
                 "(README, chapter 5, has the layouts)."
             )
-        notices = list(self.notices)
-        uniform = sum(s.map_path is None and s.points is None for s in self.stimuli)
+        which = f"all {len(self.stimuli)} images are"
+        notices = [*self._split.notice(which), *self.notices]
+        uniform = sum(stimulus.uniform for stimulus in self.stimuli)
         if uniform:
             notices.append(
                 f"{uniform} of {len(self.stimuli)} images have neither a map nor fixations; their "
@@ -199,26 +201,6 @@ def checked_sigma(sigma_px: object) -> float:
     if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
         return float(sigma_px)
     raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
-
-
-def listed_ids(folder: Path, split: object) -> frozenset[str] | None:
-    """The ids in `<folder>/<split>.txt`, one a line; None where no split was asked for.
-
-    Raises:
-        ConfigError: the split is no name, or there is no such list.
-        DataError: the list is not readable, or empty.
-    """
-    if split is None:
-        return None
-    if not isinstance(split, str) or not split or split != Path(split).name or split[0] == ".":
-        raise ConfigError(f"split: expected the name of a list of ids, found {split!r}.")
-    path = folder / f"{split}.txt"
-    if not path.is_file():
-        raise ConfigError(
-            f"split: no list of ids at {path}; write one id a line (`clickmap data split` does), "
-            "or leave split out."
-        )
-    return frozenset(read_ids(path))
 
 
 def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:

@@ -109,7 +109,11 @@ class OnlySome(Stimulus):
         if people is None:
             return None
         width = self.size[1]
-        clicked = [people.target(person).clicked for person in range(len(people.names))]
+        views = [people.target(person) for person in range(len(people.names))]
+        if not any(view.has_clicks for view in views):
+            return None
+        nothing = (np.empty(0, dtype=np.intp), np.empty(0))
+        clicked = [view.clicked if view.has_clicks else nothing for view in views]
         flat = np.concatenate([np.repeat(at, n.astype(np.int64)) for at, n in clicked])
         who = np.repeat(np.arange(len(clicked)), [int(n.sum()) for _, n in clicked])
         return Points(

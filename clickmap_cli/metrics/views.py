@@ -88,6 +88,11 @@ class MapView:
         """Whether every pixel has the same value."""
         return self.least == self.greatest
 
+    @property
+    def has_clicks(self) -> bool:
+        """Return True if the map came with clicks."""
+        return self._clicks is not None
+
     @cached_property
     def clicked(self) -> tuple[NDArray[np.intp], Vector]:
         """Clicked pixels and the clicks on each.

@@ -117,7 +117,13 @@ class GoldStandard(SubjectModel):
             raise DataError(f"{stimulus.image_id}: gold_standard needs two people or more.")
         height, width = stimulus.size
         if self._bandwidth is not None:
-            clicked = [people.target(person).clicked for person in range(len(people.names))]
+            views = [people.target(person) for person in range(len(people.names))]
+            if not all(view.has_clicks for view in views):
+                raise DataError(
+                    f"{stimulus.image_id}: gold_standard has bandwidth_px, which needs everybody's "
+                    "fixations, and people's maps come without them; leave bandwidth_px out."
+                )
+            clicked = [view.clicked for view in views]
         for person, name in enumerate(people.names):
             if self._bandwidth is None:
                 yield name, people.others(person)

@@ -95,7 +95,8 @@ class Targets:
         """
         people = stimulus.people() if self.aggregate == "random" and epoch is not None else None
         if people is not None and epoch is not None:
-            places, times = people.target(self._drawn(stimulus, people, epoch)).clicked
+            person = self._drawn(stimulus, people, epoch, with_points=True)
+            places, times = people.target(person).clicked
             flat = np.repeat(places, times.astype(np.int64))
             width = stimulus.size[1]
             return np.stack([flat // width, flat % width], axis=1)
@@ -107,11 +108,14 @@ class Targets:
             )
         return np.stack([points.rows, points.columns], axis=1)
 
-    def _drawn(self, stimulus: Stimulus, people: People, epoch: int) -> int:
-        """One of the people whose map says anything."""
+    def _drawn(
+        self, stimulus: Stimulus, people: People, epoch: int, with_points: bool = False
+    ) -> int:
+        """Draw one of the people whose map says anything, and whose points are known if asked."""
         rng = generator(self.seed, stimulus.key, f"participant of epoch {epoch}")
         for person in rng.permutation(len(people.names)):
-            if _says_something(people.target(int(person))):
+            view = people.target(int(person))
+            if _says_something(view) and (view.has_clicks or not with_points):
                 return int(person)
         raise DataError(f"{stimulus.image_id}: nobody's map has a point in it.")
 

@@ -347,6 +347,10 @@ def test_settings_from_words() -> None:
     for word in ("folder", "=x"):
         with pytest.raises(ConfigError, match="is not KEY=VALUE"):
             settings_from_words([word])
+    pattern = "{participant}_{image}"
+    assert settings_from_words([f'participants="{pattern}"']) == {"participants": pattern}
+    with pytest.raises(ConfigError, match=r"""quote it twice: 'participants="\{part.*\}"'"""):
+        settings_from_words([f"participants={pattern}"])
 
 
 # --- config check, show, update ----------------------------------------------------------------

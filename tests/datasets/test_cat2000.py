@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def tree(base, maps=True) -> dict[str, np.ndarray]:
     return masks
 
 
-@pytest.mark.parametrize("inner", ["", "trainSet"])
+@pytest.mark.parametrize("inner", ["", "trainSet", "trainSet/trainSet"])
 def test_the_train_tree(tmp_path, inner) -> None:
     masks = tree(tmp_path / inner)
     data = cat2000(tmp_path)
@@ -69,11 +70,50 @@ def test_the_test_tree_has_images_alone(tmp_path) -> None:
     assert list(by_id(data)) == ["Art_007"]
     assert data.stimuli[0].points is None
     assert any("uniform" in text for text in data.notices)
-    with pytest.raises(ConfigError, match="no fixations"):
-        cat2000(tmp_path, split="test", provide_sauc_nonfix=True)
+    with_negatives = cat2000(tmp_path, split="test", provide_sauc_nonfix=True)
+    assert with_negatives.stimuli[0].nonfixations is None
+    assert any("provide_sauc_nonfix has no effect" in text for text in with_negatives.notices)
     with pytest.raises(DataError, match="neither FIXATIONLOCS nor FIXATIONMAPS"):
         picture(tmp_path / "trainSet" / "Stimuli" / "Art" / "001.jpg")
         cat2000(tmp_path)
+
+
+def test_a_tree_nested_in_itself_is_found(tmp_path) -> None:
+    picture(tmp_path / "testSet" / "testSet" / "Stimuli" / "Art" / "007.jpg")
+    for root in (tmp_path, tmp_path / "testSet", tmp_path / "testSet" / "testSet"):
+        assert list(by_id(cat2000(root, split="test"))) == ["Art_007"]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("npy", [False, True])
+def test_the_folders_may_be_images_fixations_and_gt_maps(tmp_path, flat, split, npy) -> None:
+    published, own = tmp_path / "published", tmp_path / "own"
+    masks = tree(published)
+    for name, mask in masks.items():
+        category, stem = name.split("_")
+        place = name if flat else f"{category}/{stem}"
+        for old, new in (("Stimuli", "images"), ("FIXATIONMAPS", "gt_maps")):
+            target = own / new / f"{place}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(published / old / category / f"{stem}.jpg", target)
+        target = own / "fixations" / f"{place}.npy"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if npy:
+            np.save(target, mask)
+        else:
+            source = published / "FIXATIONLOCS" / category / f"{stem}.mat"
+            shutil.copy(source, target.with_suffix(".mat"))
+    expected = by_id(cat2000(published, provide_sauc_nonfix=True))
+    data = cat2000(own, split=split, provide_sauc_nonfix=True)
+    assert not data.problems
+    found = by_id(data)
+    assert list(found) == list(expected)
+    for name, stimulus in found.items():
+        assert stimulus.category == expected[name].category
+        np.testing.assert_array_equal(stimulus.truth(), expected[name].truth())
+        np.testing.assert_array_equal(stimulus.points.x, expected[name].points.x)
+        np.testing.assert_array_equal(stimulus.nonfixations.y, expected[name].nonfixations.y)
 
 
 def test_one_damaged_image_leaves_the_others(tmp_path) -> None:

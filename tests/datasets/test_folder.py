@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.datasets.base import DATASETS
-from clickmap_cli.datasets.folder import csv_indexed, folder
+from clickmap_cli.datasets.folder import folder
 from clickmap_cli.datasets.gathering import files_by_stem
+from clickmap_cli.datasets.indexed_table import csv_indexed
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import array, by_id, counts, gaussian_sum, grey, picture, reasons
 
@@ -92,7 +93,7 @@ def test_a_split_is_a_list_of_ids(tmp_path) -> None:
     (loss,) = [loss for loss in data.losses if loss.lost]
     assert str(loss).startswith("1 of 3 ids")
     assert "'lost'" in loss.cause
-    with pytest.raises(ConfigError, match=r"no list of ids at .*val\.txt"):
+    with pytest.raises(DataError, match=r"no list of ids at .*val\.txt, but there is test\.txt"):
         folder(tmp_path, split="val")
     for bad in ("../test", "", "a/b", ".", 3):
         with pytest.raises(ConfigError, match="split"):
@@ -172,25 +173,36 @@ def test_categories_and_splits_may_stand_in_the_table(tmp_path) -> None:
     (tmp_path / "some.txt").write_text("b\n")
     plain = table(tmp_path, "a,images/a.png,,", "b,images/b.png,,", name="plain.csv")
     assert list(by_id(csv_indexed(plain, split="some"))) == ["b"]
-    with pytest.raises(DataError, match="found no images"):
+    with pytest.raises(DataError, match=r"found no images of split: 'val' .* has: test, train"):
         csv_indexed(path, split="val")
+    assert list(by_id(csv_indexed(path, split="some.txt"))) == ["b"]
+    numbered = table(
+        tmp_path, "a,images/a.png,1", "b,images/b.png,2", header="image_id,image_path,split",
+        name="numbered.csv",
+    )  # fmt: skip
+    assert list(by_id(csv_indexed(numbered, split=2))) == ["b"]
 
 
 def test_bad_rows_are_problems_with_their_line(tmp_path) -> None:
     corpus(tmp_path)
     path = table(
         tmp_path, "good,images/a.png,,", "short,images/a.png", "up,../images/a.png,,",
-        "abs,/etc/passwd,,", "none,,,", "lost,images/lost.png,,", "bad/id,images/b.png,,",
-        "fix,images/b.png,fixations/lost.npy,", ",images/c.png,,",
+        "abs,/none/a.png,,", "none,,,", "lost,images/lost.png,,", "bad/id,images/b.png,,",
+        "fix,images/b.png,fixations/lost.npy,", ",images/c.png,,", f"long,{'a' * 5000}.png,,",
+        "nul,a\0b.png,,", "dir,images,,", "text,index.csv,,",
     )  # fmt: skip
     data = csv_indexed(path)
     assert list(by_id(data)) == ["good"]
     told = reasons(data)
     assert "line 3" in told["line 3"]
-    assert "line 4: image_path climbs out" in told["up"]
-    assert "line 5: image_path is absolute" in told["abs"]
+    assert f"line 4: image_path: no file at {tmp_path}/../images/a.png or " in told["up"]
+    assert told["abs"].endswith("line 5: image_path: no file at /none/a.png.")
     assert "line 6: names no file" in told["none"]
-    assert "line 7" in told["lost"]
+    assert f"line 7: image_path: no file at {tmp_path}/images/lost.png or" in told["lost"]
+    assert "no file at" in told["long"]
+    assert "control characters" in told["nul"]
+    assert "no file at" in told["dir"]
+    assert "not a readable image" in told["text"]
     assert "holds a slash" in told["bad/id"]
     assert "line 9" in told["fix"]
     assert "is no name" in told[""]
@@ -200,12 +212,56 @@ def test_tables_that_cannot_be_used(tmp_path) -> None:
     corpus(tmp_path)
     with pytest.raises(DataError, match=r"'line 2' and 'line 3' .* 'a'"):
         csv_indexed(table(tmp_path, "a,images/a.png,,", "a,images/b.png,,"))
-    with pytest.raises(DataError, match=r"no column map_path \(found: image_id"):
-        csv_indexed(table(tmp_path, header="image_id,image_path,fix_path"))
+    with pytest.raises(DataError, match=r"no column image_path \(found: image_id"):
+        csv_indexed(table(tmp_path, header="image_id,fix_path,map_path"))
+    with pytest.raises(DataError, match=r"'map_pth' is not known; rename it to map_path"):
+        csv_indexed(table(tmp_path, header="image_id,image_path,map_pth"))
     with pytest.raises(DataError, match="No file"):
         csv_indexed(tmp_path / "absent.csv")
     with pytest.raises(DataError, match="found no images"):
         csv_indexed(table(tmp_path))
+
+
+def test_optional_columns_may_be_absent(tmp_path) -> None:
+    corpus(tmp_path)
+    plain = by_id(folder(tmp_path))
+    rows = ("a,images/a.png,fixations/a.npy", "b,images/b.png,fixations/b.npy")
+    data = csv_indexed(table(tmp_path, *rows, header="image_id,image_path,fix_path"))
+    assert not data.problems
+    np.testing.assert_array_equal(by_id(data)["b"].truth(), plain["b"].truth())
+    data = csv_indexed(table(tmp_path, "d,images/d.png", header="image_id,image_path"))
+    assert list(by_id(data)) == ["d"]
+    assert any("uniform" in text for text in data.notices)
+
+
+def test_paths_start_from_the_table_or_the_working_folder_or_are_absolute(
+    tmp_path, monkeypatch
+) -> None:
+    corpus(tmp_path / "data")
+    (tmp_path / "tables").mkdir()
+    monkeypatch.chdir(tmp_path / "data")
+    rows = (
+        "work,images/a.png,,gt_maps/a.npy",
+        f"abs,{tmp_path}/data/images/b.png,{tmp_path}/data/fixations/b.npy,",
+        "up,../data/images/c.png,,",
+    )
+    data = csv_indexed(table(tmp_path / "tables", *rows))
+    assert not data.problems
+    plain, found = by_id(folder(tmp_path / "data")), by_id(data)
+    for own, other in (("work", "a"), ("abs", "b"), ("up", "c")):
+        np.testing.assert_array_equal(found[own].image(), plain[other].image())
+    np.testing.assert_array_equal(found["work"].truth(), plain["a"].truth())
+    np.testing.assert_array_equal(found["abs"].truth(), plain["b"].truth())
+    told = [text for text in data.notices if "2 of 5 paths" in text]
+    assert told
+    assert "'images/a.png' for one" in told[0]
+    assert {name: s.category for name, s in found.items()} == dict.fromkeys(found, "all")
+
+    # the table's own folder comes first
+    picture(tmp_path / "tables" / "images" / "a.png", SIZE, 50)
+    both = csv_indexed(table(tmp_path / "tables", "both,images/a.png,,"))
+    assert not np.array_equal(both.stimuli[0].image(), plain["a"].image())
+    assert not [text for text in both.notices if "paths" in text]
 
 
 def test_all_readers_are_registered() -> None:

@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
 from clickmap_cli.datasets.files import printable
+from clickmap_cli.datasets.gathering import as_path
+from clickmap_cli.datasets.participant_files import Pattern
+from clickmap_cli.datasets.splits import find_split
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import settings_of
@@ -119,6 +121,27 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
     return reader, settings_of(reader, rest, what), ids
 
 
+def check_set(spec: Spec) -> list[str]:
+    """Check the settings of a data set, and that the lists of ids it names exist.
+
+    No image is read.
+
+    Returns:
+        What a person should know of its `split`.
+
+    Raises:
+        ConfigError: the name or a setting is unknown.
+        DataError: a list of ids is missing, unreadable or empty.
+    """
+    _, settings, ids = set_settings(spec.name, spec.settings, f"data set {spec.label}")
+    if ids is not None:
+        read_ids(as_path(ids, "ids"))
+    if spec.name in ("folder", "csv_indexed") and settings["participants"] is not None:
+        Pattern.from_setting(settings["participants"])
+    notices = find_split(spec.name, settings).notice("all images are")
+    return [f"{spec.label}: {text}" for text in notices]
+
+
 def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
     """Read a registered data set; its images are sorted by id.
 
@@ -132,13 +155,13 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
         DataError: it cannot be read.
     """
     reader, settings, ids = set_settings(name, given, what)
+    wanted = None if ids is None else frozenset(read_ids(as_path(ids, "ids")))
     data = reader(**settings)
     if not isinstance(data, DataSet):
         raise ConfigError(f"{what}: {name} returns no DataSet.")
     stimuli = sorted(data.stimuli, key=lambda stimulus: stimulus.image_id)
     problems = list(data.problems)
-    if ids is not None:
-        wanted = frozenset(read_ids(Path(ids)))
+    if wanted is not None:
         stimuli = [stimulus for stimulus in stimuli if stimulus.image_id in wanted]
         problems = [problem for problem in problems if problem.image_id in wanted]
         if not stimuli and not problems:

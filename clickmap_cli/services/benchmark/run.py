@@ -23,9 +23,9 @@ from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,
     changed_input,
+    check_set,
     load_sets,
     require_unchanged,
-    set_settings,
 )
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
@@ -186,19 +186,22 @@ def _manifest(
     )  # fmt: skip
 
 
-def check(config: BenchmarkConfig) -> None:
-    """Whether everything a config names exists and takes its settings; reads no data.
+def check(config: BenchmarkConfig) -> list[str]:
+    """Check that everything a config names exists and takes its settings; read no data.
+
+    Returns:
+        What a person should know of the data sets.
 
     Raises:
         ConfigError: a data set, a model or a setting is not known.
-        DataError: a plugin's file is not there.
+        DataError: a plugin's file or a list of image ids is not there.
     """
     for path in config.plugins:
         load_plugin(Path(path))
-    for spec in dataset_specs(config):
-        set_settings(spec.name, spec.settings, f"data set {spec.label}")
+    notices = [text for spec in dataset_specs(config) for text in check_set(spec)]
     for spec in model_specs(config):
         model_settings(spec.label, spec.name, spec.settings, config.device)
+    return notices
 
 
 Keys = Mapping[tuple[str, str, str], str]

@@ -138,8 +138,10 @@ def whole_target(stimulus: Stimulus, around: Surroundings) -> Target:
 
 
 def person_target(people: People, person: int, around: Surroundings) -> Target:
-    """One person of an image: their own points and map."""
+    """One person of an image: their own points, where they are known, and map."""
     view = people.target(person)
+    if not view.has_clicks:
+        return Target(None, view, around.negatives, None)
     points = view.clicked
     return Target(points, view, around.negatives, around.baseline_at(points[0]))
 

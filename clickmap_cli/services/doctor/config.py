@@ -289,6 +289,8 @@ class _Look:
                 if loss.lost:
                     say = self.problem if loss.share > config.max_lost else self.note
                     say(f"data set {spec.label}: {loss} {loss.cause}".rstrip())
+            for text in data.notices:
+                self.note(f"data set {spec.label}: {text}")
         return found
 
     def _models(self, models: Sequence[Spec], device: str) -> bool:

@@ -26,9 +26,9 @@ from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,
+    check_set,
     load_sets,
     require_unchanged,
-    set_settings,
 )
 from clickmap_cli.services.benchmark.result import Failure
 from clickmap_cli.services.finetune.folds import FoldRun
@@ -42,6 +42,7 @@ from clickmap_cli.services.finetune.tables import (
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.blocks import apply_freeze
 from clickmap_cli.training.checkpoints import FOLD_FILES, LAST
@@ -104,19 +105,25 @@ def run(
         return _Run(config, progress if group.first else Silent(), views, group).go(when, dry_run)
 
 
-def check(config: FinetuneConfig) -> None:
-    """Whether everything a config names exists and takes its settings; reads no data.
+def check(config: FinetuneConfig) -> list[str]:
+    """Check that everything a config names exists and takes its settings; read no data.
+
+    Returns:
+        What a person should know of the data set.
 
     Raises:
         ConfigError: the data set, the model or a setting is not known.
-        DataError: a plugin's file is not there.
+        DataError: a plugin's file or a list of image ids is not there.
     """
     for path in config.plugins:
         load_plugin(Path(path))
-    spec = _data_spec(config)
-    set_settings(spec.name, spec.settings, f"data set {spec.label}")
+    notices = check_set(_data_spec(config))
+    folds = fold_settings(config)
+    for path in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
+        read_ids(path)
     model = model_spec(config)
     model_settings(model.label, model.name, model.settings, config.device)
+    return notices
 
 
 def fold_settings(config: FinetuneConfig) -> FoldSettings:

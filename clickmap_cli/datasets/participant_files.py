@@ -1,0 +1,196 @@
+"""Names of files that say which participant and which image a map or fixations belong to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clickmap_cli.datasets.files import printable
+from clickmap_cli.runtime.errors import ConfigError, DataError
+
+PARTICIPANT = "{participant}"
+IMAGE = "{image}"
+
+_SEPARATORS = ("__", "_", "-", ".", " ")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a file's name."""
+
+    participant: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A file's name without its ending, such as `{participant}_{image}`.
+
+    Attributes:
+        text: the pattern as the user wrote it.
+        before: text before the first placeholder.
+        between: text between the two.
+        after: text behind the second.
+        image_first: the image comes before the participant.
+    """
+
+    text: str
+    before: str
+    between: str
+    after: str
+    image_first: bool
+
+    @classmethod
+    def from_setting(cls, value: object) -> Pattern:
+        """Read the setting `participants`.
+
+        Raises:
+            ConfigError: it does not hold each placeholder once, with text between them.
+        """
+        text = value if isinstance(value, str) else ""
+        first, second = sorted((PARTICIPANT, IMAGE), key=text.find)
+        before, _, rest = text.partition(first)
+        between, _, after = rest.partition(second)
+        left_over = before + between + after
+        if (
+            text.count(PARTICIPANT) != 1
+            or text.count(IMAGE) != 1
+            or not between
+            or any(mark in left_over for mark in "{}/\\")
+        ):
+            raise ConfigError(
+                f"participants: expected how files are named, without their ending, with "
+                f"{PARTICIPANT} and {IMAGE} once each and text between them, such as "
+                f"'{PARTICIPANT}_{IMAGE}', found {value!r}."
+            )
+        return cls(text, before, between, after, image_first=first == IMAGE)
+
+    def readings(self, stem: str, images: Collection[str] | None) -> Iterator[Reading]:
+        """Yield every way to read a file's name, the shortest participant first.
+
+        Args:
+            stem: the name without its ending.
+            images: the only images there are, or None where they are not known.
+        """
+        if not stem.startswith(self.before) or not stem.endswith(self.after):
+            return
+        inner = stem[len(self.before) : len(stem) - len(self.after)]
+        cuts = [
+            at for at in range(1, len(inner)) if inner.startswith(self.between, at)
+        ]  # fmt: skip
+        for at in reversed(cuts) if self.image_first else cuts:
+            left, right = inner[:at], inner[at + len(self.between) :]
+            reading = Reading(right, left) if self.image_first else Reading(left, right)
+            if right and (images is None or reading.image in images):
+                yield reading
+
+
+@dataclass(frozen=True)
+class SortedFiles:
+    """The files of a folder by the image they belong to.
+
+    Attributes:
+        own: image -> its file.
+        people: image -> (participant, file), sorted by participant.
+        strays: stem -> file, for files that belong to no image.
+        unclear: stems that can be read in several ways, and the way they were read.
+    """
+
+    own: Mapping[str, Path]
+    people: Mapping[str, list[tuple[str, Path]]] = field(default_factory=dict)
+    strays: Mapping[str, Path] = field(default_factory=dict)
+    unclear: Mapping[str, Reading] = field(default_factory=dict)
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are."""
+        return len(self.own) + sum(map(len, self.people.values())) + len(self.strays)
+
+
+def sort_files(
+    files: Mapping[str, Path], images: Collection[str] | None, pattern: Pattern | None
+) -> SortedFiles:
+    """Assign files to images by their names.
+
+    A file that is named like an image is the image's own. Any other file is a participant's where
+    the pattern says so, and a stray where it does not. A name that can be read in several ways is
+    read with the shortest participant.
+
+    Args:
+        files: stem -> file.
+        images: the only images there are, or None where any name may be an image's.
+        pattern: how participants' files are named, or None.
+    """
+    own: dict[str, Path] = {}
+    people: dict[str, list[tuple[str, Path]]] = {}
+    strays: dict[str, Path] = {}
+    unclear: dict[str, Reading] = {}
+    for stem, path in files.items():
+        if images is not None and stem in images:
+            own[stem] = path
+            continue
+        found = [] if pattern is None else list(pattern.readings(stem, images))
+        if found:
+            people.setdefault(found[0].image, []).append((found[0].participant, path))
+            if len(found) > 1:
+                unclear[stem] = found[0]
+        elif images is None:
+            own[stem] = path
+        else:
+            strays[stem] = path
+    return SortedFiles(
+        own, {image: sorted(pairs) for image, pairs in people.items()}, strays, unclear
+    )
+
+
+def suggest_pattern(stems: Iterable[str], images: Collection[str]) -> tuple[str, int, int] | None:
+    """Find the pattern that most stray files follow.
+
+    Args:
+        stems: names of files that belong to no image, without their endings.
+        images: ids of the images.
+
+    Returns:
+        The pattern, how many files follow it, and how many images they name; None where less than
+        half of the files, or only one, follow any.
+    """
+    names = list(stems)
+    counted: Counter[str] = Counter()
+    named: dict[str, set[str]] = {}
+    for separator in _SEPARATORS:
+        for text in (f"{PARTICIPANT}{separator}{IMAGE}", f"{IMAGE}{separator}{PARTICIPANT}"):
+            pattern = Pattern.from_setting(text)
+            for stem in names:
+                reading = next(pattern.readings(stem, images), None)
+                if reading is not None:
+                    counted[text] += 1
+                    named.setdefault(text, set()).add(reading.image)
+    if not counted:
+        return None
+    text, n_files = counted.most_common(1)[0]
+    if n_files < 2 or 2 * n_files < len(names):
+        return None
+    return text, n_files, len(named[text])
+
+
+def require_no_participants(folder: Path, strays: Collection[str], images: Collection[str]) -> None:
+    """Raise DataError if files of a folder are named like participants' files of the images."""
+    found = suggest_pattern(strays, images)
+    if found is not None:
+        text, n_files, n_images = found
+        raise DataError(
+            f"{folder}: {n_files} files are named like participants' files of {n_images} images, "
+            f"'{printable(next(iter(strays)))}' for one; set participants: '{text}', or name one "
+            "file like each image."
+        )
+
+
+def stray_reason(folder: Path, files: SortedFiles, strays: Mapping[str, Path]) -> str:
+    """Return the sentence that says that files of a folder belong to no image."""
+    example = printable(next(iter(strays.values())).name)
+    return (
+        f"{folder}: {len(strays)} of {files.n_files} files are named like no image of images/, "
+        f"'{example}' for one, and were not used; add the images, or remove or rename the files."
+    )

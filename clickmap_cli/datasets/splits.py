@@ -1,0 +1,151 @@
+"""The setting `split` of data sets: a list of image ids, or a label that selects nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.datasets.files import printable
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.csv_rows import split_fields
+from clickmap_cli.storage.id_lists import read_ids
+from clickmap_cli.storage.text_streams import line_blocks
+
+LIST = ".txt"
+"""The ending of a list of ids; a `split` that ends with it must exist."""
+
+_PARTS = frozenset(
+    {"train", "training", "val", "valid", "validation", "test", "testing", "holdout"}
+)
+_NEAR = 0.75
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images that a `split` selects.
+
+    Attributes:
+        ids: ids of the images that count, or None for all.
+        label: the split's name where there is no list of that name.
+        place: where its list would be.
+    """
+
+    ids: frozenset[str] | None = None
+    label: str = ""
+    place: Path = Path()
+
+    def notice(self, which: str) -> list[str]:
+        """Return the sentence that says what a label means, or nothing for a list.
+
+        Args:
+            which: the images that are used, such as `all 12 images are`.
+        """
+        if not self.label:
+            return []
+        text = (
+            f"split: '{printable(self.label)}' is taken as a label, as there is no list at "
+            f"{self.place}; {which} used."
+        )
+        return [text]
+
+
+def read_split(folder: Path, split: object) -> Split:
+    """Find the list that a `split` names.
+
+    A name stands for `<folder>/<name>.txt`. Without that file the name is a label and every image
+    counts, unless the folder holds other lists. A value that ends with `.txt` is a file in the
+    folder, or a path from the working folder, and must exist.
+
+    Args:
+        folder: where lists of the data set are.
+        split: the setting; None for all images.
+
+    Raises:
+        ConfigError: the split is neither a name nor a list.
+        DataError: a list is missing, unreadable or empty; or the folder holds lists, but none of
+            this name.
+    """
+    if split is None:
+        return Split()
+    if isinstance(split, str) and is_list(split):
+        return Split(frozenset(read_ids(_list_file(folder, split))))
+    is_name = isinstance(split, str) and split == Path(split).name and split.isprintable()
+    if not isinstance(split, str) or not is_name or not split or split[0] == ".":
+        raise ConfigError(
+            f"split: expected the name of a list of ids, or the list itself ({LIST}), found "
+            f"{split!r}."
+        )
+    place = folder / f"{split}{LIST}"
+    if place.is_file():
+        return Split(frozenset(read_ids(place)))
+    others = _other_lists(folder, split)
+    if others:
+        raise DataError(
+            f"split: no list of ids at {place}, but there is {' and '.join(others)}; correct the "
+            "name, write the list (`clickmap data split` does), or leave split out to use all "
+            "images."
+        )
+    return Split(None, split, place)
+
+
+def find_split(name: str, settings: Mapping[str, Any]) -> Split:
+    """Find the list that the `split` of a data set names, without reading the data set.
+
+    Args:
+        name: what the data set is registered as; one whose `split` is not a list has none.
+        settings: its settings.
+
+    Raises:
+        ConfigError: the split is neither a name nor a list.
+        DataError: a list is missing, unreadable or empty.
+    """
+    split = settings.get("split")
+    table = {"csv_indexed": "index_csv", "fixations_csv": "csv"}.get(name)
+    path = None if table is None else Path(str(settings.get(table))).expanduser()
+    root = settings.get("root")
+    if name == "csv_indexed" and path is not None:
+        if not is_list(split) and path.is_file() and "split" in table_columns(path):
+            return Split()
+    elif name not in ("folder", "fixations_csv"):
+        return Split()
+    folder = Path(str(root)).expanduser() if root is not None or path is None else path.parent
+    return read_split(folder, split) if folder.is_dir() or is_list(split) else Split()
+
+
+def table_columns(table: Path) -> list[str]:
+    """Return the names in the first line of a table.
+
+    Raises:
+        DataError: the table is missing or damaged.
+    """
+    first = next(line_blocks(table), b"").split(b"\n", 1)[0]
+    fields = split_fields(first.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")) or []
+    return [field.decode("utf-8", "replace").strip() for field in fields]
+
+
+def is_list(split: object) -> bool:
+    """Return True if a split is the file name of a list, which must exist."""
+    return isinstance(split, str) and split.lower().endswith(LIST) and "\0" not in split
+
+
+def _list_file(folder: Path, split: str) -> Path:
+    path = Path(split).expanduser()
+    inside = folder / path
+    found = next((place for place in (inside, path) if place.is_file()), None)
+    if found is None:
+        where = f"{inside}" if path.is_absolute() else f"{inside} or {Path.cwd() / path}"
+        raise DataError(
+            f"split: no list of ids at {where}; write one id a line (`clickmap data split` does), "
+            "or leave split out."
+        )
+    return found
+
+
+def _other_lists(folder: Path, split: str) -> list[str]:
+    """Names of lists in the folder that a missing one was probably meant to lie beside."""
+    stems = {path.stem: path.name for path in sorted(folder.glob(f"*{LIST}"))}
+    near = difflib.get_close_matches(split, stems, n=3, cutoff=_NEAR)
+    return [name for stem, name in stems.items() if stem.lower() in _PARTS or stem in near]
