@@ -120,7 +120,7 @@ def _saliency(
 
 @dataclass(frozen=True)
 class _Gathering:
-    """A call with `--gather`: folders, `--output`, and whether options that change nothing are set."""
+    """A call with `--gather`; `others`: options are set that change nothing."""
 
     folders: Sequence[Path]
     output: str | None

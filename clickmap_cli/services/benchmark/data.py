@@ -121,7 +121,7 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
 
     Args:
         name: what it is registered as.
-        given: its settings; `ids` names a list of the only image ids that count.
+        given: its settings; `ids` is a file that lists the only image ids that count, or a list.
         what: who it is, for messages.
 
     Raises:
@@ -135,12 +135,20 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
     stimuli = sorted(data.stimuli, key=lambda stimulus: stimulus.image_id)
     problems = list(data.problems)
     if ids is not None:
-        wanted = frozenset(read_ids(Path(ids)))
+        if ids == []:
+            raise ConfigError(f"{what}: ids is an empty list; name images, or leave ids out.")
+        wanted = frozenset(map(str, ids) if isinstance(ids, list) else read_ids(Path(ids)))
+        listed = "its list ids" if isinstance(ids, list) else ids
+        there = stimuli
         stimuli = [stimulus for stimulus in stimuli if stimulus.image_id in wanted]
         problems = [problem for problem in problems if problem.image_id in wanted]
         if not stimuli and not problems:
-            raise ConfigError(f"{what}: none of the {len(wanted)} ids in {ids} is in it.")
+            ours = f", and the set has '{there[0].image_id}'" if there else ""
+            raise ConfigError(
+                f"{what}: none of the {len(wanted)} ids in {listed} is in it; "
+                f"'{min(wanted)}' is one of them{ours}."
+            )
         lost = len(wanted) - len(stimuli) - len(problems)
-        notices = [*data.notices, *([f"{lost} ids of {ids} are not in it."] if lost else [])]
+        notices = [*data.notices, *([f"{lost} ids of {listed} are not in it."] if lost else [])]
         return DataSet(stimuli, problems, notices)
     return DataSet(stimuli, problems, data.notices)

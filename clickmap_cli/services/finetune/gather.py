@@ -253,10 +253,11 @@ def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
     missing = [number for number in range(1, folds + 1) if number not in owners]
     if missing:
         names = ", ".join(str(number) for number in missing)
-        one = "fold" if len(missing) == 1 else "folds"
+        which = (
+            f"fold {names} of {folds} is" if len(missing) == 1 else f"folds {names} of {folds} are"
+        )
         raise DataError(
-            f"--gather: {one} {names} of {folds} {'is' if len(missing) == 1 else 'are'} missing; "
-            f"train them with cv.only_folds=[{names}]. Nothing was written."
+            f"--gather: {which} missing; train with cv.only_folds=[{names}]. Nothing was written."
         )
     return dict(sorted(owners.items()))
 
