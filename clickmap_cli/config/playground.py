@@ -67,7 +67,7 @@ def is_saliency(values: Mapping[str, Any]) -> bool:
 
 
 def name_here(key: str) -> str:
-    """What a key of `data` is called here, for messages; empty if it has no one name."""
+    """Today's name of a key of `data`, for messages; empty if it has no single one."""
     return _RENAMED.get(key.partition(".")[2], "")
 
 
@@ -202,7 +202,7 @@ class Translated:
             self._put(f"data.cv_fold_index {at}", "cv.only_folds", [at + 1], said=True)
         self.notices.append(
             "The playground's held-out images also choose its best weights; here cv.val_share of a "
-            "fold's training images do, and the held-out ones are scored alone. The same seed draws "
+            "fold's training images do, and the held-out ones are scored alone. A seed draws "
             "other folds here; cv.fold_files takes the playground's."
         )
 

@@ -1,4 +1,4 @@
-"""Where a training is, and the checkpoint that a killed one goes on from."""
+"""The place of a training, and the checkpoint that a killed one goes on from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clickmap_cli.training.fit_job import FitJob
 
 @dataclass
 class Place:
-    """Where a training is; everything here is in `last.pth`."""
+    """The state of a training beside its weights; everything here is in `last.pth`."""
 
     stage: int = 0
     stage_epoch: int = 0
