@@ -39,7 +39,7 @@ from clickmap_cli.config.playground import (
     Translated,
     is_saliency,
     name_here,
-    translate_model,
+    translate_models,
 )
 from clickmap_cli.config.reading import one_line, parse_override, read_yaml
 from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
@@ -178,10 +178,9 @@ def load_config(
     for name, value in (options or {}).items():
         if value is not None:
             gathered.add(name, value, f"--{name.replace('_', '-')}")
-    if schema.playground and "model" in gathered.values:
-        source = gathered.sources["model"]
-        gathered.values["model"], told = translate_model(gathered.values["model"], source)
-        notices += told
+    if schema.command in ("benchmark", "finetune"):
+        gathered.values = copy.deepcopy(gathered.values)
+        notices += translate_models(gathered.values, gathered.sources)
     if path is not None and schema.command == "finetune" and "task" not in gathered.values:
         task = default_of(schema.type, "task")
         notices.insert(0, f"{path.name} sets no task: it is read as task: {task}.")

@@ -46,6 +46,9 @@ _SHUFFLES = ("shuffle", "cv_shuffle")
 _KNOWN = (
     *_RENAMED, *_UNLIKE, *_SHUFFLES, "name", "train_split", "allow_uniform_gt",
 )  # fmt: skip
+_NETWORKS = ("deepgaze_iie", "deepgaze_iii", "readout")
+"""Registered networks that have a centre bias and weights under today's names."""
+
 _MODEL = ("use_uniform_centerbias", "centerbias_path", "pretrained")
 _FINETUNE_ONLY = frozenset({
     "training", "freeze", "cv", "loss", "gt_aggregate", "gt_resize_interp", "gt_cache_dir",
@@ -168,7 +171,8 @@ class Translated:
         if "device" in model:
             device = model.pop("device")
             self._put("model.device", "device", "auto" if device is None else device)
-        if not {"centerbias", "centerbias_path", "use_uniform_centerbias"} & set(model):
+        named = {"centerbias", "centerbias_path", "use_uniform_centerbias"} & set(model)
+        if model["name"] == "deepgaze_iie" and not named:
             model["centerbias_path"] = _CENTER_BIAS
             self.notices.append(
                 f"{self._source} names no centre bias; it is {_CENTER_BIAS}, as in the playground."
@@ -301,22 +305,40 @@ def _trains_backbone(freeze: Mapping[str, Any]) -> bool:
     return bool(freeze.get("backbone_last_n_modules")) or named is not frozen
 
 
-def translate_model(value: Any, source: str) -> tuple[Any, list[str]]:
-    """A model's settings with the playground's names for them in today's.
+def translate_models(values: dict[str, Any], sources: Mapping[str, str]) -> list[str]:
+    """Give settings of the networks that the playground has too today's names, in place.
 
     Args:
-        value: of the key `model`.
-        source: where it stands, for messages.
+        values: of a configuration, by today's top-level keys.
+        sources: key -> where it stands, for messages.
 
     Returns:
-        The settings, and notices.
+        Notices.
 
     Raises:
         ConfigError: two settings contradict each other, or one asks for what is not done here.
     """
-    if not isinstance(value, dict) or not set(_MODEL) & set(value):
-        return value, []
-    model = dict(value)
+    notices: list[str] = []
+    for top in ("model", "models", "model_kwargs"):
+        held = values.get(top)
+        # one network, a list of them, or name -> settings
+        entries: dict[Any, Any] = {}
+        if isinstance(held, dict):
+            entries = {"": held} if top == "model" or "name" in held else held
+        elif isinstance(held, list):
+            entries = dict(enumerate(held))
+        for place, entry in entries.items():
+            if not isinstance(entry, dict) or not set(_MODEL) & set(entry):
+                continue
+            kind = entry.get("type", entry.get("name", place))
+            if kind in _NETWORKS:  # others may have settings of these names
+                what = top if place == "" else f"{top}.{place}"
+                notices += _translate_model(entry, what, sources.get(top, top))
+    return notices
+
+
+def _translate_model(model: dict[str, Any], what: str, source: str) -> list[str]:
+    """Give one network's settings today's names; returns notices."""
     read, notices = [], []
     uniform, path = model.pop("use_uniform_centerbias", None), model.pop("centerbias_path", None)
     name = "use_uniform_centerbias" if uniform else "centerbias_path"
@@ -324,24 +346,24 @@ def translate_model(value: Any, source: str) -> tuple[Any, list[str]]:
     if wanted is not None:
         if model.setdefault("centerbias", wanted) != wanted:
             raise ConfigError(
-                f"{source}: model.centerbias is {model['centerbias']!r} and model.{name} asks for "
-                f"{wanted}; keep one."
+                f"{source}: {what}.centerbias is {model['centerbias']!r} and {what}.{name} asks "
+                f"for {wanted}; keep one."
             )
-        read.append(f"model.{name} as model.centerbias {wanted}")
+        read.append(f"{what}.{name} as {what}.centerbias {wanted}")
     if uniform and path is not None:
         notices.append(
-            "model.centerbias_path is not used, as model.use_uniform_centerbias is true."
+            f"{what}.centerbias_path is not used, as {what}.use_uniform_centerbias is true."
         )
     if "pretrained" in model:
         pretrained = model.pop("pretrained")
         if pretrained and not model.get("weights_path"):
             raise ConfigError(
-                f"{source}: model.pretrained is {pretrained!r}, and no weights are downloaded "
-                "here; name the checkpoint's file in model.weights_path."
+                f"{source}: {what}.pretrained is {pretrained!r}, and no weights are downloaded "
+                f"here; name the checkpoint's file in {what}.weights_path."
             )
         if not pretrained:
             model.setdefault("weights", "none")
-            read.append(f"model.pretrained {pretrained} as model.weights none")
+            read.append(f"{what}.pretrained {pretrained} as {what}.weights none")
     if read:
         notices.insert(0, f"Read as the playground has them: {', '.join(read)}.")
-    return model, notices
+    return notices

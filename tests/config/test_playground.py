@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clickmap_cli.config.benchmark import model_specs
 from clickmap_cli.config.finetune import Freeze, model_spec, stages_of
 from clickmap_cli.config.loading import (
     BENCHMARK,
@@ -184,6 +185,27 @@ def test_keys_of_the_playgrounds_model_are_understood_beside_ours(tmp_path) -> N
             FINETUNE, None,
             [*words, "model.use_uniform_centerbias=true", "model.centerbias=fitted"],
         )  # fmt: skip
+
+
+def test_a_benchmark_understands_them_too(tmp_path) -> None:
+    words = ["datasets=[{name: folder, root: x}]", "models=[deepgaze_iie]"]
+    kwargs = "model_kwargs={deepgaze_iie: {use_uniform_centerbias: true, weights_path: a.pth}}"
+    loaded = load_config(BENCHMARK, None, [*words, kwargs])
+    (spec,) = model_specs(loaded.config)
+    assert spec.settings == {"centerbias": "uniform", "weights_path": "a.pth"}
+    assert "model_kwargs.deepgaze_iie.use_uniform_centerbias as" in loaded.notices[0]
+    entry = "models=[center_bias, {name: mine, type: deepgaze_iie, centerbias_path: cb.npy}]"
+    loaded = load_config(BENCHMARK, None, [words[0], entry])
+    assert model_specs(loaded.config)[1].settings == {"centerbias": "cb.npy"}
+    with pytest.raises(ConfigError, match=r"models\.0\.pretrained is True.*weights_path"):
+        load_config(BENCHMARK, None, [words[0], "models=[{name: deepgaze_iie, pretrained: true}]"])
+
+
+def test_settings_of_ones_own_network_stay_as_they_are() -> None:
+    own = "model={name: mine, pretrained: true, centerbias_path: a}"
+    loaded = load_config(FINETUNE, None, ["datasets=[{name: folder, root: x}]", own])
+    assert model_spec(loaded.config).settings == {"pretrained": True, "centerbias_path": "a"}
+    assert loaded.notices == ()
 
 
 def test_words_on_the_command_line_win_over_the_playgrounds(tmp_path) -> None:
