@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,7 @@ from clickmap_cli.reports.console import Terminal
 if TYPE_CHECKING:
     from clickmap_cli.config.finetune import FinetuneConfig
     from clickmap_cli.config.keypoints import KeypointConfig
+    from clickmap_cli.services.finetune.run import FinetuneRun
     from clickmap_cli.services.training_views import TrainingViews
     from clickmap_cli.storage.folder import WhenPresent
 
@@ -22,6 +25,12 @@ _SOURCE = "task keypoints: find them in a folder of images or a video with best.
 _PredictOnly = Annotated[
     Path | None,
     typer.Option("--predict-only", metavar="SOURCE", help=_SOURCE, rich_help_panel=o.JOB),
+]
+_GATHER = "task saliency: join the folds of runs in several folders; train nothing."
+
+_Gather = Annotated[
+    list[Path] | None,
+    typer.Option("--gather", metavar="FOLDER...", help=_GATHER, rich_help_panel=o.JOB),
 ]
 
 
@@ -34,6 +43,7 @@ def finetune(
     seed: o.Seed = None,
     resume: o.WhenPresentFlag = None,
     predict_only: _PredictOnly = None,
+    gather: _Gather = None,
     dry_run: o.DryFinetune = False,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -43,6 +53,10 @@ def finetune(
 
     Example: clickmap finetune -c configs/finetune_readout_demo.yaml training.lr=0.001
     """
+    if gather:
+        own = any(x is not None for x in (config, n_jobs, device, seed, predict_only))
+        call = _Gathering([*gather, *map(Path, overrides or ())], output, resume, dry_run, own)
+        run_session(lambda terminal: _gather(terminal, call, json), quiet=quiet, verbose=verbose)
 
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.finetune import FinetuneConfig
@@ -101,11 +115,57 @@ def _saliency(
     run = service.run(config, terminal, views, when, dry_run)
     if not run.speaks:
         return 0, None
+    return _say(terminal, run, report.summary_lines(run))
+
+
+@dataclass(frozen=True)
+class _Gathering:
+    """A call with `--gather`; `others`: options are set that change nothing."""
+
+    folders: Sequence[Path]
+    output: str | None
+    resume: bool | None
+    dry_run: bool
+    others: bool
+
+
+def _gather(terminal: Terminal, call: _Gathering, json: bool) -> int:
+    """Join the folds of several folders; returns the exit code."""
+    from clickmap_cli.reports import finetune as report
+    from clickmap_cli.reports.console import print_json
+    from clickmap_cli.runtime.errors import ConfigError
+    from clickmap_cli.services.finetune import gather as service
+
+    if call.others:
+        raise ConfigError(
+            "--gather takes everything from its folders; give it --output, and neither --config, "
+            "--seed, --device, --n-jobs nor --predict-only."
+        )
+    for folder in call.folders:
+        if "=" in str(folder) and not folder.is_dir():
+            raise ConfigError(
+                f"--gather takes every setting from its folders, so '{folder}' changes nothing; "
+                "leave it out."
+            )
+    if call.output is None:
+        raise ConfigError("--gather needs --output, a folder for the tables of all folds.")
+    when = when_present(call.resume)
+    run = service.run(call.folders, Path(call.output), terminal, when, call.dry_run)
+    code, summary = _say(terminal, run, report.gathered_lines(run, len(call.folders)))
+    if json:
+        print_json(summary)
+    return code
+
+
+def _say(terminal: Terminal, run: FinetuneRun, lines: Sequence[str]) -> tuple[int, Any]:
+    """Show the tables, the failures and the last lines; returns the exit code and the summary."""
+    from clickmap_cli.reports import finetune as report
+
     for table in report.summary_tables(run):
         terminal.show(table)
     for line in report.failure_lines(run):
         terminal.warn(line)
-    for line in report.summary_lines(run):
+    for line in lines:
         terminal.show(line)
     return (1 if run.n_failures else 0), run.summary
 

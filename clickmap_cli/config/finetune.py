@@ -63,7 +63,7 @@ class CvSettings:
     group_by: str = key("image", "image, category (stays in one fold) or participant (folds split people, not images).", "scores", choices=GROUPS)
     fold_files: Any = key(None, "One list of held-out image ids a fold, in place of seeded folds.", "scores", false_is_null=True)
     holdout: str | None = key(None, "List of image ids that no fold trains on or tests; every fold's model is scored on them too.", "scores", false_is_null=True)
-    only_folds: Any = key(None, "Train only these folds (1 is the first); null = all.", "scores", false_is_null=True)
+    only_folds: Any = key(None, "Train only these folds (1 is the first); null = all. --resume may add folds, --gather joins those of several folders.", "run", false_is_null=True)
     val_share: float = key(0.1, "Share of a fold's training images that choose best.pth and end stages; 0 = the training loss does.", "scores", minimum=0, maximum=0.9)
 
 

@@ -56,7 +56,8 @@ class KeypointConfig:
     eval_batch_size: int = key(20, "Images at once when nothing is learnt.", "run", minimum=1)
     gradient_accumulation_steps: int = key(1, "Parts a step's images go through the network in.", "scores", minimum=1)
     num_epochs: int = key(50, "Epochs.", "scores", minimum=1)
-    eval_every: int = key(1, "Epochs from one evaluation to the next.", "scores", minimum=1)
+    eval_every: int | None = key(None, "Optimiser steps from one evaluation to the next, as in the field's script; the last step always has one. null = eval_every_epochs.", "scores", minimum=1, false_is_null=True)
+    eval_every_epochs: int | None = key(None, "Epochs from one evaluation to the next, in place of eval_every; the last epoch always has one. null, without eval_every = 1.", "scores", minimum=1, false_is_null=True)
     save_every: int | None = key(None, "Epochs from one kept checkpoint to the next; null = best, final and last alone.", "run", minimum=1, false_is_null=True)
     learning_rate: float = key(2e-4, "Highest learning rate.", "scores", minimum=0)
     weight_decay: float = key(1e-2, "Weight decay.", "scores", minimum=0)
@@ -107,6 +108,12 @@ def check_keypoints(config: KeypointConfig, sources: Mapping[str, str]) -> None:
             "gradient_accumulation_steps",
             f"is {config.gradient_accumulation_steps}; it must divide train_batch_size "
             f"({config.train_batch_size}).",
+        )
+    if config.eval_every is not None and config.eval_every_epochs is not None:
+        fail(
+            "eval_every",
+            f"is {config.eval_every} (steps) and eval_every_epochs {config.eval_every_epochs}; "
+            "set one of them.",
         )
     references = config.reference_points
     if references is not None:

@@ -34,6 +34,13 @@ from clickmap_cli.config.keypoints import (
     check_keypoints,
 )
 from clickmap_cli.config.participant_quality import QualityConfig, check_quality
+from clickmap_cli.config.playground import (
+    BLOCK,
+    Translated,
+    is_saliency,
+    name_here,
+    translate_models,
+)
 from clickmap_cli.config.reading import one_line, parse_override, read_yaml
 from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
@@ -52,6 +59,7 @@ class Schema(Generic[Config]):
         retired: keys that no longer do anything.
         unsupported: keys of the field that clickmap does not run yet.
         command: which command it is made for.
+        playground: whether the playground's files of this kind are understood.
     """
 
     type: type[Config]
@@ -60,6 +68,7 @@ class Schema(Generic[Config]):
     retired: frozenset[str] = frozenset()
     unsupported: frozenset[str] = frozenset()
     command: str = "prepare"
+    playground: bool = False
 
     @property
     def of(self) -> str:
@@ -74,12 +83,19 @@ class Schema(Generic[Config]):
             *self.aliases, *self.retired, *self.unsupported
         }  # fmt: skip
 
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Return True if a file is of this kind as a whole: all its keys, or the playground's."""
+        own = self.playground and BLOCK in values and is_saliency(values)
+        return own or all(self.knows(name) for name in values)
+
 
 EXPERIMENT = Schema(
     ExperimentConfig, check_experiment, ALIASES, NO_LONGER_NEEDED, NOT_SUPPORTED_YET
 )
 BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES, command="benchmark")
-FINETUNE = Schema(FinetuneConfig, check_finetune, FINETUNE_ALIASES, command="finetune")
+FINETUNE = Schema(
+    FinetuneConfig, check_finetune, FINETUNE_ALIASES, command="finetune", playground=True
+)
 KEYPOINTS = Schema(
     KeypointConfig, check_keypoints, KEYPOINT_ALIASES, KEYPOINT_RETIRED, command="finetune"
 )
@@ -144,29 +160,42 @@ def load_config(
         ConfigError: the file cannot be read, or a key or a value is wrong.
     """
     gathered = _Gathered(schema)
+    notices: list[str] = []
     if path is not None:
         values, lines = read_yaml(path)
         _require_own(schema, path, values)
+        origins: Mapping[str, str] = {}
+        if schema.playground:
+            translated = Translated(values, path.name)
+            values, origins = translated.values, translated.origins
+            notices += translated.notices
         for name, value in values.items():
-            gathered.add(name, value, f"{path.name}:{lines.get(name, 1)}")
+            line = lines.get(origins.get(name, name), 1)
+            gathered.add(name, value, f"{path.name}:{line}")
     for word in overrides:
         name, value = parse_override(word)
         gathered.add(name, value, "command line")
     for name, value in (options or {}).items():
         if value is not None:
             gathered.add(name, value, f"--{name.replace('_', '-')}")
+    if schema.command in ("benchmark", "finetune"):
+        gathered.values = copy.deepcopy(gathered.values)
+        notices += translate_models(gathered.values, gathered.sources)
+    if path is not None and schema.command == "finetune" and "task" not in gathered.values:
+        task = default_of(schema.type, "task")
+        notices.insert(0, f"{path.name} sets no task: it is read as task: {task}.")
     config = _typed(gathered)
     schema.check(config, gathered.sources)
     sources = {name: gathered.sources.get(name, "default") for name in keys_of(schema.type)}
-    return LoadedConfig(config, sources, tuple(gathered.all_notices()))
+    return LoadedConfig(config, sources, (*notices, *gathered.all_notices()))
 
 
 def _require_own(schema: Schema[Any], path: Path, values: Mapping[str, Any]) -> None:
     """Whether a file is another command's as a whole, which is said instead of its first key."""
-    if all(schema.knows(name) for name in values):
+    if schema.holds(values) or (schema.playground and values.get("task") == "saliency"):
         return
     for other in ALL_SCHEMAS:
-        if other is not schema and all(other.knows(name) for name in values):
+        if other is not schema and other.holds(values):
             raise ConfigError(
                 f"{path} is a configuration of {other.of}, not of {schema.of}; run `clickmap "
                 f"{other.command} --config {path}`, or name another file."
@@ -199,6 +228,8 @@ def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
         return BY_TASK[task]
     if KEYPOINT_KEYS & set(values):
         return KEYPOINTS
+    if is_saliency(values):
+        return FINETUNE
     return BENCHMARK if {"datasets", "models"} & set(values) else EXPERIMENT
 
 
@@ -261,6 +292,9 @@ class _Gathered(Generic[Config]):
         top, _, inner = name.partition(".")
         today = aliases.get(top, top)
         if today not in self._known:
+            here = name_here(name) if self.schema.playground and top == BLOCK else ""
+            if here:
+                raise ConfigError(f"{source}: '{name}' is read from a file; here it is {here}.")
             known = [*self._known, *aliases]
             raise ConfigError(f"{source}: unknown key '{top[:60]}'. {did_you_mean(top, known)}")
         if today != name and today in self.values and self.values[today] is not None and not inner:

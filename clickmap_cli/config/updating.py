@@ -11,6 +11,7 @@ import yaml
 
 from clickmap_cli.config.fields import default_of, keys_of
 from clickmap_cli.config.loading import schema_of
+from clickmap_cli.config.playground import Translated
 from clickmap_cli.config.reading import read_config_text
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
@@ -30,7 +31,10 @@ def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
     for name in wanted:
         if name not in known:
             raise ConfigError(f"unknown key '{name}'. {did_you_mean(name, known)}")
-    present = {schema.aliases.get(name, name) for name in _top_level(read_config_text(path), path)}
+    values = _top_level(read_config_text(path), path)
+    if schema.playground:
+        values = Translated(values, path.name).values
+    present = {schema.aliases.get(name, name) for name in values}
     return [name for name in known if name not in present and (not wanted or name in wanted)]
 
 

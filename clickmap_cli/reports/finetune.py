@@ -90,3 +90,12 @@ def summary_lines(run: FinetuneRun) -> list[str]:
     table = run.folder / "cv_summary.csv"
     text = f"{table}: all scores; fold_XX/best.pth is a weights_path for `clickmap benchmark`."
     return [f"{text} {run.seconds:.1f} s."]
+
+
+def gathered_lines(run: FinetuneRun, n_folders: int) -> list[str]:
+    """The rest of `--gather` in a line."""
+    if not run.written:
+        found = "all folds are there; nothing was written."
+        return [f"Would gather {n_folders} folders into {run.folder}: {found}"]
+    table = run.folder / "cv_summary.csv"
+    return [f"{table}: all scores of {n_folders} folders; their checkpoints stay where they are."]

@@ -40,12 +40,13 @@ def summary_lines(run: KeypointRun) -> list[str]:
         return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary
     side = " x ".join(str(n) for n in found["network_size"])
+    step = f", step {found['best_step']}" if "best_step" in found else ""
     beside = f"; {' and '.join(run.pictures)} beside it" if run.pictures else ""
     return [
         (
             f"RMSE {number(found['rmse'], 2)} {interval(found['rmse_ci'], 2)} px, mean error "
             f"{number(found['mean_error'], 2)} px; {number(found['rmse_network'], 2)} px of the "
-            f"network's {side}. Best epoch {found['best_epoch']}."
+            f"network's {side}. Best epoch {found['best_epoch']}{step}."
         ),
         f"{run.folder / 'per_image.csv'}: every image{beside}. {run.seconds:.1f} s.",
     ]

@@ -133,10 +133,10 @@ def draw_losses(curves: LossCurves) -> None:
             axes.set_ylabel(label)
             axes.set_ylim(0, 1 if key == "val_pck" else None)
         for axes in grid[0]:
-            axes.set_xlabel("epoch")
+            axes.set_xlabel("step" if curves.rows and "step" in curves.rows[0] else "epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            if curves.best_epoch is not None:
-                axes.axvline(curves.best_epoch, color=COLOURS["null"], linewidth=1, label="best")
+            if curves.best is not None:
+                axes.axvline(curves.best, color=COLOURS["null"], linewidth=1, label="best")
         if loss.get_legend_handles_labels()[0]:
             loss.legend()
         with replacing(curves.path) as partial:
@@ -213,9 +213,9 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Epochs and values of the rows where a column holds a number."""
+    """Epochs, or steps, and values of the rows where a column holds a number."""
     known = [
-        (row["epoch"], float(row[key]))
+        (row.get("step", row["epoch"]), float(row[key]))
         for row in rows
         if isinstance(row.get(key), int | float) and math.isfinite(row[key])
     ]

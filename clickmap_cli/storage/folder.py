@@ -133,7 +133,11 @@ class RunFolder:
             )
 
     def finished(
-        self, identity: str, when: WhenPresent, lacking: Sequence[str] = ()
+        self,
+        identity: str,
+        when: WhenPresent,
+        lacking: Sequence[str] = (),
+        needed: Sequence[str] = (),
     ) -> Manifest | None:
         """Whether there is nothing to do: the manifest of an equal, whole, finished run.
 
@@ -145,6 +149,8 @@ class RunFolder:
             when: what to do with what is there.
             lacking: inputs that are not there, in a sentence each; they may be what differs from
                 the run that is resumed.
+            needed: outputs that an equal run may lack, and this one is to have: a resumed run
+                without one of them goes on.
 
         Raises:
             ConfigError: outputs are there and the call does not say what to do with them, or a
@@ -157,7 +163,8 @@ class RunFolder:
         resumed = None
         if when is WhenPresent.RESUME:
             resumed = manifest
-            if resumed is not None and not damaged_outputs(self.path, resumed.outputs):
+            enough = resumed is not None and all(name in resumed.outputs for name in needed)
+            if resumed is not None and enough and not damaged_outputs(self.path, resumed.outputs):
                 self._tidy()  # a kill may have come right after the manifest
                 return resumed
         keep_journal = when is WhenPresent.RESUME and begun == identity

@@ -25,6 +25,12 @@ class FitSettings:
             `plateau`; without validation items it is `train_loss`.
         monitor_max: whether more of it is better.
         validate_every: epochs from one validation to the next; a stage's last epoch always has one.
+        validate_steps: optimiser's steps from one validation to the next, in place of
+            `validate_every`, counted over all stages; a stage's last step always has one. The
+            history then has the column `step` and, beside its row for each epoch, a row for each
+            validation within an epoch, whose training loss is the mean of the epoch so far. A
+            stage's `patience` and `plateau_patience` then count validations; a stage still ends
+            at an epoch's end. None = validate at the end of epochs.
         keep_every: epochs from one kept `epoch_<n>.pth` to the next; None = none is.
         keep_bests: name of a file that is kept whenever the weights are the best so far, with `{}`
             for the epoch; None = none is.
@@ -44,6 +50,7 @@ class FitSettings:
     monitor: str = "val_loss"
     monitor_max: bool = False
     validate_every: int = 1
+    validate_steps: int | None = None
     keep_every: int | None = None
     keep_bests: str | None = None
     loss_scale: float = FIRST_SCALE
@@ -63,7 +70,7 @@ class Watch:
         """An optimiser's step is done."""
 
     def epoch(self, row: Row) -> None:
-        """An epoch is done."""
+        """A row of the history is there: of an epoch, or of a validation within one."""
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +18,6 @@ from clickmap_cli.training.checkpoints import (
     BEST,
     FINAL,
     LAST,
-    load,
     random_states,
     restore_random_states,
     save,
@@ -28,26 +26,12 @@ from clickmap_cli.training.checkpoints import (
 from clickmap_cli.training.fit_job import FitJob
 from clickmap_cli.training.means import Means
 from clickmap_cli.training.optimisers import make_optimizer, set_rates, step
+from clickmap_cli.training.resuming import Place, load_last
 from clickmap_cli.training.schedules import Schedule
 from clickmap_cli.training.trackers import Row, Tracker
 
 _NAMED = 8
 """Items that a message names at most."""
-
-
-@dataclass
-class _Place:
-    """Where a training is; everything here is in `last.pth`."""
-
-    stage: int = 0
-    stage_epoch: int = 0
-    epoch: int = 0
-    best: float = math.inf
-    best_epoch: int = 0
-    stage_best: float = math.inf
-    waited: int = 0
-    finished: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit(job: FitJob, resume: bool = False) -> tuple[Row, ...]:
@@ -58,7 +42,7 @@ def fit(job: FitJob, resume: bool = False) -> tuple[Row, ...]:
         resume: go on from `last.pth`, where there is one of this run.
 
     Returns:
-        The history, a row an epoch.
+        The history: a row for each epoch, and for each validation within one.
 
     Raises:
         ConfigError: a stage names a block that is not there.
@@ -79,7 +63,8 @@ class _Fit:
         self.steps = math.ceil(len(job.task.items(1, job.settings.seed)) / self.per_step)
         self.monitor = job.settings.monitor if job.task.validation else "train_loss"
         self.more_is_better = job.settings.monitor_max and bool(job.task.validation)
-        self.place = _Place()
+        self.place = Place()
+        self.kept = 0  # epochs that `last.pth` holds
         self.optimizer: torch.optim.Optimizer | None = None
         self.schedule: Schedule | None = None
         fp16 = job.settings.precision == "fp16"
@@ -89,7 +74,7 @@ class _Fit:
     def run(self, resume: bool) -> tuple[Row, ...]:
         job = self.job
         torch.manual_seed(job.settings.seed + job.group.rank)
-        stored = self._stored() if resume else None
+        stored = load_last(job) if resume else None
         if stored is not None:
             self._restore(stored)
         job.group.same_everywhere(self.network)
@@ -101,7 +86,8 @@ class _Fit:
                 self._stage(stored, trackers)
                 stored = None
             if job.group.first:
-                save_weights(job.folder / FINAL, self.network, self._about())
+                about = self._about(self.place.history[-1])
+                save_weights(job.folder / FINAL, self.network, about)
         finally:
             for tracker in trackers:
                 tracker.end()
@@ -122,14 +108,16 @@ class _Fit:
             self.scaler.load_state_dict(stored["scaler"])
         job.watch.stage(stage, table, self._steps_left())
         while not self._stage_done(stage):
-            row = self._epoch(stage)
-            value = self._monitored(row)
-            self._take(value)
-            place.history.append(row)
-            self._keep(value)
-            for tracker in trackers:
-                tracker.log(row)
-            job.watch.epoch(row)
+            for row in self._epoch(stage):
+                value = self._monitored(row)
+                self._take(value)
+                place.history.append(row)
+                self._keep_best(row, value)
+                if row["epoch"] == place.epoch:
+                    self._keep_last()
+                for tracker in trackers:
+                    tracker.log(row)
+                job.watch.epoch(row)
             if place.finished:
                 return
         self._next_stage()
@@ -161,37 +149,71 @@ class _Fit:
         stages = self.settings.stages[self.place.stage :]
         return self.steps * (sum(stage.epochs for stage in stages) - self.place.stage_epoch)
 
-    def _epoch(self, stage: Stage) -> dict[str, Any]:
-        """One pass over the training items; the row of the history."""
+    def _epoch(self, stage: Stage) -> Iterator[dict[str, Any]]:
+        """One pass over the training items; the rows of the history, the epoch's own the last."""
         place = self.place
         set_modes(self.network)
         number = place.epoch + 1
         steps = epoch_steps(self.task, self.per_step, self.settings.seed, number)
-        total, rate = 0.0, 0.0
+        total, seen, rate = 0.0, 0, 0.0
         mine = [self.job.group.share(items) for items in steps]
         for at, examples in enumerate(read_ahead(self.task, mine, number, self.settings.threads)):
             factor = self._schedule.factor(place.stage_epoch * self.steps + at)
             set_rates(self._optimizer, factor)
             rate = stage.lr * factor
             loss = self._step(steps[at], examples, f"step {at + 1} of epoch {number}")
-            total += loss * len(steps[at])
+            total, seen = total + loss * len(steps[at]), seen + len(steps[at])
             self.job.watch.step(f"{stage.name}, epoch {place.stage_epoch + 1}", loss)
+            done = place.epoch * self.steps + at + 1
+            if at + 1 < len(steps) and self._validates_within(done):
+                self.job.group.same_everywhere(self.network)
+                found = self._validate(f"the validation after step {done}")
+                yield self._row(stage, done, (rate, total / seen), found)
+                set_modes(self.network)
         # statistics of a trained BatchNorm are each process's own
         self.job.group.same_everywhere(self.network)
         place.epoch, place.stage_epoch = number, place.stage_epoch + 1
-        loss, scores = math.nan, dict.fromkeys(self.task.watched, math.nan)
+        found = (math.nan, dict.fromkeys(self.task.watched, math.nan))
         if self._validates(stage):
-            loss, scores = self._validate(f"the validation after epoch {number}")
+            found = self._validate(f"the validation after epoch {number}")
+        yield self._row(stage, number * self.steps, (rate, total / seen), found)
+
+    def _row(
+        self,
+        stage: Stage,
+        step: int,
+        learnt: tuple[float, float],
+        found: tuple[float, dict[str, float]],
+    ) -> dict[str, Any]:
+        """A row of the history.
+
+        Args:
+            stage: the current one.
+            step: steps that are done, of all stages.
+            learnt: learning rate and training loss.
+            found: what `_validate` returns.
+        """
+        epoch = math.ceil(step / self.steps)
+        loss, scores = found
         return {
-            "epoch": number, "stage": stage.name, "stage_epoch": place.stage_epoch, "lr": rate,
-            "train_loss": total / sum(len(items) for items in steps), "val_loss": loss,
+            "epoch": epoch, **({"step": step} if self.settings.validate_steps else {}),
+            "stage": stage.name, "stage_epoch": self.place.stage_epoch + epoch - self.place.epoch,
+            "lr": learnt[0], "train_loss": learnt[1], "val_loss": loss,
             **{f"val_{name}": value for name, value in scores.items()},
         }  # fmt: skip
 
+    def _validates_within(self, step: int) -> bool:
+        """Return True if a validation follows this step, which is not an epoch's last."""
+        every = self.settings.validate_steps
+        return every is not None and step % every == 0 and bool(self.task.validation)
+
     def _validates(self, stage: Stage) -> bool:
-        """Whether the epoch that was just trained is followed by a validation."""
-        place = self.place
-        due = place.epoch % self.settings.validate_every == 0
+        """Return True if a validation follows the epoch that was just trained."""
+        place, every = self.place, self.settings.validate_steps
+        if every is None:
+            due = place.epoch % self.settings.validate_every == 0
+        else:
+            due = place.epoch * self.steps % every == 0
         return due or place.stage_epoch == stage.epochs
 
     def _step(self, items: Sequence[Any], examples: Sequence[Any], where: str) -> float:
@@ -276,25 +298,30 @@ class _Fit:
         else:
             self.place.waited += 1
 
-    def _keep(self, value: float | None) -> None:
-        """`best.pth` where it is the best, then `last.pth`."""
+    def _keep_best(self, row: Row, value: float | None) -> None:
+        """Write `best.pth` if these weights are the best so far."""
         place, job = self.place, self.job
-        stage = self.settings.stages[place.stage]
-        best = value is not None and value < place.best
-        if value is not None and best:
-            place.best, place.best_epoch = value, place.epoch
-        place.finished = self._stage_done(stage) and place.stage + 1 == len(self.settings.stages)
+        if value is None or value >= place.best:
+            return
+        place.best, place.best_epoch = value, row["epoch"]
+        names, settings = [BEST], self.settings
+        if settings.keep_bests is not None:
+            names.append(settings.keep_bests.format(row["epoch"]))
+        for name in names if job.group.first else ():
+            save_weights(job.folder / name, self.network, self._about(row))
+
+    def _keep_last(self) -> None:
+        """Write `last.pth`, from which a killed training goes on, at the end of an epoch."""
+        place, job, settings = self.place, self.job, self.settings
+        stage = settings.stages[place.stage]
+        place.finished = self._stage_done(stage) and place.stage + 1 == len(settings.stages)
         states = job.group.gathered(random_states())
+        self.kept = place.epoch
         if not job.group.first:
             return
-        settings = self.settings
-        names = [BEST] if best else []
-        if best and settings.keep_bests is not None:
-            names.append(settings.keep_bests.format(place.epoch))
         if settings.keep_every is not None and place.epoch % settings.keep_every == 0:
-            names.append(f"epoch_{place.epoch}.pth")
-        for name in names:
-            save_weights(job.folder / name, self.network, self._about())
+            name = f"epoch_{place.epoch}.pth"
+            save_weights(job.folder / name, self.network, self._about(place.history[-1]))
         save(
             job.folder / LAST,
             {
@@ -305,42 +332,10 @@ class _Fit:
             },
         )  # fmt: skip
 
-    def _stored(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from."""
-        path = self.job.folder / LAST
-        if not path.is_file():
-            return None
-        try:
-            stored = load(path)
-        except RunError:
-            self.job.watch.anew(path)
-            return None
-        if stored.get("identity") != self.job.identity:
-            raise RunError(f"{path} is of another training; run again with --overwrite.")
-        if self._best_is_whole(stored):
-            return stored
-        self.job.watch.anew(self.job.folder / BEST)
-        return None
-
-    def _best_is_whole(self, stored: Mapping[str, Any]) -> bool:
-        """Whether `best.pth` is the one that a checkpoint knows; else all is trained anew."""
-        place, path = stored["place"], self.job.folder / BEST
-        if not place["best_epoch"]:
-            return True
-        if not path.is_file():
-            return False
-        if sha256_of(path) == stored.get("best_sha256"):
-            return True
-        if place["finished"]:
-            return False
-        try:  # a kill between the two files: the epoch after comes again and writes it again
-            return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)
-        except (RunError, KeyError, TypeError):
-            return False
-
     def _restore(self, stored: Mapping[str, Any]) -> None:
         self.network.load_state_dict(stored["state_dict"])
-        self.place = _Place(**stored["place"])
+        self.place = Place(**stored["place"])
+        self.kept = self.place.epoch
         states = stored["random"]
         if len(states) == self.job.group.world:
             restore_random_states(states[self.job.group.rank])
@@ -365,19 +360,20 @@ class _Fit:
         stage = self.settings.stages[self.place.stage].name
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         named = ", ".join(names[:_NAMED]) + more
-        done = len(self.place.history)
-        kept = f"{LAST} holds epoch {done}" if done else "nothing was kept"
+        kept = f"{LAST} holds epoch {self.kept}" if self.kept else "nothing was kept"
         raise RunError(
             f"{self.job.folder.name}, stage {stage}: {what} in {where} "
             f"({self.task.noun}: {named or 'all'}). "
             f"{kept}; try a lower learning rate, clipped gradients, or full precision."
         )
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self, row: Row) -> dict[str, Any]:
+        """Plain values that stand beside the weights of a row of the history."""
         best = -self.place.best if self.more_is_better else self.place.best
         return {
-            "epoch": self.place.epoch, "monitor": self.monitor, "best": best,
-            "best_epoch": self.place.best_epoch, **self.task.about(),
+            **{name: row[name] for name in ("epoch", "step") if name in row},
+            "monitor": self.monitor, "best": best, "best_epoch": self.place.best_epoch,
+            **self.task.about(),
         }  # fmt: skip
 
     @property

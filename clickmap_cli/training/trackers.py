@@ -22,7 +22,7 @@ class Tracker(Protocol):
         """A training begins, or goes on after these rows."""
 
     def log(self, row: Row) -> None:
-        """An epoch is done."""
+        """A row of the history is there."""
 
     def end(self) -> None:
         """The training is done, or has stopped."""
@@ -79,12 +79,13 @@ class TensorBoardTracker:
         """Open; what an interrupted run wrote beyond this history no longer counts."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(self._folder), purge_step=len(history) + 1)
+        first = _place(history[-1]) + 1 if history else 1
+        self._writer = SummaryWriter(str(self._folder), purge_step=first)
 
     def log(self, row: Row) -> None:
-        """Every number of the row, at its epoch."""
+        """Every number of the row, at its epoch, or at its step where the history counts steps."""
         for name, value in _numbers(row).items():
-            self._writer.add_scalar(name, value, row["epoch"])
+            self._writer.add_scalar(name, value, _place(row))
         self._writer.flush()
 
     def end(self) -> None:
@@ -142,8 +143,8 @@ class WandbTracker:
             self.log(row)
 
     def log(self, row: Row) -> None:
-        """Every number of the row, at its epoch."""
-        self._run.log(_numbers(row), step=row["epoch"])
+        """Every number of the row, at its epoch, or at its step where the history counts steps."""
+        self._run.log(_numbers(row), step=_place(row))
 
     def end(self) -> None:
         """Finish the run."""
@@ -161,6 +162,11 @@ def need_wandb() -> None:
     """Raise MissingExtraError where Weights & Biases is not installed."""
     if importlib.util.find_spec("wandb") is None:
         raise MissingExtraError("wandb", "wandb.enabled: true")
+
+
+def _place(row: Row) -> int:
+    """The step of a row, or its epoch where the history has a row for each epoch alone."""
+    return int(row.get("step", row["epoch"]))
 
 
 def _numbers(row: Row) -> dict[str, float]:

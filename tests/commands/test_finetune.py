@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from clickmap_cli.app import app
+from tests.services.benchmark.test_run import write_corpus
+from tests.services.finetune.test_run import words_for as saliency_words
 from tests.services.keypoints.test_run import words_for, write_faces
 
 
@@ -73,6 +75,10 @@ def test_a_dry_run_says_so(faces) -> None:
         (("model=readout", "datasets=[folder]", "--predict-only", "."), "is for task keypoints"),
         (("task=keypoints", "--predict-only", ".", "--dry-run"), "leave one out"),
         (("task=heatmap", "data.root=."), "one of `clickmap train-classifier`"),
+        (("--gather", "a", "b"), "--gather needs --output"),
+        (("--gather", "a", "-o", "x", "--seed", "1"), "takes everything from its folders"),
+        (("--gather", "a", "b", "-o", "x", "training.lr=1"), "'training.lr=1' changes nothing"),
+        (("--gather", "a", "a", "-o", "x"), "a is named twice"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_2(tmp_path, monkeypatch, words, says) -> None:
@@ -81,3 +87,20 @@ def test_mistakes_are_one_sentence_and_exit_2(tmp_path, monkeypatch, words, says
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folds_of_several_folders_become_one_table(tmp_path) -> None:
+    corpus = write_corpus(tmp_path / "c", n_images=4)
+    folders = []
+    for fold in (1, 2):
+        folders.append(tmp_path / f"session_{fold}")
+        words = saliency_words(corpus, folders[-1], "training.epochs=1", f"cv.only_folds=[{fold}]")
+        assert invoke(*words, "-q").exit_code == 0
+    done = invoke("--gather", *folders, "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out/summary.json").read_text())
+    assert "all scores of 2 folders" in " ".join(done.stderr.split())
+    lacking = invoke("--gather", folders[1], "-o", tmp_path / "other")
+    assert lacking.exit_code == 1
+    assert "fold 1 of 2 is missing" in " ".join(lacking.stderr.split())
+    assert not (tmp_path / "other").exists()

@@ -54,8 +54,12 @@ def test_every_key_of_the_fields_script_is_taken(tmp_path) -> None:
     loaded = load_any(path)
     config = loaded.config
     assert (config.decay_type, config.eval_every, config.save_every) == ("cosine", 10, 10)
+    assert config.eval_every_epochs is None  # eval_every counts steps, as the script does
     assert (config.fp16, config.fp16_opt_level, config.loss_scale) == (True, "O2", 0)
-    assert loaded.notices == ("Keys that are no longer needed and were ignored: local_rank.",)
+    assert loaded.notices == (
+        "script.yaml sets no task: it is read as task: keypoints.",
+        "Keys that are no longer needed and were ignored: local_rank.",
+    )
 
 
 def test_defaults_are_those_of_the_script() -> None:
@@ -91,6 +95,7 @@ def test_the_task_may_come_from_the_command_line(tmp_path) -> None:
         ("augment={scale: 1.5}", "the most allowed is 0.9"),
         ("decay_type=step", "decay_type is 'step'"),
         ("monitor=accuracy", "monitor is 'accuracy'"),
+        ("eval_every=0", "the least allowed is 1"),
         ("num_epoch=3", "unknown key 'num_epoch'"),
         ("num_epochs=0", "the least allowed is 1"),
     ],
@@ -99,3 +104,12 @@ def test_mistakes_are_sentences(word, says) -> None:
     with pytest.raises(ConfigError) as caught:
         load(word)
     assert says in str(caught.value)
+
+
+def test_evaluations_are_counted_in_steps_or_in_epochs() -> None:
+    assert (load().eval_every, load().eval_every_epochs) == (None, None)
+    assert load("eval_every_epochs=2").eval_every is None
+    with pytest.raises(ConfigError) as caught:
+        load("eval_every=100", "eval_every_epochs=2")
+    assert "eval_every is 100 (steps) and eval_every_epochs 2" in str(caught.value)
+    assert "set one of them" in str(caught.value)

@@ -181,6 +181,25 @@ def test_loss_curves(tmp_path) -> None:
     assert not has_colour(alone, "accent")
 
 
+def test_loss_curves_stand_at_their_steps_where_the_history_counts_steps(tmp_path) -> None:
+    by_step = [
+        {**row, "epoch": (row["epoch"] + 2) // 3, "step": row["epoch"]} for row in history(9)
+    ]
+    draw_losses(LossCurves(tmp_path / "steps.png", by_step, 8))
+    draw_losses(LossCurves(tmp_path / "epochs.png", history(9), 8))
+    pictures = [read(tmp_path / f"{name}.png") for name in ("steps", "epochs")]
+    # the mark at 8 would stretch an axis of three epochs, and the curve would end before its middle
+    curves = [columns_of(pixels, "data") for pixels in pictures]
+    assert curves[0] == pytest.approx(curves[1], abs=5)
+
+
+def columns_of(pixels, name) -> tuple[int, int]:
+    """The first and the last column that have a colour."""
+    near = np.abs(pixels - colour(name)).sum(axis=2) < 10
+    found = np.flatnonzero(near.any(axis=0))
+    return int(found[0]), int(found[-1])
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_curves_of_short_trainings(tmp_path, n) -> None:
     draw_losses(LossCurves(tmp_path / "a.png", history(n)))

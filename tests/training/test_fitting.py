@@ -415,6 +415,84 @@ def test_validation_every_few_epochs_and_kept_epochs(tmp_path) -> None:
     assert [row["train_loss"] for row in once] == [row["train_loss"] for row in rows]
 
 
+def in_steps(folder, **kwargs):
+    """A training of 2 + 3 epochs of two steps each that is validated every third step."""
+    return job_for(folder, STAGES, validate_steps=3, **kwargs)
+
+
+def test_validation_every_few_steps(tmp_path) -> None:
+    rows = fit(in_steps(tmp_path / "steps"))
+    # a row for each epoch's end and for each validation; the last step of a stage has one
+    assert [(row["epoch"], row["step"]) for row in rows] == [
+        (1, 2), (2, 3), (2, 4), (3, 6), (4, 8), (5, 9), (5, 10),
+    ]  # fmt: skip
+    watched = [row["step"] for row in rows if math.isfinite(row["val_loss"])]
+    assert watched == [3, 4, 6, 9, 10]
+    assert [row["stage_epoch"] for row in rows] == [1, 2, 2, 1, 2, 3, 3]
+    each = fit(job_for(tmp_path / "each", STAGES))
+    ends = [row for row in rows if row["step"] % 2 == 0]
+    # what is learnt does not depend on when it is validated, but plateau goes by validations
+    for row, other in zip(ends[:2], each[:2], strict=True):
+        assert (row["train_loss"], row["lr"]) == (other["train_loss"], other["lr"])
+    # in the middle of an epoch the training loss is the mean of its steps so far
+    assert rows[1]["train_loss"] != rows[2]["train_loss"]
+    assert "step" not in each[0]
+
+
+def test_a_validation_within_an_epoch_changes_nothing_of_what_is_learnt(tmp_path) -> None:
+    stages = [Stage("all", 4, 0.05, schedule="cosine")]
+    rows = fit(job_for(tmp_path / "steps", stages, validate_steps=1))
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    each = fit(job_for(tmp_path / "each", stages))
+    for row, other in zip(rows[1::2], each, strict=True):
+        for name in ("epoch", "train_loss", "val_loss", "lr", "val_NSS"):
+            assert row[name] == other[name], name
+    assert equal(weights(tmp_path / "steps" / "final.pth"), weights(tmp_path / "each/final.pth"))
+
+
+def test_the_best_weights_may_be_of_the_middle_of_an_epoch(tmp_path) -> None:
+    for seed in range(20):
+        rows = fit(job_for(tmp_path / str(seed), [Stage("all", 4, 0.5)], validate_steps=1,
+                           seed=seed))  # fmt: skip
+        best = min(rows, key=lambda row: row["val_loss"])
+        about = load(tmp_path / str(seed) / "best.pth")["about"]
+        assert (about["epoch"], about["step"], about["best"]) == (
+            best["epoch"], best["step"], best["val_loss"],
+        )  # fmt: skip
+        if best["step"] % 2:
+            return
+    pytest.fail("no seed has its best weights in the middle of an epoch")
+
+
+@pytest.mark.parametrize("kills", [[3], [4], [5], [9], [3, 3], [10]])
+def test_a_kill_within_an_epoch_that_was_validated_ends_with_the_same_bytes(
+    tmp_path, kills
+) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    fit(in_steps(whole, trackers=tracked(whole)))
+    for at, step in enumerate(kills):
+        with pytest.raises(KeyboardInterrupt):
+            job = in_steps(folder, trackers=tracked(folder), watch=Killed(step))
+            fit(job, resume=at > 0)
+            raise KeyboardInterrupt
+    fit(in_steps(folder, trackers=tracked(folder)), resume=True)
+    for name in ("history.csv", "best.pth", "final.pth", "last.pth"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_patience_and_plateau_count_validations(tmp_path) -> None:
+    still = Stage("still", 9, 0.0, patience=3)
+    rows = fit(job_for(tmp_path, [still, Stage("next", 1, 0.01)], validate_steps=1,
+                       model=TinyModel(norm=False), targets=Targets("mean")))  # fmt: skip
+    # the first validation is the best, three do not improve on it: they end with the second epoch
+    assert [row["stage"] for row in rows] == ["still"] * 4 + ["next"] * 2
+
+
+def test_a_loss_that_becomes_nan_within_an_epoch_names_the_step_and_what_is_kept(tmp_path) -> None:
+    with pytest.raises(RunError, match=r"in the validation after step 3 .*last\.pth holds epoch 1"):
+        fit(in_steps(tmp_path, model=Broken(5)))
+
+
 def test_a_score_that_is_nowhere_defined_cannot_choose(tmp_path) -> None:
     class NoScore(SaliencyTask):
         def scores(self, example, output) -> dict[str, float]:

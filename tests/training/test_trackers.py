@@ -43,3 +43,20 @@ def test_tensorboard_keeps_the_rows(tmp_path) -> None:
     tracker.log(ROW)
     tracker.end()
     assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_has_rows_at_their_steps_where_there_are_steps(tmp_path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rows = [{**ROW, "epoch": epoch, "step": step} for epoch, step in ((1, 3), (1, 5), (2, 6))]
+    for begin, log in ((0, 3), (1, 3)):  # a killed run, and one that goes on after its first row
+        tracker = TensorBoardTracker(tmp_path)
+        tracker.begin(rows[:begin])
+        for row in rows[begin:log]:
+            tracker.log(row)
+        tracker.end()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert sorted(event.step for event in events.Scalars("train_loss")) == [3, 5, 6]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
@@ -135,7 +135,7 @@ def check_set(spec: Spec) -> list[str]:
     """
     _, settings, ids = set_settings(spec.name, spec.settings, f"data set {spec.label}")
     if ids is not None:
-        read_ids(as_path(ids, "ids"))
+        _wanted_ids(ids, f"data set {spec.label}")
     if spec.name in ("folder", "csv_indexed") and settings["participants"] is not None:
         Pattern.from_setting(settings["participants"])
     notices = find_split(spec.name, settings).notice("all images are")
@@ -147,7 +147,7 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
 
     Args:
         name: what it is registered as.
-        given: its settings; `ids` names a list of the only image ids that count.
+        given: its settings; `ids` is a file that lists the only image ids that count, or a list.
         what: who it is, for messages.
 
     Raises:
@@ -155,19 +155,37 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
         DataError: it cannot be read.
     """
     reader, settings, ids = set_settings(name, given, what)
-    wanted = None if ids is None else frozenset(read_ids(as_path(ids, "ids")))
+    wanted = None if ids is None else _wanted_ids(ids, what)
     data = reader(**settings)
     if not isinstance(data, DataSet):
         raise ConfigError(f"{what}: {name} returns no DataSet.")
     stimuli = sorted(data.stimuli, key=lambda stimulus: stimulus.image_id)
-    problems = list(data.problems)
-    if wanted is not None:
-        stimuli = [stimulus for stimulus in stimuli if stimulus.image_id in wanted]
-        problems = [problem for problem in problems if problem.image_id in wanted]
-        if not stimuli and not problems:
-            raise ConfigError(f"{what}: none of the {len(wanted)} ids in {ids} is in it.")
-        lost = sorted(wanted - {s.image_id for s in stimuli} - {p.image_id for p in problems})
-        example = f"'{printable(lost[0])}' is one of them." if lost else ""
-        unmatched = Loss(len(lost), len(wanted), f"ids of {ids} are not in it", example)
-        return DataSet(stimuli, problems, data.notices, [*data.losses, unmatched])
-    return DataSet(stimuli, problems, data.notices, data.losses)
+    if wanted is None:
+        return replace(data, stimuli=stimuli)
+    chosen = [stimulus for stimulus in stimuli if stimulus.image_id in wanted]
+    problems = [problem for problem in data.problems if problem.image_id in wanted]
+    listed = "its list ids" if isinstance(ids, list) else ids
+    lost = sorted(wanted - {s.image_id for s in chosen} - {p.image_id for p in problems})
+    if not chosen and not problems:
+        ours = f", and the set has '{printable(stimuli[0].image_id)}'" if stimuli else ""
+        raise ConfigError(
+            f"{what}: none of the {len(wanted)} ids in {listed} is in it; "
+            f"'{printable(lost[0])}' is one of them{ours}."
+        )
+    example = f"'{printable(lost[0])}' is one of them." if lost else ""
+    unmatched = Loss(len(lost), len(wanted), f"ids of {listed} are not in it", example)
+    return replace(data, stimuli=chosen, problems=problems, losses=[*data.losses, unmatched])
+
+
+def _wanted_ids(ids: Any, what: str) -> frozenset[str]:
+    """The ids of an entry: a list, or a file with one a line.
+
+    Raises:
+        ConfigError: the list is empty, or the value is not a path.
+        DataError: there is no such file, or it cannot be used.
+    """
+    if not isinstance(ids, list):
+        return frozenset(read_ids(as_path(ids, "ids")))
+    if not ids:
+        raise ConfigError(f"{what}: ids is an empty list; name images, or leave ids out.")
+    return frozenset(map(str, ids))

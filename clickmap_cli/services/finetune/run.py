@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from clickmap_cli.services.benchmark.result import Failure
 from clickmap_cli.services.finetune.folds import FoldRun
 from clickmap_cli.services.finetune.scores import Scorer
 from clickmap_cli.services.finetune.tables import (
+    OWN,
     SUMMARY,
     as_summary,
     cross_validated,
@@ -45,16 +46,12 @@ from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.blocks import apply_freeze
-from clickmap_cli.training.checkpoints import FOLD_FILES, LAST
+from clickmap_cli.training.checkpoints import BEST, FOLD_FILES, LAST
 from clickmap_cli.training.distributed import Group, joined
-from clickmap_cli.training.folds import Division, FoldSettings, divide
+from clickmap_cli.training.folds import Division, Fold, FoldSettings, divide
 from clickmap_cli.training.optimisers import block_rates
 from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.trackers import need_tensorboard, need_wandb
-
-_OWN = (
-    "cv_summary.csv", "held_out.csv", "comparisons.csv", "failures.csv", SUMMARY, *FOLD_FILES,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ class _Run:
         self.views = views
         self.group = group
         self.started = Stopwatch()
-        self.folder = RunFolder(Path(config.output_dir), "finetune", _OWN)
+        self.folder = RunFolder(Path(config.output_dir), "finetune", (*OWN, *FOLD_FILES))
         self.targets = Targets(
             config.gt_aggregate, config.gt_resize_interp,
             None if config.gt_cache_dir is None else Path(config.gt_cache_dir), config.seed,
@@ -176,17 +173,52 @@ class _Run:
         identity = self._identity(loaded, division, built)
         with self.folder.held() if self.group.first else nullcontext():
             lacking = [problem.reason for problem in loaded.problems]
-            there = self.group.first and self.folder.finished(identity, when, lacking) is not None
+            needed = [f"{division.folds[number - 1].name}/{BEST}" for number in numbers]
+            there = (
+                self.group.first
+                and self.folder.finished(identity, when, lacking, needed) is not None
+            )
             if self.group.from_first(there):
                 self.progress.notice(already_done(self.folder.path), keep=False)
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
+            if self.group.first:
+                numbers = self._with_finished(division, numbers, when)
+            numbers = self.group.from_first(numbers)
             self._train(loaded, division, numbers, identity, when is WhenPresent.RESUME)
             found: dict[str, Any] = {}
             if self.group.first:
                 found = self._score(loaded, division, numbers, identity, built)
             found = self.group.from_first(found)
         return self._result(found, len(found["failures"]))
+
+    def _with_finished(
+        self, division: Division, numbers: Sequence[int], when: WhenPresent
+    ) -> list[int]:
+        """The folds to train, and those that a resumed run has finished before.
+
+        Raises:
+            ConfigError: a fold is half trained and not among those to train.
+        """
+        others = [fold for fold in division.folds if fold.number not in numbers]
+        kept = [fold for fold in others if self._files_of(fold) is not None]
+        for fold in others:
+            path = self.folder.path / fold.name
+            if when is WhenPresent.RESUME and fold not in kept and (path / LAST).is_file():
+                raise ConfigError(
+                    f"{path} is begun and not finished, and cv.only_folds leaves it out, which "
+                    f"would delete it; add {fold.number} to cv.only_folds, or use another output "
+                    "folder."
+                )
+        if kept:
+            names = ", ".join(fold.name for fold in kept)
+            self.progress.notice(f"{names} of {self.folder.path} is finished and is kept.")
+        return sorted({*numbers, *(fold.number for fold in kept)})
+
+    def _files_of(self, fold: Fold) -> dict[str, dict[str, Any]] | None:
+        """The files of a fold that is finished, in this run or in the one it resumes, and whole."""
+        names = [pattern.replace("fold_*", fold.name) for pattern in FOLD_FILES]
+        return self.folder.recorded(fold.name) or self.folder.proved(names)
 
     def _train(
         self,
@@ -199,7 +231,7 @@ class _Run:
         """Every fold that is not done."""
         for number in numbers:
             fold = division.folds[number - 1]
-            done = self.group.first and self.folder.recorded(fold.name) is not None
+            done = self.group.first and self._files_of(fold) is not None
             if self.group.from_first(done):
                 continue
             path = self.folder.path / fold.name
@@ -239,7 +271,10 @@ class _Run:
         )
         outputs = describe_files(self.folder.path, write_tables(self.folder.path, result))
         for fold in folds:
-            outputs |= self.folder.recorded(fold.name) or {}
+            outputs |= self._files_of(fold) or {}
+        wanted = fold_numbers(config.cv.only_folds, len(division.folds))
+        if config.cv.only_folds is not None and wanted != list(numbers):
+            config = replace(config, cv=replace(config.cv, only_folds=list(numbers)))
         counts = {
             "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
             "failures": len(failures),
@@ -289,7 +324,9 @@ class _Run:
                 path = self.targets.cache_dir / f"{stimulus.image_id}.npy"
                 words.append(sha256_of(path) if path.is_file() else "")
         digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
-        return numbers_hash(self.config, ["scores"], digest)
+        # a fold is the same whichever others are trained
+        every = replace(self.config, cv=replace(self.config.cv, only_folds=None))
+        return numbers_hash(every, ["scores"], digest)
 
     def _result(self, summary: Mapping[str, Any], n: int, written: bool = True) -> FinetuneRun:
         seconds = self.started.seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clickmap_cli.metrics.uncertainty import bootstrap_means, known_mean, percentile_interval
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.result import ComparisonRow, Failure, ImageScore, ModelResult
 from clickmap_cli.services.benchmark.summaries import compare_models
@@ -19,6 +21,12 @@ from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write
 FINETUNED, PRETRAINED, CENTER = "finetuned", "pretrained", "center_bias"
 HELD_OUT, HOLDOUT = "held_out", "holdout"
 SUMMARY = "summary.json"
+_SCORES, _FAILURES = "held_out.csv", "failures.csv"
+READ_AGAIN = (_SCORES, _FAILURES)
+"""Tables that `read_scores` and `read_failures` read."""
+
+OWN = ("cv_summary.csv", _SCORES, "comparisons.csv", _FAILURES, SUMMARY)
+"""Tables that only a fine-tuning writes."""
 
 
 @dataclass(frozen=True)
@@ -168,15 +176,55 @@ def write_tables(folder: Path, result: CvResult) -> list[Path]:
         for part in result.scores
         for row in part.images
     ]
-    table("held_out.csv", ["split", "fold", "model", "image_id", *result.metrics], images)
+    table(_SCORES, ["split", "fold", "model", "image_id", *result.metrics], images)
     for name, kind, some in (
         ("comparisons.csv", ComparisonRow, result.comparisons),
-        ("failures.csv", Failure, result.failures),
+        (_FAILURES, Failure, result.failures),
     ):
         write_rows(folder / name, kind, some)
         paths.append(folder / name)
     write_json(folder / SUMMARY, as_summary(result))
     return [*paths, folder / SUMMARY]
+
+
+def read_scores(
+    folder: Path, metrics: Sequence[str]
+) -> dict[tuple[str, str, str], tuple[ImageScore, ...]]:
+    """The scores of `held_out.csv`, by split, fold and model; a category is not kept there.
+
+    Raises:
+        DataError: the table is not one of these metrics, or a cell is not a number.
+    """
+    path = folder / _SCORES
+    found: dict[tuple[str, str, str], list[ImageScore]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                scores = {metric: float(row[metric] or math.nan) for metric in metrics}
+                place = (row["split"], row["fold"], row["model"])
+                image = ImageScore(row["image_id"], "", scores)
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{path}: a row is not the scores of an image ({error}); copy the folder again."
+                ) from error
+            found.setdefault(place, []).append(image)
+    return {place: tuple(images) for place, images in found.items()}
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """The rows of `failures.csv`.
+
+    Raises:
+        DataError: the table has other columns.
+    """
+    path = folder / _FAILURES
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            return [Failure(**row) for row in csv.DictReader(file)]
+        except TypeError as error:
+            raise DataError(
+                f"{path}: its columns are not those of failures; copy the folder again."
+            ) from error
 
 
 _AFTER = ("mean", "sd", "image_mean", "low", "high", "n_images")

@@ -63,13 +63,13 @@ class LossCurves:
 
     Attributes:
         path: of the PNG.
-        rows: the history, a row an epoch.
-        best_epoch: whose weights are the best; None = not marked.
+        rows: the history, a row an epoch, or with the column `step` also one an evaluation.
+        best: epoch, or step, of the best weights; None = not marked.
     """
 
     path: Path
     rows: Sequence[Mapping[str, Any]]
-    best_epoch: int | None = None
+    best: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

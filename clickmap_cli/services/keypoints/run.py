@@ -188,6 +188,11 @@ class _Run:
                 f"{steps // _TENTH} are used."
             )
             warmup = steps // _TENTH
+        if config.eval_every is not None:
+            self.progress.notice(
+                f"eval_every is {config.eval_every} optimiser steps, and an epoch has "
+                f"{steps // config.num_epochs}; eval_every_epochs counts epochs."
+            )
         stage = Stage(
             "train", config.num_epochs, config.learning_rate, weight_decay=config.weight_decay,
             schedule=config.decay_type, warmup_steps=warmup,
@@ -197,8 +202,8 @@ class _Run:
             (stage,), config.train_batch_size // parts, parts, "fp16" if config.fp16 else "fp32",
             config.max_grad_norm, config.optimizer, seed=config.seed,
             threads=worker_count(config.n_jobs), monitor=f"val_{config.monitor}",
-            monitor_max=config.monitor == "pck", validate_every=config.eval_every,
-            keep_every=config.save_every,
+            monitor_max=config.monitor == "pck", validate_every=config.eval_every_epochs or 1,
+            validate_steps=config.eval_every, keep_every=config.save_every,
             loss_scale=config.loss_scale or FIRST_SCALE,
             batch_keys=("train_batch_size", "gradient_accumulation_steps"),
         )  # fmt: skip
@@ -248,7 +253,7 @@ class _Run:
         own, scores, network_scores = scored(data, points, network.shown.size, config.alpha)
         result = KeypointResult(
             config.name, config.model_type, data, network.shown.size, own, scores, network_scores,
-            int(stored["about"]["epoch"]), config.seed,
+            int(stored["about"]["epoch"]), config.seed, stored["about"].get("step"),
         )  # fmt: skip
         self.progress.stage("Tables and pictures")
         files = [*write_tables(path, result), *self._pictures(result, task, network, history)]
@@ -280,7 +285,7 @@ class _Run:
         """The curve, and of the worst images first overlays and attention."""
         config, path, data = self.config, self.folder.path, result.data
         written = [path / "loss_curve.png"]
-        self.figures.losses(LossCurves(written[0], history, result.best))
+        self.figures.losses(LossCurves(written[0], history, result.best_step or result.best))
         scores = result.scores
         worst = np.argsort(-np.nan_to_num(scores.image_rmse, nan=-1.0), kind="stable")
         n = max(config.overlay_images, config.attention_images)

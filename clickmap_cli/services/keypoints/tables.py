@@ -38,6 +38,7 @@ class KeypointResult:
         network_scores: in the network's pixels.
         best: epoch of the checkpoint that was scored.
         seed: of the intervals.
+        best_step: step of that checkpoint, where evaluations are counted in steps.
     """
 
     name: str
@@ -49,6 +50,7 @@ class KeypointResult:
     network_scores: KeypointScores
     best: int
     seed: int
+    best_step: int | None = None
 
 
 def scored(
@@ -144,6 +146,7 @@ def as_summary(result: KeypointResult) -> dict[str, Any]:
         "n_validation": 0 if data.validation is data.test else len(data.validation),
         "n_test": len(data.test),
         "best_epoch": result.best,
+        **({} if result.best_step is None else {"best_step": result.best_step}),
         "alpha": own.alpha,
         "reference_points": [data.names[k] for k in data.reference],
         "pck": own.pck,

@@ -198,6 +198,23 @@ def test_lists_are_used_through_ids_and_split(tmp_path) -> None:
     assert held.image_id == read_ids(toy / "test.txt")[0]
 
 
+def test_ids_may_be_a_list_and_none_that_is_there_is_an_error_with_examples(tmp_path) -> None:
+    root = str(photos(tmp_path))
+    there = [s.image_id for s in read_set("folder", {"root": root}, "x").stimuli]
+    data = read_set("folder", {"root": root, "ids": [there[2], there[0], "gone"]}, "x")
+    assert [s.image_id for s in data.stimuli] == [there[0], there[2]]
+    assert "1 ids of its list ids are not in it." in data.notices
+    with pytest.raises(ConfigError) as caught:
+        read_set("folder", {"root": root, "ids": [f"images/{there[0]}.png"]}, "x")
+    assert (
+        f"none of the 1 ids in its list ids is in it; 'images/{there[0]}.png' is one of them"
+        in (str(caught.value))
+    )
+    assert f"the set has '{there[0]}'" in str(caught.value)
+    with pytest.raises(ConfigError, match="ids is an empty list"):
+        read_set("folder", {"root": root, "ids": []}, "x")
+
+
 def test_a_split_of_clickmaps(tmp_path) -> None:
     folder, _ = study(tmp_path)
     data_tools.split({"name": "clickmaps", "root": str(folder)}, tmp_path / "lists", 2, 0)

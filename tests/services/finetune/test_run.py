@@ -59,9 +59,12 @@ class Views(list):
             raise KeyboardInterrupt
 
 
-def run(words: list[str], views: Views | None = None, **kwargs) -> finetune.FinetuneRun:
+def run(
+    words: list[str], views: Views | None = None, progress: Silent | None = None, **kwargs
+) -> finetune.FinetuneRun:
     config = load_config(FINETUNE, None, words).config
-    return finetune.run(config, Silent(), (Views() if views is None else views).made(), **kwargs)
+    views = Views() if views is None else views
+    return finetune.run(config, progress or Silent(), views.made(), **kwargs)
 
 
 def table(path: Path) -> list[dict[str, str]]:

@@ -138,7 +138,7 @@ def test_points_are_learnt(tmp_path) -> None:
     points = write_faces(tmp_path / "faces", 9)
     found = run(
         tmp_path / "faces", "test_share=0.1", "num_epochs=250", "train_batch_size=8",
-        "eval_every=250", "warmup_steps=25", "weight_decay=0", "monitor=loss",
+        "eval_every_epochs=250", "warmup_steps=25", "weight_decay=0", "monitor=loss",
         "overlay_images=0", "attention_images=0",
     )  # fmt: skip
     history = rows_of(tmp_path / "faces/out/history.csv")
@@ -179,6 +179,62 @@ def test_a_killed_run_goes_on_with_the_same_numbers(faces) -> None:
     assert again.summary == whole.summary
     with pytest.raises(ConfigError, match="other settings"):
         run(faces, augment, "seed=3", when=WhenPresent.RESUME)
+
+
+def finite(folder: Path, column: str) -> list[int]:
+    """Where a history has a validation, by the numbers of a column."""
+    rows = rows_of(folder / "history.csv")
+    return [int(row[column]) for row in rows if row["val_rmse"]]
+
+
+def test_eval_every_counts_steps_and_eval_every_epochs_epochs(faces) -> None:
+    told = Silent()
+    # nine images, four a step: three steps an epoch
+    by_steps = run(
+        faces, "num_epochs=5", "eval_every=4", f"output_dir={faces / 's'}", progress=told
+    )
+    assert finite(faces / "s", "step") == [4, 8, 12, 15]
+    (text,) = [text for text in told.notices if "eval_every" in text]
+    assert text == (
+        "eval_every is 4 optimiser steps, and an epoch has 3; eval_every_epochs counts epochs."
+    )
+    steps = {row["step"]: row for row in rows_of(faces / "s/history.csv")}
+    best = min(
+        (row for row in steps.values() if row["val_rmse"]), key=lambda r: float(r["val_rmse"])
+    )
+    assert by_steps.summary["best_step"] == int(best["step"])
+    assert by_steps.summary["best_epoch"] == int(best["epoch"])
+    said = keypoint_summary.summary_lines(by_steps)[0]
+    assert f"Best epoch {best['epoch']}, step {best['step']}." in said
+    by_epochs = run(faces, "num_epochs=5", "eval_every_epochs=2", f"output_dir={faces / 'e'}")
+    assert finite(faces / "e", "epoch") == [2, 4, 5]
+    assert "best_step" not in by_epochs.summary
+    run(faces, "num_epochs=5", f"output_dir={faces / 'd'}")
+    assert finite(faces / "d", "epoch") == [1, 2, 3, 4, 5]
+    assert "step" not in rows_of(faces / "d/history.csv")[0]
+    # what is learnt does not depend on when it is evaluated
+    losses = [[row["train_loss"] for row in rows_of(faces / name / "history.csv")] for name in "ed"]
+    assert losses[0] == losses[1]
+    ends = [row["train_loss"] for row in steps.values() if int(row["step"]) % 3 == 0]
+    assert ends == losses[0]
+
+
+def test_a_run_shorter_than_eval_every_is_evaluated_at_its_end(faces) -> None:
+    run(faces, "eval_every=100")
+    assert finite(faces / "out", "step") == [9]
+
+
+@pytest.mark.parametrize("after", [4, 5, 8])
+def test_a_run_that_is_killed_within_an_epoch_ends_with_the_same_bytes(faces, after) -> None:
+    words = ("eval_every=2", "augment={rotate: 10, translate: 0.1}")
+    whole = run(faces, *words, f"output_dir={faces / 'whole'}")
+    killed = Killed(after)
+    with pytest.raises(KeyboardInterrupt):
+        run(faces, *words, views=TrainingViews(lambda title, rows: None, killed.live))
+    resumed = run(faces, *words, when=WhenPresent.RESUME)
+    assert resumed.summary == whole.summary
+    for name in ("best.pth", "final.pth", "history.csv", "predictions.csv", "per_image.csv"):
+        assert (faces / "out" / name).read_bytes() == (faces / "whole" / name).read_bytes(), name
 
 
 def test_two_tables_and_images_that_choose(faces) -> None:

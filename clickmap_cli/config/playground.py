@@ -1,0 +1,369 @@
+"""Fine-tuning files of the Saliency Benchmark Playground, in the keys of this program.
+
+Its script reads a block `data:` and has other names and defaults. What has one meaning here is
+translated, and a notice says so; anything else raises an error that names the key to write.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+
+BLOCK = "data"
+"""The block by which a file is known to be the playground's."""
+
+_CENTER_BIAS = "data/centerbias/centerbias_mit1003.npy"
+_DEFAULTS: Mapping[str, Any] = {
+    "seed": 1337, "datasets.0.sigma_px": 15, "training.epochs": 1, "training.batch_size": 1,
+    "training.lr": 1e-4, "training.weight_decay": 0.0, "training.optimizer": "adam",
+    "training.schedule": "constant",
+}  # fmt: skip
+"""What the playground does where a file is silent, by today's key."""
+
+_RENAMED: Mapping[str, str] = {
+    "root": "datasets.0.root", "label": "datasets.0.label", "sigma_px": "datasets.0.sigma_px",
+    "include_list": "datasets.0.ids", "gt_aggregate": "gt_aggregate",
+    "gt_resize_interp": "gt_resize_interp", "gt_cache_dir": "gt_cache_dir",
+    "batch_size": "training.batch_size", "cv_folds": "cv.folds", "num_workers": "n_jobs",
+    "cv_fold_index": "cv.only_folds",
+}  # fmt: skip
+"""Keys of `data` and what they are called here."""
+
+_UNLIKE: Mapping[str, str] = {
+    "exclude_list": "write the ids to leave out into a list and name it in cv.holdout (no fold "
+    "trains on them, every fold's model is scored on them), or list the others in "
+    "data.include_list",
+    "train": "name one data set in data.root; cv divides it (cv.folds, cv.fold_files, cv.holdout)",
+    "val": "name one data set in data.root; cv divides it (cv.folds, cv.fold_files, cv.holdout)",
+    "test": "name one data set in data.root; cv divides it (cv.folds, cv.fold_files, cv.holdout)",
+}
+"""Keys of `data` that mean nothing here, and what to write."""
+
+_SHUFFLES = ("shuffle", "cv_shuffle")
+_KNOWN = (
+    *_RENAMED, *_UNLIKE, *_SHUFFLES, "name", "train_split", "allow_uniform_gt",
+)  # fmt: skip
+_NETWORKS = ("deepgaze_iie", "deepgaze_iii", "readout")
+"""Registered networks that have a centre bias and weights under today's names."""
+
+_MODEL = ("use_uniform_centerbias", "centerbias_path", "pretrained")
+_FINETUNE_ONLY = frozenset({
+    "training", "freeze", "cv", "loss", "gt_aggregate", "gt_resize_interp", "gt_cache_dir",
+})  # fmt: skip
+
+
+def is_saliency(values: Mapping[str, Any]) -> bool:
+    """Return True if a file without a task has the keys of a fine-tuning of saliency."""
+    if "model" not in values or "models" in values:
+        return False
+    if "datasets" in values and _FINETUNE_ONLY & set(values):
+        return True
+    data, training, model = (
+        part if isinstance(part, dict) else {}
+        for part in (values.get(BLOCK), values.get("training"), values["model"])
+    )
+    own = set(data) & (set(_KNOWN) - {"root", "label", "name"})
+    return BLOCK in values and bool(own or "stages" in training or set(_MODEL) & set(model))
+
+
+def name_here(key: str) -> str:
+    """Today's name of a key of `data`, for messages; empty if it has no single one."""
+    return _RENAMED.get(key.partition(".")[2], "")
+
+
+class Translated:
+    """The values of a file in today's keys.
+
+    Args:
+        values: of the file.
+        source: its name, for messages.
+
+    Attributes:
+        values: by today's top-level keys.
+        origins: today's top-level key -> the file's, where they differ.
+        notices: what was read as what.
+
+    Raises:
+        ConfigError: a key of the playground has no equal here, or two keys say the same.
+    """
+
+    def __init__(self, values: Mapping[str, Any], source: str) -> None:
+        self.values: dict[str, Any] = copy.deepcopy(dict(values))
+        self.origins: dict[str, str] = {}
+        self.notices: list[str] = []
+        self._source = source
+        self._read: list[str] = []
+        self._dropped: list[str] = []
+        if BLOCK in self.values:
+            self._translate(self.values.pop(BLOCK))
+        if self._read:
+            self.notices.insert(0, f"{source}, read as {', '.join(self._read)}.")
+        if self._dropped:
+            self.notices.append(
+                f"{source}: {', '.join(dict.fromkeys(self._dropped))} of the playground change "
+                "nothing here and are not used."
+            )
+
+    def _translate(self, data: Any) -> None:
+        if not isinstance(data, dict):
+            self._fail(f"data is {data!r}; name the data set in datasets: [{{name: ..., ...}}]")
+        if "datasets" in self.values:
+            self._fail("data and datasets both name a data set; keep one")
+        self._data_set(data)
+        self._model()
+        self._folds(data)
+        for name, value in data.items():
+            if name in _RENAMED and name not in ("cv_folds", "cv_fold_index"):
+                wanted = 1 if (name, value) == ("num_workers", 0) else value
+                self._put(f"data.{name}", _RENAMED[name], wanted)
+        self._training()
+        wandb = self.values.get("wandb")
+        if isinstance(wandb, dict) and wandb.get("mode", "") is None:
+            del wandb["mode"]  # wandb's own default, which is the one here
+        filled = [self._fill(name, value) for name, value in _DEFAULTS.items()]
+        said = ", ".join(text for text in filled if text)
+        if said:
+            self.notices.append(
+                f"{self._source} is silent on these, which are as in the playground: {said}."
+            )
+
+    def _data_set(self, data: Mapping[str, Any]) -> None:
+        """Check the keys of `data`, and begin the data set."""
+        for name, value in data.items():
+            if name in _UNLIKE and value not in (None, False, ""):
+                self._fail(f"data.{name} means nothing here; {_UNLIKE[name]}")
+            if name not in _KNOWN:
+                near = did_you_mean(str(name), _KNOWN)
+                self._fail(f"unknown key 'data.{name}'. {near.rstrip('.')}")
+        if data.get("name", "folder") != "folder":
+            self._fail(
+                f"data.name is {data['name']!r}, and the playground reads a folder; name the data "
+                "set in datasets: [{name: ..., ...}] in place of data"
+            )
+        if not data.get("root"):
+            self._fail("data names no root; write data.root, or datasets: [{name: ..., ...}]")
+        if data.get("allow_uniform_gt"):
+            self._fail(
+                "data.allow_uniform_gt is true, and an image without ground truth stops a "
+                "fine-tuning here; list the others in data.include_list"
+            )
+        self._dropped += [f"data.{name}" for name in ("allow_uniform_gt",) if name in data]
+        self.values["datasets"] = [{"name": "folder"}]
+        self.origins["datasets"] = BLOCK
+
+    def _model(self) -> None:
+        """The model of the playground's script, and the centre bias that it takes by default."""
+        model = self.values.setdefault("model", {})
+        model = {} if model is None else model
+        if isinstance(model, str):
+            model = {"name": model}
+        if not isinstance(model, dict):
+            return
+        self.values["model"] = model
+        if "name" not in model:
+            model["name"] = "deepgaze_iie"
+            self.notices.append(
+                f"{self._source}: model has no name; it is the playground's deepgaze_iie."
+            )
+        if "device" in model:
+            device = model.pop("device")
+            self._put("model.device", "device", "auto" if device is None else device)
+        named = {"centerbias", "centerbias_path", "use_uniform_centerbias"} & set(model)
+        if model["name"] == "deepgaze_iie" and not named:
+            model["centerbias_path"] = _CENTER_BIAS
+            self.notices.append(
+                f"{self._source} names no centre bias; it is {_CENTER_BIAS}, as in the playground."
+            )
+
+    def _folds(self, data: Mapping[str, Any]) -> None:
+        """Folds, which are counted from 0 there, and are always drawn by the seed here."""
+        for name in _SHUFFLES:
+            if data.get(name, True) is False:
+                self._fail(
+                    f"data.{name} is false, and folds are drawn by the seed here; list each fold's "
+                    "held-out images in cv.fold_files"
+                )
+            self._dropped += [f"data.{name}"] if name in data else []
+        folds = data.get("cv_folds")
+        if type(folds) is not int or folds < 2:
+            said = "is not set" if "cv_folds" not in data else f"is {folds!r}"
+            self._fail(
+                f"data.cv_folds {said}, and there is no training here without held-out images; "
+                "write data.cv_folds: 2 or more, or cv.folds: 1 with cv.holdout, and datasets in "
+                "place of data"
+            )
+        self._put("data.cv_folds", "cv.folds", folds)
+        self._dropped += ["data.train_split"] if "train_split" in data else []
+        at = data.get("cv_fold_index")
+        if at is not None:
+            if type(at) is not int or not 0 <= at < folds:
+                self._fail(
+                    f"data.cv_fold_index is {at!r}; with cv_folds {folds} it is 0 to {folds - 1}"
+                )
+            self._put(f"data.cv_fold_index {at}", "cv.only_folds", [at + 1], said=True)
+        self.notices.append(
+            "The playground's held-out images also choose its best weights; here cv.val_share of a "
+            "fold's training images do, and the held-out ones are scored alone. A seed draws "
+            "other folds here; cv.fold_files takes the playground's."
+        )
+
+    def _training(self) -> None:
+        training = self.values.setdefault("training", {})
+        if not isinstance(training, dict):
+            return
+        if "loss" in training:
+            self._put("training.loss", "loss", training.pop("loss"))
+        if "progress" in training:
+            del training["progress"]
+            self._dropped.append("training.progress")
+        stages = training.get("stages")
+        for at, stage in enumerate(stages if isinstance(stages, list) else []):
+            if isinstance(stage, dict):
+                self._stage(stage, f"training.stages.{at}")
+
+    def _stage(self, stage: dict[str, Any], what: str) -> None:
+        if stage.pop("train_features", None):
+            self._fail(
+                f"{what}.train_features is true, which moves batch statistics of frozen modules "
+                "there; here those of trained modules move and no others, so leave it out"
+            )
+        if "save_best_only" in stage:
+            del stage["save_best_only"]
+            self._dropped.append("save_best_only")
+        freeze = stage.get("freeze", {})
+        if not isinstance(freeze, dict):
+            return
+        if _trains_backbone(freeze):
+            self.notices.append(
+                f"{what} trains modules of the backbone: their batch statistics move here, and "
+                "stay as they are in the playground."
+            )
+        if freeze.get("scope", "all") == "all" and "blocks" in freeze:
+            freeze.pop("scope", None)
+        for name in ("scope", "n"):
+            if name in freeze:
+                self._fail(
+                    f"{what}.freeze.{name} means nothing here; name blocks (mode: train_blocks, "
+                    "blocks: [head]) and how much of the backbone trains in backbone_last_n_modules"
+                )
+
+    def _put(self, old: str, new: str, value: Any, said: bool = False) -> None:
+        """Set a key, and note what it was called; `said` has its value in the notice."""
+        top, _, inner = new.partition(".")
+        if self._holds(new):
+            self._fail(f"{old} and {new} both are set; keep one")
+        self._set(new, value)
+        if inner and top != "datasets":
+            self.origins.setdefault(top, old.partition(".")[0])
+        elif not inner:
+            self.origins[top] = old.partition(".")[0]
+        self._read.append(f"{old} as {new} {value}" if said else f"{old} as {new}")
+
+    def _fill(self, name: str, value: Any) -> str:
+        """Set what the file is silent on; returns what a notice says of it."""
+        if self._holds(name):
+            return ""
+        self._set(name, value)
+        # every stage says its own epochs or rates: nothing to read of the default
+        stages = self.values["training"].get("stages")
+        last = name.rpartition(".")[2]
+        if isinstance(stages, list) and all(isinstance(s, dict) and last in s for s in stages):
+            return ""
+        return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+    def _holder(self, name: str) -> tuple[Any, str]:
+        """The mapping that holds a dotted key, and the key in it."""
+        top, _, inner = name.partition(".")
+        if not inner:
+            return self.values, top
+        if top == "datasets":
+            return self.values["datasets"][0], inner.partition(".")[2]
+        if self.values.get(top) is None:
+            self.values[top] = {}
+        return self.values[top], inner
+
+    def _holds(self, name: str) -> bool:
+        holder, inner = self._holder(name)
+        return not isinstance(holder, dict) or inner in holder
+
+    def _set(self, name: str, value: Any) -> None:
+        holder, inner = self._holder(name)
+        if isinstance(holder, dict):
+            holder[inner] = value
+
+    def _fail(self, text: str) -> NoReturn:
+        raise ConfigError(f"{self._source}: {text}.")
+
+
+def _trains_backbone(freeze: Mapping[str, Any]) -> bool:
+    blocks = freeze.get("blocks", ["all"])
+    named = bool({"backbone", "all"} & set(blocks if isinstance(blocks, list) else [blocks]))
+    frozen = freeze.get("mode", "train_blocks") == "freeze_blocks"
+    return bool(freeze.get("backbone_last_n_modules")) or named is not frozen
+
+
+def translate_models(values: dict[str, Any], sources: Mapping[str, str]) -> list[str]:
+    """Give settings of the networks that the playground has too today's names, in place.
+
+    Args:
+        values: of a configuration, by today's top-level keys.
+        sources: key -> where it stands, for messages.
+
+    Returns:
+        Notices.
+
+    Raises:
+        ConfigError: two settings contradict each other, or one asks for what is not done here.
+    """
+    notices: list[str] = []
+    for top in ("model", "models", "model_kwargs"):
+        held = values.get(top)
+        # one network, a list of them, or name -> settings
+        entries: dict[Any, Any] = {}
+        if isinstance(held, dict):
+            entries = {"": held} if top == "model" or "name" in held else held
+        elif isinstance(held, list):
+            entries = dict(enumerate(held))
+        for place, entry in entries.items():
+            if not isinstance(entry, dict) or not set(_MODEL) & set(entry):
+                continue
+            kind = entry.get("type", entry.get("name", place))
+            if kind in _NETWORKS:  # others may have settings of these names
+                what = top if place == "" else f"{top}.{place}"
+                notices += _translate_model(entry, what, sources.get(top, top))
+    return notices
+
+
+def _translate_model(model: dict[str, Any], what: str, source: str) -> list[str]:
+    """Give one network's settings today's names; returns notices."""
+    read, notices = [], []
+    uniform, path = model.pop("use_uniform_centerbias", None), model.pop("centerbias_path", None)
+    name = "use_uniform_centerbias" if uniform else "centerbias_path"
+    wanted = "uniform" if uniform else path
+    if wanted is not None:
+        if model.setdefault("centerbias", wanted) != wanted:
+            raise ConfigError(
+                f"{source}: {what}.centerbias is {model['centerbias']!r} and {what}.{name} asks "
+                f"for {wanted}; keep one."
+            )
+        read.append(f"{what}.{name} as {what}.centerbias {wanted}")
+    if uniform and path is not None:
+        notices.append(
+            f"{what}.centerbias_path is not used, as {what}.use_uniform_centerbias is true."
+        )
+    if "pretrained" in model:
+        pretrained = model.pop("pretrained")
+        if pretrained and not model.get("weights_path"):
+            raise ConfigError(
+                f"{source}: {what}.pretrained is {pretrained!r}, and no weights are downloaded "
+                f"here; name the checkpoint's file in {what}.weights_path."
+            )
+        if not pretrained:
+            model.setdefault("weights", "none")
+            read.append(f"{what}.pretrained {pretrained} as {what}.weights none")
+    if read:
+        notices.insert(0, f"Read as the playground has them: {', '.join(read)}.")
+    return notices

@@ -1,0 +1,355 @@
+"""Folds that were trained in folders of their own, as the cross-validation of one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.config.fields import keys_of
+from clickmap_cli.config.finetune import FinetuneConfig
+from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.services.finetune.run import FinetuneRun
+from clickmap_cli.services.finetune.tables import (
+    CENTER,
+    FINETUNED,
+    HELD_OUT,
+    HOLDOUT,
+    OWN,
+    PRETRAINED,
+    READ_AGAIN,
+    SUMMARY,
+    CvResult,
+    FoldScores,
+    as_summary,
+    cross_validated,
+    read_failures,
+    read_scores,
+    write_tables,
+)
+from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.storage.id_lists import read_ids
+from clickmap_cli.storage.manifest import (
+    MANIFEST,
+    Manifest,
+    damaged_outputs,
+    describe_files,
+    load_manifest,
+)
+from clickmap_cli.training.checkpoints import BEST
+
+COMMAND = "finetune --gather"
+_FOLD = re.compile(rf"fold_(\d+)/{re.escape(BEST)}")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A finished run of some folds.
+
+    Attributes:
+        folder: where it is.
+        manifest: its own.
+        folds: numbers of its folds, in order.
+    """
+
+    folder: Path
+    manifest: Manifest
+    folds: tuple[int, ...]
+
+    @property
+    def cv(self) -> Mapping[str, Any]:
+        """The settings of the cross-validation."""
+        found: Mapping[str, Any] = self.manifest.config["cv"]
+        return found
+
+    @property
+    def metrics(self) -> list[str]:
+        """In the order of columns."""
+        return list(self.manifest.config["metrics"])
+
+    def files_of(self, number: int) -> dict[str, Any]:
+        """A fold's files as the manifest states them."""
+        start = f"{_name(number)}/"
+        outputs = self.manifest.outputs
+        return {name: outputs[name]["sha256"] for name in outputs if name.startswith(start)}
+
+
+def run(
+    folders: Sequence[Path],
+    output: Path,
+    progress: Progress,
+    when: WhenPresent = WhenPresent.STOP,
+    dry_run: bool = False,
+) -> FinetuneRun:
+    """Join the folds of one study into the tables that one run of all folds writes.
+
+    Args:
+        folders: `output_dir`s of finished runs of `finetune`, each with some of the folds.
+        output: where the tables and a manifest go; checkpoints stay where they are.
+        progress: told of folds that are there twice.
+        when: what to do with outputs that are there.
+        dry_run: check everything, write nothing.
+
+    Raises:
+        ConfigError: the call contradicts itself or what is there.
+        DataError: a folder holds no finished fine-tuning, is damaged, or is of another study; a
+            fold is missing, or is there twice with different bytes.
+        RunError: a manifest is damaged, or the folder is busy.
+    """
+    started = Stopwatch()
+    places = [folder.resolve() for folder in folders]
+    for at, place in enumerate(places):
+        if place in places[:at]:
+            raise ConfigError(f"--gather: {folders[at]} is named twice; name each folder once.")
+    if output.resolve() in places:
+        raise ConfigError(
+            f"--gather: {output} is one of the folders to gather; choose another --output."
+        )
+    target = RunFolder(output, COMMAND, OWN)
+    if not dry_run:
+        target.refuse_if_there(when)
+    parts = [_load(folder) for folder in folders]
+    for part in parts[1:]:
+        _require_one_study(parts[0], part)
+    for text in _different(parts):
+        progress.notice(text)
+    owners = _owners(parts, progress)
+    if dry_run:
+        return FinetuneRun(output, {}, 0, started.seconds, written=False)
+    identity = _identity(parts, owners)
+    with target.held():
+        if target.finished(identity, when) is not None:
+            progress.notice(already_done(output))
+            stored = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
+            return FinetuneRun(output, stored, len(stored["failures"]), started.seconds)
+        result = _joined(parts, owners)
+        files = describe_files(output, write_tables(output, result))
+        target.finish(_manifest(parts, output, result, identity, files, started))
+    return FinetuneRun(output, as_summary(result), len(result.failures), started.seconds)
+
+
+def _name(number: int) -> str:
+    return f"fold_{number:02d}"
+
+
+def _load(folder: Path) -> _Part:
+    """A folder's manifest and folds, its tables checked."""
+    if not folder.is_dir():
+        raise DataError(f"--gather: no folder at {folder} (looked from {Path.cwd()}).")
+    manifest = load_manifest(folder)
+    if manifest is None:
+        if (folder / ".clickmap").is_dir():
+            raise DataError(
+                f"--gather: the run in {folder} is not finished; finish it with --resume first."
+            )
+        raise DataError(
+            f"--gather: {folder} holds no finished fine-tuning (no {MANIFEST}); name the "
+            "output_dir of a run of `clickmap finetune`."
+        )
+    if manifest.command == COMMAND:
+        raise DataError(f"--gather: {folder} was gathered itself; name the folders it was made of.")
+    if manifest.command != "finetune" or manifest.config.get("task") != "saliency":
+        what = manifest.config.get("task") or manifest.command
+        raise DataError(
+            f"--gather: {folder} is of {what}, which has no folds; name runs of `clickmap "
+            "finetune` with task saliency."
+        )
+    found = [_FOLD.fullmatch(name) for name in manifest.outputs]
+    numbers = tuple(sorted(int(match[1]) for match in found if match))
+    needed = {*READ_AGAIN, *(f"{_name(number)}/test.txt" for number in numbers)}
+    stated = {
+        name: about
+        for name, about in manifest.outputs.items()
+        if name in needed or (folder / name).is_file()  # checkpoints may be kept elsewhere
+    }
+    damaged = damaged_outputs(folder, stated)
+    if damaged:
+        raise DataError(
+            f"--gather: {folder / damaged[0]} is missing or has other bytes than {MANIFEST} "
+            "states; copy the folder again, or run it with --resume."
+        )
+    return _Part(folder, manifest, numbers)
+
+
+def _require_one_study(first: _Part, other: _Part) -> None:
+    """Raise DataError unless two folders hold folds of one study."""
+    one, two = first.manifest, other.manifest
+    if one.config_hash == two.config_hash:
+        return
+    start = f"--gather: {first.folder} and {other.folder} are not folds of one study: "
+    known = keys_of(FinetuneConfig)
+    for name, a, b in _differences(one.config, two.config):
+        top = name.partition(".")[0]
+        if top in known and known[top].scope == "scores" and name != "cv.only_folds":
+            raise DataError(
+                f"{start}{name} is {a!r} in {first.folder} and {b!r} in {other.folder}."
+            )
+    for name in one.inputs:
+        if one.inputs[name] != two.inputs.get(name):
+            raise DataError(f"{start}{name} is not the same in both.")
+    raise DataError(
+        f"{start}keys, data set and model agree, so the folds' images or the maps of gt_cache_dir "
+        "differ, or an earlier clickmap made one of them."
+    )
+
+
+def _differences(
+    one: Mapping[str, Any], two: Mapping[str, Any], start: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Keys whose values differ, by their whole name, with both values."""
+    for name in [*one, *(name for name in two if name not in one)]:
+        a, b = one.get(name), two.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from _differences(a, b, f"{start}{name}.")
+        elif a != b:
+            yield f"{start}{name}", a, b
+
+
+def _different(parts: Sequence[_Part]) -> Iterator[str]:
+    """Differences that do not stop: what names the study, and versions that made the folds."""
+    first = parts[0]
+    for part in parts[1:]:
+        for what, one, two in (
+            ("experiment", first.manifest.config["experiment"], part.manifest.config["experiment"]),
+            *(
+                (f"the version of {name}", one, part.manifest.versions.get(name))
+                for name, one in first.manifest.versions.items()
+            ),
+        ):
+            if one != two:
+                used = "; the first is used" if what == "experiment" else ""
+                yield f"{what} is {one} in {first.folder} and {two} in {part.folder}{used}."
+
+
+def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
+    """Which folder each fold is taken from, in the order of folds.
+
+    Raises:
+        DataError: a fold is missing, or two folders hold it with different bytes.
+    """
+    owners: dict[int, _Part] = {}
+    for part in parts:
+        for number in part.folds:
+            there = owners.setdefault(number, part)
+            if there is part:
+                continue
+            both = f"{_name(number)} is in {there.folder} and in {part.folder}"
+            if there.files_of(number) != part.files_of(number) or _rows(there, number) != _rows(
+                part, number
+            ):
+                raise DataError(
+                    f"--gather: {both} with different bytes; leave one of the folders out."
+                )
+            progress.notice(f"{both} with the same bytes; the first is used.")
+    folds = int(parts[0].cv["folds"])
+    missing = [number for number in range(1, folds + 1) if number not in owners]
+    if missing:
+        names = ", ".join(str(number) for number in missing)
+        which = (
+            f"fold {names} of {folds} is" if len(missing) == 1 else f"folds {names} of {folds} are"
+        )
+        raise DataError(
+            f"--gather: {which} missing; train with cv.only_folds=[{names}]. Nothing was written."
+        )
+    return dict(sorted(owners.items()))
+
+
+def _rows(part: _Part, number: int) -> str:
+    """A fold's scores, as text: NaN equals NaN there."""
+    scores = read_scores(part.folder, part.metrics)
+    return repr({place: rows for place, rows in scores.items() if place[1] == _name(number)})
+
+
+def _identity(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> str:
+    """A hash of everything the tables depend on."""
+    words = [parts[0].manifest.config_hash, parts[0].manifest.config["experiment"]]
+    for part in owners.values():
+        words += [part.manifest.outputs[name]["sha256"] for name in READ_AGAIN]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def _joined(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> CvResult:
+    """The result as one run has it: folds in order, and failures too."""
+    manifest = parts[0].manifest
+    splits = [HELD_OUT]
+    if manifest.counts["holdout"] and len(owners) > 1:
+        splits.append(HOLDOUT)
+    read = {id(part): read_scores(part.folder, part.metrics) for part in parts}
+    scores = [
+        FoldScores(
+            split, _name(number), model, read[id(part)].get((split, _name(number), model), ())
+        )
+        for number, part in owners.items()
+        for model in (FINETUNED, PRETRAINED, CENTER)
+        for split in splits
+    ]
+    failed = {id(part): _failures(part, read[id(part)], splits) for part in parts}
+    everywhere = [row for row in read_failures(parts[0].folder) if not row.model]
+    failures = [row for number, part in owners.items() for row in failed[id(part)][number]]
+    config = manifest.config
+    spec = config["model"]
+    label = spec if isinstance(spec, str) else spec["name"]
+    return cross_validated(
+        config["experiment"], label, parts[0].metrics, scores, [*everywhere, *failures],
+        manifest.seed,
+    )  # fmt: skip
+
+
+def _failures(
+    part: _Part, scores: Mapping[tuple[str, str, str], Sequence[Any]], splits: Sequence[str]
+) -> dict[int, list[Failure]]:
+    """The failures of each fold: a run writes them fold by fold, and an image fails or scores."""
+    left = [row for row in read_failures(part.folder) if row.model]
+    found = {}
+    for number in part.folds:
+        n = 0
+        for split in splits:
+            expected = (
+                len(read_ids(part.folder / _name(number) / "test.txt"))
+                if split == HELD_OUT
+                else int(part.manifest.counts["holdout"])
+            )
+            n += sum(
+                expected - len(scores.get((split, _name(number), model), ()))
+                for model in (FINETUNED, PRETRAINED, CENTER)
+            )
+        found[number], left = left[:n], left[n:]
+    if left:
+        raise DataError(
+            f"--gather: {part.folder / 'failures.csv'} and held_out.csv beside it do not agree on "
+            "which images failed; copy the folder again."
+        )
+    return found
+
+
+def _manifest(
+    parts: Sequence[_Part],
+    output: Path,
+    result: CvResult,
+    identity: str,
+    files: Mapping[str, Mapping[str, Any]],
+    started: Stopwatch,
+) -> Manifest:
+    """The record of the folders and of the tables that came out."""
+    first = parts[0].manifest
+    config = dict(first.config) | {
+        "output_dir": str(output), "cv": {**parts[0].cv, "only_folds": None},
+    }  # fmt: skip
+    inputs = dict(first.inputs) | {
+        str(part.folder / MANIFEST): {"sha256": sha256_of(part.folder / MANIFEST)} for part in parts
+    }
+    counts = dict(first.counts) | {
+        "folds": int(parts[0].cv["folds"]), "failures": len(result.failures),
+    }  # fmt: skip
+    return Manifest.made(
+        command=COMMAND, config=config, config_hash=identity, inputs=inputs, outputs=files,
+        counts=counts, seed=first.seed, started=started,
+    )  # fmt: skip

@@ -1,0 +1,68 @@
+"""The place of a training, and the checkpoint that a killed one goes on from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.training.checkpoints import BEST, LAST, load
+from clickmap_cli.training.fit_job import FitJob
+
+
+@dataclass
+class Place:
+    """The state of a training beside its weights; everything here is in `last.pth`."""
+
+    stage: int = 0
+    stage_epoch: int = 0
+    epoch: int = 0
+    best: float = math.inf
+    best_epoch: int = 0
+    stage_best: float = math.inf
+    waited: int = 0
+    finished: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def load_last(job: FitJob) -> dict[str, Any] | None:
+    """Read the checkpoint to go on from; None where there is none, or it is of no use.
+
+    Raises:
+        RunError: the checkpoint is of another training.
+    """
+    path = job.folder / LAST
+    if not path.is_file():
+        return None
+    try:
+        stored = load(path)
+    except RunError:
+        job.watch.anew(path)
+        return None
+    if stored.get("identity") != job.identity:
+        raise RunError(f"{path} is of another training; run again with --overwrite.")
+    if _best_is_whole(job.folder / BEST, stored):
+        return stored
+    job.watch.anew(job.folder / BEST)
+    return None
+
+
+def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
+    """Return True if `best.pth` is the one that a checkpoint knows."""
+    place = stored["place"]
+    if not place["best_epoch"]:
+        return True
+    if not path.is_file():
+        return False
+    if sha256_of(path) == stored.get("best_sha256"):
+        return True
+    if place["finished"]:
+        return False
+    try:  # a kill before `last.pth` was there: the epoch after comes again and writes it again
+        return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)
+    except (RunError, KeyError, TypeError):
+        return False
