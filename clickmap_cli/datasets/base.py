@@ -159,11 +159,13 @@ class DataSet:
         stimuli: images that can be used, sorted by `image_id`.
         problems: images that cannot.
         notices: what a person should know of the set as a whole.
+        scoring_notices: what they should know of its ground truth; said only where it is used.
     """
 
     stimuli: Sequence[Stimulus]
     problems: Sequence[Problem] = field(default=())
     notices: Sequence[str] = field(default=())
+    scoring_notices: Sequence[str] = field(default=())
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")

@@ -106,9 +106,10 @@ class Gathering:
                 f"{self._outside} of {self._points} fixations of the set lie outside their image "
                 f"and were dropped.{_IN_PIXELS if many else ''}"
             )
+        of_truth = []
         uniform = sum(s.map_path is None and s.points is None for s in self.stimuli)
         if uniform:
-            notices.append(
+            of_truth.append(
                 f"{uniform} of {len(self.stimuli)} images have neither a map nor fixations; their "
                 "ground truth is uniform."
             )
@@ -119,7 +120,7 @@ class Gathering:
                 f"set, '{printable(lost[0])}' for one."
             )
         stimuli: list[Stimulus] = sorted(self.stimuli, key=lambda stimulus: stimulus.image_id)
-        return DataSet(stimuli, self._problems, notices)
+        return DataSet(stimuli, self._problems, notices, of_truth)
 
 
 def as_path(value: object, key: str) -> Path:

@@ -68,7 +68,7 @@ def test_the_test_tree_has_images_alone(tmp_path) -> None:
     data = cat2000(tmp_path, split="test")
     assert list(by_id(data)) == ["Art_007"]
     assert data.stimuli[0].points is None
-    assert any("uniform" in text for text in data.notices)
+    assert any("uniform" in text for text in data.scoring_notices)
     with pytest.raises(ConfigError, match="no fixations"):
         cat2000(tmp_path, split="test", provide_sauc_nonfix=True)
     with pytest.raises(DataError, match="neither FIXATIONLOCS nor FIXATIONMAPS"):

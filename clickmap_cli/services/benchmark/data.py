@@ -50,7 +50,8 @@ def load_sets(config: BenchmarkConfig, progress: Progress) -> list[LoadedSet]:
 def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
     progress.stage(f"Reading {spec.label}")
     data = read_set(spec.name, spec.settings, f"data set {spec.label}")
-    for text in data.notices:
+    of_truth = () if config.predict_only else data.scoring_notices
+    for text in (*data.notices, *of_truth):
         progress.notice(f"{spec.label}: {text}")
     stimuli = list(data.stimuli)[: config.limit_images]
     if not stimuli and not data.problems:
@@ -142,5 +143,5 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
             raise ConfigError(f"{what}: none of the {len(wanted)} ids in {ids} is in it.")
         lost = len(wanted) - len(stimuli) - len(problems)
         notices = [*data.notices, *([f"{lost} ids of {ids} are not in it."] if lost else [])]
-        return DataSet(stimuli, problems, notices)
-    return DataSet(stimuli, problems, data.notices)
+        return DataSet(stimuli, problems, notices, data.scoring_notices)
+    return DataSet(stimuli, problems, data.notices, data.scoring_notices)
