@@ -28,6 +28,7 @@ class SaliencyModel(ABC):
         run_only: settings that do not change predictions.
         batch_size: images `predict_batch` takes at once.
         notices: what a person should know of the model, said once (random weights, say).
+        flat: whether its maps are meant to be the same everywhere, so that nothing is said of it.
     """
 
     output: Output = "map"
@@ -35,6 +36,7 @@ class SaliencyModel(ABC):
     run_only: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
     batch_size: int = 1
     notices: tuple[str, ...] = ()
+    flat: ClassVar[bool] = False
 
     @cached_property
     def details(self) -> dict[str, dict[str, float]]:
@@ -82,6 +84,10 @@ class SaliencyModel(ABC):
             DataError: it is missing.
         """
         return stimulus.image_digest()
+
+    def origin(self, stimulus: Stimulus) -> str:  # noqa: ARG002
+        """Return the file that the prediction comes from, for messages; empty where none does."""
+        return ""
 
     def weights_digest(self) -> str:
         """A hash of the weights; empty for a model without any."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.datasets.plausible_maps import log_density_words, nothing_left_words
 from clickmap_cli.models.base import Output
 
 Finished = NDArray[np.float32]
@@ -34,10 +35,14 @@ def finished(values: NDArray[Any], output: Output, size: Size, postprocess: bool
 
     Raises:
         ValueError: it is no (h, w) array, or holds NaN or infinite values (a log density may hold
-            -inf, but somewhere else).
+            -inf, but somewhere else), or is said to be a map and looks like a log density, or
+            nothing is left of it once it is clipped.
     """
     if values.ndim != 2 or not values.size:
         raise ValueError(f"the prediction has the shape {values.shape}; it must be (height, width)")
+    logarithm = log_density_words(values) if output == "map" else None
+    if logarithm:
+        raise ValueError(logarithm)
     bad = np.isnan(values) | (values == np.inf) if output == "log_density" else ~np.isfinite(values)
     if bad.any():
         raise ValueError(f"the prediction holds {np.count_nonzero(bad)} NaN or infinite values")
@@ -48,6 +53,9 @@ def finished(values: NDArray[Any], output: Output, size: Size, postprocess: bool
             raise ValueError("the prediction is declared a density and holds negative values")
         return values.astype(np.float32) if values.shape == size else _scaled(values, size)
     if postprocess:
+        nothing = nothing_left_words(values)
+        if nothing:
+            raise ValueError(nothing)
         return _scaled(np.maximum(values, 0), size)
     if float(np.abs(values).max()) > _LARGEST:
         raise ValueError(f"the prediction holds values beyond {_LARGEST:g}")
