@@ -52,13 +52,18 @@ class PredictionCache:
             return None
         return array if isinstance(array, np.ndarray) else None
 
-    def details(self, name: str) -> dict[str, float]:
-        """What was kept with a prediction that `get` has given."""
+    def kept(self, name: str, what: str) -> dict[str, float]:
+        """Return the numbers kept with a prediction that `get` has given.
+
+        Args:
+            name: what the prediction is called.
+            what: `details` (of the model) or `oddities` (of the prediction).
+        """
         try:
             stated = json.loads(self.path(name).with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        kept = stated.get("details") if isinstance(stated, dict) else None
+        kept = stated.get(what) if isinstance(stated, dict) else None
         return dict(kept) if isinstance(kept, dict) else {}
 
     def put(
@@ -67,6 +72,7 @@ class PredictionCache:
         key: str,
         prediction: NDArray[np.float32],
         details: Mapping[str, float] | None = None,
+        oddities: Mapping[str, float] | None = None,
     ) -> None:
         """Keep a prediction; the array first, then what proves it.
 
@@ -75,6 +81,7 @@ class PredictionCache:
             key: what it was made under.
             prediction: (h, w).
             details: finite numbers worth keeping with it.
+            oddities: finite numbers of what a person should know of it.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written.
@@ -82,8 +89,9 @@ class PredictionCache:
         path = self.path(name)
         write_npy(path, prediction)
         proof: dict[str, Any] = {"key": key, "sha256": sha256_of(path)}
-        if details:
-            proof["details"] = dict(details)
+        for what, numbers in (("details", details), ("oddities", oddities)):
+            if numbers:
+                proof[what] = dict(numbers)
         write_json(path.with_suffix(".json"), proof)
 
     def path(self, name: str) -> Path:

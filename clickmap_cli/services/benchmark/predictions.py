@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.plausible_maps import oddities
 from clickmap_cli.models.base import Output, SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.finish import finished
@@ -28,12 +29,14 @@ class Predicted:
         maps: one (h, w) map, or one a person; empty where the model failed.
         reason: why it failed, in one sentence; empty where it did not.
         details: numbers the model gave along with it.
+        oddities: what a person should know of the prediction; see `plausible_maps.oddities`.
     """
 
     stimulus: Stimulus
     maps: Sequence[Map]
     reason: str = ""
     details: Mapping[str, float] = field(default_factory=dict)
+    oddities: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -114,7 +117,8 @@ class Predictor:
                 found[stimulus.image_id] = Predicted(stimulus, (), str(error))
                 continue
             if maps is not None:
-                found[stimulus.image_id] = Predicted(stimulus, maps, details=self._kept(stimulus))
+                details, odd = (self._kept(stimulus, what) for what in ("details", "oddities"))
+                found[stimulus.image_id] = Predicted(stimulus, maps, "", details, odd)
             else:
                 todo.setdefault(stimulus.size, []).append(stimulus)
         for group in todo.values():
@@ -124,9 +128,9 @@ class Predictor:
         for stimulus in stimuli:
             yield found[stimulus.image_id]
 
-    def _kept(self, stimulus: Stimulus) -> dict[str, float]:
-        """What the model gave along with a stored prediction."""
-        return {} if self._cache is None else self._cache.details(self.names(stimulus)[0])
+    def _kept(self, stimulus: Stimulus, what: str) -> dict[str, float]:
+        """Return the numbers kept with a stored prediction."""
+        return {} if self._cache is None else self._cache.kept(self.names(stimulus)[0], what)
 
     def variants(self, stimulus: Stimulus) -> dict[str, Map]:
         """What the model's other settings predict of an image, finished; empty for none.
@@ -179,10 +183,19 @@ class Predictor:
                 for values in raw
             ]
         except (ValueError, TypeError) as error:
-            return Predicted(stimulus, (), f"{self._built.label}: {error}.")
+            source = self._model.origin(stimulus) or self._built.label
+            return Predicted(stimulus, (), f"{source}: {error}.")
+        odd = self._oddities(stimulus, raw)
         details = self._model.details.pop(stimulus.image_id, {})
         if self._cache is not None:
             key = self._built.key(stimulus, self._postprocess)
             for name, values in zip(self.names(stimulus), maps, strict=True):
-                self._cache.put(name, key, values, details)
-        return Predicted(stimulus, maps, details=details)
+                self._cache.put(name, key, values, details, odd)
+        return Predicted(stimulus, maps, "", details, odd)
+
+    def _oddities(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Mapping[str, float]:
+        """Return what a person should know of an image's prediction; nothing of people's maps."""
+        if isinstance(self._model, SubjectModel) or self._model.flat:
+            return {}
+        values = np.asarray(raw[0])
+        return oddities(values, self._model.output, self._postprocess, stimulus.size)

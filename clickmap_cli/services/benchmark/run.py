@@ -19,6 +19,7 @@ from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark.coverage import require_maps
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,
     changed_input,
@@ -98,6 +99,8 @@ def run(
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
         sets = load_sets(config, progress)
+        for text in require_maps(models, sets):
+            progress.notice(text)
         if dry_run:
             return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
         for built in models:

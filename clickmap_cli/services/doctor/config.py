@@ -24,7 +24,7 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import QualityConfig
-from clickmap_cli.datasets.base import DataSet
+from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
 from clickmap_cli.runtime.machine import disk
 from clickmap_cli.runtime.parallel import worker_count
@@ -93,6 +93,7 @@ class _Look:
         self.progress = progress
         self.findings: list[Finding] = []
         self.need: DiskNeed | None = None
+        self.read: dict[str, Sequence[Stimulus]] = {}  # data set -> its images, where it is read
 
     @property
     def output(self) -> Path:
@@ -285,6 +286,7 @@ class _Look:
                 self.problem(_said_of("data set", spec, error))
                 continue
             found.append(data)
+            self.read[spec.label] = data.stimuli[: config.limit_images]
             if data.problems:
                 first = data.problems[0]
                 self.note(
@@ -306,6 +308,8 @@ class _Look:
 
     def _model(self, spec: Spec, device: str) -> None:
         from clickmap_cli.models.building import model_settings, try_network
+        from clickmap_cli.models.precomputed import Precomputed
+        from clickmap_cli.services.benchmark.coverage import map_coverage
 
         self.progress.stage(f"Looking at {spec.label}")
         try:
@@ -328,6 +332,10 @@ class _Look:
             )
         for text in getattr(model, "notices", ()):
             self.note(text)
+        if isinstance(model, Precomputed):
+            found = map_coverage(spec.label, model, self.read)
+            if found.text:
+                (self.problem if found.none else self.note)(found.text)
 
     def _learnt_experiment(self, config: QualityConfig) -> bool:
         """Whether nothing stands in the way of the experiment whose trials are learnt from."""

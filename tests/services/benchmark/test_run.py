@@ -490,7 +490,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(corpus, monkeypatch) -> None:
     """Errors of the cache are raised where workers run ahead, too, and are not lost there."""
     from clickmap_cli.storage.prediction_cache import PredictionCache
 
-    def full(self, name, key, prediction, details) -> None:
+    def full(self, name, key, prediction, details, oddities) -> None:
         raise RunError("the disk is full")
 
     monkeypatch.setattr("clickmap_cli.services.benchmark.job._WORTH_WORKERS", 0)

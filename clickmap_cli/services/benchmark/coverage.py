@@ -1,0 +1,127 @@
+"""Which images have a map in the folder of each `precomputed` model, before anything is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.files import printable
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.models.precomputed import ENDINGS, Precomputed
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.services.benchmark.data import LoadedSet
+
+_SHOWN = 2
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many images have a map.
+
+    Attributes:
+        text: a sentence; empty where every image has one.
+        none: whether there are images, and none of them has one.
+    """
+
+    text: str
+    none: bool
+
+
+def require_maps(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> list[str]:
+    """Raise unless each folder of precomputed maps has some; return what it lacks, a sentence each.
+
+    Args:
+        models: of the run.
+        sets: of the run.
+
+    Raises:
+        DataError: no image of any data set has a map in a model's folder.
+    """
+    stimuli = {loaded.label: loaded.stimuli for loaded in sets}
+    notices = []
+    for built in models:
+        if isinstance(built.model, Precomputed):
+            found = map_coverage(built.label, built.model, stimuli)
+            if found.none:
+                raise DataError(found.text)
+            notices += [found.text] if found.text else []
+    return notices
+
+
+def map_coverage(
+    label: str, model: Precomputed, sets: Mapping[str, Sequence[Stimulus]]
+) -> Coverage:
+    """Look for the map of every image.
+
+    Args:
+        label: what the model is called.
+        model: whose folder is looked into.
+        sets: data set -> its images.
+    """
+    lacking: dict[str, list[str]] = {}
+    matched: set[str] = set()
+    for dataset, stimuli in sets.items():
+        for stimulus in stimuli:
+            path = model.find(stimulus)
+            if path is None:
+                lacking.setdefault(dataset, []).append(stimulus.image_id)
+            else:
+                matched.add(path.name)
+    n = sum(len(stimuli) for stimuli in sets.values())
+    n_lacking = sum(map(len, lacking.values()))
+    if not n_lacking:
+        return Coverage("", none=False)
+    counts = "; ".join(
+        f"{len(sets[dataset]) - len(ids)} of {len(sets[dataset])} images of {dataset} have a map "
+        f"in {model.root}, {_few(ids)} {'has' if len(ids) == 1 else 'have'} none"
+        for dataset, ids in lacking.items()
+    )
+    ids = [image_id for some in lacking.values() for image_id in some]
+    text = f"model {label}: {counts}. {_what_is_there(model.root, matched, ids)}"
+    return Coverage(text, none=n_lacking == n)
+
+
+def _what_is_there(root: Path, matched: set[str], ids: Sequence[str]) -> str:
+    """Return what else the folder holds, and what its files should be called."""
+    files, folders = [], []
+    for path in sorted(root.iterdir()):
+        (folders if path.is_dir() else files).append(path.name)
+    maps = [name for name in files if name.endswith(ENDINGS)]
+    others = [name for name in maps if name not in matched]
+    wanted = f"a map is called like its image, such as {printable(ids[0])}.npy (or {_endings()})"
+    if not maps:
+        inside = f"; it has the folders {_few(folders)}" if folders else ""
+        return f"No file there is a map{inside}; {wanted}."
+    if not others:
+        return f"Every file there is some image's map; {wanted}."
+    meant = _same_but_spelled(others, ids)
+    guess = f"; is {meant[0]} the map of {meant[1]}?" if meant else ""
+    how_many = "1 file there matches" if len(others) == 1 else f"{len(others)} files there match"
+    return f"{how_many} no image, {_few(others)}{guess}; {wanted}."
+
+
+def _endings() -> str:
+    return ", ".join(ENDINGS[1:])
+
+
+def _same_but_spelled(files: Sequence[str], ids: Sequence[str]) -> tuple[str, str] | None:
+    """Return a file and an image whose names differ in case, separators or endings alone."""
+    images = {_letters(image_id): image_id for image_id in ids}
+    images |= {_letters(Path(image_id).stem): image_id for image_id in ids}
+    for name in files:
+        image_id = images.get(_letters(Path(name).stem)) or images.get(_letters(name))
+        if image_id is not None:
+            return printable(name), printable(image_id)
+    return None
+
+
+def _letters(name: str) -> str:
+    """Return a name's letters and digits, all in lower case."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = " and ".join(printable(name) for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} for two"
