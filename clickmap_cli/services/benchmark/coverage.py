@@ -12,6 +12,7 @@ from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.precomputed import ENDINGS, Precomputed
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.predictions import Predictor
 
 _SHOWN = 2
 
@@ -23,18 +24,23 @@ class Coverage:
     Attributes:
         text: a sentence; empty where every image has one.
         none: whether there are images, and none of them has one.
+        refused: why the first map there is cannot be used; empty where it can, or there is none.
     """
 
     text: str
     none: bool
+    refused: str = ""
 
 
-def require_maps(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> list[str]:
+def require_maps(
+    models: Sequence[BuiltModel], sets: Sequence[LoadedSet], postprocess: bool
+) -> list[str]:
     """Raise unless each folder of precomputed maps has some; return what it lacks, a sentence each.
 
     Args:
         models: of the run.
         sets: of the run.
+        postprocess: whether maps are clipped and scaled.
 
     Raises:
         DataError: no image of any data set has a map in a model's folder.
@@ -43,49 +49,68 @@ def require_maps(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> lis
     notices = []
     for built in models:
         if isinstance(built.model, Precomputed):
-            found = map_coverage(built.label, built.model, stimuli)
+            found = map_coverage(built, built.model, stimuli, postprocess)
             if found.none:
                 raise DataError(found.text)
-            notices += [found.text] if found.text else []
+            notices += [text for text in (found.text, found.refused) if text]
     return notices
 
 
 def map_coverage(
-    label: str, model: Precomputed, sets: Mapping[str, Sequence[Stimulus]]
+    built: BuiltModel,
+    model: Precomputed,
+    sets: Mapping[str, Sequence[Stimulus]],
+    postprocess: bool,
 ) -> Coverage:
-    """Look for the map of every image.
+    """Look for the map of every image, and look at the first that is there.
 
     Args:
-        label: what the model is called.
-        model: whose folder is looked into.
+        built: the model.
+        model: the same, whose folder is looked into.
         sets: data set -> its images.
+        postprocess: whether maps are clipped and scaled.
     """
     lacking: dict[str, list[str]] = {}
     matched: set[str] = set()
+    refused = ""
     for dataset, stimuli in sets.items():
         for stimulus in stimuli:
             path = model.find(stimulus)
             if path is None:
                 lacking.setdefault(dataset, []).append(stimulus.image_id)
-            else:
-                matched.add(path.name)
+                continue
+            if not matched:
+                refused = _refusal(built, stimulus, postprocess)
+            matched.add(path.name)
     n = sum(len(stimuli) for stimuli in sets.values())
     n_lacking = sum(map(len, lacking.values()))
     if not n_lacking:
-        return Coverage("", none=False)
+        return Coverage("", none=False, refused=refused)
     counts = "; ".join(
         f"{len(sets[dataset]) - len(ids)} of {len(sets[dataset])} images of {dataset} have a map "
         f"in {model.root}, {_few(ids)} {'has' if len(ids) == 1 else 'have'} none"
         for dataset, ids in lacking.items()
     )
     ids = [image_id for some in lacking.values() for image_id in some]
-    text = f"model {label}: {counts}. {_what_is_there(model.root, matched, ids)}"
-    return Coverage(text, none=n_lacking == n)
+    text = f"model {built.label}: {counts}. {_what_is_there(model.root, matched, ids)}"
+    return Coverage(text, none=n_lacking == n, refused=refused)
+
+
+def _refusal(built: BuiltModel, stimulus: Stimulus, postprocess: bool) -> str:
+    """Return why an image's map cannot be used, in a sentence; empty where it can."""
+    (predicted,) = Predictor(built, None, postprocess).predict([stimulus])
+    if not predicted.reason:
+        return ""
+    return (
+        f"model {built.label}: the map of {printable(stimulus.image_id)} cannot be used, and "
+        f"others may be like it: {predicted.reason}"
+    )
 
 
 def _what_is_there(root: Path, matched: set[str], ids: Sequence[str]) -> str:
     """Return what else the folder holds, and what its files should be called."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     for path in sorted(root.iterdir()):
         (folders if path.is_dir() else files).append(path.name)
     maps = [name for name in files if name.endswith(ENDINGS)]

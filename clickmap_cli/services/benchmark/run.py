@@ -98,9 +98,7 @@ def run(
         require_devices(models)
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
-        sets = load_sets(config, progress)
-        for text in require_maps(models, sets):
-            progress.notice(text)
+        sets = _load_sets_with_maps(config, models, progress)
         if dry_run:
             return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
         for built in models:
@@ -133,6 +131,21 @@ def run(
             inputs = _inputs(models, sets)
             folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
         return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _load_sets_with_maps(
+    config: BenchmarkConfig, models: Sequence[BuiltModel], progress: Progress
+) -> list[LoadedSet]:
+    """Read every data set, and look for its images' maps where models read them from files.
+
+    Raises:
+        ConfigError: a data set or a setting is unknown.
+        DataError: a data set cannot be read, or no image has a map in a model's folder.
+    """
+    sets = load_sets(config, progress)
+    for text in require_maps(models, sets, config.postprocess):
+        progress.notice(text)
+    return sets
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:

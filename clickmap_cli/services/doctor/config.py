@@ -307,7 +307,7 @@ class _Look:
         return not any(finding.kind == "problem" for finding in self.findings[n:])
 
     def _model(self, spec: Spec, device: str) -> None:
-        from clickmap_cli.models.building import model_settings, try_network
+        from clickmap_cli.models.building import BuiltModel, model_settings, try_network
         from clickmap_cli.models.precomputed import Precomputed
         from clickmap_cli.services.benchmark.coverage import map_coverage
 
@@ -333,9 +333,13 @@ class _Look:
         for text in getattr(model, "notices", ()):
             self.note(text)
         if isinstance(model, Precomputed):
-            found = map_coverage(spec.label, model, self.read)
+            built = BuiltModel(spec.label, model, settings, "")
+            postprocess = getattr(self.config, "postprocess", True)
+            found = map_coverage(built, model, self.read, postprocess)
             if found.text:
                 (self.problem if found.none else self.note)(found.text)
+            if found.refused:
+                self.problem(found.refused)
 
     def _learnt_experiment(self, config: QualityConfig) -> bool:
         """Whether nothing stands in the way of the experiment whose trials are learnt from."""

@@ -112,6 +112,21 @@ def test_log_densities_that_are_called_maps_are_refused_image_by_image(maps) -> 
     assert "clipping at 0 would leave nothing" in reasons["i2"]
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_folder_of_what_cannot_be_maps_is_said_before_people_are_scored(maps, dry_run) -> None:
+    for path in maps.iterdir():
+        density = np.load(path)
+        np.save(path, np.log(density / density.sum()))
+    notices, _ = asked(maps, dry_run=dry_run)
+    assert notices == [
+        (
+            f"model mine: the map of i0 cannot be used, and others may be like it: "
+            f"{maps / 'i0.npy'}: it looks like a log density (all values are negative, and exp of "
+            "them sums to 1); set output: log_density."
+        )
+    ]
+
+
 def odd_maps(maps) -> None:
     np.save(maps / "i1.npy", np.full(SIDES, 3.0))
     Image.fromarray((RNG.random(SIDES) > 0.5).astype(np.uint8) * 255).save(maps / "i2.png")

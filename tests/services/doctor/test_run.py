@@ -231,6 +231,9 @@ def test_a_benchmark_that_runs_and_ones_that_do_not(toy, monkeypatch) -> None:
     assert problems == []
     only(notes, "model old: 1 of 3 images of toy have a map in maps")
     assert said(toy, old, "limit_images=1") == ([], [])
+    np.save(f"maps/{image.stem}.npy", -np.ones((128, 128)))
+    only(said(toy, old, "limit_images=1")[0], "clipping at 0 would leave nothing")
+    assert said(toy, old, "limit_images=1", "postprocess=false") == ([], [])
     missing = "models=[{name: net, type: torchscript, weights_path: net.pt}]"
     only(said(toy, missing)[0], "model net", "net.pt")
     away = "models=[{name: blur_baseline, sigma: 3}]"
