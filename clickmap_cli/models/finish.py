@@ -35,12 +35,12 @@ def finished(values: NDArray[Any], output: Output, size: Size, postprocess: bool
 
     Raises:
         ValueError: it is no (h, w) array, or holds NaN or infinite values (a log density may hold
-            -inf, but somewhere else), or is said to be a map and looks like a log density, or
+            -inf, but somewhere else), or looks like a log density and is not declared one, or
             nothing is left of it once it is clipped.
     """
     if values.ndim != 2 or not values.size:
         raise ValueError(f"the prediction has the shape {values.shape}; it must be (height, width)")
-    logarithm = log_density_words(values) if output == "map" else None
+    logarithm = log_density_words(values) if output != "log_density" else None
     if logarithm:
         raise ValueError(logarithm)
     bad = np.isnan(values) | (values == np.inf) if output == "log_density" else ~np.isfinite(values)

@@ -113,6 +113,8 @@ def test_a_log_density_that_is_called_a_map_is_an_error(base, words, postprocess
     assert words in str(caught.value)
     if base == np.e:
         finished(values, "log_density", (8, 11), postprocess)
+        with pytest.raises(ValueError, match="set output: log_density"):
+            finished(values, "density", (8, 11), postprocess)
 
 
 @pytest.mark.parametrize("output", ["map", "density", "log_density"])

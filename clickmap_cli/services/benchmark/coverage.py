@@ -118,7 +118,8 @@ def _what_is_there(root: Path, matched: set[str], ids: Sequence[str]) -> str:
     wanted = f"a map is called like its image, such as {printable(ids[0])}.npy (or {_endings()})"
     if not maps:
         inside = f"; it has the folders {_few(folders)}" if folders else ""
-        return f"No file there is a map{inside}; {wanted}."
+        named = f" ({_few(files)})" if files else ""
+        return f"No file there{named} is a map{inside}; {wanted}."
     if not others:
         return f"Every file there is some image's map; {wanted}."
     meant = _same_but_spelled(others, ids)

@@ -50,6 +50,6 @@ def oddity_notices(found: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
         first, total = next(iter(sums.items()))
         yield (
             f"{len(sums)} of {n} predictions are declared densities and do not sum to 1, {first} "
-            f"for one ({total:.4g}); IG takes them as they are. Leave output out, or set output: "
-            "map, to have them scaled."
+            f"for one ({total:.4g}); IG takes them as they are. Set output to what they hold: "
+            "map (which is scaled), density or log_density."
         )

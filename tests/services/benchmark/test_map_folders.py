@@ -75,6 +75,10 @@ def test_a_folder_of_folders_and_an_empty_one(maps) -> None:
         DataError, match="No file there is a map; it has the folders deep; a map is"
     ):
         asked(maps)
+    for name in ("a.PNG", "readme.txt"):
+        (maps / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"No file there \(a.PNG and readme.txt\) is a map; it has"):
+        asked(maps)
     (maps / "empty").mkdir()
     words = words_for(maps.parent, f"[{{name: mine, type: precomputed, root: {maps / 'empty'}}}]")
     with pytest.raises(DataError, match="No file there is a map; a map is called"):
