@@ -1,4 +1,4 @@
-"""Evidence that an array is not the map it is said to be: pure functions, no files.
+"""Evidence that an array is not the map that a config declares: pure functions, no files.
 
 Each returns words for a message, or numbers for a notice. They say what the values show and never
 change a value: what is meant is for the person to say (`output:`, `channel:`).

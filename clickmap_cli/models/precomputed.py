@@ -60,10 +60,11 @@ class Precomputed(SaliencyModel):
         return str(self._file(stimulus))
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """The map as it is in the file; pictures as the values of the channel that is meant.
+        """Return the map as it is in the file, and of a picture the channel that is meant.
 
         Raises:
-            DataError: there is no map, it cannot be read or is not a map, or it looks transposed.
+            DataError: there is no file, it cannot be read, it does not hold a map, or the map looks
+            transposed.
         """
         path = self._file(stimulus)
         values = self._read(path)
@@ -118,10 +119,10 @@ class Precomputed(SaliencyModel):
 
 
 def output_setting(value: str, what: str) -> Output:
-    """What a model's maps are, as a config says it.
+    """Return what a model's maps are, as a config declares it.
 
     Raises:
-        ConfigError: it is no kind of output.
+        ConfigError: the value is not map, density or log_density.
     """
     for known in ("map", "density", "log_density"):
         if value == known:

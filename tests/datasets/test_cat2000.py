@@ -14,7 +14,7 @@ from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.cat2000 import cat2000
 from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from tests.datasets.scenes import by_id, gaussian_sum, picture, reasons
+from tests.datasets.scenes import by_id, gaussian_sum, grey, picture, reasons
 
 SIZES = {"Action_001": (12, 16), "Action_002": (10, 20), "Art_001": (12, 16)}
 
@@ -31,7 +31,8 @@ def tree(base, maps=True) -> dict[str, np.ndarray]:
         folder.mkdir(parents=True, exist_ok=True)
         io.savemat(folder / f"{stem}.mat", {"fixLocs": masks[name]}, do_compression=True)
         if maps:
-            picture(base / "FIXATIONMAPS" / category / f"{stem}.jpg", size, seed + 10)
+            values = np.random.default_rng(seed + 10).integers(0, 256, (*size, 1), np.uint8)
+            grey(base / "FIXATIONMAPS" / category / f"{stem}.jpg", np.repeat(values, 3, axis=2))
             picture(base / "FIXATIONMAPS" / category / "Output" / f"{stem}.jpg", size)
     return masks
 

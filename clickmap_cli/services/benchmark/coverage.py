@@ -19,7 +19,7 @@ _SHOWN = 2
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many images have a map.
+    """The maps found for the images of a run.
 
     Attributes:
         text: a sentence; empty where every image has one.
@@ -38,8 +38,8 @@ def require_maps(
     """Raise unless each folder of precomputed maps has some; return what it lacks, a sentence each.
 
     Args:
-        models: of the run.
-        sets: of the run.
+        models: every model.
+        sets: every data set.
         postprocess: whether maps are clipped and scaled.
 
     Raises:
