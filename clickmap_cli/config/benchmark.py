@@ -26,7 +26,7 @@ class HeatmapPictures:
 
     enabled: bool = key(False, "Write a picture of every prediction.", "output")
     overlay: bool = key(True, "Also write it over its image.", "output")
-    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, rank or none (0 to 1 as it is).", "output", choices=("max", "minmax", "rank", "none"))
+    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, sum (50 times its mean in full colour), rank or none (0 to 1 as it is).", "output", choices=("max", "minmax", "sum", "rank", "none"))
     colormap: str = key("inferno", "Any matplotlib colour map.", "output")
     alpha: float = key(0.6, "How much of the hottest pixel's colour covers the image.", "output", minimum=0, maximum=1)
     out_dir: str | None = key(None, "Where pictures go; null = `<output_dir>/heatmaps`.", "run", false_is_null=True)

@@ -155,8 +155,13 @@ def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None
     """
     fail = failing(sources)
     check_workers(config.n_jobs, fail)
-    if config.predict_only and not config.cache_predictions:
-        fail("predict_only", "is true and cache_predictions false: predictions would be lost.")
+    kept = config.cache_predictions or config.heatmaps_png.enabled
+    if config.predict_only and not kept:
+        fail(
+            "predict_only",
+            "is true and cache_predictions false: predictions would be lost. Keep the cache, or "
+            "heatmaps_png.enabled: true writes pictures of them.",
+        )
     config.plugins = word_list("plugins", config.plugins, fail)
     config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
     _check_dive(config, sources.get("deep_dive", "default"), fail)

@@ -183,12 +183,14 @@ class DataSet:
         problems: images that cannot.
         notices: what a person should know of the set as a whole.
         losses: what was dropped or could not be used; too much of it stops a run.
+        scoring_notices: what they should know of its ground truth; said only where it is used.
     """
 
     stimuli: Sequence[Stimulus]
     problems: Sequence[Problem] = field(default=())
     notices: Sequence[str] = field(default=())
     losses: Sequence[Loss] = field(default=())
+    scoring_notices: Sequence[str] = field(default=())
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")

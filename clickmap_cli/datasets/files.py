@@ -15,12 +15,14 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, Points, Stimulus, points_of_counts
 from clickmap_cli.datasets.kernel_density import kernel_density
+from clickmap_cli.datasets.map_pictures import map_values
 from clickmap_cli.datasets.nonfixations import PooledPoints
 from clickmap_cli.datasets.people import FixationPeople, People
+from clickmap_cli.datasets.plausible_maps import log_density_words, transposed_words
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import read_npy
-from clickmap_cli.storage.safe_images import image_size, opened_image, read_image
+from clickmap_cli.storage.safe_images import image_size, read_image
 from clickmap_cli.storage.safe_mat import mat_array
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -189,20 +191,28 @@ def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
     """A ground-truth map.
 
     Args:
-        path: `.npy`, `.mat` with one array, or a picture, whose grey values count.
+        path: `.npy`, `.mat` with one array, or a picture in grey, whose grey values count.
         size: the shape it must have; None for any.
 
     Returns:
         (h, w) float64, finite and not negative.
 
     Raises:
-        DataError: missing, damaged, of another shape, negative or not finite.
+        DataError: missing, damaged, of another shape, negative or not finite, or a picture whose
+            grey values are not the map (in colour, in an alpha channel).
     """
     pixels = _plane(path)
     if size is not None and pixels.shape != size:
+        turned = transposed_words(pixels.shape, size)
         raise DataError(
-            f"{path}: the map has {_shown(pixels.shape)} pixels, its image {_shown(size)}."
+            f"{path}: {turned}."
+            if turned
+            else f"{path}: the map has {_shown(pixels.shape)} pixels, its image {_shown(size)}."
         )
+    logarithm = log_density_words(pixels)
+    if logarithm:
+        looks = logarithm.split("; ")[0]
+        raise DataError(f"{path}: {looks}; save the density itself as the ground truth.")
     if not np.all(np.isfinite(pixels)):
         raise DataError(f"{path}: the map holds NaN or infinite values.")
     if pixels.size and pixels.min() < 0:
@@ -257,7 +267,7 @@ def _plane(path: Path) -> NDArray[Any]:
     if suffix == ".mat":
         return mat_array(path)
     if suffix != ".npy":
-        return grey_values(path)
+        return map_values(path)
     array = read_npy(path)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise DataError(f"{path}: expected an array of numbers, found something else.")
@@ -267,16 +277,6 @@ def _plane(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: expected height x width, found the shape {array.shape}.")
     plane: NDArray[Any] = array
     return plane
-
-
-def grey_values(path: Path) -> NDArray[Any]:
-    """Grey values of a picture; those of 16 bits and more are kept as they are."""
-    from PIL import ImageOps
-
-    with opened_image(path) as image:
-        if image.mode.startswith(("I", "F")):
-            return np.asarray(ImageOps.exif_transpose(image))
-    return read_image(path, "L")
 
 
 def _shown(size: tuple[int, ...]) -> str:

@@ -117,15 +117,17 @@ class Gathering:
             )
         which = f"all {len(self.stimuli)} images are"
         notices = [*self._split.notice(which), *self.notices]
+        of_truth = []
         uniform = sum(stimulus.uniform for stimulus in self.stimuli)
         if uniform:
-            notices.append(
+            of_truth.append(
                 f"{uniform} of {len(self.stimuli)} images have neither a map nor fixations; their "
                 "ground truth is uniform."
             )
         stimuli: list[Stimulus] = sorted(self.stimuli, key=lambda stimulus: stimulus.image_id)
         notices += suspicions(self._coordinates())
-        return DataSet(stimuli, self._problems, notices, [*self.losses, *self._own_losses()])
+        losses = [*self.losses, *self._own_losses()]
+        return DataSet(stimuli, self._problems, notices, losses, of_truth)
 
     def _own_losses(self) -> Iterator[Loss]:
         """Images, listed ids and fixations that cannot be used."""

@@ -32,6 +32,7 @@ class SaliencyModel(ABC):
             (maps that another program made); they differ where images are cropped.
         needs_image: False if predictions are made without looking at the image.
         notices: what a person should know of the model, said once (random weights, say).
+        flat: whether its maps are meant to be the same everywhere, so that nothing is said of it.
     """
 
     output: Output = "map"
@@ -41,6 +42,7 @@ class SaliencyModel(ABC):
     of_file: ClassVar[bool] = False
     needs_image: ClassVar[bool] = True
     notices: tuple[str, ...] = ()
+    flat: ClassVar[bool] = False
 
     @property
     def stretched_to(self) -> Size | None:
@@ -96,6 +98,10 @@ class SaliencyModel(ABC):
             DataError: it is missing.
         """
         return stimulus.image_digest()
+
+    def origin(self, stimulus: Stimulus) -> str:  # noqa: ARG002
+        """Return the file that the prediction comes from, for messages; empty where none does."""
+        return ""
 
     def weights_digest(self) -> str:
         """A hash of the weights; empty for a model without any."""

@@ -30,6 +30,8 @@ class _SizeOnly(SaliencyModel):
 class Uniform(_SizeOnly):
     """The same everywhere: chance in every score."""
 
+    flat = True
+
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
         """Ones."""
         return np.ones(stimulus.size, dtype=np.float32)

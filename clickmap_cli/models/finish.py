@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import AS_IT_IS, Geometry
+from clickmap_cli.datasets.plausible_maps import log_density_words, nothing_left_words
 from clickmap_cli.models.base import Output
 
 Finished = NDArray[np.float32]
@@ -35,8 +36,13 @@ def finished(
         (h, w) float32 of the geometry's final size.
 
     Raises:
-        ValueError: it holds NaN or infinite values (a log density may hold -inf in some pixels).
+        ValueError: it holds NaN or infinite values (a log density may hold -inf in some pixels),
+            looks like a log density and is not declared one, or nothing is left of it once it is
+            clipped.
     """
+    logarithm = log_density_words(values) if output != "log_density" else None
+    if logarithm:
+        raise ValueError(logarithm)
     bad = np.isnan(values) | (values == np.inf) if output == "log_density" else ~np.isfinite(values)
     if bad.any():
         raise ValueError(f"the prediction holds {np.count_nonzero(bad)} NaN or infinite values")
@@ -49,6 +55,9 @@ def finished(
             return values.astype(np.float32)
         return _scale_to_sum_1(values, geometry)
     if postprocess:
+        nothing = nothing_left_words(values)
+        if nothing:
+            raise ValueError(nothing)
         return _scale_to_sum_1(np.maximum(values, 0), geometry)
     if float(np.abs(values).max()) > _LARGEST:
         raise ValueError(f"the prediction holds values beyond {_LARGEST:g}")

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, file_digest, grey_values
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, file_digest
+from clickmap_cli.datasets.map_pictures import CHANNELS, map_values
+from clickmap_cli.datasets.plausible_maps import transposed_words
 from clickmap_cli.models.base import Output, SaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_mat import read_mat
 
-_ENDINGS = (".npy", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".mat")
+ENDINGS = (".npy", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".mat")
 
 
 class Precomputed(SaliencyModel):
@@ -25,47 +27,83 @@ class Precomputed(SaliencyModel):
         root: the folder.
         output: what the files hold: map, density or log_density.
         variable: name of the array in `.mat` files; None = the only array there is.
+        channel: what of a picture's pixels is meant: grey, red, green, blue or alpha; None = grey
+            values, and pictures in colour or with transparency that varies are refused.
     """
 
     of_file = True
     needs_image = False
     run_only = SaliencyModel.run_only | {"root"}  # each file's content counts, not its path
 
-    def __init__(self, root: str, output: Output = "map", variable: str | None = None) -> None:
-        self._root = Path(root)
+    def __init__(
+        self,
+        root: str,
+        output: Output = "map",
+        variable: str | None = None,
+        channel: str | None = None,
+    ) -> None:
+        self.root = Path(root)
         self.output = output_setting(output, "precomputed")
         self._variable = variable
-        if not self._root.is_dir():
-            raise DataError(f"precomputed: root {root} is no folder (looked from {Path.cwd()}).")
+        self._channel = channel
+        if channel is not None and channel not in CHANNELS:
+            raise ConfigError(
+                f"precomputed: channel is {channel!r}; it must be one of {', '.join(CHANNELS)}."
+            )
+        if not self.root.is_dir():
+            raise DataError(f"precomputed: root {root} is not a folder (looked from {Path.cwd()}).")
 
     def depends_on(self, stimulus: Stimulus) -> str:
         """The map's file."""
         return file_digest(self._file(stimulus))
 
+    def origin(self, stimulus: Stimulus) -> str:
+        """Return the map's file."""
+        return str(self._file(stimulus))
+
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """The map as it is in the file; pictures as grey values."""
+        """Return the map as it is in the file, and of a picture the channel that is meant.
+
+        Raises:
+            DataError: there is no file, it cannot be read, it does not hold a map, or the map looks
+            transposed.
+        """
         path = self._file(stimulus)
+        values = self._read(path)
+        turned = transposed_words(values.shape, stimulus.size) if values.ndim == 2 else None
+        if turned:
+            raise DataError(f"{path}: {turned}.")
+        return values
+
+    def _read(self, path: Path) -> NDArray[Any]:
         if path.suffix == ".npy":
             values = read_npy(path)
         elif path.suffix == ".mat":
             values = self._from_mat(path)
         else:
-            return grey_values(path).astype(np.float32)
+            return map_values(path, self._channel, settable=True).astype(np.float32)
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
             raise DataError(f"{path}: holds no array of numbers.")
         return np.squeeze(values)
 
-    def _file(self, stimulus: Stimulus) -> Path:
+    def find(self, stimulus: Stimulus) -> Path | None:
+        """Return the map's file, or None where there is none."""
         # ids of clickmaps end like their images do; a map's name may do without
         stems = [stimulus.image_id]
         if Path(stimulus.image_id).suffix.lower() in IMAGE_SUFFIXES:
             stems.append(Path(stimulus.image_id).stem)
         for stem in stems:
-            for ending in _ENDINGS:
-                path = self._root / f"{stem}{ending}"
+            for ending in ENDINGS:
+                path = self.root / f"{stem}{ending}"
                 if path.is_file():
                     return path
-        raise DataError(f"{self._root}: no map of {stimulus.image_id} ({', '.join(_ENDINGS)}).")
+        return None
+
+    def _file(self, stimulus: Stimulus) -> Path:
+        path = self.find(stimulus)
+        if path is None:
+            raise DataError(f"{self.root}: no map of {stimulus.image_id} ({', '.join(ENDINGS)}).")
+        return path
 
     def _from_mat(self, path: Path) -> Any:
         arrays = {
@@ -83,10 +121,10 @@ class Precomputed(SaliencyModel):
 
 
 def output_setting(value: str, what: str) -> Output:
-    """What a model's maps are, as a config says it.
+    """Return what a model's maps are, as a config declares it.
 
     Raises:
-        ConfigError: it is no kind of output.
+        ConfigError: the value is not map, density or log_density.
     """
     for known in ("map", "density", "log_density"):
         if value == known:

@@ -18,7 +18,7 @@ from clickmap_cli.models.precomputed import output_setting
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.storage.safe_arrays import known_format, short_reason
 
 
 class TorchScript(TorchSaliencyModel):
@@ -75,8 +75,9 @@ class TorchScript(TorchSaliencyModel):
                 return torch.jit.load(self._path, map_location="cpu")
         except Exception as error:
             # torch raises many types here; each means the same: no such network in the file
+            reason = known_format(self._path) or short_reason(error)
             raise DataError(
-                f"{self._path}: not a scripted or exported network ({short_reason(error)})."
+                f"{self._path}: not a scripted or exported network ({reason})."
             ) from error
         finally:
             logging.disable(logged)

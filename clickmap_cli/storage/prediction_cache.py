@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,10 +29,12 @@ class KeptWith:
     Attributes:
         details: finite numbers that the model gave along with it.
         placement: what was done to bring it onto the pixels it is scored on.
+        oddities: finite numbers of what a person should know of it.
     """
 
     details: Mapping[str, float] = field(default_factory=dict)
     placement: str = ""
+    oddities: Mapping[str, float] = field(default_factory=dict)
 
 
 class PredictionCache:
@@ -74,10 +76,12 @@ class PredictionCache:
             return KeptWith()
         if not isinstance(stated, dict):
             return KeptWith()
-        details, placement = stated.get("details"), stated.get("placement")
+        details, odd = stated.get("details"), stated.get("oddities")
+        placement = stated.get("placement")
         return KeptWith(
             dict(details) if isinstance(details, dict) else {},
             placement if isinstance(placement, str) else "",
+            dict(odd) if isinstance(odd, dict) else {},
         )
 
     def put(
@@ -101,10 +105,7 @@ class PredictionCache:
         path = self.path(name)
         write_npy(path, prediction)
         proof: dict[str, Any] = {"key": key, "sha256": sha256_of(path)}
-        if kept is not None and kept.details:
-            proof["details"] = dict(kept.details)
-        if kept is not None and kept.placement:
-            proof["placement"] = kept.placement
+        proof |= {what: value for what, value in asdict(kept or KeptWith()).items() if value}
         write_json(path.with_suffix(".json"), proof)
 
     def path(self, name: str) -> Path:

@@ -24,6 +24,7 @@ from clickmap_cli.storage.safe_pickle import check_text, load_pickle
 MAX_PICKLE_BYTES = 8 << 30
 _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
 _MAX_AXES = 32
+_SHOWN = 3
 _MAX_VALUES = 1 << 62
 _PIECE_BYTES = 1 << 24
 _SMALL_BYTES, _LARGE_BYTES = 64 << 20, 1 << 30
@@ -120,6 +121,12 @@ def load_tensors(path: Path) -> Any:
     """
     import torch
 
+    other = known_format(path)
+    if other:
+        raise DataError(
+            f"{path}: {other}, not a checkpoint of PyTorch; give a file of torch.save, or name it "
+            "by its own ending where the model reads such files."
+        )
     with _opened(path) as file:
         _check_unpacked(file, path)
     try:
@@ -139,6 +146,29 @@ def load_tensors(path: Path) -> Any:
         raise DataError(
             f"{path}: not a checkpoint of PyTorch ({_why_no_tensors(error)})."
         ) from error
+
+
+def known_format(path: Path) -> str:
+    """Return what a file is, where it is a file of numbers but not of PyTorch; else nothing.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    with _opened(path) as file:
+        begin = file.read(8)
+        if begin.startswith(b"\x93NUMPY"):
+            return "a NumPy array (.npy)"
+        if begin == b"\x89HDF\r\n\x1a\n":
+            return "an HDF5 file"
+        try:
+            names = zipfile.ZipFile(file).namelist()
+        except _DAMAGED_ZIP:
+            return ""
+    if not names or not all(name.endswith(".npy") for name in names):
+        return ""
+    few = ", ".join(repr(short(name.removesuffix(".npy"))) for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"an .npz archive of NumPy arrays ({few}{more})"
 
 
 def _why_no_tensors(error: Exception) -> str:

@@ -44,11 +44,13 @@ _LARGEST = (255.0, 65_535.0, 4_294_967_295.0)
 
 
 def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
-    """An image's pixels, (H, W, 3) for `RGB` or (H, W) for `L`, upright by its EXIF orientation.
+    """An image's pixels, upright by its EXIF orientation.
+
+    They are (H, W, 3) for the mode `RGB`, (H, W, 4) for `RGBA` and (H, W) for `L`.
 
     Grey values of 16 bits are scaled to 8; those of 32 bits and floats from the range (1 for
     floats, 8, 16 or 32 bits) that their largest needs. What is above 0 stays so. Transparency is
-    dropped.
+    dropped, except for `RGBA`.
 
     Raises:
         DataError: not an image, truncated, or larger than Pillow's safe size.

@@ -15,7 +15,7 @@ import torch
 
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.storage.atomic import replacing
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.storage.safe_arrays import known_format, short_reason
 
 BEST, FINAL, LAST = "best.pth", "final.pth", "last.pth"
 
@@ -86,9 +86,9 @@ def load(path: Path) -> dict[str, Any]:
         whole = _seal_holds(path)
     except Exception as error:
         # torch raises many types here; each means the same: no checkpoint that may be loaded
+        reason = (known_format(path) if path.is_file() else "") or short_reason(error)
         raise RunError(
-            f"{path}: not a checkpoint of a training ({short_reason(error)}); run again with "
-            "--overwrite."
+            f"{path}: not a checkpoint of a training ({reason}); run again with --overwrite."
         ) from error
     if not whole:
         raise RunError(f"{path} is damaged; run again with --overwrite.")

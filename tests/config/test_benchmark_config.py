@@ -205,7 +205,10 @@ def test_active_models_choose(tmp_path, active) -> None:
         ("centerbias_bandwidth: 0", "the least allowed is 1e-06"),
         ("centerbias_bandwidth: .nan", "must be finite"),
         ("device: gpu", "device is 'gpu'"),
-        ("predict_only: true\ncache_predictions: false", "predictions would be lost"),
+        (
+            "predict_only: true\ncache_predictions: false",
+            "heatmaps_png.enabled: true writes pictures",
+        ),
         ("heatmaps_png: {alpah: 1}", "unknown key 'heatmaps_png.alpah'. Did you mean 'alpha'?"),
         ("heatmaps_png: {alpha: 1.5}", "heatmaps_png.alpha is 1.5; the most allowed is 1"),
         ("heatmaps_png: {alpha: wide}", "heatmaps_png.alpha is 'wide'; it must be a number"),
@@ -431,3 +434,11 @@ def test_config_check_knows_names_and_settings(tmp_path, text, said) -> None:
     result = CliRunner().invoke(app, ["config", "check", str(path)])
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+def test_pictures_can_be_all_that_is_kept_of_predictions(tmp_path) -> None:
+    text = "predict_only: true\ncache_predictions: false\nheatmaps_png: {enabled: true}\n"
+    given = ("predict_only", "cache_predictions", "heatmaps_png")
+    rest = [line for line in SMALL.splitlines() if line.split(":")[0] not in given]
+    config = load(tmp_path, text + "\n".join(rest))
+    assert config.config.heatmaps_png.enabled

@@ -15,7 +15,7 @@ from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.cat2000 import cat2000
 from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from tests.datasets.scenes import by_id, gaussian_sum, picture, reasons
+from tests.datasets.scenes import by_id, gaussian_sum, grey, picture, reasons
 
 SIZES = {"Action_001": (12, 16), "Action_002": (10, 20), "Art_001": (12, 16)}
 
@@ -32,7 +32,8 @@ def tree(base, maps=True) -> dict[str, np.ndarray]:
         folder.mkdir(parents=True, exist_ok=True)
         io.savemat(folder / f"{stem}.mat", {"fixLocs": masks[name]}, do_compression=True)
         if maps:
-            picture(base / "FIXATIONMAPS" / category / f"{stem}.jpg", size, seed + 10)
+            values = np.random.default_rng(seed + 10).integers(0, 256, (*size, 1), np.uint8)
+            grey(base / "FIXATIONMAPS" / category / f"{stem}.jpg", np.repeat(values, 3, axis=2))
             picture(base / "FIXATIONMAPS" / category / "Output" / f"{stem}.jpg", size)
     return masks
 
@@ -69,7 +70,7 @@ def test_the_test_tree_has_images_alone(tmp_path) -> None:
     data = cat2000(tmp_path, split="test")
     assert list(by_id(data)) == ["Art_007"]
     assert data.stimuli[0].points is None
-    assert any("uniform" in text for text in data.notices)
+    assert any("uniform" in text for text in data.scoring_notices)
     with_negatives = cat2000(tmp_path, split="test", provide_sauc_nonfix=True)
     assert with_negatives.stimuli[0].nonfixations is None
     assert any("provide_sauc_nonfix has no effect" in text for text in with_negatives.notices)

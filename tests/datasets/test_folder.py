@@ -47,7 +47,7 @@ def test_everything_is_optional(tmp_path) -> None:
     np.testing.assert_allclose(found["b"].truth(), expected / expected.sum(), rtol=1e-12)
     np.testing.assert_array_equal(found["c"].truth(), np.arange(192).reshape(SIZE))
     np.testing.assert_array_equal(found["d"].truth(), np.ones(SIZE))
-    assert [text for text in data.notices if "1 of 4 images" in text and "uniform" in text]
+    assert [text for text in data.scoring_notices if "1 of 4 images" in text and "uniform" in text]
     assert {stimulus.category for stimulus in data.stimuli} == {"all"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -86,10 +86,41 @@ def test_a_log_density_may_be_minus_infinity_and_far_below_what_a_density_can_ho
 
 @pytest.mark.parametrize("size", [(3, 4), (6, 8)])
 def test_zeros_stay_zeros(size) -> None:
-    for values in (np.zeros((3, 4)), np.full((3, 4), -1.0)):
-        found = finished(values, "map", size, True)
-        np.testing.assert_array_equal(found, np.zeros(size, dtype=np.float32))
+    found = finished(np.zeros((3, 4)), "map", size, True)
+    np.testing.assert_array_equal(found, np.zeros(size, dtype=np.float32))
     assert not finished(np.zeros((3, 4)), "density", size, True).any()
+
+
+@pytest.mark.parametrize("size", [(3, 4), (6, 8)])
+def test_a_map_that_clipping_would_leave_nothing_of_is_an_error(size) -> None:
+    values = -np.arange(12.0).reshape(3, 4)
+    with pytest.raises(ValueError, match=r"no value is above 0 \(they go from -11 to 0\), so that"):
+        finished(values, "map", size, True)
+    assert finished(values, "map", size, False).min() < 0
+
+
+@pytest.mark.parametrize("postprocess", [True, False])
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        (np.e, "a log density (all values are negative, and exp of them sums to 1); set output"),
+        (2, "to base 2 (all values are negative, and 2 to the power of them sums to 1); multiply"),
+        (10, "10 to the power of them sums to 1); multiply it by ln 10 = 2.3026 and set output"),
+    ],
+)
+def test_a_log_density_that_is_called_a_map_is_an_error(base, words, postprocess) -> None:
+    density = np.exp(sample())
+    values = np.log(density / density.sum()) / np.log(base)
+    for dtype in (np.float16, np.float32):
+        with pytest.raises(ValueError, match=r"looks like a log density"):
+            finished(values.astype(dtype), "map", (8, 11), postprocess)
+    with pytest.raises(ValueError, match=r"looks like") as caught:
+        finished(values, "map", (8, 11), postprocess)
+    assert words in str(caught.value)
+    if base == np.e:
+        finished(values, "log_density", (8, 11), postprocess)
+        with pytest.raises(ValueError, match="set output: log_density"):
+            finished(values, "density", (8, 11), postprocess)
 
 
 @pytest.mark.parametrize("output", ["map", "density", "log_density"])
@@ -138,6 +169,7 @@ def test_numbers_of_any_type(dtype) -> None:
     st.booleans(),
 )  # fmt: skip
 def test_what_is_finished_stays_so(values, size, postprocess) -> None:
+    assume(values.max() >= 0 and (values.max() > 0 or not values.any()))  # else see above
     once = finished(values, "map", size, postprocess)
     again = finished(once, "map", size, postprocess)
     assert once.shape == size

@@ -6,6 +6,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from clickmap_cli.datasets.files import FileStimulus
+from clickmap_cli.models.building import build_model
 from clickmap_cli.models.precomputed import Precomputed
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import array, grey
@@ -38,8 +39,14 @@ def test_pictures_count_as_grey_values(tmp_path, ending) -> None:
 def test_pictures_of_colour_and_of_16_bits(tmp_path) -> None:
     colour = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     Image.fromarray(colour).save(tmp_path / "c.png")
-    found = Precomputed(str(tmp_path)).predict(asked("c"))
+    found = Precomputed(str(tmp_path), channel="grey").predict(asked("c"))
     np.testing.assert_allclose(found, colour @ [0.299, 0.587, 0.114], atol=1)
+    with pytest.raises(DataError, match=r"c\.png: a picture in colour .*, or set channel to what"):
+        Precomputed(str(tmp_path)).predict(asked("c"))
+    for at, channel in enumerate(("red", "green", "blue")):
+        found = Precomputed(str(tmp_path), channel=channel).predict(asked("c"))
+        np.testing.assert_array_equal(found, colour[..., at])
+        assert found.dtype == np.float32
     fine = (np.arange(54).reshape(SIZE) * 1000).astype(np.uint16)
     Image.fromarray(fine).save(tmp_path / "fine.png")
     np.testing.assert_array_equal(Precomputed(str(tmp_path)).predict(asked("fine")), fine)
@@ -108,5 +115,31 @@ def test_settings(tmp_path) -> None:
     assert Precomputed(str(tmp_path), output="log_density").output == "log_density"
     with pytest.raises(ConfigError, match="output is 'logits'; it must be map, density or log"):
         Precomputed(str(tmp_path), output="logits")
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(ConfigError, match="channel is 'gray'; it must be one of grey, red"):
+        Precomputed(str(tmp_path), channel="gray")
+    with pytest.raises(DataError, match="is not a folder"):
         Precomputed(str(tmp_path / "none"))
+
+
+def test_a_map_that_looks_transposed_is_refused(tmp_path) -> None:
+    values = np.random.default_rng(0).random(SIZE)
+    array(tmp_path / "a.npy", values.T)
+    array(tmp_path / "b.npy", values[:3])
+    grey(tmp_path / "c.png", (values.T * 255).astype(np.uint8))
+    model = Precomputed(str(tmp_path))
+    for name in ("a.npy", "c.png"):
+        words = rf"{name}: it is 9 x 6 \(height x width\) and its image 6 x 9: it looks transposed"
+        with pytest.raises(DataError, match=words):
+            model.predict(asked(name[0]))
+    assert model.predict(asked("b")).shape == (3, 9)
+    square = FileStimulus(image_id="a", size=(6, 6))  # its shape says nothing
+    assert model.predict(square).shape == (9, 6)
+
+
+def test_the_key_knows_the_channel(tmp_path) -> None:
+    grey(tmp_path / "a.png", np.arange(54, dtype=np.uint8).reshape(SIZE))
+    keys = {
+        build_model("m", "precomputed", {"root": str(tmp_path), **more}, "cpu").key(asked(), True)
+        for more in ({}, {"channel": "grey"}, {"channel": "red"}, {"output": "density"})
+    }
+    assert len(keys) == 4

@@ -186,6 +186,14 @@ def test_a_file_that_holds_no_network(tmp_path, name, content) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_arrays_of_numpy_are_named_for_what_they_are(tmp_path) -> None:
+    with (tmp_path / "a.pt").open("wb") as file:
+        np.savez(file, w=np.ones(3))
+    model = TorchScript(str(tmp_path / "a.pt"), device="cpu")
+    with pytest.raises(DataError, match=r"exported network \(an \.npz archive of NumPy arrays"):
+        model.prepare()
+
+
 def test_a_damaged_file_is_one_sentence_and_nothing_else(tmp_path, capfd) -> None:
     """torch itself logs whole tracebacks."""
     path = Path(exported(tmp_path / "n.pt2", Red()))

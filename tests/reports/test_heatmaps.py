@@ -26,6 +26,8 @@ HEAT = np.array([[1.0, 2.0, 2.0], [4.0, 5.0, 1.0]])
         # the mean of the places that equal values take, in shares of 6
         ("rank", [[1.5 / 6, 3.5 / 6, 3.5 / 6], [5 / 6, 1.0, 1.5 / 6]]),
         ("none", [[1.0] * 3] * 2),
+        # over its mean (15 / 6), where 50 times an even spread is full colour
+        ("sum", [[0.4 / 50, 0.8 / 50, 0.8 / 50], [1.6 / 50, 2.0 / 50, 0.4 / 50]]),
     ],
 )
 def test_scales(normalize, wanted) -> None:

@@ -15,7 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import NpzArrays, is_bomb, read_npy, read_tensors
+from clickmap_cli.storage.safe_arrays import (
+    NpzArrays,
+    is_bomb,
+    load_tensors,
+    read_npy,
+    read_tensors,
+)
 from clickmap_cli.storage.safe_images import read_image
 from tests.helpers.payloads import Call, same
 from tests.helpers.tables import object_array
@@ -350,6 +356,23 @@ def test_tensors_that_are_no_plain_arrays_are_said(tmp_path):
     found = read_tensors(saved(tmp_path / "a.pth", [plain, plain.t(), plain[1:, ::2]]))
     assert same(found[1], np.arange(6).reshape(2, 3).T)
     assert same(found[2], np.array([[3, 5]]))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda file: np.savez(file, w=np.ones(3)), r"an \.npz archive of NumPy arrays \('w'\)"),
+        (lambda file: np.savez_compressed(file, w=np.ones(3)), r"an \.npz archive of .*"),
+        (lambda file: np.save(file, np.ones(3)), r"a NumPy array \(\.npy\)"),
+        (lambda file: file.write(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
+    ],
+)
+def test_other_files_of_numbers_are_named_for_what_they_are(tmp_path, write, said):
+    with (tmp_path / "a.pt").open("wb") as file:
+        write(file)
+    with pytest.raises(DataError, match=f"{said}, not a checkpoint of PyTorch") as caught:
+        load_tensors(tmp_path / "a.pt")
+    sentence(caught, "a.pt")
 
 
 def test_packed_checkpoints_are_refused(tmp_path):

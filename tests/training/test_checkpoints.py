@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,3 +71,10 @@ def test_a_checkpoint_of_torch_alone_is_read(tmp_path, state) -> None:
     torch.save([1], tmp_path / "b.pth")
     with pytest.raises(RunError, match="not a checkpoint of a training"):
         load(tmp_path / "b.pth")
+
+
+def test_arrays_of_numpy_are_named_for_what_they_are(tmp_path) -> None:
+    with (tmp_path / "a.pth").open("wb") as file:
+        np.savez(file, w=np.ones(3))
+    with pytest.raises(RunError, match=r"an \.npz archive of NumPy arrays \('w'\)"):
+        load(tmp_path / "a.pth")

@@ -54,7 +54,8 @@ def load_sets(config: BenchmarkConfig, progress: Progress) -> list[LoadedSet]:
 def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
     progress.stage(f"Reading {spec.label}")
     data = read_set(spec.name, spec.settings, f"data set {spec.label}")
-    for text in data.notices:
+    of_truth = () if config.predict_only else data.scoring_notices
+    for text in (*data.notices, *of_truth):
         progress.notice(f"{spec.label}: {text}")
     check_losses(data.losses, config.max_lost, progress, f"data set {spec.label}")
     stimuli = list(data.stimuli)[: config.limit_images]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from clickmap_cli.models.base import SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.job import Job
+from clickmap_cli.services.benchmark.oddities import oddity_notices
 from clickmap_cli.services.benchmark.predictions import Predicted, Predictor
 from clickmap_cli.services.benchmark.result import ImageScore
 from clickmap_cli.services.benchmark.scores import ModelTask, score_model
 
 _PICTURES = "pictures"
+_ODDITIES = "oddities"
 
 
 def scores_of(
@@ -32,7 +34,8 @@ def scores_of(
     label, model = loaded.label, built.label
     journal = job.folder.lines(f"{label}__{model}")
     predictor = job.predictor(built, label)
-    done = _done(job, loaded, predictor, journal.records())
+    odd: dict[str, Mapping[str, float]] = {}
+    done = _done(job, loaded, predictor, journal.records(), odd)
     todo = [stimulus for stimulus in loaded.stimuli if stimulus.image_id not in done]
     job.progress.stage(f"{model} on {label}", len(todo))
     pending: list[Predicted] = []
@@ -48,6 +51,7 @@ def scores_of(
             if not job.heatmaps.draw(label, built, predicted):
                 unfinished.add(image_id)
             pending.append(predicted)
+            odd[image_id] = predicted.oddities
             yield _task(job, built, predicted, others)
 
     worth = job.worth_workers(loaded, len(todo))
@@ -63,24 +67,36 @@ def scores_of(
                 done[scored.image_id] = scored
                 if scored.image_id not in unfinished:
                     pictures = job.heatmaps.recorded(label, model, scored.image_id)
-                    journal.append(asdict(scored) | {_PICTURES: pictures})
+                    more = {_PICTURES: pictures, _ODDITIES: odd[scored.image_id]}
+                    journal.append(asdict(scored) | more)
             job.progress.advance()
+    for text in oddity_notices(odd):
+        job.progress.notice(f"{label}, {model}: {text}")
     return [done[stimulus.image_id] for stimulus in loaded.stimuli if stimulus.image_id in done]
 
 
 def _done(
-    job: Job, loaded: LoadedSet, predictor: Predictor, records: Iterable[dict[str, Any]]
+    job: Job,
+    loaded: LoadedSet,
+    predictor: Predictor,
+    records: Iterable[dict[str, Any]],
+    odd: dict[str, Mapping[str, float]],
 ) -> dict[str, ImageScore]:
-    """Images of the journal whose pictures and predictions are still there, with their scores."""
+    """Images of the journal whose pictures and predictions are still there, with their scores.
+
+    What is odd of their predictions is put into `odd`.
+    """
     stimuli = {stimulus.image_id: stimulus for stimulus in loaded.stimuli}
     done = {}
     for record in records:
         if not job.heatmaps.whole(record.pop(_PICTURES, {})):
             continue
+        strange = record.pop(_ODDITIES, {})
         scored = ImageScore(**record)
         stimulus = stimuli.get(scored.image_id)
         if stimulus is None or predictor.keeps(stimulus):  # the report shows predictions too
             done[scored.image_id] = scored
+            odd[scored.image_id] = strange
     return done
 
 

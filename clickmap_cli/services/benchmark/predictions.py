@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Geometry, same_aspect
 from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.plausible_maps import oddities
 from clickmap_cli.models.base import Output, SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.finish import finished
@@ -30,6 +31,7 @@ class Predicted:
         reason: why it failed, in one sentence; empty where it did not.
         details: numbers the model gave along with it.
         placement: what was done to bring it onto the pixels it is scored on (`Geometry.action`).
+        oddities: what a person should know of the prediction; see `plausible_maps.oddities`.
     """
 
     stimulus: Stimulus
@@ -37,6 +39,7 @@ class Predicted:
     reason: str = ""
     details: Mapping[str, float] = field(default_factory=dict)
     placement: str = ""
+    oddities: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor:
@@ -119,7 +122,7 @@ class Predictor:
             if maps is not None:
                 kept = self._kept(stimulus)
                 found[stimulus.image_id] = Predicted(
-                    stimulus, maps, details=kept.details, placement=kept.placement
+                    stimulus, maps, "", kept.details, kept.placement, kept.oddities
                 )
             else:
                 todo.setdefault(stimulus.size, []).append(stimulus)
@@ -132,8 +135,9 @@ class Predictor:
 
     def _kept(self, stimulus: Stimulus) -> KeptWith:
         """What is kept with a stored prediction."""
-        empty = KeptWith({}, "")
-        return empty if self._cache is None else self._cache.kept_with(self.names(stimulus)[0])
+        if self._cache is None:
+            return KeptWith()
+        return self._cache.kept_with(self.names(stimulus)[0])
 
     def variants(self, stimulus: Stimulus) -> dict[str, Map]:
         """What the model's other settings predict of an image, finished; empty for none.
@@ -200,12 +204,21 @@ class Predictor:
         try:
             placed = [self._finished(stimulus, np.asarray(values)) for values in raw]
         except (DataError, ValueError, TypeError) as error:
-            return Predicted(stimulus, (), f"{self._built.label}: {error}.")
+            source = self._model.origin(stimulus) or self._built.label
+            return Predicted(stimulus, (), f"{source}: {error}.")
         maps = [values for values, _ in placed]
         placement = placed[0][1] if placed else ""
+        odd = self._oddities(stimulus, raw)
         details = self._model.details.pop(stimulus.image_id, {})
         if self._cache is not None:
             key = self._built.key(stimulus, self._postprocess)
             for name, values in zip(self.names(stimulus), maps, strict=True):
-                self._cache.put(name, key, values, KeptWith(details, placement))
-        return Predicted(stimulus, maps, details=details, placement=placement)
+                self._cache.put(name, key, values, KeptWith(details, placement, odd))
+        return Predicted(stimulus, maps, "", details, placement, odd)
+
+    def _oddities(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Mapping[str, float]:
+        """Return what a person should know of an image's prediction; nothing of people's maps."""
+        if isinstance(self._model, SubjectModel) or self._model.flat:
+            return {}
+        values = np.asarray(raw[0])
+        return oddities(values, self._model.output, self._postprocess, stimulus.size)

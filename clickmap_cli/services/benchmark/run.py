@@ -20,6 +20,7 @@ from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.services.benchmark.coverage import require_maps
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,
     changed_input,
@@ -98,8 +99,7 @@ def run(
         require_devices(models)
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
-        sets = load_sets(config, progress)
-        _require_images(models, sets, config.max_lost, progress)
+        sets = _load_sets_with_maps(config, models, progress)
         if dry_run:
             return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
         for built in models:
@@ -159,6 +159,22 @@ def _require_images(
         cause = f"'{lost[0]}' is one of them; is it the right folder?" if lost else ""
         loss = Loss(len(lost), len(loaded.stimuli), what, cause)
         check_losses([loss], max_lost, progress, f"data set {loaded.label}")
+
+
+def _load_sets_with_maps(
+    config: BenchmarkConfig, models: Sequence[BuiltModel], progress: Progress
+) -> list[LoadedSet]:
+    """Read every data set, and look for its images' maps where models read them from files.
+
+    Raises:
+        ConfigError: a data set or a setting is unknown.
+        DataError: a data set cannot be read, or no image has a map in a model's folder.
+    """
+    sets = load_sets(config, progress)
+    _require_images(models, sets, config.max_lost, progress)
+    for text in require_maps(models, sets, config.postprocess, config.max_lost):
+        progress.notice(text)
+    return sets
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.images import scores_of
 from clickmap_cli.services.benchmark.job import Job
+from clickmap_cli.services.benchmark.oddities import oddity_notices
 from clickmap_cli.services.benchmark.people import people_of
 from clickmap_cli.services.benchmark.pictures import KeptPictures
 from clickmap_cli.services.benchmark.result import (
@@ -37,14 +38,18 @@ def predict_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet
         _note_problems(job, loaded)
         for built in models:
             job.progress.stage(f"{built.label} on {loaded.label}", len(loaded.stimuli))
+            odd = {}
             for predicted in job.predictor(built, loaded.label).predict(loaded.stimuli):
                 if predicted.reason:
                     image_id = predicted.stimulus.image_id
                     job.fail(loaded.label, built.label, image_id, predicted.reason)
                 else:
                     job.heatmaps.draw(loaded.label, built, predicted)
+                    odd[predicted.stimulus.image_id] = predicted.oddities
                     done += 1
                 job.progress.advance()
+            for text in oddity_notices(odd):
+                job.progress.notice(f"{loaded.label}, {built.label}: {text}")
     return done
 
 

@@ -24,7 +24,7 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import QualityConfig
-from clickmap_cli.datasets.base import DataSet
+from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
 from clickmap_cli.runtime.machine import disk
 from clickmap_cli.runtime.parallel import worker_count
@@ -93,6 +93,7 @@ class _Look:
         self.progress = progress
         self.findings: list[Finding] = []
         self.need: DiskNeed | None = None
+        self.read: dict[str, Sequence[Stimulus]] = {}  # data set -> its images, where it is read
 
     @property
     def output(self) -> Path:
@@ -291,6 +292,7 @@ class _Look:
                     say(f"data set {spec.label}: {loss} {loss.cause}".rstrip())
             for text in data.notices:
                 self.note(f"data set {spec.label}: {text}")
+            self.read[spec.label] = data.stimuli[: config.limit_images]
         return found
 
     def _models(self, models: Sequence[Spec], device: str) -> bool:
@@ -304,7 +306,9 @@ class _Look:
         return not any(finding.kind == "problem" for finding in self.findings[n:])
 
     def _model(self, spec: Spec, device: str) -> None:
-        from clickmap_cli.models.building import model_settings, try_network
+        from clickmap_cli.models.building import BuiltModel, model_settings, try_network
+        from clickmap_cli.models.precomputed import Precomputed
+        from clickmap_cli.services.benchmark.coverage import map_coverage
 
         self.progress.stage(f"Looking at {spec.label}")
         try:
@@ -327,6 +331,15 @@ class _Look:
             )
         for text in getattr(model, "notices", ()):
             self.note(text)
+        if isinstance(model, Precomputed):
+            built = BuiltModel(spec.label, model, settings, "")
+            postprocess = getattr(self.config, "postprocess", True)
+            found = map_coverage(built, model, self.read, postprocess)
+            if found.text:
+                lost = found.lost > self.config.max_lost or found.lost == 1
+                (self.problem if lost else self.note)(found.text)
+            if found.refused:
+                self.problem(found.refused)
 
     def _learnt_experiment(self, config: QualityConfig) -> bool:
         """Whether nothing stands in the way of the experiment whose trials are learnt from."""

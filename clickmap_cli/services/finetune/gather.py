@@ -127,12 +127,12 @@ def run(
     identity = _identity(parts, owners)
     with target.held():
         if target.finished(identity, when) is not None:
-            progress.notice(already_done(output))
+            progress.notice(already_done(output), keep=False)
             stored = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
             return FinetuneRun(output, stored, len(stored["failures"]), started.seconds)
         result = _joined(parts, owners)
         files = describe_files(output, write_tables(output, result))
-        target.finish(_manifest(parts, output, result, identity, files, started))
+        target.finish(_manifest(parts, output, result, identity, files, started, progress.kept))
     return FinetuneRun(output, as_summary(result), len(result.failures), started.seconds)
 
 
@@ -337,6 +337,7 @@ def _manifest(
     identity: str,
     files: Mapping[str, Mapping[str, Any]],
     started: Stopwatch,
+    notices: Sequence[str],
 ) -> Manifest:
     """The record of the folders and of the tables that came out."""
     first = parts[0].manifest
@@ -351,5 +352,5 @@ def _manifest(
     }  # fmt: skip
     return Manifest.made(
         command=COMMAND, config=config, config_hash=identity, inputs=inputs, outputs=files,
-        counts=counts, seed=first.seed, started=started,
+        counts=counts, seed=first.seed, started=started, notices=notices,
     )  # fmt: skip

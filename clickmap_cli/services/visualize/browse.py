@@ -199,10 +199,11 @@ class BenchmarkSource(Source):
     def _read(self, spec: Spec, notices: list[str], progress: Progress) -> dict[str, Stimulus]:
         progress.stage(f"Reading {spec.label}")
         data = read_set(spec.name, spec.settings, f"data set {spec.label}")
-        notices += [f"{spec.label}: {text}" for text in data.notices]
         notices += [
             f"{spec.label}: {loss} {loss.cause}".rstrip() for loss in data.losses if loss.lost
         ]
+        said = (*data.notices, *data.scoring_notices)
+        notices += [f"{spec.label}: {text}" for text in said]
         stimuli = list(data.stimuli)[: self._config.limit_images]
         return {stimulus.image_id: stimulus for stimulus in stimuli}
 

@@ -374,6 +374,25 @@ def test_predict_only_fills_the_cache_and_stops(corpus, watched) -> None:
     assert seen == ["i5"]
 
 
+def test_predict_only_may_leave_pictures_alone(corpus, watched) -> None:
+    words = [*words_for(corpus, "[watched]"), "predict_only=true", "cache_predictions=false"]
+    words += ["heatmaps_png.enabled=true", "heatmaps_png.normalize=sum"]
+    found = run(words)
+    assert found.summary["predicted"] == 6
+    assert not (corpus / "out/predictions").exists()
+    assert len(list((corpus / "out/heatmaps/toy/watched").glob("*.png"))) == 12
+
+
+@pytest.mark.parametrize("predict_only", [True, False])
+def test_a_ground_truth_that_nothing_uses_is_not_spoken_of(corpus, predict_only) -> None:
+    words = [*words_for(corpus, "[center_bias]"), f"predict_only={predict_only}"]
+    words[0] = f"datasets=[{{name: folder, label: toy, root: {corpus}}}]"
+    progress = Silent()
+    run(words, progress)
+    said = [text for text in progress.notices if "ground truth is uniform" in text]
+    assert len(said) == (0 if predict_only else 1)
+
+
 def test_predict_only_leaves_results_alone(corpus, watched) -> None:
     seen, _ = watched
     words = words_for(corpus, "[watched]")
@@ -471,7 +490,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(corpus, monkeypatch) -> None:
     """Errors of the cache are raised where workers run ahead, too, and are not lost there."""
     from clickmap_cli.storage.prediction_cache import PredictionCache
 
-    def full(self, name, key, prediction, details) -> None:
+    def full(self, name, key, prediction, details, oddities) -> None:
         raise RunError("the disk is full")
 
     monkeypatch.setattr("clickmap_cli.services.benchmark.job._WORTH_WORKERS", 0)

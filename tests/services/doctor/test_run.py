@@ -222,6 +222,18 @@ def test_a_benchmark_that_runs_and_ones_that_do_not(toy, monkeypatch) -> None:
     only(said(toy, "datasets.0.csv=none.csv")[0], "data set toy", "none.csv")
     only(said(toy, "models=[centre_bias]")[0], "model centre_bias", "center_bias")
     only(said(toy, "models=[{name: old, type: precomputed, root: gone}]")[0], "model old", "gone")
+    Path("maps").mkdir()
+    old = "models=[{name: old, type: precomputed, root: maps}]"
+    only(said(toy, old)[0], "model old: 0 of 3 images of toy have a map in maps")
+    image = sorted(Path("toy/images").iterdir())[0]
+    np.save(f"maps/{image.stem}.npy", np.eye(128))
+    problems, notes = said(toy, old)
+    assert problems == []
+    only(notes, "model old: 1 of 3 images of toy have a map in maps")
+    assert said(toy, old, "limit_images=1") == ([], [])
+    np.save(f"maps/{image.stem}.npy", -np.ones((128, 128)))
+    only(said(toy, old, "limit_images=1")[0], "clipping at 0 would leave nothing")
+    assert said(toy, old, "limit_images=1", "postprocess=false") == ([], [])
     missing = "models=[{name: net, type: torchscript, weights_path: net.pt}]"
     only(said(toy, missing)[0], "model net", "net.pt")
     away = "models=[{name: blur_baseline, sigma: 3}]"

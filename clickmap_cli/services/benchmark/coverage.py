@@ -1,0 +1,153 @@
+"""Which images have a map in the folder of each `precomputed` model, before anything is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.files import printable
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.models.precomputed import ENDINGS, Precomputed
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.predictions import Predictor
+
+_SHOWN = 2
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The maps found for the images of a run.
+
+    Attributes:
+        text: a sentence; empty where every image has one.
+        lost: the largest share of a data set's images without one, 0 to 1.
+        refused: why the first map there is cannot be used; empty where it can, or there is none.
+    """
+
+    text: str
+    lost: float
+    refused: str = ""
+
+
+def require_maps(
+    models: Sequence[BuiltModel], sets: Sequence[LoadedSet], postprocess: bool, max_lost: float
+) -> list[str]:
+    """Raise unless precomputed maps are there for enough images; return what lacks, in sentences.
+
+    Args:
+        models: every model.
+        sets: every data set.
+        postprocess: whether maps are clipped and scaled.
+        max_lost: the share of a data set's images that may lack a map, 0 to 1.
+
+    Raises:
+        DataError: more than that lack a map in a model's folder, or all do.
+    """
+    stimuli = {loaded.label: loaded.stimuli for loaded in sets}
+    notices = []
+    for built in models:
+        if isinstance(built.model, Precomputed):
+            found = map_coverage(built, built.model, stimuli, postprocess)
+            if found.lost > max_lost or found.lost == 1:
+                raise DataError(f"{found.text} (max_lost is {max_lost:g}.)")
+            notices += [text for text in (found.text, found.refused) if text]
+    return notices
+
+
+def map_coverage(
+    built: BuiltModel,
+    model: Precomputed,
+    sets: Mapping[str, Sequence[Stimulus]],
+    postprocess: bool,
+) -> Coverage:
+    """Look for the map of every image, and look at the first that is there.
+
+    Args:
+        built: the model.
+        model: the same, whose folder is looked into.
+        sets: data set -> its images.
+        postprocess: whether maps are clipped and scaled.
+    """
+    lacking: dict[str, list[str]] = {}
+    matched: set[str] = set()
+    refused = ""
+    for dataset, stimuli in sets.items():
+        for stimulus in stimuli:
+            path = model.find(stimulus)
+            if path is None:
+                lacking.setdefault(dataset, []).append(stimulus.image_id)
+                continue
+            if not matched:
+                refused = _refusal(built, stimulus, postprocess)
+            matched.add(path.name)
+    if not lacking:
+        return Coverage("", lost=0.0, refused=refused)
+    counts = "; ".join(
+        f"{len(sets[dataset]) - len(ids)} of {len(sets[dataset])} images of {dataset} have a map "
+        f"in {model.root}, {_few(ids)} {'has' if len(ids) == 1 else 'have'} none"
+        for dataset, ids in lacking.items()
+    )
+    ids = [image_id for some in lacking.values() for image_id in some]
+    text = f"model {built.label}: {counts}. {_what_is_there(model.root, matched, ids)}"
+    lost = max(len(ids) / len(sets[dataset]) for dataset, ids in lacking.items())
+    return Coverage(text, lost=lost, refused=refused)
+
+
+def _refusal(built: BuiltModel, stimulus: Stimulus, postprocess: bool) -> str:
+    """Return why an image's map cannot be used, in a sentence; empty where it can."""
+    (predicted,) = Predictor(built, None, postprocess).predict([stimulus])
+    if not predicted.reason:
+        return ""
+    return (
+        f"model {built.label}: the map of {printable(stimulus.image_id)} cannot be used, and "
+        f"others may be like it: {predicted.reason}"
+    )
+
+
+def _what_is_there(root: Path, matched: set[str], ids: Sequence[str]) -> str:
+    """Return what else the folder holds, and what its files should be called."""
+    files: list[str] = []
+    folders: list[str] = []
+    for path in sorted(root.iterdir()):
+        (folders if path.is_dir() else files).append(path.name)
+    maps = [name for name in files if name.endswith(ENDINGS)]
+    others = [name for name in maps if name not in matched]
+    wanted = f"a map is called like its image, such as {printable(ids[0])}.npy (or {_endings()})"
+    if not maps:
+        inside = f"; it has the folders {_few(folders)}" if folders else ""
+        named = f" ({_few(files)})" if files else ""
+        return f"No file there{named} is a map{inside}; {wanted}."
+    if not others:
+        return f"Every file there is some image's map; {wanted}."
+    meant = _same_but_spelled(others, ids)
+    guess = f"; is {meant[0]} the map of {meant[1]}?" if meant else ""
+    how_many = "1 file there matches" if len(others) == 1 else f"{len(others)} files there match"
+    return f"{how_many} no image, {_few(others)}{guess}; {wanted}."
+
+
+def _endings() -> str:
+    return ", ".join(ENDINGS[1:])
+
+
+def _same_but_spelled(files: Sequence[str], ids: Sequence[str]) -> tuple[str, str] | None:
+    """Return a file and an image whose names differ in case, separators or endings alone."""
+    images = {_letters(image_id): image_id for image_id in ids}
+    images |= {_letters(Path(image_id).stem): image_id for image_id in ids}
+    for name in files:
+        image_id = images.get(_letters(Path(name).stem)) or images.get(_letters(name))
+        if image_id is not None:
+            return printable(name), printable(image_id)
+    return None
+
+
+def _letters(name: str) -> str:
+    """Return a name's letters and digits, all in lower case."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = " and ".join(printable(name) for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} for two"
