@@ -210,6 +210,7 @@ class ReadoutModel(TorchSaliencyModel):
     """
 
     output: Output = "log_density"
+    version = 2
 
     def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
         self,
@@ -241,6 +242,7 @@ class ReadoutModel(TorchSaliencyModel):
         super().__init__(
             requires_size=requires_size, mean=self._timm.mean, std=self._timm.std, **kwargs
         )
+        self.interpolation = self._timm.interpolation
         self._layers = tuple(layers)
         self._widths = tuple(widths)
         self._finalizer = (float(blur_sigma), centerbias, float(sigma_ratio))
