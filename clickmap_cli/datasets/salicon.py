@@ -63,6 +63,7 @@ def salicon(
 
     Under `root`: `images/`, `maps/` and `fixations/`, each with a folder `<split>/` or without;
     fixations as `.mat` files or as `fixations_<split>*.json`. The other settings override these.
+    Images with maps need no fixations; then there are no scores against fixations.
 
     Args:
         root: the data set's folder.
@@ -80,21 +81,29 @@ def salicon(
     if not isinstance(split, str) or split != Path(split).name or not split:
         raise ConfigError(f"split: expected train, val or test, found {split!r}.")
     base = None if root is None else as_folder(root, "root")
+    source: Path | None = None
     if fixations is not None:
         source = as_path(fixations, "fixations")
     elif base is not None:
         source = _source(base, split)
-    else:
-        raise ConfigError("salicon: set root, or fixations (a JSON file or a folder of .mat).")
+    elif images is None or maps is None:
+        raise ConfigError(
+            "salicon: set root, or fixations (a JSON file or a folder of .mat), or images and maps."
+        )
     image_dir, map_dir = (
         _part(base, name, given, split) for name, given in (("images", images), ("maps", maps))
     )
-    gathering = Gathering(str(source))
+    gathering = Gathering(str(source or base or map_dir))
     pictures = None if image_dir is None else files_by_stem(image_dir, IMAGE_SUFFIXES)
     heats = {} if map_dir is None else files_by_stem(map_dir, MAP_SUFFIXES)
-    if pictures is None:
-        gathering.notices.append(f"{source}: no folder of images; models that need one will fail.")
-    for image_id, name, read in _viewings(source):
+    if source is None and not (pictures and heats):
+        raise DataError(
+            f"{base or map_dir}: no fixations/{split}/*.mat and no fixations_{split}*.json; set "
+            "`fixations` to the file or folder, or `images` and `maps` to folders to do without."
+        )
+    if source is None or pictures is None:
+        gathering.notices.append(_lacking(source, base or map_dir))
+    for image_id, name, read in _unviewed(pictures, heats) if source is None else _viewings(source):
         with gathering.image(image_id, name):
             viewing = read()
             picture = None if pictures is None else _picture(pictures, image_id, viewing.size)
@@ -111,6 +120,29 @@ def salicon(
                 )
             )
     return gathering.finished()
+
+
+def _lacking(source: Path | None, where: Path | None) -> str:
+    """What the set does without: fixations, or the folder of images beside them."""
+    if source is not None:
+        return f"{source}: no folder of images; models that need one will fail."
+    return (
+        f"{where}: no fixations, only images and maps; scores against fixations (AUC, NSS, ...) "
+        "stay empty."
+    )
+
+
+def _unviewed(pictures: dict[str, Path] | None, heats: dict[str, Path]) -> Iterator[_Found]:
+    """Images that have a picture or a map, of which nobody's fixations are known."""
+    files = {**heats, **(pictures or {})}
+    for image_id, path in sorted(files.items()):
+        yield image_id, path.name, partial(_unviewed_size, pictures or {}, image_id)
+
+
+def _unviewed_size(pictures: dict[str, Path], image_id: str) -> _Viewing:
+    if image_id not in pictures:
+        raise DataError(f"{image_id}: no such image in the folder `images`.")
+    return _Viewing(image_size(pictures[image_id]), None)
 
 
 def _picture(pictures: dict[str, Path], image_id: str, size: Size) -> Path:
@@ -138,8 +170,8 @@ def _part(base: Path | None, name: str, given: object, split: str) -> Path | Non
     return folder / split if (folder / split).is_dir() else folder
 
 
-def _source(base: Path, split: str) -> Path:
-    """Where the fixations are under a canonical root."""
+def _source(base: Path, split: str) -> Path | None:
+    """Where the fixations are under a canonical root; None where it has none."""
     inner = base / "fixations"
     for folder in (inner / split, inner):
         if folder.is_dir() and any(folder.glob("*.mat")):
@@ -154,10 +186,7 @@ def _source(base: Path, split: str) -> Path:
             )
         if files:
             return files[0]
-    raise DataError(
-        f"{base}: no fixations/{split}/*.mat and no fixations_{split}*.json; set `fixations` to "
-        "the file or folder."
-    )
+    return None
 
 
 def _viewings(source: Path) -> Iterator[_Found]:
