@@ -63,7 +63,7 @@ def salicon(
 
     Under `root`: `images/`, `maps/` and `fixations/`, each with a folder `<split>/` or without;
     fixations as `.mat` files or as `fixations_<split>*.json`. The other settings override these.
-    Images with maps need no fixations; then there are no scores against fixations.
+    Images with maps need no fixations; scores against fixations then stay empty.
 
     Args:
         root: the data set's folder.
@@ -102,8 +102,10 @@ def salicon(
             "`fixations` to the file or folder, or `images` and `maps` to folders to do without."
         )
     if source is None or pictures is None:
-        gathering.notices.append(_lacking(source, base or map_dir))
-    for image_id, name, read in _unviewed(pictures, heats) if source is None else _viewings(source):
+        gathering.notices.append(_describe_lacking(source, base or map_dir))
+    for image_id, name, read in (
+        _find_unviewed(pictures, heats) if source is None else _viewings(source)
+    ):
         with gathering.image(image_id, name):
             viewing = read()
             picture = None if pictures is None else _picture(pictures, image_id, viewing.size)
@@ -122,8 +124,8 @@ def salicon(
     return gathering.finished()
 
 
-def _lacking(source: Path | None, where: Path | None) -> str:
-    """What the set does without: fixations, or the folder of images beside them."""
+def _describe_lacking(source: Path | None, where: Path | None) -> str:
+    """Say what the data set lacks: fixations, or the folder of images beside them."""
     if source is not None:
         return f"{source}: no folder of images; models that need one will fail."
     return (
@@ -132,14 +134,15 @@ def _lacking(source: Path | None, where: Path | None) -> str:
     )
 
 
-def _unviewed(pictures: dict[str, Path] | None, heats: dict[str, Path]) -> Iterator[_Found]:
-    """Images that have a picture or a map, of which nobody's fixations are known."""
+def _find_unviewed(pictures: dict[str, Path] | None, heats: dict[str, Path]) -> Iterator[_Found]:
+    """Find the images that have a picture or a map, without anybody's fixations."""
     files = {**heats, **(pictures or {})}
     for image_id, path in sorted(files.items()):
-        yield image_id, path.name, partial(_unviewed_size, pictures or {}, image_id)
+        yield image_id, path.name, partial(_measure, pictures or {}, image_id)
 
 
-def _unviewed_size(pictures: dict[str, Path], image_id: str) -> _Viewing:
+def _measure(pictures: dict[str, Path], image_id: str) -> _Viewing:
+    """Read the size of an image from its picture."""
     if image_id not in pictures:
         raise DataError(f"{image_id}: no such image in the folder `images`.")
     return _Viewing(image_size(pictures[image_id]), None)
@@ -171,7 +174,7 @@ def _part(base: Path | None, name: str, given: object, split: str) -> Path | Non
 
 
 def _source(base: Path, split: str) -> Path | None:
-    """Where the fixations are under a canonical root; None where it has none."""
+    """Find the fixations under a canonical root; None where it has none."""
     inner = base / "fixations"
     for folder in (inner / split, inner):
         if folder.is_dir() and any(folder.glob("*.mat")):

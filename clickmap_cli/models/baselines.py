@@ -53,7 +53,7 @@ class CenterBias(_SizeOnly):
         sigma: float | None = None,
         sigma_ratio: float | None = None,
     ) -> None:
-        self._sigma, self.notices = center_sigma(sigma, sigma_ratio, "center_bias")
+        self._sigma, self.notices = read_center_sigma(sigma, sigma_ratio, "center_bias")
         self._size = size_setting(requires_size, "center_bias: requires_size")
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
@@ -64,7 +64,7 @@ class CenterBias(_SizeOnly):
         return np.asarray(rows[:, None] * columns)
 
 
-def center_sigma(
+def read_center_sigma(
     sigma: float | None, sigma_ratio: float | None, what: str, key: str = "sigma"
 ) -> tuple[float, tuple[str, ...]]:
     """Read the width of a central Gaussian from either of two settings.

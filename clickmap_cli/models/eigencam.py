@@ -15,8 +15,8 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.features import (
     FeatureNetwork,
     build_features,
+    choose_normalisation,
     feature_digest,
-    normalisation,
 )
 from clickmap_cli.models.principal import principal_component
 from clickmap_cli.models.timm_models import one_of
@@ -80,7 +80,7 @@ class EigenCam(TorchSaliencyModel):
         device: str = "auto",
         batch_size: int = 1,
     ) -> None:
-        mean, std = normalisation(backbone, None if weights_path else weights)
+        mean, std = choose_normalisation(backbone, None if weights_path else weights)
         super().__init__(device, None, batch_size, mean=mean, std=std)
         self._explained: list[float] = []
         if (backbone == DETECTOR) != (layers is None):

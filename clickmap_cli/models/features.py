@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from clickmap_cli.models.timm_models import pretrained_config
+from clickmap_cli.models.timm_models import load_pretrained_config
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 from clickmap_cli.storage.atomic import sha256_of
@@ -76,26 +76,26 @@ def feature_digest(backbone: str, weights_path: str | None, weights: str | None,
     return f"random {seed}" if path is None else sha256_of(path)
 
 
-def normalisation(
+def choose_normalisation(
     backbone: str, weights: str | None
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
-    """Mean and standard deviation (3 each) for the images of a network; None = ImageNet's.
+    """Return mean and standard deviation (3 each) for a network's images; None = ImageNet's.
 
     A timm network has its own. torchvision's detectors normalise images themselves, so that they
     are given RGB in 0..1; its other networks were trained with ImageNet's, and so was the backbone
     of `fasterrcnn_resnet50_fpn`, which is used without the rest of the detector.
 
     Args:
-        backbone: as for `build_features`; of an unknown one nothing is said here.
+        backbone: as for `build_features`; an unknown name raises nothing here.
         weights: as for `build_features`.
 
     Raises:
-        ConfigError: timm has the network, and not the tag of weights in its name.
+        ConfigError: timm has the network but not the tag in its name.
     """
     if backbone == _DETECTOR:
         return None, None
     if _is_timm(backbone, weights):
-        known = pretrained_config(backbone, "eigencam")
+        known = load_pretrained_config(backbone, "eigencam")
         return known.mean, known.std
     from torchvision.models import detection, list_models
 

@@ -49,13 +49,13 @@ class MsiNetTensorFlow(SaliencyModel):
     ) -> None:
         if importlib.util.find_spec("tensorflow") is None:
             raise MissingExtraError("tensorflow", "the model 'msi_net_tf'")
-        _check_source(weights_path, repo_id, download)
+        _require_one_source(weights_path, repo_id, download)
         self._repo = repo_id or ""
         self._download = download
         if weights_path:
-            self._path: Path | None = _saved_model(Path(weights_path))
+            self._path: Path | None = _require_saved_model(Path(weights_path))
         else:
-            self._path = _cached_snapshot(self._repo, download)
+            self._path = _find_snapshot(self._repo, download)
             if self._path is not None:
                 where = f"the Hugging Face cache of this machine, {self._path}"
                 self.notices = (f"msi_net_tf: {self._repo} comes from {where}.",)
@@ -71,7 +71,7 @@ class MsiNetTensorFlow(SaliencyModel):
             DataError: it cannot be downloaded, or holds no SavedModel.
         """
         if self._path is None:
-            self._path = _saved_model(_downloaded(self._repo))
+            self._path = _require_saved_model(_download(self._repo))
         return self._path
 
     def weights_digest(self) -> str:
@@ -133,7 +133,7 @@ class MsiNetTensorFlow(SaliencyModel):
         return frame.cropped(values.reshape(frame.whole))
 
 
-def _check_source(weights_path: Any, repo_id: Any, download: Any) -> None:
+def _require_one_source(weights_path: Any, repo_id: Any, download: Any) -> None:
     """Raise ConfigError unless the settings say in one way where the SavedModel is."""
     if type(download) is not bool:
         raise ConfigError(f"msi_net_tf: download is {download!r}; it must be true or false.")
@@ -151,8 +151,8 @@ def _check_source(weights_path: Any, repo_id: Any, download: Any) -> None:
         )
 
 
-def _saved_model(folder: Path) -> Path:
-    """Return the folder if it has a SavedModel."""
+def _require_saved_model(folder: Path) -> Path:
+    """Return the folder; raise DataError unless it has a SavedModel."""
     if not (folder / "saved_model.pb").is_file():
         raise DataError(
             f"msi_net_tf: no SavedModel at {folder} (looked from {Path.cwd()}); it is a folder "
@@ -161,15 +161,15 @@ def _saved_model(folder: Path) -> Path:
     return folder
 
 
-def _cached_snapshot(repo_id: str, download: bool) -> Path | None:
-    """The snapshot of a repository in the hub's cache, without a network.
+def _find_snapshot(repo_id: str, download: bool) -> Path | None:
+    """Find the snapshot of a repository in the hub's cache, without a network.
 
     Returns:
-        Its folder; None where it is not there, or not whole, and may be downloaded.
+        The folder; None where the snapshot is missing or incomplete and may be downloaded.
 
     Raises:
-        ConfigError: the hub has no repositories of such a name.
-        DataError: it is not there, or not whole, and may not be downloaded.
+        ConfigError: the name cannot be that of a repository.
+        DataError: the snapshot is missing or incomplete and may not be downloaded.
     """
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -189,7 +189,7 @@ def _cached_snapshot(repo_id: str, download: bool) -> Path | None:
         parts = (folder / "saved_model.pb", variables / "variables.index")
         if all(path.is_file() for path in parts) and any(variables.glob("variables.data-*")):
             return folder
-        state = "not whole"
+        state = "incomplete"
     if download:
         return None
     raise DataError(
@@ -199,7 +199,8 @@ def _cached_snapshot(repo_id: str, download: bool) -> Path | None:
     )
 
 
-def _downloaded(repo_id: str) -> Path:
+def _download(repo_id: str) -> Path:
+    """Download a repository into the hub's cache; return its folder."""
     import huggingface_hub
 
     try:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from clickmap_cli.models.base import Output
-from clickmap_cli.models.baselines import center_sigma
+from clickmap_cli.models.baselines import read_center_sigma
 from clickmap_cli.models.timm_models import TimmNetwork, TimmSettings
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
@@ -241,7 +241,9 @@ class ReadoutModel(TorchSaliencyModel):
             raise ConfigError(f"readout: centerbias is {centerbias!r}. {near}")
         if blur_sigma <= 0:
             raise ConfigError(f"readout: blur_sigma is {blur_sigma}; it must be above 0.")
-        width, notices = center_sigma(centerbias_sigma, sigma_ratio, "readout", "centerbias_sigma")
+        width, notices = read_center_sigma(
+            centerbias_sigma, sigma_ratio, "readout", "centerbias_sigma"
+        )
         if isinstance(layers, str) or not layers:
             raise ConfigError(f"readout: layers is {layers!r}; it must be a list of modules.")
         super().__init__(

@@ -65,7 +65,7 @@ class TimmNetwork:
     """
 
     def __init__(self, settings: TimmSettings, what: str) -> None:
-        found = pretrained_config(settings.model, what)
+        found = load_pretrained_config(settings.model, what)
         self.name = settings.model
         self.own_size: Size = (int(found.input_size[1]), int(found.input_size[2]))
         wanted = size_setting(settings.requires_size, f"{what}: requires_size")
@@ -169,15 +169,15 @@ def _is_release(settings: TimmSettings, what: str) -> bool:
     return True
 
 
-def pretrained_config(name: str, what: str) -> Any:
-    """Return timm's configuration of a network's weights: sizes, mean, interpolation, ...
+def load_pretrained_config(name: str, what: str) -> Any:
+    """Load timm's configuration of a network's weights: sizes, mean, interpolation, ...
 
     Args:
         name: the network, with or without the tag of its weights.
         what: the model that uses it, for messages.
 
     Raises:
-        ConfigError: there is no such network, or no such tag.
+        ConfigError: timm lacks the network or the tag.
     """
     import timm
     from timm.models import PretrainedCfg

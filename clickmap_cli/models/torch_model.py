@@ -152,7 +152,7 @@ class TorchSaliencyModel(SaliencyModel):
     def planes(self, stimulus: Stimulus) -> NDArray[Any]:
         """(3, h, w) RGB in 0..1 at the network's size, not yet normalised."""
         planes = np.moveaxis(stimulus.image(), -1, 0)
-        return planes if self.size is None else _resized(planes, self.size, self.interpolation)
+        return planes if self.size is None else _resize_image(planes, self.size, self.interpolation)
 
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode; built when first asked for."""
@@ -172,8 +172,10 @@ class TorchSaliencyModel(SaliencyModel):
         return np.ascontiguousarray(normalised, dtype=np.float32)
 
 
-def _resized(planes: NDArray[np.float32], size: Size, interpolation: str) -> NDArray[np.float32]:
-    """(3, h, w) RGB in 0..1 of another size; what bicubic weights push out of 0..1 is clipped."""
+def _resize_image(
+    planes: NDArray[np.float32], size: Size, interpolation: str
+) -> NDArray[np.float32]:
+    """Resize (3, h, w) RGB in 0..1; values that bicubic weights push out of 0..1 are clipped."""
     if interpolation == "bilinear" or planes.shape[-2:] == size:
         return resize(planes, size)
     exact = torch.from_numpy(planes.astype(np.float64))[None]

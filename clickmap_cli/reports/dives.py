@@ -40,26 +40,26 @@ def draw_dive(picture: DivePicture) -> None:
         _show(grid[0, 0], placeholder(height, width) if photo is None else photo)
         grid[0, 0].set_title("image" if photo is not None else "image missing")
         truth = picture.truth
-        _show(grid[1, 0], placeholder(height, width) if truth is None else _heat(truth))
+        _show(grid[1, 0], placeholder(height, width) if truth is None else _colour(truth))
         grid[1, 0].set_title("ground truth" if truth is not None else "no ground truth")
         for column, pair in enumerate(columns, 1):
             for row, name in enumerate(pair):
-                _setting(grid[row, column], picture, name)
-        title = f"{picture.model} on {picture.dataset}, {picture.metric} {_number(picture.score)}: "
-        headline(figure, _cut(f"{title}{picture.image_id}"))
+                _draw_setting(grid[row, column], picture, name)
+        title = f"{picture.model} on {picture.dataset}, {picture.metric} {_format(picture.score)}: "
+        headline(figure, _shorten(f"{title}{picture.image_id}"))
         with replacing(picture.path) as partial:
             save(figure, partial)
 
 
-def _setting(axes: Any, picture: DivePicture, name: str | None) -> None:
-    """The map of a setting; an empty place where their number is odd."""
+def _draw_setting(axes: Any, picture: DivePicture, name: str | None) -> None:
+    """Draw the map of a setting; leave its place empty where their number is odd."""
     if name is None:
         axes.set_axis_off()
         return
-    _show(axes, _heat(picture.maps[name]))
+    _show(axes, _colour(picture.maps[name]))
     best = name == picture.best
     axes.set_title(
-        f"{name}: {_number(picture.scores[name])}", parse_math=False,
+        f"{name}: {_format(picture.scores[name])}", parse_math=False,
         color=COLOURS["accent" if best else "text"], fontweight="bold" if best else "normal",
     )  # fmt: skip
     if best:
@@ -74,13 +74,13 @@ def _show(axes: Any, pixels: NDArray[Any]) -> None:
     axes.set_axis_off()
 
 
-def _heat(values: NDArray[Any]) -> NDArray[np.uint8]:
+def _colour(values: NDArray[Any]) -> NDArray[np.uint8]:
     return coloured(shown(values), HEAT)
 
 
-def _number(score: float) -> str:
+def _format(score: float) -> str:
     return "undefined" if math.isnan(score) else f"{score:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -232,7 +232,7 @@ def test_nothing_is_downloaded_unasked(tensorflow, hub, monkeypatch) -> None:
 @pytest.mark.parametrize("lost", ["saved_model.pb", "variables/variables.index"])
 def test_a_snapshot_that_is_not_whole_counts_as_missing(tensorflow, folder, hub, lost) -> None:
     (cached(hub, folder) / lost).unlink()
-    with pytest.raises(DataError, match=r"is not whole in the Hugging .* download: true"):
+    with pytest.raises(DataError, match=r"is incomplete in the Hugging .* download: true"):
         MsiNetTensorFlow(repo_id=REPO)
 
 

@@ -119,7 +119,7 @@ def dive_rows(
         stimulus = stimuli[row.image_id]
         try:
             maps = predictor.variants(stimulus)
-            scores = _scored(settings.metric, stimulus, others, maps, predictor.kind)
+            scores = _score_variants(settings.metric, stimulus, others, maps, predictor.kind)
         except ClickmapError:
             raise
         except Exception as error:  # such as too little memory for the finest level
@@ -128,16 +128,16 @@ def dive_rows(
         else:
             for dived in _dived(found, settings.metric, row, scores):
                 drawn = {name: shown_map([values], predictor.kind) for name, values in maps.items()}
-                rows.append(_drawn(job, stimulus, dived, drawn))
+                rows.append(_draw_variants(job, stimulus, dived, drawn))
         job.progress.advance()
     built.model.release()
     return rows
 
 
-def _scored(
+def _score_variants(
     metric: str, stimulus: Stimulus, others: OtherFixations, maps: Mapping[str, Map], kind: Kind
 ) -> dict[str, float]:
-    """An image's score with each of a model's settings; NaN where undefined."""
+    """Score an image with each of a model's settings; NaN where undefined."""
     target = whole_target(stimulus, others.around(stimulus))
     return {
         name: SALIENCY_SCORES[metric](Prediction(values, kind), target)
@@ -162,10 +162,10 @@ def _dived(
     ]  # fmt: skip
 
 
-def _drawn(
+def _draw_variants(
     job: Job, stimulus: Stimulus, row: DiveRow, maps: Mapping[str, NDArray[np.float64]]
 ) -> DiveRow:
-    """Draw the maps of all settings side by side; the row with the picture's place."""
+    """Draw the maps of all settings side by side; return the row with the picture's place."""
     if job.figures.dive is None:
         return row
     image = None
