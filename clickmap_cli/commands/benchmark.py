@@ -45,6 +45,7 @@ def benchmark(
         from clickmap_cli.reports import benchmark as report
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
+        from clickmap_cli.reports.dives import draw_dive
         from clickmap_cli.reports.heatmaps import draw_heatmap
         from clickmap_cli.services.benchmark import run as service
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
@@ -56,7 +57,7 @@ def benchmark(
         loaded = load_config(BENCHMARK, config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        figures = BenchmarkFigures(draw_heatmap, write_report)
+        figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
         run = service.run(loaded.config, terminal, figures, when_present(resume), dry_run)
         for table in report.leaderboards(run):
             terminal.show(table)

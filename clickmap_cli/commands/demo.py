@@ -42,6 +42,7 @@ def demo(
         from clickmap_cli.reports import prepare as prepare_report
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
+        from clickmap_cli.reports.dives import draw_dive
         from clickmap_cli.reports.examples import draw_example
         from clickmap_cli.reports.heatmaps import draw_heatmap
         from clickmap_cli.services import demo as service
@@ -51,7 +52,7 @@ def demo(
         figures = service.DemoFigures(
             draw_example,
             CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve),
-            BenchmarkFigures(draw_heatmap, write_report),
+            BenchmarkFigures(draw_heatmap, write_report, draw_dive),
         )
         when = when_present(resume)
         result = service.run(folder, terminal, figures, when, seed or 0, everything)

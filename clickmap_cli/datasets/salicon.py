@@ -58,6 +58,7 @@ def salicon(
 
     Under `root`: `images/`, `maps/` and `fixations/`, each with a folder `<split>/` or without;
     fixations as `.mat` files or as `fixations_<split>*.json`. The other settings override these.
+    Images with maps need no fixations; scores against fixations then stay empty.
 
     Args:
         root: the data set's folder.
@@ -75,21 +76,31 @@ def salicon(
     if not isinstance(split, str) or split != Path(split).name or not split:
         raise ConfigError(f"split: expected train, val or test, found {split!r}.")
     base = None if root is None else as_folder(root, "root")
+    source: Path | None = None
     if fixations is not None:
         source = as_path(fixations, "fixations")
     elif base is not None:
         source = _source(base, split)
-    else:
-        raise ConfigError("salicon: set root, or fixations (a JSON file or a folder of .mat).")
+    elif images is None or maps is None:
+        raise ConfigError(
+            "salicon: set root, or fixations (a JSON file or a folder of .mat), or images and maps."
+        )
     image_dir, map_dir = (
         _part(base, name, given, split) for name, given in (("images", images), ("maps", maps))
     )
-    gathering = Gathering(str(source))
+    gathering = Gathering(str(source or base or map_dir))
     pictures = None if image_dir is None else files_by_stem(image_dir, IMAGE_SUFFIXES)
     heats = {} if map_dir is None else files_by_stem(map_dir, MAP_SUFFIXES)
-    if pictures is None:
-        gathering.notices.append(f"{source}: no folder of images; models that need one will fail.")
-    for image_id, name, read in _viewings(source):
+    if source is None and not (pictures and heats):
+        raise DataError(
+            f"{base or map_dir}: no fixations/{split}/*.mat and no fixations_{split}*.json; set "
+            "`fixations` to the file or folder, or `images` and `maps` to folders to do without."
+        )
+    if source is None or pictures is None:
+        gathering.notices.append(_describe_lacking(source, base or map_dir))
+    for image_id, name, read in (
+        _find_unviewed(pictures, heats) if source is None else _viewings(source)
+    ):
         with gathering.image(image_id, name):
             viewing = read()
             picture = None if pictures is None else _picture(pictures, image_id, viewing.size)
@@ -106,6 +117,30 @@ def salicon(
                 )
             )
     return gathering.finished()
+
+
+def _describe_lacking(source: Path | None, where: Path | None) -> str:
+    """Say what the data set lacks: fixations, or the folder of images beside them."""
+    if source is not None:
+        return f"{source}: no folder of images; models that need one will fail."
+    return (
+        f"{where}: no fixations, only images and maps; scores against fixations (AUC, NSS, ...) "
+        "stay empty."
+    )
+
+
+def _find_unviewed(pictures: dict[str, Path] | None, heats: dict[str, Path]) -> Iterator[_Found]:
+    """Find the images that have a picture or a map, without anybody's fixations."""
+    files = {**heats, **(pictures or {})}
+    for image_id, path in sorted(files.items()):
+        yield image_id, path.name, partial(_measure, pictures or {}, image_id)
+
+
+def _measure(pictures: dict[str, Path], image_id: str) -> _Viewing:
+    """Read the size of an image from its picture."""
+    if image_id not in pictures:
+        raise DataError(f"{image_id}: no such image in the folder `images`.")
+    return _Viewing(image_size(pictures[image_id]), None)
 
 
 def _picture(pictures: dict[str, Path], image_id: str, size: Size) -> Path:
@@ -133,8 +168,8 @@ def _part(base: Path | None, name: str, given: object, split: str) -> Path | Non
     return folder / split if (folder / split).is_dir() else folder
 
 
-def _source(base: Path, split: str) -> Path:
-    """Where the fixations are under a canonical root."""
+def _source(base: Path, split: str) -> Path | None:
+    """Find the fixations under a canonical root; None where it has none."""
     inner = base / "fixations"
     for folder in (inner / split, inner):
         if folder.is_dir() and any(folder.glob("*.mat")):
@@ -149,10 +184,7 @@ def _source(base: Path, split: str) -> Path:
             )
         if files:
             return files[0]
-    raise DataError(
-        f"{base}: no fixations/{split}/*.mat and no fixations_{split}*.json; set `fixations` to "
-        "the file or folder."
-    )
+    return None
 
 
 def _viewings(source: Path) -> Iterator[_Found]:

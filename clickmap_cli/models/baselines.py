@@ -14,6 +14,7 @@ from clickmap_cli.datasets.kernel_density import gaussian_at, kernel_density
 from clickmap_cli.models.base import SaliencyModel, SubjectModel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 
+_CENTER_SIGMA = 0.25
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
@@ -38,18 +39,26 @@ class Uniform(_SizeOnly):
 
 
 class CenterBias(_SizeOnly):
-    """A Gaussian at the centre, as wide as the image is wide and as high as it is high.
+    """A Gaussian at the centre, wider in wider images and higher in higher ones.
 
     Args:
         requires_size: (height, width) it is computed at before it is resized; None = the image's.
-        sigma_ratio: its standard deviations, in image heights and widths.
+        sigma: its standard deviations as a share of the image's height and width; 0.25 where
+            neither this nor `sigma_ratio` is set.
+        sigma_ratio: the same as a share of half the height and width (`sigma_ratio: 0.5` is
+            `sigma: 0.25`).
     """
 
-    def __init__(self, requires_size: list[int] | None = None, sigma_ratio: float = 0.25) -> None:
-        if sigma_ratio <= 0:
-            raise ConfigError(f"center_bias: sigma_ratio is {sigma_ratio}; it must be above 0.")
+    version = 2
+
+    def __init__(
+        self,
+        requires_size: list[int] | None = None,
+        sigma: float | None = None,
+        sigma_ratio: float | None = None,
+    ) -> None:
+        self._sigma, self.notices = read_center_sigma(sigma, sigma_ratio, "center_bias")
         self._size = size_setting(requires_size, "center_bias: requires_size")
-        self._ratio = sigma_ratio
 
     @property
     def stretched_to(self) -> Size | None:
@@ -59,9 +68,46 @@ class CenterBias(_SizeOnly):
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
         """The Gaussian, 1 at the centre."""
         height, width = self._size or stimulus.size
-        rows = gaussian_at(np.arange(height) - (height - 1) / 2, self._ratio * height)
-        columns = gaussian_at(np.arange(width) - (width - 1) / 2, self._ratio * width)
+        rows = gaussian_at(np.arange(height) - (height - 1) / 2, self._sigma * height)
+        columns = gaussian_at(np.arange(width) - (width - 1) / 2, self._sigma * width)
         return np.asarray(rows[:, None] * columns)
+
+
+def read_center_sigma(
+    sigma: float | None, sigma_ratio: float | None, what: str, key: str = "sigma"
+) -> tuple[float, tuple[str, ...]]:
+    """Read the width of a central Gaussian from either of two settings.
+
+    Args:
+        sigma: standard deviation as a share of the image's height and width.
+        sigma_ratio: the same as a share of half of them, as configs of the field have it.
+        what: whose settings they are, for messages.
+        key: what the first setting is called.
+
+    Returns:
+        The share of height and width (0.25 where neither is set), and a notice where it was given
+        of half of them.
+
+    Raises:
+        ConfigError: both are set, or the one that is set is not above 0.
+    """
+    if sigma is not None and sigma_ratio is not None:
+        raise ConfigError(
+            f"{what}: {key} and sigma_ratio are both set; keep {key}, a share of the image's "
+            "height and width (sigma_ratio: the same of half of them)."
+        )
+    name, value = (key, sigma) if sigma_ratio is None else ("sigma_ratio", sigma_ratio)
+    if value is None:
+        return _CENTER_SIGMA, ()
+    if not 0 < value < np.inf:
+        raise ConfigError(f"{what}: {name} is {value}; it must be above 0.")
+    if sigma_ratio is None:
+        return value, ()
+    said = (
+        f"{what}: sigma_ratio {value:g} is a share of half the image's height and width, which is "
+        f"{key}: {value / 2:g} of the whole."
+    )
+    return value / 2, (said,)
 
 
 class BlurBaseline(SaliencyModel):

@@ -12,8 +12,14 @@ from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.features import FeatureNetwork, build_features, feature_digest
+from clickmap_cli.models.features import (
+    FeatureNetwork,
+    build_features,
+    choose_normalisation,
+    feature_digest,
+)
 from clickmap_cli.models.principal import principal_component
+from clickmap_cli.models.timm_models import one_of
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 
@@ -21,6 +27,8 @@ DETECTOR = "fasterrcnn_resnet50_fpn"
 DETECTOR_LEVELS = ("pool", "3", "2", "1", "0")
 """From the coarsest to the finest level of the feature pyramid."""
 
+_ZEROS = "constant"
+_SMOOTH_MODES = (_ZEROS, "reflect", "mirror", "nearest")
 _SHORT_SIDE, _LONG_SIDE = 800, 1333  # the detector's own rule for the size of images
 
 
@@ -31,7 +39,8 @@ class EigenCam(TorchSaliencyModel):
     bilinearly to one of them, side by side, centred over positions, projected on their first
     principal component. A component's sign is arbitrary: here it is the one that correlates
     positively with the mean absolute activation. What is negative becomes 0, the rest is scaled to
-    0..1 and resized to the image.
+    0..1 and resized to the image. Images are normalised as the network's own are (a timm network's
+    by its pretrained configuration).
 
     Args:
         backbone: `fasterrcnn_resnet50_fpn`, or any timm or torchvision network with `layers`.
@@ -42,6 +51,8 @@ class EigenCam(TorchSaliencyModel):
         component: which principal component, from 1.
         invert: the other sign.
         smooth_sigma: sigma of a Gaussian over the map in pixels of the image; None = none.
+        smooth_mode: what the Gaussian finds outside the map, in SciPy's words: constant (zeros),
+            reflect, mirror or nearest.
         detector_resize: bring images to a short side of 800 first, as the detector does.
         weights_path: a checkpoint of the network (the whole detector's, or the whole classifier's).
         weights: `torchvision` or `timm` download theirs, `none` draws random ones.
@@ -50,6 +61,7 @@ class EigenCam(TorchSaliencyModel):
         batch_size: images of one size that go through the network together.
     """
 
+    version = 2
     run_only = TorchSaliencyModel.run_only | {"weights_path"}
 
     def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
@@ -60,6 +72,7 @@ class EigenCam(TorchSaliencyModel):
         component: int = 1,
         invert: bool = False,
         smooth_sigma: float | None = None,
+        smooth_mode: str = _ZEROS,
         detector_resize: bool = False,
         weights_path: str | None = None,
         weights: str | None = None,
@@ -67,7 +80,8 @@ class EigenCam(TorchSaliencyModel):
         device: str = "auto",
         batch_size: int = 1,
     ) -> None:
-        super().__init__(device, None, batch_size)
+        mean, std = choose_normalisation(backbone, None if weights_path else weights)
+        super().__init__(device, None, batch_size, mean=mean, std=std)
         self._explained: list[float] = []
         if (backbone == DETECTOR) != (layers is None):
             wanted = "needs layers" if layers is None else "has levels of its own; leave layers out"
@@ -78,6 +92,12 @@ class EigenCam(TorchSaliencyModel):
             raise ConfigError(f"eigencam: component is {component}; the first one is 1.")
         if smooth_sigma is not None and smooth_sigma <= 0:
             raise ConfigError(f"eigencam: smooth_sigma is {smooth_sigma}; it must be above 0.")
+        self._mode = one_of(smooth_mode, _SMOOTH_MODES, "eigencam: smooth_mode")
+        if smooth_sigma is None and self._mode != _ZEROS:
+            raise ConfigError(
+                f"eigencam: smooth_mode is {self._mode} and smooth_sigma is not set; set it, or "
+                "leave smooth_mode out."
+            )
         self._backbone = backbone
         names = [layers] if isinstance(layers, str) else layers
         self._layers = None if names is None else [str(name) for name in names]
@@ -148,7 +168,7 @@ class EigenCam(TorchSaliencyModel):
             return values
         from scipy.ndimage import gaussian_filter
 
-        return np.asarray(gaussian_filter(values, self._smooth, mode="constant"))
+        return np.asarray(gaussian_filter(values, self._smooth, mode=self._mode))
 
 
 def joined_features(features: dict[str, torch.Tensor], level: str) -> torch.Tensor:

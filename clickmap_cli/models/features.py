@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from clickmap_cli.models.timm_models import load_pretrained_config
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 from clickmap_cli.storage.atomic import sha256_of
@@ -73,6 +74,40 @@ def feature_digest(backbone: str, weights_path: str | None, weights: str | None,
         return f"{weights} {backbone}"
     path = _file(backbone, weights_path, weights)
     return f"random {seed}" if path is None else sha256_of(path)
+
+
+def choose_normalisation(
+    backbone: str, weights: str | None
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """Return mean and standard deviation (3 each) for a network's images; None = ImageNet's.
+
+    A timm network has its own. torchvision's detectors normalise images themselves, so that they
+    are given RGB in 0..1; its other networks were trained with ImageNet's, and so was the backbone
+    of `fasterrcnn_resnet50_fpn`, which is used without the rest of the detector.
+
+    Args:
+        backbone: as for `build_features`; an unknown name raises nothing here.
+        weights: as for `build_features`.
+
+    Raises:
+        ConfigError: timm has the network but not the tag in its name.
+    """
+    if backbone == _DETECTOR:
+        return None, None
+    if _is_timm(backbone, weights):
+        known = load_pretrained_config(backbone, "eigencam")
+        return known.mean, known.std
+    from torchvision.models import detection, list_models
+
+    inside = backbone in list_models(module=detection)
+    return ((0.0,) * 3, (1.0,) * 3) if inside else (None, None)
+
+
+def _is_timm(backbone: str, weights: str | None) -> bool:
+    """Return True if the network is built by timm; torchvision's own weights need its own."""
+    import timm
+
+    return weights != "torchvision" and timm.is_model(backbone)
 
 
 def build_features(
@@ -162,7 +197,7 @@ def _classifier(name: str, download: str | None) -> torch.nn.Module:
     from torchvision import models
 
     try:
-        if download != "torchvision" and timm.is_model(name):
+        if _is_timm(name, download):
             made: torch.nn.Module = timm.create_model(name, pretrained=download == "timm")
             return made
         if name in models.list_models():

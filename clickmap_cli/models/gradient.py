@@ -86,6 +86,7 @@ class Gradient(TorchSaliencyModel):
     """
 
     needs_gradients = True
+    version = 2
     run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
 
     def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
@@ -108,6 +109,7 @@ class Gradient(TorchSaliencyModel):
         settings = TimmSettings(model, weights, weights_path, requires_size, seed)
         self._timm = TimmNetwork(settings, "gradient")
         super().__init__(device, list(self._timm.size), batch_size, mean=[0, 0, 0], std=[1, 1, 1])
+        self.interpolation = self._timm.interpolation
         self._method = one_of(method, _METHODS, "gradient: method")
         self._reduce = _REDUCTIONS[one_of(reduce, list(_REDUCTIONS), "gradient: reduce")]
         self._class = class_setting(class_index, self._timm.n_classes, "gradient")

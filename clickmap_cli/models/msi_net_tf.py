@@ -28,40 +28,59 @@ class MsiNetTensorFlow(SaliencyModel):
 
     Args:
         weights_path: the folder with `saved_model.pb`.
+        repo_id: instead of a folder, a repository of the Hugging Face hub, such as
+            alexanderkroner/MSI-Net; its snapshot in this machine's cache is used.
+        download: download the repository where the cache does not have it.
         requires_size: (height, width) of the input, multiples of 8; None = each image's own.
         pad: keep the aspect ratio and pad with grey (126), which the map loses again; otherwise
             the image is stretched.
     """
 
-    run_only = SaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
+    # the content of the folder counts, not how it got here
+    run_only = SaliencyModel.run_only | {"weights_path", "repo_id", "download"}
 
     def __init__(
         self,
-        weights_path: str,
+        weights_path: str | None = None,
         requires_size: Sequence[int] | None = SALICON_SIZE,
         pad: bool = True,
+        repo_id: str | None = None,
+        download: bool = False,
     ) -> None:
         if importlib.util.find_spec("tensorflow") is None:
             raise MissingExtraError("tensorflow", "the model 'msi_net_tf'")
-        if not weights_path:
-            raise ConfigError("msi_net_tf: set weights_path, the folder of the SavedModel.")
-        self._path = Path(weights_path)
-        if not (self._path / "saved_model.pb").is_file():
-            raise DataError(
-                f"msi_net_tf: no SavedModel at {self._path} (looked from {Path.cwd()}); it is a "
-                "folder with saved_model.pb."
-            )
+        _require_one_source(weights_path, repo_id, download)
+        self._repo = repo_id or ""
+        self._download = download
+        if weights_path:
+            self._path: Path | None = _require_saved_model(Path(weights_path))
+        else:
+            self._path = _find_snapshot(self._repo, download)
+            if self._path is not None:
+                where = f"the Hugging Face cache of this machine, {self._path}"
+                self.notices = (f"msi_net_tf: {self._repo} comes from {where}.",)
         self._size = input_size(requires_size, "msi_net_tf")
         self._pad = pad
         self._signature: Any = None
         self._input_name = ""
 
+    def folder(self) -> Path:
+        """Return the folder of the SavedModel; what is to be downloaded is downloaded for it.
+
+        Raises:
+            DataError: it cannot be downloaded, or holds no SavedModel.
+        """
+        if self._path is None:
+            self._path = _require_saved_model(_download(self._repo))
+        return self._path
+
     def weights_digest(self) -> str:
         """SHA-256 over the names and the content of the folder's files."""
         digest = hashlib.sha256()
-        for path in sorted(self._path.rglob("*")):
+        folder = self.folder()
+        for path in sorted(folder.rglob("*")):
             if path.is_file():
-                digest.update(f"{path.relative_to(self._path).as_posix()}\n".encode())
+                digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
                 digest.update(f"{sha256_of(path)}\n".encode())
         return digest.hexdigest()
 
@@ -72,17 +91,18 @@ class MsiNetTensorFlow(SaliencyModel):
             DataError: it cannot be loaded, or does not take one image.
         """
         tensorflow = importlib.import_module("tensorflow")
+        folder = self.folder()
         try:
-            signature = tensorflow.saved_model.load(str(self._path)).signatures["serving_default"]
+            signature = tensorflow.saved_model.load(str(folder)).signatures["serving_default"]
             names = sorted(signature.structured_input_signature[1])
         except Exception as error:
             # tensorflow raises many types here; each means the same: no such network in the folder
             raise DataError(
-                f"{self._path}: not a SavedModel with the signature serving_default "
+                f"{folder}: not a SavedModel with the signature serving_default "
                 f"({short_reason(error)})."
             ) from error
         if len(names) != 1:
-            raise DataError(f"{self._path}: the network takes {names}; it must take one image.")
+            raise DataError(f"{folder}: the network takes {names}; it must take one image.")
         self._signature, self._input_name = signature, names[0]
 
     def release(self) -> None:
@@ -111,3 +131,83 @@ class MsiNetTensorFlow(SaliencyModel):
                 f"{list(frame.whole)}; it must be one map of that size."
             )
         return frame.cropped(values.reshape(frame.whole))
+
+
+def _require_one_source(weights_path: Any, repo_id: Any, download: Any) -> None:
+    """Raise ConfigError unless the settings say in one way where the SavedModel is."""
+    if type(download) is not bool:
+        raise ConfigError(f"msi_net_tf: download is {download!r}; it must be true or false.")
+    if weights_path and repo_id:
+        raise ConfigError("msi_net_tf: weights_path and repo_id are both set; keep one.")
+    if download and not repo_id:
+        raise ConfigError(
+            "msi_net_tf: download is true and repo_id is not set; set it to the repository, such "
+            "as alexanderkroner/MSI-Net."
+        )
+    if not weights_path and not repo_id:
+        raise ConfigError(
+            "msi_net_tf: set weights_path, the folder of the SavedModel, or repo_id, its "
+            "repository on the Hugging Face hub."
+        )
+
+
+def _require_saved_model(folder: Path) -> Path:
+    """Return the folder; raise DataError unless it has a SavedModel."""
+    if not (folder / "saved_model.pb").is_file():
+        raise DataError(
+            f"msi_net_tf: no SavedModel at {folder} (looked from {Path.cwd()}); it is a folder "
+            "with saved_model.pb."
+        )
+    return folder
+
+
+def _find_snapshot(repo_id: str, download: bool) -> Path | None:
+    """Find the snapshot of a repository in the hub's cache, without a network.
+
+    Returns:
+        The folder; None where the snapshot is missing or incomplete and may be downloaded.
+
+    Raises:
+        ConfigError: the name cannot be that of a repository.
+        DataError: the snapshot is missing or incomplete and may not be downloaded.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    state = "not"
+    try:
+        folder = Path(huggingface_hub.snapshot_download(repo_id, local_files_only=True))
+    except HFValidationError as error:
+        raise ConfigError(
+            f"msi_net_tf: repo_id is {repo_id!r}; it must be a repository of the Hugging Face hub, "
+            "such as owner/name."
+        ) from error
+    except LocalEntryNotFoundError:
+        pass
+    else:
+        variables = folder / "variables"
+        parts = (folder / "saved_model.pb", variables / "variables.index")
+        if all(path.is_file() for path in parts) and any(variables.glob("variables.data-*")):
+            return folder
+        state = "incomplete"
+    if download:
+        return None
+    raise DataError(
+        f"msi_net_tf: {repo_id} is {state} in the Hugging Face cache of this machine "
+        f"({huggingface_hub.constants.HF_HUB_CACHE}); set download: true to download it, or "
+        "weights_path to its folder."
+    )
+
+
+def _download(repo_id: str) -> Path:
+    """Download a repository into the hub's cache; return its folder."""
+    import huggingface_hub
+
+    try:
+        return Path(huggingface_hub.snapshot_download(repo_id))
+    except Exception as error:
+        # the hub's client raises many types; each means the same: the download failed
+        raise DataError(
+            f"msi_net_tf: {repo_id} could not be downloaded ({short_reason(error)}); download it "
+            "elsewhere and set weights_path to its folder."
+        ) from error

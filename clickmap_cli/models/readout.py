@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from clickmap_cli.models.base import Output
+from clickmap_cli.models.baselines import read_center_sigma
 from clickmap_cli.models.timm_models import TimmNetwork, TimmSettings
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
@@ -109,17 +110,17 @@ class Finalizer(nn.Module):
     Args:
         sigma: of the blur at the start, in cells of the readout's grid.
         center_bias: `uniform` or `gaussian`.
-        sigma_ratio: of the Gaussian at the start, in image heights and widths.
+        center_sigma: of the Gaussian at the start, in image heights and widths.
     """
 
-    def __init__(self, sigma: float, center_bias: str, sigma_ratio: float) -> None:
+    def __init__(self, sigma: float, center_bias: str, center_sigma: float) -> None:
         super().__init__()
         self.log_sigma = nn.Parameter(torch.tensor(sigma).log())
         self.gaussian = center_bias == "gaussian"
         if self.gaussian:
             self.center_bias_weight = nn.Parameter(torch.ones(()))
             self.center = nn.Parameter(torch.zeros(2))
-            self.log_widths = nn.Parameter(torch.full((2,), sigma_ratio).log())
+            self.log_widths = nn.Parameter(torch.full((2,), center_sigma).log())
 
     def forward(self, readout: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """(n, height, width) log densities from (n, h, w)."""
@@ -203,13 +204,16 @@ class ReadoutModel(TorchSaliencyModel):
         widths: channels of the readout's layers.
         blur_sigma: of the blur at the start, in cells of the readout's grid.
         centerbias: `uniform` or `gaussian`, whose place and widths are learnt.
-        sigma_ratio: of that Gaussian at the start, in image heights and widths.
+        centerbias_sigma: of that Gaussian at the start, as a share of the image's height and
+            width; 0.25 where neither this nor `sigma_ratio` is set.
+        sigma_ratio: the same as a share of half the height and width, as in `center_bias`.
         requires_size: (height, width) images are brought to; None = their own.
         seed: of random weights.
         kwargs: device, batch_size and dtype, as every network.
     """
 
     output: Output = "log_density"
+    version = 2
 
     def __init__(
         self,
@@ -220,7 +224,8 @@ class ReadoutModel(TorchSaliencyModel):
         widths: Sequence[int] = (16, 32, 2),
         blur_sigma: float = 1.0,
         centerbias: str = "gaussian",
-        sigma_ratio: float = 0.25,
+        centerbias_sigma: float | None = None,
+        sigma_ratio: float | None = None,
         requires_size: list[int] | None = None,
         seed: int = 0,
         **kwargs: Any,
@@ -234,20 +239,23 @@ class ReadoutModel(TorchSaliencyModel):
         if centerbias not in CENTER_BIASES:
             near = did_you_mean(str(centerbias), CENTER_BIASES)
             raise ConfigError(f"readout: centerbias is {centerbias!r}. {near}")
-        if blur_sigma <= 0 or sigma_ratio <= 0:
-            raise ConfigError("readout: blur_sigma and sigma_ratio must be above 0.")
+        if blur_sigma <= 0:
+            raise ConfigError(f"readout: blur_sigma is {blur_sigma}; it must be above 0.")
+        width, notices = read_center_sigma(
+            centerbias_sigma, sigma_ratio, "readout", "centerbias_sigma"
+        )
         if isinstance(layers, str) or not layers:
             raise ConfigError(f"readout: layers is {layers!r}; it must be a list of modules.")
         super().__init__(
             requires_size=requires_size, mean=self._timm.mean, std=self._timm.std, **kwargs
         )
+        self.interpolation = self._timm.interpolation
         self._layers = tuple(layers)
         self._widths = tuple(widths)
-        self._finalizer = (float(blur_sigma), centerbias, float(sigma_ratio))
+        self._finalizer = (float(blur_sigma), centerbias, float(width))
         self._path: Path | None = path
         self._seed = seed
-        if path is None:
-            self.notices = (_UNTRAINED,)
+        self.notices = (_UNTRAINED, *notices) if path is None else notices
 
     def weights_digest(self) -> str:
         """The checkpoint's SHA-256, or what the random weights follow from."""

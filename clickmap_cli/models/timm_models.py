@@ -13,6 +13,7 @@ import torch
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.baselines import size_setting
+from clickmap_cli.models.torch_model import INTERPOLATIONS
 from clickmap_cli.models.weights import State, load_state, read_state, seeded, weights_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
@@ -55,6 +56,7 @@ class TimmNetwork:
         size: height and width of its input.
         mean: (3) what its normalisation subtracts from RGB in 0..1.
         std: (3) what that is divided by.
+        interpolation: how images were resized for its weights, `bilinear` or `bicubic`.
         n_classes: classes it scores; 0 for none.
         notices: what a person should know of the weights.
 
@@ -63,13 +65,16 @@ class TimmNetwork:
     """
 
     def __init__(self, settings: TimmSettings, what: str) -> None:
-        found = _released(settings.model, what)
+        found = load_pretrained_config(settings.model, what)
         self.name = settings.model
         self.own_size: Size = (int(found.input_size[1]), int(found.input_size[2]))
         wanted = size_setting(settings.requires_size, f"{what}: requires_size")
         self.size = wanted or self.own_size
         self.mean: tuple[float, ...] = tuple(found.mean)
         self.std: tuple[float, ...] = tuple(found.std)
+        self.interpolation = one_of(
+            found.interpolation, INTERPOLATIONS, f"{what}: {self.name}'s interpolation"
+        )
         self.n_classes = int(found.num_classes)
         self._fixed = bool(found.fixed_input_size)
         self._tag = found.tag or "no tag"
@@ -164,8 +169,16 @@ def _is_release(settings: TimmSettings, what: str) -> bool:
     return True
 
 
-def _released(name: str, what: str) -> Any:
-    """What timm knows of a network, without building it."""
+def load_pretrained_config(name: str, what: str) -> Any:
+    """Load timm's configuration of a network's weights: sizes, mean, interpolation, ...
+
+    Args:
+        name: the network, with or without the tag of its weights.
+        what: the model that uses it, for messages.
+
+    Raises:
+        ConfigError: timm lacks the network or the tag.
+    """
     import timm
     from timm.models import PretrainedCfg
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.datasets.base import Stimulus
@@ -20,6 +21,9 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+"""Ways an image is resized for a network, both with antialiasing."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -44,6 +48,7 @@ class TorchSaliencyModel(SaliencyModel):
     """
 
     needs_gradients: bool = False
+    interpolation: str = "bilinear"
 
     def __init__(
         self,
@@ -152,7 +157,7 @@ class TorchSaliencyModel(SaliencyModel):
     def planes(self, stimulus: Stimulus) -> NDArray[Any]:
         """(3, h, w) RGB in 0..1 at the network's size, not yet normalised."""
         planes = np.moveaxis(stimulus.image(), -1, 0)
-        return planes if self.size is None else resize(planes, self.size)
+        return planes if self.size is None else _resize_image(planes, self.size, self.interpolation)
 
     def network(self) -> torch.nn.Module:
         """The network on its device, in evaluation mode; built when first asked for."""
@@ -170,6 +175,17 @@ class TorchSaliencyModel(SaliencyModel):
         """(3, h, w) normalised."""
         normalised = (self.planes(stimulus) - self._mean) / self._std
         return np.ascontiguousarray(normalised, dtype=np.float32)
+
+
+def _resize_image(
+    planes: NDArray[np.float32], size: Size, interpolation: str
+) -> NDArray[np.float32]:
+    """Resize (3, h, w) RGB in 0..1; values that bicubic weights push out of 0..1 are clipped."""
+    if interpolation == "bilinear" or planes.shape[-2:] == size:
+        return resize(planes, size)
+    exact = torch.from_numpy(planes.astype(np.float64))[None]
+    fitted = functional.interpolate(exact, size, mode=interpolation, antialias=True)
+    return np.asarray(fitted[0].clamp(0, 1).numpy(), dtype=np.float32)
 
 
 def _three(

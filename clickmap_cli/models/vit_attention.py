@@ -55,6 +55,7 @@ class VitAttention(TorchSaliencyModel):
         seed: of random weights.
     """
 
+    version = 2
     run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest has both
 
     def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
@@ -76,6 +77,7 @@ class VitAttention(TorchSaliencyModel):
         super().__init__(
             device, list(self._timm.size), batch_size, mean=self._timm.mean, std=self._timm.std
         )
+        self.interpolation = self._timm.interpolation
         self.needs_gradients = one_of(method, _METHODS, "vit_attention: method") == "gradient"
         self._fuse = _FUSIONS[one_of(head_fusion, list(_FUSIONS), "vit_attention: head_fusion")]
         if not 0 <= discard_ratio < 1:

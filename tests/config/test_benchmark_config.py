@@ -421,7 +421,7 @@ def test_a_model_without_more_settings_may_be_named_among_them() -> None:
         ("models: [unifrom]\ndatasets: [{name: folder, root: a}]\n", "uniform"),
         ("models: [uniform]\ndatasets: [{name: foldr, root: a}]\n", "folder"),
         (
-            "models: [{name: center_bias, sigma: 2}]\ndatasets: [{name: folder, root: a}]\n",
+            "models: [{name: center_bias, sigma_rato: 2}]\ndatasets: [{name: folder, root: a}]\n",
             "sigma_ratio",
         ),
         ("models: [uniform]\ndatasets: [{name: folder, rot: a}]\n", "root"),

@@ -76,6 +76,43 @@ def test_images_without_annotations(tmp_path) -> None:
     assert [len(stimulus.points) for stimulus in salicon(tmp_path).stimuli] == [5, 0]
 
 
+@pytest.mark.parametrize("how", ["split folders", "plain folders", "named folders"])
+def test_images_and_maps_without_fixations(tmp_path, how) -> None:
+    """What an EigenCAM study compares: published maps, without anybody's fixations."""
+    inner = "val" if how == "split folders" else "."
+    for at in (1, 2):
+        picture(tmp_path / "images" / inner / f"COCO_{at}.jpg", SIZE, at)
+        grey(tmp_path / "maps" / inner / f"COCO_{at}.png", np.full(SIZE, at, np.uint8))
+    if how == "named folders":
+        data = salicon(images=tmp_path / "images", maps=tmp_path / "maps", split="val")
+        where = tmp_path / "maps"
+    else:
+        data = salicon(tmp_path, split="val")
+        where = tmp_path
+    assert [stimulus.image_id for stimulus in data.stimuli] == ["COCO_1", "COCO_2"]
+    for at, stimulus in enumerate(data.stimuli, 1):
+        assert (stimulus.size, stimulus.points, stimulus.people()) == (SIZE, None, None)
+        np.testing.assert_array_equal(stimulus.truth(), np.full(SIZE, at))
+        assert stimulus.image().shape == (*SIZE, 3)
+    (said,) = data.notices
+    assert said == (
+        f"{where}: no fixations, only images and maps; scores against fixations (AUC, NSS, ...) "
+        "stay empty."
+    )
+
+
+def test_images_and_maps_that_do_not_match(tmp_path) -> None:
+    for at in (1, 2):
+        picture(tmp_path / "images" / f"COCO_{at}.jpg", SIZE, at)
+    for at in (2, 3):
+        grey(tmp_path / "maps" / f"COCO_{at}.png", np.full(SIZE, at, np.uint8))
+    data = salicon(tmp_path)
+    assert list(by_id(data)) == ["COCO_2"]
+    found = reasons(data)
+    assert "no map COCO_1" in found["COCO_1"]
+    assert "no such image" in found["COCO_3"]
+
+
 @pytest.mark.parametrize(
     ("part", "change", "what"),
     [

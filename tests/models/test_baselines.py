@@ -32,18 +32,45 @@ def test_uniform() -> None:
 
 
 @pytest.mark.parametrize("size", [SIZE, (1, 1), (2, 5)])
-@pytest.mark.parametrize("ratio", [0.25, 0.1, 3.0])
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [
+        ({}, 0.25),
+        ({"sigma": 0.25}, 0.25),
+        ({"sigma": 0.1}, 0.1),
+        ({"sigma": 3.0}, 3.0),
+        ({"sigma_ratio": 0.25}, 0.125),  # of half a side, as configs of the field have it
+        ({"sigma_ratio": 1.0}, 0.5),
+    ],
+)
 @pytest.mark.parametrize("requires_size", [None, [7, 4], False])
-def test_center_bias_is_a_gaussian_as_wide_as_the_image(size, ratio, requires_size) -> None:
+def test_center_bias_is_a_gaussian_whose_width_is_a_share_of_the_image(
+    size, given, share, requires_size
+) -> None:
     height, width = requires_size or size
-    found = CenterBias(requires_size, ratio).predict(plain(size))
+    found = CenterBias(requires_size, **given).predict(plain(size))
     assert found.shape == (height, width)
     for row in range(height):
         for column in range(width):
-            y = (row + 0.5 - height / 2) / (ratio * height)
-            x = (column + 0.5 - width / 2) / (ratio * width)
+            y = (row + 0.5 - height / 2) / (share * height)
+            x = (column + 0.5 - width / 2) / (share * width)
             wanted = math.exp(-(x * x + y * y) / 2)
             assert found[row, column] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_widths_in_either_word_are_the_same_bytes() -> None:
+    wanted = CenterBias().predict(plain()).tobytes()
+    for given in ({"sigma": 0.25}, {"sigma_ratio": 0.5}):
+        assert CenterBias(**given).predict(plain()).tobytes() == wanted
+
+
+def test_a_width_in_halves_of_the_image_is_told() -> None:
+    (said,) = CenterBias(sigma_ratio=0.3).notices
+    assert said == (
+        "center_bias: sigma_ratio 0.3 is a share of half the image's height and width, which is "
+        "sigma: 0.15 of the whole."
+    )
+    assert CenterBias().notices == CenterBias(sigma=0.3).notices == ()
 
 
 def test_only_the_size_matters_to_those_that_look_at_nothing(tmp_path) -> None:
@@ -128,7 +155,16 @@ def test_gold_standard_depends_on_what_people_did() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: CenterBias(sigma_ratio=0), "sigma_ratio is 0"),
+        (lambda: CenterBias(sigma_ratio=0), "center_bias: sigma_ratio is 0; it must be above 0"),
+        (lambda: CenterBias(sigma=-1), "center_bias: sigma is -1; it must be above 0"),
+        (lambda: CenterBias(sigma=math.nan), "sigma is nan"),
+        (
+            lambda: CenterBias(sigma=0.25, sigma_ratio=0.5),
+            (
+                "center_bias: sigma and sigma_ratio are both set; keep sigma, a share of the "
+                r"image's height and width \(sigma_ratio: the same of half of them\)"
+            ),
+        ),
         (lambda: CenterBias([3]), r"requires_size is \[3\]; it must be \[height, width\]"),
         (lambda: BlurBaseline(0), "ksize is 0"),
         (lambda: GoldStandard(-1.0), "bandwidth_px is -1.0"),

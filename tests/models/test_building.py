@@ -32,7 +32,9 @@ def test_a_model_with_all_its_settings() -> None:
     built = build_model("mine", "CENTER_BIAS", {"sigma_ratio": 0.1}, "cpu")
     assert isinstance(built.model, CenterBias)
     assert built.label == "mine"
-    assert dict(built.settings) == {"requires_size": None, "sigma_ratio": 0.1}
+    assert dict(built.settings) == {
+        "requires_size": None, "sigma": None, "sigma_ratio": 0.1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["uniform", "blur_baseline", "center_bias", "gold_standard"])
@@ -68,7 +70,7 @@ def test_the_device_of_the_run_is_a_models_unless_it_has_its_own(tmp_path) -> No
     ("name", "given", "says"),
     [
         ("centre_bias", {}, "no model 'centre_bias'. Did you mean 'center_bias'?"),
-        ("center_bias", {"sigma": 1}, "model x: unknown setting 'sigma'. Did you mean"),
+        ("center_bias", {"sigmas": 1}, "model x: unknown setting 'sigmas'. Did you mean"),
         ("center_bias", {"sigma_ratio": "wide"}, "model x: "),
         ("center_bias", {"sigma_ratio": -1}, "sigma_ratio is -1"),
         ("precomputed", {}, "model x: set root."),
@@ -113,6 +115,7 @@ def test_a_key_moves_with_settings_and_how_predictions_are_finished(tmp_path) ->
         key_of(stimulus, "uniform"),
         key_of(stimulus, "center_bias"),
         key_of(stimulus, "center_bias", sigma_ratio=0.2),
+        key_of(stimulus, "center_bias", sigma=0.2),
         key_of(stimulus, "center_bias", requires_size=[4, 4]),
     ]
     assert len({base, *others}) == len(others) + 1

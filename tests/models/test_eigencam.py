@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from timm.data import resolve_model_data_config
 from torchvision.models import get_model
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
@@ -89,10 +91,10 @@ def sharing(model: EigenCam, **settings) -> EigenCam:
     return other
 
 
-def pixels_of(stimulus: FileStimulus) -> torch.Tensor:
+def pixels_of(stimulus: FileStimulus, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> torch.Tensor:
     """(1, 3, h, w) as the network gets it, from the file itself."""
     rgb = np.asarray(Image.open(stimulus.image_path), dtype=np.float64) / 255
-    normalised = (rgb - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    normalised = (rgb - np.array(mean)) / np.array(std)
     return torch.from_numpy(normalised).permute(2, 0, 1)[None].float()
 
 
@@ -186,14 +188,43 @@ def test_a_component_that_does_not_exist_is_flat(detector, stimulus) -> None:
         assert (shares(model, stimulus) > 0) == there
 
 
+BORDERS = {  # what `smooth_mode` puts outside the map, as NumPy names it
+    "constant": "constant", "reflect": "symmetric", "mirror": "reflect", "nearest": "edge",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("sigma", [0.7, 5.0, 19])
-def test_smoothing_is_scipys_with_zeros_outside(detector, stimulus, sigma) -> None:
+@pytest.mark.parametrize("mode", [None, *BORDERS])
+def test_smoothing_is_a_gaussian_with_the_border_of_its_mode(
+    detector, stimulus, sigma, mode
+) -> None:
+    """Each pixel is the weighted mean around it; beyond the border the mode says what there is."""
     settings = {"level": "2", "invert": True}  # which is hot at the border
     plain = sharing(detector, **settings).predict(stimulus).astype(np.float64)
-    wanted = gaussian_filter(plain, sigma, mode="constant", cval=0)
-    found = sharing(detector, **settings, smooth_sigma=sigma).predict(stimulus)
+    reach = int(4 * sigma + 0.5)  # where SciPy ends a Gaussian
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    wanted = np.pad(plain, reach, mode=BORDERS[mode or "constant"])
+    for axis in (0, 1):
+        wanted = np.apply_along_axis(np.convolve, axis, wanted, kernel, "valid")
+    more = {} if mode is None else {"smooth_mode": mode}
+    found = sharing(detector, **settings, smooth_sigma=sigma, **more).predict(stimulus)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert abs(found - gaussian_filter(plain, sigma, mode="reflect")).max() > 0.05
+    variant = sharing(detector, smooth_sigma=sigma, **more).predict_variants(stimulus)["2-"]
+    np.testing.assert_allclose(variant, wanted, atol=1e-5)
+
+
+def test_the_border_matters(detector, stimulus) -> None:
+    maps = [
+        sharing(detector, level="2", invert=True, smooth_sigma=19, smooth_mode=mode).predict(
+            stimulus
+        )
+        for mode in BORDERS
+    ]
+    for at, one in enumerate(maps):
+        for other in maps[:at]:
+            assert abs(one - other).max() > 0.003
+    assert abs(maps[0] - maps[1]).max() > 0.05
 
 
 def test_an_image_of_one_colour_has_a_map(detector, folder) -> None:
@@ -285,6 +316,67 @@ def test_named_layers_of_a_torchvision_network(stimulus, folder) -> None:
         wanted, _ = dense(levels, level or "features.12", SIZE)
         np.testing.assert_allclose(one.predict(stimulus), wanted, atol=1e-4)
     assert model.notices == ()
+
+
+def hooked(network: torch.nn.Module, names: list[str], pixels) -> dict[str, torch.Tensor]:
+    """Outputs of named modules while a network runs."""
+    found: dict[str, torch.Tensor] = {}
+    hooks = [
+        network.get_submodule(name).register_forward_hook(
+            lambda _module, _given, output, name=name: found.update({name: output.clone()})
+        )
+        for name in names
+    ]
+    with torch.no_grad():
+        network.eval()(pixels)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("given", ["seed", "file"])
+@pytest.mark.parametrize(
+    ("name", "names", "mean"),
+    [
+        ("tf_efficientnet_lite0", ["blocks.2", "blocks.4"], 0.5),
+        ("tf_efficientnet_lite0.in1k", ["blocks.2", "blocks.4"], 0.5),
+        ("resnet18", ["layer2", "layer3"], IMAGENET_MEAN),
+    ],
+)
+def test_timm_networks_see_images_as_they_did_in_training(
+    stimulus, tmp_path, name, names, mean, given
+) -> None:
+    """Normalised with the mean and deviation of their own, as timm itself says them."""
+    torch.manual_seed(SEED)
+    network = timm.create_model(name, pretrained=False)
+    own = resolve_model_data_config(network)
+    assert own["mean"] == (mean if isinstance(mean, tuple) else (mean,) * 3)
+    levels = hooked(network, names, pixels_of(stimulus, own["mean"], own["std"]))
+    wanted, share = dense(levels, names[0], SIZE)
+    weights = {"weights": "none", "seed": SEED}
+    if given == "file":
+        torch.save(network.state_dict(), tmp_path / "w.pth")
+        weights = {"weights_path": str(tmp_path / "w.pth")}
+    model = EigenCam(name, names, level=names[0], device="cpu", **weights)
+    np.testing.assert_allclose(model.predict(stimulus), wanted, atol=1e-3)
+    assert shares(model, stimulus) == pytest.approx(share, abs=1e-4)
+
+
+def test_torchvisions_weights_are_those_of_imagenet(monkeypatch) -> None:
+    """`inception_v3` is a name of both; torchvision's release takes ImageNet's normalisation."""
+    for weights, wanted in (("torchvision", IMAGENET_MEAN), ("timm", (0.5, 0.5, 0.5))):
+        model = EigenCam("inception_v3", ["Mixed_7c"], weights=weights, device="cpu")
+        np.testing.assert_allclose(model._mean.ravel(), wanted, rtol=1e-6)
+
+
+def test_torchvisions_detectors_normalise_by_themselves(stimulus) -> None:
+    name, names = "fasterrcnn_mobilenet_v3_large_320_fpn", ["backbone.body.12"]
+    torch.manual_seed(SEED)
+    network = get_model(name, weights=None, weights_backbone=None)
+    levels = hooked(network, names, pixels_of(stimulus, 0, 1))
+    wanted, _ = dense(levels, names[0], SIZE)
+    model = EigenCam(name, names, weights="none", seed=SEED, device="cpu")
+    np.testing.assert_allclose(model.predict(stimulus), wanted, atol=1e-3)
 
 
 def test_one_layer_may_be_a_word(small, stimulus) -> None:
@@ -382,6 +474,8 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
         ({"component": 0}, "component is 0"),
         ({"smooth_sigma": 0}, "smooth_sigma is 0"),
         ({"smooth_sigma": -1.5}, "smooth_sigma is -1.5"),
+        ({"smooth_sigma": 2, "smooth_mode": "zeros"}, "smooth_mode is 'zeros'; it must be one of"),
+        ({"smooth_mode": "reflect"}, "smooth_mode is reflect and smooth_sigma is not set"),
         ({"layers": ["body.layer4"]}, "has levels of its own"),
         ({"backbone": "resnet18"}, "resnet18 needs layers"),
         ({"backbone": "resnet18", "layers": []}, "layers is empty"),

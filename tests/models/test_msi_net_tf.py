@@ -15,6 +15,9 @@ from clickmap_cli.models.msi_net_tf import MsiNetTensorFlow
 from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError
 from tests.datasets.scenes import picture
 
+REPO = "alexanderkroner/MSI-Net"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
 
 class Tensor:
     def __init__(self, values) -> None:
@@ -54,7 +57,8 @@ def tensorflow(monkeypatch):
 def folder(tmp_path):
     (tmp_path / "msi" / "variables").mkdir(parents=True)
     (tmp_path / "msi" / "saved_model.pb").write_bytes(b"graph")
-    (tmp_path / "msi" / "variables" / "variables.index").write_bytes(b"weights")
+    (tmp_path / "msi" / "variables" / "variables.index").write_bytes(b"index")
+    (tmp_path / "msi" / "variables" / "variables.data-00000-of-00001").write_bytes(b"weights")
     return tmp_path / "msi"
 
 
@@ -142,7 +146,11 @@ def test_folders_that_hold_no_such_network(tensorflow, folder, tmp_path) -> None
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"weights_path": ""}, "set weights_path, the folder"),
+        ({"weights_path": ""}, "set weights_path, the folder of the SavedModel, or repo_id"),
+        ({"repo_id": REPO}, "weights_path and repo_id are both set; keep one"),
+        ({"download": True}, "download is true and repo_id is not set"),
+        ({"weights_path": None, "repo_id": "a b/c"}, r"repo_id is 'a b/c'; .* such as owner/name"),
+        ({"weights_path": None, "repo_id": REPO, "download": "yes"}, "download is 'yes'; it must"),
         ({"requires_size": [10, 10]}, "msi_net_tf: requires_size .* multiples of 8"),
     ],
 )
@@ -162,3 +170,106 @@ def test_the_folder_counts_by_its_content(tensorflow, folder, tmp_path) -> None:
     assert MsiNetTensorFlow(str(moved)).weights_digest() == one
     (moved / "variables" / "variables.index").write_bytes(b"others")
     assert MsiNetTensorFlow(str(moved)).weights_digest() != one
+
+
+# --- the hub's cache -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def cached(hub, folder):
+    """The folder as the hub's own client keeps it: content by its hash, and links to it."""
+    root = hub / f"models--{REPO.replace('/', '--')}"
+    snapshot = root / "snapshots" / COMMIT
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(COMMIT)
+    (root / "blobs").mkdir()
+    for at, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        blob = root / "blobs" / str(at)
+        blob.write_bytes(path.read_bytes())
+        link = snapshot / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob)
+    return snapshot
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_a_snapshot_in_the_hubs_cache_is_used(tensorflow, folder, stimulus, hub, download) -> None:
+    snapshot = cached(hub, folder)
+    given = {"repo_id": REPO, "download": download, "requires_size": [16, 24]}
+    built = build_model("x", "msi_net_tf", given, "cpu")
+    assert built.model.notices == (
+        f"msi_net_tf: {REPO} comes from the Hugging Face cache of this machine, {snapshot}.",
+    )
+    assert built.model.weights_digest() == MsiNetTensorFlow(str(folder)).weights_digest()
+    plain = build_model(
+        "x", "msi_net_tf", {"weights_path": str(folder), "requires_size": [16, 24]}, "cpu"
+    )
+    assert built.identity == plain.identity  # the content counts, however it got here
+    np.testing.assert_array_equal(built.model.predict(stimulus), plain.model.predict(stimulus))
+
+
+def test_nothing_is_downloaded_unasked(tensorflow, hub, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.hf_api.HfApi.repo_info", lambda *args, **kwargs: asked.append(args)
+    )
+    with pytest.raises(DataError) as caught:
+        build_model("x", "msi_net_tf", {"repo_id": REPO}, "cpu")
+    assert str(caught.value) == (
+        f"msi_net_tf: {REPO} is not in the Hugging Face cache of this machine ({hub}); set "
+        "download: true to download it, or weights_path to its folder."
+    )
+    assert asked == []
+
+
+@pytest.mark.parametrize("lost", ["saved_model.pb", "variables/variables.index"])
+def test_a_snapshot_that_is_not_whole_counts_as_missing(tensorflow, folder, hub, lost) -> None:
+    (cached(hub, folder) / lost).unlink()
+    with pytest.raises(DataError, match=r"is incomplete in the Hugging .* download: true"):
+        MsiNetTensorFlow(repo_id=REPO)
+
+
+def test_a_download_begins_when_the_weights_are_needed_and_fails_in_a_sentence(
+    tensorflow, hub
+) -> None:
+    """`clickmap doctor` makes models too, and must not download."""
+    model = MsiNetTensorFlow(repo_id=REPO, download=True)
+    for ask in (model.weights_digest, model.prepare):
+        with pytest.raises(DataError) as caught:
+            ask()
+        said = str(caught.value)
+        assert said.startswith(f"msi_net_tf: {REPO} could not be downloaded (")
+        assert said.endswith("); download it elsewhere and set weights_path to its folder.")
+        assert "\n" not in said
+
+
+def test_a_download_goes_on_with_what_it_brought(
+    tensorflow, folder, stimulus, hub, monkeypatch
+) -> None:
+    def bring(repo_id, local_files_only=False):
+        if local_files_only:
+            return real(repo_id, local_files_only=True)
+        assert repo_id == REPO
+        return str(cached(hub, folder))
+
+    import huggingface_hub
+
+    real = huggingface_hub.snapshot_download
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", bring)
+    model = MsiNetTensorFlow(repo_id=REPO, download=True)
+    assert not hub.exists()
+    assert model.weights_digest() == MsiNetTensorFlow(str(folder)).weights_digest()
+    assert model.predict(stimulus).shape == (240, 240)
+
+
+def test_without_tensorflow_a_repository_needs_the_extra_too(monkeypatch, hub) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(MissingExtraError, match="needs the extra 'tensorflow'"):
+        build_model("x", "msi_net_tf", {"repo_id": REPO}, "cpu")

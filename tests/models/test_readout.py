@@ -62,6 +62,12 @@ def test_saved_weights_come_back_and_count_in_the_cache_key(tmp_path) -> None:
         ({"layers": ["layer9"]}, "no layer 'layer9'"),
         ({"layers": []}, "must be a list of modules"),
         ({"centerbias": "gauss"}, "Did you mean 'gaussian'"),
+        (
+            {"centerbias_sigma": 0.2, "sigma_ratio": 0.4},
+            "readout: centerbias_sigma and sigma_ratio are both set",
+        ),
+        ({"centerbias_sigma": 0}, "readout: centerbias_sigma is 0; it must be above 0"),
+        ({"blur_sigma": 0}, "readout: blur_sigma is 0; it must be above 0"),
         ({"backbone": "resnet10"}, "timm has no network 'resnet10'"),
         ({"weights": None}, "set weights_path"),
         ({"layers": ["global_pool"]}, "gives no .*features"),
@@ -70,3 +76,16 @@ def test_saved_weights_come_back_and_count_in_the_cache_key(tmp_path) -> None:
 def test_wrong_settings_are_named(settings, message) -> None:
     with pytest.raises((ConfigError, DataError), match=message):
         made(**settings).model.network()
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [({}, 0.25), ({"centerbias_sigma": 0.1}, 0.1), ({"sigma_ratio": 0.1}, 0.05)],
+)
+def test_the_width_of_the_centre_bias_has_the_words_of_center_bias(given, share) -> None:
+    model = made(**given).model
+    widths = model.network().finalizer.log_widths.exp().detach()
+    np.testing.assert_allclose(widths, [share, share], rtol=1e-6)
+    assert any("sigma_ratio 0.1 is a share of half" in text for text in model.notices) == (
+        "sigma_ratio" in given
+    )

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from timm.data import resolve_model_data_config
 
+from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models import timm_models
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.timm_models import (
@@ -212,3 +215,64 @@ def test_keys_of_predictions_move_with_the_weights(tmp_path, released, name) -> 
     assert identity(weights="timm") not in (a, c, *random)
     assert identity(weights="none", device="cuda", batch_size=4) == random[0]
     assert timm_models.RELEASE == "timm"
+
+
+KINDS = {
+    "gradient": lambda name: {"model": name},
+    "vit_attention": lambda name: {"model": name},
+    "readout": lambda name: {"backbone": name, "layers": ["stages"]},
+}
+
+
+@pytest.mark.parametrize("size", [(96, 72), (20, 33), (40, 40)])  # smaller, larger, the same
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("network", ["test_resnet", "test_vit"])
+def test_images_are_resized_and_normalised_as_in_training(tmp_path, kind, network, size) -> None:
+    """As Pillow resizes bytes with the interpolation that timm says, up to its rounding."""
+    own = resolve_model_data_config(timm.create_model(network, pretrained=False))
+    assert own["interpolation"] == {"test_resnet": "bilinear", "test_vit": "bicubic"}[network]
+    side = [40, 40] if network == "test_resnet" else [32, 48]
+    # away from black and white, where Pillow clips after either axis
+    pixels = np.random.default_rng(0).integers(60, 196, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    given = {**KINDS[kind](network), "weights": "none", "requires_size": side}
+    model = build_model("x", kind, given, "cpu").model
+    how = getattr(Image.Resampling, own["interpolation"].upper())
+    fitted = np.asarray(Image.fromarray(pixels).resize(side[::-1], how)) / 255
+    stimulus = FileStimulus("a", size, tmp_path / "a.png")
+    np.testing.assert_allclose(model.planes(stimulus), np.moveaxis(fitted, -1, 0), atol=2.1 / 255)
+    other = {"bilinear": "BICUBIC", "bicubic": "BILINEAR"}[own["interpolation"]]
+    if list(size) != side:
+        wrong = Image.fromarray(pixels).resize(side[::-1], getattr(Image.Resampling, other))
+        off = np.abs(model.planes(stimulus) - np.moveaxis(np.asarray(wrong) / 255, -1, 0))
+        assert off.max() > 6 / 255
+    model._on = "cpu"
+    shown = model.batch([stimulus])[0].numpy()
+    if kind == "gradient":  # whose network normalises, so that it differentiates by pixels
+        mean, std = model._timm.mean, model._timm.std
+        np.testing.assert_array_equal(shown, model.planes(stimulus))
+    else:
+        mean, std = model._mean.ravel(), model._std.ravel()
+        normalised = (np.moveaxis(fitted, -1, 0) - 0.5) / 0.5
+        np.testing.assert_allclose(shown, normalised, atol=4.2 / 255)
+    np.testing.assert_allclose(mean, own["mean"], rtol=1e-6)
+    np.testing.assert_allclose(std, own["std"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "eigencam"])
+def test_predictions_of_before_are_made_again(kind) -> None:
+    """Networks see other pixels than in version 1, so its cached maps must not be used."""
+    given = {"eigencam": {"backbone": "test_resnet", "layers": ["stages"]}}.get(kind)
+    given = {**(given or KINDS[kind]("test_vit")), "weights": "none"}
+    now = build_model("x", kind, given, "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(now.model), "version", 1)
+        assert build_model("x", kind, given, "cpu").identity != now.identity
+
+
+def test_an_interpolation_that_is_not_known_is_said(monkeypatch) -> None:
+    found = timm.get_pretrained_cfg("test_resnet")
+    found.interpolation = "lanczos"
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: found)
+    with pytest.raises(ConfigError, match="test_resnet's interpolation is 'lanczos'; it must be"):
+        wanted()

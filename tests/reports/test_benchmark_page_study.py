@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def result() -> BenchmarkResult:
         DiveRow(
             "toy", "cam", "CC", image_id(3), -0.01, "2-", 0.51,
             {"pool+": -0.01, "pool-": 0.01, "2+": -0.51, "2-": 0.51},
+            f"deep_dive/toy/cam/{image_id(3)}.png",
         ),
         DiveRow(
             EVIL, EVIL, "CC", "image_10", -0.8, "pool-", 0.8,
@@ -150,6 +152,17 @@ def test_the_dive_shows_its_rows(report: Page) -> None:
          "pool+ −0.800, pool- 0.800, 0+ –"],
     ]  # fmt: skip
     assert report.run("document.querySelectorAll('#dives img, #dives script').length") == 0
+
+
+def test_an_image_of_the_dive_leads_to_its_picture(report: Page, tmp_path: Path) -> None:
+    found = report.run(
+        "[...document.querySelectorAll('#dive-table tbody tr')]"
+        ".map((row) => [...row.querySelectorAll('a')].map((link) => link.href))"
+    )
+    picture = tmp_path.resolve() / "deep_dive" / "toy" / "cam" / f"{image_id(3)}.png"
+    ((link,), none) = found
+    assert unquote(link) == f"file://{picture}"
+    assert none == []  # one was not drawn
 
 
 def test_the_dive_follows_the_data_set(report: Page) -> None:

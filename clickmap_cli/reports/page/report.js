@@ -53,8 +53,11 @@ function drawDives() {
     ["Data set", "Model", "Metric", "Image", "Score", "Best setting", "Its score", "Every setting"], 4);
   const each = (variants) =>
     Object.entries(variants).map(([setting, score]) => `${setting} ${number(score, 3)}`).join(", ");
+  const place = (path) => path.split("/").map(encodeURIComponent).join("/");
+  const image = (row) => !row.picture ? textCell(row.image_id)
+    : el("td", { class: "text" }, el("a", { href: place(row.picture) }, row.image_id));
   drawSome(body, byId("dive-more"), rows, (row) => el("tr", null, textCell(row.dataset),
-    textCell(row.model), textCell(row.metric), textCell(row.image_id), cell(number(row.score, 3)),
+    textCell(row.model), textCell(row.metric), image(row), cell(number(row.score, 3)),
     el("td", null, el("b", null, row.best)), cell(number(row.best_score, 3)),
     textCell(each(row.variants))), 100);
 }

@@ -52,6 +52,37 @@ class Heatmap:
     overlay_path: Path | None
 
 
+@dataclass(frozen=True)
+class DivePicture:
+    """One of a model's worst images with the maps of all its settings, to draw side by side.
+
+    Attributes:
+        dataset: label of the data set.
+        model: label of the model.
+        image_id: the image.
+        metric: what the scores are of.
+        score: the model's own.
+        best: the setting that scores best.
+        scores: setting -> its score, NaN where undefined.
+        maps: setting -> (h, w) its map, not negative, in the order of `scores`.
+        image: (h, w, 3) in 0..1, or None where it cannot be read.
+        truth: (h, w) the ground-truth map, any scale, or None where there is none.
+        path: where the picture goes (PNG).
+    """
+
+    dataset: str
+    model: str
+    image_id: str
+    metric: str
+    score: float
+    best: str
+    scores: Mapping[str, float]
+    maps: Mapping[str, NDArray[np.float64]]
+    image: NDArray[np.float32] | None
+    truth: NDArray[Any] | None
+    path: Path
+
+
 class KeptPictures:
     """Images, maps and kept predictions of a benchmark, read when they are looked at.
 
@@ -118,10 +149,12 @@ class BenchmarkFigures:
     Attributes:
         heatmap: one prediction, alone and over its image.
         report: the page (result, pictures, path, images at either end).
+        dive: one image of a deep dive; None where there are to be tables alone.
     """
 
     heatmap: Callable[[Heatmap], None]
     report: Callable[[BenchmarkResult, Pictures, Path, int], None]
+    dive: Callable[[DivePicture], None] | None = None
 
 
 class HeatmapFiles:

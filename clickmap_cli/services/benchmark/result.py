@@ -172,7 +172,8 @@ class ExtremeRow:
 class DiveRow:
     """One of a model's worst images, and what its other settings would have scored.
 
-    `best` is the setting that scores best, `variants` the score of each.
+    `best` is the setting that scores best, `variants` the score of each, `picture` the file with
+    their maps side by side, as seen from the folder of the run; empty where none was drawn.
     """
 
     dataset: str
@@ -183,6 +184,7 @@ class DiveRow:
     best: str
     best_score: float
     variants: Mapping[str, float]
+    picture: str = ""
 
 
 @dataclass(frozen=True)

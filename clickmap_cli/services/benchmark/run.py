@@ -32,13 +32,14 @@ from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.benchmark.result import LeftOut
 from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
+from clickmap_cli.services.benchmark.study import DIVES
 from clickmap_cli.services.benchmark.tables import SUMMARY, as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest
 
 _OWN = (
     "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv", "deep_dive.csv",
-    "failures.csv", REPORT, SUMMARY, "heatmaps",
+    "failures.csv", REPORT, SUMMARY, "heatmaps", DIVES,
 )  # fmt: skip
 
 

@@ -90,6 +90,7 @@ def write_all(
     """Write tables and report; every output with size and SHA-256, heatmaps among them."""
     job.progress.stage("Writing tables and report")
     paths = [*write_tables(job.folder.path, result), _write_report(job, models, sets, result)]
+    paths += [job.folder.path / row.picture for row in result.dives if row.picture]
     if job.heatmaps.folder.is_relative_to(job.folder.path):
         paths += [
             path

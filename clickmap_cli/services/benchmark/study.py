@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.others import OtherFixations
-from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Kind, Prediction
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.runtime.errors import ClickmapError
+from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.job import Job
-from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.services.benchmark.pictures import DivePicture, shown_map
+from clickmap_cli.services.benchmark.predictions import Map
 from clickmap_cli.services.benchmark.result import (
     DecileRow,
     DiveRow,
     ExtremeRow,
+    Failure,
     ImageScore,
     ModelResult,
 )
 from clickmap_cli.services.benchmark.scores import whole_target
+
+DIVES = "deep_dive"
+"""Folder of the pictures of a deep dive."""
 
 _GROUPS = 10
 
@@ -83,7 +90,7 @@ def _from_zero(metric: str, row: ImageScore) -> tuple[float, str]:
 def dive_rows(
     job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult, others: OtherFixations
 ) -> list[DiveRow]:
-    """What a model's other settings would have scored on its worst images.
+    """Score, and draw, what a model's other settings predict of its worst images.
 
     Args:
         job: the run; images that fail here are noted in it.
@@ -96,7 +103,7 @@ def dive_rows(
         A row an image; none where the model has no other settings, or none were asked for.
 
     Raises:
-        ClickmapError: an image or its ground truth cannot be read.
+        ClickmapError: an image or its ground truth cannot be read, or a picture not be written.
     """
     settings = job.config.deep_dive
     if not settings.n_images or settings.metric not in job.config.metrics:
@@ -111,27 +118,30 @@ def dive_rows(
     for row in worst:
         stimulus = stimuli[row.image_id]
         try:
-            variants = _variants(settings.metric, stimulus, others, predictor)
+            maps = predictor.variants(stimulus)
+            scores = _score_variants(settings.metric, stimulus, others, maps, predictor.kind)
         except ClickmapError:
             raise
         except Exception as error:  # such as too little memory for the finest level
             reason = f"no deep dive: {type(error).__name__}: {' '.join(str(error).split())}"
             job.fail(loaded.label, built.label, row.image_id, reason[:300])
         else:
-            rows += _dived(found, settings.metric, row, variants)
+            for dived in _dived(found, settings.metric, row, scores):
+                drawn = {name: shown_map([values], predictor.kind) for name, values in maps.items()}
+                rows.append(_draw_variants(job, stimulus, dived, drawn))
         job.progress.advance()
     built.model.release()
     return rows
 
 
-def _variants(
-    metric: str, stimulus: Stimulus, others: OtherFixations, predictor: Predictor
+def _score_variants(
+    metric: str, stimulus: Stimulus, others: OtherFixations, maps: Mapping[str, Map], kind: Kind
 ) -> dict[str, float]:
-    """An image's score with each of a model's settings; NaN where undefined."""
+    """Score an image with each of a model's settings; NaN where undefined."""
     target = whole_target(stimulus, others.around(stimulus))
     return {
-        name: SALIENCY_SCORES[metric](Prediction(values, predictor.kind), target)
-        for name, values in predictor.variants(stimulus).items()
+        name: SALIENCY_SCORES[metric](Prediction(values, kind), target)
+        for name, values in maps.items()
     }
 
 
@@ -150,3 +160,25 @@ def _dived(
             known[best], variants,
         )
     ]  # fmt: skip
+
+
+def _draw_variants(
+    job: Job, stimulus: Stimulus, row: DiveRow, maps: Mapping[str, NDArray[np.float64]]
+) -> DiveRow:
+    """Draw the maps of all settings side by side; return the row with the picture's place."""
+    if job.figures.dive is None:
+        return row
+    image = None
+    try:
+        image = stimulus.image()
+    except DataError as error:
+        job.progress.notice(f"{error} Its picture of the deep dive lacks the image.")
+        job.left_out.unread.append(Failure(row.dataset, "", row.image_id, str(error)))
+    place = f"{DIVES}/{row.dataset}/{row.model}/{row.image_id}.png"
+    job.figures.dive(
+        DivePicture(
+            row.dataset, row.model, row.image_id, row.metric, row.score, row.best, row.variants,
+            maps, image, stimulus.truth(), job.folder.path / place,
+        )
+    )  # fmt: skip
+    return replace(row, picture=place)

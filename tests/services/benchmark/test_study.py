@@ -15,6 +15,8 @@ from scipy.stats import spearmanr
 from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
+from clickmap_cli.reports.benchmark_html import write_report
+from clickmap_cli.reports.dives import draw_dive
 from clickmap_cli.reports.heatmaps import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Silent
@@ -25,6 +27,7 @@ from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows, wor
 from clickmap_cli.storage.folder import WhenPresent
 
 SIDE = (20, 24)
+STUDY = Path(__file__).parents[3] / "configs" / "eigencam_study.yaml"
 
 
 def result_of(scores: dict[str, float], metric: str = "CC") -> ModelResult:
@@ -175,7 +178,9 @@ def knowing():
     del MODELS._entries["knowing"]
 
 
-def run(corpus: Path, *words: str, report=None, progress=None, **kwargs) -> benchmark.BenchmarkRun:
+def run(
+    corpus: Path, *words: str, report=None, progress=None, dive=None, **kwargs
+) -> benchmark.BenchmarkRun:
     def plain(result, pictures, path, n_images) -> None:
         path.write_text("x")
 
@@ -183,7 +188,7 @@ def run(corpus: Path, *words: str, report=None, progress=None, **kwargs) -> benc
         f"datasets=[{{name: folder, label: toy, root: {corpus}}}]", "models=[knowing,uniform]",
         f"output_dir={corpus / 'out'}", "metrics=[CC,KL,NSS]", "n_jobs=1", *words,
     ]).config  # fmt: skip
-    figures = BenchmarkFigures(draw_heatmap, report or plain)
+    figures = BenchmarkFigures(draw_heatmap, report or plain, draw_dive if dive is None else dive)
     return benchmark.run(config, progress or Silent(), figures, **kwargs)
 
 
@@ -227,6 +232,85 @@ def test_the_dive_says_which_setting_would_have_matched(corpus, knowing) -> None
     assert dives[0]["variants"] == {
         name: pytest.approx(float(rows[0][name])) for name in ("v0", "v1", "v2", "inverse")
     }
+
+
+def manifest_of(corpus: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((corpus / "out/manifest.json").read_text())["outputs"]
+    return found
+
+
+def test_the_dive_draws_every_setting_beside_image_and_truth(corpus, knowing) -> None:
+    drawn = []
+
+    def keep(picture) -> None:
+        drawn.append(picture)
+        draw_dive(picture)
+
+    found = run(corpus, "deep_dive.n_images=2", dive=keep)
+    assert [picture.image_id for picture in drawn] == ["i4", "i3"]
+    for picture in drawn:
+        at = int(picture.image_id[1:])
+        path = f"deep_dive/toy/knowing/i{at}.png"
+        assert (picture.dataset, picture.model, picture.metric) == ("toy", "knowing", "CC")
+        assert picture.path == corpus / "out" / path
+        rgb = np.asarray(Image.open(corpus / f"images/i{at}.png")) / 255
+        np.testing.assert_allclose(picture.image, rgb, atol=1e-6)
+        np.testing.assert_allclose(picture.truth, truth_of(at), atol=1e-6)
+        row = next(dive for dive in found.summary["deep_dives"] if dive["image_id"] == f"i{at}")
+        assert (picture.score, picture.best) == (row["score"], row["best"])
+        assert dict(picture.scores) == row["variants"]
+        assert row["picture"] == path
+        assert list(picture.maps) == list(row["variants"]) == ["v0", "v1", "v2", "inverse"]
+        right = picture.maps[f"v{at % 3}"]
+        assert plain_cc(right, truth_of(at)) > 0.95
+        with Image.open(picture.path) as shown:
+            assert min(shown.size) > 100
+        assert path in manifest_of(corpus)
+    assert [dive["image_id"] for dive in found.summary["deep_dives"]] == ["i4", "i3"]
+
+
+def test_a_run_that_is_resumed_has_every_picture(corpus, knowing) -> None:
+    run(corpus, "deep_dive.n_images=2")
+    paths = [corpus / f"out/deep_dive/toy/knowing/i{at}.png" for at in (3, 4)]
+    whole = [path.read_bytes() for path in paths]
+    run(corpus, "deep_dive.n_images=2", when=WhenPresent.RESUME)
+    assert len(knowing) == 2  # nothing was lost, nothing is done again
+    paths[0].unlink()
+    paths[1].write_bytes(b"cut")
+    run(corpus, "deep_dive.n_images=2", when=WhenPresent.RESUME)
+    assert [path.read_bytes() for path in paths] == whole
+    assert set(manifest_of(corpus)) >= {f"deep_dive/toy/knowing/i{at}.png" for at in (3, 4)}
+
+
+def test_a_killed_dive_goes_on(corpus, knowing) -> None:
+    def killed(picture) -> None:
+        if picture.image_id == "i3":
+            raise KeyboardInterrupt
+        draw_dive(picture)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, "deep_dive.n_images=2", dive=killed)
+    assert not (corpus / "out/deep_dive/toy/knowing/i3.png").exists()
+    run(corpus, "deep_dive.n_images=2", when=WhenPresent.RESUME)
+    assert {"deep_dive/toy/knowing/i3.png", "deep_dive/toy/knowing/i4.png"} <= set(
+        manifest_of(corpus)
+    )
+
+
+def test_an_image_that_cannot_be_shown_is_told_and_its_maps_are_drawn(corpus, knowing) -> None:
+    whole = (corpus / "images/i4.png").read_bytes()
+    (corpus / "images/i4.png").write_bytes(whole[: len(whole) // 2])
+    drawn, told = [], Silent()
+
+    def keep(picture) -> None:
+        drawn.append(picture)
+        draw_dive(picture)
+
+    found = run(corpus, "deep_dive.n_images=1", dive=keep, progress=told)
+    (picture,) = drawn
+    assert (picture.image_id, picture.image) == ("i4", None)
+    assert found.n_failures == 0
+    assert any("i4.png" in text and "deep dive" in text for text in told.notices)
 
 
 def test_where_less_is_better_the_least_is_best(corpus, knowing) -> None:
@@ -298,6 +382,7 @@ def test_an_old_dive_goes_when_the_run_is_made_anew_without(corpus, knowing) -> 
     run(corpus, "deep_dive.n_images=2")
     run(corpus, when=WhenPresent.OVERWRITE)
     assert not (corpus / "out/deep_dive.csv").exists()
+    assert not list((corpus / "out").rglob("*.png"))
 
 
 def test_tables_of_tenths_and_extremes_are_what_the_scores_say(corpus, knowing) -> None:
@@ -329,6 +414,42 @@ def test_tables_of_tenths_and_extremes_are_what_the_scores_say(corpus, knowing) 
     ]
     assert len(shown["dives"]) == 1
     assert len(shown["deciles"]) == 5 * 3 * 2
+
+
+# --- the shipped study -----------------------------------------------------------------------
+
+
+def test_the_shipped_study_runs_from_images_and_maps(tmp_path, monkeypatch) -> None:
+    """In SALICON's layout without fixations; the detector has random weights here."""
+    rng = np.random.default_rng(0)
+    for at in range(3):
+        for part, pixels in (
+            ("images", rng.integers(0, 256, (48, 64, 3), np.uint8)),
+            ("maps", rng.integers(0, 256, (48, 64), np.uint8)),
+        ):
+            path = tmp_path / "salicon" / part / "val" / f"COCO_val2014_{at}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    monkeypatch.chdir(tmp_path)
+    words = ["models.0.weights=none", "models.1.weights=none", "device=cpu", "n_jobs=1"]
+    config = load_config(BENCHMARK, STUDY, words).config
+    assert [model.get("smooth_mode") for model in config.models[:2]] == [None, "reflect"]
+    told = Silent()
+    figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
+    found = benchmark.run(config, told, figures)
+    assert found.n_failures == 0
+    assert any("no fixations, only images and maps" in text for text in told.notices)
+    assert any("AUC_Judd, NSS need; left empty" in text for text in told.notices)
+    for row in found.summary["results"]:
+        for metric, scores in row["scores"].items():
+            wanted = 0 if metric in ("AUC_Judd", "NSS") else 3
+            assert scores["n_images"] == wanted, metric
+    out = tmp_path / "results/eigencam_study"
+    rows = read(out / "deep_dive.csv")
+    assert len(rows) == 6
+    assert {f"{level}{sign}" for level in ("pool", *"3210") for sign in "+-"} <= set(rows[0])
+    for row in rows:
+        assert (out / f"deep_dive/salicon/{row['model']}/{row['image_id']}.png").is_file()
 
 
 # --- Spearman --------------------------------------------------------------------------------

@@ -1,0 +1,86 @@
+"""Pictures of a deep dive: the maps of a model's settings beside the image and its ground truth."""
+
+from __future__ import annotations
+
+import math
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.reports.overlays import coloured, placeholder, shown
+from clickmap_cli.reports.style import COLOURS, HEAT, headline, save, styled
+from clickmap_cli.services.benchmark.pictures import DivePicture
+from clickmap_cli.storage.atomic import replacing
+
+_PANEL = 1.7
+"""Width of a panel, in inches."""
+
+_LONGEST = 90
+_ROWS = 2
+
+
+def draw_dive(picture: DivePicture) -> None:
+    """Write the image above its ground truth, and beside them every setting's map with its score.
+
+    Settings stand in columns of two in their order, so that the signs of a level stand one above
+    the other. The best one has a coloured title and frame.
+    """
+    names = list(picture.maps)
+    columns = list(zip_longest(names[::_ROWS], names[1::_ROWS]))
+    height, width = next(iter(picture.maps.values())).shape
+    ratio = min(max(height / width, 0.3), 2.5)
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            _ROWS, 1 + len(columns), squeeze=False, layout="constrained",
+            figsize=(_PANEL * (1 + len(columns)), _ROWS * (_PANEL * ratio + 0.3) + 0.4),
+        )  # fmt: skip
+        photo = picture.image
+        _show(grid[0, 0], placeholder(height, width) if photo is None else photo)
+        grid[0, 0].set_title("image" if photo is not None else "image missing")
+        truth = picture.truth
+        _show(grid[1, 0], placeholder(height, width) if truth is None else _colour(truth))
+        grid[1, 0].set_title("ground truth" if truth is not None else "no ground truth")
+        for column, pair in enumerate(columns, 1):
+            for row, name in enumerate(pair):
+                _draw_setting(grid[row, column], picture, name)
+        title = f"{picture.model} on {picture.dataset}, {picture.metric} {_format(picture.score)}: "
+        headline(figure, _shorten(f"{title}{picture.image_id}"))
+        with replacing(picture.path) as partial:
+            save(figure, partial)
+
+
+def _draw_setting(axes: Any, picture: DivePicture, name: str | None) -> None:
+    """Draw the map of a setting; leave its place empty where their number is odd."""
+    if name is None:
+        axes.set_axis_off()
+        return
+    _show(axes, _colour(picture.maps[name]))
+    best = name == picture.best
+    axes.set_title(
+        f"{name}: {_format(picture.scores[name])}", parse_math=False,
+        color=COLOURS["accent" if best else "text"], fontweight="bold" if best else "normal",
+    )  # fmt: skip
+    if best:
+        axes.set_axis_on()
+        axes.set(xticks=[], yticks=[])
+        for spine in axes.spines.values():
+            spine.set(visible=True, color=COLOURS["accent"], linewidth=2)
+
+
+def _show(axes: Any, pixels: NDArray[Any]) -> None:
+    axes.imshow(pixels, interpolation="antialiased")
+    axes.set_axis_off()
+
+
+def _colour(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return coloured(shown(values), HEAT)
+
+
+def _format(score: float) -> str:
+    return "undefined" if math.isnan(score) else f"{score:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
