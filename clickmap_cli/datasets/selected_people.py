@@ -38,7 +38,8 @@ class SomePeople:
 
     def everyone(self, size: Size) -> NDArray[Any]:
         """(h, w) their mean map, resized where the size is another; not scaled."""
-        return resize(self._mean(range(len(self.names))), size)
+        mean = self._mean(range(len(self.names)))
+        return mean if mean.shape == size else resize(mean, size)
 
     def _mean(self, which: Collection[int]) -> NDArray[Any]:
         views = [self.target(person) for person in which]

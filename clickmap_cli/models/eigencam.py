@@ -64,7 +64,7 @@ class EigenCam(TorchSaliencyModel):
     version = 2
     run_only = TorchSaliencyModel.run_only | {"weights_path"}
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+    def __init__(
         self,
         backbone: str = DETECTOR,
         layers: Sequence[str] | None = None,

@@ -89,7 +89,7 @@ class Gradient(TorchSaliencyModel):
     version = 2
     run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+    def __init__(
         self,
         model: str = "resnet50",
         weights: str | None = None,

@@ -58,7 +58,7 @@ class VitAttention(TorchSaliencyModel):
     version = 2
     run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest has both
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its settings in a config
+    def __init__(
         self,
         model: str = "vit_base_patch16_224",
         weights: str | None = None,

@@ -231,7 +231,7 @@ def test_optional_columns_may_be_absent(tmp_path) -> None:
     np.testing.assert_array_equal(by_id(data)["b"].truth(), plain["b"].truth())
     data = csv_indexed(table(tmp_path, "d,images/d.png", header="image_id,image_path"))
     assert list(by_id(data)) == ["d"]
-    assert any("uniform" in text for text in data.notices)
+    assert any("uniform" in text for text in data.scoring_notices)
 
 
 def test_paths_start_from_the_table_or_the_working_folder_or_are_absolute(

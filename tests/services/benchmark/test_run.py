@@ -297,7 +297,11 @@ def test_missing_and_damaged_files_are_named(corpus) -> None:
     for i in range(4):
         np.save(maps / f"i{i}.npy", np.random.default_rng(i).random((12, 15)))
     (maps / "i3.npy").write_bytes((maps / "i3.npy").read_bytes()[:200])
-    found = run(words_for(corpus, f"[{{name: mine, type: precomputed, root: {maps}}}]"))
+    words = words_for(corpus, f"[{{name: mine, type: precomputed, root: {maps}}}]")
+    with pytest.raises(DataError, match="4 of 6 images of toy have a map"):
+        run(words)
+    assert not (corpus / "out" / "failures.csv").exists()
+    found = run([*words, "max_lost=0.5"])
     failures = {row["image_id"]: row["reason"] for row in read(corpus / "out/failures.csv")}
     assert set(failures) == {"i3", "i4", "i5"}
     assert "i3.npy" in failures["i3"]
@@ -490,7 +494,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(corpus, monkeypatch) -> None:
     """Errors of the cache are raised where workers run ahead, too, and are not lost there."""
     from clickmap_cli.storage.prediction_cache import PredictionCache
 
-    def full(self, name, key, prediction, details, oddities) -> None:
+    def full(self, name, key, prediction, kept) -> None:
         raise RunError("the disk is full")
 
     monkeypatch.setattr("clickmap_cli.services.benchmark.job._WORTH_WORKERS", 0)

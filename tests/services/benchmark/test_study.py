@@ -460,7 +460,7 @@ def test_spearman_is_scipys_and_only_on_request(corpus, knowing) -> None:
     assert "Spearman" not in found.summary["metrics"]
     run(corpus, "metrics=[spearman]", "models=[knowing]", when=WhenPresent.OVERWRITE)
     rows = read(corpus / "out/toy__knowing.csv")
-    assert list(rows[0]) == ["image_id", "Spearman"]
+    assert list(rows[0]) == ["image_id", "Spearman", "placement"]
     for at, row in enumerate(rows):
         noise = np.random.default_rng(at).random(SIDE)
         values = np.float32((1 - at / 5) * truth_of(at) + at / 5 * noise)
