@@ -82,25 +82,52 @@ FRACTIONS = (
 
 
 def suspicions(points: Coordinates) -> list[str]:
-    """Sentences about points that lie inside and still look as if they meant something else."""
+    """Sentences about points that nearly all lie inside and look as if they meant other places.
+
+    Args:
+        points: as they were given.
+    """
     if len(points.x) < 5 * _ENOUGH:
         return []
-    found = []
+    return [said for said in (_corner(points), _from_1(points), _few_swapped(points)) if said]
+
+
+def _corner(points: Coordinates) -> str:
+    """All points lie in the upper left part: measured in smaller images, or in percent."""
     low = min(points.x.min(), points.y.min())
-    x_most, y_most = float(points.x.max()), float(points.y.max())
-    side = float(min(points.width.min(), points.height.min()))
-    if low >= 0 and max(x_most, y_most) <= 100 and min(x_most, y_most) > 90 and side >= 150:
-        found.append(
-            f"No x is above {x_most:g} and no y above {y_most:g}, in images of at least {side:g} "
-            "pixels a side: are they percent of the image? Then multiply by its sides over 100."
-        )
-    beyond_x, beyond_y = points.x - points.width, points.y - points.height
-    if low >= 1 and beyond_x.max() == 0 and beyond_y.max() == 0:
-        found.append(
-            "x runs from 1 to the image's width and y from 1 to its height: are they counted from "
-            "1? Then subtract 1; here the first pixel is 0."
-        )
-    return found
+    wide, high = (points.x / points.width).max(), (points.y / points.height).max()
+    x, y = float(points.x.max()), float(points.y.max())
+    if low < 0 or max(wide, high) > 0.9 or wide * high > 0.4 or points.width.min() < _SMALL_SIDE:
+        return ""
+    percent = " percent of the image, or" if max(x, y) <= 100 else ""
+    return (
+        f"No x is above {x:g} and no y above {y:g}, in images of up to {points.width.max():g} x "
+        f"{points.height.max():g} (width x height): nothing lies in the rest of them. Are they"
+        f"{percent} coordinates of a smaller image?"
+    )
+
+
+def _from_1(points: Coordinates) -> str:
+    """The first pixel is called 1, the last one the image's side."""
+    last = (points.x - points.width).max(), (points.y - points.height).max()
+    if min(points.x.min(), points.y.min()) < 1 or last != (0, 0):
+        return ""
+    return (
+        "x runs from 1 to the image's width and y from 1 to its height: are they counted from 1? "
+        "Then subtract 1; here the first pixel is 0."
+    )
+
+
+def _few_swapped(points: Coordinates) -> str:
+    """Few points outside, and none of them if x were y: people look at the middle of images."""
+    outside = 1 - points.inside()
+    swapped = 1 - points.inside(points.y, points.x)
+    if outside * len(points.x) < _ENOUGH / 4 or swapped > outside / 20:
+        return ""
+    return (
+        f"{_percent(outside)} of the points lie outside their image, and {_percent(swapped)} would "
+        "with x and y swapped: x is the column, counted from the left, y the row, from the top."
+    )
 
 
 def likeliest_cause(points: Coordinates) -> str:

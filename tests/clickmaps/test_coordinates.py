@@ -75,8 +75,30 @@ def test_fractions_and_percent(where) -> None:
     assert are_fractions(points(x / WIDTH, y / HEIGHT))
     assert not are_fractions(points(x / WIDTH, y / HEIGHT, 10, 10))  # a real place in tiny images
     (said,) = suspicions(points(100 * x / WIDTH, 100 * y / HEIGHT))
-    assert "percent" in said
+    assert "percent of the image, or coordinates of a smaller image" in said
     assert suspicions(points(x / 3, y / 2, 100, 100)) == []  # all of an image of 100 x 100
+
+
+def test_points_that_fill_a_corner_only(where) -> None:
+    x, y = where
+    (said,) = suspicions(points(x, y, 3 * WIDTH, 3 * HEIGHT))
+    assert "up to 900 x 600 (width x height)" in said
+    assert "percent" not in said
+    # a line at the left border is a corner of no use to anybody, but it reaches the bottom
+    assert suspicions(points(x / 10, y, WIDTH, HEIGHT)) == []
+
+
+def test_a_few_outside_that_swapping_would_bring_inside() -> None:
+    rng = np.random.default_rng(2)
+    x = np.clip(rng.normal(WIDTH / 2, 40, 900), 0, WIDTH - 1)
+    y = np.clip(rng.normal(HEIGHT / 2, 20, 900), 0, HEIGHT - 1)
+    assert suspicions(points(x, y)) == []
+    few = float(np.mean(x >= HEIGHT))
+    assert 0.02 < few < 0.2
+    (said,) = suspicions(points(y, x))
+    assert said.startswith(f"{100 * few:.0f}% of the points lie outside")
+    # a few that lie outside either way say nothing
+    assert suspicions(points(np.append(x, [900.0] * 9), np.append(y, [900.0] * 9))) == []
 
 
 def test_counted_from_1(where) -> None:

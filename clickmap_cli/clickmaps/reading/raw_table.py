@@ -76,8 +76,7 @@ class TableBuilder:
         self._users = _Vocabulary(_user_name)
         self._categories = _Vocabulary(_category_name)
         self._category_of: dict[int, int] = {}
-        self._side = shapes.longest_side
-        self._click_type = np.int16 if self._side < 2**15 - 1 else np.int32
+        self._click_type = np.int16 if shapes.longest_side < 2**15 - 1 else np.int32
         self._parts: dict[str, list[NDArray[Any]]] = {
             name: [] for name in ("lengths", "image", "user", "catch", "mobile", "time")
         }
@@ -134,9 +133,10 @@ class TableBuilder:
         keep = np.repeat(good, clicks.lengths)
         all_good = bool(good.all())
         for name, values in (("x", clicks.x), ("y", clicks.y)):
-            # what lies beyond the longest side is outside every image, wherever it is
-            inside = np.clip(values if all_good else values[keep], -1, self._side)
-            self._clicks[name].append(inside.astype(self._click_type))
+            # what no image reaches is outside every one, wherever it is
+            most = np.iinfo(self._click_type).max
+            within = np.clip(values if all_good else values[keep], -most, most)
+            self._clicks[name].append(within.astype(self._click_type))
         self._parts["lengths"].append(clicks.lengths[good])
         for name, values in columns.items():
             self._parts[name].append(values[good])
