@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clickmap_cli.clickmaps.blur_notices import blur_notices
 from clickmap_cli.clickmaps.filters import Quality, filter_trials, trials_to_judge
 from clickmap_cli.clickmaps.funnel import Funnel, FunnelRow
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
@@ -15,6 +16,7 @@ from clickmap_cli.clickmaps.keys import check_flat_names, image_key
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
+from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
@@ -103,7 +105,22 @@ def surviving_trials(
     """
     data = Path(str(config.clickme_data))
     if data.is_dir():
-        return _prepared(data, config, progress)
+        found = _prepared(data, config, progress)
+    else:
+        found = _filtered(config, data, reject, progress, quality)
+    for text in blur_notices(MapSettings.of(config), found.trials.shape):
+        progress.notice(text)
+    return found
+
+
+def _filtered(
+    config: ExperimentConfig,
+    data: Path,
+    reject: Reject,
+    progress: Progress,
+    quality: Quality | None,
+) -> Survivors:
+    """Raw trials that pass the filters."""
     rejected: list[str] = []
 
     def noted(row: int, column: str, value: str, reason: str) -> None:
