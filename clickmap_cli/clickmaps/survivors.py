@@ -18,6 +18,7 @@ from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_siz
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
+from clickmap_cli.clickmaps.unmatched import unmatched_names
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -192,6 +193,8 @@ def _read(
         ImageShapes((height, width), sizes), config.remove_string, config.category_column
     )
     read = read_trials(data, options, reject, progress)
+    for text in unmatched_names(read.trials, config, sizes, categories):
+        progress.notice(text)
     unknown = options.shapes.unknown(read.trials.images.tolist())
     if unknown:
         progress.notice(

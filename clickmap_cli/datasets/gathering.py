@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.keys import look_alike_notices
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
 from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -106,6 +107,7 @@ class Gathering:
                 f"{self._outside} of {self._points} fixations of the set lie outside their image "
                 f"and were dropped.{_IN_PIXELS if many else ''}"
             )
+        notices += look_alike_notices(stimulus.image_id for stimulus in self.stimuli)
         uniform = sum(s.map_path is None and s.points is None for s in self.stimuli)
         if uniform:
             notices.append(

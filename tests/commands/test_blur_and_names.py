@@ -80,3 +80,23 @@ def test_a_largest_kernel_that_cuts_is_said(config) -> None:
     words = (f"metadata_file={sizes}", "blur_size=41", "--dry-run")
     text = said_by("prepare", "-c", config, *words)
     assert "max_kernel_size: 51 cuts the blur of 1 of 4 images: a kernel of 41 pixels" in text
+    assert "1 of 2 entries name no image of the trials, or more than one: 'nowhere.png'" in text
+
+
+def test_names_that_match_nothing_or_look_alike_are_said(config) -> None:
+    rows = random_rows(0, images=3, users=3)
+    rows += [(key.upper(), "nan", clicks) for key, _, clicks in rows[:1]]
+    rows += [(key, f" {user}", clicks) for key, user, clicks in rows[:1]]
+    data = write_csv(config.parent / "names.csv", rows)
+    classes = config.parent / "classes.txt"
+    classes.write_text("cat0\ncat1\nCAT0\ncow\n")
+    text = said_by(
+        "prepare", "-c", config, f"clickme_data={data}", f"class_filter_file={classes}",
+        "file_inclusion_filter=[cat,horse,CAT]", "file_exclusion_filter=pig", "--dry-run",
+    )  # fmt: skip
+    assert "class_filter_file: 1 of 4 categories match no image: 'cow'" in text
+    assert "file_inclusion_filter: no image's key contains 'horse' (" in text
+    assert "file_exclusion_filter: no image's key contains 'pig' (" in text
+    assert "1 image keys differ from another only in the case of letters" in text
+    assert "user_id: 1 of the ids have blanks around them, which were removed: ' u" in text
+    assert "user_id: 'nan' stands there as text" in text
