@@ -41,6 +41,7 @@ def test_every_command_says_once_that_a_window_cuts(config) -> None:
     assert said_by("prepare", *words).count(said) == 1
     assert said_by("ceiling", "split-half", *words, "--dry-run").count(said) == 1
     assert said_by("ceiling", "split-half", *words).count(said) == 1
+    assert said_by("visualize", *words, "--dry-run").count(said) == 1
     assert said_by("visualize", *words).count(said) == 1
     folder = config.parent / "assets" / "small"
     again = f"clickme_data={folder}"
