@@ -50,6 +50,22 @@ class Kernel:
         """What a blurred map is divided by, so that a click away from borders sums to 1."""
         return float(disk_runs(self.radius).sum() ** 2) if self.kind == "circle" else 1.0
 
+    def effective_sigma(self) -> float:
+        """Standard deviation in pixels, along one axis, of what one click becomes.
+
+        A window that cuts a Gaussian makes it narrower than its sigma; a disk is passed twice.
+
+        >>> round(Kernel("gaussian", 21, 20.0).effective_sigma(), 1)
+        5.9
+        """
+        if self.kind == "none":
+            return 0.0
+        gaussian = self.kind == "gaussian"
+        weights = gauss(self.size, self.sigma) if gaussian else disk_runs(self.radius)
+        at = np.arange(self.size) - self.radius
+        variance = float((weights * at**2).sum() / weights.sum())
+        return math.sqrt(variance if gaussian else 2 * variance)
+
 
 def odd(size: int) -> int:
     """The size itself when odd, else the next odd one."""

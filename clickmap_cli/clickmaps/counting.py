@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Trials
 
+COUNTED = (
+    "Clicks in one trial, of the trials and clicks that passed every filter. click_counts.json "
+    "holds the sum of these clicks over all trials of an image, not the number of its trials."
+)
+"""Stands in `medians.json`: the field's scripts count trials where `prepare` counts clicks."""
+
 
 def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
     """Clicks per trial, summed up for `medians.json`.
@@ -18,11 +24,13 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
         percentile: of all trials, written as `threshold` (0 to 100).
 
     Returns:
-        `image` and `category`: name -> median; `all`: `median`, `mean`, `threshold`.
+        `counts`: what the numbers count; `image` and `category`: name -> median; `all`: `median`,
+        `mean`, `threshold`.
     """
     lengths = trials.n_clicks
     category = trials.category[trials.image]
     return {
+        "counts": COUNTED,
         "image": _medians(lengths, trials.image, trials.images),
         "category": _medians(lengths, category, trials.categories),
         "all": {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
 from clickmap_cli.clickmaps.masks import find_masks, heat_on_mask, read_mask
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.clickmaps.unmatched import filter_words
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import ordered_map
@@ -125,7 +125,7 @@ def _before_quality(
         lambda t: _first_submissions(t) if config.filter_duplicates else None,
     )
     for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
-        words = _words(getattr(config, name))
+        words = filter_words(getattr(config, name))
         funnel.by_image(name, ", ".join(words) or "off", _containing(words, wanted))
     funnel.by_image(
         "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
@@ -134,10 +134,6 @@ def _before_quality(
 
 def _setting(on: bool) -> str:
     return "on" if on else "off"
-
-
-def _words(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
 def _not_mobile(trials: Trials, config: ExperimentConfig) -> Bools | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
+from unicodedata import normalize
 
 from clickmap_cli.runtime.errors import DataError
 
@@ -13,6 +14,9 @@ ALL = "all"
 
 _MAX_NAME_BYTES = 200
 """File systems allow 255; endings such as `_overlay.png` and `.partial` come on top."""
+
+_SHOWN = 5
+"""Names that a message holds at most."""
 
 
 def image_key(image_path: str, remove_string: str | None = None) -> str:
@@ -91,6 +95,55 @@ def picture_names(names: Iterable[str]) -> dict[str, str]:
     short = {name: name.removesuffix(PurePosixPath(name).suffix) for name in names}
     takers = Counter(word for pair in short.items() for word in {part.lower() for part in pair})
     return {name: stem if takers[stem.lower()] == 1 else name for name, stem in short.items()}
+
+
+def look_alikes(keys: Iterable[str]) -> list[tuple[str, str]]:
+    r"""Find keys that differ only in the case of letters or in their Unicode form.
+
+    Returns:
+        Each such key with the first one it looks like, in the order of `keys`.
+
+    >>> look_alikes(["cats/1.jpg", "Cats/1.JPG", "caf\u00e9.jpg", "cafe\u0301.jpg"])[0]
+    ('cats/1.jpg', 'Cats/1.JPG')
+    """
+    first: dict[str, str] = {}
+    pairs = []
+    for key in keys:
+        other = first.setdefault(_folded(key), key)
+        if other != key:
+            pairs.append((other, key))
+    return pairs
+
+
+def look_alike_notices(keys: Iterable[str]) -> Iterator[str]:
+    """Say which image keys differ only in the case of letters or in their Unicode form."""
+    pairs = look_alikes(keys)
+    if not pairs:
+        return
+    shown = "; ".join(f"{_escaped(one)} and {_escaped(other)}" for one, other in pairs[:_SHOWN])
+    more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+    yield (
+        f"{len(pairs)} image keys differ from another only in the case of letters or in their "
+        f"Unicode form, and count as other images: {shown}{more}. Spell them alike where they mean "
+        "one image."
+    )
+
+
+def _folded(key: str) -> str:
+    if key.isascii():
+        return key.lower()
+    return normalize("NFC", normalize("NFC", key).casefold())
+
+
+def _escaped(key: str) -> str:
+    """Forms of one letter look alike when they are printed, so they are escaped."""
+    return ascii(key)[:_MAX_NAME_BYTES]
+
+
+def some_names(names: Sequence[str], most: int = _SHOWN) -> str:
+    """The first names of a list in quotes, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name[:_MAX_NAME_BYTES]) for name in names[:most]) + more
 
 
 def match_keys(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:

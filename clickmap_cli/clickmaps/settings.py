@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from clickmap_cli.clickmaps.blur import Kernel, kernel_for
 from clickmap_cli.clickmaps.geometry import Geometry, Size, geometry_of
-from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.experiment import ExperimentConfig, blur_window
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class MapSettings:
             image_shape=(height, width),
             crop=crop,
             kernel_type=config.kernel_type,
-            blur_size=config.blur_size,
+            blur_size=blur_window(config),
             blur_sigma=config.blur_sigma,
             max_kernel_size=config.max_kernel_size,
             decay_tau=config.decay_tau if config.exponential_decay else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clickmap_cli.clickmaps.blur_notices import blur_notices
 from clickmap_cli.clickmaps.coordinates import (
     FRACTIONS,
     are_fractions,
@@ -23,7 +24,9 @@ from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, ReadResult, read_trials
+from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
+from clickmap_cli.clickmaps.unmatched import unmatched_names
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -109,7 +112,22 @@ def surviving_trials(
     """
     data = Path(str(config.clickme_data))
     if data.is_dir():
-        return _prepared(data, config, progress)
+        found = _prepared(data, config, progress)
+    else:
+        found = _filtered(config, data, reject, progress, quality)
+    for text in blur_notices(MapSettings.of(config), found.trials.shape):
+        progress.notice(text)
+    return found
+
+
+def _filtered(
+    config: ExperimentConfig,
+    data: Path,
+    reject: Reject,
+    progress: Progress,
+    quality: Quality | None,
+) -> Survivors:
+    """Raw trials that pass the filters."""
     funnel, categories = _read(config, data, reject, progress)
     rows, readable = funnel.rows[0].trials, len(funnel.trials)
     progress.stage("Filtering")
@@ -178,6 +196,8 @@ def _read(
         reject(row, column, value, reason)
 
     read = read_trials(data, options, noted, progress)
+    for text in unmatched_names(read.trials, config, sizes, categories):
+        progress.notice(text)
     keys = read.trials.images.tolist()
     unknown = options.shapes.unknown(keys)
     without_size = Loss(

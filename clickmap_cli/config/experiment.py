@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +56,9 @@ class ExperimentConfig:
     image_shape: list[int] = key([256, 256], "Height and width of a map, in pixels.", "maps", minimum=1)
     center_crop: list[int] | None = key(None, "Height and width cut from the centre; null = no crop.", "maps", minimum=1, false_is_null=True)
     kernel_type: str = key("circle", "Blur: circle (two passes of a flat disk), gaussian (one pass) or none.", "maps", choices=("circle", "gaussian", "none"))
-    blur_size: int = key(21, "Kernel size in pixels; an even size becomes the next odd one.", "maps", minimum=1)
-    blur_sigma: float | None = key(None, "Sigma of the gaussian in pixels; null = sqrt of the odd size.", "maps", minimum=1e-6, false_is_null=True)
-    max_kernel_size: int = key(51, "Largest kernel for images of their own size.", "maps", minimum=1)
+    blur_size: int | None = key(None, "Kernel size in pixels; an even size becomes the next odd one; null = 21, or, where a gaussian has a blur_sigma, 4 sigma to each side.", "maps", minimum=1, false_is_null=True)
+    blur_sigma: float | None = key(None, "Sigma of the gaussian in pixels; null = sqrt of the odd size.", "maps", minimum=1e-6, maximum=65_536, false_is_null=True)
+    max_kernel_size: int = key(51, "Largest kernel for images of their own size; a larger one is cut to it, and sigma shrinks alike.", "maps", minimum=1)
     exponential_decay: bool = key(False, "Weigh click k (from 0) by exp(-k / decay_tau).", "maps")
     decay_tau: float = key(0.5, "Decay constant in clicks.", "maps", minimum=1e-9)
 
@@ -90,6 +91,25 @@ class ExperimentConfig:
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
 
 # fmt: on
+
+_BLUR_SIZE = 21
+_SIGMAS = 4
+
+
+def blur_window(config: ExperimentConfig) -> int:
+    """Return the kernel size of a configuration, which need not set one.
+
+    >>> blur_window(ExperimentConfig()), blur_window(ExperimentConfig(blur_sigma=20))
+    (21, 21)
+    >>> blur_window(ExperimentConfig(kernel_type="gaussian", blur_sigma=20))
+    161
+    """
+    if config.blur_size is not None:
+        return config.blur_size
+    if config.kernel_type == "gaussian" and config.blur_sigma is not None:
+        return 2 * math.ceil(_SIGMAS * config.blur_sigma) + 1
+    return _BLUR_SIZE
+
 
 ALIASES = {
     "image_path": "image_dir",

@@ -22,6 +22,7 @@ from clickmap_cli.config.experiment import (
     NO_LONGER_NEEDED,
     NOT_SUPPORTED_YET,
     ExperimentConfig,
+    blur_window,
 )
 from clickmap_cli.config.fields import Key, Scope, default_of, keys_of
 from clickmap_cli.config.finetune import FINETUNE_ALIASES, FinetuneConfig
@@ -133,6 +134,10 @@ def load_experiment(
 ) -> LoadedConfig[ExperimentConfig]:
     """Read, merge and check the configuration of an experiment; see `load_config`."""
     loaded = load_config(EXPERIMENT, path, overrides, options)
+    default = loaded.sources["blur_size"] == "default"
+    if default and loaded.config.blur_size != blur_window(ExperimentConfig()):
+        sources = {**loaded.sources, "blur_size": "from blur_sigma"}
+        loaded = dataclasses.replace(loaded, sources=sources)
     if path is None or loaded.sources["kernel_type"] != "default":
         return loaded
     notice = (

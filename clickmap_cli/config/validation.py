@@ -13,7 +13,7 @@ from clickmap_cli.config.benchmark import (
     metric_names,
     model_specs,
 )
-from clickmap_cli.config.experiment import METRICS, ExperimentConfig
+from clickmap_cli.config.experiment import METRICS, ExperimentConfig, blur_window
 from clickmap_cli.config.fields import Key
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
@@ -111,6 +111,8 @@ def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> No
     check_workers(config.n_jobs, fail)
     for name in ("file_inclusion_filter", "file_exclusion_filter", "display_image_keys"):
         _check_words(name, getattr(config, name), fail)
+    # one number from here on, so that a hash or a manifest does not depend on how it was set
+    config.blur_size = blur_window(config)
     config.metric = _check_metrics(config.metric, sources.get("metric", "default"))
 
 

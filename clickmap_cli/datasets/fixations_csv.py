@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
 from clickmap_cli.clickmaps.losses import Loss
+from clickmap_cli.clickmaps.participant_ids import IdSpelling
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import MAP_SUFFIXES, FileStimulus, printable
 from clickmap_cli.datasets.gathering import (
@@ -64,7 +66,8 @@ def fixations_csv(
     map_dir = None if maps is None else as_folder(maps, "maps")
     gathering = Gathering(str(table_path), read_split(table_path.parent, split))
     table = _read(table_path, subject_column)
-    what = "rows have an x, y, order or subject that cannot be read, and are dropped"
+    gathering.notices += table.notices
+    what = "rows have an image, x, y, order or subject that cannot be read, and are dropped"
     gathering.losses.append(Loss(table.unreadable, table.rows, what))
     for name, reason in table.bad_names.items():
         gathering.problem(name, f"{table_path}: {reason}, found '{printable(name)}'.")
@@ -118,6 +121,7 @@ class _Table:
         bad_names: names that are no paths inside the folder of images, and why.
         rows: rows in the file.
         unreadable: how many of them were dropped.
+        notices: what a person should know of the names of people.
     """
 
     image: NDArray[Any]
@@ -129,6 +133,7 @@ class _Table:
     bad_names: dict[str, str]
     rows: int
     unreadable: int
+    notices: tuple[str, ...]
 
     def by_image(self) -> Iterator[tuple[str, Points]]:
         """Every image of the table with its points; none where all its rows were dropped."""
@@ -144,16 +149,16 @@ class _Table:
 def _read(path: Path, subject_column: str | None) -> _Table:
     frame = _frame(path, subject_column)
     x, y, order = (_numbers(frame[name]) for name in ("x", "y", "order"))
-    names = [str(name) for name in frame["image"].cat.categories]
+    image, names = _coded(frame["image"])
     keys, places, bad_names = _keys(names)
-    codes = places[frame["image"].cat.codes.to_numpy()]
-    keep = ~(np.isnan(x) | np.isnan(y) | np.isnan(order))
-    subject, subjects = None, []
+    codes = places[image]
+    keep = ~(np.isnan(x) | np.isnan(y) | np.isnan(order) | (image < 0))
+    subject: NDArray[np.int64] | None = None
+    subjects: list[str] = []
+    notices: tuple[str, ...] = ()
     if subject_column is not None:
-        people = frame[subject_column].cat
-        subjects = [str(name) for name in people.categories]
-        subject = people.codes.to_numpy().astype(np.int64)
-        keep &= np.asarray([bool(name.strip()) for name in [*subjects, ""]])[subject]
+        subject, subjects, notices = _people(frame[subject_column], f"{path}: {subject_column}")
+        keep &= subject >= 0
     first = np.zeros(len(x)) if subject is None else subject
     sequence = np.lexsort((order, first, codes))
     sequence = sequence[(keep & (codes >= 0))[sequence]]
@@ -167,12 +172,48 @@ def _read(path: Path, subject_column: str | None) -> _Table:
         bad_names,
         len(x),
         int(len(x) - keep.sum()),
+        notices,
     )
+
+
+def _coded(column: Any) -> tuple[NDArray[np.int64], list[str]]:
+    """Codes of a column of text (-1 for a missing cell), and the names they stand for, sorted."""
+    import pandas as pd
+
+    # a column of categories would turn the names into numbers where all look like one
+    codes, found = pd.factorize(column)
+    names = [str(name) for name in found]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    places = np.full(len(names) + 1, -1, dtype=np.int64)  # the last is pandas' own -1
+    places[order] = np.arange(len(names))
+    return places[codes], [names[at] for at in order]
+
+
+def _people(column: Any, where: str) -> tuple[NDArray[np.int64], list[str], tuple[str, ...]]:
+    """Codes of people (-1 where nobody is named), their sorted names, and notices about them."""
+    codes, texts = _coded(column)
+    spelling = IdSpelling()
+    names = [spelling.strip(text) for text in texts]
+    people = _sorted_ids(set(names) - {""})
+    code = {name: at for at, name in enumerate(people)}
+    places = np.array([*(code.get(name, -1) for name in names), -1], dtype=np.int64)
+    return places[codes], people, tuple(spelling.notices(where, people))
+
+
+def _sorted_ids(ids: set[str]) -> list[str]:
+    """Ids in the order of their numbers where all are numbers, else of their letters."""
+    try:
+        numbers = {name: float(name) for name in ids}
+    except ValueError:
+        return sorted(ids)
+    if not all(map(math.isfinite, numbers.values())):
+        return sorted(ids)
+    return sorted(ids, key=lambda name: (numbers[name], name))
 
 
 def _keys(names: list[str]) -> tuple[list[str], NDArray[np.int64], dict[str, str]]:
     """Paths of images, the place of every name among them (-1 for a bad one), and the bad ones."""
-    places = np.full(len(names) + 1, -1, dtype=np.int64)  # the last is pandas' own -1
+    places = np.full(len(names) + 1, -1, dtype=np.int64)  # the last is for missing cells
     known: dict[str, int] = {}
     bad = {}
     for at, name in enumerate(names):
@@ -186,7 +227,7 @@ def _keys(names: list[str]) -> tuple[list[str], NDArray[np.int64], dict[str, str
 
 
 def _frame(path: Path, subject_column: str | None) -> Any:
-    """The columns that count; names as categories of text, so that `007` stays what it is."""
+    """The columns that count; names as text, so that `007` stays what it is."""
     import pandas as pd
 
     if not path.is_file():
@@ -211,7 +252,7 @@ def _frame(path: Path, subject_column: str | None) -> Any:
             table,
             index_col=False,
             usecols=needed,
-            dtype=dict.fromkeys(texts, "category"),
+            dtype=dict.fromkeys(texts, str),
             low_memory=False,
             **options,
         )

@@ -19,6 +19,7 @@ from clickmap_cli.clickmaps.coordinates import (
     suspicions,
 )
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.keys import look_alike_notices
 from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
 from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
@@ -117,6 +118,7 @@ class Gathering:
             )
         which = f"all {len(self.stimuli)} images are"
         notices = [*self._split.notice(which), *self.notices]
+        notices += look_alike_notices(stimulus.image_id for stimulus in self.stimuli)
         of_truth = []
         uniform = sum(stimulus.uniform for stimulus in self.stimuli)
         if uniform:

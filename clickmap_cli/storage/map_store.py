@@ -114,6 +114,13 @@ def _new_hdf5(path: Path) -> Iterator[Any]:
     write_bytes(path, image)
 
 
+def _count_group(file: Any) -> Any:
+    """The group that holds a number for each image; it says of what."""
+    group = file.create_group("click_counts")
+    group.attrs["counts"] = "clicks of an image in all its trials; not the number of trials"
+    return group
+
+
 def write_hdf5(
     path: Path,
     images: Iterable[StoredImage],
@@ -123,7 +130,7 @@ def write_hdf5(
     """Write images into one HDF5 file, in the order they come; the bytes depend on nothing else."""
     with _new_hdf5(path) as file:
         maps = file.create_group("clickmaps")
-        counts = file.create_group("click_counts")
+        counts = _count_group(file)
         file.create_group("metadata").attrs.update(metadata)
         for image in images:
             group = maps.create_group(image.name)
@@ -161,7 +168,7 @@ def write_index(
     """
     with _new_hdf5(path) as file:
         maps = file.create_group("clickmaps")
-        counts = file.create_group("click_counts")
+        counts = _count_group(file)
         file.create_group("metadata").attrs.update(metadata)
         for shard, names in shards.items():
             for name in names:

@@ -19,6 +19,8 @@ def test_medians_are_the_plain_medians() -> None:
     for category in ("cat0", "cat1"):
         counts = [len(c) for k, _, c in rows if k.startswith(category)]
         assert found["category"][category] == statistics.median(counts)
+    assert "Clicks in one trial" in found["counts"]
+    assert "not the number of its trials" in found["counts"]
     everything = [len(c) for _, _, c in rows]
     assert found["all"] == {
         "median": statistics.median(everything),

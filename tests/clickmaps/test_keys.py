@@ -8,6 +8,8 @@ from clickmap_cli.clickmaps.keys import (
     category_of,
     check_flat_names,
     image_key,
+    look_alike_notices,
+    look_alikes,
     match_keys,
     picture_names,
 )
@@ -108,3 +110,19 @@ def test_two_images_never_share_a_picture(names) -> None:
     assert list(found) == names
     assert len({picture.lower() for picture in found.values()}) == len(names)
     assert all(name.startswith(picture) for name, picture in found.items())
+
+
+def test_keys_that_differ_in_case_or_unicode_form_only_are_found() -> None:
+    composed, parted = "caf\u00e9/1.png", "cafe\u0301/1.png"
+    assert look_alikes(["a.png", "b.png", "a.jpg", "sub/a.png"]) == []
+    assert look_alikes(["a.png", "A.png", "a.PNG"]) == [("a.png", "A.png"), ("a.png", "a.PNG")]
+    assert look_alikes([composed, parted, parted.upper()]) == [
+        (composed, parted), (composed, parted.upper()),
+    ]  # fmt: skip
+    assert look_alikes(["stra\u00dfe.png", "STRASSE.png"]) == [("stra\u00dfe.png", "STRASSE.png")]
+    (text,) = look_alike_notices([composed, parted, "b.png"])
+    assert text.startswith("1 image keys differ from another only in the case of letters or in")
+    assert "'caf\\xe9/1.png' and 'cafe\\u0301/1.png'" in text
+    (text,) = look_alike_notices([f"{word}{end}" for end in range(9) for word in "aA"])
+    assert "; and 4 more" in text
+    assert list(look_alike_notices(["a", "b"])) == []

@@ -83,7 +83,7 @@ LONGEST = "d/" + "k" * 194 + ".jpg"
 CASES: dict[str, tuple[Made | Callable[[Path], Made], int, list[int] | None]] = {
     "bad_quotes": (text('a,u,"[(1, 2)\nb,u,[]"\ncats/a.jpg,u3,"[(1, 2)]"\n"'), 0, [4, 5, 7]),
     "not_numbers": (text('a,u,"[(x, y)]"\nb,u,hello\n'), 0, [4, 5]),
-    "nan": (text('a,u,"[(nan, 1)]"\nb,nan,[]\n'), 0, [4, 5]),
+    "nan": (text('a,u,"[(nan, 1)]"\nb,nan,[]\nb,,[]\n'), 0, [4, 6]),
     "negative": (text('a,u,"[(-1, -9999999999)]"\n'), 0, []),
     "huge": (text(f'a,u,"[({"9" * 4000}, 1e308)]"\nb,u,"[{"(1, 2), " * 5000}(3, 4)]"\n'), 0, []),
     "no_fields": (text("a\n,,,,,\n,,\n"), 0, [4, 5, 6]),

@@ -5,17 +5,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.config.experiment import (
     ALIASES,
     NO_LONGER_NEEDED,
     NOT_SUPPORTED_YET,
     ExperimentConfig,
+    blur_window,
 )
 from clickmap_cli.config.fields import default_of, keys_of
 from clickmap_cli.config.loading import (
     BENCHMARK,
     EXPERIMENT,
     as_dict,
+    experiment_from_values,
     load_any,
     load_config,
     load_experiment,
@@ -211,8 +214,39 @@ def test_every_key_is_documented_and_has_a_scope() -> None:
 def test_defaults_pass_their_own_checks() -> None:
     loaded = load_experiment(None)
     for name, value in as_dict(loaded.config).items():
-        default = default_of(ExperimentConfig, name)
-        assert value == ([default] if name == "metric" else default)
+        default = {"metric": ["spearman"], "blur_size": 21}.get(
+            name, default_of(ExperimentConfig, name)
+        )
+        assert value == default
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["blur_sigma=20"], 21),  # a circle has no sigma
+        (["kernel_type=gaussian"], 21),
+        (["kernel_type=gaussian", "blur_sigma=20"], 161),
+        (["kernel_type=gaussian", "blur_sigma=0.3"], 5),
+        (["kernel_type=gaussian", "blur_sigma=20", "blur_size=9"], 9),
+        (["kernel_type=gaussian", "blur_sigma=20", "blur_size=false"], 161),
+    ],
+)
+def test_a_sigma_alone_sets_the_window(tmp_path, words, size) -> None:
+    loaded = load_experiment(None, words)
+    config = loaded.config
+    assert config.blur_size == size
+    assert (loaded.sources["blur_size"] == "from blur_sigma") == (
+        size != 21 and not any("blur_size" in word for word in words)
+    )
+    assert experiment_from_values(as_dict(config)) == config
+    path = write(tmp_path, "\n".join(words).replace("=", ": "))
+    assert load_experiment(path).config.blur_size == size
+    from_code = ExperimentConfig(
+        kernel_type=config.kernel_type, blur_sigma=config.blur_sigma,
+        blur_size=9 if size == 9 else None,
+    )  # fmt: skip
+    assert blur_window(from_code) == size
+    assert MapSettings.of(from_code).blur_size == size
 
 
 def test_the_hash_moves_with_numbers_only() -> None:
@@ -223,6 +257,10 @@ def test_the_hash_moves_with_numbers_only() -> None:
     assert hashed("n_jobs=3", "assets=x", "image_dir=y", "metric=auc", "clickme_data=z.csv") == base
     assert hashed("blur_size=5") != base
     assert hashed(more=["abc"]) != base
+    assert hashed("blur_size=21") == hashed("blur_size=null") == base
+    gaussian = ("kernel_type=gaussian", "blur_sigma=20")
+    assert hashed(*gaussian) == hashed(*gaussian, "blur_size=161")
+    assert hashed(*gaussian) != hashed(*gaussian, "blur_size=21")
     assert hashed("metric=auc", scopes=("maps", "ceiling")) != hashed(scopes=("maps", "ceiling"))
 
 

@@ -158,6 +158,61 @@ def test_commas_at_the_ends_of_lines_shift_nothing(tmp_path) -> None:
     np.testing.assert_array_equal(stimulus.points.x, [1, 3])
 
 
+def test_ids_are_text_whatever_they_look_like(tmp_path) -> None:
+    for ids, order in (
+        (["nan", "NA", "null", "ann"], ["NA", "ann", "nan", "null"]),
+        (["007", "7", "10", "9"], ["007", "7", "9", "10"]),
+        (["1e3", "1000"], ["1000", "1e3"]),
+        (["True", "False"], ["False", "True"]),
+    ):
+        rows = [f"1.png,{name},0,{at},1" for at, name in enumerate(ids)]
+        data = fixations_csv(table(tmp_path, *rows), images(tmp_path))
+        (stimulus,) = data.stimuli
+        assert list(stimulus.points.subjects) == order
+        assert [ids[int(x)] for x in stimulus.points.x] == order
+        said = [text for text in data.notices if "stand there as text" in text]
+        assert len(said) == ("nan" in ids)
+
+
+def test_images_are_text_whatever_they_look_like(tmp_path) -> None:
+    folder = tmp_path / "images"
+    for name in ("007.png", "7.png"):
+        picture(folder / name, SIZE)
+    data = fixations_csv(table(tmp_path, "007.png,a,0,1,2", "7.png,a,0,3,4"), folder)
+    assert [stimulus.image_id for stimulus in data.stimuli] == ["007", "7"]
+
+
+def test_blanks_around_ids_are_removed_and_counted(tmp_path) -> None:
+    path = table(tmp_path, "1.png,ann,0,1,1", "1.png, ann ,1,2,2", "1.png,joe b,0,3,3")
+    data = fixations_csv(path, images(tmp_path))
+    assert data.stimuli[0].points.subjects == ("ann", "joe b")
+    np.testing.assert_array_equal(data.stimuli[0].points.x, [1, 2, 3])
+    (text,) = data.notices
+    assert text == (
+        f"{path}: subject: 1 of the ids have blanks around them, which were removed: ' ann '; "
+        "'ann' is spelled with and without them, and each counts as one participant."
+    )
+
+
+def test_missing_cells_are_unreadable_rows(tmp_path) -> None:
+    path = table(
+        tmp_path, "0,1,1,a,1.png", "0,1,1,,1.png", "0,1,1, ,1.png", "0,1,1,a", "0,1,1",
+        header="order,x,y,subject,image",
+    )  # fmt: skip
+    data = fixations_csv(path, images(tmp_path))
+    assert len(data.stimuli[0].points) == 1
+    (text,) = data.notices
+    assert "3 of 5 rows have an image, x, y, order or subject that cannot be read" in text
+    assert "the column image is empty" in str(data.problems)
+
+
+def test_images_that_differ_in_case_only_are_said(tmp_path) -> None:
+    for name in ("a.png", "A.png"):
+        picture(tmp_path / "images" / name, SIZE)
+    data = fixations_csv(table(tmp_path, "a.png,a,0,1,2", "A.png,a,0,3,4"), tmp_path / "images")
+    assert any("'A' and 'a'" in text for text in data.notices)
+
+
 def test_eye_fixations_of_osie() -> None:
     root = shared("osie")
     data = fixations_csv(root / "fixations_eye.csv", root)

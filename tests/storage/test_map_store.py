@@ -64,6 +64,7 @@ def test_hdf5(tmp_path, name, level) -> None:
             "n_clicks": 11,
         }
         assert file["click_counts/cat_2.png"][()] == 12
+        assert file["click_counts"].attrs["counts"].startswith("clicks of an image in all its")
         assert file["metadata"].attrs["n"] == 3
         assert group["clickmap"].compression == name
 
@@ -86,6 +87,7 @@ def test_shards_read_as_one_file(tmp_path) -> None:
     check(moved)
     with h5py.File(moved / "maps.h5") as file:
         assert file["click_counts/cat_2.png"][()] == 12
+        assert file["click_counts"].attrs["counts"].startswith("clicks of an image in all its")
 
 
 def test_numpy_files(tmp_path) -> None:

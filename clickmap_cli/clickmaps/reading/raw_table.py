@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.keys import ALL, category_of, image_key
+from clickmap_cli.clickmaps.keys import ALL, category_of, image_key, look_alike_notices
+from clickmap_cli.clickmaps.participant_ids import IdSpelling
 from clickmap_cli.clickmaps.reading.click_text import ParsedClicks
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.storage.long_arrays import LongArray
@@ -73,7 +74,8 @@ class TableBuilder:
         self._reject = reject
         self._waiting: list[tuple[int, str, str, str]] = []
         self._images = _Vocabulary(lambda text: image_key(text, remove_string))
-        self._users = _Vocabulary(_user_name)
+        self._spelling = IdSpelling()
+        self._users = _Vocabulary(lambda text: _user_name(self._spelling.strip(text)))
         self._categories = _Vocabulary(_category_name)
         self._category_of: dict[int, int] = {}
         self._click_type = np.int16 if shapes.longest_side < 2**15 - 1 else np.int32
@@ -168,6 +170,11 @@ class TableBuilder:
             mobile=self._joined("mobile", np.bool_) if self._parts["mobile"] else None,
         )
 
+    def notices(self) -> Iterator[str]:
+        """What a person should know of the names in the table."""
+        yield from self._spelling.notices("user_id", self._users.names)
+        yield from look_alike_notices(self._images.names)
+
     def _joined(self, name: str, dtype: Any) -> NDArray[Any]:
         parts, self._parts[name] = self._parts[name], []
         return np.concatenate(parts) if parts else np.empty(0, dtype)
@@ -216,9 +223,8 @@ class _Vocabulary:
         return code
 
 
-def _user_name(text: str) -> str:
-    name = text.strip()
-    if not name or name.lower() == "nan":
+def _user_name(name: str) -> str:
+    if not name:
         raise ValueError("user_id is empty")
     if not name.isprintable() or len(name) > _MAX_NAME:
         raise ValueError("user_id is too long, holds control characters, or is not UTF-8")

@@ -57,7 +57,7 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
         options: what reading depends on.
         reject: called with (row, column, value, reason) for every row that cannot be read; `row`
             is the line of a text file (the header is 1), else the record (the first is 1).
-        progress: told of each block that is read.
+        progress: told of each block that is read, and of names that were changed or look alike.
 
     Raises:
         DataError: the file is missing, damaged, of another kind, or lacks a column.
@@ -76,6 +76,8 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     for chunk in chunks:
         builder.add(chunk)
         progress.advance(len(chunk.rows))
+    for text in builder.notices():
+        progress.notice(text)
     return ReadResult(builder.build(), builder.rows, builder.rejected)
 
 
