@@ -78,7 +78,7 @@ def test_a_largest_kernel_that_cuts_is_said(config) -> None:
     sizes = config.parent / "sizes.json"
     keys = [row[0] for row in random_rows(0, images=4, users=3)]
     sizes.write_text(json.dumps({keys[0]: [320, 320], "nowhere.png": [9, 9]}))
-    words = (f"metadata_file={sizes}", "blur_size=41", "--dry-run")
+    words = (f"metadata_file={sizes}", "blur_size=41", "max_lost=1", "--dry-run")
     text = said_by("prepare", "-c", config, *words)
     assert "max_kernel_size: 51 cuts the blur of 1 of 4 images: a kernel of 41 pixels" in text
     assert "1 of 2 entries name no image of the trials, or more than one: 'nowhere.png'" in text

@@ -415,7 +415,9 @@ def test_bad_values_of_objects_are_rejected_one_by_one(tmp_path):
     lengths = [len(pairs) for _, _, pairs in got.as_rows()]
     assert lengths == [1, 1, 1, 1, 1, 0, 0, 1]
     assert got.as_rows()[1][2] == [(3, 4)]
-    assert got.as_rows()[3][2] == [(-1, -1)]  # outside, wherever that is
+    ((x, y),) = got.as_rows()[3][2]
+    assert x < 0  # outside, wherever that is
+    assert y < 0
 
 
 def test_odd_values_where_words_are_expected(tmp_path):

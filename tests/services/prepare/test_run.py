@@ -280,8 +280,14 @@ def test_a_run_without_usable_input_does_not_block_the_next(data) -> None:
 
 def test_a_header_alone_and_a_wrong_image_shape_are_said(data) -> None:
     progress = Silent()
-    run(data, "image_shape=[16,16]", "min_clicks=1", progress=progress)
-    assert any("the size they are measured in" in text for text in progress.notices)
+    with pytest.raises(DataError, match=r"clicks lie outside their image .*raise max_lost"):
+        run(data, "image_shape=[16,16]", "min_clicks=1")
+    run(data, "image_shape=[16,16]", "min_clicks=1", "max_lost=1", progress=progress)
+    (said,) = [text for text in progress.notices if "clicks lie outside" in text]
+    assert said in progress.to_repeat
+    manifest = load_manifest(data.parent / "assets" / "experiment")
+    assert manifest is not None
+    assert said in manifest.notices
     data.write_text("image_path,clicks,user_id\n")
     with pytest.raises(DataError, match="a header and no rows"):
         run(data, "experiment_name=empty")
@@ -300,7 +306,7 @@ def test_native_sizes_and_pictures_of_other_sizes(tmp_path) -> None:
     rows = [("a.png", u, [(90, 40 + k) for k in range(12)]) for u in "xyz"]
     rows += [("b.png", u, [(9, 10 + k) for k in range(12)]) for u in "xyz"]
     data = write_csv(tmp_path / "trials.csv", rows)
-    (tmp_path / "sizes.json").write_text(json.dumps({"a.png": [100, 60]}))
+    (tmp_path / "sizes.json").write_text(json.dumps({"a.png": [100, 60], "b.png": [32, 32]}))
     Image.new("RGBA", (200, 120), (255, 0, 0, 255)).save(tmp_path / "a.png")
     Image.new("L", (10, 20), 128).save(tmp_path / "b.png")
     progress = Silent()
@@ -382,5 +388,7 @@ def test_images_without_a_size_of_their_own_are_said(data, tmp_path) -> None:
     sizes = tmp_path / "sizes.json"
     sizes.write_text('{"cat0/0.png": [32, 32]}')
     progress = Silent()
-    run(data, f"metadata_file={sizes}", progress=progress)
+    with pytest.raises(DataError, match="6 of 7 images have no size in metadata_file"):
+        run(data, f"metadata_file={sizes}")
+    run(data, f"metadata_file={sizes}", "max_lost=0.9", progress=progress)
     assert any("has no size for 6 of 7 images" in text for text in progress.notices)
