@@ -14,7 +14,7 @@ from PIL import Image
 from clickmap_cli.clickmaps.funnel import FunnelRow
 from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
-from clickmap_cli.reports.style import PRESETS, styled
+from clickmap_cli.reports.style import PRESETS, draw_boxes, styled
 from clickmap_cli.services.visualize.numbers import Distributions, Group, Spread
 from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.services.visualize.pictures import (
@@ -329,3 +329,23 @@ def test_grids_hold_every_panel() -> None:
         for n in range(1, 101):
             for shape in (0.2, 1.0, 2.5):
                 assert 1 <= panels.columns_for(n, Look(preset=preset), shape) <= n
+
+
+def test_a_box_of_few_values_shows_each_of_them() -> None:
+    rng = np.random.default_rng(2)
+    groups = [rng.random(n).tolist() for n in (1, 14, 15, 60)]
+    groups[1][0] = groups[3][0] = 9.0  # an outlier
+    with styled() as plt:
+        figure, axis = plt.subplots()
+        draw_boxes(axis, groups, [3, 7, 8, 9])
+        points = [line for line in axis.lines if line.get_marker() == "o" and line.get_visible()]
+        drawn = {}
+        for line in points:
+            for value, row in zip(*line.get_data(), strict=True):
+                drawn.setdefault(round(float(row)), []).append(float(value))
+        plt.close(figure)
+    # every value of the small groups once, of the others outliers alone
+    assert sorted(drawn[3]) == groups[0]
+    assert sorted(drawn[7]) == sorted(groups[1])
+    assert 8 not in drawn
+    assert drawn[9] == [9.0]
