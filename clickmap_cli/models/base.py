@@ -28,6 +28,8 @@ class SaliencyModel(ABC):
         run_only: settings that do not change predictions.
         batch_size: images `predict_batch` takes at once.
         notices: what a person should know of the model, said once (random weights, say).
+        is_people: True if the predictions are what other people did: a reference that stands apart
+            from models, never the best of them.
     """
 
     output: Output = "map"
@@ -35,6 +37,7 @@ class SaliencyModel(ABC):
     run_only: ClassVar[frozenset[str]] = frozenset({"device", "batch_size"})
     batch_size: int = 1
     notices: tuple[str, ...] = ()
+    is_people: ClassVar[bool] = False
 
     @cached_property
     def details(self) -> dict[str, dict[str, float]]:

@@ -65,7 +65,8 @@ class MetricSummary:
         people: mean score of the model against people, one by one (m).
         ceiling: mean score of the others against people (c), with its interval.
         null: mean score of other images' people against people (z), with its interval.
-        normalised: (m - z) / (c - z), with its joint interval.
+        normalised: (m - z) / (c - z), with its joint interval; NaN where the ceiling is not better
+            than the null, which leaves nothing to be between.
         n_people_images: images behind `people`, `ceiling`, `null` and `normalised`.
     """
 
@@ -98,6 +99,7 @@ class ModelResult:
         images: one row an image that was scored, by `image_id`.
         summary: one row a metric.
         n_failed: images that could not be predicted or scored.
+        is_people: True for people as a reference (`gold_standard`), which stand apart from models.
     """
 
     dataset: str
@@ -105,6 +107,7 @@ class ModelResult:
     images: tuple[ImageScore, ...]
     summary: tuple[MetricSummary, ...]
     n_failed: int
+    is_people: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.benchmark.result import LeftOut
 from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
-from clickmap_cli.services.benchmark.tables import SUMMARY, as_summary
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS, SUMMARY, as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest
 
@@ -126,6 +126,8 @@ def run(
                 "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
                 "models": [built.label for built in models],
                 "failures": len(result.failures),
+                "null_iterations": config.null_iterations,
+                **RANDOM_DRAWS,
             }
             inputs = _inputs(models, sets)
             folder.finish(_manifest(config, identity, inputs, outputs, counts, started))

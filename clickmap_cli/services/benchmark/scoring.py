@@ -63,7 +63,9 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
                 loaded.label, config.metrics, images, people[loaded.label], config.seed
             )
             failed = len(loaded.stimuli) + len(loaded.problems) - len(images)
-            found = ModelResult(loaded.label, built.label, tuple(images), summary, failed)
+            found = ModelResult(
+                loaded.label, built.label, tuple(images), summary, failed, built.model.is_people
+            )
             results.append(found)
             _say_what_is_infinite(job, found)
             dives += dive_rows(job, loaded, built, found, others)

@@ -31,6 +31,7 @@ from clickmap_cli.services.benchmark.data import (
     set_settings,
 )
 from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
 from clickmap_cli.services.finetune.folds import FoldRun
 from clickmap_cli.services.finetune.scores import Scorer
 from clickmap_cli.services.finetune.tables import (
@@ -235,7 +236,7 @@ class _Run:
             outputs |= self.folder.recorded(fold.name) or {}
         counts = {
             "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
-            "failures": len(failures),
+            "failures": len(failures), **RANDOM_DRAWS,
         }  # fmt: skip
         self.folder.finish(
             Manifest.made(
