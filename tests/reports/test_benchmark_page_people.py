@@ -42,10 +42,10 @@ def result() -> BenchmarkResult:
         for at in range(N_IMAGES)
     ]
     models = []
-    for model in LEVELS:
+    for model, level in LEVELS.items():
         images = []
         for at in range(N_IMAGES):
-            scores = {"sAUC": nan, "CC": cc_of(model, at), "KL": 1 - LEVELS[model]}
+            scores = {"sAUC": nan, "CC": cc_of(model, at), "KL": 1 - level}
             images.append(ImageScore(f"i{at}", "all", scores, scores))
         summary = summarise("toy", METRICS, images, people, 0)
         models.append(ModelResult("toy", model, tuple(images), summary, 0, model == "everyone"))
