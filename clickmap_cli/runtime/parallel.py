@@ -97,7 +97,7 @@ def _in_processes(
     try:
         results = pool(delayed(function)(item) for item in items)
         try:
-            for result in results:  # `yield from` would close `results` before `finally`
+            for result in results:  # noqa: UP028 - which would close it before `finally`
                 yield result
         finally:
             with warnings.catch_warnings():
