@@ -10,6 +10,7 @@ from typing import Any
 from clickmap_cli.datasets.others import OtherFixations
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.emd_cost import announce_emd
 from clickmap_cli.services.benchmark.images import scores_of
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.people import people_of
@@ -50,6 +51,7 @@ def predict_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet
 def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> BenchmarkResult:
     """Score people and models on every data set, and compare the models."""
     config = job.config
+    announce_emd(job, models, sets)
     results: list[ModelResult] = []
     people: dict[str, tuple[PeopleScore, ...]] = {}
     dives: list[DiveRow] = []
