@@ -39,17 +39,23 @@ def _model_table(found: Mapping[str, Any]) -> Table:
     )
     for name in ("", "of"):
         table.add_column(name, no_wrap=True)
-    for name in ("F1", "95% interval", "chance", "p", "accuracy", "AUC"):
+    for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
         table.add_column(name, justify="right", no_wrap=True)
     for model, row in found["results"].items():
         name = _MODELS.get(model, found["model"])
         for what, part in (("maps", row), ("blocks", row["blocks"])):
             table.add_row(
                 Text(name if what == "maps" else ""), what, number(part["f1"]),
-                interval(part["f1_ci"]), number(part["chance_f1"]), _p(part["p"]),
-                number(part["accuracy"]), number(part["auc"]) if "auc" in part else "",
+                number(part["f1_weighted"]), number(part["chance_f1"]), _p(part["p"]),
+                number(part.get("f1_pooled")), _pooled_interval(part), number(part["accuracy"]),
+                number(part["auc"]) if "auc" in part else "",
             )  # fmt: skip
     return table
+
+
+def _pooled_interval(part: Mapping[str, Any]) -> str:
+    """The interval of the pooled F1; summaries of earlier versions hold another one."""
+    return interval(part["f1_ci"]) if "f1_pooled" in part else ""
 
 
 def _fold_table(found: Mapping[str, Any]) -> Table:
@@ -80,8 +86,16 @@ def summary_lines(run: HeatmapRun) -> list[str]:
         return [*lines, f"Would train into {run.folder}; nothing was written."]
     found, lines = run.summary, []
     away = found["difference"]
-    if away is not None:
-        lines.append(f"Network less baseline: F1 {away['f1']:+.3f} {interval(away['f1_ci'])}.")
+    if "resamples" in found:
+        permuted = f" of {found['permutations']:,} permutations" if found["permutations"] else ""
+        lines.append(
+            f"F1, weighted and chance{permuted} are means over folds; weighted is the F1 of every "
+            "class by its number of maps; pooled is the F1 of all folds together, and its interval "
+            f"is from {found['resamples']:,} resamples of all participants."
+        )
+        if away is not None:
+            ends = interval(away["f1_ci"])
+            lines.append(f"Network less baseline: pooled F1 {away['f1_pooled']:+.3f} {ends}.")
     if found["inner_mode"] == "sequential":
         lines.append(
             "val acc is optimistic: one model goes on through the inner folds, and has learnt from "

@@ -37,8 +37,8 @@ METHODS = ("gradient", "smoothgrad", "gradcam")
 
 def scores(f1: float | None) -> dict:
     one = {
-        "f1": f1, "f1_ci": [None, 0.75], "f1_folds": [f1], "f1_weighted": f1, "accuracy": 0.6,
-        "chance_f1": 0.5, "chance_f1_95": 0.6, "p": 0.0001,
+        "f1": f1, "f1_pooled": f1, "f1_ci": [None, 0.75], "f1_folds": [f1], "f1_weighted": 0.5625,
+        "accuracy": 0.6, "chance_f1": 0.5, "chance_f1_95": 0.6, "p": 0.0001,
     }  # fmt: skip
     return {**one, "auc": 0.8125, "blocks": {**one, "f1": 0.9, "p": None}}
 
@@ -53,7 +53,8 @@ def summary(**changes) -> dict:
         "model": "base", "classes": ["C", "P"], "positive": "P", "size": [32, 48], "n_maps": 1920,
         "n_participants": 16, "inner_mode": "restart", "shuffle_labels": False,
         "results": {"network": scores(0.625), "baseline": scores(None)},
-        "difference": {"f1": 0.0625, "f1_ci": [-0.01, 0.2]}, "folds": [fold],
+        "difference": {"f1": 0.1, "f1_pooled": 0.0625, "f1_ci": [-0.01, 0.2]}, "folds": [fold],
+        "resamples": 1000, "permutations": 200,
         "failures": [{"image_id": f"C/p/{k}", "reason": "torn"} for k in range(12)], **changes,
     }  # fmt: skip
 
@@ -74,8 +75,15 @@ def test_the_tables_hold_what_the_summary_does() -> None:
     text = printed(*score_tables(run_of()))
     assert "1,920 maps (32 x 48) of 16 participants, 1 test folds, positive class P" in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["base", "maps", "0.625", "[-,", "0.750]", "0.500", "1.0e-04", "0.600", "0.812"] in rows
-    assert ["blocks", "0.900", "[-,", "0.750]", "0.500", "-", "0.600"] in rows
+    heads = ["of", "F1", "weighted", "chance", "p", "pooled", "95%", "interval", "accuracy", "AUC"]
+    assert heads in rows
+    assert [
+        "base", "maps", "0.625", "0.562", "0.500", "1.0e-04", "0.625", "[-,", "0.750]", "0.600",
+        "0.812",
+    ] in rows  # fmt: skip
+    assert [
+        "blocks", "0.900", "0.562", "0.500", "-", "0.625", "[-,", "0.750]", "0.600",
+    ] in rows  # fmt: skip
     assert any(row[:4] == ["logistic", "regression", "maps", "-"] for row in rows)
     assert any(row[:6] == ["1", "2", "7", "0.750", "0.625", "-"] for row in rows)
     assert "p7 and 2 more" in text
@@ -84,12 +92,14 @@ def test_the_tables_hold_what_the_summary_does() -> None:
 
 def test_what_must_be_known_is_said() -> None:
     plain = summary_lines(run_of())
-    assert plain[0] == "Network less baseline: F1 +0.062 [-0.010, 0.200]."
+    assert "chance of 200 permutations are means over folds" in plain[0]
+    assert "interval is from 1,000 resamples of all participants" in plain[0]
+    assert plain[1] == "Network less baseline: pooled F1 +0.062 [-0.010, 0.200]."
     assert plain[-1].startswith(str(Path("out/per_image.csv")))
-    assert len(plain) == 2
+    assert len(plain) == 3
     both = summary_lines(run_of(inner_mode="sequential", shuffle_labels=True, difference=None))
-    assert "optimistic" in both[0]
-    assert "chance" in both[1]
+    assert "optimistic" in both[1]
+    assert "chance" in both[2]
     failures = failure_lines(run_of())
     assert failures[0] == "C/p/0: torn"
     assert failures[-1] == "... and 2 more; see failures.csv."

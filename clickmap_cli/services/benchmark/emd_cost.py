@@ -40,8 +40,8 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
         n += distances
     if total > WORTH_SAYING:
         job.progress.notice(
-            f"EMD is solved exactly, and that is slow: {n:,} distances between maps will take about "
-            f"{duration(total)} in all. Leave EMD out of metrics, or score fewer images "
+            f"EMD is solved exactly, and that is slow: {n:,} distances between maps will take "
+            f"about {duration(total)} in all. Leave EMD out of metrics, or score fewer images "
             "(limit_images), to be done sooner."
         )
 
