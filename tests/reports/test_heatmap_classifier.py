@@ -18,6 +18,7 @@ from clickmap_cli.reports.heatmap_classifier import (
     score_tables,
     summary_lines,
 )
+from clickmap_cli.reports.overlays import palette
 from clickmap_cli.services.heatmap_classifier.interpretation import (
     AverageRow,
     AverageSheet,
@@ -129,11 +130,17 @@ def test_pictures_have_a_panel_for_each_kind(tmp_path, shape) -> None:
     assert path.read_bytes() == first
     drawn = np.array(read(path)).astype(int)
     assert drawn.shape[1] > 3 * drawn.shape[0]
+    panels, below = np.split(drawn, [drawn.shape[0] - 50])
     # of four panels the second and the third have the hot spot, which inferno paints yellow
-    yellow = (drawn[..., 0] > 180) & (drawn[..., 2] < drawn[..., 1] - 40)
-    if pixels.ndim == 2:
-        quarters = np.array_split(yellow, 4, axis=1)
-        assert [bool(part.sum() > 20) for part in quarters] == [False, True, True, False]
+    yellow = (panels[..., 0] > 180) & (panels[..., 2] < panels[..., 1] - 40)
+    hot = [bool(part.sum() > 20) for part in np.array_split(yellow, 4, axis=1)]
+    # a coloured map has yellow of its own, which is not to be taken for saliency
+    assert hot == [pixels.ndim == 3, True, True, False]
+    # below the panels lies a bar of saliency's colours
+    bar = palette("inferno").astype(int)
+    rows = [np.abs(line[:, None] - bar).sum(axis=-1).min(axis=1) < 8 for line in below]
+    widest = max(rows, key=np.count_nonzero)
+    assert np.count_nonzero(widest) > drawn.shape[1] / 2
 
 
 def test_averages_have_a_row_for_each_class(tmp_path) -> None:
@@ -148,7 +155,7 @@ def test_averages_have_a_row_for_each_class(tmp_path) -> None:
     assert two.shape[1] == one.shape[1]
     assert len(two) > 1.5 * len(one)
     # stretched over both classes: C is as dark as can be, P's bump as bright
-    left = two[:, 60 : two.shape[1] // 4 - 10]
+    left = two[:-60, 60 : two.shape[1] // 4 - 10]  # above the colour bar
     upper, lower = left[60 : len(left) // 2 - 20], left[len(left) // 2 + 20 : -20]
     assert (np.median(upper), np.median(lower)) == (0, 0)
     assert (upper.max(), lower.max()) == (0, 255)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.reports import overlays
 from clickmap_cli.reports.overlays import Bytes, overlaid, placeholder, shown
 from clickmap_cli.reports.style import COLOURS, PRESETS, Preset
 from clickmap_cli.services.visualize.options import Look
@@ -70,8 +71,7 @@ def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = 
     """
     field = field_of(picture)
     if grey and look.alpha > 0:
-        luma = field.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-        field = np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
+        field = overlays.grey(field)
     return overlaid(field, values, look.colormap, look.alpha)
 
 
