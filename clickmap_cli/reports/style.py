@@ -135,18 +135,20 @@ def chart_title(axis: Any, text: str) -> None:
     axis.set_title(text, loc="left", fontsize="medium", parse_math=False)
 
 
-def draw_boxes(axis: Any, groups: Sequence[Sequence[float]], rows: Sequence[int]) -> None:
+def draw_boxes(
+    axis: Any, groups: Sequence[Sequence[float]], rows: Sequence[int], **look: Any
+) -> None:
     """Draw a horizontal box for each group; a small group shows each of its values as a point.
 
     Args:
-        axis: matplotlib's; its ticks stay as they are.
+        axis: matplotlib's.
         groups: the values of each box; fewer than `FEW_VALUES` are drawn as points too.
         rows: place of each box on the y axis.
+        look: more of matplotlib's `boxplot`.
     """
     drawn = axis.boxplot(
-        groups, positions=rows, widths=0.6, orientation="horizontal", patch_artist=True,
-        manage_ticks=False, flierprops={"markersize": 3, "markeredgecolor": COLOURS["quiet"]},
-    )  # fmt: skip
+        groups, positions=rows, widths=0.6, orientation="horizontal", patch_artist=True, **look
+    )
     for box in drawn["boxes"]:
         box.set(facecolor=COLOURS["data"], alpha=0.5)
     for median in drawn["medians"]:

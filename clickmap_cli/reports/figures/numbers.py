@@ -65,7 +65,10 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
     groups = numbers.agreed[:_MOST_GROUPS]
     with styled(look.preset) as plt:
         figure, axis = _axes(plt, look, len(groups))
-        draw_boxes(axis, [group.agreement for group in groups], range(len(groups)))
+        draw_boxes(
+            axis, [group.agreement for group in groups], range(len(groups)), manage_ticks=False,
+            flierprops={"markersize": 3, "markeredgecolor": COLOURS["quiet"]},
+        )  # fmt: skip
         _names(axis, [f"{cut(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
         axis.set_xlabel(f"{numbers.metric}, {numbers.method}")
         axis.locator_params(axis="x", nbins=5)
