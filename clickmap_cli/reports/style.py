@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 HEAT = "inferno"
 """Colour map of heat: dark to light in grey print too, and safe for colour-blind readers."""
 
@@ -135,9 +138,7 @@ def chart_title(axis: Any, text: str) -> None:
     axis.set_title(text, loc="left", fontsize="medium", parse_math=False)
 
 
-def draw_boxes(
-    axis: Any, groups: Sequence[Sequence[float]], rows: Sequence[int], **look: Any
-) -> None:
+def draw_boxes(axis: Any, groups: Sequence[ArrayLike], rows: Sequence[int], **look: Any) -> None:
     """Draw a horizontal box for each group; a small group shows each of its values as a point.
 
     Args:
@@ -153,7 +154,8 @@ def draw_boxes(
         box.set(facecolor=COLOURS["data"], alpha=0.5)
     for median in drawn["medians"]:
         median.set(color=COLOURS["text"])
-    for values, row, outliers in zip(groups, rows, drawn["fliers"], strict=True):
+    for group, row, outliers in zip(groups, rows, drawn["fliers"], strict=True):
+        values = np.asarray(group)
         if len(values) < FEW_VALUES:
             outliers.set_visible(False)  # they are among the points
             # multiples of the golden ratio keep neighbours apart, the same in every run

@@ -218,7 +218,8 @@ def _f1(confusions: Sequence[Codes], seed: int, chance: Sequence[float]) -> F1:
 
 def _together(confusions: Sequence[Codes]) -> Codes:
     """The confusion matrix of all folds' maps."""
-    return np.concatenate(confusions).sum(axis=0)
+    total: Codes = np.concatenate(confusions).sum(axis=0)
+    return total
 
 
 def _of_folds(confusions: Sequence[Codes], average: str = "auto") -> list[float]:
