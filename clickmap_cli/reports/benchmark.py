@@ -14,6 +14,7 @@ from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.reports.console import number
 from clickmap_cli.services.benchmark.run import BenchmarkRun
+from clickmap_cli.services.benchmark.summaries import is_better
 
 _FIRST_FAILURES = 5
 
@@ -69,13 +70,13 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     title = f"{label}, normalised (0 = what another image's people reach, 1 = its own people)"
     table = _table(title, shown)
     for result in results:
-        cells = [_share(result["scores"][metric]) for metric in shown]
+        cells = [_share(metric, result["scores"][metric]) for metric in shown]
         table.add_row(_name(result), *(Text(cell) for cell in cells))
     for name in ("ceiling", "null"):
         values = [_of_people(results, metric, name) for metric in shown]
         dim = [Text(number(value), style="dim") for value in values]
         table.add_row(Text(f"people: {name}", style="dim"), *dim)
-    lost = [m for m in shown if any(_is_meaningless(r["scores"][m]) for r in results)]
+    lost = [m for m in shown if any(_is_meaningless(m, r["scores"][m]) for r in results)]
     if lost:
         table.caption = (
             f"{MEANINGLESS} = not meaningful: by {', '.join(lost)} people predict this image's "
@@ -85,15 +86,15 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     return table
 
 
-def _share(score: Mapping[str, Any]) -> str:
+def _share(metric: str, score: Mapping[str, Any]) -> str:
     """A normalised score as the table shows it."""
-    return MEANINGLESS if _is_meaningless(score) else number(score.get("normalised"), 2)
+    return MEANINGLESS if _is_meaningless(metric, score) else number(score.get("normalised"), 2)
 
 
-def _is_meaningless(score: Mapping[str, Any]) -> bool:
+def _is_meaningless(metric: str, score: Mapping[str, Any]) -> bool:
     """Return True if ceiling and null are known and the ceiling is not better."""
-    known = score.get("ceiling") is not None and score.get("null") is not None
-    return known and score["normalised"] is None
+    ceiling, null = score.get("ceiling"), score.get("null")
+    return ceiling is not None and null is not None and not is_better(metric, ceiling, null)
 
 
 def _table(title: str, shown: Sequence[str]) -> Table:

@@ -54,7 +54,7 @@ def ceiling_table(run: CeilingRun) -> Table:
 
 
 def _resamples(run: CeilingRun) -> str:
-    """What the intervals come from; summaries of earlier versions do not say."""
+    """Say how many resamples the intervals come from; empty for summaries of earlier versions."""
     s = run.results[0].summary if run.results else {}
     if "resamples" not in s:
         return ""

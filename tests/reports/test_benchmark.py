@@ -55,6 +55,16 @@ def test_a_normalised_score_without_a_ceiling_above_the_null_is_not_meaningful()
     assert "0 = what another image's people reach" in text
 
 
+def test_a_score_without_bound_is_no_matter_of_the_ceiling() -> None:
+    """Minus infinity is null in JSON, with a ceiling above the null all the same."""
+    rows = printed(result("bad", None, 0.5, None) | {"scores": {
+        "AUC": {"mean": 0.7, "ceiling": 0.8, "null": 0.6, "normalised": None},
+        "KL": {"mean": 0.5, "ceiling": 1.0, "null": 2.0, "normalised": 0.5},
+    }})  # fmt: skip
+    assert ["bad", "-", "0.50"] in rows
+    assert "n.m." not in str(rows)
+
+
 def test_numbers_that_all_mean_something_need_no_explanation() -> None:
     plain = {"dataset": "toy", "model": "m", "n_images": 5, "n_failed": 0}
     scores = {"mean": 0.7, "ceiling": 0.8, "null": 0.6, "normalised": 0.5}

@@ -236,7 +236,7 @@ def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") ->
 
 
 def _width_of(figure: Any, words: str, size: float) -> float:
-    """How wide words are, in inches; letters have `size` points."""
+    """Measure words in inches; letters have `size` points."""
     from matplotlib.font_manager import FontProperties
 
     renderer, letters = figure.canvas.get_renderer(), FontProperties(size=size)
@@ -253,7 +253,7 @@ def cut(text: str, length: int) -> str:
 
 
 def bar_label(look: Look) -> str:
-    """What the colours of heat stand for."""
+    """Name what the colours of heat stand for."""
     label = {
         "max": "heat / maximum",
         "sum": "heat / even spread",
@@ -267,7 +267,7 @@ def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:
     """Draw what colours stand for.
 
     Args:
-        panels: the figure; nothing happens where it has no room for a bar.
+        panels: the figure; nothing happens if it was made without a bar.
         look: colours and scale.
         top: what full colour stands for in the unit of `sum`; of no use to other scales.
     """
@@ -278,7 +278,7 @@ def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:
 
 
 def draw_colours(panels: Grid, look: Look, most: float) -> Any:
-    """Draw a bar of the colours from 0 to `most`; None where there is no room for one."""
+    """Draw a bar of the colours from 0 to `most`; None if the figure was made without one."""
     if panels.bar is None:
         return None
     from matplotlib.cm import ScalarMappable
