@@ -122,16 +122,23 @@ def run(
             result = score_all(job, models, sets)
             outputs = write_all(job, models, sets, result)
             _require_unchanged(config, models, sets, keys, job.left_out)
-            counts = {
-                "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
-                "models": [built.label for built in models],
-                "failures": len(result.failures),
-                "null_iterations": config.null_iterations,
-                **RANDOM_DRAWS,
-            }
+            counts = _counts(config, models, sets, len(result.failures))
             inputs = _inputs(models, sets)
             folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
         return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _counts(
+    config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet], failures: int
+) -> dict[str, Any]:
+    """What was scored and drawn, for the manifest."""
+    return {
+        "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
+        "models": [built.label for built in models],
+        "failures": failures,
+        "null_iterations": config.null_iterations,
+        **RANDOM_DRAWS,
+    }
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:
