@@ -321,7 +321,10 @@ def test_the_manifest_states_everything_but_the_logs(whole) -> None:
     assert there - set(manifest.outputs) == {log, "f1_history.csv", "manifest.json"}
     assert set(TABLES) <= set(manifest.outputs)
     assert json.loads((out / "summary.json").read_text()) == found.summary
-    assert manifest.counts == {"maps": 28, "participants": 7, "folds": 3, "failures": 0}
+    assert manifest.counts == {
+        "maps": 28, "participants": 7, "folds": 3, "failures": 0, "resamples": 1000,
+        "permutations": 20,
+    }  # fmt: skip
 
 
 def test_averages_are_those_of_the_single_maps(easy, whole) -> None:
