@@ -121,34 +121,34 @@ def _weighed(values: Vector, weights: Vector) -> Vector:
 
 
 def bootstrap_f1(
-    folds: Sequence[NDArray[Any]],
+    people: NDArray[Any],
     rng: np.random.Generator,
     resamples: int,
     average: str = "auto",
 ) -> Vector:
-    """Means over folds of F1, with each fold's participants resampled.
+    """F1 of all images together, with participants resampled.
 
-    Images of one participant are alike, so participants are drawn with replacement, not images;
-    every fold keeps its number of them.
+    Images of one participant are alike, so participants are drawn with replacement, not images.
+    They are drawn from all folds together: folds hold few participants and differ more than
+    resamples within each of them would show.
 
     Args:
-        folds: one (participants, classes, classes) stack of confusion matrices a fold.
+        people: (participants, classes, classes) confusion matrices.
         rng: generator of the draws.
         resamples: how many.
         average: as in `f1`.
 
     Returns:
-        (resamples) for `uncertainty.percentile_interval`; NaN without a fold.
+        (resamples) for `uncertainty.percentile_interval`; NaN without a participant.
 
     Reference: Efron (1979); Field and Welsh (2007) on resampling clusters.
     """
-    scores = []
-    for fold in folds:
-        drawn = rng.integers(0, len(fold), (resamples, len(fold)))
-        times = np.zeros((resamples, len(fold)))
-        np.add.at(times, (np.arange(resamples)[:, None], drawn), 1)
-        scores.append(f1(np.tensordot(times, fold, axes=1), average))
-    return np.mean(scores, axis=0) if scores else np.full(resamples, math.nan)
+    n = len(people)
+    if not n:
+        return np.full(resamples, math.nan)
+    times = np.zeros((resamples, n))
+    np.add.at(times, (np.arange(resamples)[:, None], rng.integers(0, n, (resamples, n))), 1)
+    return f1(np.tensordot(times, people, axes=1), average)
 
 
 def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:

@@ -12,6 +12,20 @@ Vector = NDArray[np.float64]
 Whole = NDArray[np.integer[Any]]
 
 
+def best_and_worst(n: int, wanted: int) -> tuple[int, int]:
+    """Return how many of `n` ranked items are listed as best and as worst, none as both.
+
+    Args:
+        n: items that have a score.
+        wanted: items in each list, as far as there are as many; of an odd one out the best gets it.
+
+    >>> best_and_worst(12, 5), best_and_worst(5, 5)
+    ((5, 5), (3, 2))
+    """
+    best = min(wanted, (n + 1) // 2)
+    return best, min(wanted, n - best)
+
+
 def average_ranks(values: NDArray[Any]) -> Vector:
     """Ranks from 1, ties sharing the mean of the ranks they span, as `scipy.stats.rankdata`.
 

@@ -33,6 +33,8 @@ class SaliencyModel(ABC):
         needs_image: False if predictions are made without looking at the image.
         notices: what a person should know of the model, said once (random weights, say).
         flat: whether its maps are meant to be the same everywhere, so that nothing is said of it.
+        is_people: True if the predictions are what other people did: a reference that stands apart
+            from models, never the best of them.
     """
 
     output: Output = "map"
@@ -51,6 +53,8 @@ class SaliencyModel(ABC):
         None if they keep their aspect ratio, and predictions with it.
         """
         return None
+
+    is_people: ClassVar[bool] = False
 
     @cached_property
     def details(self) -> dict[str, dict[str, float]]:

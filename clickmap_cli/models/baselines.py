@@ -145,6 +145,8 @@ class GoldStandard(SubjectModel):
         bandwidth_px: sigma of a kernel density in pixels; None = the data set's own blur.
     """
 
+    is_people = True
+
     def __init__(self, bandwidth_px: float | None = None) -> None:
         if bandwidth_px is not None and bandwidth_px <= 0:
             raise ConfigError(f"gold_standard: bandwidth_px is {bandwidth_px}; it must be above 0.")

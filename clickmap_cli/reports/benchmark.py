@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,12 @@ from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.reports.console import number
 from clickmap_cli.services.benchmark.run import BenchmarkRun
+from clickmap_cli.services.benchmark.summaries import is_better
 
 _FIRST_FAILURES = 5
+
+MEANINGLESS = "n.m."
+"""Stands for a normalised score where the ceiling is not better than the null."""
 
 
 def leaderboards(run: BenchmarkRun) -> list[Table]:
@@ -23,7 +28,10 @@ def leaderboards(run: BenchmarkRun) -> list[Table]:
 
 
 def score_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """Tables of a data set: scores, best first by the first metric, and their share of people's."""
+    """Tables of a data set: scores, best first by the first metric, and their share of people's.
+
+    People who are scored like a model stand below the models.
+    """
     results = summary.get("results", [])
     tables = []
     for label in dict.fromkeys(result["dataset"] for result in results):
@@ -46,21 +54,47 @@ def _scores(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     for result in results:
         left_out = f" ({result['n_failed']} failed)" if result["n_failed"] else ""
         cells = [number(result["scores"][metric]["mean"]) for metric in shown]
-        table.add_row(Text(result["model"] + left_out), *(Text(cell) for cell in cells))
+        table.add_row(_name(result, left_out), *(Text(cell) for cell in cells))
     return table
+
+
+def _name(result: Mapping[str, Any], after: str = "") -> Text:
+    """A model's name; that of people says so."""
+    if result.get("is_people"):
+        return Text(f"people: {result['model']}{after}", style="dim")
+    return Text(result["model"] + after)
 
 
 def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
     """Normalised scores, and the ceiling and null they are between."""
-    table = _table(f"{label}, normalised (0 = other images' people, 1 = people)", shown)
+    title = f"{label}, normalised (0 = what another image's people reach, 1 = its own people)"
+    table = _table(title, shown)
     for result in results:
-        cells = [number(result["scores"][metric].get("normalised"), 2) for metric in shown]
-        table.add_row(Text(result["model"]), *(Text(cell) for cell in cells))
+        cells = [_share(metric, result["scores"][metric]) for metric in shown]
+        table.add_row(_name(result), *(Text(cell) for cell in cells))
     for name in ("ceiling", "null"):
         values = [_of_people(results, metric, name) for metric in shown]
         dim = [Text(number(value), style="dim") for value in values]
         table.add_row(Text(f"people: {name}", style="dim"), *dim)
+    lost = [m for m in shown if any(_is_meaningless(m, r["scores"][m]) for r in results)]
+    if lost:
+        table.caption = (
+            f"{MEANINGLESS} = not meaningful: by {', '.join(lost)} people predict this image's "
+            "people no better than another image's people do."
+        )
+        table.caption_justify = "left"
     return table
+
+
+def _share(metric: str, score: Mapping[str, Any]) -> str:
+    """A normalised score as the table shows it."""
+    return MEANINGLESS if _is_meaningless(metric, score) else number(score.get("normalised"), 2)
+
+
+def _is_meaningless(metric: str, score: Mapping[str, Any]) -> bool:
+    """Return True if ceiling and null are known and the ceiling is not better."""
+    ceiling, null = score.get("ceiling"), score.get("null")
+    return ceiling is not None and null is not None and not is_better(metric, ceiling, null)
 
 
 def _table(title: str, shown: Sequence[str]) -> Table:
@@ -75,13 +109,17 @@ def _table(title: str, shown: Sequence[str]) -> Table:
 def _best_first(
     results: Sequence[Mapping[str, Any]], shown: Sequence[str]
 ) -> list[Mapping[str, Any]]:
+    """Results in the order of the table: models from best to worst, then people."""
     if not shown:
-        return list(results)
+        return sorted(results, key=lambda r: bool(r.get("is_people")))
     first = shown[0]
     turn = -1 if SALIENCY_SCORES[first].higher_is_better else 1
-    known = [r for r in results if r["scores"][first]["mean"] is not None]
-    unknown = [r for r in results if r["scores"][first]["mean"] is None]
-    return sorted(known, key=lambda r: float(turn * r["scores"][first]["mean"])) + unknown
+
+    def place(result: Mapping[str, Any]) -> tuple[bool, float]:
+        mean = result["scores"][first]["mean"]
+        return bool(result.get("is_people")), math.inf if mean is None else turn * mean
+
+    return sorted(results, key=place)
 
 
 def _of_people(results: Sequence[Mapping[str, Any]], metric: str, name: str) -> float | None:

@@ -22,6 +22,7 @@ from clickmap_cli.reports.html_parts import (
 from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, nearest_zero, photo
 from clickmap_cli.services.benchmark.pictures import Pictures
 from clickmap_cli.services.benchmark.result import BenchmarkResult, ModelResult, PeopleScore
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
 
 MOST_PICTURES = 20_000
 """Pictures in one page; beyond, those of the least extreme images are left out."""
@@ -97,6 +98,7 @@ def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_imag
     parts = {
         "title": escaped(result.experiment),
         "notices": notice_list(result.notices),
+        **{name: f"{count:,}" for name, count in RANDOM_DRAWS.items()},
         "policy": _policy(style, script),
         "style": style,
         "script": script,
@@ -172,6 +174,7 @@ def _dataset_data(
         "models": [
             {
                 "name": model.model,
+                "people": model.is_people,
                 "n_failed": model.n_failed,
                 "placement": model.placements,
                 "scored": [int(there) for there in scored],

@@ -11,7 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.reports.console import interval, number
-from clickmap_cli.reports.style import COLOURS, HEIGHT, NARROW, WIDTH, chart_title, save, styled
+from clickmap_cli.reports.style import (
+    COLOURS,
+    HEIGHT,
+    NARROW,
+    WIDTH,
+    chart_title,
+    draw_boxes,
+    save,
+    styled,
+)
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.run import CeilingRun
 
@@ -22,7 +31,8 @@ _POOR_FIT = 0.05  # reliability by which a fit may miss the curve it extrapolate
 def ceiling_table(run: CeilingRun) -> Table:
     """Ceiling, null and ratio of every metric, with intervals."""
     method = run.results[0].summary["method"] if run.results else ""
-    table = Table(title=f"Human ceiling, {method}", title_justify="left", box=None, pad_edge=False)
+    title = f"Human ceiling, {method}{_resamples(run)}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True, min_width=8)
     last_column = "Spearman-Brown" if method == "split-half" else "upper bound"
     for name in ("images", "maps", "ceiling [95%]", "null [95%]", "ratio", last_column):
@@ -43,6 +53,15 @@ def ceiling_table(run: CeilingRun) -> Table:
     return table
 
 
+def _resamples(run: CeilingRun) -> str:
+    """Say how many resamples the intervals come from; empty for summaries of earlier versions."""
+    s = run.results[0].summary if run.results else {}
+    if "resamples" not in s:
+        return ""
+    what = "images and participants" if s["bootstrap"] == "crossed" else s["bootstrap"]
+    return f", {s['resamples']:,} resamples of {what}"
+
+
 def summary_lines(run: CeilingRun) -> list[str]:
     """The rest of the run in a few lines."""
     if not run.written:
@@ -50,6 +69,8 @@ def summary_lines(run: CeilingRun) -> list[str]:
     lines = []
     for result in run.results:
         s = result.summary
+        if s.get("no_ratio") and s["higher_is_better"]:
+            lines.append(f"{s['metric']}: no ratio, because {s['no_ratio']}.")
         if s.get("n_flagged"):
             lines.append(
                 f"{s['metric']}: {s['n_flagged']} of {s['n_participants']} participants flagged "
@@ -153,11 +174,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
 def _draw_categories(axis: Any, result: CeilingResult, names: list[str]) -> None:
     """Boxes of the categories, those people agree on most at the top."""
     values = [[row.ceiling for row in result.images if row.category == name] for name in names]
-    boxes = axis.boxplot(values[::-1], orientation="horizontal", patch_artist=True, widths=0.6)
-    for box in boxes["boxes"]:
-        box.set(facecolor=COLOURS["data"], alpha=0.5)
-    for median in boxes["medians"]:
-        median.set(color=COLOURS["text"])
+    draw_boxes(axis, values[::-1], range(1, len(names) + 1))
     labels = [f"{name[:24]} ({len(v)})" for name, v in zip(names, values, strict=True)]
     axis.locator_params(axis="x", nbins=5)
     axis.set_yticks(range(1, len(names) + 1), labels[::-1], parse_math=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.reports.console import interval, number
-from clickmap_cli.reports.overlays import as_bytes, overlaid, shown
+from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.heatmap_classifier.interpretation import AverageSheet, SaliencyPicture
 from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
@@ -21,6 +21,8 @@ TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-C
 _MODELS = {"baseline": "logistic regression"}
 _FIRST_FAILURES = 10
 _PANEL = 1.75
+_BELOW = 0.6
+"""Width of a panel, and height of the colour bar with its label, in inches."""
 
 
 # --- the terminal -------------------------------------------------------------------------------
@@ -39,17 +41,23 @@ def _model_table(found: Mapping[str, Any]) -> Table:
     )
     for name in ("", "of"):
         table.add_column(name, no_wrap=True)
-    for name in ("F1", "95% interval", "chance", "p", "accuracy", "AUC"):
+    for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
         table.add_column(name, justify="right", no_wrap=True)
     for model, row in found["results"].items():
         name = _MODELS.get(model, found["model"])
         for what, part in (("maps", row), ("blocks", row["blocks"])):
             table.add_row(
                 Text(name if what == "maps" else ""), what, number(part["f1"]),
-                interval(part["f1_ci"]), number(part["chance_f1"]), _p(part["p"]),
-                number(part["accuracy"]), number(part["auc"]) if "auc" in part else "",
+                number(part["f1_weighted"]), number(part["chance_f1"]), _p(part["p"]),
+                number(part.get("f1_pooled")), _pooled_interval(part), number(part["accuracy"]),
+                number(part["auc"]) if "auc" in part else "",
             )  # fmt: skip
     return table
+
+
+def _pooled_interval(part: Mapping[str, Any]) -> str:
+    """The interval of the pooled F1; summaries of earlier versions hold another one."""
+    return interval(part["f1_ci"]) if "f1_pooled" in part else ""
 
 
 def _fold_table(found: Mapping[str, Any]) -> Table:
@@ -80,8 +88,16 @@ def summary_lines(run: HeatmapRun) -> list[str]:
         return [*lines, f"Would train into {run.folder}; nothing was written."]
     found, lines = run.summary, []
     away = found["difference"]
-    if away is not None:
-        lines.append(f"Network less baseline: F1 {away['f1']:+.3f} {interval(away['f1_ci'])}.")
+    if "resamples" in found:
+        permuted = f" of {found['permutations']:,} permutations" if found["permutations"] else ""
+        lines.append(
+            f"F1, weighted and chance{permuted} are means over folds; weighted is the F1 of every "
+            "class by its number of maps; pooled is the F1 of all folds together, and its interval "
+            f"is from {found['resamples']:,} resamples of all participants."
+        )
+        if away is not None:
+            ends = interval(away["f1_ci"])
+            lines.append(f"Network less baseline: pooled F1 {away['f1_pooled']:+.3f} {ends}.")
     if found["inner_mode"] == "sequential":
         lines.append(
             "val acc is optimistic: one model goes on through the inner folds, and has learnt from "
@@ -126,6 +142,7 @@ def draw_picture(picture: SaliencyPicture) -> None:
     with styled() as plt:
         figure, grid = _panels(plt, 1, 1 + len(picture.maps), picture.pixels)
         _draw_row(grid[0], "map", picture.pixels, picture.maps)
+        _draw_colours(figure, grid)
         headline(figure, picture.title)
         with replacing(picture.path) as partial:
             save(figure, partial)
@@ -148,6 +165,7 @@ def draw_averages(sheet: AverageSheet) -> None:
                 -0.06, 0.5, f"{row.label} (n = {row.n_maps:,})", rotation=90, va="center",
                 ha="right", transform=axes[0].transAxes, parse_math=False,
             )  # fmt: skip
+        _draw_colours(figure, grid)
         headline(figure, "Mean maps of each class, and where the networks look (held-out maps)")
         with replacing(sheet.path) as partial:
             save(figure, partial)
@@ -157,11 +175,27 @@ def _panels(plt: Any, rows: int, columns: int, pixels: NDArray[Any]) -> tuple[An
     ratio = min(pixels.shape[0] / pixels.shape[1], 2)
     figure, grid = plt.subplots(
         rows, columns, squeeze=False, layout="constrained",
-        figsize=(columns * _PANEL, rows * _PANEL * ratio + 0.35),
+        figsize=(columns * _PANEL, rows * _PANEL * ratio + 0.35 + (_BELOW if columns > 1 else 0)),
     )  # fmt: skip
     for axes in grid.flat:
         axes.set_axis_off()
     return figure, grid
+
+
+def _draw_colours(figure: Any, panels: NDArray[Any]) -> None:
+    """Draw what the colours of saliency stand for, below all panels, where there are any of it."""
+    if panels.shape[1] == 1:
+        return
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), HEAT), ax=panels, location="bottom", aspect=40, pad=0.02
+    )
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, 1], labels=["least saliency", "greatest in the panel"])
+    for label, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
+        label.set_horizontalalignment(side)
 
 
 def _draw_row(
@@ -171,13 +205,17 @@ def _draw_row(
     maps: Mapping[str, NDArray[Any]],
     titled: bool = True,
 ) -> None:
-    """A map, and each kind of saliency over it, from its least to its greatest value."""
+    """A map, and each kind of saliency over it, from its least to its greatest value.
+
+    Below saliency a coloured map is grey, so that all colours are those of the colour bar.
+    """
     image = as_bytes(pixels)
     image = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
     row[0].imshow(image)
     titles = [what]
+    below = grey(image)
     for axes, (method, values) in zip(row[1:], maps.items(), strict=True):
-        axes.imshow(overlaid(image, shown(values, "minmax"), HEAT, OVERLAY_ALPHA))
+        axes.imshow(overlaid(below, shown(values, "minmax"), HEAT, OVERLAY_ALPHA))
         titles.append(TITLES[method])
     for axes, title in zip(row, titles, strict=True):
         if titled:

@@ -192,6 +192,19 @@ def overlaid(image: Bytes, values: NDArray[Any], colormap: str, alpha: float) ->
     return blended(image, coloured(values, colormap), cover(values, alpha))
 
 
+def grey(image: Bytes) -> Bytes:
+    """An image without its colours.
+
+    Args:
+        image: (h, w, 3) uint8.
+
+    Returns:
+        (h, w, 3) uint8, all three alike; a grey image stays as it is.
+    """
+    luma = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
+
+
 def placeholder(height: int, width: int) -> Bytes:
     """(height, width, 3) of one quiet colour, in place of an image that is missing."""
     red, green, blue = (int(COLOURS["empty"][at : at + 2], 16) for at in (1, 3, 5))

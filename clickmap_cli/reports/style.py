@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 HEAT = "inferno"
 """Colour map of heat: dark to light in grey print too, and safe for colour-blind readers."""
@@ -44,6 +47,9 @@ class Preset:
     font: float
     line: float
 
+
+FEW_VALUES = 15
+"""Values from which on a box stands for them; fewer are drawn one by one."""
 
 PRESETS = {
     "screen": Preset(width=7.2, dpi=110, font=9, line=0.8),
@@ -130,6 +136,34 @@ def headline(figure: Any, text: str) -> None:
 def chart_title(axis: Any, text: str) -> None:
     """The title of a chart, at its left like a figure's; a name in it may hold dollar signs."""
     axis.set_title(text, loc="left", fontsize="medium", parse_math=False)
+
+
+def draw_boxes(axis: Any, groups: Sequence[ArrayLike], rows: Sequence[int], **look: Any) -> None:
+    """Draw a horizontal box for each group; a small group shows each of its values as a point.
+
+    Args:
+        axis: matplotlib's.
+        groups: the values of each box; fewer than `FEW_VALUES` are drawn as points too.
+        rows: place of each box on the y axis.
+        look: more of matplotlib's `boxplot`.
+    """
+    drawn = axis.boxplot(
+        groups, positions=rows, widths=0.6, orientation="horizontal", patch_artist=True, **look
+    )
+    for box in drawn["boxes"]:
+        box.set(facecolor=COLOURS["data"], alpha=0.5)
+    for median in drawn["medians"]:
+        median.set(color=COLOURS["text"])
+    for group, row, outliers in zip(groups, rows, drawn["fliers"], strict=True):
+        values = np.asarray(group)
+        if len(values) < FEW_VALUES:
+            outliers.set_visible(False)  # they are among the points
+            # multiples of the golden ratio keep neighbours apart, the same in every run
+            away = [(0.618 * at) % 1 - 0.5 for at in range(len(values))]
+            axis.plot(
+                values, [row + 0.4 * share for share in away], linestyle="", marker="o", ms=3,
+                color=COLOURS["text"], markeredgewidth=0, alpha=0.8, zorder=3,
+            )  # fmt: skip
 
 
 def save(figure: Any, path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.reports.overlays import as_bytes, coloured, shown
 from clickmap_cli.reports.style import HEAT
 
@@ -25,7 +26,7 @@ _QUALITY = 70
 def extremes(
     scores: Sequence[float | None], higher_is_better: bool, n: int
 ) -> tuple[list[int], list[int]]:
-    """Positions of the `n` best and the `n` worst scores, the most extreme first.
+    """Positions of the `n` best and the `n` worst scores, the most extreme first; none is in both.
 
     Args:
         scores: one an image; None is left out.
@@ -39,7 +40,9 @@ def extremes(
     up = sorted(known)
     down = sorted(known, key=lambda pair: (-pair[0], pair[1]))
     best, worst = (down, up) if higher_is_better else (up, down)
-    return [at for _, at in best[:n]], [at for _, at in worst[:n]]
+    n_best, n_worst = best_and_worst(len(known), n)
+    first = [at for _, at in best[:n_best]]
+    return first, [at for _, at in worst if at not in first][:n_worst]
 
 
 def nearest_zero(scores: Sequence[float | None], n: int) -> list[int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal, TypeVar, cast
 
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.runtime.progress import Progress
 
 Item = TypeVar("Item")
@@ -76,8 +78,14 @@ def ordered_map(
 def _in_processes(
     function: Callable[[Item], Outcome], items: Iterable[Item], workers: int
 ) -> Iterator[Outcome]:
-    """Worker processes; an error kills those that are at work."""
+    """Worker processes; an error kills those that are at work.
+
+    Raises:
+        KeyboardInterrupt: somebody ended the workers with SIGTERM, as schedulers end a whole job.
+        RunError: a worker ended otherwise before its work was done.
+    """
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pool = Parallel(
         n_jobs=workers,
@@ -86,7 +94,24 @@ def _in_processes(
         pre_dispatch=2 * workers,
         max_nbytes=SHARED_BYTES,
     )
-    yield from pool(delayed(function)(item) for item in items)
+    try:
+        results = pool(delayed(function)(item) for item in items)
+        try:
+            for result in results:  # noqa: UP028 - which would close it before `finally`
+                yield result
+        finally:
+            with warnings.catch_warnings():
+                # an interrupted run need not hear from joblib that results were not used
+                warnings.filterwarnings("ignore", message=".*tasks ", category=UserWarning)
+                results.close()
+    except TerminatedWorkerError as error:
+        signals = sorted(set(re.findall(r"SIG[A-Z]+", str(error))))
+        if "SIGTERM" in signals:
+            raise KeyboardInterrupt from error
+        raise RunError(
+            f"A worker process ended before its work was done ({', '.join(signals) or 'crashed'}), "
+            "most often for lack of memory; try fewer --n-jobs, or a machine with more of it."
+        ) from error
 
 
 def _in_threads(

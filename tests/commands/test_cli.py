@@ -290,6 +290,48 @@ def test_an_interrupt_exits_130_says_how_to_go_on_and_does(tmp_path) -> None:
     assert (folder / "manifest.json").is_file()
 
 
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_sigterm_ends_a_run_with_workers_like_an_interrupt(tmp_path, whole_group) -> None:
+    """As `kill` sends it to one process, and a scheduler to a run with its workers."""
+    data = write_csv(tmp_path / "trials.csv", random_rows(0, images=150, users=20, side=120))
+    words = [
+        "ceiling", "hold-one-out", f"clickme_data={data}", f"assets={tmp_path}", "min_subjects=1",
+        "image_shape=[120,120]", "metric=[spearman,iou_auc]", "n_jobs=2",
+    ]  # fmt: skip
+    run = subprocess.Popen(
+        [sys.executable, "-m", "clickmap_cli", *words],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not _workers(run.pid) and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert run.poll() is None
+    if whole_group:
+        os.killpg(run.pid, signal.SIGTERM)
+    else:
+        run.terminate()
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert said == (
+        "error Interrupted; what is finished is kept. Run the same command with --resume to go "
+        "on.\n"
+    )
+
+
+def _workers(parent: int) -> list[str]:
+    """Worker processes of a process, by their command."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            about = (path / "stat").read_text().rpartition(")")[2].split()
+            words = (path / "cmdline").read_text()
+        except OSError:  # it has ended
+            continue
+        if int(about[1]) == parent and "popen_loky" in words:
+            found.append(words)
+    return found
+
+
 def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
     one = invoke("demo", "-o", tmp_path / "one")
     assert one.exit_code == 0, one.stderr

@@ -118,7 +118,11 @@ def test_no_names_that_utf8_cannot_hold_stop_it(tmp_path: Path) -> None:
 def test_extremes_take_the_earlier_of_equal_scores() -> None:
     scores = [0.5, None, 0.9, 0.9, 0.1]
     assert extremes(scores, True, 2) == ([2, 3], [4, 0])
-    assert extremes(scores, False, 9) == ([4, 0, 2, 3], [2, 3, 0, 4])
+    assert extremes(scores, False, 9) == ([4, 0], [2, 3])
+    assert extremes(scores, True, 9) == ([2, 3], [4, 0])
+    assert extremes([0.5] * 5, True, 3) == ([0, 1, 2], [3, 4])
+    assert extremes([0.5] * 9, True, 3) == ([0, 1, 2], [3, 4, 5])
+    assert extremes([0.5], True, 3) == ([0], [])
     assert list(by_rank([("a", [1, 2]), ("b", [3])])) == [("a", 1), ("b", 3), ("a", 2)]
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import pyplot
 from PIL import Image
 
 from clickmap_cli.clickmaps.funnel import FunnelRow
 from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
-from clickmap_cli.reports.style import PRESETS, styled
+from clickmap_cli.reports.style import PRESETS, draw_boxes, styled
 from clickmap_cli.services.visualize.numbers import Distributions, Group, Spread
 from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.services.visualize.pictures import (
@@ -329,3 +330,58 @@ def test_grids_hold_every_panel() -> None:
         for n in range(1, 101):
             for shape in (0.2, 1.0, 2.5):
                 assert 1 <= panels.columns_for(n, Look(preset=preset), shape) <= n
+
+
+def test_a_box_of_few_values_shows_each_of_them() -> None:
+    rng = np.random.default_rng(2)
+    groups = [rng.random(n).tolist() for n in (1, 14, 15, 60)]
+    groups[1][0] = groups[3][0] = 9.0  # an outlier
+    with styled() as plt:
+        figure, axis = plt.subplots()
+        draw_boxes(axis, groups, [3, 7, 8, 9])
+        points = [line for line in axis.lines if line.get_marker() == "o" and line.get_visible()]
+        drawn = {}
+        for line in points:
+            for value, row in zip(*line.get_data(), strict=True):
+                drawn.setdefault(round(float(row)), []).append(float(value))
+        plt.close(figure)
+    # every value of the small groups once, of the others outliers alone
+    assert sorted(drawn[3]) == groups[0]
+    assert sorted(drawn[7]) == sorted(groups[1])
+    assert 8 not in drawn
+    assert drawn[9] == [9.0]
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("size", [(12, 16), (16, 12), (12, 24), (12, 60), (8, 120), (60, 12)])
+def test_nothing_is_clipped_at_the_edges_of_a_figure(monkeypatch, preset, size) -> None:
+    """Bars with their labels and numbers, of images that are wide, tall, or neither."""
+    heat = RNG.random(size, dtype=np.float32)
+    pixels = RNG.integers(0, 255, (*size, 3), np.uint8)
+    one = dataclasses.replace(PICTURE, heat=heat, image=ImagePixels(pixels, "shown"))
+    grew = BinsPicture(one, np.stack([heat, heat]), (1.0, 2.0), False, 1.0, 5.0)
+    checked = []
+
+    def measure(figure, _):
+        figure.draw_without_rendering()
+        box, whole = figure.get_tightbbox(), figure.get_size_inches()
+        bar = [axis for axis in figure.axes if axis.get_xlabel() or axis.get_ylabel()]
+        assert len(bar) == 1
+        assert box.x0 >= -0.01
+        assert box.y0 >= -0.025  # below the line, where numbers have no ink
+        assert box.x1 <= whole[0] + 0.01
+        assert box.y1 <= whole[1] + 0.01
+        panels_below = min(axis.get_position().y0 for axis in figure.axes if axis not in bar)
+        place = bar[0].get_position()
+        assert place.x0 > 0.7 or place.y1 <= panels_below
+        checked.append(figure)
+        pyplot.close(figure)
+
+    monkeypatch.setattr(images, "save_all", measure)
+    monkeypatch.setattr(clicks, "save_all", measure)
+    for normalize in ("max", "sum", "rank"):
+        look = Look(preset=preset, normalize=normalize, by_participants=True)
+        all_figures().overlay(one, look, {})
+        all_figures().bins(grew, look, {})
+    all_figures().clicks(ClicksPicture(one, (TRACK,)), Look(preset=preset), {})
+    assert len(checked) == 7

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -49,6 +52,33 @@ def inverse(x: int) -> float:
 def test_what_the_function_raises_is_raised(backend, n_jobs) -> None:
     with pytest.raises(ZeroDivisionError):
         list(ordered_map(inverse, [2, 1, 0], n_jobs, backend))
+
+
+def test_who_stops_early_hears_nothing_of_it() -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        results = ordered_map(square, range(50), 2, "loky")
+        assert next(results) == 0
+        results.close()
+    assert [str(one.message) for one in said] == []
+
+
+def end_worker(number: int) -> int:
+    os.kill(os.getpid(), number)
+    return number
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "said"),
+    [
+        (signal.SIGKILL, RunError, r"\(SIGKILL\), most often for lack of memory"),
+        # schedulers end workers and the run together, in any order
+        (signal.SIGTERM, KeyboardInterrupt, "^$"),
+    ],
+)
+def test_a_worker_that_is_ended_ends_the_run(number, error, said) -> None:
+    with pytest.raises(error, match=said):
+        list(ordered_map(end_worker, [int(number)] * 4, 2, "loky"))
 
 
 def test_worker_counts() -> None:

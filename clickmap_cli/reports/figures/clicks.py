@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.reports.figures.panels import (
-    colours_beside,
+    draw_colours,
     field_of,
     grid,
     headline,
@@ -47,13 +47,13 @@ def draw_clicks(clicks: ClicksPicture, look: Look, paths: Mapping[str, Path]) ->
     columns = min(2 if look.preset == "paper" else 3, len(clicks.tracks))
     rows = -(-len(clicks.tracks) // columns)
     with styled(look.preset) as plt:
-        panels = grid(plt, rows, columns, shape_of(picture), look, bar=True)
+        panels = grid(plt, rows, columns, shape_of(picture), look, "order of clicks")
         for axis, track in zip(panels.axes, clicks.tracks, strict=False):
             pixels = _pale(field_of(picture))
             show(axis, pixels, picture, look, track.name, f", {track.n_clicks:,} clicks")
             say_missing(axis, picture, look)
             _draw_track(axis, track, look, picture.heat.shape[1])
-        bar = colours_beside(panels, look, 1, "order of clicks")
+        bar = draw_colours(panels, look, 1)
         if bar is not None:
             bar.set_ticks([0, 1], labels=["first", "last"])
         people = len({track.name for track in clicks.tracks})

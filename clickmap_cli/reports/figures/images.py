@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clickmap_cli.reports.figures.panels import (
+    bar_label,
     colour_bar,
     columns_for,
     facts_of,
@@ -36,7 +37,7 @@ def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
     """Image, heat, and the heat over the image, with a colour bar."""
     values = values_of(picture, look)
     with styled(look.preset) as plt:
-        panels = grid(plt, 1, 3, shape_of(picture), look, bar=True)
+        panels = grid(plt, 1, 3, shape_of(picture), look, bar_label(look))
         content = {
             "image": field_of(picture),
             "heat": coloured(values, look.colormap),
@@ -75,7 +76,7 @@ def draw_bins(bins: BinsPicture, look: Look, paths: Paths) -> None:
     columns = min(_BIN_COLUMNS[look.preset], len(bins.maps))
     rows = -(-len(bins.maps) // columns)
     with styled(look.preset) as plt:
-        panels = grid(plt, rows, columns, shape_of(picture), look, bar=True)
+        panels = grid(plt, rows, columns, shape_of(picture), look, bar_label(look))
         for axis, heat, limit in zip(panels.axes, bins.maps, bins.limits, strict=False):
             values = values_of(picture, look, heat, bins_top(bins, look))
             pixels = overlay_of(picture, look, values, grey=True)

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from clickmap_cli.reports.figures.panels import cut, preset_of
-from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, chart_title, save_all, styled
+from clickmap_cli.reports.style import (
+    COLOURS,
+    GOLDEN,
+    NARROW,
+    chart_title,
+    draw_boxes,
+    save_all,
+    styled,
+)
 from clickmap_cli.services.visualize.numbers import Distributions, Spread
 from clickmap_cli.services.visualize.options import Look
 
@@ -57,15 +65,10 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
     groups = numbers.agreed[:_MOST_GROUPS]
     with styled(look.preset) as plt:
         figure, axis = _axes(plt, look, len(groups))
-        boxes = axis.boxplot(
-            [group.agreement for group in groups], positions=range(len(groups)), widths=0.6,
-            orientation="horizontal", patch_artist=True, manage_ticks=False,
+        draw_boxes(
+            axis, [group.agreement for group in groups], range(len(groups)), manage_ticks=False,
             flierprops={"markersize": 3, "markeredgecolor": COLOURS["quiet"]},
         )  # fmt: skip
-        for box in boxes["boxes"]:
-            box.set(facecolor=COLOURS["data"], alpha=0.5)
-        for median in boxes["medians"]:
-            median.set(color=COLOURS["text"])
         _names(axis, [f"{cut(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
         axis.set_xlabel(f"{numbers.metric}, {numbers.method}")
         axis.locator_params(axis="x", nbins=5)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.reports import overlays
 from clickmap_cli.reports.overlays import Bytes, overlaid, placeholder, shown
 from clickmap_cli.reports.style import COLOURS, PRESETS, Preset
 from clickmap_cli.services.visualize.options import Look
@@ -25,7 +26,7 @@ _FLATTEST, _TALLEST = 0.2, 2.5
 
 _BAR = 0.11
 _LONGEST_BAR = 2.6
-"""Width and greatest height of a colour bar, in inches."""
+"""Width and greatest length of a colour bar, in inches."""
 
 
 def preset_of(look: Look) -> Preset:
@@ -70,8 +71,7 @@ def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = 
     """
     field = field_of(picture)
     if grey and look.alpha > 0:
-        luma = field.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-        field = np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
+        field = overlays.grey(field)
     return overlaid(field, values, look.colormap, look.alpha)
 
 
@@ -113,36 +113,54 @@ class Grid:
         figure: matplotlib's.
         axes: (rows x columns) panels, row by row.
         bar: where the colour bar goes, or None.
+        label: of the colour bar.
+        upright: True for a bar at the right, False for one below the panels.
     """
 
     figure: Any
     axes: tuple[Any, ...]
     bar: Any
+    label: str
+    upright: bool
 
 
-def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: bool = False) -> Grid:
+def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: str = "") -> Grid:
     """A figure as wide as the preset and as high as its panels need, everything in its place.
+
+    A colour bar stands at the right of the panels, or below them where they are lower than its
+    label is long.
 
     Args:
         plt: pyplot, styled.
         rows: of panels.
         columns: of panels.
         shape: height of a panel in its widths.
-        look: the preset, and whether a colour bar is wished for.
-        bar: whether a colour bar stands at the right where it is.
+        look: the preset, and whether a colour bar is drawn.
+        bar: label of the colour bar; empty for none.
     """
     preset = preset_of(look)
-    beside = bar and look.colour_bar
-    title, head = 1.4 * preset.font / _POINTS, 1.8 * preset.font / _POINTS
-    taken = _BAR + 5.2 * preset.font / _POINTS if beside else 0.0
-    wide = (preset.width - 2 * _PAD - (columns - 1) * _GAP - taken) / columns
-    tall = wide * shape
-    height = head + rows * (title + tall + _GAP) - _GAP + _PAD
-    figure = plt.figure(figsize=(preset.width, height))
+    em = preset.font / _POINTS
+    title, head = 1.4 * em, 1.8 * em
+    figure = plt.figure(figsize=(preset.width, preset.width))
+
+    def sizes(taken: float) -> tuple[float, float, float]:
+        """Width and height of a panel, and the height of all."""
+        wide = (preset.width - 2 * _PAD - (columns - 1) * _GAP - taken) / columns
+        tall = wide * shape
+        return wide, tall, head + rows * (title + tall + _GAP) - _GAP + _PAD
+
+    has_bar = bool(bar) and look.colour_bar
+    beside = _BAR + 5.2 * em
+    room = sizes(beside)[2] - head - title - _PAD
+    upright = not has_bar or _width_of(figure, bar, preset.font) <= min(room, _LONGEST_BAR) + _PAD
+    wide, tall, height = sizes(beside if has_bar and upright else 0.0)
+    below = 0.0 if upright else 0.5 * em + _BAR + 3.2 * em
+    figure.set_size_inches(preset.width, height + below)
 
     def axes_at(left: float, top: float, width: float, tall: float) -> Any:
-        bottom = 1 - (top + tall) / height
-        return figure.add_axes((left / preset.width, bottom, width / preset.width, tall / height))
+        whole = height + below
+        bottom = 1 - (top + tall) / whole
+        return figure.add_axes((left / preset.width, bottom, width / preset.width, tall / whole))
 
     panels = []
     for place in range(rows * columns):
@@ -150,11 +168,15 @@ def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: bool 
         top = head + row * (title + tall + _GAP) + title
         panels.append(axes_at(_PAD + column * (wide + _GAP), top, wide, tall))
         panels[-1].set_axis_off()
-    room = height - head - title - _PAD
-    left = preset.width - taken + 0.4 * preset.font / _POINTS
-    height_of_bar = min(room, _LONGEST_BAR)
-    beside_them = axes_at(left, head + title, _BAR, height_of_bar) if beside else None
-    return Grid(figure, tuple(panels), beside_them)
+    axis = None
+    if has_bar and upright:
+        left = preset.width - beside + 0.4 * em
+        axis = axes_at(left, head + title, _BAR, min(room, _LONGEST_BAR))
+    elif has_bar:
+        # letters at both ends of the bar stand half beside it
+        length = min(_LONGEST_BAR, preset.width - 2 * _PAD - 3 * em)
+        axis = axes_at(_PAD + 1.5 * em, height - _PAD + 0.5 * em, length, _BAR)
+    return Grid(figure, tuple(panels), axis, bar, upright)
 
 
 def columns_for(panels: int, look: Look, shape: float) -> int:
@@ -198,13 +220,9 @@ def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") ->
         size: of the letters, in points.
         facts: stand behind the text and are never cut.
     """
-    from matplotlib.font_manager import FontProperties
-
-    renderer, letters = figure.canvas.get_renderer(), FontProperties(size=size)
 
     def fits(words: str) -> bool:
-        pixels, _, _ = renderer.get_text_width_height_descent(words, letters, ismath=False)
-        return bool(pixels <= wide * figure.dpi)
+        return _width_of(figure, words, size) <= wide
 
     if fits(text + facts):
         return text + facts
@@ -217,6 +235,15 @@ def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") ->
     return cut(text, least) + facts
 
 
+def _width_of(figure: Any, words: str, size: float) -> float:
+    """Measure words in inches; letters have `size` points."""
+    from matplotlib.font_manager import FontProperties
+
+    renderer, letters = figure.canvas.get_renderer(), FontProperties(size=size)
+    pixels, _, _ = renderer.get_text_width_height_descent(words, letters, ismath=False)
+    return float(pixels / figure.dpi)
+
+
 def cut(text: str, length: int) -> str:
     """A text's start and end, where it is too long: folders and numbers tell images apart."""
     if len(text) <= length:
@@ -225,37 +252,41 @@ def cut(text: str, length: int) -> str:
     return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
-def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:
-    """What colours stand for, at the right of the panels.
-
-    Args:
-        panels: the figure; nothing happens where it has no room for a bar.
-        look: colours and scale.
-        top: what full colour stands for in the unit of `sum`; of no use to other scales.
-    """
+def bar_label(look: Look) -> str:
+    """Name what the colours of heat stand for."""
     label = {
         "max": "heat / maximum",
         "sum": "heat / even spread",
         "none": "heat",
         "rank": "share at or below",
     }[look.normalize]
-    if look.by_participants:
-        label += " × people"
+    return f"{label} × people" if look.by_participants else label
+
+
+def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:
+    """Draw what colours stand for.
+
+    Args:
+        panels: the figure; nothing happens if it was made without a bar.
+        look: colours and scale.
+        top: what full colour stands for in the unit of `sum`; of no use to other scales.
+    """
     most = top if look.normalize == "sum" and top else 1.0
-    bar = colours_beside(panels, look, most, label)
+    bar = draw_colours(panels, look, most)
     if bar is not None:
         bar.locator.set_params(nbins=5)
 
 
-def colours_beside(panels: Grid, look: Look, most: float, label: str) -> Any:
-    """A bar of the colours from 0 to `most`; None where there is no room for one."""
+def draw_colours(panels: Grid, look: Look, most: float) -> Any:
+    """Draw a bar of the colours from 0 to `most`; None if the figure was made without one."""
     if panels.bar is None:
         return None
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     colours = ScalarMappable(Normalize(0, most), look.colormap)
-    bar = panels.figure.colorbar(colours, cax=panels.bar)
+    way = "vertical" if panels.upright else "horizontal"
+    bar = panels.figure.colorbar(colours, cax=panels.bar, orientation=way)
     bar.outline.set_visible(False)
-    bar.set_label(label)
+    bar.set_label(panels.label)
     return bar

@@ -59,11 +59,11 @@ function dotRow(row, top, x) {
   if (drawable(row.low, row.high)) {
     parts.push(svg("line", { class: "range", x1: x(row.low), x2: x(row.high), y1: middle, y2: middle }));
   }
-  if (drawable(row.value)) parts.push(dot(x(row.value), middle));
+  if (drawable(row.value)) parts.push(dot(x(row.value), middle, row.people ? "dot people" : "dot"));
   return parts;
 }
 
-const dot = (cx, cy) => svg("circle", { class: "dot", cx, cy, r: 4.5 });
+const dot = (cx, cy, kind = "dot") => svg("circle", { class: kind, cx, cy, r: 4.5 });
 
 function band(from, to, y, height, kind) {
   const width = `${Math.max(parseFloat(to) - parseFloat(from), 0)}%`;
@@ -76,8 +76,9 @@ function againstPeople(model, summary, metric) {
   const { ceiling, null: none } = summary;
   const onAxis = (share) => (share === null ? null : none + share * (ceiling - none));
   return {
-    name: model.name,
-    note: `${number(summary.people, digits[metric])}, norm. ${number(summary.normalised, 2)}`,
+    name: nameOf(model),
+    people: model.people,
+    note: `${number(summary.people, digits[metric])}, norm. ${share(summary)}`,
     value: summary.people,
     low: onAxis(summary.normalised_low),
     high: onAxis(summary.normalised_high),
@@ -95,12 +96,13 @@ function drawCharts(rows) {
 function setChart(set, rows) {
   const k = state.metric;
   const metric = metrics[k];
-  const bestFirst = (a, b) => compare(a.summary[k].mean, b.summary[k].mean, !metric.higher);
+  const bestFirst = (a, b) => a.model.people - b.model.people
+    || compare(a.summary[k].mean, b.summary[k].mean, !metric.higher);
   const order = [...rows].sort(bestFirst);
   const title = el("h4", null, `${metric.name} ${arrow(metric)} on ${set.name}`);
   const node = el("div", { class: "chart" }, title);
   const together = order.map(({ model, summary: all }) => ({
-    name: model.name, note: number(all[k].mean, digits[k]),
+    name: nameOf(model), people: model.people, note: number(all[k].mean, digits[k]),
     value: all[k].mean, low: all[k].low, high: all[k].high,
   }));
   addPlot(node, together, "against all people together, mean and 95% interval");
@@ -142,7 +144,8 @@ function decilePlot(groups, title) {
     dot(x(k), y(group.mean)),
     tickText(x(k), 190, String(group.name)),
   ));
-  chart.append(tickText("56%", 210, "decile of images, best first"));
+  const ends = groups.length > 1 ? `: 1 is the worst, ${groups.length} the best` : "";
+  chart.append(tickText("56%", 210, `decile of images${ends}`));
   return chart;
 }
 

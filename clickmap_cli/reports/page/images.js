@@ -54,12 +54,12 @@ function card(list, place, title) {
   return el("li", null, button);
 }
 
-function drawCards(id, word, order) {
-  const shown = order.slice(0, report.n_shown);
+function drawCards(id, word, shown) {
   const metric = metrics[state.metric];
   const title = `${word.toLowerCase()} by ${metric.name}`;
   const images = count(shown.length, "image");
   byId(`${id}-title`).textContent = `${word} ${images} by ${metric.name} ${arrow(metric)}`;
+  byId(`${id}-group`).hidden = !shown.length;
   byId(id).replaceChildren(...shown.map((_, place) => card(shown, place, title)));
 }
 
@@ -68,7 +68,7 @@ let every = null;
 // a new head: another data set has other models
 function buildEvery() {
   const first = () => !metrics[state.metric].higher;
-  const columns = imageSet().models.map((model, m) => ({ key: m, label: model.name, first }));
+  const columns = imageSet().models.map((model, m) => ({ key: m, label: nameOf(model), first }));
   every = sortTable(byId("every-table"), [
     { key: "image", label: "Image", text: true }, { key: "category", label: "Category", text: true },
     ...columns,
@@ -104,12 +104,15 @@ function nameButton(rows, i) {
 
 function drawImages() {
   const images = found(imagesOf(imageSet()));
-  drawCards("best", "Best", bestFirst(state.metric, imageScores(), images));
-  drawCards("worst", "Worst", worstFirst(state.metric, imageScores(), images));
-  byId("zero-group").hidden = !metrics[state.metric].signed;
-  if (metrics[state.metric].signed) {
-    drawCards("zero", "Nearest to zero:", nearestZero(state.metric, imageScores(), images));
-  }
+  const metric = metrics[state.metric];
+  const [top, bottom] = bestAndWorst(state.metric, imageScores(), images);
+  const near = metric.signed ? nearestZero(state.metric, imageScores(), images) : [];
+  drawCards("best", "Best", top);
+  drawCards("worst", "Worst", bottom);
+  drawCards("zero", "Nearest to zero:", near.slice(0, report.n_shown));
+  const why = images.length ? `has a score by ${metric.name}` : "is left by the filters";
+  byId("no-images").textContent = top.length ? "" : `No image of ${imageSet().name} ${why}.`;
+  byId("no-images").hidden = top.length > 0;
   drawEvery();
 }
 
@@ -118,15 +121,18 @@ function drawDeciles() {
   const metric = metrics[state.metric];
   const groups = deciles(imageScores(), worstFirst(state.metric, imageScores(), images));
   const what = `${metric.name} ${arrow(metric)} of ${imageModel().name} on ${imageSet().name}`;
-  const legend = `${what}: images sorted by score, worst first, and cut into `
-    + `${count(groups.length, "group")} of nearly equal size.`;
+  const legend = groups.length
+    ? `${what}: images sorted by score, worst first, and cut into `
+      + `${count(groups.length, "group")} of nearly equal size; 1 holds the worst.`
+    : `${what}: no image has a score.`;
   byId("deciles-legend").textContent = legend;
   const body = plainTable(byId("decile-table"), "", ["Decile", "Images", "From", "To", "Mean"], 0);
   const d = digits[state.metric];
   body.append(...groups.map((group) => el("tr", null, cell(String(group.name)),
     cell(group.n.toLocaleString("en")), cell(number(group.low, d)), cell(number(group.high, d)),
     el("td", null, el("b", null, number(group.mean, d))))));
-  const caption = el("figcaption", null, "mean (dot) and range of each decile");
+  const caption = el("figcaption", null,
+    `${metric.name} (${direction(metric)}): mean (dot) and range of each decile`);
   const drawn = groups.some((group) => drawable(group.low) || drawable(group.high));
   byId("decile-chart").replaceChildren(...(drawn ? [caption, decilePlot(groups, what)] : []));
 }
@@ -162,14 +168,14 @@ function drawViewer() {
   const caption = "Scores of this image, against all people together";
   const body = plainTable(byId("viewer-scores"), caption, labels, 1);
   body.append(...set.models.map((model, m) => el("tr", { class: m === state.model ? "chosen" : null },
-    rowHead(model.name), ...metrics.map((_, k) => viewerScore(model, k, i)))));
+    rowHead(nameOf(model)), ...metrics.map((_, k) => viewerScore(model, k, i)))));
 }
 
 function viewerScore(model, k, i) {
-  const tops = imageSet().models.map((one) => one.scores[k][i]);
+  const tops = imageSet().models.filter((one) => !one.people).map((one) => one.scores[k][i]);
   const value = model.scores[k][i];
   const top = best(tops, metrics[k].higher);
-  const kind = value !== null && value === top ? "best" : null;
+  const kind = !model.people && value !== null && value === top ? "best" : null;
   return el("td", { class: kind }, el("b", null, number(value, digits[k])));
 }
 

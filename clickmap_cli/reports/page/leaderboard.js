@@ -44,17 +44,18 @@ function boardValue(row, key) {
 
 function sortedBoard(rows) {
   const { key, up } = board.order;
-  if (key !== null) return rows.sort((a, b) => compare(boardValue(a, key), boardValue(b, key), up));
-  const first = (a, b) =>
-    compare(boardValue(a, state.metric), boardValue(b, state.metric), !metrics[state.metric].higher);
-  return rows.sort((a, b) => a.d - b.d || first(a, b));
+  const by = (k, upwards) => (a, b) => compare(boardValue(a, k), boardValue(b, k), upwards);
+  const apart = (a, b) => a.model.people - b.model.people; // below the models, whatever the order
+  if (key !== null) return rows.sort((a, b) => apart(a, b) || by(key, up)(a, b));
+  const first = by(state.metric, !metrics[state.metric].higher);
+  return rows.sort((a, b) => a.d - b.d || apart(a, b) || first(a, b));
 }
 
-// data set -> the best value of every metric
+// data set -> the best value that a model has of every metric
 function bestOf(rows) {
   const found = new Map();
   for (const d of new Set(rows.map((row) => row.d))) {
-    const ours = rows.filter((row) => row.d === d);
+    const ours = rows.filter((row) => row.d === d && !row.model.people);
     found.set(d, metrics.map((metric, k) => best(ours.map((row) => boardValue(row, k)), metric.higher)));
   }
   return found;
@@ -66,9 +67,9 @@ function scoreCell(summary, metric, isBest) {
   if (isBest) node.append(el("span", { class: "hidden-text" }, " best"));
   const note = (...parts) => parts[0] && node.append(el("small", null, ...parts));
   note(interval(summary.low, summary.high, digits[metric]));
-  if (summary.normalised !== null) {
+  if (summary.normalised !== null || isMeaningless(summary)) {
     const range = interval(summary.normalised_low, summary.normalised_high, 2);
-    note(`norm. ${number(summary.normalised, 2)} `, el("span", null, range));
+    note(`norm. ${share(summary)} `, el("span", null, range));
   }
   if (summary.n_undefined) note(`${summary.n_undefined} undefined`);
   return node;
@@ -76,6 +77,7 @@ function scoreCell(summary, metric, isBest) {
 
 function boardRow(row, bests) {
   const name = rowHead(row.model.name);
+  if (row.model.people) name.append(el("small", null, "people, not a model"));
   const images = cell(row.scored.toLocaleString("en"));
   if (row.model.n_failed && state.category === null) {
     images.append(el("small", null, `${row.model.n_failed} failed`));
@@ -85,28 +87,35 @@ function boardRow(row, bests) {
   }
   const scores = [...state.columns].sort((a, b) => a - b).map((k) => {
     const top = bests.get(row.d)[k];
-    return scoreCell(row.summary[k], k, top !== null && boardValue(row, k) === top);
+    const isBest = !row.model.people && top !== null && boardValue(row, k) === top;
+    return scoreCell(row.summary[k], k, isBest);
   });
-  return el("tr", null, textCell(row.set.name), name, images, ...scores);
+  return el("tr", { class: row.model.people ? "people" : null }, textCell(row.set.name), name, images, ...scores);
 }
 
 function drawBoard() {
   const rows = boardRows();
   const bests = bestOf(rows);
   board.draw(sortedBoard(rows).map((row) => boardRow(row, bests)));
-  byId("board-legend").textContent = boardLegend(rows.some(hasNormalised));
+  byId("board-legend").textContent = boardLegend(rows);
   drawCharts(rows);
 }
 
 const hasNormalised = (row) => row.summary.some((one) => one.normalised !== null);
 
-function boardLegend(norm) {
-  const marked = "Press a column's head to sort by it. The best value of each data set is bold and "
-    + "tinted; ↑ more is better, ↓ less is better.";
+function boardLegend(rows) {
+  const marked = "Press a column's head to sort by it. The best model of each data set is bold and "
+    + "tinted; ↑ more is better, ↓ less is better."
+    + (rows.some((row) => row.model.people) ? " People stand below the models." : "");
   if (state.category !== null) {
     return `${marked} Means over the images of category “${state.category}”; intervals, normalised `
       + "scores and ceilings are shown only for all categories.";
   }
-  const last = "norm.: normalised score, 0 as another image's people, 1 as people themselves.";
-  return `${marked} Mean over images, [95% interval]. ${norm ? last : ""}`;
+  const norm = "norm.: normalised score; 0 is what another image's people reach, 1 what the image's "
+    + "own people reach.";
+  const lost = "n.m.: not meaningful, as the ceiling is not better than the null.";
+  const said = [`${marked} Mean over images, [95% interval].`];
+  if (rows.some(hasNormalised)) said.push(norm);
+  if (rows.some((row) => row.summary.some(isMeaningless))) said.push(lost);
+  return said.join(" ");
 }

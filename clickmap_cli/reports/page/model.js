@@ -105,7 +105,37 @@ const nearestZero = (metric, scores, images) => known(scores, images)
   .sort((a, b) => Math.abs(scores[a]) - Math.abs(scores[b]) || a - b);
 const worstFirst = (metric, scores, images) => ranked(scores, images, metrics[metric].higher);
 
-// best of some values, or null
+// how many of n ranked images are listed as best and as worst: no image is in both lists
+function endsOf(n, wanted) {
+  const most = Math.min(wanted, Math.ceil(n / 2));
+  return [most, Math.min(wanted, n - most)];
+}
+
+// the best and the worst images of some, the most extreme first
+function bestAndWorst(metric, scores, images) {
+  const order = bestFirst(metric, scores, images);
+  const [nBest, nWorst] = endsOf(order.length, report.n_shown);
+  const top = order.slice(0, nBest);
+  const chosen = new Set(top);
+  const rest = worstFirst(metric, scores, images).filter((i) => !chosen.has(i));
+  return [top, rest.slice(0, nWorst)];
+}
+
+const hasValues = (set, k) => set.models.some((model) => model.summary[k].mean !== null);
+
+// the metric that the page opens on: the first one that has values
+function firstKnown() {
+  return Math.max(0, metrics.findIndex((_, k) => datasets.some((set) => hasValues(set, k))));
+}
+
+const nameOf = (model) => (model.people ? `people: ${model.name}` : model.name);
+
+// where people predict people no better than another image's people do, nothing lies between
+const isMeaningless = (summary) => summary.normalised === null
+  && Number.isFinite(summary.ceiling ?? NaN) && Number.isFinite(summary.null ?? NaN);
+const share = (summary) => (isMeaningless(summary) ? "n.m." : number(summary.normalised, 2));
+
+// best of some models' values, or null
 function best(values, higher) {
   const there = values.filter((value) => value !== null);
   if (there.length < 2) return null;

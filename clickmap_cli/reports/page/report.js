@@ -1,10 +1,12 @@
 // The start: what the reader can choose, and what is drawn again when they do.
 
 function drawFacts() {
-  const models = new Set(datasets.flatMap((set) => set.models.map((model) => model.name)));
+  const all = datasets.flatMap((set) => set.models);
+  const models = new Set(all.filter((model) => !model.people).map((model) => model.name));
   const images = datasets.reduce((sum, set) => sum + set.images.length, 0);
   byId("facts").textContent = [
-    count(datasets.length, "data set"), count(models.size, "model"), count(metrics.length, "metric"),
+    count(datasets.length, "data set"), count(models.size, "model"),
+    ...(all.some((model) => model.people) ? ["people"] : []), count(metrics.length, "metric"),
     count(images, "image"), count(report.failures.length, "failure"),
   ].join(" · ");
   document.title = `${report.experiment}: clickmap benchmark`;
@@ -21,7 +23,9 @@ function drawView() {
 }
 
 function drawComparisons() {
-  const sets = new Set(shownDatasets().map((d) => datasets[d].name));
+  const shown = shownDatasets().map((d) => datasets[d]);
+  const sets = new Set(shown.map((set) => set.name));
+  byId("people-compared").hidden = !shown.some((set) => set.models.some((model) => model.people));
   const rows = report.comparisons.filter((row) => sets.has(row.dataset)
     && (state.everyMetric || row.metric === metrics[state.metric].name));
   if (!rows.length) {
@@ -111,15 +115,15 @@ function chooseImageDataset(d) {
   state.imageDataset = d;
   state.model = Math.max(0, imageSet().models.findIndex((model) => model.name === before));
   fillSelect(byId("pick-image-dataset"), shownDatasets().map((k) => [k, datasets[k].name]), d);
-  fillSelect(byId("pick-model"), imageSet().models.map((model, m) => [m, model.name]), state.model);
+  fillSelect(byId("pick-model"), imageSet().models.map((model, m) => [m, nameOf(model)]), state.model);
   buildEvery();
 }
 
-// the model whose images are shown first: not the chance level that configs begin with
+// the model whose images are shown first: not the chance level that configs begin with, nor people
 function bestModel(set, k) {
-  const turn = metrics[k].higher ? 1 : -1;
-  const value = (model) => model.summary[k].mean === null ? -Infinity : turn * model.summary[k].mean;
-  return set.models.reduce((best, model, m) => (value(model) > value(set.models[best]) ? m : best), 0);
+  const first = (a, b) => a.model.people - b.model.people
+    || compare(a.model.summary[k].mean, b.model.summary[k].mean, !metrics[k].higher);
+  return set.models.map((model, m) => ({ model, m })).sort(first)[0].m;
 }
 
 function listen(id, event, change) {
@@ -196,14 +200,17 @@ function start() {
   const sets = datasets.map((set, d) => [d, set.name]);
   const all = sets.length > 1 ? [[-1, "All data sets"]] : [];
   state.dataset = sets.length > 1 ? -1 : 0;
+  state.metric = firstKnown();
+  state.imageDataset = Math.max(0, datasets.findIndex((set) => hasValues(set, state.metric)));
   fillSelect(byId("pick-dataset"), [...all, ...sets], state.dataset);
-  fillSelect(byId("pick-metric"), metrics.map((metric, k) => [k, `${metric.name} ${arrow(metric)}`]), 0);
+  fillSelect(byId("pick-metric"), metrics.map((metric, k) => [k, `${metric.name} ${arrow(metric)}`]),
+    state.metric);
   byId("pick-reading").parentElement.hidden = !boardRows().some(hasNormalised);
   fillSelect(byId("pick-reading"), [["mean", "score"], ["normalised", "normalised score"]], "mean");
   fillCategories();
   fillColumns();
-  state.model = bestModel(datasets[0], state.metric);
-  chooseImageDataset(0);
+  state.model = bestModel(imageSet(), state.metric);
+  chooseImageDataset(state.imageDataset);
   buildBoard();
   listenFilters();
   listenViewer();

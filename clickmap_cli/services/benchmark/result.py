@@ -68,7 +68,8 @@ class MetricSummary:
         people: mean score of the model against people, one by one (m).
         ceiling: mean score of the others against people (c), with its interval.
         null: mean score of other images' people against people (z), with its interval.
-        normalised: (m - z) / (c - z), with its joint interval.
+        normalised: (m - z) / (c - z), with its joint interval; NaN where the ceiling is not better
+            than the null, which leaves nothing to be between.
         n_people_images: images behind `people`, `ceiling`, `null` and `normalised`.
     """
 
@@ -101,6 +102,7 @@ class ModelResult:
         images: one row an image that was scored, by `image_id`.
         summary: one row a metric.
         n_failed: images that could not be predicted or scored.
+        is_people: True for people as a reference (`gold_standard`), which stand apart from models.
     """
 
     dataset: str
@@ -108,6 +110,7 @@ class ModelResult:
     images: tuple[ImageScore, ...]
     summary: tuple[MetricSummary, ...]
     n_failed: int
+    is_people: bool = False
 
     @property
     def placements(self) -> dict[str, int]:

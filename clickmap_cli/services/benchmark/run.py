@@ -30,10 +30,10 @@ from clickmap_cli.services.benchmark.data import (
 )
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.benchmark.result import LeftOut
+from clickmap_cli.services.benchmark.result import BenchmarkResult, LeftOut
 from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
 from clickmap_cli.services.benchmark.study import DIVES
-from clickmap_cli.services.benchmark.tables import SUMMARY, as_summary
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS, SUMMARY, as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest
 
@@ -125,19 +125,7 @@ def run(
             result = score_all(job, models, sets)
             outputs = write_all(job, models, sets, result)
             _require_unchanged(config, models, sets, keys, job.left_out)
-            counts = {
-                "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
-                "models": [built.label for built in models],
-                "failures": len(result.failures),
-                "placement": {
-                    loaded.label: {
-                        found.model: found.placements
-                        for found in result.models
-                        if found.dataset == loaded.label
-                    }
-                    for loaded in sets
-                },
-            }
+            counts = _counts(config, models, sets, result)
             inputs = _inputs(models, sets)
             folder.finish(
                 _manifest(config, identity, inputs, outputs, counts, started, progress.kept)
@@ -176,6 +164,30 @@ def _load_sets_with_maps(
     for text in require_maps(models, sets, config.postprocess, config.max_lost):
         progress.notice(text)
     return sets
+
+
+def _counts(
+    config: BenchmarkConfig,
+    models: Sequence[BuiltModel],
+    sets: Sequence[LoadedSet],
+    result: BenchmarkResult,
+) -> dict[str, Any]:
+    """What was scored and drawn, for the manifest."""
+    return {
+        "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
+        "models": [built.label for built in models],
+        "failures": len(result.failures),
+        "placement": {
+            loaded.label: {
+                found.model: found.placements
+                for found in result.models
+                if found.dataset == loaded.label
+            }
+            for loaded in sets
+        },
+        "null_iterations": config.null_iterations,
+        **RANDOM_DRAWS,
+    }
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:

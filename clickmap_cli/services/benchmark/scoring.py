@@ -11,6 +11,7 @@ from clickmap_cli.clickmaps.geometry import AS_IT_IS
 from clickmap_cli.datasets.others import OtherFixations
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.emd_cost import announce_emd
 from clickmap_cli.services.benchmark.images import scores_of
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.oddities import oddity_notices
@@ -56,6 +57,7 @@ def predict_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet
 def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> BenchmarkResult:
     """Score people and models on every data set, and compare the models."""
     config = job.config
+    announce_emd(job, models, sets)
     results: list[ModelResult] = []
     people: dict[str, tuple[PeopleScore, ...]] = {}
     dives: list[DiveRow] = []
@@ -69,7 +71,9 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
                 loaded.label, config.metrics, images, people[loaded.label], config.seed
             )
             failed = len(loaded.stimuli) + len(loaded.problems) - len(images)
-            found = ModelResult(loaded.label, built.label, tuple(images), summary, failed)
+            found = ModelResult(
+                loaded.label, built.label, tuple(images), summary, failed, built.model.is_people
+            )
             results.append(found)
             _say_what_is_infinite(job, found)
             _say_what_was_cropped(job, loaded, built, found)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Kind, Prediction
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.building import BuiltModel
@@ -64,21 +65,25 @@ def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple
 def extreme_rows(
     results: Sequence[ModelResult], metrics: Sequence[str], n_images: int
 ) -> tuple[ExtremeRow, ...]:
-    """Every model's best and worst images and, if scores may be negative, those nearest to 0."""
+    """Every model's best and worst images and, if scores may be negative, those nearest to 0.
+
+    No image is among both the best and the worst: where there are too few, both lists are shorter.
+    """
     rows = []
     for found in results:
         for metric in metrics:
             worst = worst_first(found.images, metric)
-            groups = {"best": worst[::-1], "worst": worst}
+            n_best, n_worst = best_and_worst(len(worst), n_images)
+            groups = {"best": worst[::-1][:n_best], "worst": worst[:n_worst]}
             if SALIENCY_SCORES[metric].range[0] < 0:
-                groups["zero"] = sorted(worst, key=partial(_from_zero, metric))
+                groups["zero"] = sorted(worst, key=partial(_from_zero, metric))[:n_images]
             rows += [
                 ExtremeRow(
                     found.dataset, found.model, metric, group, rank, row.image_id,
                     row.scores[metric],
                 )
                 for group, ordered in groups.items()
-                for rank, row in enumerate(ordered[:n_images], 1)
+                for rank, row in enumerate(ordered, 1)
             ]  # fmt: skip
     return tuple(rows)
 

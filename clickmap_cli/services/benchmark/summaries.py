@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.metrics.comparison import compare_paired, holm
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.metrics.uncertainty import (
     bootstrap_means,
     bootstrap_normalised,
@@ -74,13 +75,20 @@ def _summary(
     m, c, z = m[together], c[together], z[together]
     ceiling = _with_interval(c, generator(seed, dataset, metric, "ceiling"))
     null = _with_interval(z, generator(seed, dataset, metric, "null"))
-    rng = generator(seed, dataset, metric, "normalised")
-    ends = percentile_interval(bootstrap_normalised(m, c, z, rng))
+    share, ends = math.nan, (math.nan, math.nan)
+    if is_better(metric, ceiling[0], null[0]):
+        share = normalised(known_mean(m), ceiling[0], null[0])
+        rng = generator(seed, dataset, metric, "normalised")
+        ends = percentile_interval(bootstrap_normalised(m, c, z, rng))
     return MetricSummary(
         metric, int(defined.sum()), int((~defined).sum()), mean, low, high,
-        known_mean(m), *ceiling, *null,
-        normalised(known_mean(m), ceiling[0], null[0]), *ends, len(m),
+        known_mean(m), *ceiling, *null, share, *ends, len(m),
     )  # fmt: skip
+
+
+def is_better(metric: str, ceiling: float, null: float) -> bool:
+    """Return True if a ceiling is better than its null; a NaN is not."""
+    return ceiling > null if SALIENCY_SCORES[metric].higher_is_better else ceiling < null
 
 
 def normalised(model: float, ceiling: float, null: float) -> float:

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clickmap_cli.metrics.comparison import DRAWS, EXACT_UP_TO
+from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.services.benchmark.result import (
     BenchmarkResult,
     ComparisonRow,
@@ -21,6 +23,13 @@ from clickmap_cli.services.benchmark.result import (
 from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write_rows
 
 SUMMARY = "summary.json"
+
+RANDOM_DRAWS = {
+    "resamples": RESAMPLES,
+    "permutations": DRAWS,
+    "exact_permutations_up_to": EXACT_UP_TO,
+}
+"""Draws behind intervals and p-values; with few enough pairs every pattern of signs is counted."""
 
 
 def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
@@ -121,6 +130,7 @@ def as_summary(result: BenchmarkResult) -> dict[str, Any]:
     return {
         "experiment": result.experiment,
         "metrics": list(result.metrics),
+        **RANDOM_DRAWS,
         "results": [
             {
                 "dataset": found.dataset,
@@ -128,6 +138,7 @@ def as_summary(result: BenchmarkResult) -> dict[str, Any]:
                 "n_images": len(found.images),
                 "n_failed": found.n_failed,
                 "placement": found.placements,
+                "is_people": found.is_people,
                 "scores": {row.metric: _score_json(row) for row in found.summary},
             }
             for found in result.models

@@ -22,6 +22,7 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.scores import Plan
+from clickmap_cli.services.ceiling.summaries import ratio_to_null
 from clickmap_cli.storage.atomic import json_ready
 
 Matrix = NDArray[np.float64]
@@ -47,8 +48,6 @@ def rsa_ceiling(
     ceilings = np.array([rsa(a, b) for a, b in pairs])
     nulls = _nulls(pairs, plan)
     samples, null_samples = _bootstrap(pairs, plan)
-    mean = json_ready(known_mean(ceilings))
-    null = json_ready(known_mean(nulls))
     summary: dict[str, Any] = {
         "method": plan.method,
         "metric": "rsa",
@@ -56,20 +55,23 @@ def rsa_ceiling(
         "n_images": len(codes) if pairs else 0,
         "n_maps": int(np.diff(slices)[codes].sum()) if pairs else 0,
         "n_participants": len(np.unique(trials.user[np.isin(trials.image, codes)])),
-        "ceiling_mean": mean,
+        "ceiling_mean": json_ready(known_mean(ceilings)),
         "ceiling_ci": json_ready(percentile_interval(samples)),
-        "null_mean": null,
+        "null_mean": json_ready(known_mean(nulls)),
         "null_ci": json_ready(percentile_interval(null_samples)),
-        "ratio": mean / null if mean is not None and null is not None and null > 0 else None,
+        "ratio": None,
+        "no_ratio": None,
         "randomization_iters": plan.splits,
         "null_iterations": plan.null_draws,
         "bootstrap": "images",
+        "resamples": RESAMPLES,
         "seed": plan.seed,
         "left_out": {
             "fewer than two participants": len(trials.images) - len(codes),
             "fewer than three images": 0 if pairs else len(codes),
         },
     }
+    summary |= ratio_to_null(summary)
     return CeilingResult(summary, (), (), raw_ceiling=(ceilings,), raw_null=(nulls,))
 
 

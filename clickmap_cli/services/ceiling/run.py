@@ -38,6 +38,12 @@ from clickmap_cli.services.participant_quality.judge import quality_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
+_COUNTS = (
+    "n_images", "n_maps", "n_participants", "left_out", "randomization_iters", "null_iterations",
+    "resamples",
+)  # fmt: skip
+"""Of the summary, what the manifest counts."""
+
 
 @dataclass(frozen=True)
 class CeilingRun:
@@ -250,7 +256,7 @@ def _manifest(
         config_hash=job.identity,
         inputs=inputs,
         outputs=outputs,
-        counts={k: result.summary[k] for k in ("n_images", "n_maps", "n_participants", "left_out")},
+        counts={name: result.summary[name] for name in _COUNTS if name in result.summary},
         started=started,
         seed=config.seed,
         notices=notices,

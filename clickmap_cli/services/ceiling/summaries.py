@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.uncertainty import (
+    RESAMPLES,
     bootstrap_grouped_means,
     bootstrap_means,
     known_mean,
@@ -35,6 +37,9 @@ from clickmap_cli.services.ceiling.scores import ImageScores, Plan
 from clickmap_cli.storage.atomic import json_ready
 
 FLAGGED_BELOW = -3.0
+
+LARGEST_RATIO = 100
+"""A ceiling that is more nulls than this says only that the null is next to nothing."""
 
 
 def ceiling_result(
@@ -76,6 +81,7 @@ def ceiling_result(
     summary["null_ci"] = json_ready(
         percentile_interval(bootstrap_means(null, _rng(plan, score, "null")))
     )
+    summary |= ratio_to_null(summary)
     if plan.curve_sizes:
         held["curve"] = _curve(kept, score, plan)
         summary |= _curve_summary(held["curve"], score, target_reliability)
@@ -113,7 +119,6 @@ def _summary(
     counted = np.array([key in scored for key in trials.images.tolist()], dtype=np.bool_)
     ceiling = _mean([row.ceiling for row in rows])
     null = _mean([row.null for row in rows])
-    means_something = score.higher_is_better and null is not None and null > 0
     summary: dict[str, Any] = {
         "method": plan.method,
         "metric": score.name,
@@ -125,7 +130,8 @@ def _summary(
         "ceiling_ci": [None, None],
         "null_mean": null,
         "null_ci": [None, None],
-        "ratio": ceiling / null if means_something and ceiling is not None and null else None,
+        "ratio": None,
+        "no_ratio": None,
     }
     if plan.method == "split-half":
         if score.is_correlation:
@@ -137,8 +143,28 @@ def _summary(
     return summary | {
         "null_iterations": plan.null_draws,
         "bootstrap": bootstrap,
+        "resamples": RESAMPLES,
         "seed": plan.seed,
     }
+
+
+def ratio_to_null(summary: Mapping[str, Any]) -> dict[str, float | str | None]:
+    """Return `ratio`, ceiling / null, or None with the reason in `no_ratio`.
+
+    Args:
+        summary: means and intervals of ceiling and null, and the metric's direction.
+    """
+    ceiling, null = summary["ceiling_mean"], summary["null_mean"]
+    reason = None
+    if not summary["higher_is_better"]:
+        reason = "lower scores are better"
+    elif ceiling is None or null is None:
+        reason = f"there is no {'ceiling' if ceiling is None else 'null'}"
+    elif null <= 0 or (summary["null_ci"][0] or 0) <= 0:
+        reason = "the null is not above 0 throughout its 95% interval"
+    elif ceiling / null > LARGEST_RATIO:
+        reason = f"the ceiling is more than {LARGEST_RATIO} times the null"
+    return {"ratio": None if reason else ceiling / null, "no_ratio": reason}
 
 
 def _left_out(

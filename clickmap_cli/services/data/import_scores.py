@@ -19,7 +19,7 @@ from clickmap_cli.services.benchmark.pictures import Pictures
 from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
 from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows
 from clickmap_cli.services.benchmark.summaries import compare_models, summarise
-from clickmap_cli.services.benchmark.tables import as_summary, write_tables
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS, as_summary, write_tables
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
@@ -126,7 +126,7 @@ def run(
                 config_hash=identity,
                 inputs=described,
                 outputs=describe_files(folder, [*paths, report]),
-                counts={"images": len(models[0].images), "models": len(models)},
+                counts={"images": len(models[0].images), "models": len(models), **RANDOM_DRAWS},
                 started=started,
                 seed=0,
                 notices=(),

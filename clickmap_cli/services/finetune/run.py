@@ -31,6 +31,7 @@ from clickmap_cli.services.benchmark.data import (
     require_unchanged,
 )
 from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
 from clickmap_cli.services.finetune.folds import FoldRun
 from clickmap_cli.services.finetune.scores import Scorer
 from clickmap_cli.services.finetune.tables import (
@@ -277,7 +278,7 @@ class _Run:
             config = replace(config, cv=replace(config.cv, only_folds=list(numbers)))
         counts = {
             "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
-            "failures": len(failures),
+            "failures": len(failures), **RANDOM_DRAWS,
         }  # fmt: skip
         self.folder.finish(
             Manifest.made(

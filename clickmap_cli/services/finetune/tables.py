@@ -16,6 +16,7 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.result import ComparisonRow, Failure, ImageScore, ModelResult
 from clickmap_cli.services.benchmark.summaries import compare_models
+from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
 from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write_rows
 
 FINETUNED, PRETRAINED, CENTER = "finetuned", "pretrained", "center_bias"
@@ -236,6 +237,7 @@ def as_summary(result: CvResult) -> dict[str, Any]:
         "experiment": result.experiment,
         "model": result.model,
         "metrics": list(result.metrics),
+        **RANDOM_DRAWS,
         "results": [json_ready(asdict(row)) for row in result.rows],
         "comparisons": [json_ready(asdict(row)) for row in result.comparisons],
         "failures": [asdict(row) for row in result.failures],

@@ -15,6 +15,7 @@ from typing import Any
 
 from clickmap_cli.config.classifier import HeatmapConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy, load_study, new_network
@@ -209,7 +210,8 @@ class _Run:
                 counts={
                     "maps": len(study.images.items),
                     "participants": len(study.images.participants), "folds": len(study.folds),
-                    "failures": len(study.images.problems),
+                    "failures": len(study.images.problems), "resamples": RESAMPLES,
+                    "permutations": config.permutations if study.mixed else 0,
                 },
                 started=self.started,
                 seed=config.seed, notices=self.progress.kept,

@@ -120,7 +120,8 @@ class F1:
 
     Attributes:
         mean: over folds.
-        interval: 95%, participants resampled within folds.
+        pooled: of the maps (or blocks) of all folds together.
+        interval: 95%, of `pooled`, the participants of all folds resampled together.
         folds: of each.
         weighted: mean over folds of both classes' F1, weighed by how often each is true, as the
             reading study reported it.
@@ -129,6 +130,7 @@ class F1:
     """
 
     mean: float
+    pooled: float
     interval: tuple[float, float]
     folds: tuple[float, ...]
     weighted: float
@@ -153,9 +155,16 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class Difference:
-    """F1 of the network less that of the baseline, over the same folds and resamples."""
+    """F1 of the network less that of the baseline, over the same folds and resamples.
+
+    Attributes:
+        mean: of the means over folds.
+        pooled: of the maps of all folds together.
+        interval: 95%, of `pooled`.
+    """
 
     mean: float
+    pooled: float
     interval: tuple[float, float]
 
 
@@ -185,21 +194,32 @@ def model_scores(
 
 def difference(outcomes: Sequence[FoldOutcome], seed: int) -> Difference:
     """How much better the network is than the baseline, on single maps."""
-    samples, means = [], []
+    samples, means, pooled = [], [], []
     for model in (NETWORK, BASELINE):
         confusions = [fold.confusions(model) for fold in outcomes]
         samples.append(_resampled(confusions, seed))
         means.append(float(np.mean(_of_folds(confusions))))
-    return Difference(means[0] - means[1], percentile_interval(samples[0] - samples[1]))
+        pooled.append(float(f1(_together(confusions))))
+    interval = percentile_interval(samples[0] - samples[1])
+    return Difference(means[0] - means[1], pooled[0] - pooled[1], interval)
 
 
 def _f1(confusions: Sequence[Codes], seed: int, chance: Sequence[float]) -> F1:
     folds = _of_folds(confusions)
     mean = float(np.mean(folds))
     interval = percentile_interval(_resampled(confusions, seed))
-    total = np.sum([fold.sum(axis=0) for fold in confusions], axis=0)
+    total = _together(confusions)
     weighted = float(np.mean(_of_folds(confusions, "weighted")))
-    return F1(mean, interval, tuple(folds), weighted, accuracy(total), _judged(mean, chance))
+    return F1(
+        mean, float(f1(total)), interval, tuple(folds), weighted, accuracy(total),
+        _judged(mean, chance),
+    )  # fmt: skip
+
+
+def _together(confusions: Sequence[Codes]) -> Codes:
+    """The confusion matrix of all folds' maps."""
+    total: Codes = np.concatenate(confusions).sum(axis=0)
+    return total
 
 
 def _of_folds(confusions: Sequence[Codes], average: str = "auto") -> list[float]:
@@ -207,7 +227,7 @@ def _of_folds(confusions: Sequence[Codes], average: str = "auto") -> list[float]
 
 
 def _resampled(confusions: Sequence[Codes], seed: int) -> NDArray[np.float64]:
-    return bootstrap_f1(confusions, generator(seed, "f1", "bootstrap"), RESAMPLES)
+    return bootstrap_f1(np.concatenate(confusions), generator(seed, "f1", "bootstrap"), RESAMPLES)
 
 
 def _judged(mean: float, chance: Sequence[float]) -> Chance:

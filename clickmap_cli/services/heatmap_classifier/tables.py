@@ -11,6 +11,7 @@ import numpy as np
 
 from clickmap_cli.config.classifier import HeatmapConfig
 from clickmap_cli.metrics.classification import accuracy, f1, roc_auc
+from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy
 from clickmap_cli.services.heatmap_classifier.scores import (
     BASELINE,
@@ -215,9 +216,16 @@ def as_summary(result: HeatmapResult) -> dict[str, Any]:
         "inner_kfolds": config.cv.inner_kfolds,
         "inner_mode": config.cv.inner_mode,
         "shuffle_labels": config.shuffle_labels,
+        "resamples": RESAMPLES,
         "permutations": config.permutations if study.mixed else 0,
         "results": {model: _of_model(found) for model, found in result.scores.items()},
-        "difference": None if away is None else {"f1": away.mean, "f1_ci": away.interval},
+        "difference": None
+        if away is None
+        else {
+            "f1": away.mean,
+            "f1_pooled": away.pooled,
+            "f1_ci": away.interval,
+        },
         "folds": [_fold_summary(fold, result) for fold in result.outcomes],
         "failures": [asdict(problem) for problem in images.problems],
     }
@@ -231,6 +239,7 @@ def _of_model(scores: ModelScores) -> dict[str, Any]:
 def _of_f1(found: F1) -> dict[str, Any]:
     return {
         "f1": found.mean,
+        "f1_pooled": found.pooled,
         "f1_ci": found.interval,
         "f1_folds": list(found.folds),
         "f1_weighted": found.weighted,

@@ -15,6 +15,7 @@ import torch
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.keypoint_attention import keypoint_maps, over_image
 from clickmap_cli.models.vit_keypoints import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
@@ -262,7 +263,10 @@ class _Run:
         ]
         files += sorted(path.glob("epoch_*.pth")) if config.save_every else []
         files += [path / "augmentation.png"] if is_on(config.augment) else []
-        counts = {"train": len(data.train), "test": len(data.test), "keypoints": len(data.names)}
+        counts = {
+            "train": len(data.train), "test": len(data.test), "keypoints": len(data.names),
+            "resamples": RESAMPLES,
+        }  # fmt: skip
         self.folder.finish(
             Manifest.made(
                 command="finetune", config=as_dict(config), config_hash=identity,

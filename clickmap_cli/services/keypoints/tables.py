@@ -16,7 +16,7 @@ from clickmap_cli.datasets.keypoint_labels import (
     write_flat_csv,
 )
 from clickmap_cli.metrics.keypoints import KeypointScores, scaled, score_keypoints
-from clickmap_cli.metrics.uncertainty import bootstrap_means, percentile_interval
+from clickmap_cli.metrics.uncertainty import RESAMPLES, bootstrap_means, percentile_interval
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.keypoints.data import KeypointData
 from clickmap_cli.storage.atomic import json_ready, write_csv, write_json
@@ -153,6 +153,7 @@ def as_summary(result: KeypointResult) -> dict[str, Any]:
         "pck_ci": interval["pck"],
         "rmse": own.rmse,
         "rmse_ci": interval["rmse"],
+        "resamples": RESAMPLES,
         "mean_error": own.error,
         "rmse_network": network.rmse,
         "mean_error_network": network.error,

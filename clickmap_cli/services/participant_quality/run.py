@@ -22,6 +22,7 @@ from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import QualityConfig
 from clickmap_cli.metrics.platt import fit_platt
+from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.click_features import FeatureSettings
 from clickmap_cli.models.click_gru import ClickGRU, one_thread, trial_logits
 from clickmap_cli.models.quality_checkpoint import (
@@ -45,6 +46,9 @@ from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_qualit
 from clickmap_cli.training.quality_task import QualityTask
 
 SUMMARY = "summary.json"
+_COUNTS = ("n_good", "n_bad", "n_trials", "resamples")
+"""Of the summary, what the manifest counts."""
+
 _OWN = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
 _ALL = "final"
 
@@ -254,6 +258,7 @@ class _Run:
             "folds": self.config.folds,
             "auc": found.auc,
             "auc_ci": list(found.auc_ci),
+            "resamples": RESAMPLES,
             "accuracy": found.accuracy,
             "brier": found.brier,
             "calibration_error": found.reliability.error,
@@ -310,7 +315,7 @@ class _Run:
             Manifest.made(
                 command="train-classifier", config=as_dict(self.config), config_hash=identity,
                 inputs=inputs, outputs=described,
-                counts={name: summary[name] for name in ("n_good", "n_bad", "n_trials")},
+                counts={name: summary[name] for name in _COUNTS},
                 started=self.started,
                 seed=self.config.seed, notices=self.progress.kept,
             )

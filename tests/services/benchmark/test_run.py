@@ -132,6 +132,11 @@ def test_everything_promised_is_written(corpus) -> None:
     manifest = load_manifest(out)
     assert manifest is not None
     assert damaged_outputs(out, manifest.outputs) == []
+    draws = {"resamples": 1000, "permutations": 10_000, "exact_permutations_up_to": 12}
+    assert draws.items() <= manifest.counts.items()
+    assert manifest.counts["null_iterations"] == 3
+    assert draws.items() <= found.summary.items()
+    assert [r["is_people"] for r in found.summary["results"]] == [False, False, True]
     assert json.loads((out / "summary.json").read_text()) == found.summary
     rows = read(out / "toy__center_bias.csv")
     assert list(rows[0]) == ["image_id", *found.summary["metrics"], "placement"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -104,7 +106,7 @@ def test_where_less_is_better_the_worst_are_the_greatest() -> None:
     scores = {"a": 0.5, "b": 2.5, "c": 1.0}
     rows = extreme_rows([result_of(scores, "KL")], ["KL"], 2)
     assert named(rows, "best") == ["a", "c"]
-    assert named(rows, "worst") == ["b", "c"]
+    assert named(rows, "worst") == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,20 @@ def test_where_less_is_better_the_worst_are_the_greatest() -> None:
 def test_only_scores_that_may_be_negative_have_images_near_zero(metric, signed) -> None:
     rows = extreme_rows([result_of({"a": 0.1, "b": 0.7}, metric)], [metric], 5)
     assert named(rows, "zero") == (["a", "b"] if signed else [])
-    assert len(rows) == (6 if signed else 4)
+    assert len(rows) == (4 if signed else 2)
+
+
+@given(st.lists(st.integers(0, 3), max_size=9), st.integers(0, 6), st.sampled_from(["CC", "KL"]))
+def test_no_image_is_both_among_the_best_and_the_worst(values, n_images, metric) -> None:
+    scores = {f"i{at}": float(value) for at, value in enumerate(values)}
+    rows = extreme_rows([result_of(scores, metric)], [metric], n_images)
+    best, worst = named(rows, "best"), named(rows, "worst")
+    assert not set(best) & set(worst)
+    assert len(best) == min(n_images, math.ceil(len(values) / 2))
+    assert len(worst) == min(n_images, len(values) - len(best))
+    turn = 1 if metric == "CC" else -1
+    for good in best:
+        assert all(turn * scores[good] >= turn * scores[bad] for bad in worst)
 
 
 def test_none_are_asked_for() -> None:

@@ -44,7 +44,10 @@ def test_a_summary_is_that_of_the_images_that_have_all_of_it(rows) -> None:
     m, c, z = three.mean(axis=0)
     assert (found.people, found.ceiling, found.null) == pytest.approx((m, c, z))
     # of the mean scores, not the mean of ratios, and never clipped
-    if abs(c - z) > 1e-6:
+    if c - z < -1e-9:
+        ends = (found.normalised, found.normalised_low, found.normalised_high)
+        assert all(math.isnan(end) for end in ends)
+    elif c - z > 1e-6:
         assert found.normalised == pytest.approx((m - z) / (c - z), rel=1e-6)
     for name, values, ends in (
         ("score", [row[0] for row in rows], (found.low, found.high)),
@@ -71,6 +74,27 @@ def test_a_model_beyond_the_ceiling_or_below_the_null_is_told_so() -> None:
     same = [image(f"{at}", 0.5, 0.5 + at / 200) for at in range(9)]
     (found,) = summarise("set", ["CC"], same, persons, 0)
     assert (found.normalised_low, found.normalised_high) == pytest.approx((1, 1))
+
+
+def test_nothing_lies_between_a_null_and_a_ceiling_that_is_not_better() -> None:
+    def found(metric: str, ceiling: float, null: float):
+        images = [
+            ImageScore(f"{at}", "all", {metric: 0.3}, {metric: 0.3 + at / 100}) for at in range(5)
+        ]
+        known = [PeopleScore(f"{at}", 3, {metric: ceiling}, {metric: null}) for at in range(5)]
+        return summarise("set", [metric], images, known, 0)[0]
+
+    for metric, better, worse in (("CC", 0.5, 0.1), ("KL", 0.1, 0.5)):
+        fine = found(metric, better, worse)
+        assert fine.normalised == pytest.approx((0.32 - worse) / (better - worse))
+        assert fine.normalised_low <= fine.normalised <= fine.normalised_high
+        for ceiling, null in ((worse, better), (better, better)):
+            row = found(metric, ceiling, null)
+            assert (row.ceiling, row.null) == pytest.approx((ceiling, null))
+            assert row.n_people_images == 5
+            assert math.isnan(row.normalised)
+            assert math.isnan(row.normalised_low)
+            assert math.isnan(row.normalised_high)
 
 
 def test_models_share_their_resamples_and_data_sets_do_not() -> None:

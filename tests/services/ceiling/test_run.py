@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -24,7 +26,7 @@ from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
 from clickmap_cli.metrics.uncertainty import bootstrap_grouped_means, bootstrap_means
-from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
+from clickmap_cli.reports.ceiling import ceiling_table, draw_ceiling, draw_curve, summary_lines
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool
@@ -34,7 +36,7 @@ from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import ImageScores, Plan, curve_sizes, score_images
-from clickmap_cli.services.ceiling.summaries import ceiling_result
+from clickmap_cli.services.ceiling.summaries import ceiling_result, ratio_to_null
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -91,11 +93,10 @@ def test_split_half_writes_what_is_promised(data) -> None:
     assert summary["ceiling_mean"] == pytest.approx(np.mean(values))
     assert summary["ceiling_ci"][0] <= summary["ceiling_mean"] <= summary["ceiling_ci"][1]
     assert (summary["n_images"], summary["n_maps"], summary["n_participants"]) == (6, 42, 7)
-    assert summary["ratio"] == (
-        pytest.approx(summary["ceiling_mean"] / summary["null_mean"])
-        if summary["null_mean"] > 0
-        else None
-    )
+    assert (summary["ratio"] is None) == (summary["null_ci"][0] <= 0)
+    assert (summary["no_ratio"] is None) == (summary["ratio"] is not None)
+    assert summary["resamples"] == manifest.counts["resamples"] == 1000
+    assert (manifest.counts["randomization_iters"], manifest.counts["null_iterations"]) == (4, 3)
     for row in rows:
         r = float(row["ceiling"])
         assert float(row["spearman_brown"]) == pytest.approx(2 * r / (1 + r))
@@ -159,9 +160,10 @@ def test_what_is_reported_follows_from_the_scores_of_trials(name, bootstrap) -> 
     nulls = [scored[at].null[name].mean() for at in range(6)]
     assert s["ceiling_mean"] == pytest.approx(np.mean(ceilings))
     assert s["null_mean"] == pytest.approx(np.mean(nulls))
-    wanted = s["ceiling_mean"] / s["null_mean"] if name == "spearman" else None
-    if name == "kl" or s["null_mean"] > 0:
-        assert s["ratio"] == (wanted if wanted is None else pytest.approx(wanted))
+    clear = name == "spearman" and s["null_ci"][0] > 0
+    assert s["ratio"] == (
+        pytest.approx(s["ceiling_mean"] / s["null_mean"]) if clear else None
+    )  # fmt: skip
     # each trial against the median of its image, averaged over a participant's trials
     away: dict[str, list[float]] = {}
     means: dict[str, list[float]] = {}
@@ -202,6 +204,51 @@ def test_what_is_reported_follows_from_the_scores_of_trials(name, bootstrap) -> 
         mean = np.mean(by_category[row.category], axis=0)
         assert (row.ceiling, row.null) == pytest.approx(tuple(mean))
         assert row.n_images == len(by_category[row.category])
+
+
+@pytest.mark.parametrize(
+    ("changes", "ratio", "reason"),
+    [
+        ({}, 4.0, None),
+        ({"null_ci": [0.001, 0.3]}, 4.0, None),
+        ({"null_ci": [0.0, 0.3]}, None, "throughout its 95% interval"),
+        ({"null_ci": [-0.01, 0.3]}, None, "throughout its 95% interval"),
+        ({"null_mean": -0.2, "null_ci": [-0.3, -0.1]}, None, "throughout its 95% interval"),
+        ({"null_mean": 0.008, "null_ci": [0.007, 0.009]}, 100.0, None),
+        ({"null_mean": 0.0079, "null_ci": [0.007, 0.009]}, None, "more than 100 times the null"),
+        ({"null_mean": None, "null_ci": [None, None]}, None, "no null"),
+        ({"ceiling_mean": None}, None, "no ceiling"),
+        ({"higher_is_better": False}, None, "lower"),
+    ],
+)
+def test_a_ratio_to_a_null_that_may_be_0_is_not_given(changes, ratio, reason) -> None:
+    summary = {"higher_is_better": True, "ceiling_mean": 0.8, "null_mean": 0.2,
+               "null_ci": [0.1, 0.3]}  # fmt: skip
+    found = ratio_to_null(summary | changes)
+    assert found["ratio"] == (ratio if ratio is None else pytest.approx(ratio))
+    assert found["no_ratio"] is None if reason is None else reason in str(found["no_ratio"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("metric", ["spearman", "rsa"])
+def test_a_table_without_a_ratio_says_why(tmp_path, method, metric) -> None:
+    """Half of each category is clicked at the left: the null is as often above 0 as below."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for i, u in product(range(8), range(4)):
+        x, y = rng.integers(0, 16, 30) + 16 * (i // 2 % 2), rng.integers(0, 32, 30)
+        rows.append((f"c{i % 2}/{i}.png", f"u{u}", list(zip(x.tolist(), y.tolist(), strict=True))))
+    found = run(write_csv(tmp_path / "t.csv", rows), method, f"metric={metric}")
+    s = found.results[0].summary
+    assert s["null_ci"][0] < 0 < s["null_ci"][1]
+    assert s["ratio"] is None
+    assert summary_lines(found)[0] == (
+        f"{metric}: no ratio, because the null is not above 0 throughout its 95% interval."
+    )
+    out = io.StringIO()
+    Console(file=out, width=160).print(ceiling_table(found))
+    assert f"Human ceiling, {method}, 1,000 resamples of images" in out.getvalue()
+    assert " - " in out.getvalue()
 
 
 def test_whoever_is_below_minus_3_is_flagged() -> None:

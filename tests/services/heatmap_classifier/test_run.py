@@ -22,6 +22,7 @@ from clickmap_cli.datasets.heatmap_images import image_folder
 from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.heatmap_classifier import run as heatmap_classifier
 from clickmap_cli.services.heatmap_classifier.interpretation import (
     AverageSheet,
@@ -149,7 +150,19 @@ def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
     folds = [[p for p, r in zip(said, rows, strict=True) if r["fold"] == k] for k in "123"]
     assert result["f1_folds"] == pytest.approx([f1_of(pairs) for pairs in folds])
     assert result["f1"] == pytest.approx(np.mean([f1_of(pairs) for pairs in folds]))
-    assert result["f1_ci"][0] <= result["f1"] <= result["f1_ci"][1]
+    assert result["f1_pooled"] == pytest.approx(f1_of(said))
+    assert result["f1_ci"][0] <= result["f1_pooled"] <= result["f1_ci"][1]
+    # the people of all folds drawn together, the same draws for every classifier
+    people = table(out / "per_participant.csv")
+    counts = np.array(
+        [[[int(row[f"{ahead}{t}_as_{g}"]) for g in "CP"] for t in "CP"] for row in people]
+    )
+    drawn = generator(0, "f1", "bootstrap").integers(0, len(people), (1000, len(people)))
+    draws = []
+    for one in drawn:
+        (_, fp), (fn, tp) = counts[one].sum(axis=0)
+        draws.append(2 * tp / (2 * tp + fp + fn))
+    assert result["f1_ci"] == pytest.approx(np.percentile(draws, [2.5, 97.5]))
     weighted = [np.mean([f1_of(pairs), f1_of(pairs, "C")]) for pairs in folds]  # as many of each
     assert result["f1_weighted"] == pytest.approx(np.mean(weighted))
     assert result["accuracy"] == pytest.approx(np.mean([true == guess for true, guess in said]))
@@ -192,7 +205,12 @@ def test_network_less_baseline(whole) -> None:
     summary = whole[1].summary
     results, away = summary["results"], summary["difference"]
     assert away["f1"] == pytest.approx(results["network"]["f1"] - results["baseline"]["f1"])
-    assert away["f1_ci"][0] <= away["f1"] <= away["f1_ci"][1]
+    pooled = [results[model]["f1_pooled"] for model in ("network", "baseline")]
+    assert away["f1_pooled"] == pytest.approx(pooled[0] - pooled[1])
+    assert away["f1_ci"][0] <= away["f1_pooled"] <= away["f1_ci"][1]
+    assert (summary["resamples"], summary["permutations"]) == (1000, 20)
+    counts = load_manifest(whole[0]).counts
+    assert (counts["resamples"], counts["permutations"]) == (1000, 20)
 
 
 # --- which model is kept ------------------------------------------------------------------------
@@ -303,7 +321,10 @@ def test_the_manifest_states_everything_but_the_logs(whole) -> None:
     assert there - set(manifest.outputs) == {log, "f1_history.csv", "manifest.json"}
     assert set(TABLES) <= set(manifest.outputs)
     assert json.loads((out / "summary.json").read_text()) == found.summary
-    assert manifest.counts == {"maps": 28, "participants": 7, "folds": 3, "failures": 0}
+    assert manifest.counts == {
+        "maps": 28, "participants": 7, "folds": 3, "failures": 0, "resamples": 1000,
+        "permutations": 20,
+    }  # fmt: skip
 
 
 def test_averages_are_those_of_the_single_maps(easy, whole) -> None:

@@ -391,4 +391,4 @@ def test_images_without_a_size_of_their_own_are_said(data, tmp_path) -> None:
     with pytest.raises(DataError, match="6 of 7 images have no size in metadata_file"):
         run(data, f"metadata_file={sizes}")
     run(data, f"metadata_file={sizes}", "max_lost=0.9", progress=progress)
-    assert any("has no size for 6 of 7 images" in text for text in progress.notices)
+    assert any("6 of 7 images have no size" in text for text in progress.to_repeat)

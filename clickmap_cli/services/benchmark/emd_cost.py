@@ -1,0 +1,116 @@
+"""What the exact earth mover's distance will cost a run, said before the scoring starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.metrics.emd import earth_movers_distance
+from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction, Target
+from clickmap_cli.metrics.views import MapView
+from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.building import BuiltModel
+from clickmap_cli.models.finish import finished
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.services.benchmark.data import LoadedSet
+from clickmap_cli.services.benchmark.job import Job
+
+METRIC = "EMD"
+
+WORTH_SAYING = 30.0
+"""Seconds; less is not announced."""
+
+
+def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> None:
+    """Say how long the earth mover's distances of a run will take, if that is long.
+
+    One distance of the data's own size is computed and timed.
+    """
+    if METRIC not in job.config.metrics:
+        return
+    total, n = 0.0, 0
+    for loaded in sets:
+        distances = count_distances(job, models, loaded)
+        seconds = _seconds_of_one(job, loaded) if distances else 0.0
+        workers = job.pool.workers if job.worth_workers(loaded, len(loaded.stimuli)) else 1
+        total += distances * seconds / max(workers, 1)
+        n += distances
+    if total > WORTH_SAYING:
+        job.progress.notice(
+            f"EMD is solved exactly, and that is slow: {n:,} distances between maps will take "
+            f"about {duration(total)} in all. Leave EMD out of metrics, or score fewer images "
+            "(limit_images), to be done sooner."
+        )
+
+
+def count_distances(job: Job, models: Sequence[BuiltModel], loaded: LoadedSet) -> int:
+    """Return how many distances a data set still needs.
+
+    An image needs one for each person and each draw of the null, and for each model one against
+    all people together and one for each person. People as a model need the latter alone. What the
+    journal of an interrupted run holds is not computed again.
+    """
+    config, label = job.config, loaded.label
+    people = {s.image_id: n for s in loaded.stimuli if (n := _count_people(s))}
+    draws = config.null_iterations if len(people) > 1 else 0
+    total = 0
+    if config.ceiling:
+        done = _done(job, f"people of {label}")
+        total += sum(n + draws for image, n in people.items() if image not in done)
+    for built in models:
+        done = _done(job, f"{label}__{built.label}")
+        by_person = isinstance(built.model, SubjectModel)
+        for stimulus in loaded.stimuli:
+            if stimulus.image_id not in done:
+                each = people.get(stimulus.image_id, 0) if config.ceiling or by_person else 0
+                total += each + (0 if by_person else 1)
+    return total
+
+
+def _count_people(stimulus: Stimulus) -> int:
+    people = stimulus.people()
+    return 0 if people is None else len(people.names)
+
+
+def _done(job: Job, journal: str) -> set[str]:
+    return {record["image_id"] for record in job.folder.lines(journal).records()}
+
+
+def _seconds_of_one(job: Job, loaded: LoadedSet) -> float:
+    """Seconds of one distance between maps of a data set; 0 where no image has a map."""
+    earth_movers_distance(np.eye(2), np.ones((2, 2)))  # loads the solver, which takes its own time
+    for stimulus in loaded.stimuli:
+        pair = _some_pair(job, stimulus)
+        if pair is not None:
+            began = time.perf_counter()
+            SALIENCY_SCORES[METRIC](*pair)
+            return time.perf_counter() - began
+    return 0.0
+
+
+def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None:
+    """A person and what the others predict, or where nobody is named the map and an even one."""
+    try:
+        people = stimulus.people()
+        if people is not None:
+            view, values = people.target(0), people.others(0)
+        else:
+            truth = stimulus.truth()
+            if truth is None:
+                return None
+            view, values = MapView(truth), np.ones(stimulus.size, dtype=np.float32)
+        values = finished(values, "map", stimulus.size, job.config.postprocess)
+    except (DataError, ValueError):
+        return None  # it is named as a failure when it is scored
+    return None if view.constant else (Prediction(values), Target(map=view))
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: in seconds, minutes or hours."""
+    for limit, unit, name in ((120, 1, "seconds"), (7200, 60, "minutes")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} hours"
