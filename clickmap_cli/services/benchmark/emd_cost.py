@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import earth_movers_distance
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction, Target
@@ -102,7 +103,8 @@ def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None
             if truth is None:
                 return None
             view, values = MapView(truth), np.ones(stimulus.size, dtype=np.float32)
-        values = finished(values, "map", stimulus.size, job.config.postprocess)
+        own = Geometry(stimulus.size, stimulus.size, None)
+        values = finished(values, "map", own, job.config.postprocess)
     except (DataError, ValueError):
         return None  # it is named as a failure when it is scored
     return None if view.constant else (Prediction(values), Target(map=view))
