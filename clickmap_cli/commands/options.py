@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -21,6 +21,23 @@ def chapter(*names: str) -> str:
     """The last line of a command's help: which chapters of the README say more."""
     quoted = " and ".join(f"'{name}'" for name in names)
     return f"In the README: {quoted}."
+
+
+Place = TypeVar("Place", str, Path, None)
+
+
+def output_folder(context: typer.Context, value: Place) -> Place:
+    """The value of an `--output` that names a folder.
+
+    Raises:
+        BadParameter: it is a file, or its name is that of a file.
+    """
+    from clickmap_cli.config.validation import folder_fault
+
+    fault = None if value is None or context.resilient_parsing else folder_fault(str(value))
+    if fault is not None:
+        raise typer.BadParameter(fault)
+    return value
 
 
 def _config(of: str) -> typer.models.OptionInfo:
@@ -62,8 +79,9 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Where results go, in place of `assets` or `output_dir`.",
+        help="Folder that results are written into, in place of the config's.",
         rich_help_panel=INPUT,
+        callback=output_folder,
     ),
 ]
 NJobs = Annotated[

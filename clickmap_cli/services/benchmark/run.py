@@ -89,7 +89,7 @@ def run(
             load_plugin(Path(path))
         folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
         if not dry_run and not config.predict_only:
-            folder.refuse_if_there(when)
+            when = folder.refuse_if_there(when)
         models = [
             build_model(spec.label, spec.name, spec.settings, config.device)
             for spec in model_specs(config)

@@ -64,18 +64,18 @@ def examine(
         overrides: `KEY=VALUE` words that win over it.
         about: what is installed.
         progress: told what is read.
-        output: where results go, in place of `assets` or `output_dir`.
+        output: where results go, in place of `output_dir`.
 
     Raises:
         ConfigError: the config cannot be read, or is wrong on its own.
     """
-    place = None if output is None else str(output)
+    options = {"output_dir": None if output is None else str(output)}
     schema = EXPERIMENT if path is None else schema_of(path, overrides)
     loaded: LoadedConfig[Any]
     if schema is EXPERIMENT:
-        loaded = load_experiment(path, overrides, {"assets": place})
+        loaded = load_experiment(path, overrides, options)
     else:
-        loaded = load_config(schema, path, overrides, {"output_dir": place})
+        loaded = load_config(schema, path, overrides, options)
     look = _Look(loaded.config, about, progress)
     for text in loaded.notices:
         look.note(text)
@@ -98,9 +98,7 @@ class _Look:
     def output(self) -> Path:
         """Where results go."""
         config = self.config
-        if isinstance(config, ExperimentConfig):
-            return Path(config.assets) / config.experiment_name
-        return Path(config.output_dir)
+        return config.folder if isinstance(config, ExperimentConfig) else Path(config.output_dir)
 
     def problem(self, text: str) -> None:
         """Something that will not work."""

@@ -159,7 +159,7 @@ class _Run:
         for path in config.plugins:
             load_plugin(Path(path))
         if not dry_run and self.group.first:
-            self.folder.refuse_if_there(when)
+            when = self.folder.refuse_if_there(when)
         loaded = load_sets(as_benchmark(config), self.progress)[0]
         division = divide(loaded.stimuli, fold_settings(config))
         numbers = fold_numbers(config.cv.only_folds, len(division.folds))
@@ -170,7 +170,8 @@ class _Run:
         with self.folder.held() if self.group.first else nullcontext():
             lacking = [problem.reason for problem in loaded.problems]
             there = self.group.first and self.folder.finished(identity, when, lacking) is not None
-            if self.group.from_first(there):
+            there, when = self.group.from_first((there, when))
+            if there:
                 self.progress.notice(already_done(self.folder.path))
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))

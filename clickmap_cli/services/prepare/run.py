@@ -155,7 +155,7 @@ def run(
     with open_pool(
         config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
     ) as pool:
-        folder = RunFolder(Path(config.assets) / config.experiment_name, "prepare", _OUTPUTS)
+        folder = RunFolder(config.folder, "prepare", _OUTPUTS)
         if not dry_run and part is None:
             folder.refuse_if_there(WhenPresent.RESUME if merge else when)
         inputs = _inputs(config, progress)
