@@ -126,6 +126,11 @@ class Stimulus(ABC):
             DataError: the map is missing, damaged or of another shape.
         """
 
+    @property
+    def has_truth(self) -> bool:
+        """Return True if where people looked in the image is known, as points or as a map."""
+        return bool(self.points) or self.truth() is not None
+
     @abstractmethod
     def people(self) -> People | None:
         """Everybody's own map and points, or None where nobody is named."""
@@ -159,11 +164,13 @@ class DataSet:
         stimuli: images that can be used, sorted by `image_id`.
         problems: images that cannot.
         notices: what a person should know of the set as a whole.
+        sought: where fixations and maps were looked for, for a set that may have none.
     """
 
     stimuli: Sequence[Stimulus]
     problems: Sequence[Problem] = field(default=())
     notices: Sequence[str] = field(default=())
+    sought: str = ""
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")

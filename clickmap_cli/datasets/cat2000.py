@@ -50,8 +50,9 @@ def cat2000(
     if split not in _FOLDERS:
         raise ConfigError(f"split: CAT2000 has 'train' and 'test', found {split!r}.")
     base = _tree(as_folder(root, "root"), split)
-    gathering = Gathering(str(base))
     train = split == "train"
+    sought = "FIXATIONLOCS and FIXATIONMAPS" if train else "split: test has none"
+    gathering = Gathering(str(base), sought=sought)
     locations, maps = base / "FIXATIONLOCS", base / "FIXATIONMAPS"
     has_locations, has_maps = train and locations.is_dir(), train and maps.is_dir()
     if train and not (has_locations or has_maps):

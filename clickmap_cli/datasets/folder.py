@@ -48,7 +48,8 @@ def folder(root: str | Path, sigma_px: float = SIGMA_PX, split: str | None = Non
         DataError: the folder is missing, or two images have one id.
     """
     base, sigma = as_folder(root, "root"), checked_sigma(sigma_px)
-    gathering = Gathering(str(base), listed_ids(base, split))
+    sought = f"{base / 'gt_maps'}/<id>.npy or image, and {base / 'fixations'}/<id>.npy"
+    gathering = Gathering(str(base), listed_ids(base, split), sought)
     images = files_by_stem(base / "images", IMAGE_SUFFIXES)
     maps = files_by_stem(base / "gt_maps", MAP_SUFFIXES)
     fixations = files_by_stem(base / "fixations", (".npy",))
@@ -119,7 +120,11 @@ def csv_indexed(
     rows = _rows(table)
     columns = next(rows)[1]
     by_column = split is not None and "split" in columns
-    gathering = Gathering(str(table), None if by_column else listed_ids(base, split))
+    gathering = Gathering(
+        str(table),
+        None if by_column else listed_ids(base, split),
+        f"the columns fix_path and map_path of {table}",
+    )
     for line, row, problem in rows:
         image_id = row.get("image_id", "")
         if problem:

@@ -29,9 +29,13 @@ class Gathering:
     Args:
         where: the data set, for messages.
         listed: ids that count, or None for all.
+        sought: where fixations and maps are looked for.
     """
 
-    def __init__(self, where: str, listed: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, where: str, listed: frozenset[str] | None = None, sought: str = ""
+    ) -> None:
+        self._sought = sought
         self.notices: list[str] = []
         self.stimuli: list[FileStimulus] = []
         self._where = where
@@ -119,7 +123,7 @@ class Gathering:
                 f"set, '{printable(lost[0])}' for one."
             )
         stimuli: list[Stimulus] = sorted(self.stimuli, key=lambda stimulus: stimulus.image_id)
-        return DataSet(stimuli, self._problems, notices)
+        return DataSet(stimuli, self._problems, notices, self._sought)
 
 
 def as_path(value: object, key: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from clickmap_cli.services.benchmark.data import (
 )
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.benchmark.result import LeftOut
+from clickmap_cli.services.benchmark.result import Failure, LeftOut
 from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
 from clickmap_cli.services.benchmark.tables import SUMMARY, as_summary
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
@@ -99,7 +99,10 @@ def run(
             progress.notice(text)
         sets = load_sets(config, progress)
         if dry_run:
-            return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
+            failures = [asdict(row) for row in _foreseen(config, models, sets)]
+            summary: dict[str, Any] = {"failures": failures}
+            seconds = started.seconds
+            return BenchmarkRun(folder.path, summary, len(failures), seconds, written=False)
         for built in models:
             for loaded in sets:
                 built.model.see(loaded.stimuli)
@@ -130,6 +133,27 @@ def run(
             inputs = _inputs(models, sets)
             folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
         return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _foreseen(
+    config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
+) -> Iterator[Failure]:
+    """Images that a run could not use: those of the set, and those a model could not be shown."""
+    for loaded in sets:
+        for problem in loaded.problems:
+            yield Failure(loaded.label, "", problem.image_id, problem.reason)
+        faulty = [stimulus for stimulus in loaded.stimuli if stimulus.image_id in loaded.unreadable]
+        for stimulus in faulty:
+            fault = loaded.unreadable[stimulus.image_id]
+            if fault.truth and not config.predict_only:
+                yield Failure(loaded.label, "", stimulus.image_id, fault.truth)
+                continue
+            for built in models:
+                built.model.see(loaded.stimuli)
+                try:
+                    built.key(stimulus, config.postprocess)
+                except DataError as error:
+                    yield Failure(loaded.label, built.label, stimulus.image_id, str(error))
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:

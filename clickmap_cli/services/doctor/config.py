@@ -24,7 +24,7 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import QualityConfig
-from clickmap_cli.datasets.base import DataSet
+from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
 from clickmap_cli.runtime.machine import disk
 from clickmap_cli.runtime.parallel import worker_count
@@ -48,6 +48,7 @@ _KINDS: Mapping[type, tuple[str, str]] = {
 """Schema -> what it is called, and the command that writes its folder."""
 
 _LOOKED_AT = 1000  # images whose files are looked for
+_SHOWN = 50  # images of a data set that are read
 
 
 def examine(
@@ -93,6 +94,7 @@ class _Look:
         self.progress = progress
         self.findings: list[Finding] = []
         self.need: DiskNeed | None = None
+        self.models: list[Any] = []
 
     @property
     def output(self) -> Path:
@@ -120,8 +122,9 @@ class _Look:
             self._experiment(config)
         elif isinstance(config, BenchmarkConfig):
             self._plugins(config)
-            self._sets(config)
+            sets = self._sets(config)
             self._models(model_specs(config), config.device)
+            self._shown(sets)
         elif isinstance(config, FinetuneConfig):
             self._fine_tuning(config, all_there)
         elif isinstance(config, QualityConfig):
@@ -272,25 +275,41 @@ class _Look:
 
     def _sets(self, config: BenchmarkConfig) -> list[DataSet]:
         """Data sets, read as a run would; those that can be."""
-        from clickmap_cli.services.benchmark.data import read_set
+        from clickmap_cli.services.benchmark.data import read_set, require_truth
 
         found = []
         for spec in dataset_specs(config):
             self.progress.stage(f"Reading {spec.label}")
             try:
                 data = read_set(spec.name, spec.settings, f"data set {spec.label}")
+                if not config.predict_only:
+                    require_truth(spec.label, data)
             except ClickmapError as error:
                 self.problem(_said_of("data set", spec, error))
                 continue
             found.append(data)
             if data.problems:
                 first = data.problems[0]
-                self.note(
-                    f"data set {spec.label}: {len(data.problems)} of "
-                    f"{len(data.problems) + len(data.stimuli)} images cannot be used, "
+                text = (
+                    f"data set {spec.label}: {len(data.problems):,} of "
+                    f"{len(data.problems) + len(data.stimuli):,} images cannot be used, "
                     f"{first.image_id} for one: {first.reason}"
                 )
+                (self.note if data.stimuli else self.problem)(text)
         return found
+
+    def _shown(self, sets: Sequence[DataSet]) -> None:
+        """Images that a model is to be shown are there; some are looked for."""
+        for data in sets:
+            looked = data.stimuli[:_SHOWN]
+            for model in self.models:
+                absent = [why for stimulus in looked if (why := _why_not_shown(model, stimulus))]
+                if absent:
+                    text = (
+                        f"{len(absent):,} of {len(looked):,} images that were looked for cannot "
+                        f"be shown to {type(model).__name__}: {absent[0]}"
+                    )
+                    (self.note if len(absent) < len(looked) else self.problem)(text)
 
     def _models(self, models: Sequence[Spec], device: str) -> bool:
         """Models are made and their networks built, without weights; whether all can be."""
@@ -310,6 +329,7 @@ class _Look:
             made, settings, _ = model_settings(spec.label, spec.name, spec.settings, device)
             model = made(**settings)
             try_network(spec.label, spec.name, spec.settings, device)
+            self.models.append(model)
         except ClickmapError as error:
             self.problem(_said_of("model", spec, error))
             return
@@ -343,6 +363,18 @@ class _Look:
         for finding in inner.findings:
             self.findings.append(Finding(finding.kind, f"data.experiment: {finding.text}"))
         return not any(finding.kind == "problem" for finding in inner.findings)
+
+
+def _why_not_shown(model: Any, stimulus: Stimulus) -> str:
+    """Why a model cannot be shown an image; empty where it can, or needs none."""
+    try:
+        stimulus.image_digest()
+    except DataError:
+        try:
+            model.depends_on(stimulus)
+        except DataError as error:
+            return str(error)
+    return ""
 
 
 def _said_of(what: str, spec: Spec, error: ClickmapError) -> str:
