@@ -40,14 +40,16 @@ def output_folder(context: typer.Context, value: Place) -> Place:
     return value
 
 
-def _config(of: str) -> typer.models.OptionInfo:
-    """The option `--config` of a command, and what file it wants."""
+def _config(of: str, command: str = "") -> typer.models.OptionInfo:
+    """The option `--config` of a command, and what file it wants; no command = any file."""
     found: typer.models.OptionInfo = typer.Option(
         "--config",
         "-c",
         help=f"YAML file of {of}; `clickmap config list` names those that come along.",
         rich_help_panel=INPUT,
-        autocompletion=completion.configuration_files,
+        autocompletion=(
+            completion.configurations_of(command) if command else completion.configuration_files
+        ),
     )
     return found
 
@@ -70,10 +72,14 @@ Overrides = Annotated[
     ),
 ]
 AnyFile = Annotated[Path | None, _config("any command")]
-ExperimentFile = Annotated[Path | None, _config("an experiment")]
-BenchmarkFile = Annotated[Path | None, _config("a benchmark")]
-FinetuneFile = Annotated[Path | None, _config("a fine-tuning, of maps or of key points")]
-ClassifierFile = Annotated[Path | None, _config("a classifier, of maps or of participants")]
+ExperimentFile = Annotated[Path | None, _config("an experiment", "prepare")]
+BenchmarkFile = Annotated[Path | None, _config("a benchmark", "benchmark")]
+FinetuneFile = Annotated[
+    Path | None, _config("a fine-tuning, of maps or of key points", "finetune")
+]
+ClassifierFile = Annotated[
+    Path | None, _config("a classifier, of maps or of participants", "train-classifier")
+]
 Output = Annotated[
     str | None,
     typer.Option(

@@ -26,7 +26,7 @@ class ExperimentConfig:
 
     # --- what is read -----------------------------------------------------------------------
     experiment_name: str = key("experiment", "Names the experiment, and its folder `<assets>/<experiment_name>/` unless output_dir is set.", "run")
-    clickme_data: str | None = key(None, "Raw trials: .csv (also .gz, .zst), .parquet or .npz.", "input", false_is_null=True)
+    clickme_data: str | None = key(None, "Raw trials: .csv, .tsv or .txt (commas or tabs; also .gz, .zst), .parquet or .npz.", "input", false_is_null=True)
     image_dir: str | None = key(None, "Folder of the images; an image is `<image_dir>/<image key>`. Only pictures need it.", "run", false_is_null=True)
     remove_string: str | None = key(None, "Cut from the front of every image_path.", "maps", false_is_null=True)
     category_column: str | None = key(None, "Column that names the category; null = the folder that holds the image.", "maps", false_is_null=True)

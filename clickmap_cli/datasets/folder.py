@@ -26,7 +26,7 @@ from clickmap_cli.datasets.gathering import (
     listed_ids,
 )
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import csv_rows, split_fields
+from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of, split_fields
 from clickmap_cli.storage.text_streams import line_blocks
 
 _REQUIRED = ("image_id", "image_path", "fix_path", "map_path")
@@ -162,16 +162,18 @@ def _folder_of(image_path: str) -> str:
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str], str]]:
     """First the columns, then line, fields and problem of every row."""
     lines = b"".join(line_blocks(table)).split(b"\n")
-    header = split_fields(lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")) or []
+    first = lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+    comma = delimiter_of(first)
+    header = split_fields(first, comma) or []
     names = [_text(name).strip() for name in header]
     lacking = [name for name in _REQUIRED if name not in names]
     if lacking:
         raise DataError(
             f"{table}: no column {' and '.join(lacking)} (found: "
-            f"{printable(', '.join(names)) or 'nothing'})."
+            f"{printable(', '.join(names)) or 'nothing'}).{delimiter_hint(first)}"
         )
     yield 1, dict.fromkeys(names, ""), ""
-    for row in csv_rows(lines[1:], 2, len(names), lambda fields: len(fields) == len(names)):
+    for row in csv_rows(lines[1:], 2, len(names), lambda fields: len(fields) == len(names), comma):
         fields = {
             name: _text(field).strip() for name, field in zip(names, row.fields, strict=False)
         }

@@ -32,9 +32,7 @@ class Gathering:
         sought: where fixations and maps are looked for.
     """
 
-    def __init__(
-        self, where: str, listed: frozenset[str] | None = None, sought: str = ""
-    ) -> None:
+    def __init__(self, where: str, listed: frozenset[str] | None = None, sought: str = "") -> None:
         self._sought = sought
         self.notices: list[str] = []
         self.stimuli: list[FileStimulus] = []

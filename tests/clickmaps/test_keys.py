@@ -108,3 +108,10 @@ def test_two_images_never_share_a_picture(names) -> None:
     assert list(found) == names
     assert len({picture.lower() for picture in found.values()}) == len(names)
     assert all(name.startswith(picture) for name, picture in found.items())
+
+
+@pytest.mark.parametrize("path", ["C:\\data\\1.png", "d:/data/1.png"])
+def test_a_windows_path_is_named_as_one(path) -> None:
+    with pytest.raises(ValueError, match=f"a Windows path on drive {path[:2]}; name it inside"):
+        image_key(path)
+    assert image_key(path, path[:2] + "\\data\\") == "1.png"

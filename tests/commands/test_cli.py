@@ -347,3 +347,14 @@ def test_odd_folder_names_and_our_own_mistakes_are_sentences(config, tmp_path, m
     assert result.exit_code == 1
     assert "Unexpected ZeroDivisionError" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("action", ["update", "check"])
+def test_a_folder_in_place_of_a_configuration_is_said(config, action) -> None:
+    before = config.read_text()
+    done = invoke("config", action, config, config.parent)
+    assert done.exit_code == 2
+    assert f"{config.parent} is a folder; name a configuration file" in done.stderr
+    assert f"such as {config}" in done.stderr
+    assert "--config" not in done.stderr
+    assert config.read_text() == before

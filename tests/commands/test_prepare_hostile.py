@@ -221,7 +221,13 @@ def test_nasty_files_beside_the_trials(side):
     before = tree(side.parent)
     for key in ("metadata_file", "class_filter_file"):
         for name in ("bad.npy", "bad.json", "bad.yaml", "bad.pkl"):
-            arguments = [*SMALL, "clickme_data=t.csv", f"{key}={name}", "-o", f"out_{key}_{name[4:]}"]
+            arguments = [
+                *SMALL,
+                "clickme_data=t.csv",
+                f"{key}={name}",
+                "-o",
+                f"out_{key}_{name[4:]}",
+            ]
             check_told(*run_here(arguments), 1)
     check_told(*run_here([*SMALL, "--config", "bad.yaml", "--output", "out"]), 2)
     check_places(side.parent, before)

@@ -14,6 +14,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
+from clickmap_cli.models.downloads import download_note
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
@@ -91,18 +92,19 @@ def run(
         if not dry_run and not config.predict_only:
             when = folder.refuse_if_there(when)
         models = [
-            build_model(spec.label, spec.name, spec.settings, config.device)
+            build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
             for spec in model_specs(config)
         ]
+        if dry_run:
+            _say_of_downloads(models, progress)
         require_devices(models)
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
         sets = load_sets(config, progress)
         if dry_run:
-            failures = [asdict(row) for row in _foreseen(config, models, sets)]
-            summary: dict[str, Any] = {"failures": failures}
+            rows = [asdict(row) for row in _foreseen(config, models, sets)]
             seconds = started.seconds
-            return BenchmarkRun(folder.path, summary, len(failures), seconds, written=False)
+            return BenchmarkRun(folder.path, {"failures": rows}, len(rows), seconds, written=False)
         for built in models:
             for loaded in sets:
                 built.model.see(loaded.stimuli)
@@ -133,6 +135,14 @@ def run(
             inputs = _inputs(models, sets)
             folder.finish(_manifest(config, identity, inputs, outputs, counts, started))
         return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+
+
+def _say_of_downloads(models: Sequence[BuiltModel], progress: Progress) -> None:
+    """Weights that a run would download, and whether they are there already."""
+    for built in models:
+        note = download_note(f"model {built.label}", built.settings)
+        if note is not None:
+            progress.notice(note)
 
 
 def _foreseen(

@@ -323,6 +323,7 @@ class _Look:
 
     def _model(self, spec: Spec, device: str) -> None:
         from clickmap_cli.models.building import model_settings, try_network
+        from clickmap_cli.models.downloads import download_note
 
         self.progress.stage(f"Looking at {spec.label}")
         try:
@@ -339,7 +340,10 @@ class _Look:
             return
         if spec.settings.get("device"):
             self._device(f"model {spec.label}: device: {settings['device']}", settings["device"])
-        if str(settings.get("weights")).lower() not in ("none", "false"):
+        note = download_note(f"model {spec.label}", settings)
+        if note is not None:
+            self.note(note)
+        elif str(settings.get("weights")).lower() not in ("none", "false"):
             self.note(
                 f"model {spec.label}: its weights ({settings['weights']}) are downloaded where "
                 "this machine does not have them yet."

@@ -19,6 +19,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
+from clickmap_cli.models.downloads import download_note
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -163,6 +164,8 @@ class _Run:
         loaded = load_sets(as_benchmark(config), self.progress)[0]
         division = divide(loaded.stimuli, fold_settings(config))
         numbers = fold_numbers(config.cv.only_folds, len(division.folds))
+        if dry_run:
+            self._say_of_download()
         built = self._checked_model(loaded.stimuli, division)
         if dry_run:
             return self._result({}, 0, written=False)
@@ -257,6 +260,15 @@ class _Run:
         built = build_model(spec.label, spec.name, spec.settings, self.config.device)
         require_devices([built])
         return built
+
+    def _say_of_download(self) -> None:
+        """Say whether the weights to begin with are on this machine."""
+        spec = model_spec(self.config)
+        device = self.config.device
+        _, settings, _ = model_settings(spec.label, spec.name, spec.settings, device)
+        note = download_note(f"model {spec.label}", settings)
+        if note is not None:
+            self.progress.notice(note)
 
     def _checked_model(self, stimuli: Sequence[Stimulus], division: Division) -> BuiltModel:
         """The model, after a look at everything that would stop a training later."""

@@ -239,7 +239,7 @@ def test_a_models_own_device_and_downloads(toy, monkeypatch) -> None:
     own = "models=[{name: gradient, model: resnet18, weights: timm, device: 'cuda:1'}]"
     problems, notes = said(toy, own)
     only(problems, "model gradient: device: cuda:1", "no NVIDIA GPU")
-    only(notes, "weights (timm) are downloaded")
+    only(notes, "weights (timm, resnet18) are")
     one = installed(gpus=Gpus(cuda=(("A100", 1),)))
     only(said(toy, own, about=one)[0], "there are 1 GPUs")
     two = installed(gpus=Gpus(cuda=(("A100", 1), ("A100", 1))))
@@ -520,7 +520,7 @@ def test_an_output_that_cannot_be_written_counts_where_one_is_asked_for(
     for config, output in ((experiment, None), (None, Path("x"))):
         found = doctor.run(config, (), output, Silent())
         only([finding.text for finding in found.problems], "read-only file system")
-    assert doctor.run(experiment, (), Path("y"), Silent()).disk.folder == Path("y/experiment")
+    assert doctor.run(experiment, (), Path("y"), Silent()).disk.folder == Path("y")
 
 
 def test_a_diagnosis_is_plain_data(machine_with, experiment) -> None:
