@@ -30,13 +30,16 @@ def output_folder(context: typer.Context, value: Place) -> Place:
     """The value of an `--output` that names a folder.
 
     Raises:
-        BadParameter: it is a file, or its name is that of a file.
+        Exit: it is a file, or its name is that of a file; the sentence that says so is printed.
     """
     from clickmap_cli.config.validation import folder_fault
+    from clickmap_cli.reports.console import Terminal
+    from clickmap_cli.runtime.errors import ConfigError
 
     fault = None if value is None or context.resilient_parsing else folder_fault(str(value))
     if fault is not None:
-        raise typer.BadParameter(fault)
+        Terminal(quiet=False, verbose=False).error(f"--output: {fault}")
+        raise typer.Exit(ConfigError.exit_code)
     return value
 
 

@@ -249,7 +249,7 @@ def test_recordings_that_give_nothing_are_problems(tmp_path) -> None:
         ({"box": (0, 0, 70_000, 9)}, "between 0 and 65536"),
         ({"size": (0, 5)}, r"size is \[0, 5\]"),
         ({"kind": "videos"}, "kind is 'videos'; it must be one of heatmaps, scanpaths"),
-        ({"pattern": "("}, "no regular expression"),
+        ({"pattern": "("}, "not a regular expression"),
         ({"pattern": "(?P<user>.*)"}, "found user"),
         ({"pattern": ".*"}, "it has none of them"),
         ({"box": (0, 0, 1, 1), "sentences": Path("t.csv")}, "--box and --sentences are both set"),

@@ -92,3 +92,27 @@ def test_a_dry_run_and_the_doctor_say_it_without_the_network(caches) -> None:
         said = " ".join(done.stderr.split())
         assert "model gradient: its weights (timm, resnet18) are not on this machine" in said
         assert "uniform: its weights" not in said
+
+
+def test_a_dry_fine_tuning_downloads_nothing_either(caches) -> None:
+    from typer.testing import CliRunner
+
+    from clickmap_cli.app import app
+    from tests.datasets.scenes import picture
+
+    rows = []
+    for at in range(6):
+        picture(caches / f"set/images/{at}.png", seed=at)
+        rows.append(f"{at}.png,s,0,3,4\n")
+    (caches / "set/fixations.csv").write_text("image,subject,order,x,y\n" + "".join(rows))
+    words = [
+        f"datasets=[{{name: fixations_csv, csv: {caches / 'set/fixations.csv'}, "
+        f"images: {caches / 'set/images'}}}]",
+        "model={name: readout, backbone: resnet18, layers: [layer1], weights: timm, widths: [4]}",
+        f"output_dir={caches / 'out'}", "cv.folds=2", "training.lr=0.01", "training.epochs=1",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, ["finetune", *words, "freeze.blocks=[head]", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "its weights (timm, resnet18) are not on this machine" in " ".join(done.stderr.split())
+    wrong = CliRunner().invoke(app, ["finetune", *words, "freeze.blocks=[haed]", "--dry-run"])
+    assert wrong.exit_code == 2

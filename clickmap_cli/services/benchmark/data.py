@@ -83,6 +83,16 @@ def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
     return LoadedSet(spec.label, stimuli, data.problems, digest, marks, unreadable)
 
 
+def require_usable(loaded: LoadedSet) -> None:
+    """Raise DataError unless an image of the set can be used."""
+    if loaded.problems and not loaded.stimuli:
+        first = loaded.problems[0]
+        raise DataError(
+            f"data set {loaded.label}: none of its {len(loaded.problems):,} images can be used, "
+            f"{first.image_id} for one: {first.reason}"
+        )
+
+
 def require_truth(label: str, data: DataSet) -> None:
     """Raise DataError unless an image of the set can be scored against people.
 

@@ -105,3 +105,12 @@ def test_images_that_only_some_models_need_are_foreseen_for_those(tmp_path) -> N
     ]  # fmt: skip
     only = words(entry, tmp_path / "out", "[uniform]")
     assert invoke("benchmark", *only, "--dry-run").exit_code == 0
+
+
+def test_a_fine_tuning_says_that_no_image_can_be_used(tmp_path) -> None:
+    csv, empty = table(tmp_path)
+    entry = {"name": "fixations_csv", "csv": str(csv), "images": str(empty)}
+    model = "model={name: readout, backbone: test_resnet, layers: [layer1], weights: none}"
+    done = invoke("finetune", f"datasets=[{json.dumps(entry)}]", model, "--dry-run")
+    assert done.exit_code == 1
+    assert "data set fixations_csv: none of its 3 images can be used, p0 for one" in said(done)

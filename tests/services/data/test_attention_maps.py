@@ -126,7 +126,7 @@ def test_what_gives_no_map_is_listed(raw, tmp_path) -> None:
         (["--size", "wide"], 2, "--size is 'wide'; it must be 2 whole numbers"),
         (["--kind", "films"], 2, "kind is 'films'"),
         (["--n-jobs", "0"], 2, "--n-jobs is 0"),
-        (["--pattern", "("], 2, "no regular expression"),
+        (["--pattern", "("], 2, "not a regular expression"),
         (["--pattern", PATTERN, "--box", "0,0,99,9"], 1, "reaches outside the picture"),
     ],
 )
