@@ -104,10 +104,10 @@ def test_a_dry_fine_tuning_downloads_nothing_either(caches) -> None:
     for at in range(6):
         picture(caches / f"set/images/{at}.png", seed=at)
         rows.append(f"{at}.png,s,0,3,4\n")
-    (caches / "set/fixations.csv").write_text("image,subject,order,x,y\n" + "".join(rows))
+    csv = caches / "set/fixations.csv"
+    csv.write_text("image,subject,order,x,y\n" + "".join(rows))
     words = [
-        f"datasets=[{{name: fixations_csv, csv: {caches / 'set/fixations.csv'}, "
-        f"images: {caches / 'set/images'}}}]",
+        f"datasets=[{{name: fixations_csv, csv: {csv}, images: {caches / 'set/images'}}}]",
         "model={name: readout, backbone: resnet18, layers: [layer1], weights: timm, widths: [4]}",
         f"output_dir={caches / 'out'}", "cv.folds=2", "training.lr=0.01", "training.epochs=1",
     ]  # fmt: skip

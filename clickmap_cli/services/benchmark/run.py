@@ -95,16 +95,12 @@ def run(
             build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
             for spec in model_specs(config)
         ]
-        if dry_run:
-            _say_of_downloads(models, progress)
         require_devices(models)
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
         sets = load_sets(config, progress)
         if dry_run:
-            rows = [asdict(row) for row in _foreseen(config, models, sets)]
-            seconds = started.seconds
-            return BenchmarkRun(folder.path, {"failures": rows}, len(rows), seconds, written=False)
+            return _dry_run(config, models, sets, progress, started)
         for built in models:
             for loaded in sets:
                 built.model.see(loaded.stimuli)
@@ -137,12 +133,21 @@ def run(
         return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
 
 
-def _say_of_downloads(models: Sequence[BuiltModel], progress: Progress) -> None:
-    """Weights that a run would download, and whether they are there already."""
+def _dry_run(
+    config: BenchmarkConfig,
+    models: Sequence[BuiltModel],
+    sets: Sequence[LoadedSet],
+    progress: Progress,
+    started: Stopwatch,
+) -> BenchmarkRun:
+    """Say which weights a run would download, and which images it could not use."""
     for built in models:
         note = download_note(f"model {built.label}", built.settings)
         if note is not None:
             progress.notice(note)
+    rows = [asdict(row) for row in _foreseen(config, models, sets)]
+    folder = Path(config.output_dir)
+    return BenchmarkRun(folder, {"failures": rows}, len(rows), started.seconds, written=False)
 
 
 def _foreseen(

@@ -24,7 +24,7 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import QualityConfig
-from clickmap_cli.datasets.base import DataSet, Stimulus
+from clickmap_cli.datasets.base import DataSet
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
 from clickmap_cli.runtime.machine import disk
 from clickmap_cli.runtime.parallel import worker_count
@@ -33,6 +33,7 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.doctor.disk_need import DiskNeed, disk_need
 from clickmap_cli.services.doctor.facts import ConfigFacts, Finding, Installed
+from clickmap_cli.services.doctor.images import image_findings
 from clickmap_cli.services.doctor.paths import is_folder, named_paths, there
 from clickmap_cli.services.doctor.training import fine_tuning_findings, training_findings
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
@@ -48,7 +49,6 @@ _KINDS: Mapping[type, tuple[str, str]] = {
 """Schema -> what it is called, and the command that writes its folder."""
 
 _LOOKED_AT = 1000  # images whose files are looked for
-_SHOWN = 50  # images of a data set that are read
 
 
 def examine(
@@ -124,7 +124,7 @@ class _Look:
             self._plugins(config)
             sets = self._sets(config)
             self._models(model_specs(config), config.device)
-            self._shown(sets)
+            self.findings += image_findings(sets, self.models)
         elif isinstance(config, FinetuneConfig):
             self._fine_tuning(config, all_there)
         elif isinstance(config, QualityConfig):
@@ -298,19 +298,6 @@ class _Look:
                 (self.note if data.stimuli else self.problem)(text)
         return found
 
-    def _shown(self, sets: Sequence[DataSet]) -> None:
-        """Images that a model is to be shown are there; some are looked for."""
-        for data in sets:
-            looked = data.stimuli[:_SHOWN]
-            for model in self.models:
-                absent = [why for stimulus in looked if (why := _why_not_shown(model, stimulus))]
-                if absent:
-                    text = (
-                        f"{len(absent):,} of {len(looked):,} images that were looked for cannot "
-                        f"be shown to {type(model).__name__}: {absent[0]}"
-                    )
-                    (self.note if len(absent) < len(looked) else self.problem)(text)
-
     def _models(self, models: Sequence[Spec], device: str) -> bool:
         """Models are made and their networks built, without weights; whether all can be."""
         if not self._has_torch():
@@ -367,18 +354,6 @@ class _Look:
         for finding in inner.findings:
             self.findings.append(Finding(finding.kind, f"data.experiment: {finding.text}"))
         return not any(finding.kind == "problem" for finding in inner.findings)
-
-
-def _why_not_shown(model: Any, stimulus: Stimulus) -> str:
-    """Why a model cannot be shown an image; empty where it can, or needs none."""
-    try:
-        stimulus.image_digest()
-    except DataError:
-        try:
-            model.depends_on(stimulus)
-        except DataError as error:
-            return str(error)
-    return ""
 
 
 def _said_of(what: str, spec: Spec, error: ClickmapError) -> str:

@@ -321,7 +321,9 @@ def test_key_points_look_below_their_root_directory_too(tmp_path, monkeypatch) -
     only(said(path, about=about)[0], "train_csv_file", "labels.csv")
     labelled(tmp_path / "below")
     only(said(path, "root_directory=nowhere", about=about)[0], "nor at nowhere/labels.csv")
-    assert said(path, "root_directory=below", about=about) == ([], [])
+    problems, notes = said(path, "root_directory=below", about=about)
+    assert problems == []
+    only(notes, "pretrained_dir: its weights (timm, vit_base_patch16_224.orig_in21k) are")
     only(said(path, "root_directory=below", about=installed(missing=("wandb",)))[0], "wandb")
     (tmp_path / "below/w.npz").write_bytes(b"")  # which a run would not find there
     problems, _ = said(path, "root_directory=below", "pretrained_dir=w.npz", about=about)
