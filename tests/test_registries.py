@@ -18,6 +18,7 @@ from clickmap_cli.metrics.map_scores import MAP_SCORES
 from clickmap_cli.metrics.rsa import rsa
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
+from clickmap_cli.runtime.registry import setting_names, settings_of
 from clickmap_cli.training import losses, trackers
 from clickmap_cli.training.optimisers import make_optimizer
 from clickmap_cli.training.schedules import Schedule
@@ -89,3 +90,31 @@ def test_optimisers_and_schedules_have_sources(thing, names) -> None:
 @pytest.mark.parametrize("name", ["TensorBoardTracker", "WandbTracker"])
 def test_a_service_that_is_told_of_a_training_has_a_source(name) -> None:
     assert re.search(r"\(\d{4}\)", reference_in(getattr(trackers, name)))
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_setting_can_be_listed_with_its_default_and_meaning(entry) -> None:
+    shown = CliRunner().invoke(app, ["benchmark", "--list", entry.name.upper(), "--json"])
+    assert shown.exit_code == 0, shown.output
+    (found,) = json.loads(shown.stdout)
+    thing = (MODELS if found["kind"] == "model" else DATASETS).get(entry.name)
+    settings = {setting["name"]: setting for setting in found["settings"]}
+    assert set(setting_names(thing)) < set(settings)
+    assert all(setting["about"] for setting in settings.values())
+    lacking = {name: None for name, setting in settings.items() if setting["required"]}
+    defaults = settings_of(thing, lacking, entry.name)
+    for name, default in defaults.items():
+        if name not in lacking:
+            listed = settings[name]["default"]
+            assert listed == (list(default) if isinstance(default, tuple) else default)
+    lines = CliRunner().invoke(app, ["benchmark", "--list", entry.name]).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(settings)
+
+
+def test_a_name_that_is_listed_may_be_a_metric_or_unknown() -> None:
+    shown = CliRunner().invoke(app, ["benchmark", "--list", "nss", "kl"])
+    assert "NSS, a metric: higher is better, against fixations" in shown.stdout
+    assert "KL, a metric: lower is better" in shown.stdout
+    wrong = CliRunner().invoke(app, ["benchmark", "--list", "deepgaze_ii"])
+    assert wrong.exit_code == 2
+    assert "There is no data set, model or metric 'deepgaze_ii'. Did you mean" in wrong.stderr

@@ -38,7 +38,12 @@ def image_key(image_path: str, remove_string: str | None = None) -> str:
         raise ValueError("image_path is empty")
     if not key.isprintable():
         raise ValueError("image_path holds control characters, or is not UTF-8")
-    if key.startswith("/") or (len(key) > 1 and key[1] == ":"):
+    if key[1:2] == ":" and key[0].isalpha():
+        raise ValueError(
+            f"image_path is absolute, a Windows path on drive {key[:2]}; name it inside image_dir, "
+            f"or cut its front with remove_string, such as '{key[:2]}\\data\\'"
+        )
+    if key.startswith("/") or key[1:2] == ":":
         raise ValueError("image_path is absolute; name it inside image_dir (see remove_string)")
     parts = key.split("/")
     if ".." in parts:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clickmap_cli.commands import completion
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
@@ -14,13 +15,25 @@ from clickmap_cli.reports.console import Terminal
 _Listing = Annotated[
     bool,
     typer.Option(
-        "--list", help="Name data sets, models and metrics, and stop.", rich_help_panel=o.JOB
+        "--list",
+        help="Name data sets, models and metrics, and stop; with a NAME behind it, every setting "
+        "of that one.",
+        rich_help_panel=o.JOB,
+    ),
+]
+_Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Values that win over the file; with --list, names to explain.",
+        show_default=False,
+        autocompletion=completion.benchmark_words,
     ),
 ]
 
 
 def benchmark(
-    overrides: o.Overrides = None,
+    overrides: _Words = None,
     config: o.BenchmarkFile = None,
     output: o.Output = None,
     listing: _Listing = False,
@@ -73,18 +86,26 @@ def benchmark(
 
 
 def _list(config: Path | None, overrides: list[str], json: bool) -> int:
-    """Everything that a config may name; with a config, what its plugins add too."""
+    """Everything that a config may name, or the settings of what is named here.
+
+    With a config, what its plugins add is there too.
+    """
     from clickmap_cli.config.loading import BENCHMARK, load_config
     from clickmap_cli.reports.benchmark import listing_json, listing_lines
     from clickmap_cli.reports.console import print_json, print_line
+    from clickmap_cli.reports.described import described_json, described_lines
     from clickmap_cli.runtime.registry import load_plugin
 
+    names = [word for word in overrides if "=" not in word]
     if config is not None:
-        for path in load_config(BENCHMARK, config, overrides).config.plugins:
+        words = [word for word in overrides if "=" in word]
+        for path in load_config(BENCHMARK, config, words).config.plugins:
             load_plugin(Path(path))
     if json:
-        print_json(listing_json())
-    else:
-        for line in listing_lines():
-            print_line(line)
+        found = [thing for name in names for thing in described_json(name)]
+        print_json(found if names else listing_json())
+        return 0
+    named = [line for name in names for line in described_lines(name)]
+    for line in named if names else listing_lines():
+        print_line(line)
     return 0

@@ -71,7 +71,7 @@ def ceiling(
         from clickmap_cli.services.ceiling.outputs import CeilingFigures
 
         which, overrides = _method_and_overrides(words or [], method)
-        chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}
         loaded = load_experiment(config, overrides, chosen)
         for text in loaded.notices:

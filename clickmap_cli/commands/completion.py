@@ -69,6 +69,24 @@ def configuration_files(incomplete: str) -> list[str]:
     return sorted(path for path in found if path.startswith(incomplete))
 
 
+def configurations_of(command: str) -> Callable[[str], list[str]]:
+    """Return what offers the YAML files that a command can run, and those that cannot be read."""
+
+    def offered(incomplete: str) -> list[str]:
+        found = configuration_files(incomplete)
+        return [path for path in found if _command_of(path) in (command, "")]
+
+    def _command_of(path: str) -> str:
+        from clickmap_cli.config.loading import schema_of
+        from clickmap_cli.runtime.errors import ClickmapError
+
+        with suppress(ClickmapError, OSError):  # what is being written may not be YAML yet
+            return schema_of(Path(path)).command
+        return ""
+
+    return offered
+
+
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
@@ -103,6 +121,18 @@ def ceiling_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
         return overrides(ctx, incomplete)
     methods = [(word, "a method of `ceiling`") for word in METHODS]
     return _fitting(methods, incomplete) + overrides(ctx, incomplete)
+
+
+def benchmark_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """What `overrides` offers; behind `--list`, the names that it explains."""
+    if not ctx.params.get("listing"):
+        return overrides(ctx, incomplete)
+    from clickmap_cli.config.benchmark import SALIENCY_METRICS
+    from clickmap_cli.datasets.base import DATASETS
+    from clickmap_cli.models.base import MODELS
+
+    named = [(each.name, each.summary) for each in (*DATASETS.entries(), *MODELS.entries())]
+    return _fitting([*named, *((name, "a metric") for name in SALIENCY_METRICS)], incomplete)
 
 
 def data_set_words(ctx: typer.Context, incomplete: str) -> list[Offer]:

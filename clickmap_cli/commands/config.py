@@ -211,9 +211,10 @@ def update(
         from clickmap_cli.storage.atomic import write_bytes
 
         wanted = [word.strip() for word in (keys or "").split(",") if word.strip()]
-        for file in files:
-            names = missing_keys(file, wanted)
-            text = updated_text(file, names)
+        missing = [missing_keys(file, wanted) for file in files]
+        texts = [updated_text(file, names) for file, names in zip(files, missing, strict=True)]
+        # nothing is written before every file is known to be one that can be updated
+        for file, names, text in zip(files, missing, texts, strict=True):
             if names and not dry_run:
                 write_bytes(file, text.encode())
             added = ", ".join(names) or "nothing; every key is there"

@@ -22,7 +22,14 @@ Replace = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=o.RUN)
 ]
 Where = Annotated[
-    Path, typer.Option("--output", "-o", help="Where it goes.", rich_help_panel=o.INPUT)
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder that it is written into.",
+        rich_help_panel=o.INPUT,
+        callback=o.output_folder,
+    ),
 ]
 
 Images = Annotated[
@@ -70,7 +77,11 @@ TestCount = Annotated[
 ListsFolder = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Where the lists go; else its root.", rich_help_panel=o.INPUT
+        "--output",
+        "-o",
+        help="Folder that the lists are written into; else its root.",
+        rich_help_panel=o.INPUT,
+        callback=o.output_folder,
     ),
 ]
 Aggregate = Annotated[

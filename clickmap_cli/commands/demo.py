@@ -13,7 +13,13 @@ from clickmap_cli.reports.console import Terminal
 
 _Folder = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Where the demo goes.", rich_help_panel=o.INPUT),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder that the demo is written into.",
+        rich_help_panel=o.INPUT,
+        callback=o.output_folder,
+    ),
 ]
 _Everything = Annotated[
     bool,

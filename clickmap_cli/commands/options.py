@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -23,14 +23,36 @@ def chapter(*names: str) -> str:
     return f"In the README: {quoted}."
 
 
-def _config(of: str) -> typer.models.OptionInfo:
-    """The option `--config` of a command, and what file it wants."""
+Place = TypeVar("Place", str, Path, None)
+
+
+def output_folder(context: typer.Context, value: Place) -> Place:
+    """The value of an `--output` that names a folder.
+
+    Raises:
+        Exit: it is a file, or its name is that of a file; the sentence that says so is printed.
+    """
+    from clickmap_cli.config.validation import folder_fault
+    from clickmap_cli.reports.console import Terminal
+    from clickmap_cli.runtime.errors import ConfigError
+
+    fault = None if value is None or context.resilient_parsing else folder_fault(str(value))
+    if fault is not None:
+        Terminal(quiet=False, verbose=False).error(f"--output: {fault}")
+        raise typer.Exit(ConfigError.exit_code)
+    return value
+
+
+def _config(of: str, command: str = "") -> typer.models.OptionInfo:
+    """The option `--config` of a command, and what file it wants; no command = any file."""
     found: typer.models.OptionInfo = typer.Option(
         "--config",
         "-c",
         help=f"YAML file of {of}; `clickmap config list` names those that come along.",
         rich_help_panel=INPUT,
-        autocompletion=completion.configuration_files,
+        autocompletion=(
+            completion.configurations_of(command) if command else completion.configuration_files
+        ),
     )
     return found
 
@@ -53,17 +75,22 @@ Overrides = Annotated[
     ),
 ]
 AnyFile = Annotated[Path | None, _config("any command")]
-ExperimentFile = Annotated[Path | None, _config("an experiment")]
-BenchmarkFile = Annotated[Path | None, _config("a benchmark")]
-FinetuneFile = Annotated[Path | None, _config("a fine-tuning, of maps or of key points")]
-ClassifierFile = Annotated[Path | None, _config("a classifier, of maps or of participants")]
+ExperimentFile = Annotated[Path | None, _config("an experiment", "prepare")]
+BenchmarkFile = Annotated[Path | None, _config("a benchmark", "benchmark")]
+FinetuneFile = Annotated[
+    Path | None, _config("a fine-tuning, of maps or of key points", "finetune")
+]
+ClassifierFile = Annotated[
+    Path | None, _config("a classifier, of maps or of participants", "train-classifier")
+]
 Output = Annotated[
     str | None,
     typer.Option(
         "--output",
         "-o",
-        help="Where results go, in place of `assets` or `output_dir`.",
+        help="Folder that results are written into, in place of the config's.",
         rich_help_panel=INPUT,
+        callback=output_folder,
     ),
 ]
 NJobs = Annotated[

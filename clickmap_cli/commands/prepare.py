@@ -60,7 +60,7 @@ def prepare(
         from clickmap_cli.services.prepare import run as service
         from clickmap_cli.services.prepare.maps import Part
 
-        chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}
         loaded = load_experiment(config, overrides or (), chosen)
         for text in loaded.notices:

@@ -67,7 +67,7 @@ def visualize(
         v.check_fit(context, [form for form, asked in forms.items() if asked])
         look = Look(colormap, alpha, normalize, colour_bar, by_count, preset, order)
         options = _options(look, top, by, random, figures or "all", formats, bins, classes)
-        chosen = {"assets": output, "n_jobs": n_jobs, "device": device, "seed": seed}
+        chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         loaded = load_experiment(config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
@@ -133,7 +133,7 @@ def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool
     from clickmap_cli.reports.notebook import write_notebook
     from clickmap_cli.reports.visualize import notebook_line
 
-    folder = Path(call.config.assets) / call.config.experiment_name
+    folder = call.config.folder
     folders = benchmarks if alone and benchmarks else [folder, *benchmarks]
     written = not call.dry_run and write_notebook(path, folders, call.when)
     call.terminal.show(notebook_line(path, written, call.dry_run))

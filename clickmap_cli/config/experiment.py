@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from clickmap_cli.config.fields import key, max_lost_key
@@ -25,8 +26,8 @@ class ExperimentConfig:
     """One experiment. Relative paths are taken from the folder the command is called in."""
 
     # --- what is read -----------------------------------------------------------------------
-    experiment_name: str = key("experiment", "Names the output folder `<assets>/<experiment_name>/`.", "run")
-    clickme_data: str | None = key(None, "Raw trials: .csv (also .gz, .zst), .parquet or .npz.", "input", false_is_null=True)
+    experiment_name: str = key("experiment", "Names the experiment, and its folder `<assets>/<experiment_name>/` unless output_dir is set.", "run")
+    clickme_data: str | None = key(None, "Raw trials: .csv, .tsv or .txt (commas or tabs; also .gz, .zst), .parquet or .npz.", "input", false_is_null=True)
     image_dir: str | None = key(None, "Folder of the images; an image is `<image_dir>/<image key>`. Only pictures need it.", "run", false_is_null=True)
     remove_string: str | None = key(None, "Cut from the front of every image_path.", "maps", false_is_null=True)
     category_column: str | None = key(None, "Column that names the category; null = the folder that holds the image.", "maps", false_is_null=True)
@@ -64,6 +65,7 @@ class ExperimentConfig:
 
     # --- what is written ----------------------------------------------------------------------
     assets: str = key("assets", "Folder that holds the experiments' folders.", "run")
+    output_dir: str | None = key(None, "The experiment's own folder; null = `<assets>/<experiment_name>`.", "run", false_is_null=True)
     output_format: str = key("auto", "auto or hdf5 (maps.h5), numpy (maps/*.npy) or npz (maps.npz).", "output", choices=("auto", "hdf5", "numpy", "npz"))
     save_maps: str = key("mean", "mean, participants or both.", "output", choices=("mean", "participants", "both"))
     click_bins: int | None = key(None, "Also write this many cumulative mean maps; null = none.", "output", minimum=1, false_is_null=True)
@@ -89,6 +91,13 @@ class ExperimentConfig:
     gpu_batch_size: int = key(1024, "Trial maps blurred at once on the device.", "run", minimum=1)
     correlation_batch_size: int = key(1024, "Trial maps of an image held at once while it is scored.", "run", minimum=1)
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's folder: `prepare`, `ceiling` and `visualize` read and write there."""
+        if self.output_dir is not None:
+            return Path(self.output_dir)
+        return Path(self.assets) / self.experiment_name
 
 # fmt: on
 

@@ -43,10 +43,18 @@ from clickmap_cli.config.playground import (
     translate_models,
 )
 from clickmap_cli.config.reading import one_line, parse_override, read_yaml
-from clickmap_cli.config.validation import check_benchmark, check_experiment, check_value
+from clickmap_cli.config.validation import (
+    check_benchmark,
+    check_experiment,
+    check_value,
+    folder_fault,
+)
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 Config = TypeVar("Config")
+
+_OUTPUT = "--output"
+"""The option that sets `output_dir`."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,8 @@ def load_config(
         gathered.add(name, value, "command line")
     for name, value in (options or {}).items():
         if value is not None:
-            gathered.add(name, value, f"--{name.replace('_', '-')}")
+            option = _OUTPUT if name == "output_dir" else f"--{name.replace('_', '-')}"
+            gathered.add(name, value, option)
     if schema.command in ("benchmark", "finetune"):
         gathered.values = copy.deepcopy(gathered.values)
         notices += translate_models(gathered.values, gathered.sources)
@@ -191,6 +200,11 @@ def load_config(
         notices.insert(0, f"{path.name} sets no task: it is read as task: {task}.")
     config = _typed(gathered)
     schema.check(config, gathered.sources)
+    place = getattr(config, "output_dir", None)
+    fault = None if place is None else folder_fault(place)
+    if fault is not None:
+        source = gathered.sources.get("output_dir", "default")
+        raise ConfigError(f"{source}: {'' if source == _OUTPUT else 'output_dir '}{fault}")
     sources = {name: gathered.sources.get(name, "default") for name in keys_of(schema.type)}
     return LoadedConfig(config, sources, (*notices, *gathered.all_notices()))
 

@@ -16,6 +16,13 @@ from clickmap_cli.config.bounds import check_nodes, check_references
 from clickmap_cli.config.shipped import shipped_files
 from clickmap_cli.runtime.errors import ConfigError
 
+_WINDOWS = re.compile(r'"[A-Za-z]:(?:[^"\\]|\\\\)*\\(?!\\)')
+"""A Windows path in double quotes whose backslash is not doubled: YAML takes it for an escape."""
+
+_WINDOWS_HINT = (
+    "holds a Windows path in double quotes, where YAML takes a backslash for the start of a "
+    "special character; put it in single quotes, such as 'C:\\data', or write C:/data"
+)
 _NO_BLANK = re.compile(r"\s*[A-Za-z_]+:[^\s/]")
 MAX_CONFIG_BYTES = 1 << 20
 
@@ -27,6 +34,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         ConfigError: the file cannot be read, is no YAML, or holds no `key: value` lines.
     """
     text = read_config_text(path)
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.lstrip().startswith("#") and _WINDOWS.search(line.partition(" #")[0]):
+            raise ConfigError(f"{path}: line {number} {_WINDOWS_HINT}.")
     try:
         check_nodes(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -59,7 +69,9 @@ def read_config_text(path: Path) -> str:
         ConfigError: the file is missing, is a folder, is not text, or is too large to be a config.
     """
     if path.is_dir():
-        raise ConfigError(f"{path} is a folder; --config wants a YAML file.")
+        inside = sorted(p.name for p in path.iterdir() if p.suffix in (".yaml", ".yml"))
+        such = f", such as {path / inside[0]}" if inside else "; there is none in it"
+        raise ConfigError(f"{path} is a folder; name a configuration file, which is YAML{such}.")
     if not path.is_file():
         raise ConfigError(f"No config file at {path} (looked from {Path.cwd()}).{_hint(path)}")
     if path.stat().st_size > MAX_CONFIG_BYTES:
@@ -96,6 +108,8 @@ def parse_override(word: str) -> tuple[str, Any]:
     name, equals, text = word.partition("=")
     if not equals or not name:
         raise ConfigError(f"'{word}' is not KEY=VALUE, such as min_clicks=5{_instead(word)}.")
+    if _WINDOWS.search(text):
+        raise ConfigError(f"'{word}' {_WINDOWS_HINT}.")
     try:
         check_nodes(text)
         check_references(yaml.compose(text, Loader=yaml.SafeLoader))

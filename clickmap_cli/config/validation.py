@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from clickmap_cli.config.benchmark import (
@@ -18,6 +19,15 @@ from clickmap_cli.config.fields import Key
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 _MAX_SIDE = 65_536
+_FILE_ENDINGS = frozenset(
+    {
+        ".bmp", ".bz2", ".ckpt", ".csv", ".gif", ".gz", ".h5", ".hdf5", ".htm", ".html", ".ipynb",
+        ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".mat", ".md", ".npy", ".npz", ".parquet",
+        ".pdf", ".pickle", ".pkl", ".png", ".pt", ".pth", ".py", ".svg", ".tar", ".tif", ".tiff",
+        ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip", ".zst",
+    }
+)  # fmt: skip
+"""Endings that no folder of results has; others, as in `run_v1.5`, are part of its name."""
 _UNLIMITED = ("max_subjects", "max_clicks")  # where the field's scripts write -1 for no limit
 
 
@@ -90,6 +100,27 @@ def check_workers(n_jobs: int, fail: Callable[[str, str], None]) -> None:
         fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
 
 
+def folder_fault(place: str) -> str | None:
+    """Return why results cannot go into a folder of this name: it is a file, or looks like one.
+
+    Args:
+        place: the folder; it need not exist yet.
+    """
+    path = Path(place)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError:  # a name that no file system accepts is for the run to refuse
+        return None
+    if exists and not is_folder:
+        return f"{place} is a file; name a folder for the results."
+    if not exists and path.suffix.lower() in _FILE_ENDINGS:
+        return (
+            f"{place} looks like a file ({path.suffix}); results are written into a folder, so "
+            "name a folder."
+        )
+    return None
+
+
 def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> None:
     """Values that must fit one another.
 
@@ -98,6 +129,8 @@ def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> No
     """
     fail = failing(sources)
     _check_name(config.experiment_name, fail)
+    if config.output_dir is not None and sources.get("assets") == "command line":
+        fail("assets", f"is {config.assets}, and results go to {config.output_dir}; name one.")
     for name in ("image_shape", "center_crop"):
         pair = getattr(config, name)
         if pair is not None and (len(pair) != 2 or max(pair) > _MAX_SIDE):

@@ -131,6 +131,11 @@ class Stimulus(ABC):
             DataError: the map is missing, damaged or of another shape.
         """
 
+    @property
+    def has_truth(self) -> bool:
+        """Return True if where people looked in the image is known, as points or as a map."""
+        return bool(self.points) or self.truth() is not None
+
     @abstractmethod
     def people(self) -> People | None:
         """Everybody's own map and points, or None where nobody is named."""
@@ -184,6 +189,7 @@ class DataSet:
         notices: what a person should know of the set as a whole.
         losses: what was dropped or could not be used; too much of it stops a run.
         scoring_notices: what they should know of its ground truth; said only where it is used.
+        sought: where fixations and maps were looked for, for a set that may have none.
     """
 
     stimuli: Sequence[Stimulus]
@@ -191,6 +197,7 @@ class DataSet:
     notices: Sequence[str] = field(default=())
     losses: Sequence[Loss] = field(default=())
     scoring_notices: Sequence[str] = field(default=())
+    sought: str = ""
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")

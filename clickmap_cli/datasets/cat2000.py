@@ -73,7 +73,7 @@ def cat2000(
     if split not in _FOLDERS:
         raise ConfigError(f"split: CAT2000 has 'train' and 'test', found {split!r}.")
     base, names = _tree(as_folder(root, "root"), split)
-    gathering = Gathering(str(base))
+    gathering = Gathering(str(base), sought=f"{names.fixations} and {names.maps} in {base}")
     locations, maps = base / names.fixations, base / names.maps
     has_locations, has_maps = locations.is_dir(), maps.is_dir()
     if split == "train" and not (has_locations or has_maps):

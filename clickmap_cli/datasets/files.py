@@ -97,6 +97,11 @@ class FileStimulus(Stimulus):
         density = kernel_density(self.points.columns, self.points.rows, self.size, self.sigma_px)
         return density / density.sum() if len(self.points) else density
 
+    @property
+    def has_truth(self) -> bool:
+        """Return True if the image has fixations or a map: `truth` alone is uniform without."""
+        return bool(self.points) or self.map_path is not None
+
     def people(self) -> People | None:
         """The people by their fixations, where there are at least two with a name."""
         points = self.points

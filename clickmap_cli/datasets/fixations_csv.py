@@ -27,6 +27,7 @@ from clickmap_cli.datasets.gathering import (
 )
 from clickmap_cli.datasets.splits import read_split
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of
 from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.text_streams import line_blocks
@@ -238,14 +239,17 @@ def _frame(path: Path, subject_column: str | None) -> Any:
     needed = [*texts, "order", "x", "y"]
     options: dict[str, Any] = {"encoding": "utf-8-sig", "keep_default_na": False}
     try:
-        table = io.BytesIO(b"".join(line_blocks(path)))
+        content = b"".join(line_blocks(path))
+        first = content.partition(b"\n")[0].removesuffix(b"\r")
+        options["sep"] = delimiter_of(first).decode()
+        table = io.BytesIO(content)
         found = [str(name) for name in pd.read_csv(table, nrows=0, **options).columns]
         lacking = [name for name in needed if name not in found]
         if lacking:
             raise DataError(
                 f"{path}: no column {' and '.join(lacking)} (found: "
                 f"{printable(', '.join(found)) or 'nothing'}); the columns are image, "
-                "subject_column, order, x and y."
+                f"subject_column, order, x and y.{delimiter_hint(first)}"
             )
         table.seek(0)
         return pd.read_csv(

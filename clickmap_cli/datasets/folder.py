@@ -56,7 +56,8 @@ def folder(
     """
     base, sigma = as_folder(root, "root"), checked_sigma(sigma_px)
     pattern = None if participants is None else Pattern.from_setting(participants)
-    gathering = Gathering(str(base), read_split(base, split))
+    sought = f"{base / 'gt_maps'}/<id>.npy or image, and {base / 'fixations'}/<id>.npy"
+    gathering = Gathering(str(base), read_split(base, split), sought)
     images = files_by_stem(base / "images", IMAGE_SUFFIXES)
     found = _Folder(base, gathering, images, pattern)
     maps = found.sort("gt_maps", MAP_SUFFIXES)

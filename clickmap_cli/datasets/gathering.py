@@ -39,9 +39,16 @@ class Gathering:
     Args:
         where: the data set, for messages.
         split: the images that count.
+        sought: where fixations and maps are looked for.
     """
 
-    def __init__(self, where: str, split: Split = Split()) -> None:  # noqa: B008 - it is frozen
+    def __init__(
+        self,
+        where: str,
+        split: Split = Split(),  # noqa: B008 - it is frozen
+        sought: str = "",
+    ) -> None:
+        self._sought = sought
         self.notices: list[str] = []
         self.stimuli: list[FileStimulus] = []
         self._where = where
@@ -129,7 +136,7 @@ class Gathering:
         stimuli: list[Stimulus] = sorted(self.stimuli, key=lambda stimulus: stimulus.image_id)
         notices += suspicions(self._coordinates())
         losses = [*self.losses, *self._own_losses()]
-        return DataSet(stimuli, self._problems, notices, losses, of_truth)
+        return DataSet(stimuli, self._problems, notices, losses, of_truth, self._sought)
 
     def _own_losses(self) -> Iterator[Loss]:
         """Images, listed ids and fixations that cannot be used."""

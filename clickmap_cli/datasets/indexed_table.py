@@ -14,9 +14,9 @@ from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.gathering import Gathering, as_folder, as_path, checked_sigma
 from clickmap_cli.datasets.map_people import NamedMap
 from clickmap_cli.datasets.participant_files import Pattern
-from clickmap_cli.datasets.splits import Split, is_list, read_split, table_columns
+from clickmap_cli.datasets.splits import Split, first_line, is_list, read_split, table_columns
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import csv_rows
+from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of
 from clickmap_cli.storage.text_streams import line_blocks
 
 _REQUIRED = ("image_id", "image_path")
@@ -59,7 +59,8 @@ def csv_indexed(
     columns = table_columns(table)
     _require_columns(table, columns)
     by_column = split is not None and "split" in columns and not is_list(split)
-    gathering = Gathering(str(table), Split() if by_column else read_split(base, split))
+    chosen = Split() if by_column else read_split(base, split)
+    gathering = Gathering(str(table), chosen, f"the columns fix_path and map_path of {table}")
     places = _Places(base)
     several = pattern is not None or "participant" in columns
     by_image: dict[str, list[_Row]] = {}
@@ -242,7 +243,7 @@ def _require_columns(table: Path, columns: Sequence[str]) -> None:
     if lacking:
         raise DataError(
             f"{table}: no column {' and '.join(lacking)} (found: "
-            f"{printable(', '.join(columns)) or 'nothing'})."
+            f"{printable(', '.join(columns)) or 'nothing'}).{delimiter_hint(first_line(table))}"
         )
     known = (*_REQUIRED, *_OPTIONAL)
     unknown = [name for name in columns if name not in known]
@@ -258,8 +259,8 @@ def _require_columns(table: Path, columns: Sequence[str]) -> None:
 def _rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[_Row, str]]:
     """Every row, and its problem or an empty text."""
     lines = b"".join(line_blocks(table)).split(b"\n")
-    n = len(columns)
-    for row in csv_rows(lines[1:], 2, n, lambda fields: len(fields) == n):
+    n, comma = len(columns), delimiter_of(lines[0])
+    for row in csv_rows(lines[1:], 2, n, lambda fields: len(fields) == n, comma):
         texts = [field.decode("utf-8", "replace").strip() for field in row.fields]
         fields = dict(zip(columns, texts, strict=False))
         bad = next((name for name, text in fields.items() if "�" in text), "")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.datasets.files import IMAGE_SUFFIXES, printable
 from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of
 from clickmap_cli.storage.pandas_hdf5 import read_pandas_table
 from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.text_streams import line_blocks
@@ -28,6 +29,7 @@ _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 _MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "null", "none"})
 _IGNORED = frozenset({"likelihood"})
 _MAX_BYTES = 512 << 20
+_HEADER = 1 << 20  # characters that the first line is looked for in
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +100,17 @@ def _csv_rows(path: Path) -> _Rows:
         if size > _MAX_BYTES:
             raise DataError(f"{path}: more than {_MAX_BYTES >> 20} MiB; no table of key points.")
     try:
-        text = io.StringIO(b"".join(blocks).decode("utf-8-sig"), newline="")
-        reader = csv.reader(text, strict=True)
+        content = b"".join(blocks).decode("utf-8-sig")
+        first = next(iter(content[:_HEADER].splitlines()), "")
+        comma = delimiter_of(first.encode()).decode()
+        reader = csv.reader(io.StringIO(content, newline=""), delimiter=comma, strict=True)
         rows = [(reader.line_num, cells) for cells in reader if any(c.strip() for c in cells)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable CSV table ({short_reason(error)}).") from error
     if not rows:
         raise DataError(f"{path}: the file is empty; expected a table of key points.")
+    if hint := delimiter_hint(first.encode()):
+        raise DataError(f"{path}: one column, '{printable(first)}'.{hint}")
     return rows
 
 

@@ -129,7 +129,8 @@ def pysaliency(
     points = None
     if fixations is not None:
         points = _points(as_path(fixations, "fixations"), len(listed))
-    gathering = Gathering(str(source))
+    sought = "the setting fixations is not set" if fixations is None else str(fixations)
+    gathering = Gathering(str(source), sought=sought)
     for at, entry in enumerate(listed):
         own = points[at] if points is not None else None
         with gathering.image(entry.image_id, entry.path or at):

@@ -210,15 +210,19 @@ def write_cropped(folder: Path, crop: Crop) -> Path:
 
 def _check(settings: CropSettings) -> None:
     if settings.sentences is not None and settings.box is not None:
-        raise ConfigError("box and sentences are both set; the table has the boxes, leave box out.")
+        raise ConfigError(
+            "--box and --sentences are both set; the table has the boxes, leave --box out."
+        )
     if settings.box is not None:
         problem = box_problem(settings.box)
         if problem:
-            raise ConfigError(f"box is {list(settings.box)}; {problem}.")
+            raise ConfigError(f"--box is {list(settings.box)}; {problem}.")
     if settings.size is not None and not all(1 <= side <= MAX_SIDE for side in settings.size):
-        raise ConfigError(f"size is {list(settings.size)}; it must be [height, width] in pixels.")
+        raise ConfigError(
+            f"--size is {list(settings.size)}; it must be height and width in pixels."
+        )
     if settings.kind is not None and settings.kind not in KINDS:
-        raise ConfigError(f"kind is {settings.kind!r}; it must be one of {', '.join(KINDS)}.")
+        raise ConfigError(f"--kind is {settings.kind!r}; it must be one of {', '.join(KINDS)}.")
 
 
 def _check_inside(box: Box, size: Size, source: Path) -> None:
@@ -238,13 +242,13 @@ def _raw_layout(base: Path, settings: CropSettings) -> tuple[Path, CropSettings]
         if base.name == kind.folder or (base / kind.folder).is_dir()
     ]
     if settings.kind is None and len(there) > 1:
-        raise ConfigError(f"{base} holds {' and '.join(there)}; say which: kind={there[0]}.")
+        raise ConfigError(f"{base} holds {' and '.join(there)}; say which: --kind {there[0]}.")
     chosen = settings.kind or (there[0] if there else None)
     if chosen is None:
         return base, settings
     kind = KINDS[chosen]
     if chosen not in there:
-        raise DataError(f"{base}: no folder {kind.folder}/, which kind={chosen} is read from.")
+        raise DataError(f"{base}: no folder {kind.folder}/, which --kind {chosen} is read from.")
     own_box = kind.box if settings.sentences is None else None
     return base if base.name == kind.folder else base / kind.folder, replace(
         settings, box=settings.box or own_box, pattern=settings.pattern or kind.pattern
@@ -257,11 +261,11 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f"pattern: no regular expression ({error}).") from error
+        raise ConfigError(f"--pattern: not a regular expression ({error}).") from error
     unknown = [name for name in compiled.groupindex if name not in _GROUPS]
     if unknown or not compiled.groupindex:
         found = f"found {unknown[0]}" if unknown else "it has none of them"
-        raise ConfigError(f"pattern: its groups may be {', '.join(_GROUPS)}; {found}.")
+        raise ConfigError(f"--pattern: its groups may be {', '.join(_GROUPS)}; {found}.")
     return compiled
 
 
@@ -304,7 +308,7 @@ def _crops_of(
         label = row.label or words["class"]
         if not label:
             raise DataError(
-                f"{printable(key)}: neither a folder, the pattern nor a table names its class."
+                f"{printable(key)}: neither a folder, --pattern nor --sentences names its class."
             )
         name = f"{words['name']}_{row.name}" if row.name else words["name"]
         parts = [safe_word(words["part"], "part")] if words["part"] else []
@@ -321,11 +325,11 @@ def _words(key: str, pattern: re.Pattern[str] | None) -> dict[str, str]:
     if pattern is not None:
         match = pattern.fullmatch(path.stem)
         if match is None:
-            raise DataError(f"{printable(key)}: its name does not match the pattern.")
+            raise DataError(f"{printable(key)}: its name does not match --pattern.")
         found = {name: text for name, text in match.groupdict().items() if text}
     for name in ("participant", "class"):
         if name not in found and folders:
             found[name] = folders.pop()
     if "participant" not in found:
-        raise DataError(f"{printable(key)}: neither a folder nor the pattern names a participant.")
+        raise DataError(f"{printable(key)}: neither a folder nor --pattern names a participant.")
     return {"name": path.stem, "class": "", "part": "", **found}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import csv_rows, split_fields
+from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of, split_fields
 from clickmap_cli.storage.text_streams import line_blocks
 
 TableRow = tuple[int, dict[str, str]]
@@ -21,7 +21,7 @@ def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     """Line and fields of every row of a small table; nothing in it is skipped over.
 
     Args:
-        path: a CSV with a header; may be compressed (`.gz`).
+        path: a CSV or tab-separated table with a header; may be compressed (`.gz`).
         required: columns it must have.
         optional: columns that are read where it has them; others are left out.
 
@@ -29,13 +29,15 @@ def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         DataError: the table is missing, damaged, lacks a column or holds no row.
     """
     lines = b"".join(line_blocks(path)).split(b"\n")
-    header = split_fields(lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")) or []
+    first = lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+    comma = delimiter_of(first)
+    header = split_fields(first, comma) or []
     names = [_text(name, path, 1) for name in header]
     lacking = [name for name in required if name not in names]
     if lacking:
         raise DataError(
             f"{path}: no column {' and '.join(lacking)} (found: "
-            f"{printable(', '.join(names)) or 'nothing'})."
+            f"{printable(', '.join(names)) or 'nothing'}).{delimiter_hint(first)}"
         )
     twice = next((n for n in (*required, *optional) if names.count(n) > 1), None)
     if twice is not None:
@@ -44,7 +46,7 @@ def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         raise DataError(f"{path}: {len(lines)} lines are too many for such a table.")
     whole = partial(_whole, len(names))
     rows = []
-    for row in csv_rows(lines[1:], 2, len(names), whole):
+    for row in csv_rows(lines[1:], 2, len(names), whole, comma):
         if row.problem:
             raise DataError(f"{path}, line {row.line}: {row.problem}.")
         texts = [_text(field, path, row.line) for field in row.fields]

@@ -10,7 +10,7 @@ from typing import Any
 
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.csv_rows import split_fields
+from clickmap_cli.storage.csv_rows import delimiter_of, split_fields
 from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.text_streams import line_blocks
 
@@ -115,14 +115,24 @@ def find_split(name: str, settings: Mapping[str, Any]) -> Split:
     return read_split(folder, split) if folder.is_dir() or is_list(split) else Split()
 
 
-def table_columns(table: Path) -> list[str]:
-    """Return the names in the first line of a table.
+def first_line(table: Path) -> bytes:
+    """Return the first line of a table, without its byte order mark.
 
     Raises:
         DataError: the table is missing or damaged.
     """
     first = next(line_blocks(table), b"").split(b"\n", 1)[0]
-    fields = split_fields(first.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")) or []
+    return first.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+
+
+def table_columns(table: Path) -> list[str]:
+    """Return the names in the first line of a table; columns are apart by tabs or commas.
+
+    Raises:
+        DataError: the table is missing or damaged.
+    """
+    first = first_line(table)
+    fields = split_fields(first, delimiter_of(first)) or []
     return [field.decode("utf-8", "replace").strip() for field in fields]
 
 

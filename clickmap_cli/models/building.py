@@ -12,6 +12,7 @@ from typing import Any
 
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
+from clickmap_cli.models.downloads import download_note
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.registry import setting_names, settings_of
@@ -86,8 +87,18 @@ def model_settings(
     return made, settings_of(made, wanted, f"model {label}"), cached
 
 
-def build_model(label: str, name: str, given: Mapping[str, Any], device: str) -> BuiltModel:
+def build_model(
+    label: str, name: str, given: Mapping[str, Any], device: str, *, download: bool = True
+) -> BuiltModel:
     """Make a registered model; see `model_settings`.
+
+    Args:
+        label: what tables and files call it.
+        name: what it is registered as.
+        given: its settings in the config.
+        device: where a network runs that does not set its own device.
+        download: whether weights may be downloaded to be identified; without, a dry run can make
+            the model, and its identity is not the one of a run.
 
     Raises:
         ConfigError: the name or a setting is unknown, or a value is wrong.
@@ -100,7 +111,10 @@ def build_model(label: str, name: str, given: Mapping[str, Any], device: str) ->
     if not isinstance(model, SaliencyModel):
         raise ConfigError(f"model {label}: {name} is no SaliencyModel.")
     numbers = {k: v for k, v in settings.items() if k not in model.run_only}
-    words = [type(model).__qualname__, model.version, model.output, numbers, model.weights_digest()]
+    weights = "not downloaded"
+    if download or download_note(label, settings) is None:
+        weights = model.weights_digest()
+    words = [type(model).__qualname__, model.version, model.output, numbers, weights]
     words.append(_code_digest(model))
     text = json.dumps(words, sort_keys=True, default=str)
     return BuiltModel(label, model, settings, hashlib.sha256(text.encode()).hexdigest(), cached)

@@ -148,7 +148,8 @@ def failure_lines(run: BenchmarkRun) -> list[str]:
         for row in failures[:_FIRST_FAILURES]
     ]
     if len(failures) > _FIRST_FAILURES:
-        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
+        where = "; see failures.csv" if run.written else ""
+        lines.append(f"... and {len(failures) - _FIRST_FAILURES:,} more{where}.")
     return lines
 
 

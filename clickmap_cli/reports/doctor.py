@@ -9,6 +9,7 @@ from rich.text import Text
 
 from clickmap_cli.runtime.machine import Cores, Disk, Memory
 from clickmap_cli.runtime.probes import Gpus
+from clickmap_cli.runtime.sizes import readable_size
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 from clickmap_cli.services.doctor.facts import ConfigFacts, Diagnosis
 
@@ -63,37 +64,37 @@ def cores_words(cores: Cores) -> str:
 
 def memory_words(memory: Memory) -> str:
     """Memory of the machine, and what is left of it."""
-    words = "not told by this system" if memory.total is None else _size(memory.total)
+    words = "not told by this system" if memory.total is None else readable_size(memory.total)
     if memory.limit is not None:
-        words += f", limited to {_size(memory.limit)} by a control group"
+        words += f", limited to {readable_size(memory.limit)} by a control group"
     if memory.available is not None:
-        words += f", {_size(memory.available)} available"
+        words += f", {readable_size(memory.available)} available"
     return words
 
 
 def gpu_words(gpus: Gpus) -> str:
     """The GPUs torch can use, or why there is none."""
     if gpus.cuda:
-        return ", ".join(f"{name} ({_size(size)})" for name, size in gpus.cuda)
+        return ", ".join(f"{name} ({readable_size(size)})" for name, size in gpus.cuda)
     return "Apple GPU (mps)" if gpus.mps else f"none: {gpus.why_none}"
 
 
 def disk_words(disk: Disk) -> str:
     """Room and speed of the disk."""
     words = f"{disk.folder}: "
-    words += "room not told" if disk.free is None else f"{_size(disk.free)} free"
+    words += "room not told" if disk.free is None else f"{readable_size(disk.free)} free"
     if disk.problem:
         return f"{words}, {disk.problem}"
     if disk.write is None or disk.read is None:
         return f"{words}, too little to measure its speed"
-    return f"{words}, writes {_size(disk.write)}/s, reads {_size(disk.read)}/s"
+    return f"{words}, writes {readable_size(disk.write)}/s, reads {readable_size(disk.read)}/s"
 
 
 def need_words(need: DiskNeed) -> str:
     """Room that the maps will take."""
     return (
-        f"{need.images:,} images at most: about {_size(need.likely)} on the disk, never more than "
-        f"{_size(need.most)}"
+        f"{need.images:,} images at most: about {readable_size(need.likely, up=True)} on the disk, "
+        f"never more than {readable_size(need.most, up=True)}"
     )
 
 
@@ -142,12 +143,3 @@ def _config_json(facts: ConfigFacts) -> dict[str, Any]:
 
 def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
-
-
-def _size(n: float) -> str:
-    """Bytes in the unit a person would use."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:,.0f} {unit}" if unit != "GB" else f"{n:,.1f} {unit}"
-        n /= 1000
-    return f"{n:,.1f} TB"

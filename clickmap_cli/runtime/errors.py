@@ -42,6 +42,10 @@ class RunError(ClickmapError):
     """The run could not go on: a folder is busy, a device is missing, a disk is full."""
 
 
+class DiskFullError(RunError):
+    """A disk or a quota has no room left; the same call, typed again, goes on."""
+
+
 _A_BEGINNING = 3
 _MOST_NEAR = 4
 

@@ -28,10 +28,14 @@ from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.prepare.examples import Example
-from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
+from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.npz import write_npy
+
+_FIRST = ("demo.yaml", "data")
+_OWN = (*_FIRST, "assets", "benchmark", "benchmark.yaml", "networks", "networks.yaml")
+"""What a demo begins with, and all that it writes into its folder."""
 
 _TINY_IMAGES = 2
 _TINY_SIDE = 96
@@ -140,13 +144,27 @@ def run(
         seed: of the simulation.
         everything: also run every network model, with random weights on tiny images.
     """
-    data = folder / "data"
-    config = folder / "demo.yaml"
-    if when is WhenPresent.STOP and (config.exists() or data.exists()):
+    if when is WhenPresent.STOP and any((folder / name).exists() for name in _FIRST):
         raise ConfigError(
             f"{folder} already holds a demo or other data; add --resume or --overwrite, or choose "
             "another --output."
         )
+    there = {name for name in _OWN if when is not WhenPresent.STOP or (folder / name).exists()}
+    with removing_when_full(lambda: [folder / name for name in _OWN if name not in there]):
+        return _run(folder, progress, figures, when, seed, everything)
+
+
+def _run(
+    folder: Path,
+    progress: Progress,
+    figures: DemoFigures,
+    when: WhenPresent,
+    seed: int,
+    everything: bool,
+) -> DemoResult:
+    """Write the study and run the jobs, once nothing stands in the way."""
+    data = folder / "data"
+    config = folder / "demo.yaml"
     paths = {
         "trials": data / "trials.csv",
         "images": data / "images",

@@ -10,13 +10,14 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.runtime.errors import DiskFullError, RunError
 
 PARTIAL = ".partial"
 """Ending of a file that is being written; a leftover of a killed run may be deleted."""
@@ -60,12 +61,35 @@ def _discard(partial: Path) -> None:
 def explained(path: Path, error: OSError) -> RunError:
     """Why a file could not be written, in a sentence that names it."""
     if error.errno == errno.ENOSPC:
-        return RunError(f"{path}: the disk is full; free some room and run the same again.")
+        return DiskFullError(f"{path}: the disk is full; free some room and run the same again.")
+    if error.errno == errno.EDQUOT:
+        return DiskFullError(
+            f"{path}: your disk quota is used up; free some room and run the same again."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RunError(f"{path}: not writable ({error.strerror}); choose another --output.")
     if error.errno == errno.ENAMETOOLONG:
         return RunError(f"{path.name[:60]}...: the name is too long for this file system.")
     return RunError(f"{path}: could not be written ({error.strerror or error}).")
+
+
+@contextmanager
+def removing_when_full(written: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """Remove what a call has written if the disk fills, so that the same call can start again.
+
+    Args:
+        written: files and folders that only this call has made.
+    """
+    try:
+        yield
+    except DiskFullError:
+        for path in list(written()):
+            with suppress(OSError):  # that the disk is full is what is reported
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Lines of a CSV file to rows of fields, going on after any damage.
+"""Lines of a CSV or tab-separated file to rows of fields, going on after any damage.
 
 A quote that is never closed must not swallow the rest of the file, so records are built line by
 line: a line with an open quote is joined to the next ones only while those are no whole rows
@@ -14,6 +14,11 @@ from dataclasses import dataclass
 MAX_JOINED_LINES = 100
 MAX_JOINED_BYTES = 64 << 20
 """A record with line ends in its fields is no longer than this."""
+
+COMMA, TAB = b",", b"\t"
+_OTHERS = ((b";", "semicolons"), (b"|", "vertical bars"))
+_FEW_WORDS = 2
+"""A name of a column may have a blank in it."""
 
 csv.field_size_limit(1 << 27)  # fields of long trials are larger than the library's default
 
@@ -35,8 +40,37 @@ class Row:
     text: bytes = b""
 
 
+def delimiter_of(header: bytes) -> bytes:
+    r"""Return what separates the columns of a table: tabs where they do, else commas.
+
+    >>> delimiter_of(b"image\tx\ty"), delimiter_of(b"image,x,y")
+    (b'\t', b',')
+    """
+    by_tab, by_comma = (len(split_fields(header, mark) or ()) for mark in (TAB, COMMA))
+    return TAB if by_tab > by_comma else COMMA
+
+
+def delimiter_hint(header: bytes) -> str:
+    """Return a sentence for a table whose header has one column; empty where it has several.
+
+    >>> delimiter_hint(b"image;x;y")
+    ' Its columns are separated by semicolons; save it with commas or tabs.'
+    """
+    line = header.strip()
+    fields = split_fields(line, delimiter_of(line))
+    if fields is None or len(fields) > 1:
+        return ""
+    word = next((word for mark, word in _OTHERS if mark in line), None)
+    word = word or ("blanks" if len(line.split()) > _FEW_WORDS else None)
+    return f" Its columns are separated by {word}; save it with commas or tabs." if word else ""
+
+
 def csv_rows(
-    lines: Iterable[bytes], first_line: int, width: int, is_row: Callable[[list[bytes]], bool]
+    lines: Iterable[bytes],
+    first_line: int,
+    width: int,
+    is_row: Callable[[list[bytes]], bool],
+    comma: bytes = COMMA,
 ) -> Iterator[Row]:
     """Rows with `width` fields each; damaged ones come with their reason.
 
@@ -47,13 +81,14 @@ def csv_rows(
         is_row: whether `width` fields can be a row; asked only behind an open quote, where a line
             may be a piece of a field that happens to have as many commas, and lines may make a
             record only because the quotes of two damaged ones pair.
+        comma: what separates the columns, as `delimiter_of` says.
     """
     held: list[bytes] = []
     held_line = 0
     held_bytes = 0
     for number, raw in enumerate(lines, first_line):
         line = raw.removesuffix(b"\r")
-        fields = split_fields(line)
+        fields = split_fields(line, comma)
         whole = fields is not None and len(fields) == width
         if held:
             full = len(held) >= MAX_JOINED_LINES or held_bytes + len(line) > MAX_JOINED_BYTES
@@ -66,7 +101,7 @@ def csv_rows(
                     held_bytes += len(line)
                     continue
                 # an odd number of quotes: this line closes the open one, or opens its own
-                joined = split_fields(b"\n".join([*held, line])) or []
+                joined = split_fields(b"\n".join([*held, line]), comma) or []
                 if len(joined) == width and is_row(joined):
                     yield Row(held_line, joined)
                     held = []
@@ -83,20 +118,20 @@ def csv_rows(
     yield from _unclosed(held_line, held)
 
 
-def split_fields(line: bytes) -> list[bytes] | None:
+def split_fields(line: bytes, comma: bytes = COMMA) -> list[bytes] | None:
     """The fields of one record, or None while a quote in it is open.
 
     >>> split_fields(b'a,"b ""c"", d",e')
     [b'a', b'b "c", d', b'e']
     """
     if b'"' not in line:
-        return line.split(b",")
+        return line.split(comma)
     first, last = line.find(b'"'), line.rfind(b'"')
     inner = line[first + 1 : last]
     alone = (
         last > first
-        and (first == 0 or line[first - 1] == 44)
-        and (last == len(line) - 1 or line[last + 1] == 44)
+        and (first == 0 or line[first - 1] == comma[0])
+        and (last == len(line) - 1 or line[last + 1] == comma[0])
     )
     if alone:
         # the usual row: one quoted field, and inside it every quote is doubled
@@ -105,20 +140,20 @@ def split_fields(line: bytes) -> list[bytes] | None:
             alone = b'"' not in bare
             inner = inner.replace(b'""', b'"')
         if alone:
-            before = line[: first - 1].split(b",") if first else []
-            after = line[last + 2 :].split(b",") if last < len(line) - 1 else []
+            before = line[: first - 1].split(comma) if first else []
+            after = line[last + 2 :].split(comma) if last < len(line) - 1 else []
             return [*before, inner, *after]
-    return _split_any(line)
+    return _split_any(line, comma)
 
 
-def _split_any(line: bytes) -> list[bytes] | None:
+def _split_any(line: bytes, comma: bytes) -> list[bytes] | None:
     """Any number of quoted fields, by the standard library's parser; no fields for a bad one."""
     if line.count(b'"') % 2:
         return None
     text = line.decode("utf-8", "surrogateescape")
     pieces = [f"{piece}\n" for piece in text.split("\n")]
     try:
-        rows = list(csv.reader(pieces, strict=True))
+        rows = list(csv.reader(pieces, delimiter=comma.decode(), strict=True))
     except csv.Error:
         return []
     # two rows: the quotes of damaged lines pair by chance, and a line end stands outside them

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.runtime.errors import ConfigError, RunError
+from clickmap_cli.runtime.errors import ConfigError, DiskFullError, RunError
 from clickmap_cli.storage.atomic import PARTIAL, write_json
 from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.lock import busy_shards, only_run, only_shard, require_free
@@ -51,8 +51,10 @@ class RunFolder:
         self._state = path / ".clickmap"
         self._journal = self._state / "journal"
         self._identity = path / _IDENTITY
+        self._out_of_room = self._journal / "out_of_room.json"
         self._previous = self._state / "previous_manifest.json"
         self._proofs: dict[str, dict[str, Any]] | None = None
+        self._has_begun = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -60,9 +62,12 @@ class RunFolder:
         with only_run(self._state, self.command):
             try:
                 yield
-            except BaseException:
+            except BaseException as error:
                 with suppress(OSError):  # what ended the run is reported, not that this fails too
                     self.sweep()
+                if isinstance(error, DiskFullError) and self._has_begun:
+                    with suppress(OSError):  # a rename needs no room, unlike a note
+                        self._identity.replace(self._out_of_room)
                 raise
 
     @contextmanager
@@ -157,7 +162,7 @@ class RunFolder:
                 resumed run has other settings than the one it resumes.
             RunError: what says what is there is damaged; `OVERWRITE` does not ask.
         """
-        self._refuse_if_there(when)
+        when = self._refuse_if_there(when)
         self.refuse_if_other(identity, when, lacking)
         manifest, begun = self._found(when)
         resumed = None
@@ -192,28 +197,39 @@ class RunFolder:
         if there is not None and there != identity:
             said = f" than are here now ({lacking[0].rstrip('.')})" if lacking else ""
             raise ConfigError(
-                f"{self.path} was made with other settings or inputs{said}; --resume would mix "
+                f"{self.path} was made with other settings or inputs{said}; to go on would mix "
                 "two results. Use --overwrite, or another output folder."
             )
 
-    def refuse_if_there(self, when: WhenPresent) -> None:
+    def refuse_if_there(self, when: WhenPresent) -> WhenPresent:
         """What `held` and `finished` would refuse, said before any work.
+
+        Returns:
+            `when`, or RESUME for a plain call where a run ended for want of room on the disk: it
+            is repeated as it was typed.
 
         Raises:
             ConfigError: outputs are there and the call does not say what to do with them.
             RunError: another run is at work there.
         """
         require_free(self._state)
-        self._refuse_if_there(when)
+        return self._refuse_if_there(when)
 
-    def _refuse_if_there(self, when: WhenPresent) -> None:
+    def ran_out_of_room(self) -> bool:
+        """Return True if an unfinished run is there that ended because the disk was full."""
+        return self._out_of_room.is_file()
+
+    def _refuse_if_there(self, when: WhenPresent) -> WhenPresent:
         manifest, begun = self._found(when)
+        if when is WhenPresent.STOP and manifest is None and self.ran_out_of_room():
+            return WhenPresent.RESUME
         if when is WhenPresent.STOP and (manifest is not None or begun is not None):
             state = "a finished" if manifest is not None else "an unfinished"
             raise ConfigError(
                 f"{self.path} already holds {state} {self.command} run; add --resume to finish "
                 "or keep it, or --overwrite to make it anew."
             )
+        return when
 
     def _found(self, when: WhenPresent) -> tuple[Manifest | None, str | None]:
         """The manifest, and the identity of an unfinished run.
@@ -228,9 +244,10 @@ class RunFolder:
             if not anew:
                 raise
             manifest = None
-        begun = _identity_of(self._identity)
+        stands = self._out_of_room if self.ran_out_of_room() else self._identity
+        begun = _identity_of(stands)
         if begun == _DAMAGED and manifest is None and not anew:
-            raise RunError(f"{self._identity} is damaged; run the command again with --overwrite.")
+            raise RunError(f"{stands} is damaged; run the command again with --overwrite.")
         return manifest, begun
 
     def _begin(self, identity: str, keep_journal: bool, resumed: Manifest | None) -> None:
@@ -241,6 +258,8 @@ class RunFolder:
         if resumed is not None:
             self.record(_PROVED, resumed.outputs)
         write_json(self._identity, {"identity": identity, "command": self.command})
+        self._out_of_room.unlink(missing_ok=True)
+        self._has_begun = True
         old = self.path / MANIFEST
         if old.is_file():
             old.replace(self._previous)

@@ -126,3 +126,10 @@ def test_keys_that_differ_in_case_or_unicode_form_only_are_found() -> None:
     (text,) = look_alike_notices([f"{word}{end}" for end in range(9) for word in "aA"])
     assert "; and 4 more" in text
     assert list(look_alike_notices(["a", "b"])) == []
+
+
+@pytest.mark.parametrize("path", ["C:\\data\\1.png", "d:/data/1.png"])
+def test_a_windows_path_is_named_as_one(path) -> None:
+    with pytest.raises(ValueError, match=f"a Windows path on drive {path[:2]}; name it inside"):
+        image_key(path)
+    assert image_key(path, path[:2] + "\\data\\") == "1.png"

@@ -111,7 +111,7 @@ def test_every_flag_reaches_the_run(config, tmp_path) -> None:
         "--seed", 5, "min_subjects=3", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    manifest = json.loads((tmp_path / "elsewhere/small/manifest.json").read_text())
+    manifest = json.loads((tmp_path / "elsewhere/manifest.json").read_text())
     wanted = {"n_jobs": 1, "device": "cpu", "seed": 5, "min_subjects": 3}
     assert {key: manifest["config"][key] for key in wanted} == wanted
     assert manifest["seed"] == 5
@@ -234,7 +234,7 @@ def test_several_metrics_print_a_list_and_every_flag_reaches_the_run(config, tmp
     value = json.loads(result.stdout)
     assert [(v["metric"], v["seed"]) for v in value] == [("spearman", 7), ("kl", 7)]
     assert value[1]["higher_is_better"] is False
-    assert (tmp_path / "x/small/ceiling/hold-one-out-kl/per_participant.csv").is_file()
+    assert (tmp_path / "x/ceiling/hold-one-out-kl/per_participant.csv").is_file()
     assert invoke("ceiling", "hold-one-out", "-c", config, "--dry-run").exit_code == 0
     assert not (tmp_path / "assets").exists()
     curve = invoke("ceiling", "split-half", "-c", config, "--subject-curve", "--json")
@@ -389,3 +389,14 @@ def test_odd_folder_names_and_our_own_mistakes_are_sentences(config, tmp_path, m
     assert result.exit_code == 1
     assert "Unexpected ZeroDivisionError" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("action", ["update", "check"])
+def test_a_folder_in_place_of_a_configuration_is_said(config, action) -> None:
+    before = config.read_text()
+    done = invoke("config", action, config, config.parent)
+    assert done.exit_code == 2
+    assert f"{config.parent} is a folder; name a configuration file" in done.stderr
+    assert f"such as {config}" in done.stderr
+    assert "--config" not in done.stderr
+    assert config.read_text() == before

@@ -287,3 +287,28 @@ def test_zsh_gets_words_with_their_meaning() -> None:
     assert one.strip() == """_arguments '*: :(("metric=spearman":"a metric"))'"""
     none = asked("complete_zsh", _TYPER_COMPLETE_ARGS="clickmap prepare --output x")
     assert none.strip() == "_files"
+
+
+def test_configurations_of_other_commands_are_not_offered(tmp_path) -> None:
+    for name, text in {
+        "clicks": "clickme_data: t.csv", "scores": "models: [uniform]", "tune": "task: saliency",
+        "points": "task: keypoints", "classes": "task: heatmap", "broken": "a: [",
+        "people": "task: participant-quality",
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.yaml").write_text(text + "\n")
+
+    def offered(*words: str) -> set[str]:
+        return set(bash(*words, "-c", "", folder=tmp_path))
+
+    for command in ("prepare", "ceiling", "visualize"):
+        assert offered(command) == {"clicks.yaml", "broken.yaml"}
+    assert offered("benchmark") == {"scores.yaml", "broken.yaml"}
+    assert offered("finetune") == {"tune.yaml", "points.yaml", "broken.yaml"}
+    assert offered("train-classifier") == {"classes.yaml", "people.yaml", "broken.yaml"}
+    assert len(offered("doctor")) == len(offered("config", "show")) == 7
+
+
+def test_names_behind_list() -> None:
+    assert bash("benchmark", "--list", "clickm") == ["clickmaps"]
+    assert bash("benchmark", "--list", "deepgaze_ii") == ["deepgaze_iie", "deepgaze_iii"]
+    assert bash("benchmark", "--list", "NS") == ["NSS"]

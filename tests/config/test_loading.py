@@ -291,3 +291,25 @@ def test_a_colon_without_a_blank_is_named(tmp_path) -> None:
     path.write_text("experiment_name:cats\nblur_size: 3\n")
     with pytest.raises(ConfigError, match="Line 1 needs a blank behind its colon"):
         load_config(EXPERIMENT, path)
+
+
+@pytest.mark.parametrize("value", ["C:\\data\\x", "d:\\temp\\new", "C:/a\\new.csv", "C:\\"])
+def test_a_windows_path_in_double_quotes_is_said(tmp_path, value) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f'seed: 1\nclickme_data: "{value}"\n')
+    with pytest.raises(ConfigError, match=r"c.yaml: line 2 holds a Windows path .* single quotes"):
+        load_experiment(path)
+    with pytest.raises(ConfigError, match="holds a Windows path in double quotes"):
+        load_experiment(None, [f'clickme_data="{value}"'])
+
+
+def test_windows_paths_that_mean_what_they_say_are_taken(tmp_path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "clickme_data: C:\\data\\new.csv\nimage_dir: 'C:\\temp'\n"
+        'mask_dir: "C:\\\\new"  # not "C:\\new"\n# "C:\\new"\n'
+    )
+    config = load_experiment(path).config
+    assert config.clickme_data == "C:\\data\\new.csv"
+    assert config.image_dir == "C:\\temp"
+    assert config.mask_dir == "C:\\new"

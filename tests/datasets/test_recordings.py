@@ -78,7 +78,9 @@ def test_the_raw_layout_has_its_own_boxes_and_names(tmp_path) -> None:
     save(tmp_path / "heatmap_fixed/9m23r1_27_C_h.png", (600, 1500))
     for part in "abc":
         save(tmp_path / f"scanpaths_fixed/10m23r2_4_P_{part}.png", (600, 1400))
-    with pytest.raises(ConfigError, match=r"holds heatmaps and scanpaths; say which: kind=heatmap"):
+    with pytest.raises(
+        ConfigError, match=r"holds heatmaps and scanpaths; say which: --kind heatmap"
+    ):
         planned(tmp_path, CropSettings())
     plan = planned(tmp_path, CropSettings(kind="heatmaps"))
     assert list(targets(plan)) == ["C/9/9m23r1_27_C_h.png", "P/10/10m23r2_4_P_h.png"]
@@ -247,10 +249,10 @@ def test_recordings_that_give_nothing_are_problems(tmp_path) -> None:
         ({"box": (0, 0, 70_000, 9)}, "between 0 and 65536"),
         ({"size": (0, 5)}, r"size is \[0, 5\]"),
         ({"kind": "videos"}, "kind is 'videos'; it must be one of heatmaps, scanpaths"),
-        ({"pattern": "("}, "no regular expression"),
+        ({"pattern": "("}, "not a regular expression"),
         ({"pattern": "(?P<user>.*)"}, "found user"),
         ({"pattern": ".*"}, "it has none of them"),
-        ({"box": (0, 0, 1, 1), "sentences": Path("t.csv")}, "box and sentences are both set"),
+        ({"box": (0, 0, 1, 1), "sentences": Path("t.csv")}, "--box and --sentences are both set"),
     ],
 )
 def test_settings_that_are_wrong(tmp_path, given, message) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clickmap_cli.runtime.errors import ConfigError, RunError
+from clickmap_cli.runtime.errors import ConfigError, DiskFullError, RunError
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.lock import only_run
@@ -268,3 +268,44 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path) -> None:
     (tmp_path / "maps.h5.77.partial").write_text("half")
     assert folder.finished("one", WhenPresent.STOP) is None
     assert not list(tmp_path.glob("*.partial"))
+
+
+def fill(folder: RunFolder, identity: str, when: WhenPresent = WhenPresent.STOP) -> None:
+    """A run that the disk ends after its first piece."""
+    with pytest.raises(DiskFullError), folder.held():
+        assert folder.finished(identity, when) is None
+        (folder.path / "a").write_bytes(b"1")
+        folder.record("first", describe_files(folder.path, [folder.path / "a"]))
+        raise DiskFullError("b: the disk is full; free some room and run the same again.")
+
+
+def test_a_plain_run_that_filled_the_disk_is_repeated_as_it_was_typed(tmp_path) -> None:
+    fill(RunFolder(tmp_path, "prepare"), "one")
+    again = RunFolder(tmp_path, "prepare")
+    assert again.refuse_if_there(WhenPresent.STOP) is WhenPresent.RESUME
+    assert again.finished("one", WhenPresent.STOP) is None
+    assert again.recorded("first") is not None
+    # from now on it is a run like any other
+    with pytest.raises(ConfigError, match="an unfinished prepare run"):
+        RunFolder(tmp_path, "prepare").refuse_if_there(WhenPresent.STOP)
+
+
+def test_it_is_repeated_when_the_disk_is_still_full_and_with_other_settings_refused(
+    tmp_path,
+) -> None:
+    for _ in range(3):
+        fill(RunFolder(tmp_path, "prepare"), "one")
+    with pytest.raises(ConfigError, match="other settings or inputs"):
+        RunFolder(tmp_path, "prepare").finished("two", WhenPresent.STOP)
+    assert RunFolder(tmp_path, "prepare").finished("two", WhenPresent.OVERWRITE) is None
+    fill(RunFolder(tmp_path, "prepare"), "two", WhenPresent.RESUME)
+    finish(RunFolder(tmp_path, "prepare"), "two", {"a": b"2"})
+
+
+def test_a_run_that_had_not_begun_marks_nobody_elses(tmp_path) -> None:
+    folder = RunFolder(tmp_path, "benchmark")
+    folder.finished("one", WhenPresent.STOP)
+    with pytest.raises(DiskFullError), RunFolder(tmp_path, "benchmark").held():
+        raise DiskFullError("full")
+    with pytest.raises(ConfigError, match="an unfinished benchmark run"):
+        folder.refuse_if_there(WhenPresent.STOP)

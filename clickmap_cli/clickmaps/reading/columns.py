@@ -40,13 +40,16 @@ class Columns:
         }
 
 
-def find_columns(names: Sequence[str], file: str, category: str | None = None) -> Columns:
+def find_columns(
+    names: Sequence[str], file: str, category: str | None = None, hint: str = ""
+) -> Columns:
     """Recognise the columns by the names in use.
 
     Args:
         names: the table's columns (or arrays).
         file: the table, for messages.
         category: the column that `category_column` asks for.
+        hint: what the header looks like otherwise, for messages.
 
     Raises:
         DataError: a needed column is missing, or one name stands twice; the message lists what
@@ -72,7 +75,7 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
         missing.append(f"{category} (category_column)")
     if missing or image is None or user is None:
         raise DataError(
-            f"{file}: no column {' and no '.join(missing)}; {_found(names)}.{_hint(names)}"
+            f"{file}: no column {' and no '.join(missing)}; {_found(names)}.{hint or _hint(names)}"
         )
     return Columns(
         image=image,
@@ -89,8 +92,6 @@ def find_columns(names: Sequence[str], file: str, category: str | None = None) -
 
 def _hint(names: Sequence[str]) -> str:
     """What such a table most often is."""
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t"):
-        return " Its columns are separated by semicolons or tabs; save it with commas."
     if {"x", "y"} <= {name.lower() for name in names}:
         return " A row is a whole trial, with all its clicks in order, not one click."
     return ""

@@ -24,7 +24,7 @@ def rows_per_image(
     """Image key -> rows that name it; never less than the trials that can be read of it.
 
     Args:
-        path: `.csv` (also `.gz`, `.zst`), `.parquet` or `.npz`.
+        path: `.csv`, `.tsv` or `.txt` (also `.gz`, `.zst`), `.parquet` or `.npz`.
         remove_string: cut from the front of every image path.
         category: the column that `category_column` asks for.
         progress: told of the rows that are read.
@@ -56,10 +56,11 @@ def rows_per_image(
 
 def _of_csv(path: Path, category: str | None) -> Iterator[list[bytes]]:
     blocks = line_blocks(path)
-    names, rest = split_header(next(blocks, b""), path)
-    at = names.index(find_columns(names, str(path), category).image)
-    reader = _Records(at, len(names))
-    for block in _chained(rest, blocks):
+    header = split_header(next(blocks, b""), path)
+    names = header.names
+    at = names.index(find_columns(names, str(path), category, header.hint).image)
+    reader = _Records(at, len(names), header.comma)
+    for block in _chained(header.rest, blocks):
         yield [name for line in block.split(b"\n") for name in reader.names(line)]
 
 
@@ -69,9 +70,11 @@ class _Records:
     Args:
         at: place of the name in a record.
         width: fields of a record.
+        comma: what separates them.
     """
 
-    def __init__(self, at: int, width: int) -> None:
+    def __init__(self, at: int, width: int, comma: bytes) -> None:
+        self._comma = comma
         self._at = at
         self._width = width
         self._open: list[bytes] = []
@@ -81,15 +84,16 @@ class _Records:
         """The names that one more line makes known, at most one."""
         if self._at == 0 and not self._open and raw[:1] != b'"':
             # the clicks of a line need not be looked at to find its first field
-            field, comma, _ = raw.partition(b",")
+            field, comma, _ = raw.partition(self._comma)
             if comma:
                 yield field
             return
         line = raw.removesuffix(b"\r")
-        fields = split_fields(line)
+        fields = split_fields(line, self._comma)
         if fields is None:
             # its quote closes the one that is open, or opens its own: the next such line shows
-            fields = split_fields(b"\n".join([*self._open, line])) if self._open else None
+            joined = b"\n".join([*self._open, line])
+            fields = split_fields(joined, self._comma) if self._open else None
             self._open, self._bytes = [line], len(line)
         elif self._open:
             self._open.append(line)

@@ -11,7 +11,7 @@ from clickmap_cli.clickmaps.reading.click_text import ParsedClicks, parse_column
 from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
 from clickmap_cli.clickmaps.reading.object_tables import npz_chunks, parquet_chunks
 from clickmap_cli.clickmaps.reading.raw_table import Reject, TableBuilder, TextChunk
-from clickmap_cli.clickmaps.reading.text_header import kind_of, split_header
+from clickmap_cli.clickmaps.reading.text_header import Header, kind_of, split_header
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
@@ -53,7 +53,8 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     """Read a table of trials in bounded memory (beyond the trials themselves).
 
     Args:
-        path: `.csv` (also `.gz`, `.zst`), `.parquet` or `.npz`.
+        path: `.csv`, `.tsv` or `.txt` (also `.gz`, `.zst`), `.parquet` or `.npz`; a text table has
+            commas or tabs between its columns.
         options: what reading depends on.
         reject: called with (row, column, value, reason) for every row that cannot be read; `row`
             is the line of a text file (the header is 1), else the record (the first is 1).
@@ -91,14 +92,14 @@ def _exists(path: Path) -> bool:
 def _csv_chunks(path: Path, category: str | None, builder: TableBuilder) -> Iterator[TextChunk]:
     lines = _Lines(path)
     header = lines.header()
-    columns = find_columns(header, str(path), category)
-    where = {name: at for at, name in enumerate(header)}
+    columns = find_columns(header.names, str(path), category, header.hint)
+    where = {name: at for at, name in enumerate(header.names)}
 
     def is_row(fields: list[bytes]) -> bool:
         chunk = _text_chunk([Row(0, fields)], columns, where)
         return bool(chunk.image[0].strip() and chunk.user[0].strip()) and not chunk.clicks.bad
 
-    for rows in lines.batches(len(header), is_row):
+    for rows in lines.batches(header, is_row):
         good = []
         for row in rows:
             if row.problem:
@@ -116,12 +117,12 @@ class _Lines:
         self._blocks = line_blocks(path)
         self._first: list[bytes] = []
 
-    def header(self) -> list[str]:
-        names, rest = split_header(next(self._blocks, b""), self._path)
-        self._first = _lines_of(rest)
-        return names
+    def header(self) -> Header:
+        header = split_header(next(self._blocks, b""), self._path)
+        self._first = _lines_of(header.rest)
+        return header
 
-    def batches(self, width: int, is_row: Callable[[list[bytes]], bool]) -> Iterator[list[Row]]:
+    def batches(self, header: Header, is_row: Callable[[list[bytes]], bool]) -> Iterator[list[Row]]:
         """Rows of a block at a time; a row may run over the end of its block."""
 
         def numbered() -> Iterator[bytes]:
@@ -132,7 +133,7 @@ class _Lines:
 
         batch: list[Row] = []
         size = 0
-        for row in csv_rows(numbered(), 2, width, is_row):
+        for row in csv_rows(numbered(), 2, len(header.names), is_row, header.comma):
             batch.append(row)
             size += _ROW_BYTES + sum(map(len, row.fields)) + len(row.text)
             if size >= _BATCH_BYTES:

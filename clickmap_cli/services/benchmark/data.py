@@ -23,6 +23,19 @@ from clickmap_cli.storage.id_lists import read_ids
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """Why an image or its ground truth cannot be read; empty for the part that can be.
+
+    Attributes:
+        image: why not the image, which some models do without.
+        truth: why not the map, without which nothing is scored.
+    """
+
+    image: str = ""
+    truth: str = ""
+
+
+@dataclass(frozen=True)
 class LoadedSet:
     """A data set as the config names it.
 
@@ -32,6 +45,7 @@ class LoadedSet:
         problems: images that cannot be used.
         digest: a hash of every image, point and map.
         marks: id -> what the image and its files were when they were read.
+        unreadable: id -> why the image or its truth cannot be read.
     """
 
     label: str
@@ -39,6 +53,7 @@ class LoadedSet:
     problems: Sequence[Problem]
     digest: str
     marks: Mapping[str, str]
+    unreadable: Mapping[str, Unreadable]
 
 
 def load_sets(config: BenchmarkConfig, progress: Progress) -> list[LoadedSet]:
@@ -61,24 +76,60 @@ def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
     stimuli = list(data.stimuli)[: config.limit_images]
     if not stimuli and not data.problems:
         raise DataError(f"data set {spec.label}: it is empty; there is nothing to score.")
+    if not config.predict_only:
+        require_truth(spec.label, data)
     progress.stage(f"Checking {spec.label}", len(stimuli))
-    marks = {}
+    marks, unreadable = {}, {}
     for stimulus in stimuli:
-        marks[stimulus.image_id] = _mark(stimulus)
+        marks[stimulus.image_id], faults = _mark(stimulus)
+        if faults != Unreadable():
+            unreadable[stimulus.image_id] = faults
         progress.advance()
     digest = hashlib.sha256("".join(marks.values()).encode()).hexdigest()
-    return LoadedSet(spec.label, stimuli, data.problems, digest, marks)
+    return LoadedSet(spec.label, stimuli, data.problems, digest, marks, unreadable)
 
 
-def _mark(stimulus: Stimulus) -> str:
-    """What an image and its files are now."""
+def require_usable(loaded: LoadedSet) -> None:
+    """Raise DataError unless an image of the set can be used."""
+    if loaded.problems and not loaded.stimuli:
+        first = loaded.problems[0]
+        raise DataError(
+            f"data set {loaded.label}: none of its {len(loaded.problems):,} images can be used, "
+            f"{first.image_id} for one: {first.reason}"
+        )
+
+
+def require_truth(label: str, data: DataSet) -> None:
+    """Raise DataError unless an image of the set can be scored against people.
+
+    Args:
+        label: of the set, for the message.
+        data: the set; one whose images cannot be used at all is not refused here.
+
+    Raises:
+        DataError: no image has fixations or a map.
+    """
+    if not data.stimuli or any(stimulus.has_truth for stimulus in data.stimuli):
+        return
+    sought = f" (looked for: {data.sought})" if data.sought else ""
+    raise DataError(
+        f"data set {label}: none of its {len(data.stimuli):,} images has fixations or a "
+        f"ground-truth map, so there is nothing to score against{sought}; add them (a benchmark "
+        "can also predict without scores: predict_only=true)."
+    )
+
+
+def _mark(stimulus: Stimulus) -> tuple[str, Unreadable]:
+    """What an image and its files are now, and why they cannot be read."""
     words = [stimulus.image_id, stimulus.size, stimulus.category]
-    for part in (stimulus.image_digest, stimulus.truth_digest):
+    faults = ["", ""]
+    for at, part in enumerate((stimulus.image_digest, stimulus.truth_digest)):
         try:
             words.append(part())
         except DataError as error:
-            words.append(str(error))  # said again, by image, where it is needed
-    return json.dumps(words)
+            faults[at] = str(error)
+            words.append(faults[at])  # said again, by image, where it is needed
+    return json.dumps(words), Unreadable(*faults)
 
 
 def require_unchanged(sets: Sequence[LoadedSet], failures: Sequence[Failure]) -> None:
@@ -98,7 +149,7 @@ def require_unchanged(sets: Sequence[LoadedSet], failures: Sequence[Failure]) ->
     for row in failures:
         loaded = by_label[row.dataset]
         stimulus = next((s for s in loaded.stimuli if s.image_id == row.image_id), None)
-        if stimulus is not None and _mark(stimulus) != loaded.marks[row.image_id]:
+        if stimulus is not None and _mark(stimulus)[0] != loaded.marks[row.image_id]:
             raise changed_input(row)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
 from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
+from clickmap_cli.models.downloads import download_note
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress
@@ -30,7 +31,7 @@ from clickmap_cli.services.benchmark.data import (
 )
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.benchmark.result import BenchmarkResult, LeftOut
+from clickmap_cli.services.benchmark.result import BenchmarkResult, Failure, LeftOut
 from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
 from clickmap_cli.services.benchmark.study import DIVES
 from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS, SUMMARY, as_summary
@@ -92,9 +93,9 @@ def run(
             load_plugin(Path(path))
         folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
         if not dry_run and not config.predict_only:
-            folder.refuse_if_there(when)
+            when = folder.refuse_if_there(when)
         models = [
-            build_model(spec.label, spec.name, spec.settings, config.device)
+            build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
             for spec in model_specs(config)
         ]
         require_devices(models)
@@ -102,7 +103,7 @@ def run(
             progress.notice(text)
         sets = _load_sets_with_maps(config, models, progress)
         if dry_run:
-            return BenchmarkRun(folder.path, {}, 0, started.seconds, written=False)
+            return _dry_run(config, models, sets, progress, started)
         for built in models:
             for loaded in sets:
                 built.model.see(loaded.stimuli)
@@ -188,6 +189,44 @@ def _counts(
         "null_iterations": config.null_iterations,
         **RANDOM_DRAWS,
     }
+
+
+def _dry_run(
+    config: BenchmarkConfig,
+    models: Sequence[BuiltModel],
+    sets: Sequence[LoadedSet],
+    progress: Progress,
+    started: Stopwatch,
+) -> BenchmarkRun:
+    """Say which weights a run would download, and which images it could not use."""
+    for built in models:
+        note = download_note(f"model {built.label}", built.settings)
+        if note is not None:
+            progress.notice(note)
+    rows = [asdict(row) for row in _foreseen(config, models, sets)]
+    folder = Path(config.output_dir)
+    return BenchmarkRun(folder, {"failures": rows}, len(rows), started.seconds, written=False)
+
+
+def _foreseen(
+    config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
+) -> Iterator[Failure]:
+    """Images that a run could not use: those of the set, and those a model could not be shown."""
+    for loaded in sets:
+        for problem in loaded.problems:
+            yield Failure(loaded.label, "", problem.image_id, problem.reason)
+        faulty = [stimulus for stimulus in loaded.stimuli if stimulus.image_id in loaded.unreadable]
+        for stimulus in faulty:
+            fault = loaded.unreadable[stimulus.image_id]
+            if fault.truth and not config.predict_only:
+                yield Failure(loaded.label, "", stimulus.image_id, fault.truth)
+                continue
+            for built in models:
+                built.model.see(loaded.stimuli)
+                try:
+                    built.key(stimulus, config.postprocess)
+                except DataError as error:
+                    yield Failure(loaded.label, built.label, stimulus.image_id, str(error))
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:

@@ -99,11 +99,10 @@ def run(
         )
         described = describe_files(None, input_files(config))
         content = [str(subject_curve), *(str(entry["sha256"]) for entry in described.values())]
-        folder = Path(config.assets) / config.experiment_name
+        folder = config.folder
         jobs = {name: _Job.of(config, method, name, content) for name in config.metric}
         if not dry_run:
-            for job in jobs.values():
-                job.folder.refuse_if_there(when)
+            when = _refuse_if_there(list(jobs.values()), when)
         found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
         require_images(found)
         settings = MapSettings.of(config)
@@ -134,6 +133,20 @@ def run(
         return CeilingRun(folder, ordered, found.rejected, found.rows, started.seconds)
 
 
+def _refuse_if_there(jobs: Sequence[_Job], when: WhenPresent) -> WhenPresent:
+    """Decide what to do with what exists: a plain call goes on where an equal one filled the disk.
+
+    Raises:
+        ConfigError: outputs are there and the call does not say what to do with them.
+        RunError: another run is at work there.
+    """
+    if when is WhenPresent.STOP and any(job.folder.ran_out_of_room() for job in jobs):
+        when = WhenPresent.RESUME  # also keeps the metrics that were done before
+    for job in jobs:
+        job.folder.refuse_if_there(when)
+    return when
+
+
 @dataclass(frozen=True)
 class _Job:
     """One metric's folder, and the identity of what belongs there."""
@@ -144,7 +157,7 @@ class _Job:
     @classmethod
     def of(cls, config: ExperimentConfig, method: str, metric: str, content: list[str]) -> _Job:
         """The job of one metric; `content` is what else its numbers depend on."""
-        folder = Path(config.assets) / config.experiment_name / "ceiling" / f"{method}-{metric}"
+        folder = config.folder / "ceiling" / f"{method}-{metric}"
         alone = replace(config, metric=[metric])
         return cls(
             RunFolder(folder, f"ceiling {method} {metric}"),

@@ -11,6 +11,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.data.tools import Made
+from clickmap_cli.storage.atomic import removing_when_full
 
 
 def crop_heatmaps(
@@ -46,14 +47,15 @@ def crop_heatmaps(
     problems = [f"{problem.image_id}: {problem.reason}" for problem in plan.problems]
     written = []
     cut = partial(_written, folder)
-    for crop, why in zip(
-        plan.crops, ordered_map(cut, plan.crops, n_jobs, "threading"), strict=True
-    ):
-        if why:
-            problems.append(why)
-        else:
-            written.append(crop.target)
-        progress.advance()
+    with removing_when_full(lambda: () if overwrite else (folder / c.target for c in plan.crops)):
+        for crop, why in zip(
+            plan.crops, ordered_map(cut, plan.crops, n_jobs, "threading"), strict=True
+        ):
+            if why:
+                problems.append(why)
+            else:
+                written.append(crop.target)
+            progress.advance()
     if not written:
         raise DataError(f"No map was written; {problems[0]}")
     counts = {
@@ -83,7 +85,8 @@ def reading_study(folder: Path, seed: int, progress: Progress, overwrite: bool =
         raise ConfigError(f"{folder} is not empty; add --overwrite, or choose another --output.")
     study = ReadingStudy(seed)
     progress.stage("Drawing")
-    files = study.write(folder)
+    with removing_when_full(lambda: () if overwrite else folder.iterdir()):
+        files = study.write(folder)
     for path in files:  # in a study of another seed a map of this name was of another class
         inside = path.relative_to(folder)
         for label in CLASSES:

@@ -95,7 +95,7 @@ def run(
     started = Stopwatch()
     _check_names(naming)
     run_folder = RunFolder(folder, "import-scores", ("report.html", "summary.json"))
-    run_folder.refuse_if_there(when)
+    when = run_folder.refuse_if_there(when)
     described = describe_files(None, [path]) if path.is_file() else {}
     images, unknown = _read(path, naming)
     metrics = [

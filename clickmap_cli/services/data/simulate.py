@@ -17,7 +17,7 @@ from clickmap_cli.clickmaps.simulation.large import LargeStudy, TrialBlock
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.data.tools import Made
-from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
+from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
 
 FORMATS = ("csv", "csv.gz", "parquet", "npz")
 CONFIG = "simulate.yaml"
@@ -107,6 +107,12 @@ def run(job: SimulateJob, progress: Progress, overwrite: bool = False) -> Made:
         RunError: the disk is full, or the folder cannot be written.
     """
     _check(job, overwrite)
+    with removing_when_full(lambda: () if overwrite else (job.folder / CONFIG, job.path)):
+        return _write(job, progress)
+
+
+def _write(job: SimulateJob, progress: Progress) -> Made:
+    """Write the study's files, the config last."""
     study = LargeStudy(job.seed, job.n_images, job.n_users, job.side)
     if job.pictures:
         _write_pictures(study, job.folder / "images", progress)

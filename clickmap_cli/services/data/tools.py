@@ -18,7 +18,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.data import read_set
-from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
+from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
 from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.npz import write_npy
 
@@ -62,10 +62,16 @@ def toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Made:
     Raises:
         ConfigError: the folder holds something already.
     """
-    from PIL import Image
-
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; choose another --output.")
+    with removing_when_full(folder.iterdir):
+        return _draw_toy(folder, n_images, seed, progress)
+
+
+def _draw_toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Made:
+    """Write the corpus into an empty folder."""
+    from PIL import Image
+
     study = Simulation(seed, n_images=n_images, shares=(0.0, 0.0), side=128)
     progress.stage("Drawing", n_images)
     rows: list[tuple[str, str, int, int, int]] = []
@@ -128,9 +134,11 @@ def split(
     held = generator(seed, "split", *ids).permutation(len(ids))[:test_count]
     test = {ids[at] for at in held}
     lists = Path(where).expanduser()
-    _refuse_if_there([lists / "test.txt", lists / "train.txt"], overwrite)
-    write_ids(lists / "test.txt", sorted(test))
-    write_ids(lists / "train.txt", (word for word in ids if word not in test))
+    files = [lists / "test.txt", lists / "train.txt"]
+    _refuse_if_there(files, overwrite)
+    with removing_when_full(lambda: () if overwrite else files):
+        write_ids(files[0], sorted(test))
+        write_ids(files[1], (word for word in ids if word not in test))
     return Made(lists, {"train": len(ids) - len(test), "test": len(test)}, _problems(data))
 
 
@@ -161,6 +169,16 @@ def mean_maps(
         raise ConfigError(f"--aggregate is {aggregate!r}; it must be mean or median.")
     _refuse_if_there(folder.glob("*.npy"), overwrite)
     data = _read(settings)
+    with removing_when_full(lambda: () if overwrite else folder.glob("*.npy")):
+        return _write_means(data, folder, aggregate, progress)
+
+
+def _write_means(data: DataSet, folder: Path, aggregate: str, progress: Progress) -> Made:
+    """Write the mean map of every image that people looked at.
+
+    Raises:
+        DataError: no image has named people.
+    """
     progress.stage("Averaging", len(data.stimuli))
     problems = _problems(data)
     written = 0
@@ -194,11 +212,13 @@ def export_pysaliency(settings: Mapping[str, Any], folder: Path, overwrite: bool
     Raises:
         ConfigError: such files are there already.
     """
-    _refuse_if_there([folder / "stimuli.hdf5", folder / "fixations.hdf5"], overwrite)
+    files = [folder / "stimuli.hdf5", folder / "fixations.hdf5"]
+    _refuse_if_there(files, overwrite)
     from clickmap_cli.datasets.pysaliency_export import write_pysaliency
 
     data = _read(settings)
-    paths = write_pysaliency(data, folder)
+    with removing_when_full(lambda: () if overwrite else files):
+        paths = write_pysaliency(data, folder)
     return Made(folder, {"images": len(data.stimuli), "files": len(paths)}, _problems(data))
 
 

@@ -33,6 +33,7 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.doctor.disk_need import DiskNeed, disk_need
 from clickmap_cli.services.doctor.facts import ConfigFacts, Finding, Installed
+from clickmap_cli.services.doctor.images import image_findings
 from clickmap_cli.services.doctor.paths import is_folder, named_paths, there
 from clickmap_cli.services.doctor.training import fine_tuning_findings, training_findings
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
@@ -64,18 +65,18 @@ def examine(
         overrides: `KEY=VALUE` words that win over it.
         about: what is installed.
         progress: told what is read.
-        output: where results go, in place of `assets` or `output_dir`.
+        output: where results go, in place of `output_dir`.
 
     Raises:
         ConfigError: the config cannot be read, or is wrong on its own.
     """
-    place = None if output is None else str(output)
+    options = {"output_dir": None if output is None else str(output)}
     schema = EXPERIMENT if path is None else schema_of(path, overrides)
     loaded: LoadedConfig[Any]
     if schema is EXPERIMENT:
-        loaded = load_experiment(path, overrides, {"assets": place})
+        loaded = load_experiment(path, overrides, options)
     else:
-        loaded = load_config(schema, path, overrides, {"output_dir": place})
+        loaded = load_config(schema, path, overrides, options)
     look = _Look(loaded.config, about, progress)
     for text in loaded.notices:
         look.note(text)
@@ -94,14 +95,13 @@ class _Look:
         self.findings: list[Finding] = []
         self.need: DiskNeed | None = None
         self.read: dict[str, Sequence[Stimulus]] = {}  # data set -> its images, where it is read
+        self.models: list[Any] = []
 
     @property
     def output(self) -> Path:
         """Where results go."""
         config = self.config
-        if isinstance(config, ExperimentConfig):
-            return Path(config.assets) / config.experiment_name
-        return Path(config.output_dir)
+        return config.folder if isinstance(config, ExperimentConfig) else Path(config.output_dir)
 
     def problem(self, text: str) -> None:
         """Something that will not work."""
@@ -123,8 +123,9 @@ class _Look:
             self._experiment(config)
         elif isinstance(config, BenchmarkConfig):
             self._plugins(config)
-            self._sets(config)
+            sets = self._sets(config)
             self._models(model_specs(config), config.device)
+            self.findings += image_findings(sets, self.models)
         elif isinstance(config, FinetuneConfig):
             self._fine_tuning(config, all_there)
         elif isinstance(config, QualityConfig):
@@ -275,13 +276,15 @@ class _Look:
 
     def _sets(self, config: BenchmarkConfig) -> list[DataSet]:
         """Data sets, read as a run would; those that can be."""
-        from clickmap_cli.services.benchmark.data import read_set
+        from clickmap_cli.services.benchmark.data import read_set, require_truth
 
         found = []
         for spec in dataset_specs(config):
             self.progress.stage(f"Reading {spec.label}")
             try:
                 data = read_set(spec.name, spec.settings, f"data set {spec.label}")
+                if not config.predict_only:
+                    require_truth(spec.label, data)
             except ClickmapError as error:
                 self.problem(_said_of("data set", spec, error))
                 continue
@@ -307,6 +310,7 @@ class _Look:
 
     def _model(self, spec: Spec, device: str) -> None:
         from clickmap_cli.models.building import BuiltModel, model_settings, try_network
+        from clickmap_cli.models.downloads import download_note
         from clickmap_cli.models.precomputed import Precomputed
         from clickmap_cli.services.benchmark.coverage import map_coverage
 
@@ -315,6 +319,7 @@ class _Look:
             made, settings, _ = model_settings(spec.label, spec.name, spec.settings, device)
             model = made(**settings)
             try_network(spec.label, spec.name, spec.settings, device)
+            self.models.append(model)
         except ClickmapError as error:
             self.problem(_said_of("model", spec, error))
             return
@@ -324,7 +329,10 @@ class _Look:
             return
         if spec.settings.get("device"):
             self._device(f"model {spec.label}: device: {settings['device']}", settings["device"])
-        if str(settings.get("weights")).lower() not in ("none", "false"):
+        note = download_note(f"model {spec.label}", settings)
+        if note is not None:
+            self.note(note)
+        elif str(settings.get("weights")).lower() not in ("none", "false"):
             self.note(
                 f"model {spec.label}: its weights ({settings['weights']}) are downloaded where "
                 "this machine does not have them yet."

@@ -11,6 +11,7 @@ from clickmap_cli.runtime.machine import Disk
 from clickmap_cli.runtime.packages import Package, wanted_packages
 from clickmap_cli.runtime.probes import Probed, probe
 from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.sizes import readable_size
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 from clickmap_cli.services.doctor.facts import (
     ConfigFacts,
@@ -115,8 +116,9 @@ def _of_need(need: DiskNeed, disk: Disk) -> list[Finding]:
     if disk.free is None or disk.free >= need.most:
         return []
     sizes = (
-        f"maps of {need.images:,} images need about {need.likely / 1e9:.1f} GB (at most "
-        f"{need.most / 1e9:.1f} GB), and {disk.folder} has {disk.free / 1e9:.1f} GB free"
+        f"maps of {need.images:,} images need about {readable_size(need.likely, up=True)} (at most "
+        f"{readable_size(need.most, up=True)}), and {disk.folder} has {readable_size(disk.free)} "
+        "free"
     )
     if disk.free < need.likely:
         return [Finding("problem", f"The disk is too small: {sizes}; choose another --output.")]

@@ -32,6 +32,8 @@ def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
     if isinstance(config, KeypointConfig):
         yield from _key_points(config, progress)
     elif type(config) in checks:
+        if isinstance(config, HeatmapConfig):
+            yield from _classifier_weights(config)
         progress.stage("Reading what is learnt from")
         yield from _said(checks[type(config)], config)
 
@@ -62,7 +64,8 @@ def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) ->
 
 
 def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]:
-    from clickmap_cli.models.vit_keypoints import check_keypoint_net
+    from clickmap_cli.models.downloads import TIMM, release_note
+    from clickmap_cli.models.vit_keypoints import NAMES, check_keypoint_net
     from clickmap_cli.services.keypoints.data import load_keypoints
 
     progress.stage("Reading labels")
@@ -71,11 +74,25 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
         n_points = len(load_keypoints(config).names)
     except ClickmapError as error:
         yield Finding("problem", str(error))
+    if str(config.pretrained_dir).lower() == TIMM:
+        note = release_note("pretrained_dir", TIMM, NAMES.get(config.model_type, config.model_type))
+        if note is not None:
+            yield Finding("note", note)
     progress.stage(f"Looking at {config.model_type}")
     try:
         check_keypoint_net(config.model_type, config.img_size, n_points)
     except ClickmapError as error:
         yield Finding("problem", str(error))
+
+
+def _classifier_weights(config: HeatmapConfig) -> Iterator[Finding]:
+    from clickmap_cli.models.downloads import release_note
+
+    note = None
+    if config.model.weights_path is None:
+        note = release_note("model", config.model.weights, config.model.name)
+    if note is not None:
+        yield Finding("note", note)
 
 
 def _check_maps(config: HeatmapConfig, told: Progress) -> None:

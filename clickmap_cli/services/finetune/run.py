@@ -18,7 +18,14 @@ from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
+from clickmap_cli.models.building import (
+    BuiltModel,
+    build_model,
+    model_settings,
+    require_devices,
+    try_network,
+)
+from clickmap_cli.models.downloads import download_note
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -29,6 +36,7 @@ from clickmap_cli.services.benchmark.data import (
     check_set,
     load_sets,
     require_unchanged,
+    require_usable,
 )
 from clickmap_cli.services.benchmark.result import Failure
 from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
@@ -164,11 +172,12 @@ class _Run:
         for path in config.plugins:
             load_plugin(Path(path))
         if not dry_run and self.group.first:
-            self.folder.refuse_if_there(when)
+            when = self.folder.refuse_if_there(when)
         loaded = load_sets(as_benchmark(config), self.progress)[0]
+        require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
         numbers = fold_numbers(config.cv.only_folds, len(division.folds))
-        built = self._checked_model(loaded.stimuli, division)
+        built = self._checked_model(loaded.stimuli, division, download=not dry_run)
         if dry_run:
             return self._result({}, 0, written=False)
         identity = self._identity(loaded, division, built)
@@ -179,7 +188,8 @@ class _Run:
                 self.group.first
                 and self.folder.finished(identity, when, lacking, needed) is not None
             )
-            if self.group.from_first(there):
+            there, when = self.group.from_first((there, when))
+            if there:
                 self.progress.notice(already_done(self.folder.path), keep=False)
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
@@ -294,23 +304,38 @@ class _Run:
         )  # fmt: skip
         return as_summary(result)
 
-    def _made(self) -> BuiltModel:
+    def _made(self, *, download: bool = True) -> BuiltModel:
         spec = model_spec(self.config)
-        built = build_model(spec.label, spec.name, spec.settings, self.config.device)
+        built = build_model(
+            spec.label, spec.name, spec.settings, self.config.device, download=download
+        )
         require_devices([built])
         return built
 
-    def _checked_model(self, stimuli: Sequence[Stimulus], division: Division) -> BuiltModel:
-        """The model, after a look at everything that would stop a training later."""
-        built = self._made()
+    def _checked_model(
+        self, stimuli: Sequence[Stimulus], division: Division, *, download: bool
+    ) -> BuiltModel:
+        """The model, after a look at everything that would stop a training later.
+
+        Without `download` the blocks are those of a network whose weights are left out.
+        """
+        built = self._made(download=download)
         if not isinstance(built.model, TorchSaliencyModel):
             raise ConfigError(
                 f"model {built.label} is no PyTorch network; there is nothing to tune."
             )
         for text in built.model.notices:
             self.progress.notice(text)
-        check_stages(built.model.network(), self.config)
-        built.model.release()
+        note = None if download else download_note(f"model {built.label}", built.settings)
+        if note is None:
+            check_stages(built.model.network(), self.config)
+            built.model.release()
+        else:
+            self.progress.notice(note)
+            spec = model_spec(self.config)
+            network = try_network(spec.label, spec.name, spec.settings, self.config.device)
+            if network is not None:
+                check_stages(network, self.config)
         learnt = {i for fold in division.folds for i in (*fold.train, *fold.validation)}
         for stimulus in stimuli:
             if stimulus.image_id in learnt:

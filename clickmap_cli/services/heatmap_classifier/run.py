@@ -113,7 +113,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> HeatmapRun:
         path = self.folder.path
         if not dry_run:
-            self.folder.refuse_if_there(when)
+            when = self.folder.refuse_if_there(when)
         log = RunLog(path)
         study = load_study(self.config, self.progress)
         failures = len(study.images.problems)

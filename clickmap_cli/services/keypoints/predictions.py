@@ -91,7 +91,7 @@ def run(
     _say_overruled(config, best, network, progress)
     found = frames(source)
     folder = _folder_of(config, source)
-    folder.refuse_if_there(when)
+    when = folder.refuse_if_there(when)
     inputs = describe_files(None, [best]) | {str(source): _described(found)}
     words = [config.overlay_images, *(entry["sha256"] for entry in inputs.values())]
     identity = hashlib.sha256(json.dumps(words).encode()).hexdigest()

@@ -140,7 +140,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> KeypointRun:
         config, path = self.config, self.folder.path
         if not dry_run and self.group.first:
-            self.folder.refuse_if_there(when)
+            when = self.folder.refuse_if_there(when)
         data = load_keypoints(config)
         network = network_of(config, len(data.names))
         for text in (*data.notices, *network.notices, *_old_keys(config)):
@@ -154,7 +154,8 @@ class _Run:
         )
         with self.folder.held() if self.group.first else nullcontext():
             there = self.group.first and self.folder.finished(identity, when) is not None
-            if self.group.from_first(there):
+            there, when = self.group.from_first((there, when))
+            if there:
                 self.progress.notice(already_done(path), keep=False)
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             if self.group.first:

@@ -150,7 +150,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> QualityRun:
         config, path = self.config, self.folder.path
         if not dry_run:
-            self.folder.refuse_if_there(when)
+            when = self.folder.refuse_if_there(when)
         data = load_people(config, self.progress)
         if dry_run:
             return self._result({}, written=False)

@@ -155,7 +155,7 @@ def run(
     with open_pool(
         config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
     ) as pool:
-        folder = RunFolder(Path(config.assets) / config.experiment_name, "prepare", _OUTPUTS)
+        folder = RunFolder(config.folder, "prepare", _OUTPUTS)
         if not dry_run and part is None:
             folder.refuse_if_there(WhenPresent.RESUME if merge else when)
         inputs = _inputs(config, progress)
@@ -163,7 +163,9 @@ def run(
         device = None if dry_run else _blur_device(config, progress)
         work = _Work(config, folder, inputs, quality, device, pool, progress)
         if dry_run:
-            return _result(folder.path, work.survivors(no_reject), started, written=False)
+            found = work.survivors(no_reject)
+            require_images(found)
+            return _result(folder.path, found, started, written=False)
         if part is not None:
             return _make_part(work, part, when, started)
         if merge:

@@ -308,9 +308,7 @@ def open_source(folder: Path) -> Source:
 def _experiment(folder: Path, values: Mapping[str, Any]) -> ExperimentSource:
     progress = Silent()
     whole = folder.resolve()
-    config = dataclasses.replace(
-        experiment_from_values(values), assets=str(whole.parent), experiment_name=whole.name
-    )
+    config = dataclasses.replace(experiment_from_values(values), output_dir=str(whole))
     experiment = open_experiment(config, progress)
     agreements = ceilings_beside(experiment, config, progress)
     return ExperimentSource(experiment, agreements, progress.notices)

@@ -112,7 +112,7 @@ class PreparedExperiment:
 
 
 def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExperiment:
-    """Read what `prepare` left in `<assets>/<experiment_name>/`.
+    """Read what `prepare` left in the experiment's folder.
 
     Args:
         config: which experiment, and where its images are now.
@@ -121,7 +121,7 @@ def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExp
     Raises:
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
     """
-    folder = Path(config.assets) / config.experiment_name
+    folder = config.folder
     manifest, made = finished_prepare(folder)
     _say_what_differs(config, made, folder, progress)
     trials = prepared_trials(folder, made, progress)

@@ -179,7 +179,7 @@ def run(
     """
     started = Stopwatch()
     _check(options, figures)
-    folder = Path(config.assets) / config.experiment_name
+    folder = config.folder
     place = RunFolder(folder / FOLDER, "visualize --html", (_PAGES, _OPENED))
     if not dry_run:
         place.refuse_if_there(when)

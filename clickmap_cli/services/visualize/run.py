@@ -88,10 +88,10 @@ def run(
     """
     started = Stopwatch()
     check_options(options)
-    folder = Path(config.assets) / config.experiment_name / FOLDER
+    folder = config.folder / FOLDER
     run_folder = RunFolder(folder, "visualize", _OWN)
     if not dry_run:
-        run_folder.refuse_if_there(when)
+        when = run_folder.refuse_if_there(when)
     experiment = open_experiment(config, progress)
     needed = options.by in ("agreement", "disagreement")
     wished = needed or "distributions" in options.kinds

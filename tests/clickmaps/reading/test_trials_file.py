@@ -265,8 +265,9 @@ def message(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"image_path;clicks;user_id\n", "semicolons or tabs; save it with commas"),
-        (b"image_path\tclicks\tuser_id\n", "semicolons or tabs; save it with commas"),
+        (b"image_path;clicks;user_id\n", "separated by semicolons; save it with commas or tabs"),
+        (b"image_path|clicks|user_id\n", "separated by vertical bars; save it with commas or tabs"),
+        (b"image_path clicks user_id\n", "separated by blanks; save it with commas or tabs"),
         (b"image_path,user_id,x,y\na,b,1,2\n", "A row is a whole trial"),
         ("image_path,clicks,user_id\n".encode("utf-16"), "save it as UTF-8"),
     ],
@@ -309,7 +310,7 @@ def test_a_missing_column_is_told_with_those_found(tmp_path):
         ("t.npz", b"PK\x03\x04"),
         ("t.npz", b"PK\x05\x06"),
         ("t.npz", b"PK\x05\x06" + bytes(18)),
-        ("t.txt", b"image_path,user_id,clicks\n"),
+        ("t.md", b"image_path,user_id,clicks\n"),
         ("t.xlsx", b"PK\x03\x04"),
     ],
 )

@@ -95,7 +95,7 @@ def test_the_raw_layout_of_the_reading_study(tmp_path) -> None:
         Image.fromarray(pixels).save(tmp_path / f"raw/{folder}/{name}.png")
     which = invoke("crop-heatmaps", tmp_path / "raw", "-o", tmp_path / "maps")
     assert which.exit_code == 2
-    assert "holds heatmaps and scanpaths; say which" in which.stderr
+    assert "holds heatmaps and scanpaths; say which: --kind heatmaps" in which.stderr
     done = invoke("crop-heatmaps", tmp_path / "raw", "-o", tmp_path / "maps", "--kind", "heatmaps")
     assert done.exit_code == 0, done.stderr
     found = pixels_of(tmp_path / "maps/P/10/10m23r2_4_P_a.png")
@@ -109,7 +109,7 @@ def test_what_gives_no_map_is_listed(raw, tmp_path) -> None:
     done = invoke("crop-heatmaps", raw, "-o", tmp_path / "maps", "--pattern", PATTERN)
     assert done.exit_code == 1
     assert "p2_C_a.png" in done.stderr
-    assert "nobody.png: its name does not match the pattern" in done.stderr
+    assert "nobody.png: its name does not match --pattern" in done.stderr
     assert "3 maps" in done.stderr
     for path in raw.glob("p*.png"):
         path.unlink()
@@ -126,7 +126,7 @@ def test_what_gives_no_map_is_listed(raw, tmp_path) -> None:
         (["--size", "wide"], 2, "--size is 'wide'; it must be 2 whole numbers"),
         (["--kind", "films"], 2, "kind is 'films'"),
         (["--n-jobs", "0"], 2, "--n-jobs is 0"),
-        (["--pattern", "("], 2, "no regular expression"),
+        (["--pattern", "("], 2, "not a regular expression"),
         (["--pattern", PATTERN, "--box", "0,0,99,9"], 1, "reaches outside the picture"),
     ],
 )

@@ -251,7 +251,7 @@ def test_a_models_own_device_and_downloads(toy, monkeypatch) -> None:
     own = "models=[{name: gradient, model: resnet18, weights: timm, device: 'cuda:1'}]"
     problems, notes = said(toy, own)
     only(problems, "model gradient: device: cuda:1", "no NVIDIA GPU")
-    only(notes, "weights (timm) are downloaded")
+    only(notes, "weights (timm, resnet18) are")
     one = installed(gpus=Gpus(cuda=(("A100", 1),)))
     only(said(toy, own, about=one)[0], "there are 1 GPUs")
     two = installed(gpus=Gpus(cuda=(("A100", 1), ("A100", 1))))
@@ -333,7 +333,9 @@ def test_key_points_look_below_their_root_directory_too(tmp_path, monkeypatch) -
     only(said(path, about=about)[0], "train_csv_file", "labels.csv")
     labelled(tmp_path / "below")
     only(said(path, "root_directory=nowhere", about=about)[0], "nor at nowhere/labels.csv")
-    assert said(path, "root_directory=below", about=about) == ([], [])
+    problems, notes = said(path, "root_directory=below", about=about)
+    assert problems == []
+    only(notes, "pretrained_dir: its weights (timm, vit_base_patch16_224.orig_in21k) are")
     only(said(path, "root_directory=below", about=installed(missing=("wandb",)))[0], "wandb")
     (tmp_path / "below/w.npz").write_bytes(b"")  # which a run would not find there
     problems, _ = said(path, "root_directory=below", "pretrained_dir=w.npz", about=about)
@@ -532,7 +534,7 @@ def test_an_output_that_cannot_be_written_counts_where_one_is_asked_for(
     for config, output in ((experiment, None), (None, Path("x"))):
         found = doctor.run(config, (), output, Silent())
         only([finding.text for finding in found.problems], "read-only file system")
-    assert doctor.run(experiment, (), Path("y"), Silent()).disk.folder == Path("y/experiment")
+    assert doctor.run(experiment, (), Path("y"), Silent()).disk.folder == Path("y")
 
 
 def test_a_diagnosis_is_plain_data(machine_with, experiment) -> None:

@@ -241,6 +241,11 @@ def test_maps_of_an_unfinished_run_in_another_format_do_not_stay(data, monkeypat
     assert MapStore(result.folder).path.name == "maps.npz"
 
 
+def test_a_dry_run_that_would_prepare_nothing_names_the_filter(data) -> None:
+    with pytest.raises(DataError, match=r"No image is left: .* came to min_subjects \(1000\)"):
+        run(data, "min_subjects=1000", dry_run=True)
+
+
 def test_dry_run_writes_nothing(data) -> None:
     before = sorted(data.parent.rglob("*"))
     result = run(data, dry_run=True)

@@ -1,0 +1,25 @@
+"""Numbers of bytes, as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+
+def readable_size(n: float, *, up: bool = False) -> str:
+    """Bytes in the unit a person would use.
+
+    Args:
+        n: how many.
+        up: round up, as for room that is needed: what fits must not look smaller than it is.
+
+    Example:
+        >>> readable_size(1_234_567), readable_size(1_234_567, up=True), readable_size(2.31e9)
+        ('1 MB', '2 MB', '2.3 GB')
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if n < 1000:
+            return f"{math.ceil(n) if up else n:,.0f} {unit}"
+        n /= 1000
+    unit = "GB" if n < 1000 else "TB"
+    n = n if n < 1000 else n / 1000
+    return f"{math.ceil(10 * n) / 10 if up else n:,.1f} {unit}"
