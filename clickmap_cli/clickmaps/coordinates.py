@@ -97,9 +97,11 @@ def _corner(points: Coordinates) -> str:
     low = min(points.x.min(), points.y.min())
     wide, high = (points.x / points.width).max(), (points.y / points.height).max()
     x, y = float(points.x.max()), float(points.y.max())
-    if low < 0 or max(wide, high) > 0.9 or wide * high > 0.4 or points.width.min() < _SMALL_SIDE:
+    may_be_percent = max(x, y) <= 100
+    most = 0.6 if may_be_percent else 0.5  # share of the images' area
+    if low < 0 or max(wide, high) > 0.9 or wide * high > most or points.width.min() < _SMALL_SIDE:
         return ""
-    percent = " percent of the image, or" if max(x, y) <= 100 else ""
+    percent = " percent of the image, or" if may_be_percent else ""
     return (
         f"No x is above {x:g} and no y above {y:g}, in images of up to {points.width.max():g} x "
         f"{points.height.max():g} (width x height): nothing lies in the rest of them. Are they"
@@ -126,7 +128,8 @@ def _few_swapped(points: Coordinates) -> str:
         return ""
     return (
         f"{_percent(outside)} of the points lie outside their image, and {_percent(swapped)} would "
-        "with x and y swapped: x is the column, counted from the left, y the row, from the top."
+        "with x and y swapped; are they? x is the column, counted from the left, y the row, from "
+        "the top."
     )
 
 
