@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clickmap_cli.config.loading import BENCHMARK, FINETUNE, load_config
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -191,7 +192,12 @@ def test_images_without_truth_are_named(corpus, tmp_path) -> None:
     shutil.copytree(corpus / "images", bare / "images")
     data = f"datasets=[{{name: folder, root: {bare}}}]"
     words = [word for word in words_for(corpus, tmp_path / "out") if "datasets" not in word]
-    with pytest.raises(DataError, match="i0: no ground truth to learn from"):
+    with pytest.raises(DataError, match=r"none of its 6 images has fixations .*bare/gt_maps/<id>"):
+        run([*words, data])
+    shape = np.asarray(Image.open(bare / "images/i0.png")).shape[:2]
+    (bare / "gt_maps").mkdir()
+    np.save(bare / "gt_maps/i0.npy", np.random.default_rng(0).random(shape))
+    with pytest.raises(DataError, match="i1: no ground truth to learn from"):
         run([*words, data])
 
 
