@@ -50,9 +50,10 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
 def count_distances(job: Job, models: Sequence[BuiltModel], loaded: LoadedSet) -> int:
     """Return how many distances a data set still needs.
 
-    The ceiling needs one distance for each person and each draw of the null of an image. Each model
-    needs one against all people together and one for each person; people as a model need only
-    those for each person. Scores in the journal of an interrupted run are not recomputed.
+    With `ceiling`, each image with people needs one distance for each person and each draw of the
+    null. Each model needs one against all people together and, with `ceiling`, one for each person;
+    people as a model always need only those for each person. Scores in the journal of an
+    interrupted run are not recomputed.
     """
     config, label = job.config, loaded.label
     people = {s.image_id: n for s in loaded.stimuli if (n := _count_people(s))}
@@ -93,10 +94,10 @@ def _seconds_of_one(job: Job, loaded: LoadedSet) -> float:
 
 
 def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None:
-    """Return a prediction and a target of an image: a person's map and the others' prediction.
+    """Return a prediction and a target of an image: the map of all others, and a person's map.
 
-    Without named people, they are the ground-truth map and a uniform prediction. Return None if
-    the image cannot be read or has no map that varies.
+    Without named people, they are a uniform map and the ground-truth map. Return None if the maps
+    cannot be read, or if the target is missing or constant.
     """
     try:
         people = stimulus.people()
