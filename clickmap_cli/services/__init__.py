@@ -1,1 +1,1 @@
-"""Floor 4: one module a job: `run(config, progress) -> Result`. No printing, no drawing."""
+"""Floor 4: one package or module per job, `run(config, progress) -> Result`; no printing."""

@@ -1,4 +1,4 @@
-"""The demo: data with a known truth, and the main jobs run on it."""
+"""The demo: simulate data with a known truth, and run the main jobs on it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from clickmap_cli.storage.npz import write_npy
 
 _FIRST = ("demo.yaml", "data")
 _OWN = (*_FIRST, "assets", "benchmark", "benchmark.yaml", "networks", "networks.yaml")
-"""What a demo begins with, and all that it writes into its folder."""
+"""The first outputs of a demo, and all outputs that it writes into its folder."""
 
 _TINY_IMAGES = 2
 _TINY_SIDE = 96
@@ -88,12 +88,12 @@ models:
 
 @dataclass(frozen=True)
 class DemoFigures:
-    """How the demo's pictures are drawn.
+    """Functions that draw the demo's pictures.
 
     Attributes:
-        example: one example of `prepare`.
-        ceiling: the ceilings' figures.
-        benchmark: heatmaps and the report.
+        example: draws one example of `prepare`.
+        ceiling: functions that draw the ceilings' figures.
+        benchmark: functions that draw heatmaps and the report.
     """
 
     example: Callable[[Example], None]
@@ -103,17 +103,17 @@ class DemoFigures:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """The outputs and results of the demo.
 
     Attributes:
-        folder: everything is in it.
-        config: the experiment's YAML.
-        trials: the simulated trials.
+        folder: the output folder.
+        config: the experiment's YAML file.
+        trials: the file of simulated trials.
         prepared: the result of `prepare`.
-        ceilings: split-half and hold-one-out.
-        benchmark: models against the same people.
-        benchmark_config: its YAML.
-        networks: every network model on tiny images, where all was asked for.
+        ceilings: the results of the split-half and the hold-one-out ceiling.
+        benchmark: the result of the benchmark of models against the same people.
+        benchmark_config: the benchmark's YAML file.
+        networks: the result of every network model on tiny images; None unless requested.
     """
 
     folder: Path
@@ -134,15 +134,18 @@ def run(
     seed: int = 0,
     everything: bool = False,
 ) -> DemoResult:
-    """Draw the simulation, write it as a user's own data would be, and run the main jobs on it.
+    """Write a simulated study in the formats of a user's own data, and run the main jobs on it.
 
     Args:
-        folder: where everything goes.
-        progress: told where the demo is.
-        figures: draw the pictures.
-        when: what to do with a demo that is there.
-        seed: of the simulation.
+        folder: the output folder.
+        progress: receives progress and notices.
+        figures: functions that draw the pictures.
+        when: what to do with an existing demo.
+        seed: seed of the simulation.
         everything: also run every network model, with random weights on tiny images.
+
+    Raises:
+        ConfigError: the folder already holds a demo or other data, and `when` is `STOP`.
     """
     if when is WhenPresent.STOP and any((folder / name).exists() for name in _FIRST):
         raise ConfigError(
@@ -162,7 +165,7 @@ def _run(
     seed: int,
     everything: bool,
 ) -> DemoResult:
-    """Write the study and run the jobs, once nothing stands in the way."""
+    """Write the study and run the jobs, after `run` has checked the folder."""
     data = folder / "data"
     config = folder / "demo.yaml"
     paths = {
@@ -170,7 +173,7 @@ def _run(
         "images": data / "images",
         "assets": folder / "assets",
     }
-    # JSON's quotes are YAML's, whatever a path holds
+    # a JSON string is valid YAML for any path
     text = _CONFIG.format(**{name: json.dumps(p.as_posix()) for name, p in paths.items()})
     write_bytes(config, text.encode())
     loaded = load_experiment(config)
@@ -216,7 +219,7 @@ def _benchmark(
 
 
 def _write_tiny(study: Simulation, folder: Path) -> None:
-    """Two small images and where fifty careful people would look, for networks."""
+    """Write two small images for networks, with fifty simulated fixations each."""
     from PIL import Image
 
     for image in itertools.islice(study.images(), _TINY_IMAGES):
@@ -234,13 +237,13 @@ def _write_tiny(study: Simulation, folder: Path) -> None:
 def _points(
     density: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Columns and rows of fifty draws from a density."""
+    """Return the columns and rows of fifty draws from a density."""
     pixels = rng.choice(density.size, 50, p=density.ravel() / density.sum())
     return pixels % density.shape[1], pixels // density.shape[1]
 
 
 def _write_study(study: Simulation, data: Path, settings: MapSettings, progress: Progress) -> None:
-    """Images, trials as CSV, who was careful, and where attention truly lies."""
+    """Write images, trials as CSV, each user's true role, and the true attention maps."""
     from PIL import Image
 
     progress.stage("Simulating", study.n_images)

@@ -1,4 +1,4 @@
-"""What is shown and written of a training while it runs."""
+"""Show and log a training while it runs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ HISTORY = "history.csv"
 
 @dataclass(frozen=True)
 class TrainingViews:
-    """What is shown while a network trains; `reports/` draws it.
+    """Functions that show a training while it runs; `reports/` provides them.
 
     Attributes:
-        stage: a stage begins: its title, and parameters by block.
-        live: where the training is, in a line.
+        stage: shows the title of a new stage, and its parameters by block.
+        live: shows the current state of the training in one line.
     """
 
     stage: Callable[[str, Sequence[BlockRow]], None]
@@ -46,12 +46,12 @@ class Shown(Watch):
         self._scores = ""
 
     def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
-        """Show what is trained, and how many steps there will be."""
+        """Show which blocks are trained, and how many steps are left."""
         self._views.stage(f"{self._title}, stage {stage.name}", table)
         self._progress.stage(f"{self._title}, {stage.name}", steps_left)
 
     def anew(self, file: Path) -> None:
-        """Say why a training begins again."""
+        """Say why a training starts again from the beginning."""
         self._progress.notice(
             f"{file} is damaged or missing; {self._title} is trained again.", keep=False
         )
@@ -62,7 +62,7 @@ class Shown(Watch):
         self._views.live(f"{self._title}, {epoch}: loss {loss:.4f}{self._scores}")
 
     def epoch(self, row: Row) -> None:
-        """Take the scores of the epoch, where it has any."""
+        """Keep the validation scores of the epoch, if it has any, for the live line."""
         found = {name: row[name] for name in row if name.startswith("val_")}
         parts = [f"{n.replace('_', ' ')} {v:.3f}" for n, v in found.items() if math.isfinite(v)]
         if parts:
@@ -70,10 +70,10 @@ class Shown(Watch):
 
 
 def trackers(folder: Path, tensorboard: bool, wandb: WandbRun | None) -> list[Tracker]:
-    """`history.csv` in a folder, and the services that were asked for.
+    """Return a tracker for `history.csv` in a folder, and those of the requested services.
 
     Raises:
-        MissingExtraError: the package of one is not installed.
+        MissingExtraError: the package of a requested service is not installed.
     """
     found: list[Tracker] = [CsvTracker(folder / HISTORY)]
     if tensorboard:

@@ -1,4 +1,4 @@
-"""Outputs against the manifests that prove them: what is missing, changed, or not known."""
+"""Compare outputs with their manifests: find missing, changed and unlisted files."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from clickmap_cli.storage.manifest import MANIFEST
 Kind = Literal["missing", "changed", "unreadable", "refused", "manifest"]
 
 PAGE_MANIFEST = "gallery.manifest.json"
-"""Of `gallery.html`, which stands among the outputs of another command."""
+"""Manifest of `gallery.html`, which is in the folder of another command's outputs."""
 
 _STATE = ".clickmap"
 _IDENTITY = Path(_STATE, "journal", "identity.json")  # of an unfinished run; see RunFolder
 _MAX_MANIFEST_BYTES = 1 << 30
 _MAX_IDENTITY_BYTES = 1 << 16
 _GROWING = "f1_history.csv"
-"""With `log_*.txt`, what grows across runs and so stands in no manifest."""
+"""Like `log_*.txt`, this file grows across runs, so no manifest lists it."""
 _GONE = "is not there"
 _BY_A_LINK = "leads out of its folder by a link"
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as a manifest states it.
+    """A difference between a file and its manifest.
 
     Attributes:
         file: its path inside the folder, or the name that was refused.
-        kind: `missing`, `changed`, `unreadable`, `refused` (a name that leads out of the folder;
-            never opened) or `manifest` (which is damaged itself).
-        reason: a clause that says so.
+        kind: `missing`, `changed`, `unreadable`, `refused` (never opened, such as a name that leads
+            out of the folder) or `manifest` (the manifest itself is damaged).
+        reason: a clause that explains it.
     """
 
     file: str
@@ -47,15 +47,15 @@ class Damage:
 
 @dataclass(frozen=True)
 class CheckedManifest:
-    """One manifest and what became of its outputs.
+    """One manifest and the result of checking its outputs.
 
     Attributes:
-        folder: its place inside the folder that was asked for; `.` is that folder itself.
-        file: the manifest's own path inside that folder.
-        command: what wrote it; empty where the manifest is damaged.
-        n_files: outputs it states.
-        n_bytes: their size, as it states it.
-        damage: those that are not so.
+        folder: its path inside the verified folder; `.` is that folder itself.
+        file: the manifest's path inside the verified folder.
+        command: the command that wrote it; empty if the manifest is damaged.
+        n_files: number of outputs that it lists.
+        n_bytes: their total size as it states it.
+        damage: the outputs that differ from it.
     """
 
     folder: str
@@ -68,7 +68,7 @@ class CheckedManifest:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that has begun and not ended: killed, or still at work."""
+    """A run that has started and not finished: it was killed, or is still running."""
 
     folder: str
     command: str
@@ -76,15 +76,15 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Verification:
-    """A folder, held against every manifest in it and below.
+    """The result of comparing a folder with every manifest in it and its subfolders.
 
     Attributes:
         path: the folder.
-        manifests: in the order of their folders.
-        unfinished: runs without a manifest as yet.
-        extra: files that no manifest knows, by their path inside the folder.
-        partial: files that a killed run left half-written.
-        unread: folders that cannot be looked into.
+        manifests: the checked manifests, in the order of their folders.
+        unfinished: runs that do not have a manifest yet.
+        extra: files that no manifest lists, by their path inside the folder.
+        partial: files that a killed run left partly written.
+        unread: folders that cannot be read.
     """
 
     path: Path
@@ -96,24 +96,24 @@ class Verification:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """Of all manifests."""
+        """The damage of all manifests."""
         return tuple(row for checked in self.manifests for row in checked.damage)
 
     @property
     def damaged(self) -> bool:
-        """Whether something that was begun here is not whole."""
+        """True if something is damaged, unfinished or cannot be read."""
         return bool(self.damage or self.unfinished or self.unread)
 
 
 def run(folders: Sequence[Path], progress: Progress) -> tuple[Verification, ...]:
-    """Hold every output against its manifest, in the folders and all below; nothing is written.
+    """Compare every output with its manifest, in the folders and all subfolders; write nothing.
 
     Args:
-        folders: where to look.
-        progress: told of each file.
+        folders: the folders to verify.
+        progress: advances with each file.
 
     Raises:
-        DataError: something is no folder.
+        DataError: one of the paths is not a folder.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -124,12 +124,15 @@ def run(folders: Sequence[Path], progress: Progress) -> tuple[Verification, ...]
 
 
 class _Check:
-    """One folder. Names in a manifest are a stranger's until they are seen to stay inside."""
+    """The check of one folder.
+
+    Names in a manifest are not trusted: a file is opened only if it is inside the folder.
+    """
 
     def __init__(self, root: Path, progress: Progress) -> None:
         self._root = root
         self._progress = progress
-        self._digests: dict[Path, str] = {}  # one file under many names is read once
+        self._digests: dict[Path, str] = {}  # a file with several names is hashed once
         self._known: set[str] = set()
         self._unread: list[str] = []
 
@@ -162,7 +165,7 @@ class _Check:
         )
 
     def _folders(self) -> Iterator[tuple[str, list[str]]]:
-        """Every folder by its path inside the root, and its files; links are not followed."""
+        """Yield every folder by its path inside the root, and its files; links are not followed."""
 
         def unread(error: OSError) -> None:
             self._unread.append(_inside(self._root, Path(str(error.filename))))
@@ -172,7 +175,7 @@ class _Check:
             yield _inside(self._root, Path(place)), sorted(files)
 
     def _state(self, folder: str, names: Sequence[str]) -> _Stated | Damage | Unfinished | None:
-        """What a folder says of itself; None where no command wrote into it."""
+        """Return the manifest or unfinished run of a folder, or None if it has neither."""
         if MANIFEST in names:
             return _stated(self._root / folder, MANIFEST)
         identity = self._root / folder / _IDENTITY
@@ -213,7 +216,7 @@ class _Check:
         return None if found is None else Damage(shown, *found)
 
     def _difference(self, path: Path, about: _About) -> tuple[Kind, str] | None:
-        """How a file differs from what is stated of it."""
+        """Return the kind and reason of a difference between a file and its manifest, or None."""
         if not path.is_file():
             return ("changed", "is no file any more") if path.exists() else ("missing", _GONE)
         size = path.stat().st_size
@@ -232,7 +235,7 @@ class _Check:
 
 @dataclass(frozen=True)
 class _About:
-    """What a manifest states of an output."""
+    """The size and SHA-256 that a manifest states for an output."""
 
     size: int
     sha256: str
@@ -240,14 +243,14 @@ class _About:
 
 @dataclass(frozen=True)
 class _Stated:
-    """What a manifest states; an output without size and hash is None."""
+    """The command and outputs that a manifest states; None for one without size and hash."""
 
     command: str
     outputs: Mapping[str, _About | None]
 
 
 def _stated(folder: Path, name: str) -> _Stated | Damage:
-    """The part of a manifest that counts here."""
+    """Read the command and outputs of a manifest, or return the damage that prevents it."""
     path = folder / name
     try:
         refused = _unfit(folder, path)
@@ -266,7 +269,7 @@ def _stated(folder: Path, name: str) -> _Stated | Damage:
 
 
 def _unfit(folder: Path, path: Path) -> str:
-    """Why a manifest is not opened; empty where it may be."""
+    """Return why a manifest must not be opened; empty if it may be."""
     if not path.is_file():
         return "is no file"
     if not _stays_inside(folder, path):
@@ -286,18 +289,18 @@ def _about(value: Any) -> _About | None:
 
 
 def _command_of(identity: Path) -> str:
-    """Which command an unfinished run is of, as far as its journal says."""
+    """Return the command of an unfinished run; empty if its journal does not name one."""
     try:
         if identity.stat().st_size > _MAX_IDENTITY_BYTES:
             return ""
         held = json.loads(identity.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return ""  # torn by a kill; that there is a journal says enough
+        return ""  # cut off by a kill; the journal's existence already shows an unfinished run
     return str(held.get("command", ""))[:100] if isinstance(held, dict) else ""
 
 
 def _refusal(base: Path, name: str) -> str:
-    """Why a name of a manifest is not to be opened; empty where it may be."""
+    """Return why a name in a manifest must not be opened; empty if it may be."""
     given = PurePath(name)
     if not name.strip("./") or "\0" in name:
         return "names no file"
@@ -307,7 +310,7 @@ def _refusal(base: Path, name: str) -> str:
         return "climbs out of its folder ('..')"
     try:
         return "" if _stays_inside(base, base / name) else _BY_A_LINK
-    except (OSError, RuntimeError, ValueError):  # a loop of links, a name no file system takes
+    except (OSError, RuntimeError, ValueError):  # such as a loop of links, or an invalid name
         return "is no name of a file here"
 
 
@@ -316,12 +319,12 @@ def _stays_inside(folder: Path, path: Path) -> bool:
 
 
 def _inside(root: Path, path: Path) -> str:
-    """A path inside the root, with slashes; the root itself is `.`."""
+    """Return a path relative to the root, with slashes; the root itself is `.`."""
     return path.relative_to(root).as_posix()
 
 
 def _nearest(folder: str, states: Mapping[str, Any]) -> Any:
-    """What the nearest folder at or above says of itself, of those that say anything."""
+    """Return the state of the nearest folder, at or above this one, that has a state."""
     for place in (folder, *(parent.as_posix() for parent in PurePath(folder).parents)):
         if states.get(place) is not None:
             return states[place]

@@ -1,1 +1,1 @@
-"""`clickmap benchmark`: models against people; `run.py` is the door."""
+"""`clickmap benchmark`: score models against people; `run.py` is the entry point."""

@@ -1,4 +1,4 @@
-"""Which images have a map in the folder of each `precomputed` model, before anything is scored."""
+"""Check, before scoring, which images have a map in the folder of each `precomputed` model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Coverage:
     """The maps found for the images of a run.
 
     Attributes:
-        text: a sentence; empty where every image has one.
-        lost: the largest share of a data set's images without one, 0 to 1.
-        refused: why the first map there is cannot be used; empty where it can, or there is none.
+        text: a sentence about the images without a map; empty if every image has one.
+        lost: the largest share of a data set's images without a map, 0 to 1.
+        refused: why the first map found cannot be used; empty if it can, or if no map was found.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Coverage:
 def require_maps(
     models: Sequence[BuiltModel], sets: Sequence[LoadedSet], postprocess: bool, max_lost: float
 ) -> list[str]:
-    """Raise unless precomputed maps are there for enough images; return what lacks, in sentences.
+    """Raise unless enough images have a precomputed map; return sentences about the missing ones.
 
     Args:
         models: every model.
@@ -44,7 +44,7 @@ def require_maps(
         max_lost: the share of a data set's images that may lack a map, 0 to 1.
 
     Raises:
-        DataError: more than that lack a map in a model's folder, or all do.
+        DataError: more than `max_lost` of a data set's images lack a map, or all of them do.
     """
     stimuli = {loaded.label: loaded.stimuli for loaded in sets}
     notices = []
@@ -63,11 +63,11 @@ def map_coverage(
     sets: Mapping[str, Sequence[Stimulus]],
     postprocess: bool,
 ) -> Coverage:
-    """Look for the map of every image, and look at the first that is there.
+    """Look for the map of every image, and try to use the first map found.
 
     Args:
         built: the model.
-        model: the same, whose folder is looked into.
+        model: the same model, whose folder is searched.
         sets: data set -> its images.
         postprocess: whether maps are clipped and scaled.
     """
@@ -97,7 +97,7 @@ def map_coverage(
 
 
 def _refusal(built: BuiltModel, stimulus: Stimulus, postprocess: bool) -> str:
-    """Return why an image's map cannot be used, in a sentence; empty where it can."""
+    """Return a sentence that says why an image's map cannot be used; empty if it can."""
     (predicted,) = Predictor(built, None, postprocess).predict([stimulus])
     if not predicted.reason:
         return ""
@@ -108,7 +108,7 @@ def _refusal(built: BuiltModel, stimulus: Stimulus, postprocess: bool) -> str:
 
 
 def _what_is_there(root: Path, matched: set[str], ids: Sequence[str]) -> str:
-    """Return what else the folder holds, and what its files should be called."""
+    """Return sentences: which other files the folder holds, and how map files must be named."""
     files: list[str] = []
     folders: list[str] = []
     for path in sorted(root.iterdir()):
@@ -133,7 +133,7 @@ def _endings() -> str:
 
 
 def _same_but_spelled(files: Sequence[str], ids: Sequence[str]) -> tuple[str, str] | None:
-    """Return a file and an image whose names differ in case, separators or endings alone."""
+    """Return a file and an image whose names differ only in case, separators or file ending."""
     images = {_letters(image_id): image_id for image_id in ids}
     images |= {_letters(Path(image_id).stem): image_id for image_id in ids}
     for name in files:

@@ -1,4 +1,4 @@
-"""The data sets of a benchmark, read and identified."""
+"""Read the data sets of a benchmark, and hash their contents."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from clickmap_cli.storage.id_lists import read_ids
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Why an image or its ground truth cannot be read; empty for the part that can be.
+    """Reasons why an image or its ground truth cannot be read.
 
     Attributes:
-        image: why not the image, which some models do without.
-        truth: why not the map, without which nothing is scored.
+        image: why the image cannot be read, or empty; some models do not need the image.
+        truth: why the map cannot be read, or empty; nothing is scored without the map.
     """
 
     image: str = ""
@@ -37,14 +37,14 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class LoadedSet:
-    """A data set as the config names it.
+    """A data set of the config, after reading.
 
     Attributes:
-        label: what tables and files call it.
+        label: the data set's name in tables and files.
         stimuli: images to score, sorted by id.
         problems: images that cannot be used.
         digest: a hash of every image, point and map.
-        marks: id -> what the image and its files were when they were read.
+        marks: id -> fingerprint of the image and its files when they were read.
         unreadable: id -> why the image or its truth cannot be read.
     """
 
@@ -90,7 +90,7 @@ def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
 
 
 def require_usable(loaded: LoadedSet) -> None:
-    """Raise DataError unless an image of the set can be used."""
+    """Raise DataError unless the set has an image that can be used."""
     if loaded.problems and not loaded.stimuli:
         first = loaded.problems[0]
         raise DataError(
@@ -100,11 +100,11 @@ def require_usable(loaded: LoadedSet) -> None:
 
 
 def require_truth(label: str, data: DataSet) -> None:
-    """Raise DataError unless an image of the set can be scored against people.
+    """Raise DataError unless the set has an image that can be scored against people.
 
     Args:
-        label: of the set, for the message.
-        data: the set; one whose images cannot be used at all is not refused here.
+        label: the set's name, for the message.
+        data: the set; this check accepts a set without usable images.
 
     Raises:
         DataError: no image has fixations or a map.
@@ -120,7 +120,7 @@ def require_truth(label: str, data: DataSet) -> None:
 
 
 def _mark(stimulus: Stimulus) -> tuple[str, Unreadable]:
-    """What an image and its files are now, and why they cannot be read."""
+    """Return the fingerprint of an image and its files now, and why they cannot be read."""
     words = [stimulus.image_id, stimulus.size, stimulus.category]
     faults = ["", ""]
     for at, part in enumerate((stimulus.image_digest, stimulus.truth_digest)):
@@ -128,22 +128,22 @@ def _mark(stimulus: Stimulus) -> tuple[str, Unreadable]:
             words.append(part())
         except DataError as error:
             faults[at] = str(error)
-            words.append(faults[at])  # said again, by image, where it is needed
+            words.append(faults[at])  # repeated for each image when that image is used
     return json.dumps(words), Unreadable(*faults)
 
 
 def require_unchanged(sets: Sequence[LoadedSet], failures: Sequence[Failure]) -> None:
-    """Whether images that could not be used are what they were when the run began.
+    """Raise unless the images that could not be used are unchanged since the run began.
 
-    One that went while the run was at work is no result: the run must not be finished with it, as
-    `--resume` would then keep what it lacks.
+    If an image disappeared during the run, the run must not count as finished: `--resume` would
+    then keep the gap.
 
     Args:
-        sets: of the run.
+        sets: all data sets that are scored.
         failures: images of these sets, and why they could not be used.
 
     Raises:
-        RunError: an image, or its map, is another now or is gone.
+        RunError: an image or its map has changed or is gone.
     """
     by_label = {loaded.label: loaded for loaded in sets}
     for row in failures:
@@ -154,7 +154,7 @@ def require_unchanged(sets: Sequence[LoadedSet], failures: Sequence[Failure]) ->
 
 
 def changed_input(row: Failure) -> RunError:
-    """What is said of an input that is not what it was when the run began."""
+    """Return the error for an input that has changed since the run began."""
     return RunError(
         f"{row.dataset}, {row.image_id}: {row.reason.rstrip('.')}; it was there when the run "
         "began. Bring it back and run again with --resume."
@@ -162,7 +162,7 @@ def changed_input(row: Failure) -> RunError:
 
 
 def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, dict[str, Any], Any]:
-    """What a data set is read with, before it is read: its reader, all settings, and its `ids`.
+    """Return a data set's reader, all its settings, and its `ids`, without reading it.
 
     Raises:
         ConfigError: the name or a setting is unknown.
@@ -179,7 +179,7 @@ def check_set(spec: Spec) -> list[str]:
     No image is read.
 
     Returns:
-        What a person should know of its `split`.
+        Notices about its `split`.
 
     Raises:
         ConfigError: the name or a setting is unknown.
@@ -198,12 +198,12 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
     """Read a registered data set; its images are sorted by id.
 
     Args:
-        name: what it is registered as.
-        given: its settings; `ids` is a file that lists the only image ids that count, or a list.
-        what: who it is, for messages.
+        name: the name it is registered under.
+        given: its settings; `ids` is a list of the image ids to use, or a file with such a list.
+        what: how messages refer to the data set.
 
     Raises:
-        ConfigError: the name or a setting is unknown, or no image of `ids` is there.
+        ConfigError: the name or a setting is unknown, or the set has no image of `ids`.
         DataError: it cannot be read.
     """
     reader, settings, ids = set_settings(name, given, what)
@@ -230,11 +230,11 @@ def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:
 
 
 def _wanted_ids(ids: Any, what: str) -> frozenset[str]:
-    """The ids of an entry: a list, or a file with one a line.
+    """Return the ids of an entry, which is a list, or a file with one id per line.
 
     Raises:
         ConfigError: the list is empty, or the value is not a path.
-        DataError: there is no such file, or it cannot be used.
+        DataError: the file does not exist or cannot be used.
     """
     if not isinstance(ids, list):
         return frozenset(read_ids(as_path(ids, "ids")))

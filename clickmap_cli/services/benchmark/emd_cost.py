@@ -1,4 +1,4 @@
-"""What the exact earth mover's distance will cost a run, said before the scoring starts."""
+"""Estimate, before scoring starts, how long the exact earth mover's distances will take."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from clickmap_cli.services.benchmark.job import Job
 METRIC = "EMD"
 
 WORTH_SAYING = 30.0
-"""Seconds; less is not announced."""
+"""Seconds; a shorter estimate is not announced."""
 
 
 def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> None:
-    """Say how long the earth mover's distances of a run will take, if that is long.
+    """Say how long the earth mover's distances will take, if that is long.
 
-    One distance of the data's own size is computed and timed.
+    The estimate times one distance between maps of each data set's size.
     """
     if METRIC not in job.config.metrics:
         return
@@ -50,9 +50,10 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
 def count_distances(job: Job, models: Sequence[BuiltModel], loaded: LoadedSet) -> int:
     """Return how many distances a data set still needs.
 
-    An image needs one for each person and each draw of the null, and for each model one against
-    all people together and one for each person. People as a model need the latter alone. What the
-    journal of an interrupted run holds is not computed again.
+    With `ceiling`, each image with people needs one distance for each person and each draw of the
+    null. Each model needs one against all people together and, with `ceiling`, one for each person;
+    people as a model always need only those for each person. Scores in the journal of an
+    interrupted run are not recomputed.
     """
     config, label = job.config, loaded.label
     people = {s.image_id: n for s in loaded.stimuli if (n := _count_people(s))}
@@ -81,8 +82,8 @@ def _done(job: Job, journal: str) -> set[str]:
 
 
 def _seconds_of_one(job: Job, loaded: LoadedSet) -> float:
-    """Seconds of one distance between maps of a data set; 0 where no image has a map."""
-    earth_movers_distance(np.eye(2), np.ones((2, 2)))  # loads the solver, which takes its own time
+    """Return the seconds of one distance between maps of a data set; 0 if no image has a map."""
+    earth_movers_distance(np.eye(2), np.ones((2, 2)))  # loads the solver before the clock starts
     for stimulus in loaded.stimuli:
         pair = _some_pair(job, stimulus)
         if pair is not None:
@@ -93,7 +94,11 @@ def _seconds_of_one(job: Job, loaded: LoadedSet) -> float:
 
 
 def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None:
-    """A person and what the others predict, or where nobody is named the map and an even one."""
+    """Return a prediction and a target of an image: the map of all others, and a person's map.
+
+    Without named people, they are a uniform map and the ground-truth map. Return None if the maps
+    cannot be read, or if the target is missing or constant.
+    """
     try:
         people = stimulus.people()
         if people is not None:
@@ -106,12 +111,12 @@ def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None
         own = Geometry(stimulus.size, stimulus.size, None)
         values = finished(values, "map", own, job.config.postprocess)
     except (DataError, ValueError):
-        return None  # it is named as a failure when it is scored
+        return None  # scoring reports this image as a failure
     return None if view.constant else (Prediction(values), Target(map=view))
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: in seconds, minutes or hours."""
+    """Return a time as text in seconds, minutes or hours."""
     for limit, unit, name in ((120, 1, "seconds"), (7200, 60, "minutes")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"

@@ -1,4 +1,4 @@
-"""Every image of a data set, predicted by a model and scored."""
+"""Predict and score every image of a data set with a model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ODDITIES = "oddities"
 def scores_of(
     job: Job, loaded: LoadedSet, built: BuiltModel, others: OtherFixations
 ) -> list[ImageScore]:
-    """Every image's scores of one model, by `image_id`.
+    """Return every image's scores for one model, in the data set's order of images.
 
     Args:
-        job: the run; what its journal has is not scored again, if the prediction is still there.
+        job: the run; images in its journal are not scored again if their prediction still exists.
         loaded: the data set.
         built: the model.
-        others: what the data set's other images say of each.
+        others: gives each image negatives and a centre bias from the set's other images.
     """
     label, model = loaded.label, built.label
     journal = job.folder.lines(f"{label}__{model}")
@@ -59,7 +59,7 @@ def scores_of(
         for at, found in enumerate(job.pool.map(score_model, tasks(), worth)):
             predicted = pending[at]
             stimulus = predicted.stimulus
-            pending[at] = Predicted(stimulus, ())  # its maps are done with
+            pending[at] = Predicted(stimulus, ())  # frees the maps
             if isinstance(found, str):
                 job.fail(label, model, stimulus.image_id, found)
             else:
@@ -82,9 +82,9 @@ def _done(
     records: Iterable[dict[str, Any]],
     odd: dict[str, Mapping[str, float]],
 ) -> dict[str, ImageScore]:
-    """Images of the journal whose pictures and predictions are still there, with their scores.
+    """Return the scores of journal images whose pictures and predictions still exist, by id.
 
-    What is odd of their predictions is put into `odd`.
+    The oddities of their predictions are added to `odd`.
     """
     stimuli = {stimulus.image_id: stimulus for stimulus in loaded.stimuli}
     done = {}

@@ -1,4 +1,4 @@
-"""What all steps of a benchmark share."""
+"""The state that all steps of a benchmark share."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from clickmap_cli.services.benchmark.result import Failure, LeftOut
 from clickmap_cli.storage.folder import RunFolder
 from clickmap_cli.storage.prediction_cache import PredictionCache
 
-_WORTH_WORKERS = 2e7  # pixels times people; less is scored before worker processes have started
+_WORTH_WORKERS = 2e7  # pixels times people; less is scored faster than worker processes start
 
 
 class Job:
-    """One run: its settings, where it writes, who computes, and what it could not use.
+    """One run: its settings, output folder, worker pool, and the images it could not use.
 
     Args:
         config: the checked configuration.
-        folder: where it writes.
-        progress: told where the run is.
-        figures: draw pictures and the report.
-        pool: who computes scores.
+        folder: the output folder.
+        progress: receives progress and notices.
+        figures: functions that draw pictures and the report.
+        pool: the workers that compute scores.
 
     Attributes:
         left_out: images that could not be used so far.
@@ -52,7 +52,7 @@ class Job:
         )
 
     def predictor(self, built: BuiltModel, dataset: str) -> Predictor:
-        """The model's predictions for one data set."""
+        """Return the predictor of a model for one data set, with its cache."""
         config = self.config
         where = config.prediction_cache_dir
         root = Path(where) if where else self.folder.path / "predictions"
@@ -61,11 +61,11 @@ class Job:
         return Predictor(built, cache, config.postprocess)
 
     def fail(self, dataset: str, model: str, image_id: str, reason: str) -> None:
-        """An image is left out of a model, or of all where none is named."""
+        """Record that an image is left out of a model, or of all models if `model` is empty."""
         self.left_out.failures.append(Failure(dataset, model, image_id, reason))
 
     def worth_workers(self, loaded: LoadedSet, n_images: int) -> bool:
-        """Whether so many images, each scored against its people, are worth worker processes."""
+        """Return True if scoring `n_images` against their people is worth worker processes."""
         if not n_images:
             return False
         height, width = loaded.stimuli[0].size

@@ -1,4 +1,4 @@
-"""What a person should know of a model's predictions for a data set, said once for all of them."""
+"""Notices about odd predictions of a model, one sentence per kind for a whole data set."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def oddity_notices(found: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """Yield a sentence for each kind of oddity that a model's predictions have.
 
     Args:
-        found: image id -> its prediction's oddities (see `plausible_maps.oddities`), empty where
-            there is nothing to say; every image that was predicted is in it.
+        found: image id -> its prediction's oddities (see `plausible_maps.oddities`), empty for a
+            normal prediction; it holds every image that was predicted.
     """
     n = len(found)
 

@@ -1,4 +1,4 @@
-"""How well people predict people in every image of a data set: ceilings and nulls."""
+"""Ceilings and nulls: score people against people in every image of a data set."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from clickmap_cli.services.benchmark.scores import PeopleTask, score_people
 
 
 def people_of(job: Job, loaded: LoadedSet, others: OtherFixations) -> tuple[PeopleScore, ...]:
-    """Ceiling and null of every image that two named people looked at, by `image_id`.
+    """Return the ceiling and null of every image that at least two named people looked at.
 
     Args:
-        job: the run; what its journal has is not scored again.
-        loaded: the data set.
-        others: what its other images say of each.
+        job: the run; images in its journal are not scored again.
+        loaded: the data set; the result follows its order of images.
+        others: gives each image negatives and a centre bias from the set's other images.
     """
     known = [stimulus.people() is not None for stimulus in loaded.stimuli]
     if not any(known):
@@ -56,7 +56,7 @@ def people_of(job: Job, loaded: LoadedSet, others: OtherFixations) -> tuple[Peop
 
 
 def _draws(job: Job, loaded: LoadedSet, known: list[bool]) -> OtherImages:
-    """Where an image's null comes from."""
+    """Return the source from which each image's null draws other images."""
     keys = [stimulus.key for stimulus in loaded.stimuli]
     _, category = np.unique([s.category for s in loaded.stimuli], return_inverse=True)
     draws = OtherImages(keys, category.astype(np.int32), np.array(known), job.config.seed)

@@ -1,4 +1,4 @@
-"""Pictures of a benchmark: what its report may show, and heatmaps that are written."""
+"""Pictures of a benchmark: those its report can show, and the heatmap files it writes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from clickmap_cli.storage.manifest import damaged_outputs, describe_files
 
 
 class Pictures(Protocol):
-    """What there is to look at; None where there is no such picture."""
+    """A source of images and maps for the report; its methods return None for a missing one."""
 
     def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
-        """(h, w, 3) RGB in 0..1."""
+        """Return the image, (h, w, 3) RGB in 0..1."""
 
     def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:
-        """(h, w) the ground-truth map, any scale."""
+        """Return the ground-truth map, (h, w), any scale."""
 
     def prediction(self, dataset: str, model: str, image_id: str) -> NDArray[Any] | None:
-        """(h, w) what the model predicts, any scale (densities, never their logarithm)."""
+        """Return the model's prediction, (h, w), any scale (densities, never their logarithm)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Heatmap:
         heat: (h, w), not negative.
         image: (h, w, 3) in 0..1 for the overlay, or None.
         settings: scale, colours, alpha.
-        path: of the heat alone (PNG).
-        overlay_path: of the heat over the image, or None.
+        path: file for the heat alone (PNG).
+        overlay_path: file for the heat over the image, or None.
     """
 
     heat: NDArray[np.float64]
@@ -60,14 +60,14 @@ class DivePicture:
         dataset: label of the data set.
         model: label of the model.
         image_id: the image.
-        metric: what the scores are of.
-        score: the model's own.
+        metric: name of the metric that the scores are of.
+        score: the model's score with its configured settings.
         best: the setting that scores best.
         scores: setting -> its score, NaN where undefined.
         maps: setting -> (h, w) its map, not negative, in the order of `scores`.
-        image: (h, w, 3) in 0..1, or None where it cannot be read.
-        truth: (h, w) the ground-truth map, any scale, or None where there is none.
-        path: where the picture goes (PNG).
+        image: (h, w, 3) in 0..1, or None if it cannot be read.
+        truth: (h, w) the ground-truth map, any scale, or None if the image has none.
+        path: file for the picture (PNG).
     """
 
     dataset: str
@@ -84,13 +84,13 @@ class DivePicture:
 
 
 class KeptPictures:
-    """Images, maps and kept predictions of a benchmark, read when they are looked at.
+    """Images, maps and cached predictions of a benchmark, read on demand.
 
     Args:
         stimuli: data set -> its images.
-        predictors: (data set, model) -> where its predictions are kept.
-        outputs: model -> what its predictions are.
-        left_out: told of images and maps that cannot be read.
+        predictors: (data set, model) -> the predictor whose cache holds the predictions.
+        outputs: model -> kind of its predictions (`map`, `density`, `log_density`).
+        left_out: receives images and maps that cannot be read.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class KeptPictures:
         self._left_out = left_out
 
     def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
-        """(h, w, 3) RGB in 0..1; None where the image is missing."""
+        """Return the image, (h, w, 3) RGB in 0..1, or None if it is missing or cannot be read."""
         try:
             return self._stimuli[dataset, image_id].image()
         except DataError as error:
@@ -118,7 +118,7 @@ class KeptPictures:
             return None
 
     def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:
-        """(h, w) the ground-truth map; None where there is none."""
+        """Return the ground-truth map, (h, w), or None if it is missing or cannot be read."""
         try:
             return self._stimuli[dataset, image_id].truth()
         except DataError as error:
@@ -126,30 +126,30 @@ class KeptPictures:
             return None
 
     def _note(self, dataset: str, image_id: str, error: DataError) -> None:
-        """Note what is missing; the page says so in its place."""
+        """Record what is missing; the report shows a note in its place."""
         self._left_out.unread.append(Failure(dataset, "", image_id, str(error)))
 
     def prediction(self, dataset: str, model: str, image_id: str) -> NDArray[Any] | None:
-        """(h, w) the prediction (the mean of those of people); None where it was not kept."""
+        """Return the cached prediction, (h, w), a mean if there is one per person, or None."""
         stimulus = self._stimuli[dataset, image_id]
         maps = self._predictors[dataset, model].stored(stimulus)
         return shown_map(maps, self._outputs[model]) if maps else None
 
 
 def shown_map(maps: Sequence[NDArray[np.float32]], output: str) -> NDArray[np.float64]:
-    """What is drawn of a prediction: the mean over people, never a logarithm."""
+    """Return the map to draw for a prediction: the mean over people, never a logarithm."""
     mean = np.mean(np.stack(maps).astype(np.float64), axis=0)
     return np.asarray(np.exp(mean - mean.max()) if output == "log_density" else mean)
 
 
 @dataclass(frozen=True)
 class BenchmarkFigures:
-    """How pictures are drawn; the service says what and where, `reports/` draws.
+    """Functions that draw; the service decides what is drawn and where, `reports/` draws it.
 
     Attributes:
-        heatmap: one prediction, alone and over its image.
-        report: the page (result, pictures, path, images at either end).
-        dive: one image of a deep dive; None where there are to be tables alone.
+        heatmap: draws one prediction, alone and over its image.
+        report: writes the page from (result, pictures, path, number of images at either end).
+        dive: draws one image of a deep dive; None to write only tables.
     """
 
     heatmap: Callable[[Heatmap], None]
@@ -158,14 +158,14 @@ class BenchmarkFigures:
 
 
 class HeatmapFiles:
-    """The pictures of predictions that are written: where they go, and which are there.
+    """The heatmap files of predictions: writes them and knows which ones exist.
 
     Args:
-        settings: whether there are any, and how they look.
-        folder: where they go.
-        draw: draws one.
-        progress: told of images that cannot be drawn over.
-        left_out: told of them too.
+        settings: whether heatmaps are written, and how they look.
+        folder: the run's folder; heatmaps go to its `heatmaps/` unless the settings name another.
+        draw: draws one heatmap.
+        progress: receives a notice for each image that cannot be read for its overlay.
+        left_out: receives these images too.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class HeatmapFiles:
         self._left_out = left_out
 
     def draw(self, dataset: str, built: BuiltModel, predicted: Predicted) -> bool:
-        """Pictures of a prediction, where they are asked for; whether all of them are drawn."""
+        """Draw the pictures of a prediction, if enabled; return True unless one is missing."""
         settings = self._settings
         if not settings.enabled:
             return True
@@ -201,20 +201,20 @@ class HeatmapFiles:
         return image is not None or not settings.overlay
 
     def of(self, dataset: str, model: str, image_id: str) -> list[Path]:
-        """The pictures of a prediction that are there, also those of a run that was killed."""
+        """Return the existing pictures of a prediction, also those of an interrupted run."""
         if not self._settings.enabled:
             return []
         return [path for path in self._places(dataset, model, image_id) if path.is_file()]
 
     def recorded(self, dataset: str, model: str, image_id: str) -> dict[str, Any]:
-        """The pictures of a prediction with size and SHA-256."""
+        """Return the existing pictures of a prediction with size and SHA-256."""
         return describe_files(self.folder, self.of(dataset, model, image_id))
 
     def whole(self, recorded: dict[str, Any]) -> bool:
-        """Whether pictures are still what they were when they were recorded."""
+        """Return True if pictures are unchanged since they were recorded."""
         return not damaged_outputs(self.folder, recorded)
 
     def _places(self, dataset: str, model: str, image_id: str) -> tuple[Path, Path]:
-        """Where the pictures of a prediction go: the heat alone, and over its image."""
+        """Return the paths of a prediction's two pictures: the heat alone, and over its image."""
         folder = self.folder / dataset / model
         return folder / f"{image_id}.png", folder / f"{image_id}_overlay.png"

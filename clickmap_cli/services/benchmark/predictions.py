@@ -1,4 +1,4 @@
-"""Predictions of one model for one data set: from the cache where they hold, else anew."""
+"""Predictions of one model for one data set: from the cache if still valid, else computed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model predicts of an image, or why it does not.
+    """A model's prediction for an image, or the reason why it failed.
 
     Attributes:
         stimulus: the image.
-        maps: one (h, w) map, or one a person; empty where the model failed.
-        reason: why it failed, in one sentence; empty where it did not.
-        details: numbers the model gave along with it.
-        placement: what was done to bring it onto the pixels it is scored on (`Geometry.action`).
-        oddities: what a person should know of the prediction; see `plausible_maps.oddities`.
+        maps: one (h, w) map, or one per person; empty if the model failed.
+        reason: why it failed, in one sentence; empty if it did not.
+        details: numbers the model returned with the prediction.
+        placement: how the prediction was brought onto the scored pixels (`Geometry.action`).
+        oddities: unusual properties of the prediction; see `plausible_maps.oddities`.
     """
 
     stimulus: Stimulus
@@ -47,7 +47,7 @@ class Predictor:
 
     Args:
         built: the model.
-        cache: where predictions are kept; None = nowhere.
+        cache: where predictions are stored; None = nowhere.
         postprocess: whether maps are clipped and scaled.
     """
 
@@ -60,14 +60,14 @@ class Predictor:
 
     @property
     def kind(self) -> Output:
-        """What the predictions are."""
+        """The kind of the model's predictions."""
         return self._model.output
 
     def predict(self, stimuli: Sequence[Stimulus]) -> Iterator[Predicted]:
-        """What the model predicts of each image, in order; a failure costs one image.
+        """Yield the prediction of each image, in order; a failure loses only its own image.
 
         Raises:
-            ClickmapError: the model cannot be made ready, or the cache cannot be written.
+            ClickmapError: the model cannot be prepared, or the cache cannot be written.
         """
         step = self._model.batch_size
         for first in range(0, len(stimuli), step):
@@ -76,7 +76,7 @@ class Predictor:
             self._model.release()
 
     def stored(self, stimulus: Stimulus) -> list[Map] | None:
-        """The cached predictions of an image, where there are any that hold."""
+        """Return the cached predictions of an image if all of them are still valid, else None."""
         if self._cache is None:
             return None
         key = self._built.key(stimulus, self._postprocess)
@@ -85,14 +85,14 @@ class Predictor:
         return whole if len(whole) == len(found) else None
 
     def keeps(self, stimulus: Stimulus) -> bool:
-        """Whether the predictions of an image are in the cache, whole, or there is no cache."""
+        """Return True if the cache holds all predictions of an image, or caching is off."""
         return self._cache is None or self.stored(stimulus) is not None
 
     def names(self, stimulus: Stimulus) -> list[str]:
-        """What the predictions of an image are called; a person's carries their name.
+        """Return the cache names of an image's predictions; a person's includes their name.
 
         Raises:
-            DataError: the model predicts people, and there are none.
+            DataError: the model predicts people, and the image has fewer than two named people.
         """
         if not isinstance(self._model, SubjectModel):
             return [stimulus.image_id]
@@ -110,7 +110,7 @@ class Predictor:
         return names
 
     def _some(self, stimuli: Sequence[Stimulus]) -> Iterator[Predicted]:
-        """Consecutive images: those that are not stored are predicted together, by size."""
+        """Yield consecutive images' predictions; images not in the cache are grouped by size."""
         found: dict[str, Predicted] = {}
         todo: dict[tuple[int, int], list[Stimulus]] = {}
         for stimulus in stimuli:
@@ -134,23 +134,23 @@ class Predictor:
             yield found[stimulus.image_id]
 
     def _kept(self, stimulus: Stimulus) -> KeptWith:
-        """What is kept with a stored prediction."""
+        """Return the details, placement and oddities stored with a cached prediction."""
         if self._cache is None:
             return KeptWith()
         return self._cache.kept_with(self.names(stimulus)[0])
 
     def variants(self, stimulus: Stimulus) -> dict[str, Map]:
-        """What the model's other settings predict of an image, finished; empty for none.
+        """Return the finished predictions of the model's other settings; empty if it has none.
 
         Raises:
-            ClickmapError: the model cannot be made ready.
+            ClickmapError: the model cannot be prepared.
         """
         self._get_ready()
         found = self._model.predict_variants(stimulus)
         return {name: self._finished(stimulus, values)[0] for name, values in found.items()}
 
     def _finished(self, stimulus: Stimulus, values: NDArray[Any]) -> tuple[Map, str]:
-        """A prediction on the pixels it is scored on, and what was done to bring it there.
+        """Return a prediction on the scored pixels, and how it was brought there.
 
         Raises:
             DataError: its aspect ratio is not the image's.
@@ -175,7 +175,7 @@ class Predictor:
             self._ready = True
 
     def _group(self, group: list[Stimulus]) -> list[Predicted]:
-        """Images of one size; where they fail together, each is tried on its own."""
+        """Predict images of one size together; if that fails, predict each one separately."""
         if len(group) > 1:
             try:
                 batch = list(zip(group, self._model.predict_batch(group), strict=True))
@@ -200,7 +200,7 @@ class Predictor:
         return self._keep(stimulus, raw)
 
     def _keep(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Predicted:
-        """The finished predictions, stored."""
+        """Finish the raw predictions of an image and store them in the cache."""
         try:
             placed = [self._finished(stimulus, np.asarray(values)) for values in raw]
         except (DataError, ValueError, TypeError) as error:
@@ -217,7 +217,7 @@ class Predictor:
         return Predicted(stimulus, maps, "", details, placement, odd)
 
     def _oddities(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Mapping[str, float]:
-        """Return what a person should know of an image's prediction; nothing of people's maps."""
+        """Return the oddities of an image's prediction; empty for people and flat models."""
         if isinstance(self._model, SubjectModel) or self._model.flat:
             return {}
         values = np.asarray(raw[0])

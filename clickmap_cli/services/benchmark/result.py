@@ -1,4 +1,4 @@
-"""What a benchmark finds, from one image's scores to the whole; computed and written elsewhere."""
+"""Results of a benchmark as data classes, from one image's scores to the whole result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that a model could not predict or that could not be scored; no model = all."""
+    """An image that could not be predicted or scored; an empty `model` means all models."""
 
     dataset: str
     model: str
@@ -26,9 +26,9 @@ class ImageScore:
         image_id: the image.
         category: its category.
         scores: metric -> value against all people together; NaN where undefined.
-        people: metric -> mean over people of the value against each; empty where nobody is named.
-        details: numbers the model gave along with its prediction.
-        placement: what was done to bring the prediction onto the pixels it is scored on.
+        people: metric -> mean over people of the value against each; empty without named people.
+        details: numbers the model returned with its prediction.
+        placement: how the prediction was brought onto the pixels it is scored on.
     """
 
     image_id: str
@@ -41,13 +41,13 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class PeopleScore:
-    """How well people predict people in one image: the same for every model.
+    """Scores of people against people in one image, the same for every model.
 
     Attributes:
         image_id: the image.
         n_people: people who looked at it.
-        ceiling: metric -> mean over people of the others' score.
-        null: metric -> mean over draws of another image's people's score.
+        ceiling: metric -> mean over people of the score that the other people's map gets.
+        null: metric -> mean over draws of the score that another image's people get.
     """
 
     image_id: str
@@ -58,7 +58,7 @@ class PeopleScore:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """One metric of one model on one data set; NaN where a number does not exist.
+    """One metric of one model on one data set; NaN where a number is undefined.
 
     Attributes:
         metric: its name.
@@ -69,8 +69,8 @@ class MetricSummary:
         ceiling: mean score of the others against people (c), with its interval.
         null: mean score of other images' people against people (z), with its interval.
         normalised: (m - z) / (c - z), with its joint interval; NaN where the ceiling is not better
-            than the null, which leaves nothing to be between.
-        n_people_images: images behind `people`, `ceiling`, `null` and `normalised`.
+            than the null, because the ratio then has no meaning.
+        n_people_images: images that `people`, `ceiling`, `null` and `normalised` are computed from.
     """
 
     metric: str
@@ -99,10 +99,10 @@ class ModelResult:
     Attributes:
         dataset: label of the data set.
         model: name of the model.
-        images: one row an image that was scored, by `image_id`.
-        summary: one row a metric.
+        images: one row per scored image, by `image_id`.
+        summary: one row per metric.
         n_failed: images that could not be predicted or scored.
-        is_people: True for people as a reference (`gold_standard`), which stand apart from models.
+        is_people: True for people as a reference (`gold_standard`), which tables list last.
     """
 
     dataset: str
@@ -114,20 +114,19 @@ class ModelResult:
 
     @property
     def placements(self) -> dict[str, int]:
-        """What was done to predictions to bring them onto the pixels they are scored on.
+        """Number of images for each way a prediction was brought onto the scored pixels.
 
-        Such as `as it is` or `scaled and cropped` -> how many images.
+        The keys are such as `as it is` or `scaled and cropped`.
         """
         return dict(sorted(Counter(row.placement for row in self.images if row.placement).items()))
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """Two models on the images of one data set that both have a score for.
+    """A comparison of two models on the images of one data set for which both have a score.
 
-    `difference` is the mean of a - b with its paired bootstrap interval; `p` is that of the
-    sign-flip test, `p_holm` the same after Holm's correction over all pairs of a data set and
-    metric.
+    `difference` is the mean of a - b with its paired bootstrap interval. `p` is the p-value of the
+    sign-flip test; `p_holm` is `p` after Holm's correction over all pairs of a data set and metric.
     """
 
     dataset: str
@@ -173,10 +172,10 @@ class ExtremeRow:
 
 @dataclass(frozen=True)
 class DiveRow:
-    """One of a model's worst images, and what its other settings would have scored.
+    """One of a model's worst images, and the scores that its other settings get.
 
-    `best` is the setting that scores best, `variants` the score of each, `picture` the file with
-    their maps side by side, as seen from the folder of the run; empty where none was drawn.
+    `best` is the setting that scores best and `variants` holds the score of each setting. `picture`
+    is the file with their maps side by side, relative to the output folder; empty if not drawn.
     """
 
     dataset: str
@@ -192,20 +191,20 @@ class DiveRow:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What a benchmark found.
+    """The result of a benchmark.
 
     Attributes:
         experiment: its name.
-        folder: where everything is.
-        metrics: in the order of columns.
-        models: one a data set and model, data sets and models in the config's order.
-        people: data set -> how well people predict people in each image; empty where unknown.
-        comparisons: every two models on each data set and metric.
+        folder: the output folder.
+        metrics: names of the metrics, in the order of columns.
+        models: one per data set and model, data sets and models in the config's order.
+        people: data set -> scores of people against people in each image; empty where unknown.
+        comparisons: every pair of models on each data set and metric.
         failures: images that were left out, and why.
         deciles: each model's scores in ten groups of images.
         extremes: each model's best and worst images.
-        dives: what other settings of a model would have made of its worst images.
-        notices: what the run said of its data and settings.
+        dives: scores of a model's other settings on its worst images.
+        notices: notices about the data and settings.
     """
 
     experiment: str
@@ -223,11 +222,11 @@ class BenchmarkResult:
 
 @dataclass
 class LeftOut:
-    """Images that could not be used, gathered while a run is at work.
+    """Images that could not be used, collected during a run.
 
     Attributes:
         failures: images that were left out of some model, or cannot be used at all.
-        unread: images that something else lacks: the people's scores, a picture, the report.
+        unread: images missing only from the people's scores, a picture or the report.
     """
 
     failures: list[Failure] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Saliency models against people: predict, score, hold against the human ceiling, compare."""
+"""Benchmark saliency models against people: predict, score, normalise by the ceiling, compare."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _OWN = (
 
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """What a run of `benchmark` did.
+    """The outcome of a run of `benchmark`.
 
     Attributes:
-        folder: where everything is.
-        summary: what `summary.json` holds.
+        folder: the output folder.
+        summary: the content of `summary.json`.
         n_failures: images that were left out of some model.
-        seconds: how long it took.
-        written: whether anything was written.
+        seconds: how long the run took.
+        written: False for a dry run, which writes nothing.
     """
 
     folder: Path
@@ -74,15 +74,15 @@ def run(
 
     Args:
         config: the checked configuration.
-        progress: told where the run is.
-        figures: draw pictures and the report.
-        when: what to do with outputs that are there.
-        dry_run: read the data sets and make the models; predict and write nothing.
+        progress: receives progress and notices.
+        figures: functions that draw pictures and the report.
+        when: what to do with existing outputs.
+        dry_run: read the data sets and build the models; predict and write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there; a name is unknown.
-        DataError: a data set or a model's weights cannot be used, or are not there.
-        RunError: another run holds the folder, or it cannot be written; the cluster is gone.
+        ConfigError: the call contradicts itself or the existing outputs; a name is unknown.
+        DataError: a data set or a model's weights are missing or cannot be used.
+        RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
     started = Stopwatch()
     needed = not dry_run and not config.predict_only
@@ -109,7 +109,7 @@ def run(
                 built.model.see(loaded.stimuli)
         job = Job(config, folder, progress, figures, pool)
         if config.predict_only:
-            # the folder's results, if there are any, are not touched
+            # existing results in the folder are not touched
             with folder.held():
                 done = predict_all(job, models, sets)
             failures = job.left_out.failures
@@ -137,10 +137,10 @@ def run(
 def _require_images(
     models: Sequence[BuiltModel], sets: Sequence[LoadedSet], max_lost: float, progress: Progress
 ) -> None:
-    """Stop if too many images are missing that a model must look at.
+    """Raise if too many images are missing that a model must look at.
 
     Raises:
-        DataError: more than `max_lost` of a data set's images are not there.
+        DataError: more than `max_lost` of a data set's images are missing.
     """
     looking = [built.label for built in models if built.model.needs_image]
     for loaded in sets if looking else ():
@@ -154,11 +154,11 @@ def _require_images(
 def _load_sets_with_maps(
     config: BenchmarkConfig, models: Sequence[BuiltModel], progress: Progress
 ) -> list[LoadedSet]:
-    """Read every data set, and look for its images' maps where models read them from files.
+    """Read every data set, and check for its images' maps if models read maps from files.
 
     Raises:
         ConfigError: a data set or a setting is unknown.
-        DataError: a data set cannot be read, or no image has a map in a model's folder.
+        DataError: a data set cannot be read, or too many images or maps of models are missing.
     """
     sets = load_sets(config, progress)
     _require_images(models, sets, config.max_lost, progress)
@@ -173,7 +173,7 @@ def _counts(
     sets: Sequence[LoadedSet],
     result: BenchmarkResult,
 ) -> dict[str, Any]:
-    """What was scored and drawn, for the manifest."""
+    """Return the counts for the manifest: images, models, failures, placements and draws."""
     return {
         "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
         "models": [built.label for built in models],
@@ -198,7 +198,7 @@ def _dry_run(
     progress: Progress,
     started: Stopwatch,
 ) -> BenchmarkRun:
-    """Say which weights a run would download, and which images it could not use."""
+    """Say which weights a run would download, and return the images it could not use."""
     for built in models:
         note = download_note(f"model {built.label}", built.settings)
         if note is not None:
@@ -211,7 +211,7 @@ def _dry_run(
 def _foreseen(
     config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
 ) -> Iterator[Failure]:
-    """Images that a run could not use: those of the set, and those a model could not be shown."""
+    """Yield images that a run could not use: the set's problems, and those a model cannot read."""
     for loaded in sets:
         for problem in loaded.problems:
             yield Failure(loaded.label, "", problem.image_id, problem.reason)
@@ -230,7 +230,7 @@ def _foreseen(
 
 
 def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:
-    """What the scores were made from, for the manifest."""
+    """Return the hashes of data sets and models that the scores depend on, for the manifest."""
     return {
         **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
         **{f"model {built.label}": {"sha256": built.identity} for built in models},
@@ -258,11 +258,11 @@ def check(config: BenchmarkConfig) -> list[str]:
     """Check that everything a config names exists and takes its settings; read no data.
 
     Returns:
-        What a person should know of the data sets.
+        Notices about the data sets.
 
     Raises:
-        ConfigError: a data set, a model or a setting is not known.
-        DataError: a plugin's file or a list of image ids is not there.
+        ConfigError: a data set, a model or a setting is unknown.
+        DataError: a plugin's file or a list of image ids is missing.
     """
     for path in config.plugins:
         load_plugin(Path(path))
@@ -273,7 +273,7 @@ def check(config: BenchmarkConfig) -> list[str]:
 
 
 Keys = Mapping[tuple[str, str, str], str]
-"""Data set, model, image id -> what the prediction is made from."""
+"""(data set, model, image id) -> the cache key, a hash of the prediction's inputs."""
 
 
 def _keys(config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> Keys:
@@ -286,7 +286,7 @@ def _keys(config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[
 
 
 def _identity(config: BenchmarkConfig, sets: Sequence[LoadedSet], keys: Keys) -> str:
-    """A hash of everything the results depend on."""
+    """Return a hash of everything the results depend on."""
     words = [word for loaded in sets for word in (loaded.label, loaded.digest)]
     made_from = hashlib.sha256(json.dumps(list(keys.items())).encode()).hexdigest()
     return numbers_hash(config, ["scores", "output"], *words, made_from)
@@ -299,7 +299,10 @@ def _require_unchanged(
     keys: Keys,
     left_out: LeftOut,
 ) -> None:
-    """Whether images were left out for what they are; see `require_unchanged`."""
+    """Raise unless the images left out are unchanged since the run began.
+
+    See `require_unchanged`; for each model, this also compares the keys of its predictions.
+    """
     require_unchanged(sets, [*left_out.failures, *left_out.unread])
     by_label = {built.label: built for built in models}
     stimuli = {(loaded.label, s.image_id): s for loaded in sets for s in loaded.stimuli}
@@ -314,4 +317,4 @@ def _key(built: BuiltModel, stimulus: Stimulus, config: BenchmarkConfig) -> str:
     try:
         return built.key(stimulus, config.postprocess)
     except DataError as error:
-        return str(error)  # said again where the prediction is asked for
+        return str(error)  # raised again when the image is predicted

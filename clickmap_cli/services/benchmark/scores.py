@@ -1,4 +1,4 @@
-"""Scores of one image, in a worker: a model's against people, and people's against people."""
+"""Score one image in a worker: a model against people, and people against people."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ModelTask:
-    """One image and what a model predicts of it.
+    """One image and a model's prediction for it.
 
     Attributes:
         stimulus: the image.
-        around: what the other images say of it.
-        predictions: one, or one a person in the order of `people()`.
-        kind: what they are.
-        by_person: whether there is one a person.
-        metrics: to compute.
-        against_people: whether people are scored against one by one too.
+        around: the image's points; negatives and baseline from other images' fixations.
+        predictions: one map, or one per person in the order of `people()`.
+        kind: kind of the predictions.
+        by_person: True if there is one prediction per person.
+        metrics: names of the metrics to compute.
+        against_people: True to score also against each person separately.
     """
 
     stimulus: Stimulus
@@ -47,14 +47,14 @@ class ModelTask:
 
 @dataclass(frozen=True)
 class PeopleTask:
-    """One image's people, and the images whose people stand in for them in the null.
+    """One image's people, and the images whose people predict them in the null.
 
     Attributes:
         stimulus: the image.
-        around: what the other images say of it.
-        null: other images, and the person that each of them is held against.
-        metrics: to compute.
-        postprocess: as for models.
+        around: the image's points; negatives and baseline from other images' fixations.
+        null: other images, each with the index of the person that it is scored against.
+        metrics: names of the metrics to compute.
+        postprocess: whether maps are clipped and scaled, as for models.
     """
 
     stimulus: Stimulus
@@ -65,7 +65,7 @@ class PeopleTask:
 
 
 def score_model(task: ModelTask) -> ImageScore | str:
-    """The scores of one image, or why it cannot be scored."""
+    """Return the scores of one image, or the reason why it cannot be scored."""
     try:
         return _score_model(task)
     except (DataError, ValueError) as error:
@@ -95,7 +95,7 @@ def _score_model(task: ModelTask) -> ImageScore:
 
 
 def score_people(task: PeopleTask) -> PeopleScore | str:
-    """Ceiling and null of one image, or why it has none."""
+    """Return the ceiling and null of one image, or the reason why it has none."""
     try:
         return _score_people(task)
     except (DataError, ValueError) as error:
@@ -129,7 +129,7 @@ def _score_people(task: PeopleTask) -> PeopleScore:
 
 
 def whole_target(stimulus: Stimulus, around: Surroundings) -> Target:
-    """All people of an image together: their points and the ground-truth map."""
+    """Return the target of all people of an image together: their points and the map."""
     truth = stimulus.truth()
     view = None
     if truth is not None:
@@ -138,7 +138,7 @@ def whole_target(stimulus: Stimulus, around: Surroundings) -> Target:
 
 
 def person_target(people: People, person: int, around: Surroundings) -> Target:
-    """One person of an image: their own points, where they are known, and map."""
+    """Return the target of one person of an image: their map, and their points if known."""
     view = people.target(person)
     if not view.has_clicks:
         return Target(None, view, around.negatives, None)
@@ -153,7 +153,7 @@ def _mean_scores(
 
 
 def _means(metrics: list[str], rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Metric -> mean of the values that are defined; NaN where none is."""
+    """Return metric -> mean of its defined values; NaN if all are undefined."""
     found = {}
     for metric in metrics:
         values = [row[metric] for row in rows if not math.isnan(row[metric])]

@@ -33,7 +33,7 @@ REPORT = "report.html"
 
 
 def predict_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> int:
-    """Fill the cache and stop; returns how many predictions are there now."""
+    """Predict every image into the cache without scoring; return the number of predictions."""
     done = 0
     for loaded in sets:
         _note_problems(job, loaded)
@@ -91,7 +91,7 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
 def write_all(
     job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet], result: BenchmarkResult
 ) -> dict[str, dict[str, Any]]:
-    """Write tables and report; every output with size and SHA-256, heatmaps among them."""
+    """Write tables and report; return every output, also heatmaps, with size and SHA-256."""
     job.progress.stage("Writing tables and report")
     paths = [*write_tables(job.folder.path, result), _write_report(job, models, sets, result)]
     paths += [job.folder.path / row.picture for row in result.dives if row.picture]
@@ -132,7 +132,7 @@ def _note_problems(job: Job, loaded: LoadedSet) -> None:
 def _say_what_was_cropped(
     job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult
 ) -> None:
-    """Say how maps of the images' files came onto maps that are cropped."""
+    """Say how many predictions were cropped to match cropped clickmaps, and how many were not."""
     if not built.model.of_file:
         return
     cropped = {stimulus.image_id for stimulus in loaded.stimuli if stimulus.cropped}
@@ -152,7 +152,7 @@ def _say_what_was_cropped(
 
 
 def _say_what_is_infinite(job: Job, found: ModelResult) -> None:
-    """Scores without bound, which make a mean without bound."""
+    """Say which metrics have infinite scores, because their mean is then infinite too."""
     for metric in job.config.metrics:
         n = sum(math.isinf(row.scores[metric]) for row in found.images)
         if n:
@@ -163,7 +163,7 @@ def _say_what_is_infinite(job: Job, found: ModelResult) -> None:
 
 
 def _say_what_is_missing(job: Job, loaded: LoadedSet, results: Sequence[ModelResult]) -> None:
-    """Metrics that the data set cannot give, said once."""
+    """Say once which metrics no image of the data set has the inputs for."""
     none = [
         row.metric
         for row in (results[0].summary if results and results[0].images else ())

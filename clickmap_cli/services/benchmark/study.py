@@ -1,4 +1,4 @@
-"""A closer look at a model's scores: tenths of the images, and a dive into the worst ones."""
+"""A closer look at a model's scores: deciles of the images, and a deep dive into the worst."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _GROUPS = 10
 
 
 def worst_first(images: Sequence[ImageScore], metric: str) -> list[ImageScore]:
-    """Images that have the score, from the worst to the best; equal ones by their id."""
+    """Return the images that have the score, from worst to best; ties are ordered by id."""
     turn = 1 if SALIENCY_SCORES[metric].higher_is_better else -1
     known = [row for row in images if not math.isnan(row.scores[metric])]
     return sorted(known, key=lambda row: (turn * row.scores[metric], row.image_id))
 
 
 def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple[DecileRow, ...]:
-    """Every model's images from worst to best, cut into ten groups.
+    """Return every model's images from worst to best, cut into ten groups.
 
-    Groups differ by one image at most; fewer than ten images make as many groups.
+    Group sizes differ by at most one image; with fewer than ten images, each is its own group.
     """
     rows = []
     for found in results:
@@ -65,9 +65,9 @@ def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple
 def extreme_rows(
     results: Sequence[ModelResult], metrics: Sequence[str], n_images: int
 ) -> tuple[ExtremeRow, ...]:
-    """Every model's best and worst images and, if scores may be negative, those nearest to 0.
+    """Return every model's best and worst images and, if scores can be negative, those nearest 0.
 
-    No image is among both the best and the worst: where there are too few, both lists are shorter.
+    No image is in both the best and the worst list; with too few images, both lists are shorter.
     """
     rows = []
     for found in results:
@@ -95,20 +95,20 @@ def _from_zero(metric: str, row: ImageScore) -> tuple[float, str]:
 def dive_rows(
     job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult, others: OtherFixations
 ) -> list[DiveRow]:
-    """Score, and draw, what a model's other settings predict of its worst images.
+    """Score and draw the predictions of a model's other settings for its worst images.
 
     Args:
-        job: the run; images that fail here are noted in it.
+        job: the run; it records images that fail here.
         loaded: the data set.
         built: the model.
-        found: its scores.
-        others: what the data set's other images say of each.
+        found: the model's scores.
+        others: gives each image negatives and a centre bias from the set's other images.
 
     Returns:
-        A row an image; none where the model has no other settings, or none were asked for.
+        One row per image; empty if the model has no other settings, or the config asks for none.
 
     Raises:
-        ClickmapError: an image or its ground truth cannot be read, or a picture not be written.
+        ClickmapError: an image or its ground truth cannot be read, or a picture cannot be written.
     """
     settings = job.config.deep_dive
     if not settings.n_images or settings.metric not in job.config.metrics:
@@ -153,7 +153,7 @@ def _score_variants(
 def _dived(
     found: ModelResult, metric: str, row: ImageScore, variants: dict[str, float]
 ) -> list[DiveRow]:
-    """A row with the best of the settings; none where none has a score."""
+    """Return a list of one row with the best setting; empty if no setting has a score."""
     turn = 1 if SALIENCY_SCORES[metric].higher_is_better else -1
     known = {name: value for name, value in variants.items() if not math.isnan(value)}
     if not known:
@@ -170,7 +170,7 @@ def _dived(
 def _draw_variants(
     job: Job, stimulus: Stimulus, row: DiveRow, maps: Mapping[str, NDArray[np.float64]]
 ) -> DiveRow:
-    """Draw the maps of all settings side by side; return the row with the picture's place."""
+    """Draw the maps of all settings side by side; return the row with the picture's path."""
     if job.figures.dive is None:
         return row
     image = None

@@ -1,4 +1,4 @@
-"""Scores of every image to the numbers a benchmark reports: summaries, ceilings, comparisons."""
+"""Turn image scores into the numbers a benchmark reports: summaries, ceilings, comparisons."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def summarise(
     people: Sequence[PeopleScore],
     seed: int,
 ) -> tuple[MetricSummary, ...]:
-    """Means, intervals and ceiling-normalised scores of one model on one data set.
+    """Return means, intervals and ceiling-normalised scores of one model on one data set.
 
     Args:
-        dataset: label, for the seed of the resamples: they are the same images for every model.
-        metrics: in order.
+        dataset: label, part of the seed, so that every model is resampled on the same images.
+        metrics: names of the metrics, in order.
         images: the model's scores.
-        people: how well people predict people in each image; may be empty.
-        seed: of every draw.
+        people: scores of people against people in each image; may be empty.
+        seed: seed of every draw.
     """
     known = {row.image_id: row for row in people}
     return tuple(_summary(dataset, metric, images, known, seed) for metric in metrics)
@@ -92,7 +92,7 @@ def is_better(metric: str, ceiling: float, null: float) -> bool:
 
 
 def normalised(model: float, ceiling: float, null: float) -> float:
-    """(m - z) / (c - z), never clipped; NaN where ceiling and null are equal or unknown."""
+    """Return (m - z) / (c - z), never clipped; NaN if ceiling and null are equal or undefined."""
     return (model - null) / (ceiling - null) if ceiling != null else math.nan
 
 
@@ -103,7 +103,7 @@ def _with_interval(values: Scores, rng: np.random.Generator) -> tuple[float, flo
 def compare_models(
     results: Sequence[ModelResult], metrics: Sequence[str], seed: int
 ) -> tuple[ComparisonRow, ...]:
-    """Every two models on each data set and metric, with Holm's correction over the pairs."""
+    """Compare every pair of models on each data set and metric, with Holm's correction."""
     rows: list[ComparisonRow] = []
     for dataset in dict.fromkeys(result.dataset for result in results):
         ours = [result for result in results if result.dataset == dataset]

@@ -1,4 +1,4 @@
-"""What a benchmark found, as files: tables, and one JSON value."""
+"""Write the result of a benchmark as tables and as one JSON file."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ RANDOM_DRAWS = {
     "permutations": DRAWS,
     "exact_permutations_up_to": EXACT_UP_TO,
 }
-"""Draws behind intervals and p-values; with few enough pairs every pattern of signs is counted."""
+"""Numbers of draws for intervals and p-values; with few pairs, every sign pattern is counted."""
 
 
 def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
-    """Every table of a benchmark; returns their paths."""
+    """Write every table of a benchmark and `summary.json`; return their paths."""
     written: list[Path] = []
 
     def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -65,7 +65,7 @@ def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
 
 
 def _image_rows(found: ModelResult, metrics: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
-    """One row an image: its scores, and what was done to the prediction where that is known."""
+    """Return a header and one row per image: its scores, and its placement if any is known."""
     known = any(row.placement for row in found.images)
     return ["image_id", *metrics, *(["placement"] if known else [])], [
         [row.image_id, *(row.scores[metric] for metric in metrics)]
@@ -77,7 +77,7 @@ def _image_rows(found: ModelResult, metrics: Sequence[str]) -> tuple[list[str], 
 def _people_rows(
     people: Sequence[PeopleScore], metrics: Sequence[str]
 ) -> tuple[list[str], list[list[Any]]]:
-    """One row an image: how well people predict people there."""
+    """Return a header and one row per image: ceiling and null of every metric."""
     columns = [f"{metric}_{part}" for metric in metrics for part in ("ceiling", "null")]
     return ["image_id", "n_people", *columns], [
         [row.image_id, row.n_people]
@@ -87,7 +87,7 @@ def _people_rows(
 
 
 def _detail_rows(found: ModelResult) -> tuple[list[str], list[list[Any]]]:
-    """One row an image: what the model gave along with its prediction."""
+    """Return a header and one row per image: the numbers returned with its prediction."""
     names = list(dict.fromkeys(name for row in found.images for name in row.details))
     return ["image_id", *names], [
         [row.image_id, *(row.details.get(name, "") for name in names)] for row in found.images
@@ -95,7 +95,7 @@ def _detail_rows(found: ModelResult) -> tuple[list[str], list[list[Any]]]:
 
 
 def _dive_rows(dives: Sequence[DiveRow]) -> tuple[list[str], list[list[Any]]]:
-    """One row an image, one column a variant."""
+    """Return a header and one row per image, with one column per variant."""
     names = list(dict.fromkeys(name for row in dives for name in row.variants))
     header = ["dataset", "model", "metric", "image_id", "score", "best", "best_score", *names]
     return header, [
@@ -108,7 +108,7 @@ def _dive_rows(dives: Sequence[DiveRow]) -> tuple[list[str], list[list[Any]]]:
 
 
 def _all_summary(result: BenchmarkResult) -> tuple[list[str], list[list[Any]]]:
-    """One row a data set and model: means, and normalised scores where people are known."""
+    """Return a header and one row per data set and model: means, and normalised scores if any."""
     joined = [m for m in result.metrics if any(_row(f, m).n_people_images for f in result.models)]
     header = ["dataset", "model", "n_images", "n_failed", *result.metrics]
     header += [f"{metric}_normalised" for metric in joined]
@@ -126,7 +126,7 @@ def _row(found: ModelResult, metric: str) -> MetricSummary:
 
 
 def as_summary(result: BenchmarkResult) -> dict[str, Any]:
-    """The result without its tables of images, as one JSON value; undefined numbers are null."""
+    """Return the result without its image tables as one JSON value; undefined numbers are null."""
     return {
         "experiment": result.experiment,
         "metrics": list(result.metrics),

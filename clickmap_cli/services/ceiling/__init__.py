@@ -1,1 +1,1 @@
-"""`clickmap ceiling`: how well people predict people; `run.py` is the door."""
+"""`clickmap ceiling`: measure how well people predict people; `run.py` is the entry point."""

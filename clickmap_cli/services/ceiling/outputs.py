@@ -1,4 +1,4 @@
-"""What a ceiling found, as files: arrays, tables, one JSON value and figures."""
+"""Write the result of a ceiling as files: arrays, tables, one JSON file and figures."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DrawCeiling = Callable[[CeilingResult, Path], None]
 
 @dataclass(frozen=True)
 class CeilingFigures:
-    """How figures are drawn; the service writes them, `reports/` draws them.
+    """Functions that draw figures; the service decides what is drawn, `reports/` draws it.
 
     Attributes:
-        ceiling: distributions of ceiling and null, and categories.
-        curve: reliability against participants a half.
+        ceiling: draws distributions of ceiling and null, and categories.
+        curve: draws reliability against participants per half.
     """
 
     ceiling: DrawCeiling
@@ -42,7 +42,7 @@ class CeilingFigures:
 def write_outputs(
     folder: Path, result: CeilingResult, figures: CeilingFigures
 ) -> dict[str, dict[str, Any]]:
-    """Every table and figure of one metric; returns them with size and SHA-256."""
+    """Write every table and figure of one metric; return the files with size and SHA-256."""
     is_rsa = result.summary["metric"] == "rsa"
     written = [folder / "human_ceiling_results.npz", folder / SUMMARY]
     keys = np.array([row.image_path for row in result.images], dtype=np.str_)
@@ -85,7 +85,10 @@ def write_outputs(
 
 
 def _has_column(rows: tuple[Any, ...], name: str) -> bool:
-    """Columns of numbers that no row has (`upper` of split halves, say) are left out."""
+    """Return True unless the column is optional and no row has a number in it.
+
+    For example, split halves have no `upper`.
+    """
     if name not in ("upper", "spearman_brown"):
         return True
     return any(math.isfinite(getattr(row, name)) for row in rows)

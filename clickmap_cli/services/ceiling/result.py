@@ -1,4 +1,4 @@
-"""What a ceiling is, by one method and one metric, from one image's row to the whole."""
+"""Data classes of a ceiling by one method and one metric, from one image's row to the whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One image of a ceiling; NaN where a number does not exist."""
+    """One image of a ceiling; NaN where a number is undefined."""
 
     image_path: str
     category: str
@@ -26,7 +26,7 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class CategoryRow:
-    """One category: how far people agree on its images."""
+    """One category and how well people agree on its images."""
 
     category: str
     n_images: int
@@ -49,7 +49,8 @@ class TrialRow:
 class ParticipantRow:
     """One participant against the others on the same images.
 
-    `robust_z` is oriented so that low means unlike the others, whatever the score's direction.
+    A low `robust_z` means that the participant disagrees with the others, whether high or low
+    scores are better.
     """
 
     user_id: str
@@ -61,7 +62,7 @@ class ParticipantRow:
 
 @dataclass(frozen=True)
 class CurveRow:
-    """Reliability of halves of `participants` each; `fit` is the Spearman-Brown curve there."""
+    """Reliability of halves of `participants` each; `fit` is the fitted Spearman-Brown curve."""
 
     participants: int
     n_images: int
@@ -76,14 +77,14 @@ class CeilingResult:
     """A ceiling by one method and one metric.
 
     Attributes:
-        summary: what `summary.json` holds.
-        images: one row an image that has a score.
-        categories: one row a category.
-        trials: one row a held-out participant (hold-one-out).
-        participants: one row a participant (hold-one-out).
-        curve: the subject curve, where it was asked for.
-        raw_ceiling: (images) raw scores behind each row of `images`.
-        raw_null: (images) likewise.
+        summary: the content of `summary.json`.
+        images: one row per image that has a score.
+        categories: one row per category.
+        trials: one row per held-out trial (hold-one-out).
+        participants: one row per participant (hold-one-out).
+        curve: the subject curve; empty unless requested.
+        raw_ceiling: raw ceiling scores, one array per row of `images`; for rsa one array (splits).
+        raw_null: raw null scores, one array per row of `images`; for rsa one array (draws).
     """
 
     summary: dict[str, Any]

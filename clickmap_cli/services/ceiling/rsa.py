@@ -1,4 +1,4 @@
-"""RSA ceilings: agreement about a whole set of images at once."""
+"""RSA ceilings: agreement on a whole set of images at once."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _IN_MEMORY = 1 << 30
 def rsa_ceiling(
     trials: Trials, settings: MapSettings, plan: Plan, n_jobs: int, progress: Progress
 ) -> CeilingResult:
-    """The RSA ceiling of a set of images; there is no table per image.
+    """Return the RSA ceiling of a set of images, which has no per-image table.
 
-    Split halves: the similarity matrix within half A against the one within half B. Hold-one-out:
-    one random participant an image against the means of the others. Maps of several shapes are
-    all resized to `image_shape`.
+    Split halves: the similarity matrix within half A is compared with the one within half B.
+    Hold-one-out: one random participant per image is compared with the means of the others. If
+    maps have several shapes, all are resized to `image_shape`.
     """
     slices = trials.image_slices()
     codes = np.flatnonzero(trials.people_per_image() >= 2)
@@ -83,9 +83,9 @@ def _matrices(
     split: int,
     n_jobs: int,
 ) -> tuple[Matrix, Matrix]:
-    """The two similarity matrices of one split."""
+    """Return the two similarity matrices of one split, each (images, images)."""
     slices = trials.image_slices()
-    # Pearson correlations of images need pixels in common; maps that share a shape keep it
+    # Pearson correlations between images need maps of one shape; maps that share one keep it
     finals = {settings.geometry((h, w)).final for h, w in trials.shape[codes].tolist()}
     shape = settings.image_shape if len(finals) > 1 else next(iter(finals))
 
@@ -108,14 +108,14 @@ def _matrices(
 
 
 def _brought_to(view: MapView, shape: Size) -> MapView:
-    """The map, resized where its shape is another."""
+    """Return the map, resized if its shape differs."""
     if view.shape == shape:
         return view
     return MapView(resize(view.pixels.reshape(view.shape), shape))
 
 
 def _store(rows: int, columns: int) -> Any:
-    """Room for one vector an image: in memory, or in an unnamed file when it is too large."""
+    """Return a (rows, columns) array in memory, or in an unnamed file if it is too large."""
     if 8 * rows * columns <= _IN_MEMORY:
         return np.empty((rows, columns))
     with tempfile.TemporaryFile() as file:
@@ -123,7 +123,7 @@ def _store(rows: int, columns: int) -> Any:
 
 
 def _nulls(pairs: list[tuple[Matrix, Matrix]], plan: Plan) -> NDArray[np.float64]:
-    """RSA with the images of one side permuted."""
+    """Return the null draws: RSA with the images of one side permuted."""
     rng = generator(plan.seed, "rsa null", plan.method)
     found = []
     for draw in range(plan.null_draws if pairs else 0):
@@ -136,7 +136,10 @@ def _nulls(pairs: list[tuple[Matrix, Matrix]], plan: Plan) -> NDArray[np.float64
 def _bootstrap(
     pairs: list[tuple[Matrix, Matrix]], plan: Plan
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Images resampled, pairs of an image with its own copy left out, splits taken in turn."""
+    """Return bootstrap samples of ceiling and null, resampling images and cycling through splits.
+
+    Pairs of an image with its own copy are left out.
+    """
     rng = generator(plan.seed, "bootstrap", plan.method, "rsa")
     ceiling, null = [], []
     for draw in range(RESAMPLES if pairs else 0):

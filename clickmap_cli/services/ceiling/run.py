@@ -1,4 +1,4 @@
-"""How well people predict people: split halves and held-out participants, with uncertainty."""
+"""Compute human ceilings by split halves or held-out participants, with uncertainty."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _COUNTS = (
     "n_images", "n_maps", "n_participants", "left_out", "randomization_iters", "null_iterations",
     "resamples",
 )  # fmt: skip
-"""Of the summary, what the manifest counts."""
+"""Keys of the summary that the manifest lists as counts."""
 
 
 @dataclass(frozen=True)
 class CeilingRun:
-    """What a run of `ceiling` found.
+    """The outcome of a run of `ceiling`.
 
     Attributes:
         folder: the experiment's folder.
-        results: one a metric, in the order asked for.
+        results: one per metric, in the config's order.
         rejected: rows that could not be read.
         rows: rows in the file.
-        seconds: how long it took.
-        written: whether anything was written.
+        seconds: how long the run took.
+        written: False for a dry run, which writes nothing.
     """
 
     folder: Path
@@ -80,16 +80,16 @@ def run(
     Args:
         config: the checked configuration; `metric` names one or several metrics.
         method: `split-half` or `hold-one-out`.
-        progress: told where the run is.
-        figures: draw the figures into their paths.
-        when: what to do with outputs that are there.
-        subject_curve: also reliability against the number of participants (split halves).
+        progress: receives progress and notices.
+        figures: functions that draw the figures into their paths.
+        when: what to do with existing outputs.
+        subject_curve: also compute reliability by number of participants (split halves).
         dry_run: read and filter only; write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there.
+        ConfigError: the call contradicts itself or the existing outputs.
         DataError: the input cannot be used, or no image is left.
-        RunError: another run holds the folder, or it cannot be written; the cluster is gone.
+        RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
     started = Stopwatch()
     _check_call(config, method, subject_curve)
@@ -111,7 +111,7 @@ def run(
             return CeilingRun(folder, (), found.rejected, found.rows, started.seconds, False)
         for job in jobs.values():
             held.enter_context(job.folder.held())
-        for job in jobs.values():  # one that is refused must leave the others as they are
+        for job in jobs.values():  # refuse before any folder is changed
             job.folder.refuse_if_other(job.identity, when)
         results = {
             name: CeilingResult(_stored_summary(job.folder.path), (), ())
@@ -134,11 +134,11 @@ def run(
 
 
 def _refuse_if_there(jobs: Sequence[_Job], when: WhenPresent) -> WhenPresent:
-    """Decide what to do with what exists: a plain call goes on where an equal one filled the disk.
+    """Decide what to do with existing outputs; a plain call resumes a run that filled the disk.
 
     Raises:
-        ConfigError: outputs are there and the call does not say what to do with them.
-        RunError: another run is at work there.
+        ConfigError: outputs exist and the call does not say what to do with them.
+        RunError: another run has locked the folder.
     """
     if when is WhenPresent.STOP and any(job.folder.ran_out_of_room() for job in jobs):
         when = WhenPresent.RESUME  # also keeps the metrics that were done before
@@ -149,14 +149,14 @@ def _refuse_if_there(jobs: Sequence[_Job], when: WhenPresent) -> WhenPresent:
 
 @dataclass(frozen=True)
 class _Job:
-    """One metric's folder, and the identity of what belongs there."""
+    """One metric's folder, and a hash that identifies its results."""
 
     folder: RunFolder
     identity: str
 
     @classmethod
     def of(cls, config: ExperimentConfig, method: str, metric: str, content: list[str]) -> _Job:
-        """The job of one metric; `content` is what else its numbers depend on."""
+        """Create the job of one metric; `content` holds everything else its numbers depend on."""
         folder = config.folder / "ceiling" / f"{method}-{metric}"
         alone = replace(config, metric=[metric])
         return cls(
@@ -166,7 +166,7 @@ class _Job:
 
 
 def _plan(config: ExperimentConfig, method: str, todo: list[str], curve: Trials | None) -> Plan:
-    """What is scored of each image; `curve` are the trials whose subject curve is wanted."""
+    """Return the plan of what to score; `curve` are the trials for a subject curve, or None."""
     return Plan(
         method=method,
         scores=[MAP_SCORES[name] for name in todo if name != "rsa"],
@@ -179,7 +179,7 @@ def _plan(config: ExperimentConfig, method: str, todo: list[str], curve: Trials 
 
 
 def _stored_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a metric that an earlier run finished."""
+    """Read the summary of a metric that an earlier run finished."""
     summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     return summary
 
@@ -199,7 +199,7 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
 
 
 def _say_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> None:
-    """A null holds maps of two images against each other; say what is done if shapes differ."""
+    """Say how maps of different shapes are compared, because a null pairs maps of two images."""
     finals = collections.Counter(
         settings.geometry((int(h), int(w))).final for h, w in trials.shape.tolist()
     )
@@ -222,7 +222,7 @@ def _compute(
     pool: Pool,
     progress: Progress,
 ) -> list[CeilingResult]:
-    """The metrics that are still to do, all from the same maps."""
+    """Compute the metrics in `todo`, all from the same maps."""
     if not todo:
         return []
     scored, by_category = score_images(trials, settings, plan, pool, progress)

@@ -1,4 +1,4 @@
-"""Every image's scores: the ceiling's raw numbers, image by image, in bounded memory."""
+"""Compute the ceiling's raw scores, image by image, in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.long_arrays import ranges
 
 Scores = NDArray[np.float64]
-_WORTH_WORKERS = 1000  # trials; fewer are scored before worker processes have started
+_WORTH_WORKERS = 1000  # trials; fewer are scored faster than worker processes start
 _MOST_IN_CHUNK = 64  # images a worker scores before it reports
 
 
@@ -40,10 +40,10 @@ class ImageScores:
     """One image's raw scores, by score name.
 
     Attributes:
-        ceiling: (splits) of halves, or (trials) of held-out participants.
-        null: (draws) of other images; empty when there are none.
-        upper: (trials) upper bound of held-out participants; split halves have none.
-        curve: participants a half -> (splits) scores of such halves, by score name.
+        ceiling: (splits) scores of halves, or (trials) scores of held-out participants.
+        null: (draws) scores of other images' maps; empty without other images.
+        upper: (trials) upper bound of held-out participants; empty for split halves.
+        curve: participants per half -> (splits) scores of such halves, by score name.
     """
 
     ceiling: dict[str, Scores]
@@ -54,16 +54,16 @@ class ImageScores:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is scored of every image.
+    """The plan of what to score in every image.
 
     Attributes:
         method: `split-half` or `hold-one-out`.
-        scores: the scores, sharing maps.
-        splits: random halves an image.
-        null_draws: other images an image.
-        seed: of every draw.
-        curve_sizes: participants a half for the subject curve; empty for none.
-        keep: trial maps of an image held at once.
+        scores: the scores, all computed from the same maps.
+        splits: number of random splits into halves per image.
+        null_draws: other images drawn per image.
+        seed: seed of every draw.
+        curve_sizes: participants per half for the subject curve; empty for no curve.
+        keep: largest number of trial maps of an image in memory at once.
     """
 
     method: str
@@ -77,7 +77,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class DrawnImages:
-    """Other images that were drawn before.
+    """Other images that were drawn in advance.
 
     Attributes:
         drawn: image code -> codes of the images drawn for it.
@@ -86,18 +86,18 @@ class DrawnImages:
     drawn: dict[int, list[int]]
 
     def draw(self, image: int, draws: int) -> list[int]:
-        """The first `draws` of them."""
+        """Return the first `draws` images drawn for an image."""
         return self.drawn[image][:draws]
 
 
 class ImageScorer:
-    """Scores one image at a time; its maps live only while it is scored.
+    """Scores one image at a time; its maps are in memory only while it is scored.
 
     Args:
         trials: a `compacted` table.
         settings: the blur and the geometry.
-        plan: what is scored.
-        others: who may stand in for another image.
+        plan: what to score.
+        others: the source from which the null draws other images.
     """
 
     def __init__(
@@ -111,13 +111,13 @@ class ImageScorer:
         self._other_view = remembered(self._make_other_view, self._largest_map())
 
     def stack(self, image: int) -> ClickStack:
-        """The trial maps of one image."""
+        """Return the trial maps of one image."""
         users = self._trials.user[self._slices[image] : self._slices[image + 1]]
         clicks = image_clicks(self._trials, self._slices, image)
         return ClickStack(clicks, self._settings, users)
 
     def score(self, image: int) -> ImageScores:
-        """Everything the plan asks of one image; it needs two participants or more."""
+        """Return all planned scores of one image, which needs at least two participants."""
         if self._plan.method == "split-half":
             return self._split_half(image)
         return self._hold_one_out(image)
@@ -156,22 +156,23 @@ class ImageScorer:
         return ImageScores(ceiling, _arrays(null), upper)
 
     def _largest_map(self) -> int:
-        """Pixels of the largest map."""
+        """Return the number of pixels of the largest map."""
         sizes = np.unique(self._trials.shape, axis=0).tolist()
         finals = [self._settings.geometry((height, width)).final for height, width in sizes]
         return max((height * width for height, width in finals), default=1)
 
     def _make_other_view(self, image: int, shape: Size) -> MapView:
-        """A random half of an image (the first half of its first split), or the mean of all.
+        """Return the map of another image for the null, resized to `shape` if it differs.
 
-        A map of another shape is resized to `shape`: places keep their relative coordinates.
+        Split halves use a random half (the first half of the first split); hold-one-out uses the
+        mean of all trials. Resizing keeps relative coordinates.
         """
         stack = self.stack(image)
         if self._plan.method == "hold-one-out":
             view = stack.mean(np.arange(len(stack)))
         else:
             view = stack.mean(self._halves(image, stack)[0][0])
-        # pixels alone: the view would keep its whole image alive
+        # a new view of the pixels; `view` would keep its image's whole stack in memory
         return MapView(resize(view.pixels.reshape(view.shape), shape))
 
     def _halves(self, image: int, stack: ClickStack) -> list[tuple[Half, Half]]:
@@ -181,7 +182,7 @@ class ImageScorer:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Images that one worker scores one after the other."""
+    """Images that one worker scores one after another."""
 
     trials: Trials
     settings: MapSettings
@@ -190,7 +191,7 @@ class _Chunk:
     codes: list[int]
 
     def alone(self) -> _Chunk:
-        """The same with no other images than it needs: what travels to another machine."""
+        """Return a copy with only the images it needs, to send to another machine."""
         drawn = {code: self.others.draw(code, self.plan.null_draws) for code in self.codes}
         needed = np.unique([*self.codes, *(other for some in drawn.values() for other in some)])
         new = {code: at for at, code in enumerate(needed.tolist())}
@@ -200,7 +201,7 @@ class _Chunk:
             part,
             image=np.searchsorted(needed, part.image).astype(np.int32),
             images=part.images[needed],
-            users=part.users[:0],  # scores need their codes alone
+            users=part.users[:0],  # scores need only the users' codes
             category=part.category[needed],
             shape=part.shape[needed],
         )
@@ -221,10 +222,10 @@ def score_images(
     pool: Pool,
     progress: Progress,
 ) -> tuple[dict[int, ImageScores], bool]:
-    """Score every image that has two participants or more.
+    """Score every image that has at least two participants.
 
     Returns:
-        image code -> its scores; and whether the null came from other categories.
+        image code -> its scores; and True if the null comes from images of other categories.
     """
     usable = trials.people_per_image() >= 2
     others = OtherImages(trials.images.tolist(), trials.category, usable, plan.seed)
@@ -248,7 +249,7 @@ def score_images(
 
 
 def curve_sizes(people: NDArray[np.int64]) -> tuple[int, ...]:
-    """1, 2, 4, ... participants a half, as far as the image with most participants allows."""
+    """Return 1, 2, 4, ... participants per half, up to half the most participants of an image."""
     most = int(people.max(initial=0)) // 2
     return tuple(2**power for power in range(int(math.log2(most)) + 1)) if most else ()
 

@@ -1,4 +1,4 @@
-"""Raw scores of every image to the numbers that are reported: means, intervals, curves."""
+"""Turn raw scores of every image into the reported numbers: means, intervals, curves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from clickmap_cli.storage.atomic import json_ready
 FLAGGED_BELOW = -3.0
 
 LARGEST_RATIO = 100
-"""A ceiling that is more nulls than this says only that the null is next to nothing."""
+"""A ratio of ceiling to null above this shows only that the null is almost 0."""
 
 
 def ceiling_result(
@@ -50,15 +50,15 @@ def ceiling_result(
     bootstrap: str,
     target_reliability: float,
 ) -> CeilingResult:
-    """Everything reported of one metric.
+    """Return the ceiling of one metric with everything that is reported.
 
     Args:
         trials: the trials that were scored.
         scored: image code -> raw scores.
         score: the metric.
-        plan: how it was scored.
+        plan: the plan they were scored by.
         bootstrap: `images`, `participants` or `crossed`.
-        target_reliability: wished for by the subject curve.
+        target_reliability: target reliability for the subject curve.
     """
     slices = trials.image_slices()
     kept = {code: raw for code, raw in scored.items() if _mean(raw.ceiling[score.name]) is not None}
@@ -195,7 +195,7 @@ def _resamples(
 def _per_trial(
     trials: Trials, slices: NDArray[np.int64], kept: dict[int, ImageScores], name: str
 ) -> tuple[Scores, NDArray[np.int32], NDArray[np.int32]]:
-    """Scores of all held-out participants with their images and users."""
+    """Return the scores of all held-out participants with their image and user codes, (trials)."""
     if not kept:
         return np.empty(0), np.empty(0, np.int32), np.empty(0, np.int32)
     scores = np.concatenate([raw.ceiling[name] for raw in kept.values()])
@@ -214,7 +214,11 @@ def _participants(
     user: NDArray[np.int32],
     score: MapScore,
 ) -> tuple[ParticipantRow, ...]:
-    """Each participant's distance from the median of the same images, in robust units."""
+    """Return a row per participant: mean score, and robust z of the distance from the median.
+
+    The distance is the mean over trials of the score minus the median score of the same image; its
+    sign is flipped if lower scores are better.
+    """
     known = np.isfinite(scores)
     scores, image, user = scores[known], image[known], user[known]
     distance = np.empty(len(scores))
@@ -238,7 +242,7 @@ def _participants(
 
 
 def _categories(rows: tuple[ImageRow, ...], plan: Plan, score: MapScore) -> tuple[CategoryRow, ...]:
-    """Categories, those people agree on most first."""
+    """Return a row per category, from the most to the least agreement between people."""
     found = []
     for name in sorted({row.category for row in rows}):
         mine = [row for row in rows if row.category == name]
@@ -269,7 +273,7 @@ def _curve(kept: dict[int, ImageScores], score: MapScore, plan: Plan) -> tuple[C
 
 
 def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) -> dict[str, Any]:
-    """The fit through the curve, and how many participants reach the wished reliability."""
+    """Return the fit to the curve, and the participants needed for the target reliability."""
     if not score.is_correlation or not curve:
         return {
             "single_participant_reliability": None,
@@ -283,7 +287,7 @@ def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) 
         "single_participant_reliability": json_ready(single),
         "target_reliability": wished,
         "participants_needed": int(needed) if math.isfinite(needed) else None,
-        # the theory is about pearson and parallel halves; how far it is from what was found
+        # the theory holds for pearson and parallel halves; this is its largest error here
         "fit_error": json_ready(max(abs(row.fit - row.reliability) for row in curve)),
     }
 
@@ -293,6 +297,6 @@ def _rng(plan: Plan, score: MapScore, *purpose: str) -> np.random.Generator:
 
 
 def _mean(values: ArrayLike) -> float | None:
-    """Mean of the known values; None when there are none."""
+    """Return the mean of the values that are not NaN, or None if there are none."""
     found = known_mean(values)
     return None if math.isnan(found) else found

@@ -1,1 +1,1 @@
-"""`clickmap data`: one module a tool."""
+"""`clickmap data`: tools that make, convert and import data sets."""

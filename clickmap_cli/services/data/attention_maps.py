@@ -1,4 +1,4 @@
-"""Folders of attention maps for `train-classifier`: cut from recordings, or simulated."""
+"""Make folders of attention maps for `train-classifier`, cropped from recordings or simulated."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def crop_heatmaps(
     n_jobs: int = -1,
     overwrite: bool = False,
 ) -> Made:
-    """Screen recordings brought to one size, `<folder>/[<part>/]<class>/<participant>/<name>.png`.
+    """Crop screen recordings to one size, `<folder>/[<part>/]<class>/<participant>/<name>.png`.
 
     Args:
         root: folder of the recordings; see `datasets.recordings.planned`.
-        folder: where the maps go; recordings are not looked for in it.
-        settings: how.
-        progress: told of each map.
+        folder: folder for the maps; it is not searched for recordings.
+        settings: how recordings are cropped.
+        progress: advances with each map.
         n_jobs: threads.
-        overwrite: replace maps that are there.
+        overwrite: replace existing maps.
 
     Raises:
-        ConfigError: a setting is wrong, or maps are there already.
-        DataError: there is nothing to cut, or two maps would have one name.
+        ConfigError: a setting is wrong, or maps exist already.
+        DataError: there is nothing to crop, or two maps would have one name.
         RunError: a map cannot be written.
     """
     plan = planned(root, settings, folder)
@@ -67,16 +67,16 @@ def crop_heatmaps(
 
 
 def reading_study(folder: Path, seed: int, progress: Progress, overwrite: bool = False) -> Made:
-    """The simulated reading study: maps of two classes, with a known difference.
+    """Write the simulated reading study: maps of two classes, with a known difference.
 
     Args:
-        folder: where `<class>/<participant>/<name>.png` go.
-        seed: of the simulation.
-        progress: told that it is drawn.
-        overwrite: replace the maps of a study that is there.
+        folder: folder for `<class>/<participant>/<name>.png`.
+        seed: seed of the simulation.
+        progress: receives the current stage.
+        overwrite: replace the maps of an existing study.
 
     Raises:
-        ConfigError: the folder holds something already, or is a file.
+        ConfigError: the folder is not empty, or is a file.
         RunError: a map cannot be written.
     """
     if folder.is_file():
@@ -87,7 +87,7 @@ def reading_study(folder: Path, seed: int, progress: Progress, overwrite: bool =
     progress.stage("Drawing")
     with removing_when_full(lambda: () if overwrite else folder.iterdir()):
         files = study.write(folder)
-    for path in files:  # in a study of another seed a map of this name was of another class
+    for path in files:  # with another seed, a map of this name can be in the other class
         inside = path.relative_to(folder)
         for label in CLASSES:
             if label != inside.parts[0]:
@@ -100,7 +100,7 @@ def _exists(folder: Path, crop: Crop) -> bool:
 
 
 def _written(folder: Path, crop: Crop) -> str:
-    """Write one map; why it could not be made, if so."""
+    """Write one map; return the reason if it could not be made, else an empty string."""
     try:
         write_cropped(folder, crop)
     except DataError as error:

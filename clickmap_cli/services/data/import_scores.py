@@ -1,4 +1,4 @@
-"""Scores that an earlier study left behind, reported like a benchmark's own."""
+"""Import scores of an earlier study, and report them like those of a benchmark."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TODAY = {
     "CC_standard": "CC", "AUC-Judd": "AUC_Judd", "AUC-Borji": "AUC", "KLD": "KL", "KLDiv": "KL",
     "sAUC": "sAUC", "Similarity": "SIM",
 }  # fmt: skip
-"""What studies call a metric -> its name here."""
+"""A metric's name in studies -> its name in clickmap."""
 
 _EXTREMES = 25
 
@@ -39,12 +39,12 @@ DrawReport = Callable[[BenchmarkResult, Pictures, Path, int], None]
 
 @dataclass(frozen=True)
 class ImportedScores:
-    """What an import found.
+    """The outcome of an import.
 
     Attributes:
-        folder: where tables and report are.
-        summary: what `summary.json` holds.
-        dropped: metrics that clickmap does not know, left out.
+        folder: folder of the tables and the report.
+        summary: the content of `summary.json`.
+        dropped: metrics left out because clickmap does not know them.
     """
 
     folder: Path
@@ -54,11 +54,11 @@ class ImportedScores:
 
 @dataclass(frozen=True)
 class Naming:
-    """What imported things are called.
+    """Names for the imported data set and models.
 
     Attributes:
-        label: of the data set.
-        models: one name a set of scores in the file.
+        label: name of the data set.
+        models: names of the models, one per set of scores in the file.
     """
 
     label: str = "imported"
@@ -76,21 +76,21 @@ def run(
     """Read a study's backup of scores and report on it: tables, deciles, extremes, a page.
 
     The file is a NumPy object array of one dict: image -> [image path, map path, [scores, ...]],
-    each `scores` a dict metric -> number, as the field's EigenCAM study keeps it. It is read by the
-    reader that admits nothing but plain data.
+    each `scores` a dict metric -> number, the layout of the field's EigenCAM study. The reader
+    accepts only plain data.
 
     Args:
         path: the `.npy` file.
-        folder: where tables and report go.
-        naming: what data set and models are called.
+        folder: folder for the tables and the report.
+        naming: names of the data set and the models.
         draw_report: writes the page.
-        pictures: what there is to look at.
-        when: what to do with outputs that are there.
+        pictures: images and maps for the page.
+        when: what to do with existing outputs.
 
     Raises:
-        ConfigError: outputs are there already, a name will not do, or there are more sets of
-            scores than names.
-        DataError: the file is no such backup.
+        ConfigError: outputs exist already, a name is invalid, or there are more sets of scores
+            than names.
+        DataError: the file does not have this layout.
     """
     started = Stopwatch()
     _check_names(naming)
@@ -136,10 +136,10 @@ def run(
 
 
 def _check_names(naming: Naming) -> None:
-    """Names become names of files.
+    """Raise unless all names can be file names and models have different ones.
 
     Raises:
-        ConfigError: one holds slashes, or two models have the same.
+        ConfigError: a name contains a character such as a slash, or two models have one name.
     """
     plain_word(naming.label, "--label")
     names = [plain_word(name, "a name in --models").lower() for name in naming.models]
@@ -148,10 +148,11 @@ def _check_names(naming: Naming) -> None:
 
 
 def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tuple[str, ...]]:
-    """Model name -> scores of its images, by id; and metrics nobody here knows.
+    """Return model name -> scores of its images, by id; and the names of unknown metrics.
 
     Raises:
-        DataError: the file is no such backup.
+        ConfigError: there are more sets of scores than model names.
+        DataError: the file does not have the layout that `run` describes.
     """
     backup = read_npy(path)
     if not isinstance(backup, dict) or not backup:
@@ -178,7 +179,11 @@ def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tupl
 
 
 def _scores(scores: Mapping[Any, Any], where: str) -> tuple[dict[str, float], list[str]]:
-    """Scores by today's names, and names that mean nothing here."""
+    """Return the scores by clickmap's metric names, and the names of unknown metrics.
+
+    Raises:
+        DataError: a score is not a number.
+    """
     known: dict[str, float] = {}
     lost = []
     for name, value in scores.items():
@@ -193,7 +198,7 @@ def _scores(scores: Mapping[Any, Any], where: str) -> tuple[dict[str, float], li
 
 
 def _model(label: str, name: str, rows: list[ImageScore], metrics: list[str]) -> ModelResult:
-    """One set of scores as a model's result; a score that an image lacks is NaN."""
+    """Return one set of scores as a model's result; missing scores are NaN."""
     whole = [
         ImageScore(row.image_id, row.category, {m: row.scores.get(m, np.nan) for m in metrics})
         for row in rows
@@ -202,14 +207,14 @@ def _model(label: str, name: str, rows: list[ImageScore], metrics: list[str]) ->
 
 
 class FolderPictures:
-    """Images and ground-truth maps of folders, by their stem; predictions are not there.
+    """Images and ground-truth maps from folders, found by file stem, without predictions.
 
     Args:
         images: folder of images, or None.
         maps: folder of maps, or None.
 
     Raises:
-        DataError: one is no folder.
+        DataError: one of the paths is not a folder.
     """
 
     def __init__(self, images: Path | None, maps: Path | None) -> None:
@@ -217,17 +222,17 @@ class FolderPictures:
         self._maps = _by_stem(maps, "--maps", MAP_SUFFIXES)
 
     def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:  # noqa: ARG002
-        """(h, w, 3) RGB in 0..1; None where there is no such file."""
+        """Return the image, (h, w, 3) RGB in 0..1, or None if it has no file."""
         path = self._images.get(image_id)
         return None if path is None else read_image(path).astype(np.float32) / np.float32(255)
 
     def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:  # noqa: ARG002
-        """(h, w) the map; None where there is no such file."""
+        """Return the map, (h, w), or None if it has no file."""
         path = self._maps.get(image_id)
         return None if path is None else read_map(path)
 
     def prediction(self, dataset: str, model: str, image_id: str) -> None:  # noqa: ARG002
-        """Studies keep scores, not maps."""
+        """Return None, because studies keep scores and no predicted maps."""
         return
 
 

@@ -1,4 +1,4 @@
-"""Simulated trials in any number, as files to test with, and a config that runs on them."""
+"""Write any number of simulated trials as files for tests, with a config that uses them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS = ("csv", "csv.gz", "parquet", "npz")
 CONFIG = "simulate.yaml"
 
 NPZ_TRIALS = 500_000
-"""An .npz of the field's layout is one pickle, written and read whole; other formats stream."""
+"""Most trials in an .npz: its layout is one pickle in memory, while other formats stream."""
 
 _TRIALS_AN_IMAGE = 100
 _FEWEST_USERS = 40
@@ -46,14 +46,14 @@ display_image_keys: {shown}
 
 @dataclass(frozen=True)
 class SimulateJob:
-    """What is asked for.
+    """The settings of a simulation.
 
     Attributes:
-        folder: where everything goes.
+        folder: the output folder.
         trials: rows of the table.
-        images: images, all with equally many trials, or one more; None = 100 trials each.
-        users: people; None = 18 trials each, as in the fixed simulation, and 40 at least.
-        seed: of every draw.
+        images: number of images, whose trial counts differ by at most one; None = 100 trials each.
+        users: number of people; None = 18 trials each, as in the fixed simulation, at least 40.
+        seed: seed of every draw.
         format: one of `FORMATS`.
         pictures: also write the images.
         side: height and width of an image, in pixels.
@@ -70,40 +70,40 @@ class SimulateJob:
 
     @property
     def n_images(self) -> int:
-        """Images, where nobody said how many too."""
+        """Number of images, as given or by default."""
         return self.images if self.images is not None else max(1, self.trials // _TRIALS_AN_IMAGE)
 
     @property
     def most_per_image(self) -> int:
-        """Trials of the images that have most."""
+        """Largest number of trials of an image."""
         return -(-self.trials // self.n_images)
 
     @property
     def n_users(self) -> int:
-        """People, where nobody said how many too."""
+        """Number of people, as given or by default."""
         if self.users is not None:
             return self.users
         return max(_FEWEST_USERS, self.most_per_image, self.trials // _TRIALS_A_USER)
 
     @property
     def path(self) -> Path:
-        """The table of trials."""
+        """Path of the table of trials."""
         return self.folder / f"trials.{self.format}"
 
 
 def run(job: SimulateJob, progress: Progress, overwrite: bool = False) -> Made:
-    """Write trials, who was careful, and a config for `prepare`; pictures where asked for.
+    """Write trials, each user's true role, and a config for `prepare`; also images if requested.
 
-    Rows depend on seed, images and users alone: where these are the same, fewer trials are the
-    first rows of more.
+    Rows depend only on seed, images and users: with these fixed, a smaller table equals the first
+    rows of a larger one.
 
     Args:
-        job: what is asked for.
-        progress: told of each block of trials.
-        overwrite: replace files that are there.
+        job: the settings of the simulation.
+        progress: advances with each block of trials.
+        overwrite: replace existing files.
 
     Raises:
-        ConfigError: the numbers contradict one another, the format is unknown, or files are there.
+        ConfigError: the numbers contradict one another, the format is unknown, or files exist.
         RunError: the disk is full, or the folder cannot be written.
     """
     _check(job, overwrite)
@@ -164,7 +164,7 @@ def _check(job: SimulateJob, overwrite: bool) -> None:
 
 def _config(job: SimulateJob) -> str:
     def quoted(path: Path) -> str:
-        return json.dumps(path.as_posix())  # JSON's quotes are YAML's, whatever a path holds
+        return json.dumps(path.as_posix())  # a JSON string is valid YAML for any path
 
     return _YAML.format(
         config=quoted(job.folder / CONFIG),
@@ -178,7 +178,7 @@ def _config(job: SimulateJob) -> str:
 
 
 def _write_pictures(study: LargeStudy, folder: Path, progress: Progress) -> None:
-    """Every image as PNG; a scene that several images show is compressed once."""
+    """Write every image as PNG; a scene that several images share is compressed once."""
     from PIL import Image
 
     progress.stage("Drawing images", study.n_images)
@@ -197,7 +197,7 @@ def _write_csv(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) -> N
 
 
 def _write_gzip(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) -> None:
-    # neither a name nor a time: the bytes depend on the rows alone
+    # no name and no time in the header, so that the bytes depend only on the rows
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as out,
@@ -206,7 +206,7 @@ def _write_gzip(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) -> 
 
 
 def _write_rows(out: IO[bytes], study: LargeStudy, blocks: Iterable[TrialBlock]) -> None:
-    """Rows in the notation of the field's files: `image,"{""(x,y),(x,y)""}",user`."""
+    """Write rows in the notation of the field's files: `image,"{""(x,y),(x,y)""}",user`."""
     side = study.side
     words = np.array([f"({at % side},{at // side})" for at in range(side**2)], dtype=object)
     keys, names = study.image_keys, study.user_names
@@ -224,7 +224,10 @@ def _write_rows(out: IO[bytes], study: LargeStudy, blocks: Iterable[TrialBlock])
 
 
 def _write_parquet(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) -> None:
-    """Columns `image_path`, `clickmap_x`, `clickmap_y` (lists), `user_id`; a row group a block."""
+    """Write columns `image_path`, `clickmap_x`, `clickmap_y` (lists), `user_id`.
+
+    Each block is a row group.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -245,7 +248,7 @@ def _write_parquet(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) 
 
 
 def _write_npz(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) -> None:
-    """The field's layout: `file_pointer`, `user_id`, and an array of arrays for x and for y."""
+    """Write the field's layout: `file_pointer`, `user_id`, an array of arrays for x and for y."""
     kept = list(blocks)
     n = sum(map(len, kept))
     xs, ys = np.empty(n, dtype=object), np.empty(n, dtype=object)
@@ -269,7 +272,7 @@ def _write_npz(path: Path, study: LargeStudy, blocks: Iterable[TrialBlock]) -> N
 
 
 def _places(block: TrialBlock, side: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """(clicks) rows and columns."""
+    """Return the rows and columns of a block's clicks, each (clicks)."""
     rows, columns = np.divmod(block.pixel, side)
     return rows.astype(np.int16), columns.astype(np.int16)
 

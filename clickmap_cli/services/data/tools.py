@@ -1,4 +1,4 @@
-"""Small jobs on data sets: a toy corpus, a split, mean maps, an export."""
+"""Small jobs on data sets: write a toy corpus, a split, mean maps or an export."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ datasets:
 
 @dataclass(frozen=True)
 class Made:
-    """What a job wrote.
+    """The outputs of a job.
 
     Attributes:
-        folder: where it is.
-        counts: what, and how many.
+        folder: the output folder.
+        counts: kind of output -> number of them.
         problems: images that were left out, and why.
     """
 
@@ -48,19 +48,19 @@ class Made:
 
 
 def toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Made:
-    """A small corpus with a known truth: images, fixations of careful people, true maps.
+    """Write a small corpus with a known truth: images, fixations of careful people, true maps.
 
-    Written in the layout of the data set `folder`, with `fixations.csv` for those that want to
-    know who looked, and a benchmark's config.
+    It has the layout of the data set `folder`, with `fixations.csv` that names the people, and a
+    config for `benchmark`.
 
     Args:
-        folder: where it goes.
-        n_images: how many images.
-        seed: of the simulation.
-        progress: told of each image.
+        folder: the output folder.
+        n_images: number of images.
+        seed: seed of the simulation.
+        progress: advances with each image.
 
     Raises:
-        ConfigError: the folder holds something already.
+        ConfigError: the folder is not empty, or is a file.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} is not empty; choose another --output.")
@@ -91,7 +91,7 @@ def _draw_toy(folder: Path, n_images: int, seed: int, progress: Progress) -> Mad
         progress.advance()
     write_csv(folder / "fixations.csv", ("image", "subject", "order", "x", "y"), rows)
     config = folder / "benchmark.yaml"
-    # quoted as JSON, which YAML reads: a folder's name may hold commas and the like
+    # a JSON string is valid YAML, also for folder names with commas or colons
     results, csv, images = (
         json.dumps(str(folder / name)) for name in ("results", "fixations.csv", "images")
     )
@@ -107,20 +107,20 @@ def split(
     seed: int,
     overwrite: bool = False,
 ) -> Made:
-    """A seeded holdout split of a data set: `train.txt` and `test.txt`, lists of ids.
+    """Write a seeded holdout split of a data set: `train.txt` and `test.txt`, lists of ids.
 
-    Which images are held out depends on the ids and the seed alone.
+    The choice of held-out images depends only on the ids and the seed.
 
     Args:
         settings: `name` and the data set's settings.
-        folder: where the lists go; None = the data set's `root`.
-        test_count: images held out.
-        seed: of the draw.
-        overwrite: replace lists that are there.
+        folder: folder for the lists; None = the data set's `root`.
+        test_count: number of images to hold out.
+        seed: seed of the draw.
+        overwrite: replace existing lists.
 
     Raises:
-        ConfigError: there are not more images than are to be held out, no folder is known, or
-            lists are there already.
+        ConfigError: `test_count` is not below the number of images, no folder is known, or lists
+            exist already.
     """
     data = _read(settings)
     where = folder if folder is not None else settings.get("root")
@@ -149,20 +149,20 @@ def mean_maps(
     progress: Progress,
     overwrite: bool = False,
 ) -> Made:
-    """Ground-truth maps over participants: everybody's map counts the same.
+    """Write ground-truth maps averaged over participants, each of whom has the same weight.
 
     Each participant's map is scaled to sum 1; their mean or median over participants, scaled to
-    sum 1 again, goes to `<folder>/<image_id>.npy` as float32.
+    sum 1 again, is written to `<folder>/<image_id>.npy` as float32.
 
     Args:
         settings: `name` and the data set's settings.
-        folder: where the maps go.
+        folder: folder for the maps.
         aggregate: `mean` or `median`.
-        progress: told of each image.
-        overwrite: replace maps that are there.
+        progress: advances with each image.
+        overwrite: replace existing maps.
 
     Raises:
-        ConfigError: `aggregate` is neither, or maps are there already.
+        ConfigError: `aggregate` is neither, or maps exist already.
         DataError: no image has named people.
     """
     if aggregate not in ("mean", "median"):
@@ -174,7 +174,7 @@ def mean_maps(
 
 
 def _write_means(data: DataSet, folder: Path, aggregate: str, progress: Progress) -> Made:
-    """Write the mean map of every image that people looked at.
+    """Write the mean or median map of every image that named people looked at.
 
     Raises:
         DataError: no image has named people.
@@ -207,10 +207,10 @@ def _write_means(data: DataSet, folder: Path, aggregate: str, progress: Progress
 
 
 def export_pysaliency(settings: Mapping[str, Any], folder: Path, overwrite: bool = False) -> Made:
-    """Stimuli and fixations as pysaliency's HDF5 files.
+    """Write stimuli and fixations as pysaliency's HDF5 files.
 
     Raises:
-        ConfigError: such files are there already.
+        ConfigError: such files exist already.
     """
     files = [folder / "stimuli.hdf5", folder / "fixations.hdf5"]
     _refuse_if_there(files, overwrite)

@@ -1,1 +1,1 @@
-"""`clickmap doctor`: what this machine can do, and what of a config it cannot."""
+"""`clickmap doctor`: report on this machine, and find problems of a config on it."""

@@ -1,4 +1,4 @@
-"""What of a config will not work on this machine, and why."""
+"""Find what in a config will not work on this machine, and why."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _KINDS: Mapping[type, tuple[str, str]] = {
     HeatmapConfig: ("classifier of maps", "train-classifier"),
     QualityConfig: ("participant quality", "train-classifier"),
 }
-"""Schema -> what it is called, and the command that writes its folder."""
+"""Schema -> its name in the output, and the command that writes its folder."""
 
-_LOOKED_AT = 1000  # images whose files are looked for
+_LOOKED_AT = 1000  # largest number of images whose files are looked for
 
 
 def examine(
@@ -58,17 +58,17 @@ def examine(
     progress: Progress,
     output: Path | None = None,
 ) -> tuple[ConfigFacts, list[Finding]]:
-    """Hold a config against what is installed and what lies on the disk.
+    """Check a config against the installation and the files on the disk.
 
     Args:
-        path: the file; None = an experiment of overrides alone.
-        overrides: `KEY=VALUE` words that win over it.
-        about: what is installed.
-        progress: told what is read.
-        output: where results go, in place of `output_dir`.
+        path: the file; None = an experiment made only of overrides.
+        overrides: `KEY=VALUE` words that override the file.
+        about: the installation.
+        progress: receives the current stage.
+        output: folder for results that overrides `output_dir`.
 
     Raises:
-        ConfigError: the config cannot be read, or is wrong on its own.
+        ConfigError: the config cannot be read, or is invalid on any machine.
     """
     options = {"output_dir": None if output is None else str(output)}
     schema = EXPERIMENT if path is None else schema_of(path, overrides)
@@ -86,7 +86,7 @@ def examine(
 
 
 class _Look:
-    """One config and what is found of it."""
+    """One config and the findings about it."""
 
     def __init__(self, config: Any, about: Installed, progress: Progress) -> None:
         self.config = config
@@ -94,25 +94,25 @@ class _Look:
         self.progress = progress
         self.findings: list[Finding] = []
         self.need: DiskNeed | None = None
-        self.read: dict[str, Sequence[Stimulus]] = {}  # data set -> its images, where it is read
+        self.read: dict[str, Sequence[Stimulus]] = {}  # data set -> its images, if it was read
         self.models: list[Any] = []
 
     @property
     def output(self) -> Path:
-        """Where results go."""
+        """Folder for the results."""
         config = self.config
         return config.folder if isinstance(config, ExperimentConfig) else Path(config.output_dir)
 
     def problem(self, text: str) -> None:
-        """Something that will not work."""
+        """Add a finding about something that will not work."""
         self.findings.append(Finding("problem", text))
 
     def note(self, text: str) -> None:
-        """Something that will, but should be known."""
+        """Add a finding about something that works but that the user should know."""
         self.findings.append(Finding("note", text))
 
     def go(self) -> None:
-        """Look at everything."""
+        """Run every check."""
         config = self.config
         all_there = self._files()
         self._extras()
@@ -134,7 +134,7 @@ class _Look:
             self.findings += training_findings(config, self.progress)
 
     def _files(self) -> bool:
-        """Whether every file and folder that the config names as input is there."""
+        """Report missing input files and folders; return True if none is missing."""
         missing = [
             (name, value) for name, value in named_paths(self.config) if not there(Path(value))
         ]
@@ -146,14 +146,14 @@ class _Look:
         return self.about.works("torch", "torchvision", "timm")
 
     def _extras(self) -> None:
-        """Optional packages that this config asks for."""
+        """Report optional packages that this config needs and that are missing."""
         for extra, what in _wanted_extras(self.config):
             known = next((each for each in self.about.extras if each.name == extra), None)
             if known is not None and known.missing:
                 self.problem(f"{MissingExtraError(extra, what)} ({known.missing})")
 
     def _devices(self) -> None:
-        """The device is there."""
+        """Report a device that is missing, and a training that will use the CPU."""
         wanted = getattr(self.config, "device", None)
         if wanted is not None:
             self._device(f"device: {wanted}", wanted)
@@ -173,7 +173,7 @@ class _Look:
             self.problem(f"{what} will not work: torch sees no Apple GPU here; use cpu or auto.")
 
     def _workers(self) -> None:
-        """Workers on this machine, or the scheduler of a cluster."""
+        """Report an unreachable scheduler, or more workers than usable cores."""
         scheduler = getattr(self.config, "scheduler", None)
         if scheduler is not None:
             why = unreachable(scheduler)
@@ -189,7 +189,7 @@ class _Look:
             )
 
     def _folders(self) -> None:
-        """Results are not there already, and what goes elsewhere can be written."""
+        """Report existing results, and other output folders that cannot be written."""
         command = _KINDS[type(self.config)][1]
         try:
             RunFolder(self.output, command).refuse_if_there(WhenPresent.STOP)
@@ -230,7 +230,7 @@ class _Look:
             self.problem(f"clickme_data: {error}")
 
     def _trials(self, config: ExperimentConfig, data: Path) -> None:
-        """The raw table: its columns, its images, and the room their maps need."""
+        """Check the raw table: its columns, its images, and the disk space for their maps."""
         sizes = None
         if config.class_filter_file is not None and there(Path(config.class_filter_file)):
             read_categories(Path(config.class_filter_file))
@@ -275,7 +275,7 @@ class _Look:
                 self.problem(str(error))
 
     def _sets(self, config: BenchmarkConfig) -> list[DataSet]:
-        """Data sets, read as a run would; those that can be."""
+        """Read the data sets as a run would, and return those that can be read."""
         from clickmap_cli.services.benchmark.data import read_set, require_truth
 
         found = []
@@ -299,7 +299,7 @@ class _Look:
         return found
 
     def _models(self, models: Sequence[Spec], device: str) -> bool:
-        """Models are made and their networks built, without weights; whether all can be."""
+        """Build all models and their networks without weights; return True if all can be built."""
         if not self._has_torch():
             self.note("Models are not looked at before torch, torchvision and timm import.")
             return False
@@ -350,10 +350,10 @@ class _Look:
                 self.problem(found.refused)
 
     def _learnt_experiment(self, config: QualityConfig) -> bool:
-        """Whether nothing stands in the way of the experiment whose trials are learnt from."""
+        """Check the experiment with the training trials; return True if it has no problem."""
         path = Path(str(config.data.experiment))
         if not there(path):
-            return False  # said already
+            return False  # `_files` reported it
         try:
             loaded = load_experiment(path)
         except ClickmapError as error:
@@ -368,13 +368,13 @@ class _Look:
 
 
 def _said_of(what: str, spec: Spec, error: ClickmapError) -> str:
-    """An error, beginning with whose it is."""
+    """Return an error's text that begins with the data set or model it is about."""
     text = str(error).removeprefix(f"{what} {spec.label}: ").removeprefix(f"{spec.name}: ")
     return f"{what} {spec.label}: {text}"
 
 
 def _wanted_extras(config: Any) -> Iterator[tuple[str, str]]:
-    """Extras that a config asks for, and what asks."""
+    """Yield the extras that a config needs, and the setting that needs each."""
     if isinstance(config, ExperimentConfig) and "emd" in config.metric:
         yield "emd", "metric: emd"
     if isinstance(config, BenchmarkConfig | FinetuneConfig) and "EMD" in config.metrics:

@@ -1,4 +1,4 @@
-"""The room that `prepare` needs on the disk, before it runs."""
+"""Estimate the disk space that `prepare` needs, before it runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.config.experiment import ExperimentConfig
 
 _STORED_MEAN, _STORED_PARTICIPANT = 0.8, 0.2
-"""What gzip leaves of a mean map of a hundred trials, and of one trial's map, as measured on
-simulated trials of 45 clicks blurred with a kernel of 21 pixels in 256 x 256."""
+"""Share of bytes left after gzip, of a mean map of a hundred trials and of one trial's map.
+
+Measured on simulated trials of 45 clicks, blurred with a kernel of 21 pixels in 256 x 256."""
 
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """What `prepare` will write.
+    """Size of the maps that `prepare` will write.
 
     Attributes:
-        images: images that can have enough trials; filters may leave fewer.
+        images: images with enough rows; filters may leave fewer.
         most: bytes of their maps without compression.
-        likely: bytes as they will be stored.
+        likely: estimated bytes of their maps as stored.
     """
 
     images: int
@@ -32,11 +33,11 @@ class DiskNeed:
 
 
 def disk_need(config: ExperimentConfig, rows: Mapping[str, int], shapes: ImageShapes) -> DiskNeed:
-    """Room for the maps of an experiment.
+    """Return the disk space that the maps of an experiment need.
 
     Args:
         config: which maps are written, and how.
-        rows: image key -> rows of the raw table, each a participant at most.
+        rows: image key -> rows of the raw table, each counted as one participant.
         shapes: sizes of the images.
 
     Raises:

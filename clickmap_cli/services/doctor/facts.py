@@ -1,4 +1,4 @@
-"""What `doctor` finds, before anyone shows it."""
+"""Data classes for the findings of `doctor`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from clickmap_cli.services.doctor.disk_need import DiskNeed
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a person should know.
+    """Something the user should know.
 
     Attributes:
-        kind: `problem` (it will not work) or `note` (it will, but).
+        kind: `problem` (it will not work) or `note` (it will work, with a caveat).
         text: a sentence.
     """
 
@@ -31,9 +31,9 @@ class Extra:
     """An optional extra.
 
     Attributes:
-        name: as in `pip install 'clickmap[name]'`.
-        enables: what it is for.
-        packages: what it adds.
+        name: its name, as in `pip install 'clickmap[name]'`.
+        enables: the features it enables.
+        packages: the packages it adds.
     """
 
     name: str
@@ -42,19 +42,19 @@ class Extra:
 
     @property
     def missing(self) -> str:
-        """What it lacks, in a clause; empty where it is there."""
+        """The problems of its packages, in a clause; empty if it is installed."""
         return "; ".join(package.problem for package in self.packages if package.problem)
 
 
 @dataclass(frozen=True)
 class ConfigFacts:
-    """A config, held against this machine.
+    """Facts about a config on this machine.
 
     Attributes:
         path: the file.
-        kind: which kind of config it is.
-        output: where its results go.
-        need: what `prepare` will need there, where that is known.
+        kind: kind of config, such as `experiment`.
+        output: folder for its results.
+        need: disk space that `prepare` needs in that folder; None if unknown.
     """
 
     path: Path
@@ -65,18 +65,18 @@ class ConfigFacts:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that was found.
+    """The whole result of `doctor`.
 
     Attributes:
-        versions: of clickmap, Python and the packages that numbers depend on.
-        packages: those that are always needed.
-        cores: of this machine.
-        memory: of this machine.
-        gpus: as torch sees them.
-        disk: that of the output.
-        extras: the optional ones.
-        config: the config that was asked about, where one was and it can be read.
-        findings: what a person should know.
+        versions: versions of clickmap, Python and the packages that numbers depend on.
+        packages: the required packages.
+        cores: cores of this machine.
+        memory: memory of this machine.
+        gpus: GPUs that torch finds.
+        disk: the disk of the output folder.
+        extras: the optional extras.
+        config: facts about the given config; None without a config or if it cannot be read.
+        findings: problems and notes for the user.
     """
 
     versions: Mapping[str, str]
@@ -91,13 +91,13 @@ class Diagnosis:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """What will not work."""
+        """Findings about things that will not work."""
         return tuple(finding for finding in self.findings if finding.kind == "problem")
 
 
 @dataclass(frozen=True)
 class Installed:
-    """What a config is held against."""
+    """The installation and machine that a config is checked against."""
 
     extras: Sequence[Extra]
     probed: Probed
@@ -105,5 +105,5 @@ class Installed:
     memory: Memory
 
     def works(self, *modules: str) -> bool:
-        """Whether these packages import here."""
+        """Return True if these packages can be imported on this machine."""
         return not any(name in self.probed.problems for name in modules)

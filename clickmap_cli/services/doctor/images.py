@@ -1,4 +1,4 @@
-"""Images that a model could not be shown, before a benchmark runs."""
+"""Find images that a model cannot read, before a benchmark runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.doctor.facts import Finding
 
-_SHOWN = 50  # images of a data set that are read
+_SHOWN = 50  # largest number of images read per data set
 
 
 def image_findings(sets: Sequence[DataSet], models: Sequence[Any]) -> Iterator[Finding]:
-    """Say which models cannot be shown the images of a data set; the first of each are read.
+    """Yield a finding for each model that cannot read some images of a data set.
+
+    Only the first images of each data set are read.
 
     Args:
-        sets: of the benchmark.
-        models: of the benchmark; some do without images.
+        sets: data sets of the benchmark.
+        models: models of the benchmark; some do not need images.
     """
     for data in sets:
         looked = data.stimuli[:_SHOWN]
@@ -32,7 +34,7 @@ def image_findings(sets: Sequence[DataSet], models: Sequence[Any]) -> Iterator[F
 
 
 def _why_not_shown(model: Any, stimulus: Stimulus) -> str:
-    """Return why a model cannot be shown an image; empty where it can, or needs none."""
+    """Return why a model cannot read an image; empty if it can, or does not need it."""
     try:
         stimulus.image_digest()
     except DataError:

@@ -1,4 +1,4 @@
-"""The paths that a config names, and whether anything is there."""
+"""Find the paths that a config names, and test whether they exist."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NAMES = frozenset(
         "train_csv_file", "train_data_dir", "test_csv_file", "test_data_dir", "root_directory",
     }
 )  # fmt: skip
-"""Keys of scope `input` whose words are no paths, or are looked for where their data are read."""
+"""Keys of scope `input` that are not paths, or whose paths are checked when their data are read."""
 
 _NO_FILES = ("timm", "none")
-"""Weights that are downloaded, or none."""
+"""Values of `pretrained_dir` that are not paths: downloaded weights, or no weights."""
 
 
 def named_paths(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Keys that name an input by its path, and the paths."""
+    """Yield the keys that name an input by its path, and the paths."""
     for name, key in keys_of(type(config)).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
@@ -41,13 +41,13 @@ def named_paths(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def there(path: Path) -> bool:
-    """Whether there is anything at a path."""
+    """Return True if a file or folder exists at a path."""
     try:
         return path.exists()
-    except OSError:  # a name no file system takes, a folder nobody may look into
+    except OSError:  # such as a name too long for the file system, or a folder without access
         return False
 
 
 def is_folder(path: Path | str) -> bool:
-    """Whether there is a folder at a path."""
+    """Return True if a folder exists at a path."""
     return there(Path(path)) and Path(path).is_dir()

@@ -1,4 +1,4 @@
-"""What this machine and this installation can do, and what of a config cannot work on it."""
+"""Check this machine and installation, and find what in a config cannot work on it."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ ENABLES = {
     "tensorflow": "the model msi_net_tf",
     "video": "key points in videos: finetune --predict-only",
 }
-"""What each optional extra is for."""
+"""Extra -> the features it enables."""
 
-_NOT_OFFERED = ("dev", "fuzz", "all")  # for those who work on clickmap, and for the others together
+_NOT_OFFERED = ("dev", "fuzz", "all")  # extras for developers, and the union of the other extras
 
 
 def run(
     config: Path | None, overrides: Iterable[str], output: Path | None, progress: Progress
 ) -> Diagnosis:
-    """Look at the installation, the machine and, where one is named, a config.
+    """Check the installation, the machine and, if one is given, a config.
 
-    Nothing is downloaded, and nothing written but a file of 64 MB that has no name.
+    Nothing is downloaded. The only file written is an unnamed temporary file of 64 MB.
 
     Args:
-        config: the YAML file.
-        overrides: `KEY=VALUE` words that win over it.
-        output: in place of the config's `assets` or `output_dir`; without a config the folder
-            whose disk is measured, else the current one.
-        progress: told what is looked at.
+        config: the YAML file, or None.
+        overrides: `KEY=VALUE` words that override the file.
+        output: folder that overrides the config's `assets` or `output_dir`. Without a config, the
+            disk of this folder is measured; None = the current folder.
+        progress: receives the current stage.
     """
     progress.stage("Importing packages")
     needed, by_extra = wanted_packages()
@@ -99,7 +99,7 @@ def _of_config(
     about: Installed,
     progress: Progress,
 ) -> tuple[ConfigFacts | None, list[Finding]]:
-    """The config's own findings; what reads it needs packages that may be missing here."""
+    """Return facts and findings of the config, or a note if packages needed to read it fail."""
     if not about.works("yaml", "omegaconf", "numpy", "pandas", "scipy", "h5py", "pyarrow", "PIL"):
         text = "The config is not looked into before these packages import."
         return None, [Finding("note", text)]
@@ -112,7 +112,7 @@ def _of_config(
 
 
 def _of_need(need: DiskNeed, disk: Disk) -> list[Finding]:
-    """Whether the maps will fit."""
+    """Return a finding if the maps may not fit on the disk."""
     if disk.free is None or disk.free >= need.most:
         return []
     sizes = (

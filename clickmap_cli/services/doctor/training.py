@@ -1,4 +1,4 @@
-"""What of a training's config will not work: the checks that a training begins with."""
+"""Find what in a training's config will not work, with the checks that a training starts with."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from clickmap_cli.services.doctor.facts import Finding
 
 
 def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
-    """What a training of key points, of maps or of participants would stop at, or say first.
+    """Yield the errors and notices with which a training would start.
 
-    Weights are not looked at: networks are built without any.
+    This covers trainings of key points, of maps and of participants. Networks are built without
+    weights, so the contents of weight files are not checked.
 
     Args:
-        config: of a training; nothing is said of another one.
-        progress: told what is read.
+        config: a config of any kind; other kinds yield nothing.
+        progress: receives the current stage.
     """
     checks: dict[type, Callable[[Any, Progress], None]] = {
         HeatmapConfig: _check_maps,
@@ -39,11 +40,11 @@ def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
 
 
 def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) -> Iterator[Finding]:
-    """Folds that cannot be, and blocks that the network does not have.
+    """Yield findings about impossible folds, and about blocks that the network does not have.
 
     Args:
-        config: of the fine-tuning.
-        stimuli: of its data set.
+        config: the fine-tuning.
+        stimuli: images of its data set.
     """
     from clickmap_cli.models.building import try_network
     from clickmap_cli.services.finetune.run import check_stages, fold_settings
@@ -110,7 +111,7 @@ def _check_people(config: QualityConfig, told: Progress) -> None:
 
 
 def _said(check: Callable[[Any, Progress], None], config: Any) -> Iterator[Finding]:
-    """What a check stops at, line by line, and what it would have a person know."""
+    """Yield a problem for each line of a check's error, and a note for each of its notices."""
     told = Silent()
     problems: list[str] = []
     try:

@@ -1,1 +1,1 @@
-"""`clickmap finetune` of saliency models; `run.py` is the door."""
+"""`clickmap finetune` of saliency models; `run.py` is the entry point."""

@@ -1,4 +1,4 @@
-"""One fold of a fine-tuning: its images, its trackers, and what is shown of it."""
+"""Train one fold of a fine-tuning, with its images, trackers and progress display."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from clickmap_cli.training.trackers import Tracker, WandbRun
 
 @dataclass(frozen=True)
 class FoldRun:
-    """A fold and all that its training shares with the others'."""
+    """A fold and everything that its training needs; `of` is the number of folds."""
 
     config: FinetuneConfig
     fold: Fold
@@ -42,7 +42,7 @@ class FoldRun:
     def train(
         self, model: TorchSaliencyModel, stimuli: Sequence[Stimulus], resume: bool
     ) -> list[Path]:
-        """Train; returns the files that are there then."""
+        """Train the fold; return the files that it wrote."""
         fold = self.fold
         by_id = {stimulus.image_id: stimulus for stimulus in stimuli}
         lists = {"train": fold.train, "validation": fold.validation, "test": fold.test}
@@ -52,7 +52,7 @@ class FoldRun:
                 write_ids(self.path / f"{name}.txt", ids)
         train = [self._seen(by_id[image_id]) for image_id in fold.train]
         validation = [self._seen(by_id[image_id]) for image_id in fold.validation]
-        model.see([*train, *validation])  # and never the held-out images
+        model.see([*train, *validation])  # never the held-out images
         job = FitJob(
             SaliencyTask(model, train, validation, self.targets, self.config.loss),
             self._settings(), self.path, f"{self.identity} {fold.name}",
@@ -65,7 +65,7 @@ class FoldRun:
         return [*paths, *(self.path / f"{name}.txt" for name in lists)]
 
     def _seen(self, stimulus: Stimulus) -> Stimulus:
-        """An image as those see it whose fixations train."""
+        """Return an image with only the fixations of the fold's training people, if it has any."""
         people = self.fold.train_people
         return OnlySome(stimulus, people) if people else stimulus
 

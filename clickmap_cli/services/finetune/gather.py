@@ -1,4 +1,4 @@
-"""Folds that were trained in folders of their own, as the cross-validation of one run."""
+"""Join folds that were trained in separate folders into one cross-validation."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class _Part:
     """A finished run of some folds.
 
     Attributes:
-        folder: where it is.
-        manifest: its own.
+        folder: its output folder.
+        manifest: its manifest.
         folds: numbers of its folds, in order.
     """
 
@@ -72,11 +72,11 @@ class _Part:
 
     @property
     def metrics(self) -> list[str]:
-        """In the order of columns."""
+        """Names of the metrics, in the order of columns."""
         return list(self.manifest.config["metrics"])
 
     def files_of(self, number: int) -> dict[str, Any]:
-        """A fold's files as the manifest states them."""
+        """Return a fold's files with the SHA-256 that the manifest states."""
         start = f"{_name(number)}/"
         outputs = self.manifest.outputs
         return {name: outputs[name]["sha256"] for name in outputs if name.startswith(start)}
@@ -93,16 +93,16 @@ def run(
 
     Args:
         folders: `output_dir`s of finished runs of `finetune`, each with some of the folds.
-        output: where the tables and a manifest go; checkpoints stay where they are.
-        progress: told of folds that are there twice.
-        when: what to do with outputs that are there.
+        output: folder for the tables and a manifest; checkpoints are not copied.
+        progress: receives notices, such as about folds that exist twice.
+        when: what to do with existing outputs.
         dry_run: check everything, write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there.
-        DataError: a folder holds no finished fine-tuning, is damaged, or is of another study; a
-            fold is missing, or is there twice with different bytes.
-        RunError: a manifest is damaged, or the folder is busy.
+        ConfigError: the call contradicts itself or the existing outputs.
+        DataError: a folder holds no finished fine-tuning, is damaged, or belongs to a different
+            study; a fold is missing, or exists twice with different bytes.
+        RunError: a manifest is damaged, or another run has locked the folder.
     """
     started = Stopwatch()
     places = [folder.resolve() for folder in folders]
@@ -141,7 +141,11 @@ def _name(number: int) -> str:
 
 
 def _load(folder: Path) -> _Part:
-    """A folder's manifest and folds, its tables checked."""
+    """Read a folder's manifest and folds, and check its tables.
+
+    Raises:
+        DataError: the folder is missing, damaged, unfinished, or not a fine-tuning with folds.
+    """
     if not folder.is_dir():
         raise DataError(f"--gather: no folder at {folder} (looked from {Path.cwd()}).")
     manifest = load_manifest(folder)
@@ -204,7 +208,7 @@ def _require_one_study(first: _Part, other: _Part) -> None:
 def _differences(
     one: Mapping[str, Any], two: Mapping[str, Any], start: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Keys whose values differ, by their whole name, with both values."""
+    """Yield the full names of keys whose values differ, with both values."""
     for name in [*one, *(name for name in two if name not in one)]:
         a, b = one.get(name), two.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -214,7 +218,7 @@ def _differences(
 
 
 def _different(parts: Sequence[_Part]) -> Iterator[str]:
-    """Differences that do not stop: what names the study, and versions that made the folds."""
+    """Yield a notice for each tolerated difference: the experiment's name, and package versions."""
     first = parts[0]
     for part in parts[1:]:
         for what, one, two in (
@@ -230,7 +234,7 @@ def _different(parts: Sequence[_Part]) -> Iterator[str]:
 
 
 def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
-    """Which folder each fold is taken from, in the order of folds.
+    """Return the folder that each fold is taken from, in the order of folds.
 
     Raises:
         DataError: a fold is missing, or two folders hold it with different bytes.
@@ -263,13 +267,13 @@ def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
 
 
 def _rows(part: _Part, number: int) -> str:
-    """A fold's scores, as text: NaN equals NaN there."""
+    """Return a fold's scores as text, so that NaN compares equal to NaN."""
     scores = read_scores(part.folder, part.metrics)
     return repr({place: rows for place, rows in scores.items() if place[1] == _name(number)})
 
 
 def _identity(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> str:
-    """A hash of everything the tables depend on."""
+    """Return a hash of everything the tables depend on."""
     words = [parts[0].manifest.config_hash, parts[0].manifest.config["experiment"]]
     for part in owners.values():
         words += [part.manifest.outputs[name]["sha256"] for name in READ_AGAIN]
@@ -277,7 +281,7 @@ def _identity(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> str:
 
 
 def _joined(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> CvResult:
-    """The result as one run has it: folds in order, and failures too."""
+    """Return the result that one run of all folds would have, with folds and failures in order."""
     manifest = parts[0].manifest
     splits = [HELD_OUT]
     if manifest.counts["holdout"] and len(owners) > 1:
@@ -306,7 +310,14 @@ def _joined(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> CvResult:
 def _failures(
     part: _Part, scores: Mapping[tuple[str, str, str], Sequence[Any]], splits: Sequence[str]
 ) -> dict[int, list[Failure]]:
-    """The failures of each fold: a run writes them fold by fold, and an image fails or scores."""
+    """Return the failures of each fold.
+
+    A run writes failures fold by fold, and each image either fails or has a score, so the missing
+    scores of a fold tell how many rows of `failures.csv` belong to it.
+
+    Raises:
+        DataError: `failures.csv` and `held_out.csv` do not agree.
+    """
     left = [row for row in read_failures(part.folder) if row.model]
     found = {}
     for number in part.folds:
@@ -339,7 +350,7 @@ def _manifest(
     started: Stopwatch,
     notices: Sequence[str],
 ) -> Manifest:
-    """The record of the folders and of the tables that came out."""
+    """Return the manifest of the gathered folders and the written tables."""
     first = parts[0].manifest
     config = dict(first.config) | {
         "output_dir": str(output), "cv": {**parts[0].cv, "only_folds": None},

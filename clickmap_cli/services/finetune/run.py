@@ -1,4 +1,4 @@
-"""Fine-tuning with cross-validation: folds, stages, held-out scores, and going on after a kill."""
+"""Fine-tuning with cross-validation: folds, stages, held-out scores, resuming a stopped run."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ from clickmap_cli.training.trackers import need_tensorboard, need_wandb
 
 @dataclass(frozen=True)
 class FinetuneRun:
-    """What a run of `finetune` did.
+    """The outcome of a run of `finetune`.
 
     Attributes:
-        folder: where everything is.
-        summary: what `summary.json` holds.
-        n_failures: held-out images that could not be scored.
-        seconds: how long it took.
-        written: whether anything was written.
-        speaks: whether this process is the one that reports.
+        folder: the output folder.
+        summary: the content of `summary.json`.
+        n_failures: images left out because they could not be used, predicted or scored.
+        seconds: how long the run took.
+        written: False for a dry run, which writes nothing.
+        speaks: True if this process is the one that reports.
     """
 
     folder: Path
@@ -91,20 +91,21 @@ def run(
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
 ) -> FinetuneRun:
-    """Train every fold, then score what it was held out from.
+    """Train a model on every fold, then score it on the fold's held-out images.
 
     Args:
         config: the checked configuration.
-        progress: told where the run is.
-        views: show the rest.
-        when: what to do with outputs that are there.
+        progress: receives progress and notices.
+        views: functions that show the training.
+        when: what to do with existing outputs.
         dry_run: read the data and build the network; train and write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there; a name is unknown; a fold would
-            be empty.
+        ConfigError: the call contradicts itself or the existing outputs; a name is unknown; a fold
+            would be empty.
         DataError: the data or the weights cannot be used; an image has no ground truth.
-        RunError: the loss is no number any more, the GPU's memory is full, or the folder is busy.
+        RunError: the loss became NaN or infinite, the GPU's memory is full, or another run has
+            locked the folder.
         MissingExtraError: a tracker or a metric needs a package that is not installed.
     """
     with joined() as group:
@@ -115,11 +116,11 @@ def check(config: FinetuneConfig) -> list[str]:
     """Check that everything a config names exists and takes its settings; read no data.
 
     Returns:
-        What a person should know of the data set.
+        Notices about the data set.
 
     Raises:
-        ConfigError: the data set, the model or a setting is not known.
-        DataError: a plugin's file or a list of image ids is not there.
+        ConfigError: the data set, the model or a setting is unknown.
+        DataError: a plugin's file or a list of image ids is missing.
     """
     for path in config.plugins:
         load_plugin(Path(path))
@@ -133,7 +134,7 @@ def check(config: FinetuneConfig) -> list[str]:
 
 
 def fold_settings(config: FinetuneConfig) -> FoldSettings:
-    """How a configuration divides its data set."""
+    """Return the settings by which a configuration divides its data set."""
     cv = config.cv
     files = tuple(Path(path) for path in cv.fold_files)
     held = None if cv.holdout is None else Path(cv.holdout)
@@ -141,10 +142,10 @@ def fold_settings(config: FinetuneConfig) -> FoldSettings:
 
 
 def check_stages(network: Module, config: FinetuneConfig) -> None:
-    """Whether a network has the blocks that the stages name.
+    """Raise unless a network has the blocks that the stages name.
 
     Raises:
-        ConfigError: it has not, or a stage leaves nothing to train.
+        ConfigError: a block is missing, or a stage leaves nothing to train.
     """
     for stage in stages_of(config):
         apply_freeze(network, stage.freeze)
@@ -206,10 +207,10 @@ class _Run:
     def _with_finished(
         self, division: Division, numbers: Sequence[int], when: WhenPresent
     ) -> list[int]:
-        """The folds to train, and those that a resumed run has finished before.
+        """Return the numbers of the folds to train and of those already finished.
 
         Raises:
-            ConfigError: a fold is half trained and not among those to train.
+            ConfigError: a fold is partly trained and not among the folds to train.
         """
         others = [fold for fold in division.folds if fold.number not in numbers]
         kept = [fold for fold in others if self._files_of(fold) is not None]
@@ -227,7 +228,7 @@ class _Run:
         return sorted({*numbers, *(fold.number for fold in kept)})
 
     def _files_of(self, fold: Fold) -> dict[str, dict[str, Any]] | None:
-        """The files of a fold that is finished, in this run or in the one it resumes, and whole."""
+        """Return the undamaged files of a fold finished in this or the resumed run, else None."""
         names = [pattern.replace("fold_*", fold.name) for pattern in FOLD_FILES]
         return self.folder.recorded(fold.name) or self.folder.proved(names)
 
@@ -239,7 +240,7 @@ class _Run:
         identity: str,
         resume: bool,
     ) -> None:
-        """Every fold that is not done."""
+        """Train every fold that is not finished."""
         for number in numbers:
             fold = division.folds[number - 1]
             done = self.group.first and self._files_of(fold) is not None
@@ -266,7 +267,7 @@ class _Run:
         identity: str,
         built: BuiltModel,
     ) -> dict[str, Any]:
-        """Held-out scores, tables and the manifest; returns the summary."""
+        """Compute held-out scores, write tables and the manifest, and return the summary."""
         config = self.config
         failures = [
             Failure(loaded.label, "", problem.image_id, problem.reason)
@@ -315,9 +316,10 @@ class _Run:
     def _checked_model(
         self, stimuli: Sequence[Stimulus], division: Division, *, download: bool
     ) -> BuiltModel:
-        """The model, after a look at everything that would stop a training later.
+        """Return the model, after checks for everything that would stop a training later.
 
-        Without `download` the blocks are those of a network whose weights are left out.
+        Without `download`, missing weights are not downloaded and the blocks are checked on a
+        network without weights.
         """
         built = self._made(download=download)
         if not isinstance(built.model, TorchSaliencyModel):
@@ -343,14 +345,14 @@ class _Run:
         return built
 
     def _identity(self, loaded: LoadedSet, division: Division, built: BuiltModel) -> str:
-        """A hash of everything the results depend on."""
+        """Return a hash of everything the results depend on."""
         words = [loaded.digest, built.identity, repr(division)]
         if self.targets.cache_dir is not None:
             for stimulus in loaded.stimuli:
                 path = self.targets.cache_dir / f"{stimulus.image_id}.npy"
                 words.append(sha256_of(path) if path.is_file() else "")
         digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
-        # a fold is the same whichever others are trained
+        # a fold does not depend on which other folds are trained
         every = replace(self.config, cv=replace(self.config.cv, only_folds=None))
         return numbers_hash(every, ["scores"], digest)
 

@@ -1,4 +1,4 @@
-"""Held-out images of a fine-tuning, scored as a benchmark scores them."""
+"""Score the held-out images of a fine-tuning as a benchmark scores images."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from clickmap_cli.services.finetune.tables import (
 from clickmap_cli.training.checkpoints import BEST
 from clickmap_cli.training.folds import Division, Fold
 
-_WORTH_WORKERS = 2e7  # pixels; less is scored before worker processes have started
+_WORTH_WORKERS = 2e7  # pixels; less is scored faster than worker processes start
 
 
 @dataclass
 class Scorer:
-    """Scores the folds of a run.
+    """Scores the folds of a fine-tuning.
 
     Attributes:
-        config: the run's.
-        stimuli: the whole data set.
-        label: the data set's.
-        progress: told of each image.
-        failures: grows by images that could not be scored.
+        config: the checked configuration.
+        stimuli: all images of the data set.
+        label: name of the data set.
+        progress: advances with each image.
+        failures: images that could not be scored are appended here.
     """
 
     config: FinetuneConfig
@@ -51,7 +51,7 @@ class Scorer:
     )
 
     def all(self, folds: Sequence[Fold], division: Division, folder: str) -> list[FoldScores]:
-        """Every fold's model, the model as it was, and the centre bias, on the same images."""
+        """Score each fold's model, the pretrained model and the centre bias on the same images."""
         scores: list[FoldScores] = []
         for fold in folds:
             trained = finetuned(self.config, f"{folder}/{fold.name}/{BEST}")
@@ -83,9 +83,9 @@ class Scorer:
         return FoldScores(split, fold.name, name, tuple(self._scored(built, test, others)))
 
     def _seen(self, people: tuple[str, ...]) -> tuple[list[Stimulus], OtherFixations]:
-        """The data set as some of its people saw it (all of them where none is named).
+        """Return the data set with only the fixations of `people`, or of everyone if it is empty.
 
-        It is the same for every model of a fold, so the last one is kept.
+        It is the same for every model of a fold, so the last one is reused.
         """
         if self._last is None or self._last[0] != people:
             seen = [s if not people else OnlySome(s, people) for s in self.stimuli]
@@ -124,7 +124,7 @@ class Scorer:
 
 
 def finetuned(config: FinetuneConfig, weights_path: str) -> BuiltModel:
-    """The model with the weights of a checkpoint, made as a benchmark makes it."""
+    """Build the model with the weights of a checkpoint, as a benchmark builds it."""
     spec = model_spec(config)
     settings = {key: value for key, value in spec.settings.items() if key != "weights"}
     return build_model(

@@ -1,4 +1,4 @@
-"""Scores of held-out images to the tables of a fine-tuning."""
+"""Turn scores of held-out images into the tables of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class FoldScores:
 
     Attributes:
         split: `held_out` (the fold's test images) or `holdout` (the list that no fold sees).
-        fold: its folder.
+        fold: name of the fold's folder.
         model: `finetuned`, `pretrained` or `center_bias`.
-        images: one row an image.
+        images: one row per image.
     """
 
     split: str
@@ -49,16 +49,16 @@ class FoldScores:
 
 @dataclass(frozen=True)
 class CvRow:
-    """One metric of one model over folds; NaN where a number does not exist.
+    """One metric of one model over folds; NaN where a number is undefined.
 
     Attributes:
         split: `held_out` or `holdout`.
         metric: its name.
         model: `finetuned`, `pretrained` or `center_bias`.
-        folds: folder -> mean over the fold's images.
-        mean: over folds, with `sd`, their standard deviation (n - 1).
-        image_mean: over images (each by the mean over the folds that score it), with `low` and
-            `high`, its 95% percentile bootstrap interval over images.
+        folds: name of the fold's folder -> mean over the fold's images.
+        mean: mean over folds; `sd` is their standard deviation (n - 1).
+        image_mean: mean over images, each first averaged over the folds that score it; `low` and
+            `high` are its 95% percentile bootstrap interval over images.
         n_images: images that have the score.
     """
 
@@ -76,15 +76,15 @@ class CvRow:
 
 @dataclass(frozen=True)
 class CvResult:
-    """What a fine-tuning found.
+    """The result of a fine-tuning.
 
     Attributes:
         experiment: its name.
-        model: the model's.
-        metrics: in the order of columns.
-        scores: of every fold.
-        rows: over folds.
-        comparisons: every two models on the same images.
+        model: name of the model.
+        metrics: names of the metrics, in the order of columns.
+        scores: the scores of every fold and model.
+        rows: the summaries over folds.
+        comparisons: every pair of models on the same images.
         failures: images that could not be predicted or scored.
     """
 
@@ -105,7 +105,7 @@ def cross_validated(
     failures: Sequence[Failure],
     seed: int,
 ) -> CvResult:
-    """Means over folds and images, and every two models compared."""
+    """Compute means over folds and images, and compare every pair of models."""
     rows: list[CvRow] = []
     pooled: list[ModelResult] = []
     for split in dict.fromkeys(part.split for part in scores):
@@ -128,7 +128,7 @@ def _row(
     folds = {part.fold: known_mean([row.scores[metric] for row in part.images]) for part in parts}
     known = np.array([value for value in folds.values() if not math.isnan(value)])
     values = np.array([row.scores[metric] for row in images], dtype=np.float64)
-    # the same resamples for every model
+    # the seed does not depend on the model, so every model has the same resamples
     rng = generator(seed, parts[0].split, metric, "score")
     low, high = percentile_interval(bootstrap_means(values, rng))
     return CvRow(
@@ -139,7 +139,7 @@ def _row(
 
 
 def _by_image(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[ImageScore]:
-    """Every image once: the mean over the folds that score it."""
+    """Return one row per image: its scores averaged over the folds that score it."""
     found: dict[str, list[ImageScore]] = {}
     for part in parts:
         for row in part.images:
@@ -154,7 +154,10 @@ def _by_image(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[Image
 
 
 def write_tables(folder: Path, result: CvResult) -> list[Path]:
-    """`cv_summary.csv` under both its names, the scores behind it, and comparisons."""
+    """Write `cv_summary.csv` under both its names, image scores, comparisons and failures.
+
+    The same result is also written as `summary.json`. Return all paths.
+    """
     paths: list[Path] = []
 
     def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -191,10 +194,10 @@ def write_tables(folder: Path, result: CvResult) -> list[Path]:
 def read_scores(
     folder: Path, metrics: Sequence[str]
 ) -> dict[tuple[str, str, str], tuple[ImageScore, ...]]:
-    """The scores of `held_out.csv`, by split, fold and model; a category is not kept there.
+    """Read the scores of `held_out.csv`, by split, fold and model; categories are empty.
 
     Raises:
-        DataError: the table is not one of these metrics, or a cell is not a number.
+        DataError: the table lacks one of the metrics, or a cell is not a number.
     """
     path = folder / _SCORES
     found: dict[tuple[str, str, str], list[ImageScore]] = {}
@@ -213,10 +216,10 @@ def read_scores(
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """The rows of `failures.csv`.
+    """Read the rows of `failures.csv`.
 
     Raises:
-        DataError: the table has other columns.
+        DataError: the table has different columns.
     """
     path = folder / _FAILURES
     with path.open(newline="", encoding="utf-8") as file:
@@ -232,7 +235,7 @@ _AFTER = ("mean", "sd", "image_mean", "low", "high", "n_images")
 
 
 def as_summary(result: CvResult) -> dict[str, Any]:
-    """What `--json` prints and `summary.json` holds; null where a number does not exist."""
+    """Return the content of `--json` and `summary.json`; undefined numbers are null."""
     return {
         "experiment": result.experiment,
         "model": result.model,

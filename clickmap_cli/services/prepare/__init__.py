@@ -1,1 +1,1 @@
-"""`clickmap prepare`: raw trials to maps on disk; `run.py` is the door."""
+"""`clickmap prepare`: turn raw trials into maps on disk; `run.py` is the entry point."""

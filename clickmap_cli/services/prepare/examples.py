@@ -1,4 +1,4 @@
-"""Which images are drawn as examples, and what is drawn of them."""
+"""Choose example images and draw them with their maps."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Example:
 
     Attributes:
         key: the image key.
-        image: (h, w, 3) float32 in 0..1, or None where the image is missing.
+        image: (h, w, 3) float32 in 0..1, or None if the image is missing or cannot be read.
         heat: (h, w) float32 mean map.
-        n_participants: trials behind the map.
-        path: where the picture goes (PNG).
+        n_participants: trials that the map is the mean of.
+        path: file for the picture (PNG).
     """
 
     key: str
@@ -51,14 +51,14 @@ def draw_examples(
     draw: Callable[[Example], None],
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
-    """Draw the images that a configuration wants to see.
+    """Draw the example images that a configuration selects.
 
     Args:
         folder: the experiment's folder; pictures go into `examples/`.
         trials: a `compacted` table.
         config: `display_image_keys`, `image_dir` and the maps' settings.
         draw: draws one picture into its path.
-        progress: told of each picture, and of images that are missing.
+        progress: advances with each picture, and receives notices about missing images.
 
     Returns:
         The pictures with size and SHA-256, for the manifest.
@@ -102,7 +102,7 @@ def draw_examples(
 
 
 def example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -> list[str]:
-    """The images to draw: those named, or the ones with most participants."""
+    """Return the keys of the images to draw: the named ones, or those with the most trials."""
     keys = trials.images.tolist()
     wanted = config.display_image_keys
     if wanted is None:

@@ -1,4 +1,4 @@
-"""Maps computed and written piece by piece, so that a run of any size needs bounded memory."""
+"""Compute and write maps shard by shard, so that a run of any size needs bounded memory."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _NPZ, _NPY = "maps.npz", "maps"
 
 @dataclass(frozen=True)
 class MapOutput:
-    """What is written of each image, and how.
+    """The maps to write for each image, and their format.
 
     Attributes:
         settings: the blur and the geometry.
         save_maps: `mean`, `participants` or `both`.
-        bins: cumulative mean maps, or None.
-        time_based_bins: how those are cut.
+        bins: number of cumulative mean maps, or None.
+        time_based_bins: how the clicks are cut into bins.
         format: `hdf5`, `numpy` or `npz`.
-        compression: of HDF5 data.
-        device: torch device that blurs, or None for the exact path on the CPU.
+        compression: compression of HDF5 data.
+        device: torch device for blurring, or None for the exact path on the CPU.
         batch: trial maps blurred at once on the device.
     """
 
@@ -68,13 +68,13 @@ class MapOutput:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The arrays of an image, in the order they are written."""
+        """Names of an image's arrays, in the order they are written."""
         people = ("participants",) if self.save_maps == "both" else ()
         return "clickmap", *people, *(("bin_clickmaps",) if self.bins is not None else ())
 
     @classmethod
     def of(cls, config: ExperimentConfig, device: str | None) -> MapOutput:
-        """What a configuration asks for."""
+        """Create the output settings from a configuration."""
         return cls(
             settings=MapSettings.of(config),
             save_maps=config.save_maps,
@@ -89,9 +89,10 @@ class MapOutput:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard: its trials, where it goes, and how many threads may work on it.
+    """One shard to write: its trials, its output folder, and the number of threads it may use.
 
-    `identity` is that of the run, which must still be the folder's when the shard is done.
+    `identity` is the hash that the folder must still have when the shard is finished; otherwise
+    another run has taken over the folder.
     """
 
     folder: Path
@@ -113,7 +114,10 @@ class ShardDone:
 
 
 def plan_shards(trials: Trials, output: MapOutput) -> list[tuple[int, int]]:
-    """First and last (exclusive) image of each shard; depends on nothing but data and settings."""
+    """Return the first and last (exclusive) image of each shard.
+
+    Shards depend only on data and settings, not on the number of workers or parts.
+    """
     if output.format == "npz":
         return [(0, len(trials.images))]
     n_trials = np.diff(trials.image_slices())
@@ -133,17 +137,17 @@ def plan_shards(trials: Trials, output: MapOutput) -> list[tuple[int, int]]:
 
 
 def shard_path(number: int, n_shards: int) -> str:
-    """Where an HDF5 shard stands inside the folder; a single one is the whole file."""
+    """Return an HDF5 shard's path inside the folder; a single shard is the whole `maps.h5`."""
     return INDEX if n_shards == 1 else f"maps_shards/maps_{number:05d}.h5"
 
 
 def shard_files(piece: str, images: Iterable[str], output: MapOutput) -> list[str]:
-    """The files of a shard inside the folder.
+    """Return the paths of a shard's files inside the folder.
 
     Args:
         piece: its `shard_path`.
         images: keys of its images.
-        output: what is written of each.
+        output: the maps to write for each image.
     """
     if output.format == "hdf5":
         return [piece]
@@ -154,7 +158,11 @@ def shard_files(piece: str, images: Iterable[str], output: MapOutput) -> list[st
 
 
 def write_shard(job: ShardJob) -> ShardDone:
-    """Compute and write one shard; runs in any process."""
+    """Compute and write one shard, in any process.
+
+    Raises:
+        RunError: another run has taken over the folder.
+    """
     images = _stored_images(job)
     if job.output.format == "hdf5":
         files = [job.folder / job.piece]
@@ -170,7 +178,7 @@ def write_shard(job: ShardJob) -> ShardDone:
 def write_shard_index(
     folder: Path, trials: Trials, shards: list[tuple[int, int]], metadata: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Write the file that makes HDF5 shards read as one; returns its size and SHA-256."""
+    """Write the file through which HDF5 shards read as one; return its size and SHA-256."""
     names = [flat_name(key) for key in trials.images.tolist()]
     links = {
         shard_path(number, len(shards)): names[first:last]

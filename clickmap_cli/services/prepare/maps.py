@@ -1,4 +1,4 @@
-"""The maps of a run, all or a part of them, made by whatever workers there are."""
+"""Make all maps of an experiment, or one part of them, with the available workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from clickmap_cli.storage.folder import RunFolder, require_here
 
 @dataclass(frozen=True)
 class Part:
-    """One of several processes that make a run's maps together: map shards i, i + n, i + 2n, ...
+    """The share of the map shards that one of n processes makes: shards i, i + n, i + 2n, ...
 
     Attributes:
         number: i, from 1.
@@ -39,10 +39,10 @@ class Part:
 
     @classmethod
     def of_text(cls, text: str) -> Part:
-        """A part as `--shard` writes it, such as `3/8`.
+        """Parse a part in the notation of `--shard`, such as `3/8`.
 
         Raises:
-            ConfigError: it is no such text.
+            ConfigError: the text is not i/n with i from 1 to n.
         """
         words = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if words is not None and 1 <= int(words[1]) <= int(words[2]):
@@ -53,21 +53,21 @@ class Part:
         return f"{self.number}/{self.of}"
 
     def has(self, shard: int) -> bool:
-        """Whether a map shard, counted from 1, is one of this part's."""
+        """Return True if a map shard, counted from 1, belongs to this part."""
         return (shard - 1) % self.of == self.number - 1
 
 
 @dataclass(frozen=True)
 class MapsWork:
-    """What making maps needs beside the trials.
+    """Everything except the trials that is needed to make maps.
 
     Attributes:
         config: the checked configuration.
-        output: what is written of each image.
-        folder: where.
-        identity: of the run.
-        pool: who computes.
-        progress: told where the run is.
+        output: the maps to write for each image.
+        folder: the output folder.
+        identity: hash of all settings and inputs that the maps depend on.
+        pool: the workers that compute maps.
+        progress: receives progress and notices.
     """
 
     config: ExperimentConfig
@@ -88,14 +88,14 @@ def _metadata(config: ExperimentConfig, trials: Trials) -> dict[str, Any]:
 
 
 def _record(shard: int) -> str:
-    """What a map shard's record in the journal is called."""
+    """Return the name of a map shard's record in the journal."""
     return f"shard_{shard:05d}"
 
 
 def _done(
     work: MapsWork, trials: Trials, shards: list[tuple[int, int]], number: int
 ) -> dict[str, dict[str, Any]] | None:
-    """The files of a map shard, counted from 1, that is made and whole; else None."""
+    """Return the files of a map shard, counted from 1, if it is finished and undamaged."""
     done = work.folder.recorded(_record(number))
     if done is not None:
         return done
@@ -105,10 +105,10 @@ def _done(
 
 
 def require_all(work: MapsWork, trials: Trials) -> None:
-    """Whether every map shard was made and still has its bytes.
+    """Raise unless every map shard is finished and undamaged.
 
     Raises:
-        RunError: shards are missing; it says which.
+        RunError: shards are missing or damaged; the message lists them.
     """
     run_folder, shards = work.folder, plan_shards(trials, work.output)
     numbers = range(1, len(shards) + 1)
@@ -123,10 +123,10 @@ def require_all(work: MapsWork, trials: Trials) -> None:
 
 
 def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str, Any]]:
-    """Write a part's maps shard by shard, skipping shards that are made and whole.
+    """Write a part's maps shard by shard, skipping finished and undamaged shards.
 
     Returns:
-        The files with size and SHA-256.
+        The files of all shards of the part with size and SHA-256.
     """
     folder, pool, output = work.folder, work.pool, work.output
     shards = plan_shards(trials, output)
@@ -148,7 +148,7 @@ def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str
             yield ShardJob(
                 folder=folder.path,
                 piece=shard_path(number, len(shards)),
-                trials=replace(images, users=images.users[:0]),  # maps need their codes alone
+                trials=replace(images, users=images.users[:0]),  # maps need only the users' codes
                 output=output,
                 metadata=metadata,
                 threads=workers if alone else 1,
@@ -167,7 +167,7 @@ def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str
 
 
 def write_maps_index(work: MapsWork, trials: Trials) -> dict[str, dict[str, Any]]:
-    """Write the file that makes HDF5 shards read as one, where there are several."""
+    """Write the file through which several HDF5 shards read as one, if there are several."""
     shards = plan_shards(trials, work.output)
     if work.output.format != "hdf5" or len(shards) == 1:
         return {}

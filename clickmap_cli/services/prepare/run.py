@@ -1,4 +1,4 @@
-"""Raw trials to prepared clickmaps: read, filter, blur, write."""
+"""Turn raw trials into prepared clickmaps: read, filter, blur, write."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.npz import write_npz
 
 _OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
-"""What only `prepare` writes, and not with every setting."""
+"""Outputs that only `prepare` writes, and only with some settings."""
 
 _PICTURE_KEYS = ("image_dir", "display_image_keys")
 
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """What a run of `prepare` did.
+    """The outcome of a run of `prepare`.
 
     Attributes:
         folder: the experiment's folder.
-        funnel: what every filter kept.
+        funnel: counts of what is left after each filter.
         rows: rows in the file.
         rejected: rows that could not be read.
-        images: images prepared.
-        trials: trials behind them.
-        clicks: clicks behind them.
-        outputs: files written, inside the folder.
-        seconds: how long it took.
-        reused: whether a finished run was found and nothing was done.
-        written: whether anything was written (not with `--dry-run`).
-        part: the part of the maps that was made, where it is not the whole run.
+        images: prepared images.
+        trials: trials of these images.
+        clicks: clicks of these trials.
+        outputs: written files, by their path inside the folder.
+        seconds: how long the run took.
+        reused: True if a finished run was found and nothing was done.
+        written: False for a dry run, which writes nothing.
+        part: the part of the maps that was made; None for the whole run.
     """
 
     folder: Path
@@ -85,7 +85,7 @@ class PrepareResult:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Files a run reads, described for the manifest, and the identity that follows from them."""
+    """Input files with size and SHA-256, and the hash of all settings and inputs."""
 
     described: dict[str, dict[str, Any]]
     identity: str
@@ -93,16 +93,16 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class _Work:
-    """What all steps of one run share.
+    """The state that all steps of one run share.
 
     Attributes:
         config: the checked configuration.
-        folder: where it writes.
-        inputs: what it reads.
-        quality: who judges participants, read before anything is begun; None = nobody does.
-        device: torch device that blurs, or None.
-        pool: who computes maps.
-        progress: told where the run is.
+        folder: the output folder.
+        inputs: the input files.
+        quality: function that judges participants, loaded before any other step; None = no judge.
+        device: torch device for blurring, or None.
+        pool: the workers that compute maps.
+        progress: receives progress and notices.
     """
 
     config: ExperimentConfig
@@ -114,11 +114,11 @@ class _Work:
     progress: Progress
 
     def survivors(self, reject: Reject) -> Survivors:
-        """The trials that every filter kept."""
+        """Return the trials that pass every filter."""
         return surviving_trials(self.config, reject, self.progress, self.quality)
 
     def maps(self) -> MapsWork:
-        """What making maps needs."""
+        """Return everything except the trials that is needed to make maps."""
         output = MapOutput.of(self.config, self.device)
         identity = self.inputs.identity
         return MapsWork(self.config, output, self.folder, identity, self.pool, self.progress)
@@ -137,18 +137,18 @@ def run(
 
     Args:
         config: the checked configuration.
-        progress: told where the run is.
+        progress: receives progress and notices.
         draw: draws one example picture into its path.
-        when: what to do with outputs that are there.
+        when: what to do with existing outputs.
         dry_run: read and filter only; write nothing.
-        part: make only this part of the maps; others are made by other processes.
-        merge: make no maps: all parts are there, and the rest of the run is to do.
+        part: make only this part of the maps; other processes make the other parts.
+        merge: make no maps; finish a run whose parts all exist.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there.
+        ConfigError: the call contradicts itself or the existing outputs.
         DataError: the input cannot be used, or no image is left.
-        RunError: another run holds the folder, or it cannot be written; parts are missing; the
-            cluster is gone.
+        RunError: another run has locked the folder, or it cannot be written; parts are missing;
+            the cluster is gone.
     """
     started = Stopwatch()
     _check_call(config, when, part, merge)
@@ -192,7 +192,7 @@ def _check_call(
 def _make_whole(
     work: _Work, draw: Callable[[Example], None], when: WhenPresent, merge: bool, started: Stopwatch
 ) -> PrepareResult:
-    """Everything from trials to manifest; with `merge` the maps must be there."""
+    """Make everything from trials to manifest; with `merge`, all maps must exist already."""
     config, run_folder, folder = work.config, work.folder, work.folder.path
     with run_folder.held():
         done = run_folder.finished(work.inputs.identity, when)
@@ -221,7 +221,10 @@ def _make_whole(
 
 
 def _say_other_pictures(config: ExperimentConfig, done: Manifest, progress: Progress) -> None:
-    """Pictures are no numbers, so a finished run is kept where only they would be others."""
+    """Say so if a finished run has different settings for its example pictures.
+
+    Pictures are not results, so these settings alone do not cause a new run.
+    """
     now = as_dict(config)
     other = [name for name in _PICTURE_KEYS if done.config.get(name) != now[name]]
     if other:
@@ -233,7 +236,7 @@ def _say_other_pictures(config: ExperimentConfig, done: Manifest, progress: Prog
 
 
 def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -> PrepareResult:
-    """One part of the maps, recorded for whoever merges them."""
+    """Make one part of the maps, and record it for the later `--merge`."""
     shard = (part.number, part.of)
     with work.folder.shard_held(shard, work.inputs.identity, when) as done:
         if done is not None:
@@ -249,7 +252,7 @@ def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -
 
 
 def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
-    """The torch device that blurs, or None for the exact path on the CPU."""
+    """Return the torch device for blurring, or None for the exact path on the CPU."""
     if not config.use_gpu_blurring:
         if config.device not in ("auto", "cpu"):
             progress.notice(f"device: {config.device} is not used; use_gpu_blurring: true is.")
@@ -272,7 +275,7 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
     files = input_files(config)
     progress.stage("Hashing inputs")
     described = describe_files(None, files)
-    # masks are found by their names; blurring on a GPU gives other last bits
+    # masks are found by their names; blurring on a GPU changes the last bits
     content = [str(entry["sha256"]) for entry in described.values()]
     if config.mask_dir is not None:
         content += [path.as_posix() for path in mask_files(Path(config.mask_dir), relative=True)]
@@ -282,7 +285,10 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
 
 @contextlib.contextmanager
 def _rejections(folder: Path) -> Iterator[Reject]:
-    """`rejected.csv`, written row by row: a file of bad rows may be larger than memory."""
+    """Open `rejected.csv` and yield a function that writes one row.
+
+    Rows are not collected, because bad rows may need more memory than there is.
+    """
     with (
         replacing(folder / "rejected.csv") as partial,
         partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
@@ -300,7 +306,7 @@ def _write_funnel(folder: Path, funnel: tuple[FunnelRow, ...]) -> None:
 def _write_tables(
     folder: Path, trials: Trials, config: ExperimentConfig, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """`trials.npz`, medians and counts; describes them and the tables written before."""
+    """Write `trials.npz`, medians and counts; return all tables with size and SHA-256."""
     progress.stage("Writing tables")
     write_npz(folder / TRIALS_FILE, trials.as_arrays().items())
     write_json(folder / "medians.json", click_medians(trials, config.percentile_thresh))
@@ -360,7 +366,7 @@ def _result(
 
 
 def _from_manifest(folder: Path, manifest: Manifest) -> PrepareResult:
-    """The result of a finished run, as its manifest tells it."""
+    """Return the result of a finished run from its manifest."""
     counts = manifest.counts
     return PrepareResult(
         folder=folder,
