@@ -19,7 +19,7 @@ ON_REQUEST = frozenset({"EMD", "Spearman"})
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class HeatmapPictures:
     """Pictures of predictions."""

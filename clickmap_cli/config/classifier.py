@@ -19,7 +19,7 @@ LEAST_SIDE, MOST_SIDE = 8, 4096
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class HeatmapData:
     """The maps to classify."""

@@ -20,7 +20,7 @@ METRICS = (
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class ExperimentConfig:
     """One experiment. Relative paths are taken from the folder the command is called in."""

@@ -22,7 +22,7 @@ BLOCKS = ("backbone", "saliency", "fixation_selection", "finalizer", "head", "al
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class FreezeSettings:
     """The blocks that are trained, unless a stage has its own `freeze`."""
@@ -57,7 +57,7 @@ class TrainingSettings:
 
 @dataclass
 class CvSettings:
-    """Which images train and which are held out."""
+    """Cross-validation: the images that train and those that are held out."""
 
     folds: int = key(4, "Number of folds; 1 = train on all images except those that `holdout` lists.", "scores", minimum=1)
     group_by: str = key("image", "image, category (stays in one fold) or participant (folds split people, not images).", "scores", choices=GROUPS)

@@ -17,7 +17,7 @@ MONITORS = ("rmse", "pck", "loss")
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class AugmentSettings:
     """Random changes of the training images in every epoch; key points move along. 0 = off."""

@@ -11,7 +11,7 @@ from clickmap_cli.runtime.errors import ConfigError
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class QualityData:
     """The trials, and the participants whose quality is known."""

@@ -180,7 +180,7 @@ class _Run:
         return not done
 
     def _methods(self, study: HeatmapStudy) -> tuple[str, ...]:
-        """Return the saliency methods to use, and give a notice if the network does not allow all."""
+        """Return the saliency methods to use; give a notice if the network does not allow all."""
         if not self.config.interpretation.enabled:
             return ()
         seed = self.config.seed
