@@ -1,1 +1,1 @@
-"""Floor 6: one small file a subcommand: options -> config -> service -> printed summary."""
+"""Floor 6: one small file per subcommand: options -> config -> service -> printed summary."""

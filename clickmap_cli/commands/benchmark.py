@@ -48,7 +48,7 @@ def benchmark(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Score saliency models against people, and against what people reach.
+    """Score saliency models against people, and compare the scores with the human ceiling.
 
     Example: clickmap data toy && clickmap benchmark -c toy/benchmark.yaml metrics=[NSS,CC]
     """
@@ -86,9 +86,9 @@ def benchmark(
 
 
 def _list(config: Path | None, overrides: list[str], json: bool) -> int:
-    """Everything that a config may name, or the settings of what is named here.
+    """Print everything that a config may name, or the settings of the names given here.
 
-    With a config, what its plugins add is there too.
+    With a config, this includes the models and data sets of its plugins. The exit code is 0.
     """
     from clickmap_cli.config.loading import BENCHMARK, load_config
     from clickmap_cli.reports.benchmark import listing_json, listing_lines

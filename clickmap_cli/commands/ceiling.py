@@ -58,7 +58,7 @@ def ceiling(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """How well people predict people: the human ceiling, its null and its uncertainty.
+    """Measure how well people predict people: the human ceiling, its null and its uncertainty.
 
     Example: clickmap ceiling split-half --config clickmap_demo/demo.yaml metric=auc
     """
@@ -94,10 +94,11 @@ def ceiling(
 
 
 def _method_and_overrides(words: list[str], method: str | None) -> tuple[str, list[str]]:
-    """The method, said once, and the overrides.
+    """Return the method and the overrides.
 
     Raises:
-        ConfigError: no method, two of them, or a word that is neither.
+        ConfigError: no method is named, two methods are, or a word is neither a method nor an
+            override.
     """
     from clickmap_cli.config.reading import TORN, torn
     from clickmap_cli.runtime.errors import ConfigError, did_you_mean

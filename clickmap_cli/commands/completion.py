@@ -1,10 +1,10 @@
-"""What the shell offers after TAB: keys and their values, names of things, configurations.
+"""Completions for the shell's TAB: keys and their values, registered names, configuration files.
 
-Nothing that runs a job is imported here, so TAB is as quick as `--help`; and a line that cannot be
-understood yet is offered what fits it, never an error.
+Nothing that runs a job is imported here, so TAB is as quick as `--help`. An incomplete line gets
+the offers that fit it, never an error.
 
-bash takes `metric=sp` for three words and replaces the last; zsh and fish take it for one. Both are
-answered in the form in which they ask.
+bash splits `metric=sp` into three words and replaces the last; zsh and fish treat it as one word.
+Each gets offers in the form in which it asks.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Offer = tuple[str, str]
 """A word and what it means; bash shows only the word."""
 
 _MOST_ENTRIES = 2000
-"""Of a folder: TAB must not read a million images for the one configuration among them."""
+"""Maximum entries read of a folder: TAB must not read a million images to find one YAML file."""
 
 
 def among(*words: str) -> Callable[[str], list[str]]:
-    """What offers some of a few words."""
+    """Return a completion function that offers those of a few words that fit."""
 
     def offered(incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
@@ -43,7 +43,7 @@ def among(*words: str) -> Callable[[str], list[str]]:
 
 
 def some_of(*words: str) -> Callable[[str], list[str]]:
-    """What offers words of a list with commas, each once."""
+    """Return a completion function for a comma-separated list that holds each word at most once."""
 
     def offered(incomplete: str) -> list[str]:
         before = incomplete[: incomplete.rfind(",") + 1]
@@ -55,7 +55,7 @@ def some_of(*words: str) -> Callable[[str], list[str]]:
 
 
 def configuration_files(incomplete: str) -> list[str]:
-    """YAML files of the folder that is named so far, and of the folders in it."""
+    """Return the YAML files of the folder typed so far, and of the folders in it."""
     before = incomplete[: incomplete.rfind("/") + 1]
     found: list[str] = []
     with suppress(OSError):
@@ -70,7 +70,7 @@ def configuration_files(incomplete: str) -> list[str]:
 
 
 def configurations_of(command: str) -> Callable[[str], list[str]]:
-    """Return what offers the YAML files that a command can run, and those that cannot be read."""
+    """Return a completion function for the YAML files of a command, and for unreadable ones."""
 
     def offered(incomplete: str) -> list[str]:
         found = configuration_files(incomplete)
@@ -80,7 +80,7 @@ def configurations_of(command: str) -> Callable[[str], list[str]]:
         from clickmap_cli.config.loading import schema_of
         from clickmap_cli.runtime.errors import ClickmapError
 
-        with suppress(ClickmapError, OSError):  # what is being written may not be YAML yet
+        with suppress(ClickmapError, OSError):  # a file that is being written may not be YAML yet
             return schema_of(Path(path)).command
         return ""
 
@@ -93,18 +93,18 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             some = itertools.islice(entries, _MOST_ENTRIES)
             return [entry for entry in some if not entry.name.startswith(".")]
     except OSError:
-        return []  # a folder that may not be read has nothing to offer
+        return []  # an unreadable folder has nothing to offer
 
 
 def shipped_names(incomplete: str) -> list[Offer]:
-    """Configurations that come along."""
+    """Return the configurations that come with clickmap."""
     from clickmap_cli.config.shipped import shipped_files
 
     return _fitting(((file.name, file.about) for file in shipped_files()), incomplete)
 
 
 def overrides(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Keys of the configuration that the command reads, then values of the key."""
+    """Return keys of the configuration that the command reads, or values once a key is typed."""
     words = _words(ctx)
     schema = _schema(ctx, words)
     place, typed, before = _place(words, incomplete)
@@ -114,7 +114,7 @@ def overrides(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def ceiling_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """The method, unless it is named, and what `overrides` offers."""
+    """Return the methods, unless one is named, and the offers of `overrides`."""
     words = _words(ctx)
     named = ctx.params.get("method") or any(word in METHODS for word in words)
     if named or _place(words, incomplete)[0] is not None:
@@ -124,7 +124,7 @@ def ceiling_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def benchmark_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """What `overrides` offers; behind `--list`, the names that it explains."""
+    """Return the offers of `overrides`; after `--list`, the names that it explains."""
     if not ctx.params.get("listing"):
         return overrides(ctx, incomplete)
     from clickmap_cli.config.benchmark import SALIENCY_METRICS
@@ -136,7 +136,7 @@ def benchmark_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def data_set_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """`name=` and a data set; then the settings of that data set."""
+    """Return `name=` with every data set; once one is named, the settings of that data set."""
     from clickmap_cli.datasets.base import DATASETS
     from clickmap_cli.runtime.errors import ClickmapError
     from clickmap_cli.runtime.registry import setting_names
@@ -151,14 +151,17 @@ def data_set_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
     if named is None:
         return _guide([("name=", "the data set")], typed, lambda _: sets)
     settings: list[str] = []
-    with suppress(ClickmapError):  # it is not a data set's name yet
+    with suppress(ClickmapError):  # the name is not yet that of a data set
         settings = setting_names(DATASETS.get(named))
     offers = [(f"{name}=", f"a setting of {named}") for name in settings]
     return _guide(offers, typed, lambda _: [("./", "a folder")])
 
 
 def _fitting(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
-    """Those that begin so; zsh and fish would take brackets in the meaning for markup."""
+    """Return the offers that begin with the typed text.
+
+    Square brackets in their meanings become round, because zsh and fish would read them as markup.
+    """
     return [
         (word, text.replace("[", "(").replace("]", ")"))
         for word, text in offers
@@ -167,7 +170,10 @@ def _fitting(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
 
 
 def _guide(keys: Iterable[Offer], typed: str, values: Callable[[str], list[Offer]]) -> list[Offer]:
-    """Keys that fit; of a single one its values too, or the shell would end the word after it."""
+    """Return the keys that fit; if only one does, return it with its values.
+
+    With a single offer, the shell would end the word after the key.
+    """
     found = _fitting(keys, typed)
     if len(found) != 1:
         return found
@@ -179,7 +185,7 @@ def _guide(keys: Iterable[Offer], typed: str, values: Callable[[str], list[Offer
 
 
 def _words(ctx: typer.Context) -> list[str]:
-    """The arguments so far, with what bash has cut at `=` put together again."""
+    """Return the arguments so far, with the pieces that bash has split at `=` joined again."""
     given = ctx.params.get("overrides") or ctx.params.get("words") or ctx.params.get("which") or ()
     joined: list[str] = []
     glue = False
@@ -193,7 +199,10 @@ def _words(ctx: typer.Context) -> list[str]:
 
 
 def _place(words: list[str], incomplete: str) -> tuple[str | None, str, str]:
-    """Which key's value is being typed, what of it is there, and what stands before it."""
+    """Return the key whose value is being typed, the part typed so far, and the text before it.
+
+    The key is None while a key is being typed.
+    """
     name, equals, value = incomplete.partition("=")
     if equals:
         return name, value, f"{name}="
@@ -205,13 +214,13 @@ def _place(words: list[str], incomplete: str) -> tuple[str | None, str, str]:
 
 
 def _bash_is_at_equals() -> bool:
-    """Whether bash asks for what follows `=` directly: the `=` itself is then the word."""
+    """Return True if bash asks for the text right after `=`: the `=` itself is then the word."""
     line, at = os.environ.get("COMP_WORDS", "").split(), os.environ.get("COMP_CWORD", "")
     return at.isdecimal() and int(at) < len(line) and line[int(at)] == "="
 
 
 def _schema(ctx: typer.Context, words: list[str]) -> Schema[Any]:
-    """What the command will read: by its `--config` and `task=`, else by the command."""
+    """Return the schema to complete: that of `--config` and `task=`, else that of the command."""
     from clickmap_cli.config.loading import BENCHMARK, EXPERIMENT, FINETUNE, HEATMAP, schema_of
     from clickmap_cli.runtime.errors import ClickmapError
 
@@ -220,7 +229,7 @@ def _schema(ctx: typer.Context, words: list[str]) -> Schema[Any]:
     command = ctx.info_name or ""
     config = ctx.params.get("config")
     found = of_command.get(command, EXPERIMENT)
-    with suppress(ClickmapError, OSError):  # what is there so far cannot be read
+    with suppress(ClickmapError, OSError):  # the file or the words so far cannot be read
         complete = [word for word in words if word.partition("=")[1]]
         named = schema_of(Path(config) if config else None, complete)
         if command not in of_command or named.command == command:
@@ -229,7 +238,7 @@ def _schema(ctx: typer.Context, words: list[str]) -> Schema[Any]:
 
 
 def _keys(schema: Schema[Any], typed: str) -> list[Offer]:
-    """Keys, each with `=`; those inside a part once the part is named."""
+    """Return the keys, each with `=`; the keys inside a part are offered once the part is typed."""
     offers = []
     for name, key, inner in _parts(schema):
         if inner is None:
@@ -253,7 +262,7 @@ def _only(schema: Schema[Any], typed: str) -> str | None:
 
 
 def _parts(schema: Schema[Any]) -> list[tuple[str, Key, Mapping[str, Key] | None]]:
-    """Every key with what is known of it, and the keys inside it where it has some."""
+    """Return every key as (name, key, keys inside it or None)."""
     from clickmap_cli.config.fields import default_of, keys_of
 
     found: list[tuple[str, Key, Mapping[str, Key] | None]] = []
@@ -265,7 +274,7 @@ def _parts(schema: Schema[Any]) -> list[tuple[str, Key, Mapping[str, Key] | None
 
 
 def _values(schema: Schema[Any], place: str, typed: str) -> list[Offer]:
-    """Values of a key that go on from what is typed; in a list, its last entry."""
+    """Return values of a key that continue the typed text; in a list, of its last entry."""
     head = typed[: max(typed.rfind("["), typed.rfind(",")) + 1]
     there = set(re.split(r"[\[,]", head))
     known = [offer for offer in _known(schema, place) if offer[0] not in there]
@@ -273,7 +282,7 @@ def _values(schema: Schema[Any], place: str, typed: str) -> list[Offer]:
 
 
 def _known(schema: Schema[Any], place: str) -> list[Offer]:
-    """Words that a key may hold, or its default where they are not limited."""
+    """Return the words that a key may hold, or its default if they are not limited."""
     from clickmap_cli.config.fields import default_of
 
     top, _, inner = place.partition(".")
@@ -291,7 +300,7 @@ def _known(schema: Schema[Any], place: str) -> list[Offer]:
 
 
 def _allowed(owner: type, name: str, key: Key) -> list[Offer]:
-    """Words that a key may hold, from what its schema says of it."""
+    """Return the words that a key may hold, or its default, according to its schema."""
     from clickmap_cli.config.benchmark import SALIENCY_METRICS, DeepDive
     from clickmap_cli.config.experiment import METRICS
     from clickmap_cli.config.fields import default_of
@@ -305,14 +314,17 @@ def _allowed(owner: type, name: str, key: Key) -> list[Offer]:
     if isinstance(default, bool):
         return [(word, key.help) for word in ("true", "false")]
     if isinstance(default, list):
-        # an empty one is begun only
+        # an empty default offers only the opening bracket
         text = f"[{','.join(map(str, default))}]" if default else "["
         return [(text, f"the default. {key.help}")]
     return [] if default is None else [(str(default), f"the default. {key.help}")]
 
 
 def _registered(top: str, inner: str) -> list[Offer]:
-    """Models and data sets: `models=`, `model.name=`, `models.0.type=`, `datasets.0.name=`."""
+    """Return the registered models or data sets that a key can name.
+
+    Such keys are `models=`, `model.name=`, `models.0.type=` and `datasets.0.name=`.
+    """
     from clickmap_cli.datasets.base import DATASETS
     from clickmap_cli.models.base import MODELS
 

@@ -23,7 +23,7 @@ Files = Annotated[
 
 @app.callback(epilog=_SAYS_MORE)
 def group() -> None:
-    """Name, copy, show, check and update configuration files.
+    """List, copy, show, check and update configuration files.
 
     Example: clickmap config copy benchmark_folder
     """
@@ -35,7 +35,7 @@ def list_shipped(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Name the configurations that come along, and the command that each is for.
+    """List the configurations that come with clickmap, and the command that runs each.
 
     Example: clickmap config list
     """
@@ -85,7 +85,7 @@ def copy(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Copy a configuration that comes along, and the files it uses, to change it.
+    """Copy a configuration that comes with clickmap, and the files it uses, to edit the copy.
 
     Example: clickmap config copy benchmark_plugin --output mine
     """
@@ -153,7 +153,7 @@ def check(
 ) -> None:
     """Check configuration files without running anything.
 
-    Exit 2: one is wrong. 1: a plugin or a list of image ids that one names is not there.
+    Exit 2: a file is wrong. 1: a plugin or a list of image ids that a file names is missing.
 
     Example: clickmap config check clickmap_demo/demo.yaml clickmap_demo/benchmark.yaml
     """
@@ -200,7 +200,7 @@ def update(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Add missing keys at their defaults; comments, order and layout stay as they are.
+    """Add missing keys with their defaults; comments, order and layout do not change.
 
     Example: clickmap config update clickmap_demo/demo.yaml --keys seed,bootstrap --dry-run
     """
@@ -213,7 +213,7 @@ def update(
         wanted = [word.strip() for word in (keys or "").split(",") if word.strip()]
         missing = [missing_keys(file, wanted) for file in files]
         texts = [updated_text(file, names) for file, names in zip(files, missing, strict=True)]
-        # nothing is written before every file is known to be one that can be updated
+        # check that every file can be updated before the first one is written
         for file, names, text in zip(files, missing, texts, strict=True):
             if names and not dry_run:
                 write_bytes(file, text.encode())

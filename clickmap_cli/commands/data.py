@@ -1,4 +1,4 @@
-"""`clickmap data`: what makes, splits, averages, imports and exports data sets."""
+"""`clickmap data`: make, split, average, import and export data sets."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def split(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Hold out images: train.txt and test.txt, lists of ids for `ids:` and `split:`.
+    """Hold out images: write train.txt and test.txt, lists of ids for `ids:` and `split:`.
 
     Example: clickmap data split name=folder root=toy --test-count 3
     """
@@ -207,9 +207,9 @@ def crop_heatmaps(
 ) -> None:
     """Cut screen recordings to attention maps, <class>/<participant>/<name>.png.
 
-    Recordings lie in <class>/<participant>/ too, or --pattern reads both from their names, or they
-    lie in the raw layout of the reading study (heatmap_fixed/, scanpaths_fixed/), whose names and
-    boxes are known. --sentences cuts several boxes from each.
+    The recordings are also in <class>/<participant>/, or --pattern reads both from their names, or
+    they have the raw layout of the reading study (heatmap_fixed/, scanpaths_fixed/), whose names
+    and boxes are known. --sentences cuts several boxes from each recording.
 
     Example: clickmap data crop-heatmaps raw --kind heatmaps --size 100,750 --output maps
     """
@@ -256,7 +256,7 @@ def reading_study(
 
 
 def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool) -> None:
-    """Do it, say what was made, and leave with 1 when images were left out."""
+    """Run the job, print what it made, and exit with 1 if it reports problems."""
 
     def body(terminal: Terminal) -> int:
         from clickmap_cli.reports.console import print_json
@@ -281,10 +281,10 @@ def _settings(words: list[str]) -> dict[str, Any]:
 
 
 def _numbers(option: str, text: str, n: int) -> list[int]:
-    """Whole numbers with commas between them.
+    """Return whole numbers that are separated by commas or `x`.
 
     Raises:
-        ConfigError: they are not that, or not so many.
+        ConfigError: the text is not `n` whole numbers.
     """
     from clickmap_cli.runtime.errors import ConfigError
 

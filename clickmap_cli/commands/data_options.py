@@ -1,4 +1,4 @@
-"""Options of `clickmap data` alone."""
+"""Options that only `clickmap data` has."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ def doctor(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Say what this machine and installation can do, and what of a config cannot work here.
+    """Report what this machine and installation can do, and what in a config cannot work here.
 
-    Exit 0: nothing that was asked for is broken. 1: something is.
+    Exit 0: everything that was asked for can work here. 1: something cannot.
 
     Example: clickmap doctor --config configs/osie_mouse.yaml
     """

@@ -108,7 +108,10 @@ def _saliency(
     when: WhenPresent,
     dry_run: bool,
 ) -> tuple[int, Any]:
-    """Exit code and summary; no summary in a process that does not speak."""
+    """Fine-tune a saliency model; return the exit code and the summary.
+
+    The summary is None in the processes of a distributed run that print nothing.
+    """
     from clickmap_cli.reports import finetune as report
     from clickmap_cli.services.finetune import run as service
 
@@ -120,7 +123,15 @@ def _saliency(
 
 @dataclass(frozen=True)
 class _Gathering:
-    """A call with `--gather`; `others`: options are set that change nothing."""
+    """The words of a call with `--gather`.
+
+    Attributes:
+        folders: folders of the runs to join.
+        output: value of `--output`.
+        resume: value of `--resume/--overwrite`; None = neither was given.
+        dry_run: value of `--dry-run`.
+        others: True if options were given that have no effect with `--gather`.
+    """
 
     folders: Sequence[Path]
     output: str | None
@@ -130,7 +141,7 @@ class _Gathering:
 
 
 def _gather(terminal: Terminal, call: _Gathering, json: bool) -> int:
-    """Join the folds of several folders; returns the exit code."""
+    """Join the folds of several folders, and return the exit code."""
     from clickmap_cli.reports import finetune as report
     from clickmap_cli.reports.console import print_json
     from clickmap_cli.runtime.errors import ConfigError
@@ -158,7 +169,7 @@ def _gather(terminal: Terminal, call: _Gathering, json: bool) -> int:
 
 
 def _say(terminal: Terminal, run: FinetuneRun, lines: Sequence[str]) -> tuple[int, Any]:
-    """Show the tables, the failures and the last lines; returns the exit code and the summary."""
+    """Print the tables, the failures and the last lines; return the exit code and the summary."""
     from clickmap_cli.reports import finetune as report
 
     for table in report.summary_tables(run):
@@ -209,7 +220,7 @@ def _predict(
 
 
 def _figures() -> Any:
-    """What draws the pictures of key points."""
+    """Return the functions that draw the pictures of key points."""
     from clickmap_cli.reports.keypoint_attention import draw_attention
     from clickmap_cli.reports.keypoints import draw_losses, draw_overlay, draw_sheet
     from clickmap_cli.services.keypoints.pictures import KeypointFigures

@@ -1,4 +1,4 @@
-"""Options that every command shares, declared once, and where the README says more."""
+"""Options that commands share, declared once, and the pointers from help texts to the README."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ INPUT = "Input and output"
 JOB = "What it does"
 RUN = "How it runs"
 SHOW = "What it says"
-"""Headlines of options; every option stands under one."""
+"""Headlines of the help; every option is listed under one of them."""
 
 
 def chapter(*names: str) -> str:
-    """The last line of a command's help: which chapters of the README say more."""
+    """Return the last line of a command's help, which names chapters of the README."""
     quoted = " and ".join(f"'{name}'" for name in names)
     return f"In the README: {quoted}."
 
@@ -27,10 +27,10 @@ Place = TypeVar("Place", str, Path, None)
 
 
 def output_folder(context: typer.Context, value: Place) -> Place:
-    """The value of an `--output` that names a folder.
+    """Return the value of `--output` after checking that it can name a folder.
 
     Raises:
-        Exit: it is a file, or its name is that of a file; the sentence that says so is printed.
+        Exit: the value is a file, or looks like the name of one; an error is printed first.
     """
     from clickmap_cli.config.validation import folder_fault
     from clickmap_cli.reports.console import Terminal
@@ -44,7 +44,7 @@ def output_folder(context: typer.Context, value: Place) -> Place:
 
 
 def _config(of: str, command: str = "") -> typer.models.OptionInfo:
-    """The option `--config` of a command, and what file it wants; no command = any file."""
+    """Return the option `--config`; without a command, completion offers every YAML file."""
     found: typer.models.OptionInfo = typer.Option(
         "--config",
         "-c",
@@ -58,7 +58,7 @@ def _config(of: str, command: str = "") -> typer.models.OptionInfo:
 
 
 def _dry_run(does: str) -> typer.models.OptionInfo:
-    """The option `--dry-run` of a command, and what is done all the same."""
+    """Return the option `--dry-run` of a command; `does` names the steps that still run."""
     found: typer.models.OptionInfo = typer.Option(
         "--dry-run", help=f"{does}; write nothing.", rich_help_panel=RUN
     )

@@ -1,4 +1,4 @@
-"""What surrounds every command: the terminal, and errors turned into sentences and exit codes."""
+"""The frame of every command: the terminal, and errors turned into sentences and exit codes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def run_session(
     verbose: bool,
     resume_hint: str = "Run the same command with --resume to go on.",
 ) -> None:
-    """Run a command's body and leave with its exit code.
+    """Run a command's body and exit with its code.
 
     Args:
         body: does the work; gets the terminal and returns the exit code.
-        quiet: show only what went wrong.
+        quiet: show only warnings and errors.
         verbose: show the traceback of an error.
-        resume_hint: what an interrupted person should type.
+        resume_hint: advice to a person who interrupts the command.
 
     Raises:
-        typer.Exit: always; 0, or the code that says what went wrong.
+        typer.Exit: always, with the body's code, or that of the error.
     """
     terminal = Terminal(quiet, verbose)
     try:
@@ -44,7 +44,7 @@ def run_session(
         terminal.error(_sentence(error))
         raise typer.Exit(error.exit_code if isinstance(error, ClickmapError) else 1) from None
     except Exception as error:
-        # a mistake of ours: said in a sentence too, and never passed over
+        # a defect of clickmap is reported in a sentence too, and is never hidden
         if verbose:
             terminal.console.print_exception()
         terminal.error(
@@ -56,7 +56,7 @@ def run_session(
 
 
 def when_present(resume: bool | None) -> WhenPresent:
-    """What `--resume/--overwrite` asks for; neither means stop."""
+    """Return what to do with existing results; neither `--resume` nor `--overwrite` means stop."""
     if resume is None:
         return WhenPresent.STOP
     return WhenPresent.RESUME if resume else WhenPresent.OVERWRITE

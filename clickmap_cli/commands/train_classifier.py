@@ -43,7 +43,7 @@ def train_classifier(
         from clickmap_cli.runtime.errors import ConfigError
 
         words = overrides or ()
-        # what each task's configuration is run by
+        # configuration of a task -> function that runs it
         tasks = {HeatmapConfig: _heatmap, QualityConfig: _quality}
         schema = schema_of(config, words)
         if schema.type not in tasks:
@@ -71,13 +71,13 @@ def train_classifier(
 def _heatmap(
     terminal: Terminal, config: HeatmapConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
-    """Exit code and summary of `task: heatmap`."""
+    """Run `task: heatmap`, and return the exit code and the summary."""
     from clickmap_cli.reports import heatmap_classifier as report
     from clickmap_cli.services.heatmap_classifier import run as service
     from clickmap_cli.services.heatmap_classifier.interpretation import HeatmapFigures
     from clickmap_cli.services.training_views import TrainingViews
 
-    # a table of parameters for each of twenty trainings would say the same twenty times
+    # no table of parameters: it would be the same for each of twenty trainings
     views = TrainingViews(lambda *_: None, terminal.describe)
     figures = HeatmapFigures(report.draw_picture, report.draw_averages)
     run = service.run(config, terminal, views, figures, when, dry_run)
@@ -93,7 +93,7 @@ def _heatmap(
 def _quality(
     terminal: Terminal, config: QualityConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
-    """Exit code and summary of `task: participant-quality`."""
+    """Run `task: participant-quality`, and return the exit code and the summary."""
     from clickmap_cli.reports.participant_quality import summary_lines
     from clickmap_cli.services.participant_quality import run as service
     from clickmap_cli.services.training_views import TrainingViews

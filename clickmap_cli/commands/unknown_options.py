@@ -1,4 +1,4 @@
-"""A command that says what an option it does not have was most likely meant to be."""
+"""A command whose error about an unknown option suggests the intended one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typer.core import TyperCommand
 
 
 class Command(TyperCommand):
-    """A Typer command; keys of configurations and other commands' options are told apart."""
+    """A Typer command that recognises configuration keys and other commands' options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As ever, and with a hint where an option is not known."""
+        """Parse as Typer does, and add a hint to the error about an unknown option."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
-            # Typer brings its own Click or takes the installed one, so the class has two homes
+            # the class is in Typer's own copy of Click or in the installed one, so compare its name
             option = getattr(error, "option_name", None)
             if type(error).__name__ == "NoSuchOption" and option:
                 hint = _hint(ctx, option)
@@ -27,7 +27,7 @@ class Command(TyperCommand):
 
 
 def _hint(ctx: Any, option: str) -> str:
-    """What the option is instead; empty where it is nothing known."""
+    """Return a hint at what the unknown option is elsewhere; empty if there is none."""
     from clickmap_cli.config.loading import ALL_SCHEMAS
 
     commands = getattr(ctx.find_root().command, "commands", {})

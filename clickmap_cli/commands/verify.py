@@ -26,9 +26,9 @@ def verify(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Hold every output against its manifest, in folders and all below; change nothing.
+    """Check every output against its manifest, in folders and all below them; change nothing.
 
-    Exit 0: all whole. 1: something is missing, changed or unfinished. 2: no manifest there.
+    Exit 0: every output is intact. 1: one is missing, changed or unfinished. 2: no manifest found.
 
     Example: clickmap verify assets/osie_mouse results
     """

@@ -90,7 +90,7 @@ def visualize(
 
 @dataclass(frozen=True)
 class _Call:
-    """What every part of the command is given."""
+    """The arguments that every part of the command gets."""
 
     config: ExperimentConfig
     terminal: Terminal
@@ -100,7 +100,7 @@ class _Call:
 
 
 def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
-    """Draw figures, say what was drawn, and return it as JSON."""
+    """Draw figures, print a summary, and return it as JSON values."""
     from clickmap_cli.reports import visualize as report
     from clickmap_cli.reports.figures import all_figures
     from clickmap_cli.services.visualize import run as service
@@ -114,7 +114,7 @@ def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
 
 
 def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
-    """Write the gallery, say where it is, and return it as JSON."""
+    """Write the gallery, print where it is, and return a summary as JSON values."""
     from clickmap_cli.reports import visualize as report
     from clickmap_cli.reports.gallery_html import gallery_figures
     from clickmap_cli.services.visualize import gallery as service
@@ -129,7 +129,7 @@ def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
 
 
 def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool) -> Any:
-    """Write the notebook; without a configuration it is about the benchmarks alone."""
+    """Write the notebook, which without a configuration shows only the benchmarks."""
     from clickmap_cli.reports.notebook import write_notebook
     from clickmap_cli.reports.visualize import notebook_line
 
@@ -146,7 +146,7 @@ def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool
 
 
 def _show_maps(call: _Call, options: VisualizeOptions) -> Any:
-    """Maps in the terminal: those asked for, or the first; as JSON only their facts."""
+    """Print the requested maps, or the first, in the terminal; with `--json`, only their facts."""
     from clickmap_cli.reports.console import end_bars
     from clickmap_cli.reports.terminal_map import print_map
     from clickmap_cli.reports.visualize import row_json
@@ -175,10 +175,10 @@ def _options(
     bins: int | None,
     classes: Path | None,
 ) -> VisualizeOptions:
-    """The options, with every word one that is known.
+    """Return the options after checking that every word in them is known.
 
     Raises:
-        ConfigError: a word is not known.
+        ConfigError: a word is unknown, or the options do not fit together.
     """
     from clickmap_cli.reports.overlays import palette
     from clickmap_cli.reports.style import FORMATS, PRESETS
@@ -203,10 +203,10 @@ def _options(
 
 
 def _known(option: str, words: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Words of an option, each once.
+    """Return the words of an option, each once.
 
     Raises:
-        ConfigError: one is not known.
+        ConfigError: a word is unknown.
     """
     from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 

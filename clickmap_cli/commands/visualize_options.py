@@ -1,4 +1,4 @@
-"""Options of `clickmap visualize` alone, and which of its forms each is for."""
+"""Options that only `clickmap visualize` has, and the forms of output that use each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOK = "How they look"
 def _option(
     name: str, text: str, panel: str, offered: Callable[[str], list[str]] | None = None
 ) -> typer.models.OptionInfo:
-    """An option under a headline, and what TAB offers for it."""
+    """Return an option under a headline of the help; `offered` completes its values."""
     found: typer.models.OptionInfo = typer.Option(
         name, help=text, rich_help_panel=panel, autocompletion=offered
     )
@@ -102,7 +102,7 @@ Order = Annotated[
     str, _option("--clicks", "Order of clicks: points or path.", _LOOK, among(*CLICKS))
 ]
 
-_FIGURES = "figures"  # what is drawn where no other form is asked for
+_FIGURES = "figures"  # the form that is drawn if no other is requested
 _HTML, _NOTEBOOK, _TERMINAL = "--html", "--notebook", "--terminal"
 _FITS = {
     "top": (_FIGURES, _TERMINAL),
@@ -122,18 +122,18 @@ _FITS = {
     "order": (_FIGURES,),
     "resume": (_FIGURES, _HTML, _NOTEBOOK),
 }
-"""Option -> the forms that use it; options that are not named are for all of them."""
+"""Option -> the forms that use it; options that are missing here are for every form."""
 
 
 def check_fit(context: typer.Context, asked: Sequence[str]) -> None:
-    """Whether every option that was typed is used by a form that was asked for.
+    """Raise unless every option that was typed is used by a requested form.
 
     Args:
-        context: of the call; it knows which options were typed.
-        asked: some of --html, --notebook and --terminal.
+        context: the context of the call, which knows the options that were typed.
+        asked: requested forms among --html, --notebook and --terminal.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: no requested form uses an option.
     """
     from clickmap_cli.runtime.errors import ConfigError
 

@@ -15,56 +15,56 @@ SALIENCY_METRICS = (
     "Spearman",
 )  # fmt: skip
 ON_REQUEST = frozenset({"EMD", "Spearman"})
-"""Metrics that `all` leaves out: they take long, or are no part of the field's benchmarks."""
+"""Metrics that `all` leaves out: they are slow, or the field's benchmarks do not use them."""
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class HeatmapPictures:
     """Pictures of predictions."""
 
     enabled: bool = key(False, "Write a picture of every prediction.", "output")
     overlay: bool = key(True, "Also write it over its image.", "output")
-    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, sum (50 times its mean in full colour), rank or none (0 to 1 as it is).", "output", choices=("max", "minmax", "sum", "rank", "none"))
+    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, sum (50 times its mean in full colour), rank or none (0 to 1, unscaled).", "output", choices=("max", "minmax", "sum", "rank", "none"))
     colormap: str = key("inferno", "Any matplotlib colour map.", "output")
-    alpha: float = key(0.6, "How much of the hottest pixel's colour covers the image.", "output", minimum=0, maximum=1)
-    out_dir: str | None = key(None, "Where pictures go; null = `<output_dir>/heatmaps`.", "run", false_is_null=True)
+    alpha: float = key(0.6, "Opacity of the hottest pixel over the image.", "output", minimum=0, maximum=1)
+    out_dir: str | None = key(None, "Folder of the pictures; null = `<output_dir>/heatmaps`.", "run", false_is_null=True)
 
 
 @dataclass
 class DeepDive:
     """A second look at the images that a model matches worst."""
 
-    n_images: int = key(0, "Worst images to look at again with the model's other settings; 0 = none.", "scores", minimum=0)
-    metric: str = key("CC", "What they are worst by, and scored in.", "scores")
+    n_images: int = key(0, "Number of worst images to score again with the model's other settings; 0 = none.", "scores", minimum=0)
+    metric: str = key("CC", "Metric that selects the worst images and scores them again.", "scores")
 
 
 @dataclass
 class BenchmarkConfig:
     """One benchmark. Relative paths are taken from the folder the command is called in."""
 
-    experiment: str = key("benchmark", "Names the benchmark in its report.", "run")
-    output_dir: str = key("results", "Where tables, pictures and the report go.", "run")
-    prediction_cache_dir: str | None = key(None, "Where predictions are kept; null = `<output_dir>/predictions`.", "run", false_is_null=True)
-    cache_predictions: bool = key(True, "Keep predictions, and use those that are there and still hold.", "run")
-    limit_images: int | None = key(None, "Only the first so many images of each data set; null = all.", "scores", minimum=1, false_is_null=True)
-    predict_only: bool = key(False, "Predict and stop: no scores.", "scores")
+    experiment: str = key("benchmark", "Name of the benchmark in its report.", "run")
+    output_dir: str = key("results", "Folder of the tables, pictures and report.", "run")
+    prediction_cache_dir: str | None = key(None, "Folder of kept predictions; null = `<output_dir>/predictions`.", "run", false_is_null=True)
+    cache_predictions: bool = key(True, "Keep predictions, and reuse those that are still valid.", "run")
+    limit_images: int | None = key(None, "Use only this many images of each data set, the first ones; null = all.", "scores", minimum=1, false_is_null=True)
+    predict_only: bool = key(False, "Predict and stop, without scoring.", "scores")
     datasets: Any = key([], "List of {name, label, ...}: `clickmap benchmark --list` names them; the rest are the data set's settings.", "input")
     models: Any = key([], "List of names or of {name, type, ...}; `type` is the registered model where `name` is your own.", "input")
     active_models: Any = key(None, "Run only these of `models`; null = all.", "input", false_is_null=True)
-    model_kwargs: Any = key(None, "Model name -> more settings of it.", "input", false_is_null=True)
+    model_kwargs: Any = key(None, "Model name -> further settings of that model.", "input", false_is_null=True)
     plugins: Any = key(None, "Your own Python files that register models or data sets.", "input", false_is_null=True)
     metrics: Any = key("all", "A metric or a list; `all` is every one but EMD and Spearman.", "scores")
     postprocess: bool = key(True, "Clip maps at 0 and scale them to sum 1 (densities are left alone).", "scores")
-    ceiling: bool = key(True, "Where people are known, also score people: ceiling, null, normalised.", "scores")
+    ceiling: bool = key(True, "Also score people, where a data set tells them apart: ceiling, null and normalised scores.", "scores")
     null_iterations: int = key(10, "Draws of another image for the null.", "scores", minimum=1)
     centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
     max_lost: float = max_lost_key()
     heatmaps_png: HeatmapPictures = field(default_factory=HeatmapPictures, metadata=key(None, "Pictures of predictions (see below).", "output").metadata)
     deep_dive: DeepDive = field(default_factory=DeepDive, metadata=key(None, "Levels and signs that would have matched the worst images (eigencam; see below).", "scores").metadata)
-    report_images: int = key(25, "Best and worst images in the report, of each model and metric; 0 = none.", "output", minimum=0)
+    report_images: int = key(25, "Best and worst images that the report shows for each model and metric; 0 = none.", "output", minimum=0)
     n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
     backend: str = key("loky", "Scoring runs in processes (loky), in threads (threading) or on a Dask cluster (dask). Results never depend on it.", "run", choices=("loky", "threading", "dask"))
     scheduler: str | None = key(None, "Address of the Dask cluster's scheduler, such as tcp://192.168.0.7:8786, for backend: dask.", "run", false_is_null=True)
@@ -76,7 +76,7 @@ BENCHMARK_ALIASES = {
     "experiment_name": "experiment",
     "metric": "metrics",
 }
-"""Old name -> today's name."""
+"""Old name -> current name."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Spec:
     """A data set or a model as a config names it.
 
     Attributes:
-        label: what tables and files call it.
-        name: what it is registered as.
-        settings: the rest of its entry.
+        label: its name in tables and files.
+        name: its name in the registry.
+        settings: all other settings of its entry.
     """
 
     label: str
@@ -95,10 +95,10 @@ class Spec:
 
 
 def dataset_specs(config: BenchmarkConfig) -> list[Spec]:
-    """The data sets of a checked config, in order.
+    """Return the data sets of a checked config, in order.
 
     Raises:
-        ConfigError: an entry has no name, or two have one label.
+        ConfigError: an entry has no name, or two entries have the same label.
     """
     specs = []
     for entry in _entries(config.datasets, "datasets"):
@@ -115,11 +115,11 @@ def dataset_specs(config: BenchmarkConfig) -> list[Spec]:
 
 
 def model_specs(config: BenchmarkConfig) -> list[Spec]:
-    """The models to run, with everything that is set for them.
+    """Return the models to run, each with all of its settings.
 
     Raises:
-        ConfigError: an entry has no name, two have the same, or `active_models` or `model_kwargs`
-            name one that is not there.
+        ConfigError: an entry has no name, two entries have the same name, or `active_models` or
+            `model_kwargs` names a model that `models` does not have.
     """
     more = config.model_kwargs or {}
     if isinstance(more, dict):
@@ -152,7 +152,7 @@ def model_specs(config: BenchmarkConfig) -> list[Spec]:
 
 
 def _entries(value: Any, name: str) -> list[dict[str, Any]]:
-    """Entries of a list of names or mappings, or of a mapping name -> settings."""
+    """Return the entries of a list of names or mappings, or of a mapping name -> settings."""
     if isinstance(value, dict) and "name" not in value:
         value = [_named(label, rest, name) for label, rest in value.items()]
     items = value if isinstance(value, list) else [value]
@@ -166,7 +166,10 @@ def _entries(value: Any, name: str) -> list[dict[str, Any]]:
 
 
 def _named(label: Any, rest: Any, name: str) -> dict[str, Any]:
-    """An entry of a mapping name -> settings; what is registered may have another name."""
+    """Return the entry for one item of a mapping name -> settings.
+
+    If the settings hold a `name`, that is the registered name, and `label` is the entry's own.
+    """
     settings = {} if rest is None else rest
     if not isinstance(settings, dict):
         raise ConfigError(f"{name}: {label} is {rest!r}; it must hold 'key: value' pairs.")
@@ -183,10 +186,11 @@ def _word(value: Any, what: str) -> str:
 
 
 def plain_word(value: Any, what: str) -> str:
-    """A name that may become part of a file's name.
+    """Return a name after checking that it can become part of a file name.
 
     Raises:
-        ConfigError: it is no word, or holds slashes, or is too long.
+        ConfigError: the name is not a word, holds slashes or unprintable characters, or is too
+            long.
     """
     word = _word(value, what)
     if word in (".", "..") or any(c in word for c in "/\\\0") or not word.isprintable():
@@ -207,11 +211,11 @@ def _once(words: list[str], what: str, of: str) -> None:
 
 
 def metric_names(value: Any, source: str) -> list[str]:
-    """Metrics by their own spelling, in the order of columns.
+    """Return metrics in their own spelling, in the order of the columns.
 
     Args:
         value: a name, a list of names, or `all`; upper and lower case are accepted.
-        source: where it stands, for messages.
+        source: where the value was set, for messages.
 
     Raises:
         ConfigError: a metric is unknown.

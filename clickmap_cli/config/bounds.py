@@ -1,7 +1,7 @@
-"""How large a configuration file becomes, seen before the libraries that read it fill the memory.
+"""Limits on the size of a configuration, checked before the libraries that read it fill the memory.
 
-A few lines of YAML whose aliases repeat one another, or values that refer to others which refer to
-others, are a short text and an endless value; brackets in brackets end the whole process.
+A few lines of YAML can expand without end: aliases repeat other aliases, or values refer to values
+that refer to further values. Deeply nested brackets end the whole process.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ Path = tuple[str, ...]
 
 
 def check_nodes(text: str) -> None:
-    """Whether a text of YAML holds a bearable number of values, nested to a bearable depth.
+    """Raise unless a YAML text has an acceptable number of values and depth of nesting.
 
     Raises:
-        ValueError: it does not; an alias counts as all that it repeats.
-        YAMLError: the text is no YAML, or says of a value what type it is to become.
+        ValueError: it has too many values, is nested too deeply, or has an alias that holds
+            itself. An alias counts as all the values that it repeats.
+        YAMLError: the text is not valid YAML, or has a tag that sets the type of a value.
     """
     repeated: dict[str, int] = {}
     names: list[str | None] = []
@@ -61,14 +62,14 @@ def check_nodes(text: str) -> None:
 
 
 def check_references(root: Any) -> None:
-    """Whether `${...}` in a file make no endless text when they are filled in.
+    """Raise if the `${...}` in a file could make an endless text when they are filled in.
 
     Args:
         root: the file as `yaml.compose` gives it, after `check_nodes`.
 
     Raises:
-        ValueError: they may, or a key cannot be printed.
-        RecursionError: they refer to one another too often.
+        ValueError: the text could become too long, or a key cannot be printed.
+        RecursionError: the references form too long a chain.
     """
     sizes = _Sizes()
     sizes.add((), root)
@@ -77,7 +78,7 @@ def check_references(root: Any) -> None:
 
 
 class _Sizes:
-    """Characters of every value, with those of what it refers to."""
+    """Counts the characters of every value, including those of the values it refers to."""
 
     def __init__(self) -> None:
         self._texts: dict[Path, str] = {}
@@ -86,7 +87,7 @@ class _Sizes:
         self._unclear = 0
 
     def add(self, path: Path, node: Any) -> None:
-        """Note a value, and all inside it."""
+        """Record a value and every value inside it."""
         if isinstance(node, yaml.ScalarNode):
             self._texts[path] = node.value
             return
@@ -107,7 +108,10 @@ class _Sizes:
         return name
 
     def of(self, path: Path) -> int:
-        """Characters of a value; one that refers to itself is for others to refuse."""
+        """Return the number of characters of a value.
+
+        A reference to itself counts as 0 characters; rejecting it is left to OmegaConf.
+        """
         if path not in self._known:
             self._known[path] = 0
             text = self._texts.get(path)
@@ -116,7 +120,7 @@ class _Sizes:
         return self._known[path]
 
     def _referred(self, path: Path, text: str) -> list[Path]:
-        """What a text refers to."""
+        """Return the paths that a text refers to."""
         whole = _REFERENCE.findall(text)
         self._note_unclear(text.count("${") - len(whole))
         found = []
@@ -135,7 +139,11 @@ class _Sizes:
         return found
 
     def _note_unclear(self, times: int) -> None:
-        """References that only the library can follow; a few make nothing endless."""
+        """Count references that only OmegaConf can follow; a few cannot make the text endless.
+
+        Raises:
+            ValueError: there are more than a few.
+        """
         self._unclear += times
         if self._unclear > _MAX_UNCLEAR:
             raise ValueError(f"more than {_MAX_UNCLEAR} of its ${{...}} name no key of the file")

@@ -1,4 +1,4 @@
-"""The schemas of the two classifiers: of attention maps, and of participants."""
+"""The schema of the classifier of attention maps; `participant_quality` has the other one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LEAST_SIDE, MOST_SIDE = 8, 4096
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class HeatmapData:
-    """Which maps are classified."""
+    """The maps to classify."""
 
-    root: str | None = key(None, "`<class>/<participant>/*.png`, or with `labels` a folder that `prepare` wrote.", "input", false_is_null=True)
-    labels: str | None = key(None, "For a folder of `prepare`: a CSV with `user_id,label`, or `image_path,user_id,label` where a person's trials are of several classes.", "input", false_is_null=True)
-    classes: Any = key(None, "Classes to tell apart; null = every folder of `root`, or every label.", "scores", false_is_null=True)
-    positive: str | None = key(None, "The class that F1 and AUC are about; null = the last of `classes`, which without them are sorted by name.", "scores", false_is_null=True)
-    size: Any = key(None, "[height, width] that every map is resized to; null = their own, which must be one.", "scores", false_is_null=True)
-    colour: bool = key(False, "Read three colours; else grey.", "scores")
+    root: str | None = key(None, "Folder of `<class>/<participant>/*.png`, or, with `labels`, a folder that `prepare` wrote.", "input", false_is_null=True)
+    labels: str | None = key(None, "For a folder of `prepare`: a CSV with `user_id,label`, or `image_path,user_id,label` where the trials of one person belong to several classes.", "input", false_is_null=True)
+    classes: Any = key(None, "Classes to distinguish; null = every folder of `root`, or every label.", "scores", false_is_null=True)
+    positive: str | None = key(None, "Positive class of F1 and AUC; null = the last of `classes`, or the last by name if `classes` is null.", "scores", false_is_null=True)
+    size: Any = key(None, "[height, width] that every map is resized to; null = no resizing, which needs maps of one size.", "scores", false_is_null=True)
+    colour: bool = key(False, "Read three colour channels; false = greyscale.", "scores")
 
 
 @dataclass
@@ -38,45 +38,45 @@ class HeatmapModel:
 
     name: str = key("base", "base (two convolutions), or any network of timm by its name.", "scores")
     in_size: int = key(16, "base: channels of the first convolution; the second has twice as many.", "scores", minimum=1)
-    dropout: float = key(0.4, "base: share of activations left out while it learns.", "scores", minimum=0, maximum=0.95)
-    weights: str = key("none", "A network of timm: none draws random weights, timm downloads timm's.", "scores", choices=("none", "timm"))
-    weights_path: str | None = key(None, "A network of timm: a checkpoint to begin with, in place of `weights`.", "input", false_is_null=True)
+    dropout: float = key(0.4, "base: share of activations dropped during training.", "scores", minimum=0, maximum=0.95)
+    weights: str = key("none", "For a network of timm: none draws random weights, timm downloads timm's.", "scores", choices=("none", "timm"))
+    weights_path: str | None = key(None, "For a network of timm: a checkpoint to start from, in place of `weights`.", "input", false_is_null=True)
 
 
 @dataclass
 class ClassifierTraining:
-    """How a network is trained."""
+    """Settings of the training."""
 
-    num_epochs: int = key(15, "Epochs of an inner fold.", "scores", minimum=1)
-    batch_size: int = key(16, "Maps that go through the network at once.", "scores", minimum=1)
-    accumulate: int = key(1, "An optimiser's step takes batch_size x accumulate maps.", "scores", minimum=1)
+    num_epochs: int = key(15, "Epochs per inner fold.", "scores", minimum=1)
+    batch_size: int = key(16, "Maps per batch.", "scores", minimum=1)
+    accumulate: int = key(1, "Batches per optimiser step, so that a step uses batch_size x accumulate maps.", "scores", minimum=1)
     lr: float = key(3e-3, "Learning rate.", "scores", minimum=0)
     weight_decay: float = key(0.01, "Weight decay.", "scores", minimum=0)
-    schedule: str = key("cosine", "Rate over an inner fold: constant, cosine (to 0) or linear (to 0).", "scores", choices=RATES)
+    schedule: str = key("cosine", "Learning rate over an inner fold: constant, cosine (to 0) or linear (to 0).", "scores", choices=RATES)
     optimizer: str = key("adamw", "adamw, adam or sgd.", "scores", choices=OPTIMIZERS)
     precision: str = key("fp32", "fp32, bf16 or fp16 (mixed precision).", "scores", choices=PRECISIONS)
-    class_weights: bool = key(True, "Weigh classes by one over how often they are.", "scores")
-    patience: int | None = key(None, "Epochs without a better validation accuracy that end a training; null = none do.", "scores", minimum=1, false_is_null=True)
+    class_weights: bool = key(True, "Weight each class by the inverse of its frequency.", "scores")
+    patience: int | None = key(None, "Epochs without a better validation accuracy before a training stops; null = never.", "scores", minimum=1, false_is_null=True)
     autosave: bool = key(False, "Keep model_epoch_<n>.pt of an inner fold at each new best validation accuracy.", "output")
 
 
 @dataclass
 class NestedCv:
-    """Who is tested, and who chooses the model."""
+    """Nested cross-validation: outer folds of participants test, inner folds choose the model."""
 
-    outer_kfolds: int = key(5, "Folds of participants; everybody is tested once.", "scores", minimum=2)
-    inner_kfolds: int = key(4, "Folds of those whom a test fold leaves; each validates once.", "scores", minimum=2)
-    inner_mode: str = key("restart", "restart: a new model on each inner fold, and the best on its validation is kept; sequential: one model goes on through them, as published (its validation score is optimistic).", "scores", choices=INNER_MODES)
+    outer_kfolds: int = key(5, "Folds of participants; each participant is tested once.", "scores", minimum=2)
+    inner_kfolds: int = key(4, "Folds of the participants outside the test fold; each fold validates once.", "scores", minimum=2)
+    inner_mode: str = key("restart", "restart: train a new model on each inner fold and keep the one with the best validation score; sequential: train one model through all inner folds, as published (its validation score is optimistic).", "scores", choices=INNER_MODES)
     only_folds: Any = key(None, "Only these outer folds (1 is the first); null = all.", "scores", false_is_null=True)
 
 
 @dataclass
 class Interpretation:
-    """What the network looks at, on test maps."""
+    """Gradient maps of test maps, which show what the network looks at."""
 
     enabled: bool = key(True, "Write gradients, SmoothGrad and Grad-CAM of test maps, averaged by class.", "output")
-    n_images: int = key(4, "Test maps of each class and fold that get arrays and a picture of their own.", "output", minimum=0)
-    n_samples: int = key(16, "SmoothGrad: noisy copies of a map.", "output", minimum=1)
+    n_images: int = key(4, "Test maps of each class and fold that are also written one by one, as arrays and a picture.", "output", minimum=0)
+    n_samples: int = key(16, "SmoothGrad: noisy copies of each map.", "output", minimum=1)
     sigma: float = key(0.1, "SmoothGrad: standard deviation of the noise, as a share of the map's range.", "output", minimum=0)
 
 
@@ -84,16 +84,16 @@ class Interpretation:
 class HeatmapConfig:
     """One study of attention maps. Relative paths are taken from the folder the command is called in."""
 
-    task: str = key("heatmap", "What is learnt: heatmap (participant-quality has keys of its own).", "scores", choices=("heatmap",))
-    experiment: str = key("heatmap_cnn", "Names the run.", "run")
-    output_dir: str = key("results/heatmap_cnn", "Where models, logs and tables go.", "run")
+    task: str = key("heatmap", "Task: heatmap (participant-quality has other keys).", "scores", choices=("heatmap",))
+    experiment: str = key("heatmap_cnn", "Name of the run.", "run")
+    output_dir: str = key("results/heatmap_cnn", "Folder of the models, logs and tables.", "run")
     data: HeatmapData = field(default_factory=HeatmapData, metadata=key(None, "Maps and classes (see below).", "scores").metadata)
     model: HeatmapModel = field(default_factory=HeatmapModel, metadata=key(None, "The network (see below).", "scores").metadata)
-    training: ClassifierTraining = field(default_factory=ClassifierTraining, metadata=key(None, "How (see below).", "scores").metadata)
+    training: ClassifierTraining = field(default_factory=ClassifierTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)
     cv: NestedCv = field(default_factory=NestedCv, metadata=key(None, "Folds of participants (see below).", "scores").metadata)
     baseline: bool = key(True, "Logistic regression on five statistics of each map, on the same folds.", "scores")
-    permutations: int = key(1000, "Shuffles of the labels within participants, for what chance gives on the same predictions; 0 = none.", "scores", minimum=0)
-    shuffle_labels: bool = key(False, "Shuffle labels within participants before anything is learnt: a whole study of chance.", "scores")
+    permutations: int = key(1000, "Shuffles of the labels within participants, which give the chance level of the same predictions; 0 = none.", "scores", minimum=0)
+    shuffle_labels: bool = key(False, "Shuffle labels within participants before training, so that the whole study shows chance.", "scores")
     interpretation: Interpretation = field(default_factory=Interpretation, metadata=key(None, "Gradient maps (see below).", "scores").metadata)
     max_lost: float = max_lost_key()
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
@@ -104,7 +104,7 @@ class HeatmapConfig:
 
 
 def check_heatmap(config: HeatmapConfig, sources: Mapping[str, str]) -> None:
-    """Check values together.
+    """Raise unless the values fit together.
 
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
@@ -117,7 +117,7 @@ def check_heatmap(config: HeatmapConfig, sources: Mapping[str, str]) -> None:
 
 
 def _check_data(data: HeatmapData, fail: Callable[[str, str], None]) -> None:
-    """Where maps are and what they are brought to; a size becomes a list."""
+    """Raise unless the settings of the data are valid; a size and classes become lists."""
     if data.root is None:
         fail("data", "has no root; say where the maps are, such as data.root=maps.")
     if data.labels is not None and data.colour:
@@ -145,7 +145,7 @@ def _check_data(data: HeatmapData, fail: Callable[[str, str], None]) -> None:
 
 
 def _check_model(model: HeatmapModel, fail: Callable[[str, str], None]) -> None:
-    """Weights belong to networks of timm, and are said once."""
+    """Raise unless weights are set once at most, and only for a network of timm."""
     said = model.weights != "none", model.weights_path is not None
     if model.name == BASE and any(said):
         fail("model", "is base, which has no weights to begin with; leave weights out.")
@@ -154,14 +154,14 @@ def _check_model(model: HeatmapModel, fail: Callable[[str, str], None]) -> None:
 
 
 def classes_in_order(names: Sequence[str], positive: str | None) -> tuple[str, ...]:
-    """The classes, the positive one last.
+    """Return the classes with the positive one last.
 
     Args:
-        names: of the classes.
-        positive: one of them; None = the last.
+        names: the classes.
+        positive: one of the names; None = the last.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: `positive` is not one of the names.
     """
     if positive is None:
         return tuple(names)

@@ -1,4 +1,4 @@
-"""The flat schema of an experiment: what `prepare`, `ceiling` and `visualize` read from one YAML."""
+"""The flat schema of an experiment, which `prepare`, `ceiling` and `visualize` read from one YAML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.runtime.devices import DEVICES
 
 METHODS = ("split-half", "hold-one-out")
-"""Of a ceiling."""
+"""Methods of a ceiling."""
 
 METRICS = (
     "spearman", "pearson", "auc", "iou_auc", "crossentropy", "kl", "sim", "cosine", "emd",
@@ -20,16 +20,16 @@ METRICS = (
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class ExperimentConfig:
     """One experiment. Relative paths are taken from the folder the command is called in."""
 
     # --- what is read -----------------------------------------------------------------------
-    experiment_name: str = key("experiment", "Names the experiment, and its folder `<assets>/<experiment_name>/` unless output_dir is set.", "run")
+    experiment_name: str = key("experiment", "Name of the experiment, and of its folder `<assets>/<experiment_name>/` unless output_dir is set.", "run")
     clickme_data: str | None = key(None, "Raw trials: .csv, .tsv or .txt (commas or tabs; also .gz, .zst), .parquet or .npz.", "input", false_is_null=True)
     image_dir: str | None = key(None, "Folder of the images; an image is `<image_dir>/<image key>`. Only pictures need it.", "run", false_is_null=True)
-    remove_string: str | None = key(None, "Cut from the front of every image_path.", "maps", false_is_null=True)
+    remove_string: str | None = key(None, "Prefix to remove from every image_path.", "maps", false_is_null=True)
     category_column: str | None = key(None, "Column that names the category; null = the folder that holds the image.", "maps", false_is_null=True)
     metadata_file: str | None = key(None, "Image key -> (width, height) of its clicks (.npy, .json, .yaml); null = all are image_shape.", "input", false_is_null=True)
 
@@ -37,19 +37,19 @@ class ExperimentConfig:
 
     # --- filters, in the order they are applied -----------------------------------------------
     filter_mobile: bool = key(False, "Drop trials made on a phone.", "maps")
-    catch_threshold: float = key(0.95, "Least catch-trial score, when the data has one.", "maps", minimum=0, maximum=1)
-    filter_duplicates: bool = key(True, "Of a user's submissions for an image keep the first.", "maps")
+    catch_threshold: float = key(0.95, "Minimum catch-trial score, if the data has one.", "maps", minimum=0, maximum=1)
+    filter_duplicates: bool = key(True, "Keep only the first submission of each user for an image.", "maps")
     file_inclusion_filter: Any = key(None, "Keep images whose key contains this (or one of these).", "maps", false_is_null=True)
     file_exclusion_filter: Any = key(None, "Drop images whose key contains this (or one of these).", "maps", false_is_null=True)
     class_filter_file: str | None = key(None, "Categories to keep: .npy (dict or list), .json, .yaml or .txt.", "input", false_is_null=True)
     participant_filter: str | None = key(None, "Trained participant-quality model, which drops careless and cheating participants: the participant_quality.pt of train-classifier.", "input", false_is_null=True)
-    min_clicks: int = key(10, "Least clicks in a trial, after clicks outside the image are dropped.", "maps", minimum=1)
-    max_clicks: int | None = key(75, "Most clicks in a trial; null = no limit.", "maps", minimum=1, false_is_null=True)
+    min_clicks: int = key(10, "Minimum clicks in a trial, after clicks outside the image are dropped.", "maps", minimum=1)
+    max_clicks: int | None = key(75, "Maximum clicks in a trial; null = no limit.", "maps", minimum=1, false_is_null=True)
     process_max: str = key("trim", "Trials over max_clicks: trim (keep the first ones) or exclude.", "maps", choices=("trim", "exclude"))
-    min_pixels: int = key(0, "Least map pixels above zero in a trial's map, before cropping; 0 = off.", "maps", minimum=0)
-    duplicate_maps: str = key("keep_first", "Trials of an image that click the same set of pixels.", "maps", choices=("keep_first", "keep_all", "drop_all"))
-    max_subjects: int | None = key(None, "Most participants an image (the first ones); null = all.", "maps", minimum=1, false_is_null=True)
-    min_subjects: int = key(10, "Least participants an image.", "maps", minimum=1)
+    min_pixels: int = key(0, "Minimum pixels above zero in a trial's map, before cropping; 0 = off.", "maps", minimum=0)
+    duplicate_maps: str = key("keep_first", "Trials of an image that click the same set of pixels: keep_first, keep_all or drop_all.", "maps", choices=("keep_first", "keep_all", "drop_all"))
+    max_subjects: int | None = key(None, "Maximum participants per image (the first ones); null = all.", "maps", minimum=1, false_is_null=True)
+    min_subjects: int = key(10, "Minimum participants per image.", "maps", minimum=1)
     mask_dir: str | None = key(None, "Foreground masks: images, .npy or .pth, named like the images.", "input", false_is_null=True)
     mask_threshold: float = key(0.5, "Drop an image when the IoU of its heat with its mask reaches this.", "maps", minimum=0, maximum=1)
 
@@ -59,8 +59,8 @@ class ExperimentConfig:
     kernel_type: str = key("circle", "Blur: circle (two passes of a flat disk), gaussian (one pass) or none.", "maps", choices=("circle", "gaussian", "none"))
     blur_size: int | None = key(None, "Kernel size in pixels; an even size becomes the next odd one; null = 21, or, where a gaussian has a blur_sigma, 4 sigma to each side.", "maps", minimum=1, false_is_null=True)
     blur_sigma: float | None = key(None, "Sigma of the gaussian in pixels; null = sqrt of the odd size.", "maps", minimum=1e-6, maximum=65_536, false_is_null=True)
-    max_kernel_size: int = key(51, "Largest kernel for images of their own size; a larger one is cut to it, and sigma shrinks alike.", "maps", minimum=1)
-    exponential_decay: bool = key(False, "Weigh click k (from 0) by exp(-k / decay_tau).", "maps")
+    max_kernel_size: int = key(51, "Largest kernel for images of their own size; a larger one is reduced to it, and sigma in proportion.", "maps", minimum=1)
+    exponential_decay: bool = key(False, "Weight click k (from 0) by exp(-k / decay_tau).", "maps")
     decay_tau: float = key(0.5, "Decay constant in clicks.", "maps", minimum=1e-9)
 
     # --- what is written ----------------------------------------------------------------------
@@ -68,19 +68,19 @@ class ExperimentConfig:
     output_dir: str | None = key(None, "The experiment's own folder; null = `<assets>/<experiment_name>`.", "run", false_is_null=True)
     output_format: str = key("auto", "auto or hdf5 (maps.h5), numpy (maps/*.npy) or npz (maps.npz).", "output", choices=("auto", "hdf5", "numpy", "npz"))
     save_maps: str = key("mean", "mean, participants or both.", "output", choices=("mean", "participants", "both"))
-    click_bins: int | None = key(None, "Also write this many cumulative mean maps; null = none.", "output", minimum=1, false_is_null=True)
+    click_bins: int | None = key(None, "Number of cumulative mean maps to write too; null = none.", "output", minimum=1, false_is_null=True)
     time_based_bins: bool = key(False, "Bins hold the first k/T of each trial, not its first k clicks.", "output")
     percentile_thresh: float = key(50, "Percentile of clicks per trial written to medians.json.", "output", minimum=0, maximum=100)
-    display_image_keys: Any = key("auto", "Images drawn as examples: a list, auto (ten with most participants) or null.", "run", false_is_null=True)
+    display_image_keys: Any = key("auto", "Images drawn as examples: a list, auto (the ten with the most participants) or null.", "run", false_is_null=True)
     hdf5_compression: str | None = key("gzip", "gzip, lzf or null.", "output", choices=("gzip", "lzf"), false_is_null=True)
     hdf5_compression_level: int = key(1, "Level of gzip, 0 to 9.", "output", minimum=0, maximum=9)
 
     # --- ceilings -----------------------------------------------------------------------------
     metric: Any = key("spearman", "A metric or a list of metrics, in upper or lower case.", "ceiling")
-    randomization_iters: int = key(10, "Random halves an image (split-half).", "ceiling", minimum=1)
+    randomization_iters: int = key(10, "Random splits per image (split-half).", "ceiling", minimum=1)
     null_iterations: int = key(10, "Draws of another image for the null.", "ceiling", minimum=1)
-    bootstrap: str = key("images", "What the ceiling's interval resamples: images, or (hold-one-out) participants or crossed; the null's: images.", "ceiling", choices=("images", "participants", "crossed"))
-    target_reliability: float = key(0.9, "Reliability wished of the subject curve.", "ceiling", minimum=0.01, maximum=0.999)
+    bootstrap: str = key("images", "Unit that the ceiling's interval resamples: images, or (hold-one-out) participants or crossed; the null's interval always resamples images.", "ceiling", choices=("images", "participants", "crossed"))
+    target_reliability: float = key(0.9, "Target reliability for the subject curve.", "ceiling", minimum=0.01, maximum=0.999)
     seed: int = key(0, "Seed of every random draw.", "ceiling", minimum=0)
 
     # --- how it runs --------------------------------------------------------------------------
@@ -106,7 +106,7 @@ _SIGMAS = 4
 
 
 def blur_window(config: ExperimentConfig) -> int:
-    """Return the kernel size of a configuration, which need not set one.
+    """Return the kernel size of a configuration, or the default if it sets none.
 
     >>> blur_window(ExperimentConfig()), blur_window(ExperimentConfig(blur_sigma=20))
     (21, 21)
@@ -125,7 +125,7 @@ ALIASES = {
     "clickme_path": "clickme_data",
     "n_splits": "randomization_iters",
 }
-"""Old name -> today's name."""
+"""Old name -> current name."""
 
 NO_LONGER_NEEDED = frozenset({
     "preprocess_db_data", "debug", "clickme_folder", "parallel_prepare_maps", "parallel_save",
@@ -134,7 +134,7 @@ NO_LONGER_NEEDED = frozenset({
     "processed_clickmap_bins", "processed_medians", "example_image_output_dir",
     "imagenet_train_folder", "imagenet_val_folder",
 })  # fmt: skip
-"""Keys that the field's files carry and that no longer do anything."""
+"""Keys that the field's files have and that no longer do anything."""
 
 NOT_SUPPORTED_YET = frozenset({"constancy", "camera_path", "depth_path"})
 """Keys of the field's constancy experiments, which clickmap does not run yet."""

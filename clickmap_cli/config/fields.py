@@ -1,4 +1,4 @@
-"""A configuration key: default, meaning, allowed values, and what a change of it changes."""
+"""A configuration key: default, meaning, allowed values, and the results that it changes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# maps: a new value gives other maps. output: other files of them. ceiling: other ceilings.
-# scores: other scores of models. input: a file whose content counts, not its path.
-# run: only another way to run.
+# A new value of the key changes: maps = the maps; output = the files written from them;
+# ceiling = the ceilings; scores = the scores of models; run = no results, only how the work runs.
+# input: the key names a file; the file's content counts, not its path.
 Scope = Literal["maps", "output", "ceiling", "scores", "input", "run"]
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of one key beside its type and default.
+    """The meaning and limits of one key; its type and default are in the dataclass field.
 
     Attributes:
         help: one line for `config show`, the README's table and the YAML template.
-        scope: which results a new value changes.
-        minimum: least number allowed, where there is one.
-        maximum: greatest number allowed, where there is one.
-        choices: words allowed, where they are limited; compared in lower case.
-        false_is_null: whether `false` means "none", as the field's files write it.
+        scope: the results that a new value changes.
+        minimum: smallest allowed number; None = no limit.
+        maximum: largest allowed number; None = no limit.
+        choices: allowed words, compared in lower case; None = any.
+        false_is_null: True if `false` means null, as in the field's files.
     """
 
     help: str
@@ -34,7 +34,7 @@ class Key:
 
 
 def key(default: Any, help: str, scope: Scope, **limits: Any) -> Any:  # noqa: A002 - the word a reader expects
-    """A dataclass field that carries its `Key`; mutable defaults are copied for each instance."""
+    """Return a dataclass field that carries its `Key`; each instance copies a mutable default."""
     metadata = {"key": Key(help=help, scope=scope, **limits)}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
@@ -42,11 +42,11 @@ def key(default: Any, help: str, scope: Scope, **limits: Any) -> Any:  # noqa: A
 
 
 MAX_LOST = 0.25
-"""Share of clicks, fixations, trials or images that may be lost where nothing else is set."""
+"""Default share of clicks, fixations, trials or images that may be lost."""
 
 
 def max_lost_key() -> Any:
-    """The key `max_lost` of every schema that reads data."""
+    """Return the key `max_lost`, which every schema that reads data has."""
     return key(
         MAX_LOST,
         "Stop if a larger share of clicks, fixations, trials or images is lost: outside the image, unreadable, unmatched or missing.",  # noqa: E501 - one line a key
@@ -57,12 +57,12 @@ def max_lost_key() -> Any:
 
 
 def keys_of(schema: type) -> dict[str, Key]:
-    """Every key of a schema, in the order the schema states them."""
+    """Return every key of a schema, in the order of the schema."""
     return {field.name: field.metadata["key"] for field in dataclasses.fields(schema)}
 
 
 def default_of(schema: type, name: str) -> Any:
-    """The default value of one key."""
+    """Return the default value of one key."""
     field = next(f for f in dataclasses.fields(schema) if f.name == name)
     if field.default is not dataclasses.MISSING:
         return field.default

@@ -22,63 +22,63 @@ BLOCKS = ("backbone", "saliency", "fixation_selection", "finalizer", "head", "al
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class FreezeSettings:
-    """What is trained, where a stage does not say so itself."""
+    """The blocks that are trained, unless a stage has its own `freeze`."""
 
-    mode: str = key("train_blocks", "train_blocks trains the blocks named and freezes the rest; freeze_blocks the reverse.", "scores", choices=FREEZE_MODES)
+    mode: str = key("train_blocks", "train_blocks trains the named blocks and freezes the rest; freeze_blocks does the reverse.", "scores", choices=FREEZE_MODES)
     blocks: Any = key(["all"], "Names of blocks: backbone, saliency, fixation_selection, finalizer, head (the middle three), all.", "scores")
-    backbone_last_n_modules: int | None = key(None, "Train exactly the last N modules with weights of the backbone, whatever `mode` says of it; null or 0 = as `mode` says.", "scores", minimum=0, false_is_null=True)
+    backbone_last_n_modules: int | None = key(None, "Train exactly the last N backbone modules that have weights, regardless of `mode`; null or 0 = follow `mode`.", "scores", minimum=0, false_is_null=True)
 
 
 @dataclass
 class TrainingSettings:
-    """How a fold is trained; a stage may set its own epochs, rates, schedule and freeze."""
+    """The training of a fold; a stage may set its own epochs, rates, schedule and freeze."""
 
-    epochs: int = key(10, "Epochs of a stage.", "scores", minimum=1)
-    batch_size: int = key(4, "Images that go through the network at once.", "scores", minimum=1)
-    accumulate: int = key(1, "An optimiser's step takes batch_size x accumulate images, which processes share.", "scores", minimum=1)
+    epochs: int = key(10, "Epochs per stage.", "scores", minimum=1)
+    batch_size: int = key(4, "Images per batch.", "scores", minimum=1)
+    accumulate: int = key(1, "Batches per optimiser step, so that a step uses batch_size x accumulate images, shared between processes.", "scores", minimum=1)
     precision: str = key("fp32", "fp32, bf16 or fp16 (mixed precision).", "scores", choices=PRECISIONS)
-    clip_norm: float | None = key(None, "Largest norm of all gradients together; null = any.", "scores", minimum=1e-12, false_is_null=True)
+    clip_norm: float | None = key(None, "Maximum norm of all gradients together; null = no clipping.", "scores", minimum=1e-12, false_is_null=True)
     optimizer: str = key("adamw", "adamw, adam or sgd.", "scores", choices=OPTIMIZERS)
-    momentum: float = key(0.9, "Of sgd.", "scores", minimum=0, maximum=1)
+    momentum: float = key(0.9, "Momentum of sgd.", "scores", minimum=0, maximum=1)
     lr: float = key(1e-4, "Learning rate.", "scores", minimum=0)
-    block_lr: Any = key(None, "Block -> learning rate, where it is not `lr`.", "scores", false_is_null=True)
+    block_lr: Any = key(None, "Block -> learning rate, for blocks that do not use `lr`.", "scores", false_is_null=True)
     weight_decay: float = key(0.0, "Weight decay.", "scores", minimum=0)
-    schedule: str = key("cosine", "Rate over a stage: constant, cosine (to 0), linear (to 0), step or plateau.", "scores", choices=SCHEDULES)
-    warmup_steps: int = key(0, "Steps of a stage in which the rate rises linearly to its full value.", "scores", minimum=0)
+    schedule: str = key("cosine", "Learning rate over a stage: constant, cosine (to 0), linear (to 0), step or plateau.", "scores", choices=SCHEDULES)
+    warmup_steps: int = key(0, "First steps of a stage, in which the rate rises linearly to its full value.", "scores", minimum=0)
     step_epochs: int = key(10, "schedule step: epochs until the rate is multiplied by gamma.", "scores", minimum=1)
-    gamma: float = key(0.1, "schedules step and plateau: what the rate is multiplied by.", "scores", minimum=0, maximum=1)
-    plateau_patience: int = key(2, "schedule plateau: epochs without a better validation loss before it is.", "scores", minimum=1)
-    patience: int | None = key(None, "Epochs without a better validation loss that end a stage; null = none do.", "scores", minimum=1, false_is_null=True)
+    gamma: float = key(0.1, "schedules step and plateau: factor that the rate is multiplied by.", "scores", minimum=0, maximum=1)
+    plateau_patience: int = key(2, "schedule plateau: epochs without a better validation loss before the rate is reduced.", "scores", minimum=1)
+    patience: int | None = key(None, "Epochs without a better validation loss before a stage ends; null = never.", "scores", minimum=1, false_is_null=True)
     stages: Any = key(None, "List of {name, epochs, lr, block_lr, weight_decay, schedule, warmup_steps, patience, freeze}, run in order; null = one stage.", "scores", false_is_null=True)
 
 
 @dataclass
 class CvSettings:
-    """Which images train and which are held out."""
+    """Cross-validation: the images that train and those that are held out."""
 
-    folds: int = key(4, "How many folds; 1 = train on all, held out is what `holdout` lists.", "scores", minimum=1)
+    folds: int = key(4, "Number of folds; 1 = train on all images except those that `holdout` lists.", "scores", minimum=1)
     group_by: str = key("image", "image, category (stays in one fold) or participant (folds split people, not images).", "scores", choices=GROUPS)
-    fold_files: Any = key(None, "One list of held-out image ids a fold, in place of seeded folds.", "scores", false_is_null=True)
-    holdout: str | None = key(None, "List of image ids that no fold trains on or tests; every fold's model is scored on them too.", "scores", false_is_null=True)
+    fold_files: Any = key(None, "One list of held-out image ids per fold, in place of seeded folds.", "scores", false_is_null=True)
+    holdout: str | None = key(None, "List of image ids that no fold trains on or tests; the model of every fold is also scored on them.", "scores", false_is_null=True)
     only_folds: Any = key(None, "Train only these folds (1 is the first); null = all. --resume may add folds, --gather joins those of several folders.", "run", false_is_null=True)
-    val_share: float = key(0.1, "Share of a fold's training images that choose best.pth and end stages; 0 = the training loss does.", "scores", minimum=0, maximum=0.9)
+    val_share: float = key(0.1, "Share of a fold's training images whose loss chooses best.pth and ends stages; 0 = the training loss does.", "scores", minimum=0, maximum=0.9)
 
 
 @dataclass
 class WandbSettings:
-    """Weights & Biases (extra wandb): one run a fold."""
+    """Weights & Biases (extra wandb), with one run per fold."""
 
-    enabled: bool = key(False, "Log there.", "run")
-    project: str | None = key("clickmap", "Project.", "run", false_is_null=True)
+    enabled: bool = key(False, "Log to Weights & Biases.", "run")
+    project: str | None = key("clickmap", "Project to log to.", "run", false_is_null=True)
     entity: str | None = key(None, "Team or user.", "run", false_is_null=True)
-    name: str | None = key(None, "Name of the runs, before _fold_01; null = the experiment's.", "run", false_is_null=True)
+    name: str | None = key(None, "Name of the runs, before _fold_01; null = the experiment's name.", "run", false_is_null=True)
     group: str | None = key(None, "Group of the runs; null = the experiment's name.", "run", false_is_null=True)
-    tags: Any = key(None, "Words.", "run", false_is_null=True)
-    notes: str | None = key(None, "A text.", "run", false_is_null=True)
-    dir: str | None = key(None, "Where its files go; null = `<output_dir>/fold_XX`.", "run", false_is_null=True)
+    tags: Any = key(None, "Tags of the runs: a word or a list.", "run", false_is_null=True)
+    notes: str | None = key(None, "Notes on the runs.", "run", false_is_null=True)
+    dir: str | None = key(None, "Folder of its files; null = `<output_dir>/fold_XX`.", "run", false_is_null=True)
     mode: str = key("online", "online, offline (nothing is sent) or disabled.", "run", choices=("online", "offline", "disabled"))
 
 
@@ -86,19 +86,19 @@ class WandbSettings:
 class FinetuneConfig:
     """One fine-tuning. Relative paths are taken from the folder the command is called in."""
 
-    task: str = key("saliency", "What is learnt: saliency.", "scores", choices=("saliency",))
-    experiment: str = key("finetune", "Names the run.", "run")
-    output_dir: str = key("results/finetune", "Where checkpoints, histories and tables go.", "run")
+    task: str = key("saliency", "Task: saliency.", "scores", choices=("saliency",))
+    experiment: str = key("finetune", "Name of the run.", "run")
+    output_dir: str = key("results/finetune", "Folder of the checkpoints, histories and tables.", "run")
     model: Any = key(None, "{name, ...}: a registered PyTorch model and its settings.", "input")
     datasets: Any = key([], "One {name, ...}, as in a benchmark.", "input")
     plugins: Any = key(None, "Your own Python files that register models or data sets.", "input", false_is_null=True)
-    limit_images: int | None = key(None, "Only the first so many images; null = all.", "scores", minimum=1, false_is_null=True)
-    loss: str = key("kl", "kl (to the ground-truth density) or nll_fixations (nats a fixation).", "scores", choices=LOSSES)
-    gt_aggregate: str = key("mean", "Ground truth over people's maps, each scaled to sum 1: mean, median, or random (one participant an image an epoch).", "scores", choices=AGGREGATES)
-    gt_resize_interp: str = key("bilinear", "How maps of another size come to the image's: bilinear or bicubic.", "scores", choices=("bilinear", "bicubic"))
+    limit_images: int | None = key(None, "Use only this many images, the first ones; null = all.", "scores", minimum=1, false_is_null=True)
+    loss: str = key("kl", "kl (to the ground-truth density) or nll_fixations (nats per fixation).", "scores", choices=LOSSES)
+    gt_aggregate: str = key("mean", "Ground truth from people's maps, each scaled to sum 1: mean, median, or random (one participant per image and epoch).", "scores", choices=AGGREGATES)
+    gt_resize_interp: str = key("bilinear", "Interpolation that resizes maps to the image's size: bilinear or bicubic.", "scores", choices=("bilinear", "bicubic"))
     gt_cache_dir: str | None = key(None, "Folder of `clickmap data gt-mean`, read in place of people's maps.", "scores", false_is_null=True)
     freeze: FreezeSettings = field(default_factory=FreezeSettings, metadata=key(None, "Which blocks are trained (see below).", "scores").metadata)
-    training: TrainingSettings = field(default_factory=TrainingSettings, metadata=key(None, "How (see below).", "scores").metadata)
+    training: TrainingSettings = field(default_factory=TrainingSettings, metadata=key(None, "Training settings (see below).", "scores").metadata)
     cv: CvSettings = field(default_factory=CvSettings, metadata=key(None, "Cross-validation (see below).", "scores").metadata)
     metrics: Any = key("all", "Scores of held-out images: a metric or a list, as in a benchmark.", "scores")
     centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
@@ -112,18 +112,18 @@ class FinetuneConfig:
 # fmt: on
 
 FINETUNE_ALIASES = {"experiment_name": "experiment", "metric": "metrics"}
-"""Old name -> today's name."""
+"""Old name -> current name."""
 
 
 @dataclass(frozen=True)
 class Freeze:
-    """What is trained.
+    """The blocks that are trained.
 
     Attributes:
         mode: `train_blocks` or `freeze_blocks`.
-        blocks: which.
-        backbone_last_n_modules: so many modules of the backbone train, whatever `mode` says of it;
-            0 = as `mode` says.
+        blocks: the blocks that `mode` refers to.
+        backbone_last_n_modules: number of backbone modules to train, from the last, regardless of
+            `mode`; 0 = follow `mode`.
     """
 
     mode: str = "train_blocks"
@@ -156,10 +156,10 @@ _OWN = (
 
 
 def stages_of(config: FinetuneConfig) -> tuple[Stage, ...]:
-    """The stages of a configuration, in order.
+    """Return the stages of a configuration, in order.
 
     Raises:
-        ConfigError: a stage has an unknown key, a wrong value, or two have one name.
+        ConfigError: a stage has an unknown key or a wrong value, or two stages have the same name.
     """
     entries = config.training.stages
     if entries is None:
@@ -212,7 +212,7 @@ def _block_rates(value: Any, what: str) -> dict[str, float]:
 
 def _not_negative(value: Any, what: str) -> float:
     try:
-        number = float(value)  # YAML reads 1e-4 as text
+        number = float(value)  # YAML reads 1e-4 as a string
     except (TypeError, ValueError):
         number = -1.0
     if isinstance(value, bool) or not 0 <= number < float("inf"):
@@ -226,7 +226,7 @@ def _known_block(name: Any, what: str) -> None:
 
 
 def _freeze(value: Any, what: str) -> Freeze:
-    """A stage's own freeze."""
+    """Return a stage's own freeze."""
     if not isinstance(value, dict):
         raise ConfigError(f"{what}: freeze is {value!r}; it must hold 'key: value' pairs.")
     known = ("mode", "blocks", "backbone_last_n_modules")
@@ -243,10 +243,10 @@ def _freeze(value: Any, what: str) -> Freeze:
 
 
 def freeze_of(settings: FreezeSettings, what: str = "freeze") -> Freeze:
-    """What a configuration freezes.
+    """Return the freeze settings of a configuration.
 
     Raises:
-        ConfigError: there is no such mode or block.
+        ConfigError: the mode or a block is unknown, or the number of modules is invalid.
     """
     if settings.mode not in FREEZE_MODES:
         word = str(settings.mode)
@@ -261,10 +261,10 @@ def freeze_of(settings: FreezeSettings, what: str = "freeze") -> Freeze:
 
 
 def model_spec(config: FinetuneConfig) -> Spec:
-    """The model to train.
+    """Return the model to train.
 
     Raises:
-        ConfigError: none is named.
+        ConfigError: no model is named, or its name cannot be part of a file name.
     """
     entry = {"name": config.model} if isinstance(config.model, str) else config.model
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
@@ -281,10 +281,10 @@ def model_spec(config: FinetuneConfig) -> Spec:
 
 
 def fold_numbers(value: Any, folds: int) -> list[int]:
-    """Folds to train, from 1.
+    """Return the numbers of the folds to train, counted from 1.
 
     Raises:
-        ConfigError: there is no such fold.
+        ConfigError: a number is not one of the folds, or the list is empty.
     """
     if value is None:
         return list(range(1, folds + 1))

@@ -1,4 +1,4 @@
-"""Values of a fine-tuning that must fit one another."""
+"""Checks of the values of a fine-tuning that must fit together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clickmap_cli.config.validation import check_workers, failing, word_list
 
 
 def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
-    """Check values together; words that may be lists become lists.
+    """Raise unless the values fit together; words that may be lists become lists.
 
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
@@ -37,7 +37,7 @@ def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
 
 
 def as_benchmark(config: FinetuneConfig) -> BenchmarkConfig:
-    """What a benchmark needs to read the same data and give the same scores."""
+    """Return a benchmark configuration that reads the same data and gives the same scores."""
     return BenchmarkConfig(
         datasets=config.datasets, limit_images=config.limit_images, metrics=config.metrics,
         centerbias_bandwidth=config.centerbias_bandwidth, seed=config.seed, n_jobs=config.n_jobs,

@@ -1,4 +1,4 @@
-"""The schema of key-point training: flat, with the names of the field's script."""
+"""The schema of key-point training, which is flat and uses the names of the field's script."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MONITORS = ("rmse", "pck", "loss")
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class AugmentSettings:
-    """How training images are changed, anew in every epoch; key points move along. 0 = not."""
+    """Random changes of the training images in every epoch; key points move along. 0 = off."""
 
     flip: float = key(0.0, "Share of images mirrored left to right.", "scores", minimum=0, maximum=1)
     pairs: Any = key(None, "[[left, right], ...]: names of key points that a mirrored image swaps.", "scores", false_is_null=True)
-    rotate: float = key(0.0, "Turned by up to so many degrees either way.", "scores", minimum=0, maximum=180)
+    rotate: float = key(0.0, "Rotated by up to this many degrees either way.", "scores", minimum=0, maximum=180)
     scale: float = key(0.0, "Scaled by 1 - scale to 1 + scale.", "scores", minimum=0, maximum=0.9)
-    translate: float = key(0.0, "Moved by up to this share of each side.", "scores", minimum=0, maximum=1)
+    translate: float = key(0.0, "Shifted by up to this share of each side.", "scores", minimum=0, maximum=1)
     brightness: float = key(0.0, "Multiplied by 1 - brightness to 1 + brightness.", "scores", minimum=0, maximum=1)
-    contrast: float = key(0.0, "Contrast around the mean, 1 - contrast to 1 + contrast.", "scores", minimum=0, maximum=1)
-    blur: float = key(0.0, "Blurred with a sigma of up to so many pixels of the network's image.", "scores", minimum=0, maximum=20)
+    contrast: float = key(0.0, "Contrast around the mean multiplied by 1 - contrast to 1 + contrast.", "scores", minimum=0, maximum=1)
+    blur: float = key(0.0, "Blurred with a sigma of up to this many pixels of the network's image.", "scores", minimum=0, maximum=20)
     noise: float = key(0.0, "Noise of up to this standard deviation (pixels are 0 to 1).", "scores", minimum=0, maximum=1)
 
 
@@ -37,66 +37,66 @@ class AugmentSettings:
 class KeypointConfig:
     """One training on labelled key points. Relative paths are taken from the folder the command is called in."""
 
-    task: str = key("keypoints", "What is learnt: keypoints.", "scores", choices=("keypoints",))
-    name: str = key("keypoints", "Names the run.", "run")
-    output_dir: str = key("results/keypoints", "Where checkpoints, predictions and pictures go.", "run")
+    task: str = key("keypoints", "Task: keypoints.", "scores", choices=("keypoints",))
+    name: str = key("keypoints", "Name of the run.", "run")
+    output_dir: str = key("results/keypoints", "Folder of the checkpoints, predictions and pictures.", "run")
     train_csv_file: str | None = key(None, "Labels: DeepLabCut's CSV or HDF5, or `<part> x,<part> y,...` after the image's name.", "input", false_is_null=True)
-    train_data_dir: str | None = key(None, "Folder of their images; null = the labels' own.", "input", false_is_null=True)
-    test_csv_file: str | None = key(None, "Labels that are never trained on; null = a share of the others.", "input", false_is_null=True)
-    test_data_dir: str | None = key(None, "Folder of their images; null = the labels' own.", "input", false_is_null=True)
-    test_share: float = key(0.25, "Share of images held out when there is no test_csv_file.", "scores", minimum=0.01, maximum=0.9)
-    val_share: float = key(0.0, "Share of training images that choose best.pth; 0 = the test images do, as in the field's script, and their score is the better for it.", "scores", minimum=0, maximum=0.9)
-    dataset: str | None = key(None, "A word of your own for the data; changes nothing.", "run", false_is_null=True)
-    root_directory: str | None = key(None, "Where the four paths above are looked for too, when they are relative and not found here.", "input", false_is_null=True)
+    train_data_dir: str | None = key(None, "Folder of the images of train_csv_file; null = the folder of the labels.", "input", false_is_null=True)
+    test_csv_file: str | None = key(None, "Labels that are never trained on; null = a share of those in train_csv_file.", "input", false_is_null=True)
+    test_data_dir: str | None = key(None, "Folder of the images of test_csv_file; null = the folder of the labels.", "input", false_is_null=True)
+    test_share: float = key(0.25, "Share of images held out if there is no test_csv_file.", "scores", minimum=0.01, maximum=0.9)
+    val_share: float = key(0.0, "Share of training images that choose best.pth; 0 = the test images choose it, as in the field's script, so their score is optimistic.", "scores", minimum=0, maximum=0.9)
+    dataset: str | None = key(None, "Your own name for the data; changes nothing.", "run", false_is_null=True)
+    root_directory: str | None = key(None, "Second folder to look in for the four paths above, if they are relative and not found here.", "input", false_is_null=True)
     model_type: str = key("ViT-B_16", "ViT-B_16, ViT-B_32, ViT-L_16, ViT-L_32, ViT-H_14, R50-ViT-B_16, or any network of timm.", "scores")
-    pretrained_dir: str | None = key(None, "Weights to begin with: an original .npz file, `timm` (downloads timm's), null = random.", "input", false_is_null=True)
+    pretrained_dir: str | None = key(None, "Initial weights: an original .npz file, or `timm` (downloads timm's); null = random.", "input", false_is_null=True)
     img_size: int = key(224, "Side of the network's images, in pixels; images are squashed to it.", "scores", minimum=8)
-    n_KPs: int | None = key(None, "How many key points the labels have; null = as many as they have.", "scores", minimum=1, false_is_null=True)
-    train_batch_size: int = key(20, "Images of an optimiser's step.", "scores", minimum=1)
-    eval_batch_size: int = key(20, "Images at once when nothing is learnt.", "run", minimum=1)
-    gradient_accumulation_steps: int = key(1, "Parts a step's images go through the network in.", "scores", minimum=1)
+    n_KPs: int | None = key(None, "Number of key points that the labels must have; null = any.", "scores", minimum=1, false_is_null=True)
+    train_batch_size: int = key(20, "Images per optimiser step.", "scores", minimum=1)
+    eval_batch_size: int = key(20, "Images per batch outside training.", "run", minimum=1)
+    gradient_accumulation_steps: int = key(1, "Number of parts in which the images of a step go through the network.", "scores", minimum=1)
     num_epochs: int = key(50, "Epochs.", "scores", minimum=1)
-    eval_every: int | None = key(None, "Optimiser steps from one evaluation to the next, as in the field's script; the last step always has one. null = eval_every_epochs.", "scores", minimum=1, false_is_null=True)
-    eval_every_epochs: int | None = key(None, "Epochs from one evaluation to the next, in place of eval_every; the last epoch always has one. null, without eval_every = 1.", "scores", minimum=1, false_is_null=True)
-    save_every: int | None = key(None, "Epochs from one kept checkpoint to the next; null = best, final and last alone.", "run", minimum=1, false_is_null=True)
-    learning_rate: float = key(2e-4, "Highest learning rate.", "scores", minimum=0)
+    eval_every: int | None = key(None, "Optimiser steps between evaluations, as in the field's script; the last step is always evaluated. null = eval_every_epochs.", "scores", minimum=1, false_is_null=True)
+    eval_every_epochs: int | None = key(None, "Epochs between evaluations, in place of eval_every; the last epoch is always evaluated. null = 1, unless eval_every is set.", "scores", minimum=1, false_is_null=True)
+    save_every: int | None = key(None, "Epochs between kept checkpoints; null = keep only best, final and last.", "run", minimum=1, false_is_null=True)
+    learning_rate: float = key(2e-4, "Maximum learning rate.", "scores", minimum=0)
     weight_decay: float = key(1e-2, "Weight decay.", "scores", minimum=0)
     optimizer: str = key("adamw", "adamw, adam or sgd.", "scores", choices=OPTIMIZERS)
     decay_type: str = key("linear", "Learning rate after the warm-up: linear or cosine, to 0.", "scores", choices=DECAYS)
-    warmup_steps: int = key(500, "Steps in which the rate rises; at most a tenth of the run.", "scores", minimum=0)
-    max_grad_norm: float | None = key(1.0, "Largest norm of all gradients together; null = any.", "scores", minimum=1e-12, false_is_null=True)
+    warmup_steps: int = key(500, "First steps, in which the rate rises; at most a tenth of all steps.", "scores", minimum=0)
+    max_grad_norm: float | None = key(1.0, "Maximum norm of all gradients together; null = no clipping.", "scores", minimum=1e-12, false_is_null=True)
     fp16: bool = key(False, "Mixed precision with float16.", "scores")
-    fp16_opt_level: str | None = key(None, "Of earlier scripts: today's mixed precision has no levels.", "run", false_is_null=True)
-    loss_scale: float = key(0, "What float16's losses are multiplied by at first; 0 = chosen while training.", "scores", minimum=0)
+    fp16_opt_level: str | None = key(None, "Ignored: a key of earlier scripts, as today's mixed precision has no levels.", "run", false_is_null=True)
+    loss_scale: float = key(0, "Initial factor of float16's losses, which training adapts; 0 = torch's default.", "scores", minimum=0)
     augment: AugmentSettings = field(default_factory=AugmentSettings, metadata=key(None, "Changes of training images (see below).", "scores").metadata)
-    monitor: str = key("rmse", "What the best checkpoint is best in: rmse, pck or loss.", "scores", choices=MONITORS)
-    alpha: float = key(0.1, "PCK: a point is right within alpha x the distance of the reference points.", "scores", minimum=1e-9)
+    monitor: str = key("rmse", "Score that chooses the best checkpoint: rmse, pck or loss.", "scores", choices=MONITORS)
+    alpha: float = key(0.1, "PCK: a point is correct within alpha x the distance between the reference points.", "scores", minimum=1e-9)
     reference_points: Any = key(None, "PCK: two names, or indices from 0; null = eye top and eye bottom.", "scores", false_is_null=True)
-    overlay_images: int = key(50, "Test images that get a picture of true and predicted points.", "output", minimum=0)
-    attention_images: int = key(4, "Test images that get a map of attention for each key point; a backward pass for every coordinate.", "output", minimum=0)
+    overlay_images: int = key(50, "Number of test images to draw with true and predicted points.", "output", minimum=0)
+    attention_images: int = key(4, "Number of test images with an attention map for each key point, which takes a backward pass per coordinate.", "output", minimum=0)
     max_lost: float = max_lost_key()
     seed: int = key(42, "Seed of every random draw.", "scores", minimum=0)
     device: str = key("auto", "auto, cpu, cuda or mps.", "run", choices=DEVICES)
     n_jobs: int = key(-1, "Threads that read images; -1 = every core.", "run")
     use_wandb: bool = key(False, "Log to Weights & Biases (extra wandb).", "run")
-    wandb_project_name: str | None = key("clickmap", "Project there.", "run", false_is_null=True)
+    wandb_project_name: str | None = key("clickmap", "Project in Weights & Biases.", "run", false_is_null=True)
     wandb_mode: str = key("online", "online, offline (nothing is sent) or disabled.", "run", choices=("online", "offline", "disabled"))
     tensorboard: bool = key(False, "Also write TensorBoard's files (extra tensorboard).", "run")
 
 # fmt: on
 
 KEYPOINT_ALIASES = {"experiment": "name", "experiment_name": "name"}
-"""Other name -> today's name."""
+"""Other name -> current name."""
 
 KEYPOINT_RETIRED = frozenset({"local_rank"})
-"""Keys that torchrun knows better."""
+"""Keys that are ignored because torchrun sets their values."""
 
 KEYPOINT_KEYS = frozenset({"n_KPs", "train_csv_file", "train_data_dir"})
-"""Keys by which a file without `task` is known to be of this kind."""
+"""Keys that identify a file of this kind when it has no `task`."""
 
 
 def check_keypoints(config: KeypointConfig, sources: Mapping[str, str]) -> None:
-    """Check values together; words that may be lists become lists.
+    """Raise unless the values fit together; `augment.pairs` becomes a list.
 
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
@@ -128,7 +128,11 @@ def check_keypoints(config: KeypointConfig, sources: Mapping[str, str]) -> None:
 
 
 def _pairs(value: Any, fail: Any) -> list[list[str]]:
-    """Names of key points that change places in a mirrored image."""
+    """Return the pairs of key-point names that a mirrored image swaps.
+
+    Raises:
+        ConfigError: a pair is not two different names, or a name is in two pairs.
+    """
     if value is None:
         return []
     pairs = value if isinstance(value, list) else [value]

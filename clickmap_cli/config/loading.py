@@ -1,4 +1,4 @@
-"""A YAML file and KEY=VALUE overrides to one checked configuration."""
+"""Turns a YAML file and KEY=VALUE overrides into one checked configuration."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class Schema(Generic[Config]):
 
     Attributes:
         type: its dataclass.
-        check: looks at values that must fit one another; raises ConfigError.
-        aliases: old name -> today's name.
+        check: raises ConfigError unless the values fit together.
+        aliases: old name -> current name.
         retired: keys that no longer do anything.
-        unsupported: keys of the field that clickmap does not run yet.
-        command: which command it is made for.
-        playground: whether the playground's files of this kind are understood.
+        unsupported: keys of the field's files that clickmap does not support yet.
+        command: the command that runs this kind of file.
+        playground: True if files of the playground are read as this kind too.
     """
 
     type: type[Config]
@@ -81,19 +81,19 @@ class Schema(Generic[Config]):
 
     @property
     def of(self) -> str:
-        """Whose configuration it is, for messages."""
+        """The commands that read such a configuration, for messages."""
         return (
             f"{self.command}, ceiling and visualize" if self.command == "prepare" else self.command
         )
 
     def knows(self, name: str) -> bool:
-        """Whether a key is one of it, by today's name or an old one."""
+        """Return True if a key belongs to this kind, under its current name or an old one."""
         return name in keys_of(self.type) or name in {
             *self.aliases, *self.retired, *self.unsupported
         }  # fmt: skip
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Return True if a file is of this kind as a whole: all its keys, or the playground's."""
+        """Return True if all keys of a file belong to this kind, or it is a playground's file."""
         own = self.playground and BLOCK in values and is_saliency(values)
         return own or all(self.knows(name) for name in values)
 
@@ -115,7 +115,7 @@ BY_TASK: Mapping[str, Schema[Any]] = {
     "saliency": FINETUNE, "keypoints": KEYPOINTS, "heatmap": HEATMAP,
     "participant-quality": QUALITY,
 }  # fmt: skip
-"""What the key `task` says a file is."""
+"""Value of the key `task` -> the kind of file."""
 
 ALL_SCHEMAS: tuple[Schema[Any], ...] = (EXPERIMENT, BENCHMARK, *BY_TASK.values())
 
@@ -127,7 +127,7 @@ class LoadedConfig(Generic[Config]):
     Attributes:
         config: the values.
         sources: key -> `default`, `file.yaml:12`, `command line` or `--option`.
-        notices: sentences a person should read once (keys that do nothing any more, ...).
+        notices: sentences a person should read once (keys that no longer do anything, ...).
     """
 
     config: Config
@@ -164,10 +164,10 @@ def load_config(
     """Read, merge and check a configuration.
 
     Args:
-        schema: which kind it is.
+        schema: the kind of configuration.
         path: the YAML file; None takes defaults and overrides only.
         overrides: `KEY=VALUE` words; they win over the file.
-        options: values of command-line options; they win over everything.
+        options: values of command-line options; they win over the file and the overrides.
 
     Raises:
         ConfigError: the file cannot be read, or a key or a value is wrong.
@@ -210,7 +210,10 @@ def load_config(
 
 
 def _require_own(schema: Schema[Any], path: Path, values: Mapping[str, Any]) -> None:
-    """Whether a file is another command's as a whole, which is said instead of its first key."""
+    """Raise if a file as a whole belongs to another command, which the error then names.
+
+    Without this check the error would be about the first key that is unknown here.
+    """
     if schema.holds(values) or (schema.playground and values.get("task") == "saliency"):
         return
     for other in ALL_SCHEMAS:
@@ -222,7 +225,7 @@ def _require_own(schema: Schema[Any], path: Path, values: Mapping[str, Any]) -> 
 
 
 def load_any(path: Path | None, overrides: Iterable[str] = ()) -> LoadedConfig[Any]:
-    """Read, merge and check a configuration of whichever kind it is; see `load_config`."""
+    """Read, merge and check a configuration of any kind; see `load_config`."""
     schema = EXPERIMENT if path is None else schema_of(path, overrides)
     if schema is EXPERIMENT:
         return load_experiment(path, overrides)
@@ -230,10 +233,10 @@ def load_any(path: Path | None, overrides: Iterable[str] = ()) -> LoadedConfig[A
 
 
 def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
-    """Which kind of configuration a file is, by its `task`, else by the keys it has.
+    """Return the kind of a configuration file: by its `task`, else by the keys it has.
 
     Raises:
-        ConfigError: the file cannot be read, or there is no such task.
+        ConfigError: the file cannot be read, or its task is unknown.
     """
     values = {} if path is None else read_yaml(path)[0]
     for word in overrides:
@@ -253,7 +256,7 @@ def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
 
 
 def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
-    """The configuration a manifest recorded, checked like any other.
+    """Return the configuration that a manifest recorded, after checking each key and value.
 
     Raises:
         ConfigError: a key or a value is wrong.
@@ -265,18 +268,19 @@ def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """The values as plain Python, in the schema's order."""
+    """Return the values as plain Python objects, in the schema's order."""
     return dataclasses.asdict(config)
 
 
 def numbers_hash(config: Any, scopes: Iterable[Scope], *more: str) -> str:
-    """A hash over the keys that change numbers, so that a new job count keeps finished work.
+    """Return a hash over the keys that change numbers, so that a new job count keeps finished work.
 
     Args:
         config: the values.
-        scopes: `maps` for what `prepare` writes; add `ceiling` for agreement; `scores` for models.
-        more: anything else the numbers depend on, such as hashes of input files: they count by
-            their content, not by the path they happen to have.
+        scopes: scopes of the keys to hash: `maps` for the maps of `prepare`, `ceiling` as well for
+            agreement, `scores` for models.
+        more: anything else the numbers depend on, such as hashes of input files, which count by
+            their content and not by their path.
 
     Returns:
         64 hexadecimal digits.
@@ -289,7 +293,7 @@ def numbers_hash(config: Any, scopes: Iterable[Scope], *more: str) -> str:
 
 
 class _Gathered(Generic[Config]):
-    """Values, their sources, and keys met on the way that no longer do anything."""
+    """Collects values, their sources, and the keys that no longer do anything."""
 
     def __init__(self, schema: Schema[Config]) -> None:
         self.schema = schema
@@ -329,7 +333,7 @@ class _Gathered(Generic[Config]):
         self.sources[today] = source
 
     def _with_inner(self, top: str, inner: str, value: Any, source: str) -> Any:
-        """The value of a key with one place inside it changed: `datasets.0.root=...`."""
+        """Return the value of a key with one place inside it changed: `datasets.0.root=...`."""
         there = self.values.get(top, default_of(self.schema.type, top))
         if dataclasses.is_dataclass(there) and not isinstance(there, type):
             there = {}
@@ -345,12 +349,12 @@ class _Gathered(Generic[Config]):
         return typing.cast("dict[str, Any]", plain)[top]
 
     def _checked(self, name: str, value: Any, source: str) -> Any:
-        """One value, and those inside it where the schema says what they are."""
+        """Return one value after checking it and the values inside it that the schema describes."""
         inner = default_of(self.schema.type, name)
         if not dataclasses.is_dataclass(inner) or isinstance(inner, type):
             return check_value(name, self._known[name], value, source)
         if value in (None, False):
-            # what is on unless it is switched off must not stay on when it is
+            # false switches off a part that is on by default
             off = value is False and "enabled" in keys_of(type(inner))
             return {"enabled": False} if off else {}
         if not isinstance(value, dict):
@@ -377,7 +381,11 @@ class _Gathered(Generic[Config]):
 
 
 def _typed(gathered: _Gathered[Config]) -> Config:
-    """The values as the schema's dataclass; OmegaConf converts by the declared types."""
+    """Return the values as the schema's dataclass; OmegaConf converts them to the declared types.
+
+    Raises:
+        ConfigError: a value does not have the declared type, or is missing.
+    """
     schema = OmegaConf.structured(gathered.schema.type)
     for name, value in gathered.values.items():
         default = default_of(gathered.schema.type, name)
@@ -386,7 +394,7 @@ def _typed(gathered: _Gathered[Config]) -> Config:
         for inner, item in value.items() if within else [(name, value)]:
             place = f"{name}.{inner}" if within else name
             try:
-                # a mapping in place of a list is one of the notations, no part of the default
+                # merge=False: a mapping may replace a default list, not be merged into it
                 OmegaConf.update(schema, place, item, merge=False)
             except (OmegaConfBaseException, ValueError) as error:
                 wanted = _type_words(owner, inner)

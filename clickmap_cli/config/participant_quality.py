@@ -1,4 +1,4 @@
-"""The schema of the participant-quality model: who is careful, and who is not."""
+"""The schema of the participant-quality model, which tells careful participants from others."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from clickmap_cli.runtime.errors import ConfigError
 
 
 # fmt: off
-# One line a key: the schema reads as a table.
+# One line per key, so that the schema reads as a table.
 @dataclass
 class QualityData:
-    """Trials, and of whom the truth is known."""
+    """The trials, and the participants whose quality is known."""
 
-    experiment: str | None = key(None, "YAML file of the experiment whose trials are learnt from; its filters up to class_filter_file apply, catch_threshold among them.", "input", false_is_null=True)
+    experiment: str | None = key(None, "YAML file of the experiment whose trials are learnt from; its filters up to class_filter_file apply, including catch_threshold.", "input", false_is_null=True)
     good_users: Any = key(None, "Careful participants: a text file with one id a line, or a list.", "input", false_is_null=True)
-    bad_users: Any = key(None, "Careless or cheating ones, likewise.", "input", false_is_null=True)
+    bad_users: Any = key(None, "Careless or cheating participants, given in the same way.", "input", false_is_null=True)
 
 
 @dataclass
 class QualityNetwork:
-    """The network, and what it is told of a click."""
+    """The network and its input."""
 
     hidden: int = key(32, "Units of the GRU in each direction.", "scores", minimum=1, maximum=1024)
     layers: int = key(1, "Layers of the GRU.", "scores", minimum=1, maximum=8)
-    dropout: float = key(0.1, "Share of activations left out while it learns.", "scores", minimum=0, maximum=0.95)
-    context: bool = key(True, "Also tell it how many other participants clicked near each click.", "scores")
-    max_clicks: int | None = key(200, "Clicks of a trial that it looks at, the first ones; null = all.", "scores", minimum=1, false_is_null=True)
+    dropout: float = key(0.1, "Share of activations dropped during training.", "scores", minimum=0, maximum=0.95)
+    context: bool = key(True, "Also give the network the number of other participants who clicked near each click.", "scores")
+    max_clicks: int | None = key(200, "Maximum clicks of a trial that the network sees, the first ones; null = all.", "scores", minimum=1, false_is_null=True)
 
 
 @dataclass
 class QualityTraining:
-    """How it is trained."""
+    """Settings of the training."""
 
     num_epochs: int = key(10, "Epochs; each has as many trials of bad participants as of good ones.", "scores", minimum=1)
-    batch_size: int = key(64, "Trials of an optimiser's step.", "scores", minimum=1)
+    batch_size: int = key(64, "Trials per optimiser step.", "scores", minimum=1)
     lr: float = key(3e-3, "Learning rate; it falls to 0 as a cosine.", "scores", minimum=0)
     weight_decay: float = key(1e-2, "Weight decay.", "scores", minimum=0)
-    clip_norm: float | None = key(1.0, "Largest norm of all gradients together; null = any.", "scores", minimum=1e-12, false_is_null=True)
+    clip_norm: float | None = key(1.0, "Maximum norm of all gradients together; null = no clipping.", "scores", minimum=1e-12, false_is_null=True)
 
 
 @dataclass
 class QualityConfig:
     """One participant-quality model. Relative paths are taken from the folder the command is called in."""
 
-    task: str = key("participant-quality", "What is learnt: participant-quality.", "scores", choices=("participant-quality",))
-    experiment: str = key("participant_quality", "Names the run.", "run")
-    output_dir: str = key("results/participant_quality", "Where the model and the tables go.", "run")
+    task: str = key("participant-quality", "Task: participant-quality.", "scores", choices=("participant-quality",))
+    experiment: str = key("participant_quality", "Name of the run.", "run")
+    output_dir: str = key("results/participant_quality", "Folder of the model and the tables.", "run")
     data: QualityData = field(default_factory=QualityData, metadata=key(None, "Trials and known participants (see below).", "input").metadata)
     model: QualityNetwork = field(default_factory=QualityNetwork, metadata=key(None, "The network (see below).", "scores").metadata)
-    training: QualityTraining = field(default_factory=QualityTraining, metadata=key(None, "How (see below).", "scores").metadata)
+    training: QualityTraining = field(default_factory=QualityTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)
     folds: int = key(5, "Folds of participants; each is judged by a network that has not seen them.", "scores", minimum=2)
-    threshold: float = key(0.5, "Probability from which on a participant is flagged.", "scores", minimum=0, maximum=1)
+    threshold: float = key(0.5, "Flag a participant whose probability of being bad reaches this.", "scores", minimum=0, maximum=1)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
 
 # fmt: on
 
 
 def check_quality(config: QualityConfig, sources: Mapping[str, str]) -> None:
-    """Check that what must be named is named.
+    """Raise unless the experiment and the known participants are named.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: one of them is not named.
     """
     for name in ("experiment", "good_users", "bad_users"):
         if getattr(config.data, name) is None:

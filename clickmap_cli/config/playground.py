@@ -1,7 +1,8 @@
-"""Fine-tuning files of the Saliency Benchmark Playground, in the keys of this program.
+"""Translates fine-tuning files of the Saliency Benchmark Playground into the keys of clickmap.
 
-Its script reads a block `data:` and has other names and defaults. What has one meaning here is
-translated, and a notice says so; anything else raises an error that names the key to write.
+The playground's script reads a block `data:` and has other names and defaults. A setting with one
+clear meaning here is translated, and a notice reports it; any other raises an error that names the
+key to write.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 BLOCK = "data"
-"""The block by which a file is known to be the playground's."""
+"""The block that identifies a file of the playground."""
 
 _CENTER_BIAS = "data/centerbias/centerbias_mit1003.npy"
 _DEFAULTS: Mapping[str, Any] = {
@@ -21,7 +22,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "training.lr": 1e-4, "training.weight_decay": 0.0, "training.optimizer": "adam",
     "training.schedule": "constant",
 }  # fmt: skip
-"""What the playground does where a file is silent, by today's key."""
+"""Current key -> the playground's default, used when a file does not set the key."""
 
 _RENAMED: Mapping[str, str] = {
     "root": "datasets.0.root", "label": "datasets.0.label", "sigma_px": "datasets.0.sigma_px",
@@ -30,7 +31,7 @@ _RENAMED: Mapping[str, str] = {
     "batch_size": "training.batch_size", "cv_folds": "cv.folds", "num_workers": "n_jobs",
     "cv_fold_index": "cv.only_folds",
 }  # fmt: skip
-"""Keys of `data` and what they are called here."""
+"""Key of `data` -> its name here."""
 
 _UNLIKE: Mapping[str, str] = {
     "exclude_list": "write the ids to leave out into a list and name it in cv.holdout (no fold "
@@ -40,14 +41,14 @@ _UNLIKE: Mapping[str, str] = {
     "val": "name one data set in data.root; cv divides it (cv.folds, cv.fold_files, cv.holdout)",
     "test": "name one data set in data.root; cv divides it (cv.folds, cv.fold_files, cv.holdout)",
 }
-"""Keys of `data` that mean nothing here, and what to write."""
+"""Key of `data` that has no meaning here -> what to write instead."""
 
 _SHUFFLES = ("shuffle", "cv_shuffle")
 _KNOWN = (
     *_RENAMED, *_UNLIKE, *_SHUFFLES, "name", "train_split", "allow_uniform_gt",
 )  # fmt: skip
 _NETWORKS = ("deepgaze_iie", "deepgaze_iii", "readout")
-"""Registered networks that have a centre bias and weights under today's names."""
+"""Registered networks that have a centre bias and weights under the current names."""
 
 _MODEL = ("use_uniform_centerbias", "centerbias_path", "pretrained")
 _FINETUNE_ONLY = frozenset({
@@ -70,24 +71,24 @@ def is_saliency(values: Mapping[str, Any]) -> bool:
 
 
 def name_here(key: str) -> str:
-    """Today's name of a key of `data`, for messages; empty if it has no single one."""
+    """Return the current name of a key of `data`, for messages; empty if it has no single one."""
     return _RENAMED.get(key.partition(".")[2], "")
 
 
 class Translated:
-    """The values of a file in today's keys.
+    """The values of a file under the current keys.
 
     Args:
-        values: of the file.
-        source: its name, for messages.
+        values: values of the file.
+        source: name of the file, for messages.
 
     Attributes:
-        values: by today's top-level keys.
-        origins: today's top-level key -> the file's, where they differ.
-        notices: what was read as what.
+        values: values by current top-level key.
+        origins: current top-level key -> the file's key, where they differ.
+        notices: sentences that report the translations.
 
     Raises:
-        ConfigError: a key of the playground has no equal here, or two keys say the same.
+        ConfigError: a key of the playground has no equivalent here, or two keys set the same value.
     """
 
     def __init__(self, values: Mapping[str, Any], source: str) -> None:
@@ -122,7 +123,7 @@ class Translated:
         self._training()
         wandb = self.values.get("wandb")
         if isinstance(wandb, dict) and wandb.get("mode", "") is None:
-            del wandb["mode"]  # wandb's own default, which is the one here
+            del wandb["mode"]  # null is wandb's own default, which is also the default here
         filled = [self._fill(name, value) for name, value in _DEFAULTS.items()]
         said = ", ".join(text for text in filled if text)
         if said:
@@ -131,7 +132,7 @@ class Translated:
             )
 
     def _data_set(self, data: Mapping[str, Any]) -> None:
-        """Check the keys of `data`, and begin the data set."""
+        """Check the keys of `data`, and create the entry of the data set."""
         for name, value in data.items():
             if name in _UNLIKE and value not in (None, False, ""):
                 self._fail(f"data.{name} means nothing here; {_UNLIKE[name]}")
@@ -155,7 +156,7 @@ class Translated:
         self.origins["datasets"] = BLOCK
 
     def _model(self) -> None:
-        """The model of the playground's script, and the centre bias that it takes by default."""
+        """Set the model of the playground's script and its default centre bias."""
         model = self.values.setdefault("model", {})
         model = {} if model is None else model
         if isinstance(model, str):
@@ -179,7 +180,7 @@ class Translated:
             )
 
     def _folds(self, data: Mapping[str, Any]) -> None:
-        """Folds, which are counted from 0 there, and are always drawn by the seed here."""
+        """Set the folds, which the playground counts from 0 and clickmap always draws by seed."""
         for name in _SHUFFLES:
             if data.get(name, True) is False:
                 self._fail(
@@ -251,7 +252,7 @@ class Translated:
                 )
 
     def _put(self, old: str, new: str, value: Any, said: bool = False) -> None:
-        """Set a key, and note what it was called; `said` has its value in the notice."""
+        """Set a key and record its old name; `said` puts its value into the notice too."""
         top, _, inner = new.partition(".")
         if self._holds(new):
             self._fail(f"{old} and {new} both are set; keep one")
@@ -263,11 +264,11 @@ class Translated:
         self._read.append(f"{old} as {new} {value}" if said else f"{old} as {new}")
 
     def _fill(self, name: str, value: Any) -> str:
-        """Set what the file is silent on; returns what a notice says of it."""
+        """Set a key that the file does not set; return its part of the notice, or an empty text."""
         if self._holds(name):
             return ""
         self._set(name, value)
-        # every stage says its own epochs or rates: nothing to read of the default
+        # every stage sets its own value, so the default is not used and needs no notice
         stages = self.values["training"].get("stages")
         last = name.rpartition(".")[2]
         if isinstance(stages, list) and all(isinstance(s, dict) and last in s for s in stages):
@@ -275,7 +276,7 @@ class Translated:
         return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
     def _holder(self, name: str) -> tuple[Any, str]:
-        """The mapping that holds a dotted key, and the key in it."""
+        """Return the mapping that holds a dotted key, and the key inside it."""
         top, _, inner = name.partition(".")
         if not inner:
             return self.values, top
@@ -306,17 +307,17 @@ def _trains_backbone(freeze: Mapping[str, Any]) -> bool:
 
 
 def translate_models(values: dict[str, Any], sources: Mapping[str, str]) -> list[str]:
-    """Give settings of the networks that the playground has too today's names, in place.
+    """Rename settings of networks that the playground also has to their current names, in place.
 
     Args:
-        values: of a configuration, by today's top-level keys.
-        sources: key -> where it stands, for messages.
+        values: values of a configuration, by current top-level key.
+        sources: key -> where it was set, for messages.
 
     Returns:
         Notices.
 
     Raises:
-        ConfigError: two settings contradict each other, or one asks for what is not done here.
+        ConfigError: two settings contradict each other, or one asks to download weights.
     """
     notices: list[str] = []
     for top in ("model", "models", "model_kwargs"):
@@ -331,14 +332,14 @@ def translate_models(values: dict[str, Any], sources: Mapping[str, str]) -> list
             if not isinstance(entry, dict) or not set(_MODEL) & set(entry):
                 continue
             kind = entry.get("type", entry.get("name", place))
-            if kind in _NETWORKS:  # others may have settings of these names
+            if kind in _NETWORKS:  # other models may have their own settings of these names
                 what = top if place == "" else f"{top}.{place}"
                 notices += _translate_model(entry, what, sources.get(top, top))
     return notices
 
 
 def _translate_model(model: dict[str, Any], what: str, source: str) -> list[str]:
-    """Give one network's settings today's names; returns notices."""
+    """Rename the settings of one network to their current names, and return notices."""
     read, notices = [], []
     uniform, path = model.pop("use_uniform_centerbias", None), model.pop("centerbias_path", None)
     name = "use_uniform_centerbias" if uniform else "centerbias_path"

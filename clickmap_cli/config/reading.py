@@ -1,4 +1,4 @@
-"""A YAML file and `KEY=VALUE` words as plain values; what they mean is for `loading`."""
+"""Reads a YAML file and `KEY=VALUE` words as plain values; `loading` interprets them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clickmap_cli.config.shipped import shipped_files
 from clickmap_cli.runtime.errors import ConfigError
 
 _WINDOWS = re.compile(r'"[A-Za-z]:(?:[^"\\]|\\\\)*\\(?!\\)')
-"""A Windows path in double quotes whose backslash is not doubled: YAML takes it for an escape."""
+"""A Windows path in double quotes with a single backslash, which YAML reads as an escape."""
 
 _WINDOWS_HINT = (
     "holds a Windows path in double quotes, where YAML takes a backslash for the start of a "
@@ -28,10 +28,11 @@ MAX_CONFIG_BYTES = 1 << 20
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The values of a configuration file, and the line each key stands in.
+    """Return the values of a configuration file, and the line number of each key.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds no `key: value` lines.
+        ConfigError: the file cannot be read, is not valid YAML, or is not made of `key: value`
+            lines.
     """
     text = read_config_text(path)
     for number, line in enumerate(text.splitlines(), 1):
@@ -63,7 +64,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def read_config_text(path: Path) -> str:
-    """The text of a configuration file.
+    """Return the text of a configuration file.
 
     Raises:
         ConfigError: the file is missing, is a folder, is not text, or is too large to be a config.
@@ -83,14 +84,14 @@ def read_config_text(path: Path) -> str:
 
 
 def _hint(path: Path) -> str:
-    """How to get a file that comes with clickmap, where a missing one is called like it."""
+    """Return how to get the shipped file that has the name of a missing one; empty if none has."""
     names = [file.name for file in shipped_files()]
     name = path.name.removesuffix(".yaml")
     return f" clickmap config copy {name} writes the one that comes along." if name in names else ""
 
 
 def _yaml_hint(text: str) -> str:
-    """What a file that is no YAML most often lacks."""
+    """Return a hint at a common mistake in a file that is not valid YAML; empty if none fits."""
     if "\t" in text:
         return " YAML is indented with spaces, not tabs."
     for number, line in enumerate(text.splitlines(), 1):
@@ -100,10 +101,10 @@ def _yaml_hint(text: str) -> str:
 
 
 def parse_override(word: str) -> tuple[str, Any]:
-    """Key and value of a `KEY=VALUE` word.
+    """Return the key and value of a `KEY=VALUE` word.
 
     Raises:
-        ConfigError: it is not one, or its value is no YAML.
+        ConfigError: the word is not KEY=VALUE, or its value is not valid YAML.
     """
     name, equals, text = word.partition("=")
     if not equals or not name:
@@ -130,16 +131,16 @@ def parse_override(word: str) -> tuple[str, Any]:
 
 
 TORN = "is a piece of a list or mapping that the shell took apart; put it in quotes: 'key=[a, b]'."
-"""What is said of such a word."""
+"""The message about such a word."""
 
 
 def torn(word: str) -> bool:
-    """Whether a word of the command line has brackets that do not pair, as behind a blank."""
+    """Return True if a word of the command line has unpaired brackets: the shell has split it."""
     return any(word.count(opened) != word.count(closed) for opened, closed in ("[]", "{}"))
 
 
 def _instead(word: str) -> str:
-    """What a word that sets nothing may have been meant as."""
+    """Return a hint at the intended meaning of a word that sets nothing."""
     if torn(word):
         return f"; it {TORN.removesuffix('.')}"
     if word.endswith((".yaml", ".yml")):
@@ -148,7 +149,7 @@ def _instead(word: str) -> str:
 
 
 def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
-    """Settings given as `KEY=VALUE` words, such as `name=folder root=photos`.
+    """Return the settings given as `KEY=VALUE` words, such as `name=folder root=photos`.
 
     Raises:
         ConfigError: a word is not KEY=VALUE.
@@ -157,6 +158,6 @@ def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text without line breaks, and not a long one."""
+    """Return an error's text without line breaks, cut to 400 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 400 else f"{text[:397]}..."

@@ -1,4 +1,4 @@
-"""The configurations that come with clickmap, and copies of them to change."""
+"""The configurations that come with clickmap, and editable copies of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import clickmap_cli
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 FOLDER = "configs"
-"""Where they lie in a checkout, and where a copy goes unless another place is named."""
+"""Their folder in a checkout, and the default folder of a copy."""
 
 _SUFFIXES = (".yaml", ".py", ".sh")
 _COMMENT = re.compile(r"(^|\s)#.*", re.MULTILINE)
@@ -24,8 +24,8 @@ class ShippedFile:
     """A configuration, or a file that one of them uses.
 
     Attributes:
-        name: what it is asked for by: a configuration's without `.yaml`, else the whole name.
-        path: the file.
+        name: file name, without `.yaml` for a configuration; users ask for the file by it.
+        path: path of the file.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ShippedFile:
 
     @property
     def about(self) -> str:
-        """The first sentence of its heading."""
+        """The first sentence of the file's heading."""
         lines = [line.strip() for line in self.path.read_text(encoding="utf-8").splitlines()]
         if self.path.suffix == ".py":
             text = lines[0].strip('"')
@@ -46,14 +46,14 @@ class ShippedFile:
 
 
 def shipped_folder() -> Path:
-    """The folder they are in: inside an installed package, else beside it in the checkout."""
+    """Return their folder: inside an installed package, else beside the package in a checkout."""
     package = Path(clickmap_cli.__file__).resolve().parent
     inside = package / FOLDER
     return inside if inside.is_dir() else package.parent / FOLDER
 
 
 def shipped_files() -> list[ShippedFile]:
-    """Everything that can be copied, by name."""
+    """Return every file that can be copied, sorted by name."""
     folder = shipped_folder()
     paths = [path for path in folder.glob("*") if path.suffix in _SUFFIXES and path.is_file()]
     files = [
@@ -65,10 +65,10 @@ def shipped_files() -> list[ShippedFile]:
 
 
 def shipped(name: str) -> ShippedFile:
-    """The one of a name, which may be written as a file's: `osie_mouse`, `configs/osie_mouse.yaml`.
+    """Return the file with a name, such as `osie_mouse` or `configs/osie_mouse.yaml`.
 
     Raises:
-        ConfigError: nothing that comes along has this name (the nearest is named).
+        ConfigError: no shipped file has this name; the message suggests the nearest.
     """
     files = {file.name: file for file in shipped_files()}
     wanted = Path(name).name.removesuffix(".yaml")
@@ -80,19 +80,19 @@ def shipped(name: str) -> ShippedFile:
 
 
 def copies(name: str, place: Path | None = None) -> Mapping[Path, str]:
-    """What a copy consists of: the file, and those that it names, beside it.
+    """Return the files of a copy: the file itself, and beside it the files that it names.
 
-    Where one names another, or its own commands, as `configs/...`, the copy says where that is now.
+    Paths `configs/...` in their texts are replaced by the paths of the copies.
 
     Args:
-        name: of the file.
-        place: a file to write, or a folder; None for `configs/` where the command is called.
+        name: name of the file.
+        place: a file to write, or a folder; None = `configs/` in the current folder.
 
     Returns:
-        Path -> text; the file that was asked for is the first.
+        Path -> text; the requested file comes first.
 
     Raises:
-        ConfigError: nothing has this name, or `place` cannot stand in a configuration.
+        ConfigError: no file has this name, or `place` cannot be written as a path in YAML.
     """
     wanted = shipped(name)
     target = _target(wanted, place)
@@ -125,7 +125,7 @@ def _target(file: ShippedFile, place: Path | None) -> Path:
 
 
 def _named(file: ShippedFile, files: Mapping[str, ShippedFile]) -> list[str]:
-    """Other files that a configuration names in its values, not in its comments."""
+    """Return other shipped files that a configuration names in its values, not in its comments."""
     if file.path.suffix != ".yaml":
         return []
     values = _COMMENT.sub("", file.path.read_text(encoding="utf-8"))

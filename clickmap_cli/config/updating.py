@@ -1,4 +1,4 @@
-"""Adding missing keys to existing YAML files without touching a line that is there."""
+"""Adds missing keys to existing YAML files without changing a line of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 
 def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
-    """Keys of the schema that a file does not set, under today's name or an old one.
+    """Return the keys of the schema that a file does not set, under the current name or an old one.
 
     Args:
         path: the YAML file.
-        wanted: only these; empty means every key.
+        wanted: keys to look for; empty means every key.
 
     Raises:
         ConfigError: the file cannot be read, or a wanted key does not exist.
@@ -39,12 +39,12 @@ def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def updated_text(path: Path, names: Sequence[str]) -> str:
-    """The file's text with `names` appended at their defaults, each with its meaning.
+    """Return the file's text with `names` appended at their defaults, each with its meaning.
 
-    Comments, order and layout of what is there stay as they are.
+    Comments, order and layout of the existing lines do not change.
 
     Raises:
-        ConfigError: keys cannot be appended to this file (for example one in `{...}` form).
+        ConfigError: keys cannot be appended to this file, for example one in `{...}` form.
     """
     schema = schema_of(path).type
     text = read_config_text(path)
@@ -69,7 +69,7 @@ def updated_text(path: Path, names: Sequence[str]) -> str:
 def _top_level(text: str, path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # such as 2024-99-99, which is no date
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date such as 2024-99-99
         raise ConfigError(
             f"{path}: not readable as YAML: {' '.join(str(error).split())}"
         ) from error

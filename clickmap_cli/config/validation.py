@@ -27,16 +27,16 @@ _FILE_ENDINGS = frozenset(
         ".tsv", ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip", ".zst",
     }
 )  # fmt: skip
-"""Endings that no folder of results has; others, as in `run_v1.5`, are part of its name."""
-_UNLIMITED = ("max_subjects", "max_clicks")  # where the field's scripts write -1 for no limit
+"""Endings that a folder of results must not have; others, as in `run_v1.5`, are allowed."""
+_UNLIMITED = ("max_subjects", "max_clicks")  # the field's scripts write -1 for no limit
 
 
 def check_value(name: str, key: Key, value: Any, source: str) -> Any:
-    """One value on its own: empty words, choices and ranges.
+    """Return one value after checking its choices and range, on its own.
 
     Returns:
-        The value, with `false` as None where the key may be absent, and words in lower case where
-        the choices are limited.
+        The value; None for an empty word or `false` if the key may be null, and a word in lower
+        case if the choices are limited.
 
     Raises:
         ConfigError: the value is not allowed; the message names `source`.
@@ -67,7 +67,7 @@ def check_value(name: str, key: Key, value: Any, source: str) -> Any:
 
 
 def _as_number(value: Any) -> Any:
-    """Text that the schema will take for a number, such as `nan`, as that number."""
+    """Return text that the schema would read as a number, such as `nan`, as that number."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -75,7 +75,7 @@ def _as_number(value: Any) -> Any:
 
 
 def failing(sources: Mapping[str, str]) -> Callable[[str, str], None]:
-    """What says that a key is wrong, and where it was set.
+    """Return a function that raises an error about a key and names where the key was set.
 
     Args:
         sources: key -> where its value comes from.
@@ -91,17 +91,19 @@ def failing(sources: Mapping[str, str]) -> Callable[[str, str], None]:
 
 
 def check_workers(n_jobs: int, fail: Callable[[str, str], None]) -> None:
-    """Whether a number of workers means something; `fail` as `failing` makes it.
+    """Raise unless a number of workers is valid; `fail` is a function that `failing` returned.
 
     Raises:
-        ConfigError: it is 0.
+        ConfigError: the number is 0.
     """
     if n_jobs == 0:
         fail("n_jobs", "is 0; use 1 for no parallel work or -1 for every core.")
 
 
 def folder_fault(place: str) -> str | None:
-    """Return why results cannot go into a folder of this name: it is a file, or looks like one.
+    """Return why results cannot be written into a folder of this name, or None if they can.
+
+    They cannot if the name is that of a file, or looks like one.
 
     Args:
         place: the folder; it need not exist yet.
@@ -109,7 +111,7 @@ def folder_fault(place: str) -> str | None:
     path = Path(place)
     try:
         is_folder, exists = path.is_dir(), path.exists()
-    except OSError:  # a name that no file system accepts is for the run to refuse
+    except OSError:  # a name that the file system rejects; the run reports it later
         return None
     if exists and not is_folder:
         return f"{place} is a file; name a folder for the results."
@@ -122,7 +124,7 @@ def folder_fault(place: str) -> str | None:
 
 
 def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> None:
-    """Values that must fit one another.
+    """Raise unless the values of an experiment fit together, and put some into their final form.
 
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
@@ -144,7 +146,7 @@ def check_experiment(config: ExperimentConfig, sources: Mapping[str, str]) -> No
     check_workers(config.n_jobs, fail)
     for name in ("file_inclusion_filter", "file_exclusion_filter", "display_image_keys"):
         _check_words(name, getattr(config, name), fail)
-    # one number from here on, so that a hash or a manifest does not depend on how it was set
+    # store one number, so that hashes and manifests do not depend on how the size was set
     config.blur_size = blur_window(config)
     config.metric = _check_metrics(config.metric, sources.get("metric", "default"))
 
@@ -161,17 +163,17 @@ def _check_words(name: str, value: Any, fail: Any) -> None:
 
 
 def word_list(name: str, value: Any, fail: Any) -> list[str]:
-    """A value that may be null, a word or a list of words, as a list.
+    """Return a value that may be null, a word or a list of words as a list.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the value is something else.
     """
     _check_words(name, value, fail)
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _check_metrics(value: Any, source: str) -> list[str]:
-    """Metric names in lower case, each once, in the order given."""
+    """Return the metric names in lower case, each once, in the order given."""
     words = value if isinstance(value, list) else [value]
     if not words:
         raise ConfigError(f"{source}: metric is empty. Known: {', '.join(METRICS)}.")
@@ -183,7 +185,7 @@ def _check_metrics(value: Any, source: str) -> list[str]:
 
 
 def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None:
-    """Values of a benchmark that must fit one another.
+    """Raise unless the values of a benchmark fit together, and put some into their final form.
 
     Raises:
         ConfigError: two keys contradict each other, or one has the wrong form.
@@ -213,7 +215,7 @@ def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None
 
 
 def _check_dive(config: BenchmarkConfig, source: str, fail: Any) -> None:
-    """One metric, in its own spelling, that the run scores."""
+    """Raise unless `deep_dive` names one metric that the benchmark scores; set its own spelling."""
     named = metric_names(config.deep_dive.metric, source)
     if len(named) > 1:
         fail("deep_dive", f"has the metric {config.deep_dive.metric}; name one.")

@@ -1,4 +1,4 @@
-"""Attention maps of a study: read, checked and divided before anything is trained."""
+"""Reads, checks and divides the attention maps of a study before training."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class HeatmapStudy:
-    """What is learnt from, and how it is divided.
+    """The maps of a study and their folds.
 
     Attributes:
-        images: with the labels that are learnt, shuffled where that is asked for.
+        images: maps with the labels to learn, which `shuffle_labels` shuffles.
         size: height and width of the maps.
-        folds: test folds that are run, each with its inner folds.
-        n_folds: how many test folds there are.
-        mixed: whether anybody has maps of two classes, so that labels can be shuffled.
+        folds: test folds to run, each with its inner folds.
+        n_folds: number of test folds, including those that are not run.
+        mixed: True if a participant has maps of two classes, so that labels can be shuffled.
     """
 
     images: LabelledImages
@@ -56,13 +56,13 @@ class HeatmapStudy:
     mixed: bool
 
     def of(self, participants: Sequence[str]) -> list[LabelledImage]:
-        """The maps of some participants, in the set's order."""
+        """Return the maps of some participants, in the order of `images`."""
         wanted = set(participants)
         return [item for item in self.images.items if item.participant in wanted]
 
     @cached_property
     def digest(self) -> str:
-        """A hash of every file, and of which map is whose."""
+        """A hash of every file, and of the participant of every map."""
         words = [json.dumps([self.images.classes, self.size, self.images.channels])]
         words += [f"{item.image_id} {item.participant}" for item in self.images.items]
         words += [_hash_of(path) for path in self.images.files]
@@ -70,11 +70,11 @@ class HeatmapStudy:
 
 
 def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
-    """Read every map once; whatever stands in the way of a training is said here, all at once.
+    """Read every map once, and report everything that prevents the study in one error.
 
     Raises:
-        ConfigError: the configuration names what is not there, or the network cannot take such
-            maps.
+        ConfigError: the configuration names something that does not exist, or the network cannot
+            take such maps.
         DataError: the maps, their sizes, classes or participants do not allow such a study.
     """
     progress.stage("Reading maps")
@@ -125,18 +125,18 @@ def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
 def new_network(
     config: HeatmapConfig, images: LabelledImages, size: Size, seed: int, pretrained: bool = True
 ) -> nn.Module:
-    """The network of a configuration with the weights it begins with, on the CPU.
+    """Return the network of a configuration with its initial weights, on the CPU.
 
     Args:
-        config: which one.
-        images: what it sees.
-        size: of the maps.
-        seed: of random weights.
-        pretrained: whether it has the weights that the configuration names; else random ones.
+        config: configuration that names the network.
+        images: the maps, which set its channels and classes.
+        size: height and width of the maps.
+        seed: seed of random weights.
+        pretrained: load the weights that the configuration names; False = random weights.
 
     Raises:
-        ConfigError: there is no such network, or it cannot take such maps.
-        DataError: its weights cannot be had, or do not fit.
+        ConfigError: the network does not exist, or cannot take such maps.
+        DataError: its weights cannot be loaded, or do not fit.
     """
     settings = config.model
     weights, path = settings.weights, settings.weights_path
@@ -149,7 +149,7 @@ def new_network(
 
 
 def _hash_of(path: Path) -> str:
-    """Of a file's content; a file that nobody may read has none."""
+    """Return the hash of a file's content, or an empty text for an unreadable file."""
     try:
         return sha256_of(path)
     except OSError:
@@ -175,7 +175,7 @@ def _ordered(images: LabelledImages, positive: str | None) -> LabelledImages:
 
 
 def _said_first(images: LabelledImages) -> Iterator[str]:
-    """What a person should know, and every map that cannot be read."""
+    """Yield the notices about the maps, and one about each map that cannot be read."""
     yield from images.notices
     yield from _shortened([f"{bad.image_id}: {bad.reason}" for bad in images.problems])
 
@@ -186,7 +186,7 @@ def _shortened(texts: Sequence[str]) -> list[str]:
 
 
 def _shuffled(images: LabelledImages, seed: int) -> LabelledImages:
-    """Everybody's labels in another order."""
+    """Return the maps with their labels shuffled within each participant."""
     whose = [item.participant for item in images.items]
     codes = shuffled_within(images.codes(images.items), whose, generator(seed, "shuffled labels"))
     labels = [images.classes[code] for code in codes]
@@ -197,7 +197,7 @@ def _shuffled(images: LabelledImages, seed: int) -> LabelledImages:
 
 
 def _try_network(config: HeatmapConfig, images: LabelledImages, folds: Sequence[OuterFold]) -> None:
-    """Build the network once, and have it learn from the smallest batch that there will be."""
+    """Build the network, and try a batch of one map if any fold's training has such a batch."""
     (size,) = images.sizes
     network = new_network(config, images, size, config.seed)
     counts = dict.fromkeys(images.participants, 0)

@@ -1,4 +1,4 @@
-"""One test fold of a classifier's cross-validation: its trainings, and the model they leave."""
+"""Trains the networks of one test fold of a cross-validation, and keeps the best one."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ BEST_MODEL = "best_model.pt"
 KEPT_BESTS = "model_epoch_{}.pt"
 
 _PASSING = (BEST, FINAL, LAST)
-"""What an inner fold needs to go on from; nobody needs it once its test fold is done."""
+"""Checkpoints that resume an inner fold; they are removed once its test fold is done."""
 
 
 @dataclass(frozen=True)
 class FoldRun:
-    """A test fold, and all that its trainings share with the others'."""
+    """A test fold, and the objects that it shares with the other folds."""
 
     config: HeatmapConfig
     study: HeatmapStudy
@@ -50,10 +50,13 @@ class FoldRun:
     cache: PlaneCache
 
     def train(self, resume: bool) -> list[Path]:
-        """Train on every inner fold and keep the best model; returns the files that stay.
+        """Train on every inner fold, keep the best model, and return the files that are kept.
 
-        `restart` has a new network for each inner fold. `sequential` has one for all: it begins an
-        inner fold with the weights that the one before ended with.
+        Mode `restart` trains a new network on each inner fold. Mode `sequential` trains one network
+        on all of them: each inner fold starts with the final weights of the previous one.
+
+        Raises:
+            RunError: the fold has no inner folds, or a training fails.
         """
         mode = self.config.cv.inner_mode
         self.log.fold(self.fold, mode)
@@ -76,20 +79,20 @@ class FoldRun:
         return [kept, *(folder / HISTORY for folder in folders), *bests]
 
     def tidy(self) -> None:
-        """Remove what only a training that is not done needs."""
+        """Remove files that only an unfinished training needs."""
         for inner in self.fold.inner:
             for name in _PASSING:
                 (self.path / inner.name / name).unlink(missing_ok=True)
 
     def _network(self, inner: InnerFold) -> nn.Module:
-        """A network with weights of its own."""
+        """Return a new network on the device; random weights have a seed per inner fold."""
         study = self.study
         seed = self._seed("weights", inner)
         network = new_network(self.config, study.images, study.size, seed)
         return network.to(choose_device(self.config.device))
 
     def _fit(self, inner: InnerFold, network: nn.Module, resume: bool) -> tuple[Row, ...]:
-        """Train on one inner fold."""
+        """Train on one inner fold, and return its history."""
         study, training = self.study, self.config.training
         check_apart(self.fold, inner)
         folder = self.path / inner.name
@@ -124,7 +127,7 @@ class FoldRun:
         return int(rng.integers(2**31))
 
     def _about(self, inner: InnerFold) -> dict[str, Any]:
-        """What a checkpoint says beside its classes."""
+        """Return the facts that a checkpoint stores in addition to its classes."""
         settings, study = self.config.model, self.study
         return {
             "fold": self.fold.number, "inner_fold": inner.number, "test": list(self.fold.test),
@@ -134,10 +137,12 @@ class FoldRun:
 
 
 def check_apart(fold: OuterFold, inner: InnerFold) -> None:
-    """Whether nobody is on two sides; folds are made so, and this is looked at once more.
+    """Raise if a participant is in two of test, training and validation.
+
+    The folds are built without such overlaps; this check is a safeguard.
 
     Raises:
-        RunError: somebody is.
+        RunError: a participant is in two of them.
     """
     sides = (set(fold.test), set(inner.train), set(inner.validation))
     if sum(len(side) for side in sides) != len(set().union(*sides)):
@@ -148,10 +153,10 @@ def check_apart(fold: OuterFold, inner: InnerFold) -> None:
 
 
 def best_of(path: Path) -> tuple[Best, dict[str, Any]]:
-    """The model that a fold has kept: where it comes from, and its weights.
+    """Return the origin and the weights of the model that a fold kept.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: the model's file is missing or damaged.
     """
     kept = load(path / BEST_MODEL)
     about = kept.get("about", {})
@@ -165,7 +170,7 @@ def best_of(path: Path) -> tuple[Best, dict[str, Any]]:
 
 
 def clear_folds(folder: Path) -> None:
-    """Remove what an earlier run's trainings have left, which would be mistaken for this one's."""
+    """Remove files of an earlier run's trainings, which would be mistaken for this run's files."""
     for inner in folder.glob("fold_*/inner_*"):
         for pattern in (*_PASSING, KEPT_BESTS.format("*")):
             for path in inner.glob(pattern):

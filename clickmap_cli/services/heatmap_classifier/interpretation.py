@@ -1,4 +1,4 @@
-"""What the networks of a cross-validation look at, on maps of participants they have not seen."""
+"""Saliency maps of the networks of a cross-validation, on maps of held-out participants."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Maps = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class SaliencyPicture:
-    """A map, and what the network looks at in it.
+    """An attention map and the network's saliency maps of it.
 
     Attributes:
-        path: of the PNG.
-        title: above the panels.
-        pixels: (h, w) or (h, w, 3) in 0..1.
-        maps: method -> (h, w) of 0 or more.
+        path: path of the PNG.
+        title: title above the panels.
+        pixels: (h, w) or (h, w, 3) attention map, 0..1.
+        maps: method -> (h, w) saliency, 0 or more.
     """
 
     path: Path
@@ -47,13 +47,13 @@ class SaliencyPicture:
 
 @dataclass(frozen=True, eq=False)
 class AverageRow:
-    """The maps of a class on average.
+    """Mean maps of a class.
 
     Attributes:
         label: the class.
-        n_maps: how many there are.
-        pixels: (h, w) or (h, w, 3) their mean, in 0..1.
-        maps: method -> (h, w) the mean of what the networks look at.
+        n_maps: number of maps in the mean.
+        pixels: (h, w) or (h, w, 3) mean attention map, 0..1.
+        maps: method -> (h, w) mean saliency.
     """
 
     label: str
@@ -64,11 +64,11 @@ class AverageRow:
 
 @dataclass(frozen=True, eq=False)
 class AverageSheet:
-    """All classes' averages side by side.
+    """Mean maps of all classes side by side.
 
     Attributes:
-        path: of the PNG.
-        rows: of the classes.
+        path: path of the PNG.
+        rows: a row per class.
     """
 
     path: Path
@@ -77,16 +77,17 @@ class AverageSheet:
 
 @dataclass(frozen=True)
 class HeatmapFigures:
-    """How pictures are drawn; the services say what and where, `reports/` draws."""
+    """Functions of `reports/` that draw pictures; the services choose contents and paths."""
 
     picture: Callable[[SaliencyPicture], None]
     averages: Callable[[AverageSheet], None]
 
 
 def usable_methods(network: nn.Module, study: HeatmapStudy) -> tuple[tuple[str, ...], str]:
-    """What can be asked of a network, and a sentence where that is not everything.
+    """Return the saliency methods that a network allows, and a sentence about one it does not.
 
-    Grad-CAM needs a convolution that has more than one position.
+    Grad-CAM needs a convolution that has more than one position. The sentence is empty if the
+    network allows every method.
     """
     blank = torch.zeros(1, study.images.channels, *study.size)
     blank = blank.to(next(network.parameters()).device)
@@ -102,18 +103,19 @@ def usable_methods(network: nn.Module, study: HeatmapStudy) -> tuple[tuple[str, 
 
 
 class Interpretation:
-    """Gradients, SmoothGrad and Grad-CAM of the score (before softmax) of each map's true class.
+    """Writes gradients, SmoothGrad and Grad-CAM of the score of each map's true class.
 
-    A map of saliency is divided by its mean before it is averaged, as networks of different folds
-    have scores of different ranges; one without a value above 0 stays as it is.
+    The score is that before softmax. A saliency map is divided by its mean before averaging,
+    because the scores of different folds' networks have different ranges; a map without a value
+    above 0 does not change.
 
     Args:
-        config: of the run.
-        study: what was learnt from.
-        folder: of the run.
-        methods: of `class_saliency.METHODS`.
+        config: the run's configuration.
+        study: the maps and their folds.
+        folder: the run's folder.
+        methods: methods to use, from `class_saliency.METHODS`.
         figures: draw pictures.
-        cache: of decoded maps.
+        cache: cache of decoded maps.
     """
 
     def __init__(
@@ -139,7 +141,7 @@ class Interpretation:
         self._sums = np.zeros((len(self._methods), n, *size))
 
     def add(self, network: nn.Module, outcome: FoldOutcome, progress: Progress) -> None:
-        """The test maps of a fold, by its network."""
+        """Compute the saliency maps of a fold's test maps with its network."""
         progress.stage(f"What fold {outcome.fold.number} looks at", len(outcome.items))
         chosen = self._chosen(outcome)
         step = self._config.training.batch_size
@@ -155,7 +157,7 @@ class Interpretation:
                 progress.advance()
 
     def finish(self) -> list[Path]:
-        """Write the averages; returns every file."""
+        """Write the averages, and return every file."""
         classes = self._study.images.classes
         counts = np.maximum(self._counts, 1)
         pixels = (self._pixels / counts[:, None, None, None]).astype(np.float32)
@@ -177,7 +179,7 @@ class Interpretation:
     def _maps(
         self, network: nn.Module, images: torch.Tensor, outcome: FoldOutcome, places: range
     ) -> NDArray[np.float32]:
-        """(methods, n, h, w) of some maps."""
+        """Return (methods, n, h, w) saliency of some maps."""
         settings = self._config.interpretation
         noise = Noise(settings.n_samples, settings.sigma, self._config.seed)
         keys = [outcome.items[at].image_id for at in places]
@@ -197,7 +199,7 @@ class Interpretation:
         self._sums[:, label] += maps / np.where(means > 0, means, 1)
 
     def _chosen(self, outcome: FoldOutcome) -> set[int]:
-        """Maps that get a picture: so many of each class, drawn."""
+        """Draw `n_images` maps of each class at random, which get arrays and a picture."""
         found: set[int] = set()
         for label, name in enumerate(self._study.images.classes):
             places = np.flatnonzero(outcome.truth == label)
@@ -207,7 +209,7 @@ class Interpretation:
         return found
 
     def _write(self, outcome: FoldOutcome, at: int, planes: Maps, maps: Maps) -> None:
-        """One map's arrays and its picture."""
+        """Write one map's arrays and its picture."""
         item, classes = outcome.items[at], self._study.images.classes
         base = self._folder / outcome.fold.name / self._names[item.image_id]
         array, picture = (base.with_name(f"{base.name}.{end}") for end in ("npy", "png"))
@@ -221,5 +223,5 @@ class Interpretation:
 
 
 def _as_shown(planes: Maps) -> Maps:
-    """(h, w) or (h, w, 3) of (channels, h, w)."""
+    """Return (channels, h, w) as (h, w) for one channel, else as (h, w, channels)."""
     return planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, -1)

@@ -1,6 +1,6 @@
-"""The logs of a classifier's cross-validation, in the text form of the reading study.
+"""Logs of a classifier's cross-validation, in the text format of the reading study.
 
-They only grow, across runs too: `log_<date>.txt`, and a row a run in `f1_history.csv`.
+`log_<date>.txt` and `f1_history.csv`, which has a row per run, are only appended to, across runs.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _OPTIMISTIC = (
 
 
 class RunLog:
-    """The log of a day in a folder; lines reach the disk as they come.
+    """The log of a day in a folder; every line is written to disk at once.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
 
     Raises:
-        ConfigError: the folder's table of earlier runs is of another version.
+        ConfigError: the folder's table of earlier runs has other columns.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class RunLog:
         append_lines(self.path, lines)
 
     def begin(self, config: HeatmapConfig, study: HeatmapStudy, resumed: bool) -> None:
-        """What is about to be done."""
+        """Log the data and settings of a run that begins or resumes."""
         images, cv = study.images, config.cv
         what = "goes on" if resumed else "begins"
         side = " x ".join(str(side) for side in study.size)
@@ -78,17 +78,17 @@ class RunLog:
             self.add("Labels are shuffled within participants: this is what chance gives.")
 
     def fold(self, fold: OuterFold, mode: str) -> None:
-        """A test fold begins."""
+        """Log that a test fold begins."""
         self.add(f"Fold {fold.number}", f"Test participants: {_names(fold.test)}")
         if mode == "sequential":
             self.add(_OPTIMISTIC)
 
     def inner(self, inner: InnerFold) -> None:
-        """An inner fold begins, or goes on."""
+        """Log that an inner fold begins or resumes."""
         self.add(f"Inner fold {inner.number}, validation participants: {_names(inner.validation)}")
 
     def tested(self, outcome: FoldOutcome, classes: Sequence[str], trained: bool) -> None:
-        """How the model of a fold does on its test participants."""
+        """Log the scores of a fold's model on its test participants."""
         if not trained:
             self.add(f"Fold {outcome.fold.number}, trained in an earlier run")
         self.add(*_test_lines(outcome, classes))
@@ -96,7 +96,7 @@ class RunLog:
     def end(
         self, config: HeatmapConfig, study: HeatmapStudy, scores: Mapping[str, ModelScores]
     ) -> None:
-        """The means over folds, here and in `f1_history.csv`."""
+        """Log the means over folds, and append them to `f1_history.csv`."""
         for model, found in scores.items():
             low, high = found.maps.interval
             self.add(
@@ -120,10 +120,10 @@ class LoggedEpochs(Shown):
     """Shows a training, and logs its epochs.
 
     Args:
-        title: of the training.
-        views: show it.
-        progress: told of every step.
-        log: takes every epoch.
+        title: title of the training.
+        views: show the training.
+        progress: counts the steps.
+        log: log of the epochs.
     """
 
     def __init__(self, title: str, views: TrainingViews, progress: Progress, log: RunLog) -> None:

@@ -1,6 +1,6 @@
-"""Which class an attention map is of: nested cross-validation by participant, from maps to tables.
+"""Classifies attention maps: nested cross-validation by participant, from maps to tables.
 
-Nobody who is tested is learnt from or chooses a model: an outer fold divides its other participants
+Test participants neither train nor choose a model: an outer fold divides its other participants
 into training and validation, and only its finished model sees those it holds out.
 """
 
@@ -46,15 +46,15 @@ from clickmap_cli.training.nested_folds import OuterFold
 
 @dataclass(frozen=True)
 class HeatmapRun:
-    """What a run did.
+    """Results of a run.
 
     Attributes:
-        folder: where everything is.
-        summary: what `summary.json` holds; empty where nothing was trained.
-        n_failures: maps that could not be read.
-        seconds: how long it took.
-        folds: test folds, for a run that only checks.
-        written: whether anything was written.
+        folder: folder of all outputs.
+        summary: content of `summary.json`; empty for a dry run.
+        n_failures: number of maps that could not be read.
+        seconds: duration in seconds.
+        folds: test folds, for a dry run only.
+        written: False for a dry run, which writes nothing.
     """
 
     folder: Path
@@ -73,20 +73,21 @@ def run(
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
 ) -> HeatmapRun:
-    """Train and test a classifier of attention maps, and a plain one beside it.
+    """Train and test a classifier of attention maps, with logistic regression as a baseline.
 
     Args:
         config: the checked configuration.
-        progress: told where the run is.
+        progress: receives the current stage and notices.
         views: show the trainings.
         figures: draw pictures.
-        when: what to do with outputs that are there.
+        when: what to do with existing outputs.
         dry_run: read the maps, divide participants and build the network; train and write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there, or names what is not there.
+        ConfigError: the call contradicts itself or the existing outputs, or names something that
+            does not exist.
         DataError: the maps, their sizes, classes or participants do not allow such a study.
-        RunError: the loss is no number any more, the GPU's memory is full, or the folder is busy.
+        RunError: the loss became NaN or infinite, the GPU ran out of memory, or the folder is busy.
     """
     return _Run(config, progress, views, figures).go(when, dry_run)
 
@@ -137,7 +138,7 @@ class _Run:
         methods: Sequence[str],
         resume: bool,
     ) -> HeatmapResult:
-        """Every fold trained and tested, then tables and the manifest."""
+        """Train and test every fold, then write the tables and the manifest."""
         config, path = self.config, self.folder.path
         if not resume:
             clear_folds(path)
@@ -166,7 +167,7 @@ class _Run:
     def _train(
         self, study: HeatmapStudy, fold: OuterFold, identity: str, log: RunLog, resume: bool
     ) -> bool:
-        """Train a fold; whether there was anything to do."""
+        """Train a fold; return False if an earlier run has already trained it."""
         path = self.folder.path / fold.name
         training = FoldRun(
             self.config, study, fold, path, identity, self.views, self.progress, log, self.cache
@@ -179,7 +180,7 @@ class _Run:
         return not done
 
     def _methods(self, study: HeatmapStudy) -> tuple[str, ...]:
-        """Which maps of saliency there will be."""
+        """Return the saliency methods to use; give a notice if the network does not allow all."""
         if not self.config.interpretation.enabled:
             return ()
         seed = self.config.seed
@@ -190,7 +191,7 @@ class _Run:
         return found
 
     def _finish(self, result: HeatmapResult, identity: str, files: Sequence[Path]) -> None:
-        """The manifest; logs are no part of it."""
+        """Write the manifest, which does not include the logs."""
         config, study = self.config, result.study
         outputs = describe_files(self.folder.path, files)
         for fold in study.folds:
@@ -219,7 +220,7 @@ class _Run:
         )  # fmt: skip
 
     def _identity(self, study: HeatmapStudy) -> str:
-        """A hash of everything the results depend on; files count by their content."""
+        """Return a hash of everything the results depend on; files count by their content."""
         config = self.config
         weights = config.model.weights_path
         words = [study.digest, "" if weights is None else sha256_of(Path(weights))]
@@ -242,6 +243,6 @@ class _Run:
 
 
 def _history(path: Path) -> list[dict[str, str]]:
-    """The rows of an inner fold's history, as they were written."""
+    """Return the rows of an inner fold's history as text."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

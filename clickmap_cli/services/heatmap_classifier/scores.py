@@ -1,4 +1,4 @@
-"""What two classifiers said of test maps, and how good that is."""
+"""Predictions of the network and the baseline for test maps, and their scores."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Codes = NDArray[np.int64]
 
 NETWORK, BASELINE = "network", "baseline"
 _RARE = 95
-"""Percentile of what chance gives that is reported."""
+"""Reported percentile of the scores at chance."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The model of a fold: where it comes from.
+    """The origin of a fold's model.
 
     Attributes:
         inner: number of the inner fold that chose it.
-        epoch: of that inner fold.
-        val_accuracy: on the participants who validated there.
+        epoch: epoch of that inner fold.
+        val_accuracy: accuracy on the validation participants of that inner fold.
     """
 
     inner: int
@@ -49,14 +49,14 @@ class Best:
 
 @dataclass(frozen=True, eq=False)
 class FoldOutcome:
-    """What was said of a fold's test maps.
+    """Predictions for a fold's test maps.
 
     Attributes:
-        fold: who was tested.
-        best: the model that was.
-        items: the maps.
-        truth: (n) codes of their classes.
-        said: network or baseline -> (n, classes) probabilities.
+        fold: the fold, which names its test participants.
+        best: origin of the tested network.
+        items: the test maps.
+        truth: (n) codes of their true classes.
+        said: network or baseline -> (n, classes) predicted probabilities.
     """
 
     fold: OuterFold
@@ -67,22 +67,22 @@ class FoldOutcome:
 
     @cached_property
     def people(self) -> Codes:
-        """(n) places of the maps' participants in `fold.test`."""
+        """(n) index in `fold.test` of each map's participant."""
         place = {name: at for at, name in enumerate(self.fold.test)}
         return np.array([place[item.participant] for item in self.items], dtype=np.int64)
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return int(self.said[NETWORK].shape[1])
 
     def predicted(self, model: str) -> Codes:
-        """(n) codes of the likeliest classes; of equal ones the first."""
+        """Return (n) codes of the most probable classes; the first one if several are equal."""
         codes: Codes = self.said[model].argmax(axis=1)
         return codes
 
     def confusions(self, model: str) -> Codes:
-        """(participants, classes, classes) counts of maps, in the order of `fold.test`."""
+        """Return (participants, classes, classes) counts of maps, in the order of `fold.test`."""
         predicted, people = self.predicted(model), self.people
         return np.stack(
             [
@@ -94,19 +94,18 @@ class FoldOutcome:
         )  # fmt: skip
 
     def blocks(self, model: str, labels: Codes | None = None) -> ClassBlocks:
-        """Blocks of participant and class; of other labels than the true ones where given."""
+        """Return the blocks of participant and class, by `labels` if given, else by true class."""
         return class_blocks(self.said[model], self.truth if labels is None else labels, self.people)
 
 
 @dataclass(frozen=True)
 class Chance:
-    """What shuffled labels give on the same predictions.
+    """Scores of the same predictions under shuffled labels; NaN if no labels were shuffled.
 
     Attributes:
-        mean: F1, over permutations.
+        mean: mean F1 over permutations.
         high: F1 that one permutation in twenty exceeds.
-        p: how often they score at least as high as the true labels; NaN where nothing could be
-            shuffled, or nothing was.
+        p: permutation p-value: how often shuffled labels score at least as high as the true ones.
     """
 
     mean: float = math.nan
@@ -119,14 +118,14 @@ class F1:
     """F1 in a cross-validation.
 
     Attributes:
-        mean: over folds.
-        pooled: of the maps (or blocks) of all folds together.
-        interval: 95%, of `pooled`, the participants of all folds resampled together.
-        folds: of each.
-        weighted: mean over folds of both classes' F1, weighed by how often each is true, as the
-            reading study reported it.
-        accuracy: of all maps (or blocks) together.
-        chance: under shuffled labels.
+        mean: mean F1 over folds.
+        pooled: F1 of the maps (or blocks) of all folds together.
+        interval: 95% interval of `pooled`, with the participants of all folds resampled together.
+        folds: F1 of each fold.
+        weighted: mean over folds of all classes' F1, each weighted by how often the class is true,
+            as the reading study reported it.
+        accuracy: accuracy of all maps (or blocks) together.
+        chance: F1 under shuffled labels.
     """
 
     mean: float
@@ -140,12 +139,12 @@ class F1:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """How well a classifier does on participants it has not seen.
+    """Scores of a classifier on participants it has not seen.
 
     Attributes:
-        maps: of single maps.
-        blocks: of a participant's maps of a class, by their mean probabilities.
-        auc: of the positive class against the others, maps of all folds together.
+        maps: F1 of single maps.
+        blocks: F1 of blocks: a participant's maps of a class, by their mean probabilities.
+        auc: AUC of the positive class against the others, over the maps of all folds together.
     """
 
     maps: F1
@@ -155,12 +154,12 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class Difference:
-    """F1 of the network less that of the baseline, over the same folds and resamples.
+    """F1 of the network minus that of the baseline, over the same folds and resamples.
 
     Attributes:
-        mean: of the means over folds.
-        pooled: of the maps of all folds together.
-        interval: 95%, of `pooled`.
+        mean: difference of the means over folds.
+        pooled: difference of the F1 of all folds' maps together.
+        interval: 95% interval of `pooled`.
     """
 
     mean: float
@@ -171,13 +170,13 @@ class Difference:
 def model_scores(
     outcomes: Sequence[FoldOutcome], model: str, seed: int, permutations: int
 ) -> ModelScores:
-    """The scores of a classifier.
+    """Return the scores of a classifier.
 
     Args:
-        outcomes: of every fold.
+        outcomes: predictions of every fold.
         model: `network` or `baseline`.
-        seed: of resamples and permutations, which are the same for every model.
-        permutations: of labels within participants; 0 = none.
+        seed: seed of resamples and permutations, which are the same for every model.
+        permutations: number of shuffles of the labels within participants; 0 = none.
     """
     maps = [fold.confusions(model) for fold in outcomes]
     blocks = [fold.blocks(model).confusions(len(fold.fold.test)) for fold in outcomes]
@@ -193,7 +192,7 @@ def model_scores(
 
 
 def difference(outcomes: Sequence[FoldOutcome], seed: int) -> Difference:
-    """How much better the network is than the baseline, on single maps."""
+    """Return F1 of the network minus F1 of the baseline, on single maps."""
     samples, means, pooled = [], [], []
     for model in (NETWORK, BASELINE):
         confusions = [fold.confusions(model) for fold in outcomes]
@@ -217,7 +216,7 @@ def _f1(confusions: Sequence[Codes], seed: int, chance: Sequence[float]) -> F1:
 
 
 def _together(confusions: Sequence[Codes]) -> Codes:
-    """The confusion matrix of all folds' maps."""
+    """Return the confusion matrix of all folds' maps."""
     total: Codes = np.concatenate(confusions).sum(axis=0)
     return total
 
@@ -240,7 +239,10 @@ def _judged(mean: float, chance: Sequence[float]) -> Chance:
 def _chance(
     outcomes: Sequence[FoldOutcome], model: str, seed: int, permutations: int
 ) -> list[tuple[float, float]]:
-    """Mean F1 over folds of maps and of blocks, for every permutation; none where all stay."""
+    """Return mean F1 over folds of maps and of blocks, for every permutation.
+
+    The list is empty if no shuffle within participants can change a label.
+    """
     if all(_one_class_each(fold) for fold in outcomes):
         return []
     maps, blocks = [], []
@@ -256,7 +258,7 @@ def _chance(
 
 
 def _permuted(fold: FoldOutcome, seed: int, permutations: int) -> Iterator[Codes]:
-    """Labels of a fold shuffled within participants, the same for every model."""
+    """Yield the labels of a fold shuffled within participants, the same for every model."""
     rng = generator(seed, "permutations", fold.fold.name)
     whose = [item.participant for item in fold.items]
     for _ in range(permutations):

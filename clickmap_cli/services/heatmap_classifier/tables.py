@@ -1,4 +1,4 @@
-"""What a classifier's cross-validation found, as tables."""
+"""Tables of the results of a classifier's cross-validation."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ TABLES = (
 )  # fmt: skip
 
 _AHEAD = {NETWORK: "", BASELINE: "baseline_"}
-"""Before the names of a classifier's columns."""
+"""Classifier -> prefix of its columns."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeatmapResult:
-    """What a run found.
+    """Results of a cross-validation.
 
     Attributes:
-        config: of the run.
-        study: what was learnt from.
-        outcomes: of every fold.
-        histories: fold -> inner fold -> rows of its history, as they were written.
-        scores: network and baseline -> how well they do.
-        difference: network less baseline; None without a baseline.
+        config: the run's configuration.
+        study: the maps and their folds.
+        outcomes: predictions of every fold.
+        histories: fold -> inner fold -> rows of its history, as text.
+        scores: network or baseline -> its scores.
+        difference: network minus baseline; None without a baseline.
     """
 
     config: HeatmapConfig
@@ -63,7 +63,7 @@ def scored(
     outcomes: Sequence[FoldOutcome],
     histories: Mapping[int, Mapping[int, Sequence[Mapping[str, str]]]],
 ) -> HeatmapResult:
-    """Scores of every classifier over all folds."""
+    """Score every classifier over all folds."""
     models = tuple(outcomes[0].said)
     scores = {
         model: model_scores(outcomes, model, config.seed, config.permutations) for model in models
@@ -73,7 +73,7 @@ def scored(
 
 
 def write_tables(folder: Path, result: HeatmapResult) -> list[Path]:
-    """Write every table; returns their paths."""
+    """Write every table, and return their paths."""
     for name, rows in (
         ("per_image.csv", _image_rows(result)),
         ("per_participant.csv", _participant_rows(result)),
@@ -88,8 +88,8 @@ def write_tables(folder: Path, result: HeatmapResult) -> list[Path]:
     return [folder / name for name in TABLES]
 
 
-# Each gives its header first.
 Rows = Iterator[Sequence[Any]]
+"""Rows of a table, the header first."""
 
 
 def _image_rows(result: HeatmapResult) -> Rows:
@@ -153,7 +153,7 @@ def _fold_rows(result: HeatmapResult) -> Rows:
 
 
 def _of_fold(fold: FoldOutcome, model: str) -> dict[str, float]:
-    """How a classifier does on one fold."""
+    """Return the scores of a classifier on one fold."""
     total = fold.confusions(model).sum(axis=0)
     blocks = fold.blocks(model).confusions(len(fold.fold.test)).sum(axis=0)
     positive = fold.n_classes - 1
@@ -193,7 +193,7 @@ def _failure_rows(result: HeatmapResult) -> Rows:
 
 
 def _columns(result: HeatmapResult, names: Sequence[str]) -> list[str]:
-    """The columns of every classifier."""
+    """Return the column names of every classifier, with its prefix."""
     return [f"{_AHEAD[model]}{name}" for model in result.scores for name in names]
 
 
@@ -201,7 +201,7 @@ def _columns(result: HeatmapResult, names: Sequence[str]) -> list[str]:
 
 
 def as_summary(result: HeatmapResult) -> dict[str, Any]:
-    """What `--json` prints and `summary.json` holds; null where a number does not exist."""
+    """Return the content of `--json` and `summary.json`; an undefined number is null."""
     config, study = result.config, result.study
     images, away = study.images, result.difference
     summary = {

@@ -1,4 +1,4 @@
-"""What the finished model of a test fold, and the plain one beside it, say of its test maps."""
+"""Predictions of a test fold's finished network, and of the baseline, for its test maps."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from clickmap_cli.training.nested_folds import OuterFold
 def tested(
     config: HeatmapConfig, study: HeatmapStudy, fold: OuterFold, path: Path, cache: PlaneCache
 ) -> tuple[FoldOutcome, nn.Module]:
-    """Probabilities of a fold's test maps, and the network that gave them.
+    """Predict probabilities for a fold's test maps; return them with the network.
 
     Args:
-        config: of the run.
-        study: what was learnt from.
-        fold: whose training is done.
-        path: its folder.
-        cache: of decoded maps.
+        config: the run's configuration.
+        study: the maps and their folds.
+        fold: the fold, whose training is finished.
+        path: the fold's folder.
+        cache: cache of decoded maps.
 
     Raises:
         DataError: a map is missing or damaged.
-        RunError: the fold's model is.
+        RunError: the fold's model is missing or damaged.
     """
     best, weights = best_of(path)
     network = new_network(config, study.images, study.size, config.seed, pretrained=False)
@@ -52,9 +52,10 @@ def tested(
 def _baseline(
     config: HeatmapConfig, study: HeatmapStudy, fold: OuterFold, cache: PlaneCache
 ) -> NDArray[np.float64]:
-    """What logistic regression on five statistics of each map says of a fold's test maps.
+    """Predict (n, classes) probabilities by logistic regression on five statistics of each map.
 
-    It learns from everybody whom the fold does not hold out, as it has nothing to choose.
+    It trains on all participants outside the test fold: it needs no validation participants, as it
+    has nothing to choose.
     """
 
     def features(items: list[LabelledImage]) -> NDArray[np.float64]:

@@ -1,1 +1,1 @@
-"""`clickmap finetune` of key points; `run.py` is the door."""
+"""`clickmap finetune` of key points; `run.py` is the entry point."""

@@ -26,18 +26,19 @@ from clickmap_cli.storage.atomic import sha256_of
 
 @dataclass(frozen=True)
 class KeypointData:
-    """What is learnt from, what is tested, and by which points.
+    """Labelled images of a training, divided into training, validation and test images.
 
     Attributes:
-        names: of the key points.
-        train: images that are learnt from.
-        validation: images that choose the best checkpoint; the test images where no others do.
+        names: names of the key points.
+        train: images to train on.
+        validation: images that choose the best checkpoint; the test images if `val_share` is 0.
         test: images that are scored at the end.
-        reference: the two points that PCK is measured by.
-        swaps: points that a mirrored image swaps.
-        unmatched: labelled images without a file, and files without a label: (table, name, what).
-        notices: what a person should know.
-        inputs: files, for the manifest.
+        reference: indices of the two points whose distance is the unit of PCK.
+        swaps: pairs of points that a mirrored image swaps.
+        unmatched: labelled images without a file, and files without a label, as (table, name,
+            reason).
+        notices: sentences that a person should read.
+        inputs: input files and their hashes, for the manifest.
     """
 
     names: tuple[str, ...]
@@ -51,7 +52,7 @@ class KeypointData:
     inputs: dict[str, dict[str, str]]
 
     def digest(self) -> str:
-        """A hash of all labels and images, and of which is used for what."""
+        """Return a hash of all labels and images, and of their division."""
         words = [json.dumps([self.names, self.reference, self.swaps])]
         for part in (self.train, self.validation, self.test):
             for image in part:
@@ -61,10 +62,10 @@ class KeypointData:
 
 
 def load_keypoints(config: KeypointConfig) -> KeypointData:
-    """The images of a configuration.
+    """Read, match and divide the images of a configuration.
 
     Raises:
-        ConfigError: no labels are named, or what is named does not fit them.
+        ConfigError: no labels are named, or the named key points do not fit the labels.
         DataError: labels or images are missing or damaged, or contradict one another.
     """
     if config.train_csv_file is None:
@@ -92,7 +93,7 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
         first = f"'{part.without_file[0]}' for one; is it the right folder?" if n_lost else ""
         what = f"labelled images have no file of their own in {part.folder}"
         loss = Loss(n_lost, n_lost + len(part.images), what, first)
-        check_losses([loss], config.max_lost, Silent(), part.source)  # the notices name them
+        check_losses([loss], config.max_lost, Silent(), part.source)  # notices report the loss
     unmatched = [
         *((part.source, name, "no file") for part in found for name in part.without_file),
         *((part.source, name, "no label") for part in found for name in part.without_label),
@@ -115,7 +116,7 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
 def _read(
     config: KeypointConfig, what: str, names: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], MatchedImages]:
-    """Names of key points, and labels with their files; `what` is `train` or `test`."""
+    """Return key-point names, and labels matched with their files; `what` is `train` or `test`."""
     path = _place(config, f"{what}_csv_file", "file", Path.is_file)
     labels = read_labels(path)
     if config.n_KPs is not None and len(labels.names) != config.n_KPs:
@@ -132,7 +133,10 @@ def _read(
 
 
 def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedImages:
-    """Without a label only where the other table, whose images lie beside, has none either."""
+    """Return a part whose unlabelled files have no label in the other table either.
+
+    The images of the two tables may be in one folder.
+    """
     known = {image.path.resolve() for other in parts for image in other.images}
     blank = tuple(
         name for name in part.without_label if (part.folder / name).resolve() not in known
@@ -141,10 +145,10 @@ def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedI
 
 
 def _place(config: KeypointConfig, key: str, kind: str, fits: Callable[[Path], bool]) -> Path:
-    """A key's path as it is given; else under `root_directory`.
+    """Return the path of a key: as given if it exists, else under `root_directory`.
 
     Raises:
-        DataError: there is no such thing at either.
+        DataError: neither path exists.
     """
     path = Path(getattr(config, key))
     places = [path]

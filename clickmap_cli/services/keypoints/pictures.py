@@ -1,4 +1,4 @@
-"""Pictures of a key-point training that are drawn while it runs: what is on them, and where to."""
+"""Contents and paths of the pictures that are drawn during a key-point training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clickmap_cli.training.keypoint_augmentation import Changed
 
 
 def picture_file(number: int, name: str) -> str:
-    """What a picture of an image is called: `<number>_<its name without its ending>.png`."""
+    """Return the file name of an image's picture: `<number>_<image name without ending>.png`."""
     return f"{number:03d}_{Path(flat_name(name)).stem}.png"
 
 
@@ -24,13 +24,13 @@ class KeypointOverlay:
     """Key points over their image.
 
     Attributes:
-        path: of the PNG.
-        title: above the image.
+        path: path of the PNG.
+        title: title above the image.
         pixels: (h, w, 3) uint8 RGB.
         names: (k) key points.
-        true: (k, 2) x and y in the image's pixels, NaN where there is no label; None = no labels.
-        predicted: (k, 2) in the same pixels; None = labels alone.
-        wrong: predicted key points that are too far off, counted from 0.
+        true: (k, 2) true x and y in the image's pixels, NaN without a label; None = no labels.
+        predicted: (k, 2) predicted x and y in the same pixels; None = draw only the labels.
+        wrong: indices of predicted key points that are too far off.
     """
 
     path: Path
@@ -44,12 +44,12 @@ class KeypointOverlay:
 
 @dataclass(frozen=True, eq=False)
 class AugmentationSheet:
-    """What training does to images: a row an image, a column a change.
+    """Examples of augmented images, with a row per image and a column per change.
 
     Attributes:
-        path: of the PNG.
+        path: path of the PNG.
         names: (k) key points.
-        rows: an image's name, and its panels; all rows have the same titles.
+        rows: name and panels of each image; all rows have the same titles.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class AugmentationSheet:
 
 @dataclass(frozen=True, eq=False)
 class LossCurves:
-    """How losses and scores went.
+    """Losses and scores during training.
 
     Attributes:
-        path: of the PNG.
-        rows: the history, a row an epoch, or with the column `step` also one an evaluation.
-        best: epoch, or step, of the best weights; None = not marked.
+        path: path of the PNG.
+        rows: the history, a row per epoch, and if it has the column `step` also per evaluation.
+        best: epoch or step of the best weights, which is marked; None = no mark.
     """
 
     path: Path
@@ -74,16 +74,16 @@ class LossCurves:
 
 @dataclass(frozen=True, eq=False)
 class AttentionSheet:
-    """Where in its image the network looks for each key point.
+    """Attention maps of an image, one for each key point.
 
     Attributes:
-        path: of the PNG.
-        title: above the images.
+        path: path of the PNG.
+        title: title above the images.
         pixels: (h, w, 3) uint8 RGB.
         names: (k) key points.
-        maps: (k, h, w) float32 of 0 or more.
-        true: (k, 2) x and y in the image's pixels, NaN where there is no label.
-        predicted: (k, 2) in the same pixels.
+        maps: (k, h, w) float32, 0 or more.
+        true: (k, 2) true x and y in the image's pixels, NaN without a label.
+        predicted: (k, 2) predicted x and y in the same pixels.
     """
 
     path: Path
@@ -97,7 +97,7 @@ class AttentionSheet:
 
 @dataclass(frozen=True)
 class KeypointFigures:
-    """How pictures are drawn; the services say what and where, `reports/` draws."""
+    """Functions of `reports/` that draw pictures; the services choose contents and paths."""
 
     sheet: Callable[[AugmentationSheet], None]
     overlay: Callable[[KeypointOverlay], None]

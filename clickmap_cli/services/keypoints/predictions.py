@@ -1,4 +1,4 @@
-"""A trained key-point network on new images or a video's frames."""
+"""Predicts key points in new images or the frames of a video with a trained network."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _OVERLAYS = "overlays"
 
 @dataclass(frozen=True)
 class PredictionRun:
-    """What was predicted.
+    """Results of a prediction.
 
     Attributes:
-        folder: where the tables are.
-        n_images: images or frames.
-        names: of the key points.
+        folder: folder of the tables.
+        n_images: number of images or frames.
+        names: names of the key points.
         failures: pictures that could not be read.
-        seconds: how long it took.
+        seconds: duration in seconds.
     """
 
     folder: Path
@@ -63,21 +63,22 @@ def run(
     """Find key points in new pictures with `best.pth` of a finished training.
 
     Writes `predictions/<source>/` into the training's folder: `predictions.csv`,
-    `predictions_dlc.csv`, `failures.csv`, pictures of the first `overlay_images` and a manifest;
-    training and its results are not touched.
+    `predictions_dlc.csv`, `failures.csv`, pictures of the first `overlay_images` and a manifest.
+    The training and its results do not change.
 
     Args:
-        config: of the training.
+        config: configuration of the training.
         source: a folder of images, an image, or a video.
-        progress: told of every picture, and of keys that the trained network overrules.
+        progress: counts the pictures, and receives a notice about keys that the trained network
+            overrides.
         figures: draw pictures.
-        when: what to do with predictions of such a source that are there.
+        when: what to do with existing predictions for a source of this name.
 
     Raises:
-        ConfigError: predictions are there, and the call does not say what to do with them.
-        DataError: there is no trained network in `output_dir`; the source cannot be read, or holds
-            no picture that can.
-        MissingExtraError: a video, and PyAV is not installed.
+        ConfigError: predictions exist, and the call does not say what to do with them.
+        DataError: `output_dir` has no trained network, or the source or all its pictures cannot be
+            read.
+        MissingExtraError: the source is a video, and PyAV is not installed.
         RunError: the checkpoint is damaged, or the folder is busy.
     """
     started = Stopwatch()
@@ -120,7 +121,7 @@ def run(
 
 
 class _Predictor:
-    """Goes through pictures, a batch at a time."""
+    """Predicts the key points of pictures in batches."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class _Predictor:
         self.pictures: list[Path] = []
 
     def go(self, found: Frames, names: tuple[str, ...]) -> list[Path]:
-        """Find the key points and write the tables; returns every file.
+        """Find the key points, write the tables, and return every file.
 
         Raises:
             DataError: no picture can be read.
@@ -163,7 +164,7 @@ class _Predictor:
         return [*tables, *self.pictures]
 
     def _readable(self, found: Frames) -> Iterator[Frame]:
-        """The pictures that can be read; the others are kept as failures."""
+        """Yield the readable pictures, and record the others as failures."""
         try:
             for item in found:
                 if isinstance(item, Problem):
@@ -171,7 +172,7 @@ class _Predictor:
                     self._progress.advance()
                 else:
                     yield item
-        except DataError as error:  # of a film that is damaged from here on
+        except DataError as error:  # the rest of a video is damaged
             self.failures.append(Problem(found.source.name, str(error)))
 
     def _predict(self, some: list[Frame], names: tuple[str, ...]) -> None:
@@ -189,10 +190,10 @@ class _Predictor:
 
 
 def trained(path: Path) -> tuple[KeypointNet, tuple[str, ...]]:
-    """The network of a checkpoint and the names of its key points.
+    """Return the network of a checkpoint and the names of its key points.
 
     Raises:
-        RunError: it is no checkpoint of a key-point training.
+        RunError: the file is not a checkpoint of a key-point training.
     """
     stored = load(path)
     about: Any = stored.get("about")
@@ -213,7 +214,7 @@ def trained(path: Path) -> tuple[KeypointNet, tuple[str, ...]]:
 def _say_overruled(
     config: KeypointConfig, path: Path, network: KeypointNet, progress: Progress
 ) -> None:
-    """Keys of the configuration that say otherwise than the trained network."""
+    """Give a notice about keys of the configuration that differ from the trained network."""
     is_so = {
         "model_type": network.name, "img_size": network.shown.size[0], "n_KPs": network.n_points,
     }  # fmt: skip
@@ -229,7 +230,7 @@ def _say_overruled(
 
 
 def _folder_of(config: KeypointConfig, source: Path) -> RunFolder:
-    """Where predictions of a source go."""
+    """Return the folder for the predictions of a source."""
     place = source.resolve()
     name = place.stem if place.is_file() else place.name or "root"
     path = Path(config.output_dir) / "predictions" / name
@@ -237,12 +238,12 @@ def _folder_of(config: KeypointConfig, source: Path) -> RunFolder:
 
 
 def _described(found: Frames) -> dict[str, Any]:
-    """The files of a source, and a hash of all they hold."""
+    """Return the number of files of a source, and a hash of their names and content."""
     digest = hashlib.sha256()
     for path in found.files:
         try:
             content = sha256_of(path)
         except OSError:
-            content = ""  # it is named as a failure where it is read
+            content = ""  # reading the file later reports the failure
         digest.update(json.dumps([path.name, content]).encode())
     return {"files": len(found.files), "sha256": digest.hexdigest()}

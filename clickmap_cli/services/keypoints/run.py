@@ -1,4 +1,4 @@
-"""Key points from a labelling to a trained network with scores and pictures."""
+"""Trains a key-point network on labelled images, and writes scores and pictures."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ _TENTH = 10
 
 @dataclass(frozen=True)
 class KeypointRun:
-    """What a run did.
+    """Results of a run.
 
     Attributes:
-        folder: where everything is.
-        summary: what `summary.json` holds.
-        seconds: how long it took.
-        pictures: folders of pictures of test images that there are.
-        written: whether anything was written.
-        speaks: whether this process is the one that reports.
+        folder: folder of all outputs.
+        summary: content of `summary.json`; empty for a dry run.
+        seconds: duration in seconds.
+        pictures: names of the folders with pictures of test images.
+        written: False for a dry run, which writes nothing.
+        speaks: True in the one process of a distributed run that prints results.
     """
 
     folder: Path
@@ -99,16 +99,17 @@ def run(
 
     Args:
         config: the checked configuration.
-        progress: told where the run is.
+        progress: receives the current stage and notices.
         views: show the training.
         figures: draw pictures.
-        when: what to do with outputs that are there.
+        when: what to do with existing outputs.
         dry_run: read the labels and build the network; train and write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there, or names what is not there.
+        ConfigError: the call contradicts itself or the existing outputs, or names something that
+            does not exist.
         DataError: labels, images or weights cannot be used.
-        RunError: the loss is no number any more, the GPU's memory is full, or the folder is busy.
+        RunError: the loss became NaN or infinite, the GPU ran out of memory, or the folder is busy.
         MissingExtraError: a tracker needs a package that is not installed.
     """
     if config.use_wandb:
@@ -211,7 +212,7 @@ class _Run:
         )  # fmt: skip
 
     def _before(self, data: KeypointData, task: KeypointTask, when: WhenPresent) -> None:
-        """What is there before training starts: who is what, and how images are changed."""
+        """Write lists of the images, unmatched labels and a sheet of augmented images."""
         path = self.folder.path
         if when is not WhenPresent.RESUME:
             (path / LAST).unlink(missing_ok=True)
@@ -246,7 +247,7 @@ class _Run:
         history: Sequence[Row],
         identity: str,
     ) -> dict[str, Any]:
-        """Scores of the best checkpoint, tables, pictures and the manifest."""
+        """Score the best checkpoint, write tables, pictures and manifest; return the summary."""
         config, path = self.config, self.folder.path
         stored = load(path / BEST)
         network.load_state_dict(stored["state_dict"])
@@ -287,7 +288,11 @@ class _Run:
         network: KeypointNet,
         history: Sequence[Row],
     ) -> list[Path]:
-        """The curve, and of the worst images first overlays and attention."""
+        """Draw the loss curve, and overlays and attention maps of the worst test images.
+
+        Returns:
+            Paths of the pictures.
+        """
         config, path, data = self.config, self.folder.path, result.data
         written = [path / "loss_curve.png"]
         self.figures.losses(LossCurves(written[0], history, result.best_step or result.best))
@@ -330,11 +335,11 @@ class _Run:
 
 
 def network_of(config: KeypointConfig, n_points: int) -> KeypointNet:
-    """The network of a configuration, as training begins with it.
+    """Return the network of a configuration with its initial weights.
 
     Raises:
-        ConfigError: there is no such network, or it cannot take such images.
-        DataError: its weights cannot be had, or do not fit.
+        ConfigError: the network does not exist, or cannot take images of this size.
+        DataError: its weights cannot be loaded, or do not fit.
     """
     pretrained = config.pretrained_dir
     if pretrained is not None and pretrained.lower() == "none":
@@ -344,7 +349,7 @@ def network_of(config: KeypointConfig, n_points: int) -> KeypointNet:
 
 
 def _weights_digest(config: KeypointConfig) -> str:
-    """What is pretrained, by the file's content."""
+    """Return a hash of the pretrained weights' file, or the value of `pretrained_dir` as text."""
     pretrained = config.pretrained_dir
     if pretrained is None or not Path(pretrained).is_file():
         return str(pretrained)

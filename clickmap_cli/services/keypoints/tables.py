@@ -1,4 +1,4 @@
-"""What a network found of key points, as tables."""
+"""Tables of the key points that a network predicted, and of their scores."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SUMMARY = "summary.json"
 
 @dataclass(frozen=True, eq=False)
 class KeypointResult:
-    """What a training ended with, on the test images.
+    """Results of a training on the test images.
 
     Attributes:
-        name: the run's.
-        model: the network's name.
-        data: what was learnt from and tested.
+        name: the run's name.
+        model: name of the network.
+        data: images of the training and the test.
         shown: height and width of the network's images.
-        predicted: (n, k, 2) where the network sees the points, in each image's own pixels.
-        scores: in the images' own pixels.
-        network_scores: in the network's pixels.
+        predicted: (n, k, 2) predicted points in each image's own pixels.
+        scores: scores in the images' own pixels.
+        network_scores: scores in the network's pixels.
         best: epoch of the checkpoint that was scored.
-        seed: of the intervals.
-        best_step: step of that checkpoint, where evaluations are counted in steps.
+        seed: seed of the intervals.
+        best_step: step of that checkpoint, if evaluations are counted in steps.
     """
 
     name: str
@@ -56,13 +56,13 @@ class KeypointResult:
 def scored(
     data: KeypointData, network_points: NDArray[np.float64], shown: Size, alpha: float
 ) -> tuple[NDArray[np.float64], KeypointScores, KeypointScores]:
-    """Predictions in the images' own pixels, and scores in those and in the network's.
+    """Return predictions in the images' own pixels, and scores in those and the network's pixels.
 
     Args:
-        data: the test images.
-        network_points: (n, k, 2) in the network's pixels.
-        shown: the network's height and width.
-        alpha: of PCK.
+        data: the run's images; the test images are scored.
+        network_points: (n, k, 2) predicted points in the network's pixels.
+        shown: height and width of the network's images.
+        alpha: share of the reference distance within which PCK counts a point as correct.
     """
     own = np.stack(
         [scaled(p, shown, image.size) for p, image in zip(network_points, data.test, strict=True)]
@@ -77,7 +77,7 @@ def scored(
 
 
 def write_tables(folder: Path, result: KeypointResult) -> list[Path]:
-    """Write every table; returns their paths."""
+    """Write every table, and return their paths."""
     data = result.data
     names = tuple(image.name for image in data.test)
     found = KeypointLabels(data.names, names, result.predicted)
@@ -131,7 +131,7 @@ def _point_rows(result: KeypointResult) -> list[list[Any]]:
 
 
 def as_summary(result: KeypointResult) -> dict[str, Any]:
-    """The result as plain values; a number that does not exist is None."""
+    """Return the result as plain values; an undefined number is None."""
     own, network, data = result.scores, result.network_scores, result.data
     interval = {
         name: _interval(values, result.seed, name)
@@ -168,7 +168,7 @@ def as_summary(result: KeypointResult) -> dict[str, Any]:
 
 
 def _interval(values: NDArray[np.float64], seed: int, what: str) -> list[float] | None:
-    """95% percentile bootstrap of a mean over images."""
+    """Return the 95% percentile bootstrap interval of a mean over images; None without values."""
     known = values[~np.isnan(values)]
     if not len(known):
         return None

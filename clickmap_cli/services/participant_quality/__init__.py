@@ -1,1 +1,1 @@
-"""`clickmap train-classifier` of participants, and the judge it leaves for `prepare`."""
+"""`clickmap train-classifier` of participants, and the filter that `prepare` takes from it."""

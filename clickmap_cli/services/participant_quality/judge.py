@@ -1,4 +1,4 @@
-"""What `participant_filter` names, as a function for those who know no network."""
+"""Turns the model that `participant_filter` names into a function; callers need not know torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from clickmap_cli.runtime.progress import Progress
 
 
 def quality_of(config: ExperimentConfig, progress: Progress) -> Quality | None:
-    """Who judges participants, or None where nothing asks for it; torch is loaded only then.
+    """Return a function that judges participants, or None if no filter applies.
 
-    A folder that `prepare` wrote holds trials that have passed its filters already.
+    None applies without `participant_filter`, or to a folder that `prepare` wrote, as its trials
+    have already passed the filters. Torch is imported only if a filter applies.
 
     Raises:
-        DataError: the checkpoint is missing, damaged, or no participant-quality model.
+        DataError: the checkpoint is missing, damaged, or not a participant-quality model.
     """
     path = config.participant_filter
     if path is None or Path(str(config.clickme_data)).is_dir():

@@ -1,4 +1,4 @@
-"""The participant-quality model: trained on known participants, judged on held-out ones."""
+"""Trains the participant-quality model on known participants, and tests it on held-out ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from clickmap_cli.training.quality_task import QualityTask
 
 SUMMARY = "summary.json"
 _COUNTS = ("n_good", "n_bad", "n_trials", "resamples")
-"""Of the summary, what the manifest counts."""
+"""Keys of the summary that the manifest records as counts."""
 
 _OWN = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
 _ALL = "final"
@@ -55,13 +55,13 @@ _ALL = "final"
 
 @dataclass(frozen=True)
 class QualityRun:
-    """What a run did.
+    """Results of a run.
 
     Attributes:
-        folder: where everything is.
-        summary: what `summary.json` holds.
-        seconds: how long it took.
-        written: whether anything was written.
+        folder: folder of all outputs.
+        summary: content of `summary.json`; empty for a dry run.
+        seconds: duration in seconds.
+        written: False for a dry run, which writes nothing.
     """
 
     folder: Path
@@ -77,34 +77,34 @@ def run(
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
 ) -> QualityRun:
-    """Train a network a fold, judge who it has not seen, calibrate, and train the final one on all.
+    """Train a network per fold, judge the held-out participants, calibrate, and train on all.
 
     Args:
         config: the checked configuration.
-        progress: told where the run is.
+        progress: receives the current stage and notices.
         views: show the training.
-        when: what to do with outputs that are there.
+        when: what to do with existing outputs.
         dry_run: read the trials and the lists; train and write nothing.
 
     Raises:
         ConfigError: the lists contradict each other or the data, or there are too few people.
         DataError: the trials or the lists cannot be read.
-        RunError: the loss is no number any more, or the folder is busy.
+        RunError: the loss became NaN or infinite, or the folder is busy.
     """
     return _Run(config, progress, views).go(when, dry_run)
 
 
 @dataclass(frozen=True, eq=False)
 class KnownPeople:
-    """Who is learnt from, and how they are divided.
+    """The participants to learn from, and their folds.
 
     Attributes:
-        experiment: whose trials they are.
-        files: of its inputs.
-        listed: ids of careful participants, and of the others.
-        trials: of everybody.
-        labels: (users) what is known of each.
-        folds: (users) which fold holds each out.
+        experiment: the experiment that the trials come from.
+        files: input files of the experiment.
+        listed: listed ids of careful participants, and of careless or cheating ones.
+        trials: trials of all participants.
+        labels: (users) known quality of each participant.
+        folds: (users) fold that holds each participant out.
     """
 
     experiment: ExperimentConfig
@@ -178,7 +178,7 @@ class _Run:
         identity: str,
         resume: bool,
     ) -> tuple[dict[str, Any], list[Path]]:
-        """Networks of the folds and of all, scores, tables; returns the summary and the files."""
+        """Train the networks, write scores and tables, and return the summary and the files."""
         config, path = self.config, self.folder.path
         held_out = np.full(len(trials.users), math.nan)
         files: list[Path] = []
@@ -216,7 +216,7 @@ class _Run:
         identity: str,
         resume: bool,
     ) -> tuple[NDArray[np.float64], ClickGRU]:
-        """(users) mean logits by a network that learnt from some of them, and the network."""
+        """Train a network on the chosen users; return (users) mean logits and the network."""
         config, how = self.config, self.config.training
         place = int.from_bytes(hashlib.sha256(f"{config.seed} {name}".encode()).digest()[:4], "big")
         with seeded(place):
@@ -274,7 +274,7 @@ class _Run:
         model: QualityModel,
         scores: NDArray[np.float64],
     ) -> Path:
-        """Everybody: what is known, what was said without knowing it, what the final model says."""
+        """Write a row per participant: known label, held-out probability, final probability."""
         path = self.folder.path / "participants.csv"
         held = dict(zip(found.user.tolist(), found.probability.tolist(), strict=True))
         final = model.calibration.probabilities(scores)

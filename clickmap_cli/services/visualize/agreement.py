@@ -1,4 +1,4 @@
-"""How far people agree on each image: from a ceiling that is there, or computed."""
+"""Agreement of people on each image, read from an existing ceiling or computed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from clickmap_cli.services.visualize.experiment import PreparedExperiment
 from clickmap_cli.storage.manifest import load_manifest
 
 QUICK_TRIALS = 20_000
-"""Trials up to which agreement is computed for a figure that could be left out."""
+"""Maximum trials for which agreement is computed for a figure that can be left out."""
 
 _METHODS = ("hold-one-out", "split-half")
-_FALLBACK = "spearman"  # where the only metric is rsa, which no single image has
+_FALLBACK = "spearman"  # used if the only metric is rsa, which single images do not have
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Agreement:
     """Agreement of people, image by image.
 
     Attributes:
-        values: (images) scores; NaN where there is none.
-        metric: what they are measured in.
+        values: (images) scores; NaN for an image without one.
+        metric: metric of the scores.
         method: `hold-one-out` or `split-half`.
-        higher_is_better: whether a greater score means more agreement.
-        table: the ceiling's table it was read from; None where it was computed here.
+        higher_is_better: True if a higher score means more agreement.
+        table: the ceiling's table that was read; None if the scores were computed.
     """
 
     values: NDArray[np.float64]
@@ -48,13 +48,13 @@ class Agreement:
     table: Path | None = None
 
     def most_first(self) -> NDArray[np.intp]:
-        """Images that have a score, those people agree on most first; ties by their order."""
+        """Return images that have a score, most agreement first; ties keep the images' order."""
         known = np.flatnonzero(np.isfinite(self.values))
         sign = -1 if self.higher_is_better else 1
         return known[np.argsort(sign * self.values[known], kind="stable")]
 
     def least_first(self) -> NDArray[np.intp]:
-        """Likewise, those people agree on least first."""
+        """Return images that have a score, least agreement first; ties keep the images' order."""
         known = np.flatnonzero(np.isfinite(self.values))
         sign = 1 if self.higher_is_better else -1
         return known[np.argsort(sign * self.values[known], kind="stable")]
@@ -67,17 +67,17 @@ def find_agreement(
     progress: Progress,
     compute: bool = True,
 ) -> Agreement | None:
-    """Agreement by the first metric of the configuration that single images have.
+    """Return agreement by the first metric of the configuration that applies to single images.
 
     Args:
         experiment: the prepared folder.
-        config: `metric` and how to run.
-        needed: whether it is computed however long that takes; otherwise of a few trials only.
-        progress: told where it comes from.
-        compute: whether it is computed at all, where no ceiling is there.
+        config: configuration with `metric`, and the number of workers.
+        needed: compute it however long that takes; False = only for at most `QUICK_TRIALS` trials.
+        progress: receives a notice about the source of the scores.
+        compute: compute the scores if a ceiling is missing; False = only read a ceiling.
 
     Returns:
-        None where no ceiling is there and it is not computed.
+        The agreement, or None if a ceiling is missing and nothing is computed.
 
     Raises:
         DataError: a ceiling's table is damaged.
@@ -107,7 +107,7 @@ def find_agreement(
 def _computed(
     experiment: PreparedExperiment, metric: str, config: ExperimentConfig, progress: Progress
 ) -> Agreement:
-    """Every participant against the mean of the others, as the ceiling does it."""
+    """Score every participant against the mean of the others, as the ceiling does."""
     if metric == "emd":
         need_solver()
     score = dataclasses.replace(MAP_SCORES[metric], pool=None)  # no upper bound is needed
@@ -124,7 +124,7 @@ def _computed(
 def _from_ceiling(
     table: Path, experiment: PreparedExperiment, progress: Progress
 ) -> NDArray[np.float64] | None:
-    """(images) the ceiling's column; None where there is no table, or one of other maps."""
+    """Return (images) the ceiling's scores; None without a table, or if it is of other maps."""
     manifest = load_manifest(table.parent)
     if manifest is None or not table.is_file():
         return None
@@ -151,7 +151,7 @@ def _same_maps(values: dict[str, object], made: ExperimentConfig) -> bool:
 
 
 def _rows(table: Path) -> list[tuple[str, int, float]]:
-    """Image key, participants and score of each line."""
+    """Return the image key, participants and score of each line."""
     rows = []
     with table.open(encoding="utf-8", errors="backslashreplace", newline="") as file:
         try:

@@ -1,4 +1,4 @@
-"""What there is to look at in a folder: an experiment's maps, or a benchmark's predictions."""
+"""Browses the maps in a folder: those of an experiment, or the predictions of a benchmark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TRUTH = "people (ground truth)"
 
 Pixels = NDArray[np.uint8]
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""A head, and rows under it."""
+"""A header and its rows."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Seen:
     """One map of one image.
 
     Attributes:
-        pixels: (h, w, 3) uint8 image on the map's pixels; None where there is none.
-        heat: (h, w) map; None where there is none.
-        pixel_aspect: how tall a pixel is on the image, in its widths.
-        notes: what a person should know: why something is not there, what was converted.
+        pixels: (h, w, 3) uint8 image on the map's pixels; None if it is missing.
+        heat: (h, w) map; None if it is missing.
+        pixel_aspect: height of a pixel on the image divided by its width.
+        notes: sentences for a person: why something is missing, what was converted.
     """
 
     pixels: Pixels | None
@@ -60,13 +60,13 @@ class Seen:
 
 
 class Source(ABC):
-    """Images in groups, and maps of each.
+    """Images in groups, and the maps of each image.
 
     Attributes:
-        title: what it is.
-        group_word: what a group is.
-        layer_word: what a map is of.
-        notices: what a person should know of the whole.
+        title: title of the source.
+        group_word: label of the choice of a group.
+        layer_word: label of the choice of a map.
+        notices: sentences for a person about the whole source.
     """
 
     title: str
@@ -76,32 +76,32 @@ class Source(ABC):
 
     @abstractmethod
     def groups(self) -> list[str]:
-        """Groups of images, each once."""
+        """Return the groups of images, each once."""
 
     @abstractmethod
     def images(self, group: str) -> list[str]:
-        """Names of a group's images."""
+        """Return the names of a group's images."""
 
     @abstractmethod
     def layers(self, group: str, image: str) -> list[str]:
-        """Maps of an image, by name."""
+        """Return the names of an image's maps."""
 
     @abstractmethod
     def see(self, group: str, image: str, layer: str) -> Seen:
-        """One map of one image."""
+        """Return one map of one image."""
 
     @abstractmethod
     def table(self, group: str, image: str) -> Table:
-        """What is known of an image in numbers."""
+        """Return a table of an image's numbers."""
 
 
 class ExperimentSource(Source):
-    """The clickmaps of an experiment: of everyone, and of each participant.
+    """The clickmaps of an experiment: the mean map, and the map of each participant.
 
     Args:
         experiment: a finished run of `prepare`.
-        agreements: how far people agree, as each ceiling beside it found it.
-        notices: what a person should know.
+        agreements: agreement according to each ceiling in the experiment's folder.
+        notices: sentences for a person.
     """
 
     group_word = "Category"
@@ -120,25 +120,25 @@ class ExperimentSource(Source):
         self._code = {key: code for code, key in enumerate(experiment.keys)}
 
     def groups(self) -> list[str]:
-        """Categories, where there are several, after all of them together."""
+        """Return a group of all images, and then the categories if there are several."""
         names = self._experiment.trials.categories.tolist()
         return [ALL, *names] if len(names) > 1 else [ALL]
 
     def images(self, group: str) -> list[str]:
-        """Image keys."""
+        """Return the image keys of a group."""
         keys = self._experiment.keys
         if group == ALL:
             return list(keys)
         return [key for code, key in enumerate(keys) if self._experiment.category(code) == group]
 
     def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
-        """Everyone, then each participant."""
+        """Return the name of the mean map, then each participant."""
         users = self._experiment.users(self._code[image])
         names = self._experiment.trials.users[list(dict.fromkeys(users.tolist()))]
         return [EVERYONE, *names.tolist()]
 
     def see(self, group: str, image: str, layer: str) -> Seen:  # noqa: ARG002
-        """The mean map as it was written, or a participant's made from their clicks.
+        """Return the mean map as it was written, or make a participant's map from their clicks.
 
         Raises:
             DataError: the map is missing or damaged.
@@ -155,7 +155,7 @@ class ExperimentSource(Source):
         return Seen(found.pixels, heat, found.pixel_aspect, notes)
 
     def table(self, group: str, image: str) -> Table:  # noqa: ARG002
-        """Participants, clicks, and agreement."""
+        """Return category, participants, clicks and agreement."""
         code = self._code[image]
         head = ["category", "participants", "clicks"]
         row = [
@@ -170,12 +170,12 @@ class ExperimentSource(Source):
 
 
 class BenchmarkSource(Source):
-    """The predictions that a benchmark kept, and what they were scored against.
+    """The predictions that a benchmark kept, and the ground truth they were scored against.
 
     Args:
         folder: the benchmark's folder.
         config: its configuration.
-        progress: told what is read.
+        progress: receives the current stage.
     """
 
     group_word = "Data set"
@@ -208,7 +208,7 @@ class BenchmarkSource(Source):
         return {stimulus.image_id: stimulus for stimulus in stimuli}
 
     def _build(self, spec: Spec, notices: list[str]) -> BuiltModel | None:
-        """A model, which says under which key its predictions were kept; nothing is predicted."""
+        """Build a model to find its kept predictions by their key; nothing is predicted."""
         try:
             built = build_model(spec.label, spec.name, spec.settings, "cpu")
         except ClickmapError as error:
@@ -219,19 +219,19 @@ class BenchmarkSource(Source):
         return built
 
     def groups(self) -> list[str]:
-        """Labels of the data sets."""
+        """Return the labels of the data sets."""
         return list(self._sets)
 
     def images(self, group: str) -> list[str]:
-        """Image ids."""
+        """Return the image ids of a data set."""
         return list(self._sets[group])
 
     def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
-        """What people did, then every model."""
+        """Return the name of the ground truth, then every model."""
         return [TRUTH, *self._models]
 
     def see(self, group: str, image: str, layer: str) -> Seen:
-        """The ground truth, or a prediction where it was kept and still holds."""
+        """Return the ground truth, or a prediction that was kept and is still valid."""
         stimulus = self._sets[group][image]
         notes = []
         pixels = None
@@ -262,7 +262,7 @@ class BenchmarkSource(Source):
         return shown_map(maps, built.model.output) if maps else None
 
     def table(self, group: str, image: str) -> Table:
-        """The image's score of each model in each metric."""
+        """Return the score of each model for the image in each metric."""
         metrics = list(self._config.metrics)
         rows = []
         for model in self._models:
@@ -272,7 +272,7 @@ class BenchmarkSource(Source):
         return ["model", *metrics], rows
 
     def _scores(self, group: str, model: str) -> Mapping[str, Mapping[str, str]]:
-        """Image id -> metric -> score as text, of one table of the benchmark."""
+        """Return image id -> metric -> score as text, from one table of the benchmark."""
         if (group, model) not in self._tables:
             self._tables[group, model] = _table_of(self._folder / f"{group}__{model}.csv")
         return self._tables[group, model]
@@ -283,14 +283,14 @@ class BenchmarkSource(Source):
 
 
 def open_source(folder: Path) -> Source:
-    """What a folder holds, ready to be looked at.
+    """Open a folder to browse its maps.
 
     Args:
-        folder: written by `prepare` or `benchmark`.
+        folder: a folder that `prepare` or `benchmark` wrote.
 
     Raises:
-        DataError: it holds neither, or is damaged.
-        ConfigError: what its configuration names is not there any more.
+        DataError: neither command wrote the folder, or it is damaged.
+        ConfigError: its configuration names something that no longer exists.
     """
     manifest = load_manifest(folder)
     command = None if manifest is None else manifest.command
@@ -315,10 +315,10 @@ def _experiment(folder: Path, values: Mapping[str, Any]) -> ExperimentSource:
 
 
 def _table_of(path: Path) -> dict[str, dict[str, str]]:
-    """A table of image scores by image id; empty where it is not there.
+    """Return a table of image scores by image id; empty if the file is missing.
 
     Raises:
-        DataError: it is not what `benchmark` writes.
+        DataError: the file is not a table of `benchmark`.
     """
     if not path.is_file():
         return {}

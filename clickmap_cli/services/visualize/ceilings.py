@@ -1,4 +1,4 @@
-"""Agreement in every metric that the ceilings beside an experiment's maps have."""
+"""Reads agreement in every metric for which an experiment's folder has a ceiling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clickmap_cli.services.visualize.experiment import PreparedExperiment
 def ceilings_beside(
     experiment: PreparedExperiment, config: ExperimentConfig, progress: Progress
 ) -> tuple[Agreement, ...]:
-    """Agreement on each image, one a metric that a ceiling was computed in.
+    """Return the agreement on each image, once per metric that has a ceiling.
 
     Args:
         experiment: the prepared folder.
-        config: how to run.
-        progress: told of ceilings that are of other maps.
+        config: the checked configuration.
+        progress: receives a notice about each ceiling that belongs to other maps.
 
     Raises:
         DataError: a ceiling's table is damaged.

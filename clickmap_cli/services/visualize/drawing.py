@@ -1,4 +1,4 @@
-"""Figures of `visualize`, drawn into their files one image after the other."""
+"""Draws the figures of `visualize` into files, image by image."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ Files = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class VisualizeFigures:
-    """How figures are drawn; the service says what and where, `reports/` draws.
+    """Functions of `reports/` that draw figures; the service chooses contents and paths.
 
     Attributes:
-        overlay: image, heat and overlay side by side.
-        participants: everybody's map beside the mean.
-        clicks: clicks in their order.
-        bins: cumulative maps side by side.
-        morph: the same as animations, into `gif` and `apng`.
-        sheet: many images on one page.
-        distributions: name of a figure -> how it is drawn.
+        overlay: draws image, heat and overlay side by side.
+        participants: draws the map of every participant beside the mean.
+        clicks: draws clicks in order.
+        bins: draws cumulative maps side by side.
+        morph: draws cumulative maps as animations, into `gif` and `apng`.
+        sheet: draws many images on one page.
+        distributions: name of a figure -> function that draws it.
     """
 
     overlay: Callable[[Picture, Look, Paths], None]
@@ -68,9 +68,10 @@ class VisualizeFigures:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """One image that was drawn; a line of `images.csv`.
+    """One image that was drawn: a line of `images.csv`.
 
-    `image` is `shown`, `converted`, `missing` or `unreadable`, and `note` says from what, or why.
+    `image` is `shown`, `converted`, `missing` or `unreadable`; `note` gives the conversion or the
+    reason.
     """
 
     image_path: str
@@ -84,7 +85,7 @@ class PictureRow:
 
 @dataclass(frozen=True)
 class DrawingJob:
-    """Everything a run knows before it draws."""
+    """All that is needed to draw the figures."""
 
     experiment: PreparedExperiment
     config: ExperimentConfig
@@ -95,7 +96,7 @@ class DrawingJob:
     numbers: Distributions | None
 
     def picture(self, code: int) -> Picture:
-        """An image with its map and its score."""
+        """Return an image with its map and its score."""
         if self.agreement is None:
             return picture_of(self.experiment, code)
         score = float(self.agreement.values[code])
@@ -117,7 +118,7 @@ class _Drawing:
 def draw_images(
     job: DrawingJob, run_folder: RunFolder, progress: Progress
 ) -> tuple[list[PictureRow], Files]:
-    """Every image's figures and the contact sheets; those of an earlier run are kept.
+    """Draw every image's figures and the contact sheets, and keep those of an earlier run.
 
     Returns:
         A row for each image, and the files.
@@ -146,7 +147,7 @@ def draw_images(
 def _draw_page(
     job: DrawingJob, run_folder: RunFolder, pictures: Mapping[int, Picture], progress: Progress
 ) -> Files:
-    """The figures of as many images as fit on one contact sheet."""
+    """Draw the figures of the images on one contact sheet, except those already drawn."""
     outputs: Files = {}
     todo = []
     for code in pictures:
@@ -166,7 +167,7 @@ def _draw_page(
 
 
 def _drawing(job: DrawingJob, code: int, found: Picture, folder: Path) -> _Drawing:
-    """What the figures of one image need."""
+    """Collect the data for the figures of one image."""
     kinds, experiment = job.options.kinds, job.experiment
     bins = job.options.bins or job.config.click_bins or DEFAULT_BINS
     pieces: dict[str, Any] = {}
@@ -204,7 +205,7 @@ def _drawn(
     formats: Sequence[str],
     folder: Path,
 ) -> Files:
-    """Draw one figure into its files, `<stem>.<format>`, which appear whole or not at all."""
+    """Draw one figure into its files, `<stem>.<format>`; no incomplete file is left behind."""
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
     with contextlib.ExitStack() as whole:
         partial = {
@@ -230,7 +231,7 @@ def _draw_sheet(
 
 
 def draw_numbers(job: DrawingJob, folder: Path, progress: Progress) -> Files:
-    """The distributions; agreement only where it is known."""
+    """Draw the distributions; those of agreement only if it is known."""
     if job.numbers is None:
         return {}
     files: Files = {}
@@ -244,7 +245,7 @@ def draw_numbers(job: DrawingJob, folder: Path, progress: Progress) -> Files:
 
 
 def row_of(found: Picture) -> PictureRow:
-    """What `images.csv` says of an image."""
+    """Return the line of `images.csv` for an image."""
     return PictureRow(
         found.key, found.category, found.n_participants, found.n_clicks, found.agreement,
         found.image.state, found.image.note,

@@ -1,4 +1,4 @@
-"""A finished run of `prepare`, read to be looked at."""
+"""Reads a finished run of `prepare` for display."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from clickmap_cli.storage.map_store import MapStore
 
 @dataclass(frozen=True)
 class PreparedExperiment:
-    """What `prepare` left, with everything needed to look at it.
+    """The outputs of `prepare`, with everything needed to display them.
 
     Attributes:
         folder: the experiment's folder.
-        manifest: of `prepare`.
-        config: how it was prepared.
-        trials: the trials that survived, `compacted`.
-        image_dir: folder of the images, or None where there is none.
+        manifest: manifest of `prepare`.
+        config: configuration of `prepare`.
+        trials: the trials that passed the filters, `compacted`.
+        image_dir: folder of the images, or None if there is none.
     """
 
     folder: Path
@@ -48,12 +48,12 @@ class PreparedExperiment:
 
     @cached_property
     def _picture_names(self) -> dict[str, str]:
-        """Of all images, so that a picture's name does not depend on which others are drawn."""
+        """Names for all images, so that a name does not depend on which images are drawn."""
         return picture_names(flat_name(key) for key in self.keys)
 
     @cached_property
     def settings(self) -> MapSettings:
-        """How maps were made."""
+        """The settings with which the maps were made."""
         return MapSettings.of(self.config)
 
     @cached_property
@@ -63,40 +63,40 @@ class PreparedExperiment:
 
     @cached_property
     def people(self) -> NDArray[np.int64]:
-        """(images) participants."""
+        """(images) number of participants."""
         return self.trials.people_per_image()
 
     @cached_property
     def store(self) -> MapStore:
-        """The maps."""
+        """The stored maps."""
         return MapStore(self.folder)
 
     def clicks(self, code: int) -> ImageClicks:
-        """The trials of an image."""
+        """Return the trials of an image."""
         return image_clicks(self.trials, self.slices, code)
 
     def users(self, code: int) -> NDArray[np.int32]:
-        """(trials) codes of who made them."""
+        """Return (trials) codes of an image's participants."""
         return self.trials.user[self.slices[code] : self.slices[code + 1]]
 
     def picture_name(self, code: int) -> str:
-        """What the pictures of an image are called, without their ending."""
+        """Return the file name of an image's pictures, without the ending."""
         return self._picture_names[flat_name(self.keys[code])]
 
     def category(self, code: int) -> str:
-        """The category of an image."""
+        """Return the category of an image."""
         return str(self.trials.categories[self.trials.category[code]])
 
     def mean_map(self, code: int) -> Maps:
-        """(h, w) the image's map as it was written.
+        """Return (h, w) the image's map as it was written.
 
         Raises:
-            DataError: it is not there, damaged, or of another shape than the trials'.
+            DataError: the map is missing, damaged, or does not have the shape of the trials' maps.
         """
         return np.asarray(self._read(code, "clickmap").mean(axis=0, dtype=np.float32))
 
     def stored_bins(self, code: int) -> Maps | None:
-        """(T, h, w) cumulative means as they were written; None where none were."""
+        """Return (T, h, w) cumulative means as they were written; None if none were."""
         return None if self.config.click_bins is None else self._read(code, "bin_clickmaps")
 
     def _read(self, code: int, kind: str) -> Maps:
@@ -112,11 +112,11 @@ class PreparedExperiment:
 
 
 def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExperiment:
-    """Read what `prepare` left in the experiment's folder.
+    """Read the outputs of `prepare` in the experiment's folder.
 
     Args:
-        config: which experiment, and where its images are now.
-        progress: told of keys that are set otherwise than when it was prepared.
+        config: configuration that names the experiment, and the present folder of its images.
+        progress: receives a notice about keys whose values differ from those of `prepare`.
 
     Raises:
         DataError: the folder holds no finished run of `prepare`, or a damaged one.

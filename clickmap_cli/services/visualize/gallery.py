@@ -1,4 +1,4 @@
-"""A gallery of an experiment: every image with its map, as small pictures to be looked at."""
+"""Writes a gallery of an experiment: every image with its map, as small pictures."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ PAGE = "gallery.html"
 FOLDER = "gallery"
 
 PAGE_IMAGES = 32
-"""Images of a page: a sorted view draws from as many pages as it shows images."""
+"""Images per page. Few, because a sorted view may need one page for every image that it shows."""
 
 MOST_MAPS = 50_000
-"""Participants' maps that `participants: auto` writes; they take about 3 kB each."""
+"""Maximum participants' maps that `participants: auto` writes; each takes about 3 kB."""
 
 
 _WORTH_WORKERS = 1_000  # pictures; fewer are drawn before worker processes have started
@@ -54,12 +54,12 @@ _PAGES, _OPENED = "pages", "images"
 
 @dataclass(frozen=True)
 class GalleryOptions:
-    """What a gallery holds, and how it looks when it is opened.
+    """The contents of a gallery, and its initial look.
 
     Attributes:
-        look: `colormap`, `alpha` and `normalize` to begin with.
-        participants: whether an opened image shows everybody's map, and is larger: `all`, `none`,
-            or `auto` (where there are at most `MOST_MAPS` maps).
+        look: initial `colormap`, `alpha` and `normalize`.
+        participants: `all` if an opened image shows the map of every participant, and is larger;
+            `none` if not; `auto` if there are at most `MOST_MAPS` maps.
     """
 
     look: Look = field(default_factory=Look)
@@ -68,7 +68,7 @@ class GalleryOptions:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What is known of an image before anything is drawn."""
+    """Facts about an image that are known before drawing."""
 
     key: str
     category: str
@@ -78,19 +78,19 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All but the pictures.
+    """All contents of a gallery except the pictures.
 
     Attributes:
         title: the experiment's name.
-        images: in the order of their names.
-        agreements: how far people agree, as each ceiling found it; scores in the images' order.
-        page_images: images of a page; the last may have fewer.
+        images: facts about the images, in the order of their names.
+        agreements: agreement according to each ceiling; its scores are in the images' order.
+        page_images: images per page; the last page may have fewer.
         pages: names of the pages' files.
-        opened: names of the opened images' files; empty where there are none.
-        aspect: width of a typical picture in heights.
-        remarks: images that are not shown as they are.
-        look: how it looks when it is opened.
-        notices: what `prepare` and this run said of the data.
+        opened: names of the opened images' files; empty if there are none.
+        aspect: median width of a picture divided by its height.
+        remarks: images that are missing, unreadable or converted.
+        look: initial look of the gallery.
+        notices: notices of `prepare` and of this call about the data.
     """
 
     title: str
@@ -107,14 +107,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class GalleryFigures:
-    """How the files look; the service says what and where, `reports/` draws.
+    """Functions of `reports/` that make the files' content; the service chooses data and paths.
 
     Attributes:
-        check: refuses a look it cannot draw, before any work.
-        page: a page's content (name, pictures).
-        opened: an opened image's content (name, image).
-        index: what the page knows of all images.
-        shell: the page itself (gallery, name of the index).
+        check: raises an error about a look that cannot be drawn, before any work.
+        page: makes a page of pictures (name, pictures).
+        opened: makes an opened image (name, image).
+        index: makes the index of all images (gallery).
+        shell: makes `gallery.html` (gallery, name of the index).
     """
 
     check: Callable[[Look], None]
@@ -126,18 +126,18 @@ class GalleryFigures:
 
 @dataclass(frozen=True)
 class GalleryRun:
-    """What a run did.
+    """Results of a run.
 
     Attributes:
         page: the file to open.
-        n_images: images in it.
-        n_pages: pages they are on.
-        n_kept: pages that stood already.
-        participants: whether opened images show everybody's map.
-        remarks: images that are missing, unreadable or converted, and why.
-        n_bytes: size of all files.
-        seconds: how long it took.
-        written: whether anything was written (not with `dry_run`).
+        n_images: number of images in the gallery.
+        n_pages: number of pages.
+        n_kept: number of pages that were kept from an earlier gallery.
+        participants: True if opened images show the map of every participant.
+        remarks: images that are missing, unreadable or converted, with reasons.
+        n_bytes: size of the gallery's pages and index in bytes.
+        seconds: duration in seconds.
+        written: False for a dry run, which writes nothing.
     """
 
     page: Path
@@ -161,19 +161,20 @@ def run(
 ) -> GalleryRun:
     """Write `gallery.html` and `gallery/` into an experiment's folder.
 
-    Every file is named by what it was drawn from, so a gallery that is written anew never mixes
-    with the old one, and files whose inputs are the same are kept.
+    The names of the files contain hashes of their inputs, so a new gallery never mixes with an old
+    one, and files whose inputs are unchanged are kept.
 
     Args:
         config: the checked configuration.
-        options: what it holds and how it looks.
-        progress: told where the run is, and of images that are missing or were converted.
-        figures: draw its files.
-        when: what to do with a gallery that is there.
+        options: contents and look of the gallery.
+        progress: receives the current stage, and notices about missing or converted images.
+        figures: make the files' content.
+        when: what to do with an existing gallery.
         dry_run: read the experiment only; write nothing.
 
     Raises:
-        ConfigError: an option is wrong, or there is a gallery and the call does not say what to do.
+        ConfigError: an option is wrong, or a gallery exists and the call does not say what to do
+            with it.
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
         RunError: another run holds the gallery, or it cannot be written.
     """
@@ -213,7 +214,7 @@ def _drawn(
     figures: GalleryFigures,
     progress: Progress,
 ) -> tuple[Gallery, list[PageDone]]:
-    """The gallery with all its pages written."""
+    """Write all pages, and return the gallery and the pages."""
     codes = _by_name(experiment)
     agreements = tuple(
         dataclasses.replace(one, values=one.values[codes])
@@ -244,19 +245,19 @@ def _check(options: GalleryOptions, figures: GalleryFigures) -> None:
 
 
 def _by_name(experiment: PreparedExperiment) -> list[int]:
-    """Codes of the images as a person orders names: `2.jpg` before `10.jpg`."""
+    """Return the codes of the images in natural order of their names: `2.jpg` before `10.jpg`."""
 
     def order(code: int) -> tuple[list[str | int], str]:
         key = experiment.keys[code]
         parts = re.split(r"([0-9]+)", key.casefold())
-        # words stand at even places and numbers at odd ones, so like is compared with like
+        # even places hold words and odd places numbers, so equal types are compared
         return [int(part) if at % 2 else part for at, part in enumerate(parts)], key
 
     return sorted(range(len(experiment.keys)), key=order)
 
 
 def _with_people(experiment: PreparedExperiment, wanted: str, progress: Progress) -> bool:
-    """Whether everybody's maps are written."""
+    """Return True if the maps of all participants are to be written."""
     n_maps = int(experiment.people.sum())
     if wanted == "auto" and n_maps > MOST_MAPS:
         progress.notice(
@@ -284,7 +285,7 @@ def _write_pages(
     n_jobs: int,
     progress: Progress,
 ) -> tuple[list[tuple[str, Sequence[str]]], list[PageDone]]:
-    """All pages; returns the names of their files, and what became of them."""
+    """Write all pages; return the names of their files, and the finished pages."""
     progress.stage("Drawing the gallery", len(codes))
     n_pictures = len(codes) + (int(experiment.people.sum()) if people else 0)
     workers = worker_count(n_jobs) if n_pictures >= _WORTH_WORKERS else 1
@@ -329,8 +330,8 @@ def _job(
 
 
 def _write_front(folder: Path, gallery: Gallery, figures: GalleryFigures) -> Path:
-    """The index, and then the page that asks for it; returns the index."""
-    (folder / PAGE_MANIFEST).unlink(missing_ok=True)  # of the page that is replaced
+    """Write the index, then the page that loads it, and return the index."""
+    (folder / PAGE_MANIFEST).unlink(missing_ok=True)  # manifest of the old page
     content = figures.index(gallery)
     name = named(f"{_PAGES}/index", [content.decode("utf-8")])
     index = folder / FOLDER / f"{name}.js"
@@ -340,13 +341,13 @@ def _write_front(folder: Path, gallery: Gallery, figures: GalleryFigures) -> Pat
 
 
 def _prove_page(folder: Path, manifest: Manifest) -> None:
-    """The page stands beside `prepare`'s outputs, so it has a manifest there of its own."""
+    """Write a separate manifest for the page, which is in the folder of `prepare`'s outputs."""
     of_page = dataclasses.replace(manifest, outputs=describe_files(folder, [folder / PAGE]))
     write_json(folder / PAGE_MANIFEST, asdict(of_page))
 
 
 def _say_of_images(gallery: Gallery, progress: Progress) -> None:
-    """Images that are not shown as they are, counted and named."""
+    """Give notices about missing, unreadable and converted images, with counts and an example."""
     for state in dict.fromkeys(remark.state for remark in gallery.remarks):
         mine = [remark for remark in gallery.remarks if remark.state == state]
         progress.notice(

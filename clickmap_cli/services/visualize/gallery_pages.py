@@ -1,4 +1,4 @@
-"""One page of a gallery: small pictures of its images and maps, and what they were made from."""
+"""Writes one page of a gallery: small pictures of images and maps, named by hashes of inputs."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from clickmap_cli.services.visualize.pictures import SHOWN, ImagePixels, file_of
 from clickmap_cli.storage.atomic import write_bytes
 
 FORMAT = 1
-"""Raised when files hold other things of equal inputs than before."""
+"""Version of the files' content; raise it when the same inputs give different files."""
 
 PHOTO_SIDE = 192
 """Longest side of an image's thumbnail, in pixels."""
 
 MAP_SIDE = 80
-"""Longest side of a map's: maps are smooth, and the page draws between their pixels."""
+"""Longest side of a small map; it can be short, as maps are smooth and the page interpolates."""
 
 LARGE_PHOTO_SIDE = 512
 LARGE_MAP_SIDE = 256
-"""Of an opened image, where it has a file of its own."""
+"""Longest sides of an opened image that has a separate file, and of its map."""
 
 PERSON_SIDE = 96
-"""Of a participant's map."""
+"""Longest side of a participant's map."""
 
 _MARK = b"// "
 
 
 @dataclass(frozen=True)
 class Remark:
-    """An image that is not shown as it is.
+    """An image that is missing, unreadable or converted.
 
     Attributes:
         key: the image key.
         state: `missing`, `unreadable` or `converted`.
-        note: why, or from what.
+        note: the reason, or what was converted.
     """
 
     key: str
@@ -59,11 +59,11 @@ class SmallPicture:
     """An image and its mean map, made small.
 
     Attributes:
-        photo: (h, w, 3) uint8 RGB in the proportions of the image's file, or None where there is
-            no picture.
-        heat: (h, w) float32 map; squashed as `prepare` squashed it.
+        photo: (h, w, 3) uint8 RGB in the proportions of the image's file, or None without a file
+            that can be read.
+        heat: (h, w) float32 map, in the proportions that `prepare` gave it.
         state: `shown`, `missing`, `unreadable` or `converted`.
-        note: why there is no picture, or from what it was converted.
+        note: why the photo is missing, or what was converted.
     """
 
     photo: NDArray[np.uint8] | None
@@ -73,7 +73,7 @@ class SmallPicture:
 
     @property
     def aspect(self) -> float:
-        """Width in heights."""
+        """Width divided by height."""
         shape = self.heat.shape if self.photo is None else self.photo.shape
         return float(shape[1] / shape[0])
 
@@ -83,9 +83,9 @@ class Person:
     """One participant of an opened image.
 
     Attributes:
-        name: who it is.
+        name: name of the participant.
         n_clicks: clicks of all their trials.
-        heat: (h, w) float32 map, made small; the mean of them where there are several trials.
+        heat: (h, w) float32 small map; the mean map of a participant who has several trials.
     """
 
     name: str
@@ -95,11 +95,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image as it is shown when it is opened.
+    """The contents of an opened image.
 
     Attributes:
         picture: image and mean map, larger than in the page.
-        people: everybody's map, made when it is asked for.
+        people: map of each participant, made when requested.
     """
 
     picture: SmallPicture
@@ -112,12 +112,13 @@ class PageJob:
 
     Attributes:
         folder: the gallery's folder.
-        name: the page's file, without its ending; it holds a hash of the page's inputs.
-        experiment: the experiment with the page's images alone.
+        name: name of the page's file without its ending; it holds a hash of the page's inputs.
+        experiment: the experiment with only the page's images.
         keys: its images, in the page's order.
-        opened_names: files of its opened images, likewise; empty where they have none.
-        page: content of a page (name, pictures).
-        opened: content of an opened image (name, image).
+        opened_names: names of its opened images' files, without the ending; empty if they have
+            none.
+        page: makes the content of a page (name, pictures).
+        opened: makes the content of an opened image (name, image).
     """
 
     folder: Path
@@ -131,13 +132,13 @@ class PageJob:
 
 @dataclass(frozen=True)
 class PageDone:
-    """A page that stands.
+    """A finished page.
 
     Attributes:
-        files: what it consists of.
-        remarks: its images that are not shown as they are.
-        aspect: width of a typical picture in heights.
-        kept: whether nothing had to be written.
+        files: the page and its opened images.
+        remarks: its images that are missing, unreadable or converted.
+        aspect: median width of a picture divided by its height.
+        kept: True if all files were up to date, so that nothing was written.
     """
 
     files: tuple[Path, ...]
@@ -147,7 +148,7 @@ class PageDone:
 
 
 def part_of(experiment: PreparedExperiment, codes: Sequence[int]) -> PreparedExperiment:
-    """The experiment with some of its images, light enough to travel to a worker."""
+    """Return the experiment with only some of its images, small enough to send to a worker."""
     rows = [np.arange(experiment.slices[code], experiment.slices[code + 1]) for code in codes]
     return dataclasses.replace(
         experiment,
@@ -157,7 +158,7 @@ def part_of(experiment: PreparedExperiment, codes: Sequence[int]) -> PreparedExp
 
 
 def inputs_digest(experiment: PreparedExperiment, code: int) -> str:
-    """A hash of what an image is drawn from; of its file only the size and the time count."""
+    """Return a hash of an image's inputs; of its file only the size and modification time count."""
     file = file_of(experiment, code)
     known = None if file is None else file.stat()
     stamp = None if known is None else (known.st_size, known.st_mtime_ns)
@@ -172,13 +173,13 @@ def inputs_digest(experiment: PreparedExperiment, code: int) -> str:
 
 
 def named(start: str, words: Sequence[str]) -> str:
-    """A file's name that is another one where its inputs, or clickmap, are others."""
+    """Return a file name with a hash of the file's inputs and of clickmap's version."""
     text = json.dumps([FORMAT, __version__, *words])
     return f"{start}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def write_page(job: PageJob) -> PageDone:
-    """Write a page and the files of its opened images, unless they stand already.
+    """Write a page and the files of its opened images, unless they are up to date.
 
     Raises:
         DataError: a map is missing or damaged.
@@ -218,7 +219,7 @@ def _small(
     pixels = None
     if image.pixels is not None:
         height, width = image.pixels.shape[:2]
-        # in the proportions of the file, whatever the map was squashed to
+        # keep the proportions of the file, even if the map has others
         planes = resize(
             np.moveaxis(image.pixels, -1, 0),
             _fitted((height * image.pixel_aspect, width), photo_side),
@@ -228,11 +229,11 @@ def _small(
 
 
 def small_map(heat: NDArray[Any], side: int) -> NDArray[np.float32]:
-    """A map made so small that its longest side is at most `side`; never larger than it was.
+    """Shrink a map so that its longest side is at most `side`; a smaller map keeps its size.
 
     Args:
-        heat: (h, w).
-        side: in pixels.
+        heat: (h, w) map.
+        side: longest side, in pixels.
     """
     return resize(heat, _fitted((heat.shape[0], heat.shape[1]), side))
 
@@ -243,7 +244,7 @@ def _fitted(size: tuple[float, float], side: int) -> Size:
 
 
 def _people(experiment: PreparedExperiment, code: int) -> Iterator[Person]:
-    """Everybody's map, one at a time, in the order they came."""
+    """Yield the map of each participant, one at a time, in the order of their trials."""
     clicks, users = experiment.clicks(code), experiment.users(code)
     lengths = np.diff(clicks.offsets)
     for user in dict.fromkeys(users.tolist()):
@@ -254,13 +255,13 @@ def _people(experiment: PreparedExperiment, code: int) -> Iterator[Person]:
 
 
 def _write(path: Path, content: bytes, about: dict[str, Any]) -> None:
-    """A file whose first line says what the rest must be, so that it need not be made again."""
+    """Write a file whose first line has the rest's size and hash, so that it can be reused."""
     stated = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **about}
     write_bytes(path, _MARK + json.dumps(stated).encode() + b"\n" + content)
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """What the first line of a file states, where the rest is as stated."""
+    """Return the facts in the first line of a file, or None if the rest does not match them."""
     try:
         first, _, content = path.read_bytes().partition(b"\n")
         stated = json.loads(first.removeprefix(_MARK))

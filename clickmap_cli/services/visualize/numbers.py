@@ -1,4 +1,4 @@
-"""The numbers behind figures of distributions."""
+"""Numbers for the figures of distributions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from clickmap_cli.services.visualize.experiment import PreparedExperiment
 
 @dataclass(frozen=True)
 class Spread:
-    """Counts of something.
+    """The distribution of a count.
 
     Attributes:
-        name: what is counted, as its figure is called: `clicks_per_trial`.
+        name: name of the count and of its figure, such as `clicks_per_trial`.
         values: (n) whole numbers.
-        median: of them.
-        mean: of them.
+        median: median of the values.
+        mean: mean of the values.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Spread:
 
     @property
     def counted(self) -> str:
-        """What is counted: `clicks`."""
+        """The counted things, such as `clicks`."""
         return self.name.split("_per_")[0]
 
     @property
     def unit(self) -> str:
-        """Per what: `trial`."""
+        """The unit that each count is for, such as `trial`."""
         return self.name.split("_per_")[1]
 
 
@@ -49,10 +49,10 @@ class Group:
     """A category, or a class of categories.
 
     Attributes:
-        name: of it.
-        images: how many.
-        trials: how many.
-        agreement: known scores of its images; empty where agreement is not known.
+        name: its name.
+        images: number of images.
+        trials: number of trials.
+        agreement: known scores of its images; empty if agreement is unknown.
     """
 
     name: str
@@ -63,16 +63,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Distributions:
-    """Everything the figures of distributions show.
+    """All numbers that the figures of distributions show.
 
     Attributes:
         spreads: trials per participant, clicks per trial, participants per image.
-        groups: categories or classes, the one with most images first.
-        agreed: groups with known agreement, those people agree on most first, by their medians.
+        groups: categories or classes, the one with the most images first.
+        agreed: groups with known agreement, the one with the most agreement first, by median.
         grouped_by: `category`, or the name of the file of classes.
-        metric: what agreement is measured in; empty where it is not known.
-        method: how.
-        funnel: what every filter of `prepare` kept.
+        metric: metric of the agreement; empty if it is unknown.
+        method: method of the agreement; empty if it is unknown.
+        funnel: trials, images and clicks that every filter of `prepare` kept.
     """
 
     spreads: tuple[Spread, ...]
@@ -87,15 +87,16 @@ class Distributions:
 def distributions(
     experiment: PreparedExperiment, agreement: Agreement | None, classes: Path | None
 ) -> Distributions:
-    """Count everything.
+    """Compute the numbers for the figures of distributions.
 
     Args:
         experiment: the prepared folder.
-        agreement: of its images, or None.
-        classes: file that says which class each category belongs to, or None.
+        agreement: agreement on its images, or None.
+        classes: file with the class of each category, or None.
 
     Raises:
-        DataError: the file of classes is not readable, or of another form.
+        DataError: the file of classes cannot be read or has an unknown form, or the manifest holds
+            no funnel.
     """
     trials = experiment.trials
     spreads = (
@@ -145,10 +146,11 @@ def _groups(
 
 
 def _classes_of(categories: list[str], keys: list[str], path: Path) -> list[str]:
-    """The class of each image.
+    """Return the class of each image.
 
-    A mapping names the class of a category or of an image key; true and false are the class that
-    the file is called after, and `not` that. A list names the categories (or keys) of that class.
+    A mapping gives the class of a category or of an image key. The value true means the class with
+    the name of the file, and false means `not <name>`. A list gives the categories (or keys) of the
+    class with the name of the file.
     """
     table = read_table(path)
     yes, no = path.stem, f"not {path.stem}"
@@ -175,7 +177,11 @@ def _classes_of(categories: list[str], keys: list[str], path: Path) -> list[str]
 
 
 def _funnel(counts: Mapping[str, Any]) -> tuple[FunnelRow, ...]:
-    """The funnel that the manifest of `prepare` holds."""
+    """Return the funnel from the manifest of `prepare`.
+
+    Raises:
+        DataError: the manifest holds no funnel.
+    """
     try:
         return tuple(
             FunnelRow(

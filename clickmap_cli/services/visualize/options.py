@@ -1,4 +1,4 @@
-"""What `visualize` is asked for: which images, which figures, and how they look."""
+"""Options of `visualize`: the images, the figures and their look."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from pathlib import Path
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 
 KINDS = ("overlay", "participants", "clicks", "bins", "sheet", "distributions")
-"""Figures that can be drawn: of an image the first four, then contact sheets, then numbers."""
+"""Kinds of figures: the first four are of one image, then contact sheets and distributions."""
 
 BY = ("participants", "agreement", "disagreement")
-"""What `--top` goes by."""
+"""Criteria by which `--top` sorts images."""
 
 COLORMAPS = ("inferno", "viridis", "magma", "plasma", "cividis", "jet", "turbo", "gray")
-"""Colour maps that are offered; any of matplotlib's will do."""
+"""Colour maps that completion offers; any of matplotlib's is allowed."""
 
 NORMALIZE = ("max", "sum", "none", "rank")
-"""How a map is scaled before it is shown; `reports/overlays.py` says what each does."""
+"""Scalings of a map for display; `reports/overlays.py` describes each."""
 
 CLICKS = ("points", "path")
-"""How the order of clicks is drawn."""
+"""Ways to draw the order of clicks."""
 
 PARTICIPANTS = ("auto", "all", "none")
-"""Whose maps a gallery has beside the means."""
+"""Choices of the participants' maps that a gallery has in addition to the means."""
 
 MOST_BINS = 100
 
 
 @dataclass(frozen=True)
 class Look:
-    """How figures look; `reports/` knows what the words mean.
+    """The look of figures; `reports/` interprets the words.
 
     Attributes:
-        colormap: of matplotlib.
-        alpha: 0..1, how much of the hottest pixel is covered.
+        colormap: a colour map of matplotlib.
+        alpha: opacity of the hottest pixel, 0..1.
         normalize: `max`, `sum`, `none` or `rank`.
-        colour_bar: whether one is drawn.
-        by_participants: whether heat is multiplied by the image's participants, in shares of the
-            most that any image drawn has.
+        colour_bar: True to draw a colour bar.
+        by_participants: True to multiply heat by the image's number of participants, divided by the
+            largest number of any image that is drawn.
         preset: `screen`, `paper` or `paper-wide`.
-        order: how the order of clicks is drawn, `points` or `path`.
+        order: drawing of the order of clicks, `points` or `path`.
     """
 
     colormap: str = "inferno"
@@ -54,17 +54,19 @@ class Look:
 
 @dataclass(frozen=True)
 class VisualizeOptions:
-    """Which images and figures.
+    """The choice of images and figures.
 
     Attributes:
-        look: how they look.
-        top: that many images, the first by `by`; None = as `random` or the configuration says.
-        by: one of `BY`.
-        random: that many images drawn at random, by the experiment's seed.
+        look: look of the figures.
+        top: number of images to draw, the first ones by `by`; None = `random` or the configuration
+            chooses images.
+        by: criterion of `top`, one of `BY`; None = participants.
+        random: number of images to draw at random, with the experiment's seed; None = no random
+            choice.
         kinds: some of `KINDS`.
-        formats: files of each figure, such as `png`.
-        bins: cumulative maps of an image; None = `click_bins` of the configuration, or 8.
-        classes: file that says which class each category belongs to; None = categories themselves.
+        formats: file formats of each figure, such as `png`.
+        bins: number of cumulative maps per image; None = `click_bins` of the configuration, or 8.
+        classes: file with the class of each category; None = group by category.
     """
 
     look: Look = Look()
@@ -78,10 +80,10 @@ class VisualizeOptions:
 
 
 def check_options(options: VisualizeOptions) -> None:
-    """Options on their own and together, before any work.
+    """Raise unless every option is valid and the options fit together.
 
     Raises:
-        ConfigError: one is out of its range, or two contradict each other.
+        ConfigError: an option is outside its range, or two options contradict each other.
     """
     if options.top is not None and options.random is not None:
         raise ConfigError("--top and --random both choose images; give one of them.")

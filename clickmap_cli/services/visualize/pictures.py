@@ -1,4 +1,4 @@
-"""What is drawn of one image: its picture, its map, its people, their clicks, and what grew."""
+"""Data for the figures of one image: pixels, mean map, participants' maps, clicks and bins."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from clickmap_cli.services.visualize.experiment import PreparedExperiment
 from clickmap_cli.storage.safe_images import read_described
 
 MOST_PEOPLE = 99
-"""Participants in one grid; with the mean that is ten by ten."""
+"""Maximum participants in one grid; with the mean, the grid is ten by ten."""
 
 MOST_TRACKS = 6
-"""Participants whose clicks are drawn in their order."""
+"""Maximum trials of an image whose clicks are drawn in order."""
 
 SHOWN, CONVERTED, MISSING, UNREADABLE = "shown", "converted", "missing", "unreadable"
-"""What became of an image's file."""
+"""States of an image's file after reading."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class ImagePixels:
     """An image on its map's pixels.
 
     Attributes:
-        pixels: (h, w, 3) uint8, or None where there is none.
+        pixels: (h, w, 3) uint8, or None if the file is missing or unreadable.
         state: `shown`, `converted`, `missing` or `unreadable`.
-        note: what was converted, or why there is none.
-        pixel_aspect: how tall a map's pixel is on the image, in its widths.
+        note: what was converted, or why the pixels are missing.
+        pixel_aspect: height of a map's pixel on the image, divided by its width.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -51,14 +51,15 @@ class Picture:
     Attributes:
         key: the image key.
         category: its category.
-        n_participants: behind the map.
-        n_clicks: behind the map.
-        agreement: of its people; NaN where it is not known.
-        metric: what agreement is measured in.
-        image: its pixels, or why there are none.
+        n_participants: number of participants behind the map.
+        n_clicks: number of clicks behind the map.
+        agreement: agreement of its participants; NaN if it is unknown.
+        metric: metric of the agreement.
+        image: its pixels, or the reason why it has none.
         heat: (h, w) float32 mean map.
-        people_share: its participants in shares of the most of any image drawn.
-        densest: the densest pixel of any image drawn, in multiples of an even spread.
+        people_share: its participants, divided by the most of any image that is drawn.
+        densest: largest `densest` of any image that is drawn, if heat is normalised by `sum`;
+            else 1.
     """
 
     key: str
@@ -79,9 +80,9 @@ class PeoplePicture:
 
     Attributes:
         picture: the image and the mean.
-        names: (n) participants, in the order they came.
-        maps: (n, h, w) their maps; the mean of them where one has several trials.
-        densest: the densest pixel of the median one, in multiples of an even spread.
+        names: (n) participants, in the order of their trials.
+        maps: (n, h, w) their maps; the mean map of a participant who has several trials.
+        densest: median over participants of each map's maximum divided by its mean.
     """
 
     picture: Picture
@@ -92,14 +93,14 @@ class PeoplePicture:
 
 @dataclass(frozen=True)
 class Track:
-    """Clicks of one trial on the map's pixels, in their order.
+    """Clicks of one trial on the map's pixels, in order.
 
     Attributes:
-        name: who made them.
-        x: columns, 0 is the centre of the leftmost.
-        y: rows.
-        number: which click each is, from 1; those that were cropped away are left out.
-        n_clicks: clicks of the trial.
+        name: the participant.
+        x: columns; 0 is the centre of the leftmost pixel.
+        y: rows; 0 is the centre of the topmost pixel.
+        number: number of each click in its trial, from 1; cropped clicks are left out.
+        n_clicks: clicks of the trial, including the cropped ones.
     """
 
     name: str
@@ -111,7 +112,7 @@ class Track:
 
 @dataclass(frozen=True)
 class ClicksPicture:
-    """An image with the clicks of its first participants."""
+    """An image with the clicks of its first trials."""
 
     picture: Picture
     tracks: tuple[Track, ...]
@@ -119,15 +120,15 @@ class ClicksPicture:
 
 @dataclass(frozen=True)
 class BinsPicture:
-    """An image with its map as it grew.
+    """An image with its cumulative maps.
 
     Attributes:
         picture: the image and the mean.
         maps: (T, h, w) cumulative means; the last is the mean.
-        limits: (T) clicks of each trial counted, or the share of them where `by_time`.
-        by_time: whether bins hold the first share of each trial, not its first clicks.
+        limits: (T) number of clicks of each trial that count, or their share if `by_time`.
+        by_time: True if bins hold the first share of each trial, not its first clicks.
         greatest: the largest value of any of the maps.
-        densest: their densest pixel, in multiples of an even spread.
+        densest: largest ratio of a map's maximum to its mean.
     """
 
     picture: Picture
@@ -139,7 +140,7 @@ class BinsPicture:
 
 
 def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
-    """An image through the geometry of its map; whatever goes wrong is said, never raised."""
+    """Read an image in the geometry of its map; the result reports failures, none is raised."""
     geometry = experiment.settings.geometry(experiment.clicks(code).native)
     key, folder = experiment.keys[code], experiment.image_dir
     file = None if folder is None else image_file(folder, key)
@@ -159,7 +160,7 @@ def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
 def picture_of(
     experiment: PreparedExperiment, code: int, agreement: float = math.nan, metric: str = ""
 ) -> Picture:
-    """An image with its map, as `prepare` wrote it.
+    """Return an image with its map, as `prepare` wrote it.
 
     Raises:
         DataError: the map is missing or damaged.
@@ -177,14 +178,14 @@ def picture_of(
 
 
 def densest(heat: Maps) -> float:
-    """A map's largest value in multiples of what all pixels would have alike; 0 of an empty one."""
+    """Return a map's largest value divided by its mean, over finite values; 0 for an empty map."""
     known = np.clip(heat[np.isfinite(heat)].astype(np.float64), 0, None)
     mean = float(known.mean()) if len(known) else 0.0
     return float(known.max()) / mean if mean > 0 else 0.0
 
 
 def people_of(experiment: PreparedExperiment, code: int, picture: Picture) -> PeoplePicture:
-    """The maps of an image's first participants."""
+    """Return the maps of an image's first participants."""
     clicks, users = experiment.clicks(code), experiment.users(code)
     people = list(dict.fromkeys(users.tolist()))[:MOST_PEOPLE]
     maps = [
@@ -199,7 +200,7 @@ def people_of(experiment: PreparedExperiment, code: int, picture: Picture) -> Pe
 
 
 def clicks_of(experiment: PreparedExperiment, code: int, picture: Picture) -> ClicksPicture:
-    """The clicks of an image's first trials, in the order they were made."""
+    """Return the clicks of an image's first trials, in the order they were made."""
     clicks, users = experiment.clicks(code), experiment.users(code)
     geometry = experiment.settings.geometry(clicks.native)
     tracks = []
@@ -213,7 +214,7 @@ def clicks_of(experiment: PreparedExperiment, code: int, picture: Picture) -> Cl
 def bins_of(
     experiment: PreparedExperiment, code: int, picture: Picture, bins: int, by_time: bool
 ) -> BinsPicture:
-    """An image's cumulative maps: as they were written where there are as many, else made now."""
+    """Return an image's cumulative maps, read if they were written with these bins, else made."""
     clicks = experiment.clicks(code)
     maps = None
     if experiment.config.click_bins == bins and experiment.config.time_based_bins == by_time:
@@ -231,8 +232,8 @@ def bins_of(
 def _on_map(
     geometry: Geometry, x: NDArray[np.integer], y: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Columns, rows and numbers of the clicks that the map shows."""
-    # without its crop a geometry keeps every click, so that their numbers are known
+    """Return columns, rows and numbers of the clicks that the map shows."""
+    # a geometry without a crop keeps every click, so that their numbers are known
     columns, rows = dataclasses.replace(geometry, crop=None).move(x, y)
     columns, rows = columns - geometry.corner[1], rows - geometry.corner[0]
     height, width = geometry.final
@@ -241,7 +242,7 @@ def _on_map(
 
 
 def file_of(experiment: PreparedExperiment, code: int) -> Path | None:
-    """The file of an image, or None where there is none."""
+    """Return the file of an image, or None if it has none."""
     return (
         None
         if experiment.image_dir is None

@@ -1,4 +1,4 @@
-"""A few images of an experiment, one at a time, for whoever looks at them in a terminal."""
+"""Yields a few images of an experiment, one at a time, to show in a terminal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from clickmap_cli.services.visualize.run import chosen_images
 def quick_look(
     config: ExperimentConfig, options: VisualizeOptions, progress: Progress
 ) -> Iterator[Picture]:
-    """The images that a configuration and options choose, each read when it is asked for.
+    """Yield the images that a configuration and options choose; each is read when requested.
 
-    Agreement is that of a ceiling that is there; it is computed only where images are chosen by it.
+    Agreement comes from an existing ceiling; it is computed only if it chooses the images.
 
     Args:
         config: the checked configuration.
-        options: `top`, `by` and `random` choose images; else `display_image_keys` does.
-        progress: told where the run is.
+        options: options whose `top`, `by` and `random` choose images; else `display_image_keys`
+            does.
+        progress: receives notices.
 
     Raises:
         ConfigError: the options contradict each other.

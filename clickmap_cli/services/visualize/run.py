@@ -1,4 +1,4 @@
-"""Pictures of a prepared experiment: images with their maps, and distributions."""
+"""Draws a prepared experiment: images with their maps, and distributions."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ _OWN = ("overlay", "participants", "clicks", "bins", "sheet", "distributions", "
 
 @dataclass(frozen=True)
 class VisualizeRun:
-    """What a run of `visualize` drew.
+    """Results of `visualize`.
 
     Attributes:
-        folder: of the figures.
-        images: those drawn (with `dry_run`, those that would be), in order.
-        numbers: behind the distributions, where those were asked for.
-        outputs: files written, inside the folder.
-        seconds: how long it took.
-        reused: whether a finished run was found and nothing was done; `images` is then empty.
-        written: whether anything was written.
+        folder: folder of the figures.
+        images: images that were drawn (with `dry_run`, that would be drawn), in order.
+        numbers: numbers behind the distributions, or None if they were not requested.
+        outputs: paths of the written files inside the folder.
+        seconds: duration in seconds.
+        reused: True if an equal finished run was found and nothing was drawn; `images` is then
+            empty.
+        written: False for a dry run, which writes nothing.
     """
 
     folder: Path
@@ -75,14 +76,14 @@ def run(
 
     Args:
         config: the checked configuration; `display_image_keys` chooses images unless `options` do.
-        options: which images and figures, and how they look.
-        progress: told where the run is, and of images that are missing or were converted.
+        options: choice of images and figures, and their look.
+        progress: receives the current stage, and notices about missing or converted images.
         figures: draw into the paths they are given.
-        when: what to do with figures that are there.
+        when: what to do with existing figures.
         dry_run: choose images only; write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or what is there.
+        ConfigError: the call contradicts itself or the existing outputs.
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
         RunError: another run holds the folder, or it cannot be written.
     """
@@ -125,11 +126,11 @@ def chosen_images(
     agreement: Agreement | None,
     progress: Progress,
 ) -> list[int]:
-    """Codes of the images to draw.
+    """Return the codes of the images to draw.
 
-    `--top` goes by participants, agreement or disagreement, ties by the images' order, images
-    without a score left out; `--random` draws by the seed and keeps the images' order; else
-    `display_image_keys` names them.
+    `--top` sorts images by participants, agreement or disagreement; ties keep the images' order,
+    and images without agreement are left out when sorting by it. `--random` draws images with the
+    seed and keeps their order. Otherwise `display_image_keys` names them.
     """
     n = len(experiment.keys)
     if options.random is not None:
@@ -153,7 +154,7 @@ def _write_rows(folder: Path, rows: Sequence[PictureRow]) -> Files:
 
 
 def _say_of_images(rows: Sequence[PictureRow], progress: Progress) -> None:
-    """Images that are not shown as they are, counted and named."""
+    """Give notices about missing, unreadable and converted images, with counts and an example."""
     for state, what in (
         (MISSING, "missing, shown as empty fields"),
         (UNREADABLE, "not readable, shown as empty fields"),
@@ -170,7 +171,7 @@ def _say_of_images(rows: Sequence[PictureRow], progress: Progress) -> None:
 
 
 def _inputs(job: DrawingJob) -> tuple[Files, str]:
-    """The files that pictures are drawn from, and the identity that follows."""
+    """Return the input files of the figures, and a hash of everything the figures depend on."""
     experiment = job.experiment
     files = [experiment.folder / TRIALS_FILE]
     if job.agreement is not None and job.agreement.table is not None:
