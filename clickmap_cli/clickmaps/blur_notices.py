@@ -38,7 +38,7 @@ def blur_notices(settings: MapSettings, shapes: Ints) -> Iterator[str]:
 
 
 def _narrow_window(settings: MapSettings) -> Iterator[str]:
-    """Notice a window that cuts a Gaussian nearer to its centre than 3 sigma."""
+    """Yield a notice if the window cuts a Gaussian nearer to its centre than 3 sigma."""
     kernel = settings.kernel(settings.image_shape)
     if kernel.kind != "gaussian" or kernel.radius >= _LEAST_SIGMAS * kernel.sigma:
         return
@@ -61,7 +61,7 @@ def _narrow_window(settings: MapSettings) -> Iterator[str]:
 
 
 def _cut_kernels(settings: MapSettings, shapes: Ints) -> Iterator[str]:
-    """Notice kernels that `max_kernel_size` makes smaller, for images of their own size."""
+    """Yield a notice if `max_kernel_size` makes kernels of images of their own size smaller."""
     if not len(shapes):
         return
     uncut = replace(settings, max_kernel_size=sys.maxsize)

@@ -122,7 +122,7 @@ def _own(
     table = _pair_table()
     first = 0
     while first < len(small):
-        # groups of about one length together, as many as there is room for
+        # groups of similar length are compared together, as many as fit into a block
         longest = lengths[small[first:]]
         fits = np.arange(1, len(longest) + 1) * longest**2 <= _BLOCK_PAIRS
         groups = small[first : first + max(1, int(np.count_nonzero(fits)))]

@@ -13,7 +13,7 @@ from clickmap_cli.clickmaps.trials import Trials
 Floats = NDArray[np.float64]
 
 _ENOUGH = 20  # points; fewer do not show what is wrong
-_SMALL_SIDE = 16  # pixels; in images as small as that, 0 to 1 is a place like any other
+_SMALL_SIDE = 16  # pixels; in smaller images, points between 0 and 1 are not suspicious
 _EXPLAINS = 0.9  # share of points that a cause must bring inside
 _MOST_POINTS = 200_000
 
@@ -93,7 +93,7 @@ def suspicions(points: Coordinates) -> list[str]:
 
 
 def _corner(points: Coordinates) -> str:
-    """Notice points that all lie in the upper left: measured in smaller images or in percent."""
+    """Return a sentence if all points lie in the upper left part of images, else an empty text."""
     low = min(points.x.min(), points.y.min())
     wide, high = (points.x / points.width).max(), (points.y / points.height).max()
     x, y = float(points.x.max()), float(points.y.max())
@@ -110,7 +110,7 @@ def _corner(points: Coordinates) -> str:
 
 
 def _from_1(points: Coordinates) -> str:
-    """Notice coordinates that run from 1 to the image's side."""
+    """Return a sentence if coordinates run from 1 to the image's sides, else an empty text."""
     last = (points.x - points.width).max(), (points.y - points.height).max()
     if min(points.x.min(), points.y.min()) < 1 or last != (0, 0):
         return ""
@@ -121,7 +121,7 @@ def _from_1(points: Coordinates) -> str:
 
 
 def _few_swapped(points: Coordinates) -> str:
-    """Notice few points outside, nearly all of which swapping x and y would bring inside."""
+    """Return a sentence if swapping x and y would bring the few points outside inside."""
     outside = 1 - points.inside()
     swapped = 1 - points.inside(points.y, points.x)
     if outside * len(points.x) < _ENOUGH / 4 or swapped > outside / 20:

@@ -103,8 +103,7 @@ class Trials:
         )
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Yield slices of trials and their clicks: blocks of bounded click counts, or single
-        trials."""
+        """Yield slices of trials and clicks: blocks of bounded click counts, or of a single trial."""
         for trials in blocks_of_runs(self.n_clicks):
             yield trials, slice(int(self.offsets[trials.start]), int(self.offsets[trials.stop]))
 

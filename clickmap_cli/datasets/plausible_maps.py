@@ -126,7 +126,7 @@ def oddities(values: NDArray[Any], output: str, clipped: bool, size: Size) -> Ma
         exact = values.astype(np.float64)
         total = float((np.exp(exact - high) if output == "log_density" else exact).sum())
         if output == "log_density":
-            # a sum that float64 cannot hold is infinite, which no JSON has
+            # the sum is bounded, because JSON cannot hold an infinite number
             total = math.exp(min(math.log(total) + high, 700.0))
         if abs(total - 1) > _DENSITY_TOLERANCE:
             found["sum"] = total
@@ -137,6 +137,6 @@ def _few_levels(values: NDArray[Any]) -> int | None:
     """Return the number of distinct values, or None if there are 16 or more."""
     flat = values.reshape(-1)
     if np.unique(flat[:: max(1, flat.size // _SAMPLE)]).size >= FEW_LEVELS:
-        return None  # without sorting all of them
+        return None  # a sample is enough, so not all values are sorted
     levels = int(np.unique(flat).size)
     return levels if levels < FEW_LEVELS else None

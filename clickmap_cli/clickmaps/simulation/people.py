@@ -210,7 +210,7 @@ def _draw_image(rng: np.random.Generator, number: int, side: int) -> SimulatedIm
         inside = u**2 + v**2 <= 1
         pixels[inside] = _texture(rng, side, grain=int(rng.integers(2, 6)), contrast=0.3)[inside]
         for _ in range(int(rng.integers(2, 4))):
-            # a part: a point inside the object, attended within a third of its size
+            # a part is a point inside the object with a Gaussian of attention around it
             reach, turn = rng.uniform(0, 0.7), rng.uniform(0, 2 * np.pi)
             pu, pv = reach * np.cos(turn) * axes[0], reach * np.sin(turn) * axes[1]
             py = centre[0] + pu * np.sin(angle) + pv * np.cos(angle)
