@@ -25,8 +25,7 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
 
     Returns:
         `counts`: a text that says what is counted; `image` and `category`: name -> median; `all`:
-        `median`,
-        `mean`, `threshold`.
+        `median`, `mean`, `threshold`.
     """
     lengths = trials.n_clicks
     category = trials.category[trials.image]

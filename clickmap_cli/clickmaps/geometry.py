@@ -187,7 +187,7 @@ class Geometry:
             float32 pixels of the final size, with the same channels.
 
         Raises:
-            DataError: see `of_image`.
+            DataError: as for `of_image`.
         """
         try:
             geometry = self.of_image((pixels.shape[0], pixels.shape[1]))

@@ -54,7 +54,7 @@ def check_losses(
             the funnel).
 
     Raises:
-        DataError: more than `max_lost` of something is lost.
+        DataError: the share of a loss is above `max_lost`.
     """
     said = f"{where}: " if where else ""
     known = [loss for loss in losses if loss.lost]

@@ -25,7 +25,7 @@ _ARRAYS = (
 
 @dataclass(frozen=True)
 class Trials:
-    """A table of trials: one participant's ordered clicks on one image each.
+    """A table of trials; each trial holds one participant's ordered clicks on one image.
 
     Trial t's clicks are `x[offsets[t]:offsets[t + 1]]`, in the order they were made.
 
@@ -103,7 +103,7 @@ class Trials:
         )
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Yield slices of trials and clicks: blocks of bounded click counts, or of a single trial."""
+        """Yield slices of trials and their clicks: blocks of bounded size, or of a single trial."""
         for trials in blocks_of_runs(self.n_clicks):
             yield trials, slice(int(self.offsets[trials.start]), int(self.offsets[trials.stop]))
 

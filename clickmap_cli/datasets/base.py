@@ -134,7 +134,7 @@ class Stimulus(ABC):
 
     @property
     def has_truth(self) -> bool:
-        """True if points or a map show where people looked in the image."""
+        """Return True if points or a map show where people looked in the image."""
         return bool(self.points) or self.truth() is not None
 
     @abstractmethod

@@ -62,12 +62,12 @@ class FileStimulus(Stimulus):
 
     @property
     def has_image(self) -> bool:  # type: ignore[override]
-        """True if the data set has a file of the image."""
+        """Return True if the data set has a file of the image."""
         return self.image_path is not None
 
     @property
     def uniform(self) -> bool:
-        """True if the image has no map and no fixations."""
+        """Return True if the image has no map and no fixations."""
         return self.map_path is None and self.points is None
 
     def image(self) -> NDArray[np.float32]:
@@ -100,7 +100,7 @@ class FileStimulus(Stimulus):
 
     @property
     def has_truth(self) -> bool:
-        """True if the image has fixations or a map; otherwise `truth` is uniform."""
+        """Return True if the image has fixations or a map; otherwise `truth` is uniform."""
         return bool(self.points) or self.map_path is not None
 
     def people(self) -> People | None:

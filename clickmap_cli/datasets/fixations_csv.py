@@ -137,7 +137,7 @@ class _Table:
     notices: tuple[str, ...]
 
     def by_image(self) -> Iterator[tuple[str, Points]]:
-        """Yield each image of the table with its points, which may be none after dropped rows."""
+        """Yield each image of the table with its points, of which all may have been dropped."""
         ends = np.searchsorted(self.image, np.arange(len(self.keys) + 1))
         for code, key in enumerate(self.keys):
             at = slice(ends[code], ends[code + 1])

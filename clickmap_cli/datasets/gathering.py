@@ -30,7 +30,7 @@ _MANY_OUTSIDE = 0.1
 """Share of points outside their image above which a likely cause is given."""
 
 _MOST_SEEN = 200_000
-"""Number of points up to which more are examined for a likely cause."""
+"""Number of points after which further images are not examined for a likely cause."""
 
 
 class Gathering:

@@ -32,13 +32,13 @@ def csv_indexed(
     split: str | None = None,
     participants: str | None = None,
 ) -> DataSet:
-    """Read a table of files with the columns `image_id`, `image_path`, `fix_path`, `map_path`.
+    """Read a table that names the files of each image.
 
-    Optional columns are `fix_path`, `map_path`, `category`, `split` and `participant`; cells of
-    `fix_path` and `map_path` may be empty. Fixations are counts per pixel in `.npy` files. A
-    relative path starts from `root`, or, if that file does not exist, from the working folder;
-    absolute paths are used unchanged. With a column `participant`, or with `participants`, an image
-    may have a row for each participant.
+    The columns are `image_id`, `image_path` and, optionally, `fix_path`, `map_path`, `category`,
+    `split` and `participant`; cells of `fix_path` and `map_path` may be empty. Fixations are counts
+    per pixel in `.npy` files. A relative path starts from `root`, or, if that file does not exist,
+    from the working folder; absolute paths are used unchanged. With a column `participant`, or with
+    `participants`, an image may have a row for each participant.
 
     Args:
         index_csv: the table; may be compressed (`.gz`).

@@ -16,7 +16,7 @@ def reference_points(names: Sequence[str], given: Sequence[str | int] | None) ->
     """Return the two key points whose distance scales PCK, counted from 0.
 
     Args:
-        names: of the key points.
+        names: names of the key points.
         given: two names or numbers from 0; None for eye top and eye bottom, if both exist.
 
     Raises:
@@ -46,7 +46,7 @@ def swapped_pairs(
     """Return the pairs of left and right key points that a mirror swaps, counted from 0.
 
     Args:
-        names: of the key points.
+        names: names of the key points.
         given: pairs of names or numbers from 0.
 
     Raises:

@@ -37,7 +37,7 @@ class ManyMapsStimulus(FileStimulus):
 
     @property
     def uniform(self) -> bool:
-        """True if the image has no map and no fixations."""
+        """Return True if the image has no map and no fixations."""
         return not self.people_maps and super().uniform
 
     def truth(self) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ def map_values(path: Path, channel: str | None = None, settable: bool = False) -
     Args:
         path: the picture.
         channel: one of `CHANNELS`; None for the grey values of a picture that holds nothing else.
-        settable: whether the person can set `channel`, for the message.
+        settable: True if the user can set `channel`, for the message.
 
     Raises:
         DataError: the picture is missing or damaged; without `channel`, it has colours or varying
@@ -76,7 +76,7 @@ def _refusal(pixels: NDArray[np.uint8], settable: bool) -> str | None:
 
     Args:
         pixels: (h, w, 3) or (h, w, 4).
-        settable: whether the person can set `channel`.
+        settable: True if the user can set `channel`.
     """
     colours = pixels[..., :3]
     coloured = colours.max(axis=-1) - colours.min(axis=-1) > _COLOURED

@@ -67,12 +67,12 @@ class ClickmapStimulus(Stimulus):
 
     @property
     def has_image(self) -> bool:  # type: ignore[override]
-        """True if the image's file was found."""
+        """Return True if the image's file was found."""
         return self.file is not None
 
     @property
     def cropped(self) -> bool:  # type: ignore[override]
-        """True if the map shows a part of the image."""
+        """Return True if the map shows only a part of the image."""
         return self.geometry.final != self.geometry.resized
 
     @property

@@ -64,7 +64,7 @@ class StoredStimulus(FileStimulus):
 
     @property
     def has_image(self) -> bool:  # type: ignore[override]
-        """True if the file of stimuli is known."""
+        """Return True if the file of stimuli is known."""
         return self.store is not None
 
     def image(self) -> NDArray[np.float32]:
@@ -108,10 +108,11 @@ def pysaliency(
     sigma_px: float = SIGMA_PX,
     images: str | Path | None = None,
 ) -> DataSet:
-    """Read pysaliency's HDF5 files: (`File`)`Stimuli`, and `Fixations` or `FixationTrains`.
+    """Read pysaliency's HDF5 files of stimuli and fixations.
 
-    Stimuli are `Stimuli` or `FileStimuli`. Ids are the stems of image files, preceded by as many
-    parent folders as are needed to tell them apart, or `stimulus_0001` for arrays.
+    The files hold `Stimuli` or `FileStimuli`, and `Fixations` or `FixationTrains`. Ids are the
+    stems of image files, preceded by as many parent folders as are needed to tell them apart, or
+    `stimulus_0001` for arrays.
 
     Args:
         stimuli: the file of stimuli.

@@ -156,7 +156,7 @@ def _list_file(folder: Path, split: str) -> Path:
 
 
 def _other_lists(folder: Path, split: str) -> list[str]:
-    """Return names of lists in the folder that look as if the missing list belonged to them."""
+    """Return names of lists in the folder that make a missing list look like a mistake."""
     stems = {path.stem: path.name for path in sorted(folder.glob(f"*{LIST}"))}
     near = difflib.get_close_matches(split, stems, n=3, cutoff=_NEAR)
     return [name for stem, name in stems.items() if stem.lower() in _PARTS or stem in near]
