@@ -1,4 +1,4 @@
-"""How far the people who clicked one image agree: split halves and held-out participants."""
+"""Agreement among the people who clicked one image: split halves and held-out participants."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Scores = NDArray[np.float64]
 def random_halves(
     people: NDArray[np.int32], splits: int, seed: int, key: str
 ) -> list[tuple[Half, Half]]:
-    """Random halves of an image's participants; of an odd number the extra one is in the second.
+    """Split an image's participants into random halves; an extra one goes to the second half.
 
     Args:
-        people: (trials) who made each trial; all trials of a person go to one half.
-        splits: how many.
-        seed: the experiment's.
-        key: the image; its halves depend on nothing else.
+        people: (trials) participant of each trial; all trials of a person go to the same half.
+        splits: number of splits.
+        seed: seed of the experiment.
+        key: key of the image, so that its halves do not depend on other images.
 
     Returns:
-        Trials of the first and of the second half, for each split.
+        Trial numbers of the first and of the second half, for each split.
     """
     n = len(np.unique(people))
     return _random_parts(people, n // 2, n, splits, generator(seed, key, "halves"))
@@ -37,7 +37,7 @@ def random_halves(
 def random_groups(
     people: NDArray[np.int32], size: int, splits: int, seed: int, key: str
 ) -> list[tuple[Half, Half]]:
-    """Random pairs of groups of `size` participants, none in both, for the subject curve."""
+    """Draw random pairs of disjoint groups of `size` participants, for the subject curve."""
     rng = generator(seed, key, "curve", str(size))
     return _random_parts(people, size, 2 * size, splits, rng)
 
@@ -45,8 +45,8 @@ def random_groups(
 def _random_parts(
     people: NDArray[np.int32], first: int, last: int, splits: int, rng: np.random.Generator
 ) -> list[tuple[Half, Half]]:
-    """Trials of `first` participants, and of those after them up to `last`, in random order."""
-    # people in the order they came, so that nobody's name decides where they go
+    """Return trials of `first` random participants, and of those after them up to `last`."""
+    # people are ordered by first appearance, so that names do not influence the draw
     _, at, which = np.unique(people, return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(at))[which]
     parts = []
@@ -66,11 +66,11 @@ def score_halves(
     scores: Sequence[MapScore],
     keep: int = 0,
 ) -> tuple[dict[str, Scores], list[MapView]]:
-    """Half A predicts half B.
+    """Score half A of each split as a prediction of half B.
 
     Returns:
-        score name -> (splits) values; and the first `keep` halves B, which other images' halves
-        may be held against too.
+        score name -> (splits) values; and the first `keep` halves B, so that other images' halves
+        can be scored against them too.
     """
     found: dict[str, list[float]] = {score.name: [] for score in scores}
     targets: list[MapView] = []
@@ -86,7 +86,7 @@ def score_halves(
 def score_groups(
     stack: TrialStack, groups: Sequence[tuple[Half, Half]], scores: Sequence[MapScore]
 ) -> dict[str, Scores]:
-    """The first group of each pair predicts the second; they need not be all trials together.
+    """Score the first group of each pair as a prediction of the second; trials may be left over.
 
     Returns:
         score name -> (pairs) values.
@@ -102,16 +102,17 @@ def score_groups(
 def score_held_out(
     stack: TrialStack, scores: Sequence[MapScore], keep: int = 1024
 ) -> tuple[dict[str, Scores], dict[str, Scores]]:
-    """The mean of the others predicts the held-out participant, and the upper bound of that.
+    """Score the mean of the others as a prediction of each participant, with its upper bound.
 
     Args:
         stack: the image's trials.
-        scores: what is computed, sharing maps.
-        keep: trials whose maps are kept for the upper bound; those of more are made again.
+        scores: the scores to compute; they share maps.
+        keep: number of trials whose maps are kept for the upper bound; maps of further trials are
+            recomputed.
 
     Returns:
-        score name -> (n) values; score name -> (n) values of everybody pooled, as the score asks,
-        against each participant (only for scores that have such a bound).
+        score name -> (n) values; score name -> (n) values of the pool of all participants, as the
+        score defines it, against each participant (only for scores with such a bound).
     """
     held: dict[str, list[float]] = {score.name: [] for score in scores}
     singles = _Singles(stack, keep if any(score.pool for score in scores) else 0)
@@ -122,14 +123,14 @@ def score_held_out(
     upper: dict[str, Scores] = {}
     for score in scores:
         if score.pool is not None:
-            # the pool is a map like any other, so it is rounded to float32 like any other
+            # the pool is rounded to float32, as every other map is
             pooled = MapView(score.pool(singles).reshape(singles.shape))
             upper[score.name] = np.array([score(pooled, single) for single in singles])
     return _arrays(held), upper
 
 
 class _Singles:
-    """Every trial's map, one after the other, as often as they are asked for."""
+    """The map of each trial in turn; it can be iterated several times."""
 
     def __init__(self, stack: TrialStack, keep: int) -> None:
         self._stack = stack

@@ -1,8 +1,8 @@
-"""Blurring clicks: exact at the borders, in integers where the kernel is a flat disk.
+"""Blurring of clicks: exact at the borders, in integers if the kernel is a flat disk.
 
-Blur is linear and clicks are few, so nothing is convolved blindly. A disk is a stack of runs, so a
-dense map of counts is blurred by differences of running sums; a single trial is blurred by adding
-one precomputed stamp a clicked pixel; a Gaussian separates into two thin matrix products.
+Blur is linear and clicks are few, so no dense convolution is needed. A disk is a stack of runs, so
+a dense map of counts is blurred by differences of running sums; a single trial is blurred by adding
+one precomputed stamp per clicked pixel; a Gaussian separates into two thin matrix products.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Kernel:
 
     Attributes:
         kind: `circle`, `gaussian` or `none`.
-        size: odd side, in pixels.
-        sigma: of the Gaussian, in pixels; unused otherwise.
+        size: side of the kernel in pixels, odd.
+        sigma: standard deviation of the Gaussian in pixels; unused for other kinds.
     """
 
     kind: str
@@ -38,22 +38,22 @@ class Kernel:
 
     @property
     def radius(self) -> int:
-        """Pixels from the centre to the kernel's edge."""
+        """Number of pixels from the centre to the kernel's edge."""
         return (self.size - 1) // 2
 
     @property
     def reach(self) -> int:
-        """Pixels from a click to the farthest pixel it can touch."""
+        """Number of pixels from a click to the farthest pixel it can affect."""
         return {"none": 0, "gaussian": self.radius, "circle": 2 * self.radius}[self.kind]
 
     def scale(self) -> float:
-        """What a blurred map is divided by, so that a click away from borders sums to 1."""
+        """Return the divisor of a blurred map that makes a click away from borders sum to 1."""
         return float(disk_runs(self.radius).sum() ** 2) if self.kind == "circle" else 1.0
 
     def effective_sigma(self) -> float:
-        """Standard deviation in pixels, along one axis, of what one click becomes.
+        """Return the standard deviation of one blurred click along one axis, in pixels.
 
-        A window that cuts a Gaussian makes it narrower than its sigma; a disk is passed twice.
+        A window that cuts a Gaussian makes it narrower than its sigma; a disk is applied twice.
 
         >>> round(Kernel("gaussian", 21, 20.0).effective_sigma(), 1)
         5.9
@@ -68,22 +68,24 @@ class Kernel:
 
 
 def odd(size: int) -> int:
-    """The size itself when odd, else the next odd one."""
+    """Return the size itself if it is odd, else the next odd number."""
     return size if size % 2 else size + 1
 
 
 def kernel_for(
     native: Size, image_shape: Size, kind: str, blur_size: int, sigma: float | None, largest: int
 ) -> Kernel:
-    """The kernel for an image; it grows with the image's short side.
+    """Return the kernel for an image; it grows with the image's short side.
 
     Args:
         native: size the clicks are measured in.
-        image_shape: the experiment's size, for which `blur_size` is meant.
+        image_shape: the experiment's size, to which `blur_size` refers.
         kind: `circle`, `gaussian` or `none`.
         blur_size: kernel size at `image_shape`; made odd.
-        sigma: of the Gaussian at `image_shape`; None = sqrt of the odd size.
-        largest: `max_kernel_size`, for images of another size than `image_shape`.
+        sigma: standard deviation of the Gaussian at `image_shape`; None for the sqrt of the odd
+            size.
+        largest: `max_kernel_size`, which limits kernels of images of another size than
+            `image_shape`.
     """
     base = odd(blur_size)
     size = base
@@ -95,7 +97,7 @@ def kernel_for(
 
 
 def blur_counts(counts: Counts, kernel: Kernel) -> NDArray[Any]:
-    """Blur a dense map of counts, zero outside the image.
+    """Blur a dense map of counts; pixels outside the image count as zero.
 
     Returns:
         (H, W): integers for whole counts under `circle` and `none`, else float64; divide by
@@ -116,13 +118,13 @@ def blur_clicks(
     kernel: Kernel,
     weights: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
-    """Blur the clicks of one trial; the same numbers as `blur_counts` of their counts.
+    """Blur the clicks of one trial, with the same result as `blur_counts` of their counts.
 
     Args:
         x: columns, inside the image.
         y: rows, inside the image.
         size: height and width.
-        kernel: the blur.
+        kernel: the blur kernel.
         weights: (clicks) float64 weight of each click; None counts each as 1.
     """
     width = size[1]
@@ -146,14 +148,14 @@ def blur_clicks(
 def _add_stamps(
     out: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any], counts: NDArray[Any], radius: int
 ) -> None:
-    """Add one stamp a clicked pixel, cut where the image ends."""
+    """Add one stamp per clicked pixel, cut at the image's borders."""
     height, width = out.shape
     reach = 2 * radius
     side = 2 * reach + 1
     tops, lefts = rows - reach, columns - reach
     inner = (tops >= 0) & (lefts >= 0) & (rows + reach < height) & (columns + reach < width)
     whole = _stamp(radius, radius, radius, radius, radius)
-    # most clicks lie away from borders and are made a few times: a tight loop for those
+    # most clicks lie away from borders and share a few counts: a tight loop handles those
     for count in np.unique(counts[inner]).tolist():
         stamp = whole if count == 1 else whole * count
         same = inner & (counts == count)
@@ -173,7 +175,7 @@ def _add_stamps(
 
 @lru_cache(maxsize=128)
 def disk_runs(radius: int) -> NDArray[np.int64]:
-    """(2 r + 1) pixels in each row of the disk of all pixels at most `radius` from its centre."""
+    """Return (2 r + 1) row lengths of the disk of pixels at most `radius` from its centre."""
     dy = np.arange(-radius, radius + 1)
     runs = np.array([2 * math.isqrt(radius * radius - int(d) * int(d)) + 1 for d in dy])
     runs.flags.writeable = False
@@ -181,15 +183,15 @@ def disk_runs(radius: int) -> NDArray[np.int64]:
 
 
 def disk(radius: int) -> NDArray[np.int64]:
-    """The disk as a (2 r + 1, 2 r + 1) array of 0 and 1."""
+    """Return the disk as a (2 r + 1, 2 r + 1) array of 0 and 1."""
     at = np.arange(-radius, radius + 1)
     return (at[:, None] ** 2 + at**2 <= radius**2).astype(np.int64)
 
 
 def _disk_pass(counts: NDArray[Any], radius: int) -> NDArray[Any]:
-    """One pass of the flat disk over whole numbers, by differences of running sums."""
+    """Apply the flat disk once to whole numbers, by differences of running sums."""
     height, width = counts.shape
-    # no sum exceeds that of all counts, so narrow integers usually do, and are faster
+    # no sum exceeds that of all counts, so narrow integers usually suffice, and are faster
     total = int(counts.sum())
     dtype = next(t for t in (np.int16, np.int32, np.int64) if total <= np.iinfo(t).max)
     sums = np.zeros((height, width + 2 * radius + 1), dtype)
@@ -213,9 +215,10 @@ def _disk_pass(counts: NDArray[Any], radius: int) -> NDArray[Any]:
 
 @lru_cache(maxsize=4096)
 def _stamp(radius: int, up: int, down: int, left: int, right: int) -> NDArray[np.int32]:
-    """What one click adds: two disk passes, the first cut `up`, `down`, ... pixels from the click.
+    """Return what one click adds: two disk passes, the first cut `up`, `down`, ... pixels from it.
 
-    The cut is where the image ends; (4 r + 1) squared, not yet cut itself.
+    The first pass is cut where the image ends. The stamp has (4 r + 1, 4 r + 1) pixels and is not
+    yet cut itself.
     """
     first = disk(radius)
     first[: radius - up] = 0
@@ -232,14 +235,14 @@ def _stamp(radius: int, up: int, down: int, left: int, right: int) -> NDArray[np
 
 @lru_cache(maxsize=64)
 def gauss(size: int, sigma: float) -> NDArray[np.float64]:
-    """One axis of the Gaussian, sum 1; the square kernel is its product with itself."""
+    """Return one axis of the Gaussian, sum 1; the square kernel is its product with itself."""
     at = np.arange(size) - (size - 1) / 2
     values = np.exp(-(at**2) / (2 * sigma**2))
     return np.asarray(values / values.sum())
 
 
 def _band(n: int, at: NDArray[Any], kernel: Kernel) -> NDArray[np.float64]:
-    """(n, len(at)) what a click at each place adds along one axis, zero outside."""
+    """Return (n, len(at)) weights that a click at each place adds along one axis, zero outside."""
     tap = np.arange(n)[:, None] - at + kernel.radius
     inside = (tap >= 0) & (tap < kernel.size)
     return np.where(inside, gauss(kernel.size, kernel.sigma)[np.where(inside, tap, 0)], 0.0)
@@ -252,7 +255,7 @@ def _gaussian_clicks(
     size: tuple[int, ...],
     kernel: Kernel,
 ) -> NDArray[np.float64]:
-    """Only rows and columns that hold a click enter the two products."""
+    """Blur with a Gaussian, using only the rows and columns that hold a click."""
     used_rows, at_row = np.unique(rows, return_inverse=True)
     used_columns, at_column = np.unique(columns, return_inverse=True)
     small = np.zeros((len(used_rows), len(used_columns)))

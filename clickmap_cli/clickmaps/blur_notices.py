@@ -1,4 +1,4 @@
-"""Where the blur of a run is not the blur that its configuration seems to ask for."""
+"""Notices about a blur that differs from the one the configuration seems to ask for."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LEAST_SIGMAS = 3
 
 
 def blur_notices(settings: MapSettings, shapes: Ints) -> Iterator[str]:
-    """Compare the blur that is asked for with the blur that images get.
+    """Compare the blur of the configuration with the blur that images get.
 
     Args:
-        settings: how maps are made.
-        shapes: (images, 2) height and width the clicks of each image are measured in.
+        settings: settings of the maps.
+        shapes: (images, 2) height and width in which the clicks of each image are measured.
 
     Yields:
-        A sentence for each way in which they differ.
+        One sentence for each difference.
     """
     if settings.blur_sigma is not None and settings.kernel_type != "gaussian":
         yield (
@@ -38,7 +38,7 @@ def blur_notices(settings: MapSettings, shapes: Ints) -> Iterator[str]:
 
 
 def _narrow_window(settings: MapSettings) -> Iterator[str]:
-    """A window that cuts a Gaussian nearer to its centre than 3 sigma."""
+    """Yield a notice if the window cuts a Gaussian nearer to its centre than 3 sigma."""
     kernel = settings.kernel(settings.image_shape)
     if kernel.kind != "gaussian" or kernel.radius >= _LEAST_SIGMAS * kernel.sigma:
         return
@@ -61,7 +61,7 @@ def _narrow_window(settings: MapSettings) -> Iterator[str]:
 
 
 def _cut_kernels(settings: MapSettings, shapes: Ints) -> Iterator[str]:
-    """Kernels of images of their own size that `max_kernel_size` makes smaller."""
+    """Yield a notice if `max_kernel_size` makes kernels of images of their own size smaller."""
     if not len(shapes):
         return
     uncut = replace(settings, max_kernel_size=sys.maxsize)

@@ -1,4 +1,4 @@
-"""The same maps by dense convolution in torch, for those who have a GPU."""
+"""The same maps by dense convolution in torch, for users with a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clickmap_cli.runtime.errors import RunError
 
 
 def blur_trial_maps(clicks: ImageClicks, settings: MapSettings, device: str, batch: int) -> Maps:
-    """Every trial's finished map, convolved on the device, `batch` trials at once.
+    """Compute every trial's finished map on the device, `batch` trials at once.
 
     Returns:
         (n, h, w) float32; equal to `maps.trial_maps` to 1e-5.
@@ -32,7 +32,7 @@ def blur_trial_maps(clicks: ImageClicks, settings: MapSettings, device: str, bat
 
 
 def blur_mean_map(clicks: ImageClicks, settings: MapSettings, device: str, batch: int) -> Maps:
-    """The mean of the trials' finished maps, convolved on the device.
+    """Compute the mean of the trials' finished maps by convolution on the device.
 
     Returns:
         (h, w) float32; equal to `maps.mean_map` to 1e-5.
@@ -51,7 +51,7 @@ def blur_mean_map(clicks: ImageClicks, settings: MapSettings, device: str, batch
 def _counts(
     clicks: ImageClicks, settings: MapSettings, first: int, last: int
 ) -> NDArray[np.float32]:
-    """(trials, H, W) clicks (or their weights) per pixel."""
+    """Return (trials, H, W) clicks per pixel, or sums of their weights."""
     height, width = clicks.native
     weights = clicks.weights(settings.decay_tau)
     counts = np.zeros((last - first, height * width), dtype=np.float64)
@@ -88,7 +88,7 @@ def _convolved(
 
 
 def _dense(kernel: Kernel) -> NDArray[np.float32]:
-    """The kernel as a square array of sum 1."""
+    """Return the kernel as a square array of sum 1."""
     if kernel.kind == "circle":
         flat = disk(kernel.radius)
         return np.asarray(flat / flat.sum(), dtype=np.float32)

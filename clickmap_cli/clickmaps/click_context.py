@@ -1,4 +1,4 @@
-"""How densely other participants clicked where someone clicked: agreement, click by click."""
+"""Density of other participants' clicks at each click: agreement click by click."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from clickmap_cli.clickmaps.trials import Bools, Ints, Trials
 from clickmap_cli.storage.long_arrays import ranges
 
 _CELLS = 64
-"""Cells of an image along each side, whatever its shape."""
+"""Number of cells along each side of an image, whatever its shape."""
 
 _RADIUS = 3
-"""Radius in cells of the disk that spreads a click."""
+"""Radius, in cells, of the disk that spreads a click."""
 
 _UNIFORM_CLICKS = 5
-"""Uniform clicks that are added to those of the others, so that few people say little."""
+"""Number of uniform clicks added to those of the others, to limit the effect of few people."""
 
 _UNIFORM_SHARE = 0.05
-"""Share of the uniform density that is mixed in, so that no logarithm of it runs away."""
+"""Share of the uniform density that is mixed in, so that its logarithm stays bounded."""
 
 _PAIRED = 1024
-"""Clicks of a person on an image up to which they are compared in pairs, and not on the grid."""
+"""Clicks of a person on an image up to this number are compared in pairs, not on the grid."""
 
 _BLOCK_PAIRS = 1 << 22
-"""Pairs that are compared at once."""
+"""Number of pairs that are compared at once."""
 
 _SIDE = _CELLS + 2 * _RADIUS
-"""The grid with a margin, so wide that no spread is cut before it has come back."""
+"""Side of the grid with a margin, which is wide enough that the first pass of a spread is never
+cut."""
 
 _KERNEL = Kernel("circle", 2 * _RADIUS + 1, 0.0)
 
 
 def density_of_others(trials: Trials, among: Bools | None = None) -> NDArray[np.float64]:
-    """How densely other participants clicked where each click lies, 1 = as if uniformly.
+    """Compute the density of other participants' clicks at each click; 1 means uniform.
 
-    An image is divided into 64 x 64 cells, and every click spreads over a disk of radius 3 cells
-    in two passes, with no cut at the image's edge between them. What a participant clicked in the
-    image, in any trial, is left out of what they are held against. With S the others' clicks that
-    reach a cell, E those that as many uniform ones would bring there, and N their number, the
-    density is 0.05 + 0.95 (N S / E + 5) / (N + 5). Sums are of whole numbers, and so exact.
+    An image is divided into 64 x 64 cells, and every click spreads over a disk of radius 3 cells in
+    two passes, without a cut at the image's edge between them. A participant's own clicks in the
+    image, in any trial, are excluded. Let N be the number of the others' clicks, S their spread
+    clicks in a cell, and E the same for N uniform clicks. The density is 0.05 + 0.95 (N S / E + 5)
+    / (N + 5). Sums are of whole numbers, and so exact.
 
     Args:
-        trials: all clicks inside their images.
-        among: (users) whose clicks count as others'; None = everybody's.
+        trials: the table; all clicks lie inside their images.
+        among: (users) True for users whose clicks count as others' clicks; None for all users.
 
     Returns:
-        (clicks) density; NaN where nobody else clicked the image.
+        (clicks) density; NaN if nobody else clicked the image.
     """
     lengths = trials.n_clicks
     image = np.repeat(trials.image, lengths)
@@ -58,7 +59,7 @@ def density_of_others(trials: Trials, among: Bools | None = None) -> NDArray[np.
     cell = _cells(trials)
     total, clicks = _spread(cell, image, counts)
     own, own_clicks = np.zeros_like(total), np.zeros_like(clicks)
-    # who does not count as an other is not in the sums either
+    # clicks of users who do not count as others are not in the sums, so they are not subtracted
     mine = np.flatnonzero(counts)
     person = image[mine].astype(np.int64) * max(len(trials.users), 1) + user[mine]
     own[mine], own_clicks[mine] = _own(cell[mine], person)
@@ -71,7 +72,7 @@ def density_of_others(trials: Trials, among: Bools | None = None) -> NDArray[np.
 
 
 def _cells(trials: Trials) -> NDArray[np.int64]:
-    """(clicks) cell of the grid with its margin, row after row."""
+    """Return (clicks) cell of each click in the grid with its margin, counted row by row."""
     sides = np.repeat(trials.shape[trials.image], trials.n_clicks, axis=0).astype(np.int64)
     row = trials.y.astype(np.int64) * _CELLS // sides[:, 0]
     column = trials.x.astype(np.int64) * _CELLS // sides[:, 1]
@@ -81,7 +82,7 @@ def _cells(trials: Trials) -> NDArray[np.int64]:
 def _spread(
     cell: NDArray[np.int64], image: Ints, counts: Bools
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What clicks that count bring to each click's cell, and how many there are in its image."""
+    """Sum the counting clicks spread to each click's cell, and count those in its image."""
     order = np.argsort(image, kind="stable")
     bounds = np.flatnonzero(np.diff(image[order], prepend=-1, append=-1))
     total, clicks = np.zeros_like(cell), np.zeros_like(cell)
@@ -93,7 +94,7 @@ def _spread(
 
 
 def _on_grid(wanted: NDArray[np.int64], clicked: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What clicked cells bring to the wanted ones."""
+    """Sum the spread of clicked cells at the wanted cells."""
     counts = np.bincount(clicked, minlength=_SIDE**2).reshape(_SIDE, _SIDE)
     spread: NDArray[np.int64] = blur_counts(counts, _KERNEL).ravel()[wanted]
     return spread
@@ -102,7 +103,7 @@ def _on_grid(wanted: NDArray[np.int64], clicked: NDArray[np.int64]) -> NDArray[n
 def _own(
     cell: NDArray[np.int64], person: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What each person's clicks on an image bring to their own cells, and how many there are.
+    """Sum the spread of each person's clicks on an image at their own cells, and count them.
 
     Args:
         cell: (clicks) cells.
@@ -121,7 +122,7 @@ def _own(
     table = _pair_table()
     first = 0
     while first < len(small):
-        # groups of about one length together, as many as there is room for
+        # groups of similar length are compared together, as many as fit into a block
         longest = lengths[small[first:]]
         fits = np.arange(1, len(longest) + 1) * longest**2 <= _BLOCK_PAIRS
         groups = small[first : first + max(1, int(np.count_nonzero(fits)))]
@@ -132,9 +133,9 @@ def _own(
 
 
 def _pair_table() -> NDArray[np.int64]:
-    """What a click brings to the cell that is d further on, at d + side squared; 0 at both ends.
+    """Tabulate the spread of a click by cell offset d, at index d + side squared; 0 at both ends.
 
-    The margin makes a row so wide that no two places a spread reaches are equally far on.
+    The margin makes rows so wide that any two cells within a spread have different offsets.
     """
     one = np.zeros((_SIDE, _SIDE), dtype=np.int64)
     middle = _SIDE // 2
@@ -149,7 +150,7 @@ def _pair_table() -> NDArray[np.int64]:
 def _in_pairs(
     cell: NDArray[np.int64], lengths: NDArray[np.int64], table: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """(clicks) what the clicks of each group bring to each other's cells and their own."""
+    """Sum (clicks) the spread of all clicks of each group at each click's own cell."""
     there = np.arange(lengths.max()) < lengths[:, None]
     padded = np.full(there.shape, 4 * _SIDE**2)  # far from everything
     padded[there] = cell

@@ -1,4 +1,4 @@
-"""Coordinates that cannot mean what the user thinks: what they look like, with the evidence."""
+"""Coordinates that cannot mean what the user thinks: likely causes, with the evidence."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from clickmap_cli.clickmaps.trials import Trials
 
 Floats = NDArray[np.float64]
 
-_ENOUGH = 20  # points; fewer do not tell what is wrong
-_SMALL_SIDE = 16  # pixels; in images as small as that, 0 to 1 is a place like any other
+_ENOUGH = 20  # points; fewer do not show what is wrong
+_SMALL_SIDE = 16  # pixels; in smaller images, points between 0 and 1 are not suspicious
 _EXPLAINS = 0.9  # share of points that a cause must bring inside
 _MOST_POINTS = 200_000
 
@@ -28,18 +28,18 @@ _IMAGES = (
     (640, 480), (800, 600), (1024, 768), (1024, 1024), (1280, 720), (1280, 1024), (1680, 1050),
     (1920, 1080),
 )  # fmt: skip
-"""Width and height that images of experiments often have."""
+"""Width and height of images that are common in experiments."""
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Points as they were given, with the size of the image each belongs to.
+    """Points as they were given, with the size of each point's image.
 
     Attributes:
         x: (n) columns, as they are in the file.
         y: (n) rows.
         width: (n) width of the point's image, in pixels.
-        height: (n) its height.
+        height: (n) height of the point's image, in pixels.
     """
 
     x: Floats
@@ -48,14 +48,14 @@ class Coordinates:
     height: Floats
 
     def inside(self, x: Floats | None = None, y: Floats | None = None) -> float:
-        """The share of points inside their image; of other coordinates where they are given."""
+        """Return the share of points inside their image, or of other coordinates if given."""
         x, y = self.x if x is None else x, self.y if y is None else y
         inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
         return float(np.mean(inside)) if len(x) else 1.0
 
 
 def coordinates_of(trials: Trials) -> Coordinates:
-    """The clicks of a table, at most 200,000 of them, evenly spread over it."""
+    """Return the clicks of a table, at most 200,000 of them, evenly spread over it."""
     every = max(1, -(-len(trials.x) // _MOST_POINTS))
     at = np.arange(0, len(trials.x), every)
     trial = np.searchsorted(trials.offsets, at, side="right") - 1
@@ -65,9 +65,9 @@ def coordinates_of(trials: Trials) -> Coordinates:
 
 
 def are_fractions(points: Coordinates) -> bool:
-    """Return True if all points lie between 0 and 1 in images where that is the first pixel.
+    """Return True if all points lie between 0 and 1 in images that are much larger than that.
 
-    A click is floored when it is read, so that 1.0 is the second pixel.
+    Clicks are floored when they are read, so that 1.0 is in the second pixel.
     """
     if len(points.x) < _ENOUGH or min(points.width.min(), points.height.min()) < _SMALL_SIDE:
         return False
@@ -82,10 +82,10 @@ FRACTIONS = (
 
 
 def suspicions(points: Coordinates) -> list[str]:
-    """Sentences about points that nearly all lie inside and look as if they meant other places.
+    """Return sentences about points that nearly all lie inside, but seem to mean other places.
 
     Args:
-        points: as they were given.
+        points: the points as they were given.
     """
     if len(points.x) < 5 * _ENOUGH:
         return []
@@ -93,7 +93,7 @@ def suspicions(points: Coordinates) -> list[str]:
 
 
 def _corner(points: Coordinates) -> str:
-    """All points lie in the upper left part: measured in smaller images, or in percent."""
+    """Return a sentence if all points lie in the upper left part of images, else an empty text."""
     low = min(points.x.min(), points.y.min())
     wide, high = (points.x / points.width).max(), (points.y / points.height).max()
     x, y = float(points.x.max()), float(points.y.max())
@@ -110,7 +110,7 @@ def _corner(points: Coordinates) -> str:
 
 
 def _from_1(points: Coordinates) -> str:
-    """The first pixel is called 1, the last one the image's side."""
+    """Return a sentence if coordinates run from 1 to the image's sides, else an empty text."""
     last = (points.x - points.width).max(), (points.y - points.height).max()
     if min(points.x.min(), points.y.min()) < 1 or last != (0, 0):
         return ""
@@ -121,7 +121,7 @@ def _from_1(points: Coordinates) -> str:
 
 
 def _few_swapped(points: Coordinates) -> str:
-    """Few points outside, and none of them if x were y: people look at the middle of images."""
+    """Return a sentence if swapping x and y would bring the few points outside inside."""
     outside = 1 - points.inside()
     swapped = 1 - points.inside(points.y, points.x)
     if outside * len(points.x) < _ENOUGH / 4 or swapped > outside / 20:
@@ -134,10 +134,10 @@ def _few_swapped(points: Coordinates) -> str:
 
 
 def likeliest_cause(points: Coordinates) -> str:
-    """What points outside their images look like, as a sentence with its evidence.
+    """Return the likeliest cause of points outside their images, as a sentence with its evidence.
 
-    Each cause is tried: it is named if it would bring 90% of the points inside, and the first of
-    them counts. Without one, the sentence gives the range of the coordinates.
+    Causes are tried in turn; the first one that would bring 90% of the points inside is named. If
+    none would, the sentence gives the range of the coordinates.
     """
     if not len(points.x):
         return ""
@@ -153,7 +153,7 @@ def likeliest_cause(points: Coordinates) -> str:
 
 
 def _explains(points: Coordinates, x: Floats, y: Floats) -> float | None:
-    """The share of points that other coordinates bring inside, where that is an explanation."""
+    """Return the share of points that other coordinates bring inside, or None if it is low."""
     share = points.inside(x, y)
     return share if share >= _EXPLAINS and share > points.inside() + 0.1 else None
 
@@ -169,7 +169,7 @@ def _swapped(points: Coordinates) -> str:
 
 
 def _centred_origin(points: Coordinates) -> str:
-    """An origin in the image's middle, y upwards or downwards."""
+    """Explain points by an origin in the image's centre, with y upwards or downwards."""
     if np.mean(points.x < 0) < 0.2 or np.mean(points.y < 0) < 0.2:
         return ""
     x = points.x + points.width / 2
@@ -184,7 +184,7 @@ def _centred_origin(points: Coordinates) -> str:
 
 
 def _screen(points: Coordinates) -> str:
-    """Coordinates of a screen with the image in its middle."""
+    """Explain points as coordinates of a screen with the image in its centre."""
     return _best(
         points,
         _SCREENS,
@@ -195,7 +195,7 @@ def _screen(points: Coordinates) -> str:
 
 
 def _other_size(points: Coordinates) -> str:
-    """Coordinates of the image at another size."""
+    """Explain points as coordinates of the image at another size."""
     return _best(
         points,
         _IMAGES,
@@ -211,13 +211,13 @@ def _best(
     moved: Callable[[int, int], tuple[Floats, Floats]],
     words: str,
 ) -> str:
-    """The smallest size that explains the points and leaves none of it unused."""
+    """Explain points by the size that brings most of them inside, the smallest of equals."""
     shares = []
     for w, h in sizes:
         fits = np.quantile(points.x, 0.99) < w and np.quantile(points.y, 0.99) < h
         x, y = moved(w, h)
         share = _explains(points, x, y) if fits else None
-        # points that fill a corner only would fit into any larger size
+        # points that fill only a corner would fit into any larger size
         spread = min(np.ptp(x) / points.width.max(), np.ptp(y) / points.height.max())
         if share is not None and spread > 0.6:
             shares.append((round(share, 2), -w * h, w, h))

@@ -1,4 +1,4 @@
-"""Clicks counted: medians and per-image totals."""
+"""Click counts: medians and totals per image."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ COUNTED = (
     "Clicks in one trial, of the trials and clicks that passed every filter. click_counts.json "
     "holds the sum of these clicks over all trials of an image, not the number of its trials."
 )
-"""Stands in `medians.json`: the field's scripts count trials where `prepare` counts clicks."""
+"""Text in `medians.json`: the field's scripts count trials where `prepare` counts clicks."""
 
 
 def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
-    """Clicks per trial, summed up for `medians.json`.
+    """Summarise the clicks per trial for `medians.json`.
 
     Args:
         trials: a `compacted` table with at least one trial.
-        percentile: of all trials, written as `threshold` (0 to 100).
+        percentile: percentile (0 to 100) over all trials that is written as `threshold`.
 
     Returns:
-        `counts`: what the numbers count; `image` and `category`: name -> median; `all`: `median`,
-        `mean`, `threshold`.
+        `counts`: a text that says what is counted; `image` and `category`: name -> median; `all`:
+        `median`, `mean`, `threshold`.
     """
     lengths = trials.n_clicks
     category = trials.category[trials.image]
@@ -42,7 +42,7 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
 
 
 def clicks_per_image(trials: Trials) -> NDArray[np.int64]:
-    """(images) clicks of all trials of each image of a `compacted` table."""
+    """Return (images) number of clicks of all trials of each image of a `compacted` table."""
     return np.diff(trials.offsets[trials.image_slices()])
 
 

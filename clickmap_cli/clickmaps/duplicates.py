@@ -14,13 +14,13 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
-    """Groups of two or more trials of one image whose clicks cover the same set of pixels.
+    """Group the trials of each image whose clicks cover the same set of pixels.
 
-    Trials are first told apart by a fingerprint that does not depend on order or repetition, and
-    only those that agree in it are compared pixel by pixel.
+    Trials are first compared by a fingerprint that does not depend on order or repetition; only
+    trials with equal fingerprints are compared pixel by pixel.
 
     Returns:
-        Trial numbers of each group, in the order of the table.
+        Trial numbers of each group of two or more trials, in the order of the table.
     """
     prints = _fingerprints(trials)
     order = np.lexsort((prints, trials.image))
@@ -36,7 +36,7 @@ def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
 
 
 def _fingerprints(trials: Trials) -> NDArray[np.uint64]:
-    """(n) numbers that are equal for equal sets of pixels."""
+    """Compute (n) numbers that are equal for equal sets of pixels."""
     prints = np.zeros(len(trials), dtype=np.uint64)
     for block, clicks in trials.blocks():
         pixel = trials.y[clicks].astype(np.uint64) << np.uint64(32)

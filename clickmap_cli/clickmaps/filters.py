@@ -1,4 +1,4 @@
-"""Which trials count: every filter in its fixed order."""
+"""The filters that decide which trials count, in their fixed order."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 
 Quality = Callable[[Trials], Bools]
-"""(users) who is careless or cheats, in the order of the table's vocabulary: `participant_filter`,
-which needs a network and so is handed in by whoever may load one."""
+"""(users) True for participants who are careless or cheat, in the order of the table's vocabulary.
+This is the `participant_filter`, which needs a network and so is passed in by callers that may load
+one."""
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """Trials that survived, `compacted`, and the funnel that led to them.
+    """Trials that passed every filter, `compacted`, and the funnel of all filters.
 
     Attributes:
-        trials: sorted by image key, trials of an image in time order.
-        funnel: one row a filter, in order.
-        notices: what a person should know (images without a mask, ...).
+        trials: trials sorted by image key, those of an image in time order.
+        funnel: one row per filter, in order.
+        notices: messages for the user (images without a mask, ...).
     """
 
     trials: Trials
@@ -55,11 +56,11 @@ def filter_trials(
         funnel: the trials as read.
         config: the filters' settings.
         keep_categories: content of `class_filter_file`; None keeps all.
-        progress: told of the slow ones.
-        quality: the content of `participant_filter`; must be there where that is set.
+        progress: receives the progress of slow filters.
+        quality: function for `participant_filter`; required if that is set.
 
     Returns:
-        What is left, possibly nothing.
+        The remaining trials, possibly none.
 
     Raises:
         ValueError: `participant_filter` is set and `quality` is not given.
@@ -85,7 +86,7 @@ def filter_trials(
             else None
         ),
     )
-    # counted before max_subjects cuts, so that a limit below min_subjects does not drop everything
+    # counted before max_subjects applies: a limit below min_subjects must not drop everything
     enough = funnel.trials.people_per_image() >= config.min_subjects
     funnel.by_trial(
         "max_subjects",
@@ -101,7 +102,7 @@ def filter_trials(
 def trials_to_judge(
     funnel: Funnel, config: ExperimentConfig, keep_categories: frozenset[str] | None
 ) -> Trials:
-    """The trials that `participant_filter` judges: after all filters that come before it.
+    """Apply all filters before `participant_filter`, and return the trials that it judges.
 
     Args:
         funnel: the trials as read.
@@ -115,7 +116,7 @@ def trials_to_judge(
 def _before_quality(
     funnel: Funnel, config: ExperimentConfig, keep_categories: frozenset[str] | None
 ) -> None:
-    """The filters as far as `class_filter_file`."""
+    """Apply the filters up to and including `class_filter_file`."""
     mobile = "no such column" if funnel.trials.mobile is None else _setting(config.filter_mobile)
     funnel.by_trial("filter_mobile", mobile, lambda t: _not_mobile(t, config))
     funnel.by_trial("catch_threshold", *_catch(funnel.trials, config))
@@ -153,7 +154,7 @@ def _catch(
 
 
 def _first_submissions(trials: Trials) -> Bools:
-    """Whether a trial is its user's first for its image."""
+    """Return (n) True for each trial that is its user's first for its image."""
     order = trials.in_time_order()
     pair = trials.image[order].astype(np.int64) * len(trials.users) + trials.user[order]
     _, first = np.unique(pair, return_index=True)
@@ -183,7 +184,7 @@ def _within(categories: frozenset[str] | None) -> Callable[[Trials], Bools | Non
 
 
 def _participant_filter(funnel: Funnel, path: str | None, quality: Quality | None) -> list[str]:
-    """Drop every trial of the participants who are flagged."""
+    """Drop all trials of the participants who are flagged."""
     if path is None:
         funnel.skip("participant_filter")
         return []
@@ -239,7 +240,7 @@ def _enough_pixels(
 
 
 def _unlike_maps(trials: Trials, keep_first: bool) -> Bools:
-    """Whether no other (earlier) trial of the image clicks the same set of pixels."""
+    """Return (n) True for each trial that no other (earlier) trial duplicates pixel for pixel."""
     groups = same_pixels(trials)
     keep = np.ones(len(trials), dtype=np.bool_)
     for group in groups:
@@ -248,13 +249,13 @@ def _unlike_maps(trials: Trials, keep_first: bool) -> Bools:
 
 
 def _first_subjects(trials: Trials, most: int) -> Bools:
-    """Whether a trial is by one of the first `most` users of its image; the table is compacted."""
+    """Return (n) True for trials by the first `most` users of their image in a compacted table."""
     pair = trials.image.astype(np.int64) * len(trials.users) + trials.user
     _, first, which = np.unique(pair, return_index=True, return_inverse=True)
     slices = trials.image_slices()
     is_first = np.zeros(len(trials), dtype=np.int64)
     is_first[first] = 1
-    # how many users of the image had come by then, this one included
+    # number of users so far, this one included
     come = np.cumsum(is_first)
     rank = come - np.concatenate(([0], come))[slices[trials.image]]
     return np.asarray(rank[first][which] <= most)

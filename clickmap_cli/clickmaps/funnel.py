@@ -1,4 +1,4 @@
-"""The funnel: trials on their way through the filters, and what each filter left."""
+"""The funnel: trials on their way through the filters, and the number that each filter left."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FunnelRow:
-    """What one filter left.
+    """The trials, images and clicks that one filter left.
 
     Attributes:
-        step: the filter's key in a config.
-        setting: its value there, as text; `off` when it does nothing.
-        trials: trials kept.
-        images: images that still have trials.
-        clicks: clicks kept.
+        step: key of the filter in a config.
+        setting: value of that key, as text; `off` if the filter does nothing.
+        trials: number of trials kept.
+        images: number of images that still have trials.
+        clicks: number of clicks kept.
     """
 
     step: str
@@ -35,11 +35,11 @@ class FunnelRow:
 class Funnel:
     """The trials so far and a row for each filter that has run.
 
-    It owns the trials: what a filter drops is free memory where nobody else holds it.
+    The funnel owns the trials: the memory of dropped ones is freed unless a caller holds them.
 
     Args:
-        trials: as read.
-        rows: rows of the file.
+        trials: the trials as read.
+        rows: number of rows of the file.
     """
 
     def __init__(self, trials: Trials, rows: int) -> None:
@@ -48,14 +48,14 @@ class Funnel:
         self._note("unreadable rows", "dropped")
 
     def by_trial(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
-        """Keep the trials for which `keep` says true; None keeps all."""
+        """Keep the trials for which `keep` returns True; None keeps all."""
         kept = keep(self.trials)
         if kept is not None and not kept.all():
             self.trials = self.trials.select(np.flatnonzero(kept))
         self._note(step, setting)
 
     def by_image(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
-        """Keep the images for which `keep` says true; None keeps all."""
+        """Keep the images for which `keep` returns True; None keeps all."""
 
         def of_trials(trials: Trials) -> Bools | None:
             kept = keep(trials)
@@ -64,16 +64,16 @@ class Funnel:
         self.by_trial(step, setting, of_trials)
 
     def replace(self, step: str, setting: str, change: Callable[[Trials], Trials]) -> None:
-        """Go on with what `change` makes of the trials."""
+        """Replace the trials by the result of `change`."""
         self.trials = change(self.trials)
         self._note(step, setting)
 
     def skip(self, step: str) -> None:
-        """Note a filter that is off."""
+        """Record a filter that is off."""
         self._note(step, "off")
 
     def compact(self) -> None:
-        """Bring the trials in their order; see `Trials.compacted`."""
+        """Sort the trials; see `Trials.compacted`."""
         self.trials = self.trials.compacted()
 
     def _note(self, step: str, setting: str) -> None:

@@ -1,6 +1,6 @@
-"""From the pixels people clicked in to the pixels of a finished map.
+"""Conversion from the pixels people clicked in to the pixels of a finished map.
 
-One place says how sizes change: a map, an image, a mask and a click all go through `Geometry`.
+Only `Geometry` changes sizes: maps, images, masks and clicks all go through it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Size = tuple[int, int]
 """Height and width, in pixels."""
 
 AS_IT_IS = "as it is"
-"""What is said of a map whose pixels are neither scaled nor cropped."""
+"""Words for a map whose pixels are neither scaled nor cropped."""
 
 
 @dataclass(frozen=True)
 class ImageShapes:
-    """Height and width that the clicks of each image are measured in.
+    """Height and width in which the clicks of each image are measured.
 
     Attributes:
         default: the experiment's image_shape.
-        known: sizes of images that are shown at their own size, by key or by an ending of it.
+        known: sizes of images that were shown at their own size, by key or by an ending of the key.
     """
 
     default: Size
@@ -37,16 +37,16 @@ class ImageShapes:
 
     @property
     def longest_side(self) -> int:
-        """The longest side of any image."""
+        """Longest side of any image."""
         sizes = [self.default, *(self.known or {}).values()]
         return max(max(size) for size in sizes)
 
     def of(self, keys: Sequence[str]) -> NDArray[np.int32]:
-        """(len(keys), 2) heights and widths.
+        """Return (len(keys), 2) heights and widths.
 
         Raises:
-            DataError: two names of `known` stand for one image, with other sizes, and neither is
-                its whole key.
+            DataError: two names in `known` match one image with different sizes, and neither is its
+                whole key.
         """
         shapes = np.tile(np.array(self.default, dtype=np.int32), (len(keys), 1))
         names = self._names(keys)
@@ -56,12 +56,12 @@ class ImageShapes:
         return shapes
 
     def unknown(self, keys: Sequence[str]) -> list[str]:
-        """The images that `known` does not name, where it names any at all."""
+        """Return the images that `known` does not name; none if `known` is empty."""
         names = self._names(keys)
         return [key for key in keys if key not in names] if self.known else []
 
     def _names(self, keys: Sequence[str]) -> dict[str, str]:
-        """Image key -> what `known` calls it; a whole key goes before an ending."""
+        """Map image keys to their names in `known`; a whole key takes precedence over an ending."""
         known = self.known or {}
         names: dict[str, str] = {}
         for name, key in match_keys(list(known), keys).items():
@@ -78,14 +78,14 @@ class ImageShapes:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How maps of one native size become finished maps.
+    """Rules that turn maps of one native size into finished maps.
 
     Attributes:
-        native: size the clicks are measured in.
-        resized: size after resizing; the same where nothing is resized.
+        native: size in which the clicks are measured.
+        resized: size after resizing; equal to `native` if nothing is resized.
         crop: size cut from the centre, or None.
-        own: True if `native` is the image's own size, so that a file of the image must have its
-            aspect ratio. Otherwise images are stretched to `native`, as they were when clicked.
+        own: True if `native` is the size of the image itself, so that a file of the image must have
+            its aspect ratio. Otherwise images are stretched to `native`, as they were when clicked.
     """
 
     native: Size
@@ -103,7 +103,7 @@ class Geometry:
         """Row and column of the crop's first pixel in the resized map."""
         if self.crop is None:
             return 0, 0
-        # Python rounds half to even, which is what torchvision's center_crop does
+        # Python rounds half to even, as torchvision's center_crop does
         top, left = ((s - c) / 2 for s, c in zip(self.resized, self.crop, strict=True))
         return round(top), round(left)
 
@@ -120,7 +120,7 @@ class Geometry:
 
     @property
     def action(self) -> str:
-        """What `finish` does, in words for reports: `as it is`, `scaled`, `cropped` or both."""
+        """Words for reports on what `finish` does: `as it is`, `scaled`, `cropped` or both."""
         done = [
             word
             for word, changed in (
@@ -132,14 +132,14 @@ class Geometry:
         return " and ".join(done) or AS_IT_IS
 
     def of_map(self, shape: Size, image: Size | None = None) -> Geometry:
-        """The geometry that brings a map made by somebody else onto the finished map's pixels.
+        """Return the geometry that brings a map from elsewhere onto the finished map's pixels.
 
         A map of the image's own size, or of its aspect ratio to within a pixel, is scaled and
-        cropped like the clicks. A map that already has the final shape is taken as it is.
+        cropped like the clicks. A map that already has the final shape is not changed.
 
         Args:
             shape: (height, width) of the map, the prediction or the mask.
-            image: (height, width) of the image's file; None where it is not known.
+            image: (height, width) of the image's file; None if it is not known.
 
         Raises:
             DataError: the map has any other aspect ratio.
@@ -158,13 +158,14 @@ class Geometry:
         )
 
     def of_image(self, shape: Size) -> Geometry:
-        """The geometry that brings the image's own file onto the finished map's pixels.
+        """Return the geometry that brings the image's file onto the finished map's pixels.
 
         Args:
             shape: (height, width) of the image's file.
 
         Raises:
-            DataError: the clicks are measured in the image's own size, which is not the file's.
+            DataError: the clicks are measured in the image's own size, and the file has another
+                aspect ratio.
         """
         if not self.own or same_aspect(shape, self.native):
             return Geometry(shape, self.resized, self.crop)
@@ -176,17 +177,17 @@ class Geometry:
         )
 
     def fit(self, pixels: NDArray[Any], file: object) -> NDArray[np.float32]:
-        """Bring the pixels of the image's own file onto the finished map's pixels.
+        """Bring the pixels of the image's file onto the finished map's pixels.
 
         Args:
             pixels: (H, W) or (H, W, channels).
-            file: where they come from, for messages.
+            file: source of the pixels, for messages.
 
         Returns:
-            float32 of the final size, same channels.
+            float32 pixels of the final size, with the same channels.
 
         Raises:
-            DataError: see `of_image`.
+            DataError: as for `of_image`.
         """
         try:
             geometry = self.of_image((pixels.shape[0], pixels.shape[1]))
@@ -197,7 +198,7 @@ class Geometry:
         return fitted if pixels.ndim == 2 else np.moveaxis(fitted, 0, -1)
 
     def move(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Clicks of the native size at the nearest pixel of the finished map; cropped ones go."""
+        """Move clicks to the nearest pixels of the finished map; drop those cropped away."""
         rows = _nearest(y, self.native[0], self.resized[0]) - self.corner[0]
         columns = _nearest(x, self.native[1], self.resized[1]) - self.corner[1]
         height, width = self.final
@@ -205,17 +206,17 @@ class Geometry:
         return columns[inside], rows[inside]
 
     def cropped(self, maps: NDArray[Any]) -> NDArray[Any]:
-        """The crop of maps of the resized size; the maps themselves where there is none."""
+        """Crop maps of the resized size; without a crop, return all of their pixels."""
         top, left = self.corner
         height, width = self.final
         return np.ascontiguousarray(maps[..., top : top + height, left : left + width])
 
 
 def geometry_of(native: Size, image_shape: Size, crop: Size | None) -> Geometry:
-    """The geometry of an image.
+    """Return the geometry of an image.
 
-    An image whose clicks are measured in `image_shape` keeps it; one of its own size is scaled
-    until its short side is that of `image_shape`, the long side rounded.
+    An image whose clicks are measured in `image_shape` keeps that size. Any other image is scaled
+    so that its short side equals that of `image_shape`; its long side is rounded.
 
     Raises:
         DataError: the crop is larger than the resized map.
@@ -235,21 +236,21 @@ def geometry_of(native: Size, image_shape: Size, crop: Size | None) -> Geometry:
 
 
 def same_aspect(shape: Size, whole: Size) -> bool:
-    """Return True if two sizes have one aspect ratio, to within a pixel of either."""
+    """Return True if two sizes have the same aspect ratio, to within a pixel of either."""
     return abs(shape[1] * whole[0] - shape[0] * whole[1]) <= max(*shape, *whole)
 
 
 def shown_size(size: Sequence[int]) -> str:
-    """A size as messages give it: `height x width`."""
+    """Format a size for messages: `height x width`."""
     return " x ".join(str(side) for side in size)
 
 
 def resize(maps: NDArray[Any], size: Size) -> NDArray[np.float32]:
-    """Bilinear resizing with antialiasing, as `torch.nn.functional.interpolate(antialias=True)`.
+    """Resize bilinearly with antialiasing, like `torch.nn.functional.interpolate(antialias=True)`.
 
     Args:
         maps: (..., H, W).
-        size: height and width wanted.
+        size: height and width of the result.
 
     Returns:
         (..., h, w) float32; computed in double precision.
@@ -263,7 +264,7 @@ def resize(maps: NDArray[Any], size: Size) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def _weights(size_in: int, size_out: int) -> NDArray[np.float64]:
-    """(out, in) weights of a triangle filter, widened when sizes shrink; rows sum to 1."""
+    """Return (out, in) weights of a triangle filter, widened when shrinking; rows sum to 1."""
     scale = size_in / size_out
     reach = max(scale, 1.0)
     weights = np.zeros((size_out, size_in))
@@ -279,5 +280,5 @@ def _weights(size_in: int, size_out: int) -> NDArray[np.float64]:
 
 
 def _nearest(at: NDArray[Any], size_in: int, size_out: int) -> NDArray[np.int64]:
-    """The pixel of the resized axis that holds the centre of a pixel of the native one."""
+    """Return the pixel of the resized axis that holds the centre of a pixel of the native axis."""
     return (2 * at.astype(np.int64) + 1) * size_out // (2 * size_in)

@@ -1,4 +1,4 @@
-"""The files of images: where they are, and how large."""
+"""The files of images: their paths and their sizes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clickmap_cli.storage.safe_images import image_size
 
 
 def image_file(image_dir: Path, key: str) -> Path | None:
-    """The file of an image, or None where there is none.
+    """Return the file of an image, or None if there is none.
 
-    The key is looked for inside `image_dir`, and, when it starts with that folder's own name,
-    beside it: `image_dir: data/osie` finds the key `osie/1.jpg`.
+    The key is a path inside `image_dir`. If it starts with the name of that folder, it may also be
+    a path from the parent folder: `image_dir: data/osie` finds the key `osie/1.jpg`.
     """
     candidates = [image_dir / key]
     first, _, rest = key.partition("/")
@@ -23,9 +23,9 @@ def image_file(image_dir: Path, key: str) -> Path | None:
 
 
 def size_of(file: Path | None) -> Size | None:
-    """(height, width) of an image's file; None where it is missing or damaged.
+    """Return (height, width) of an image's file, or None if it is missing or damaged.
 
-    Whoever reads the pixels says what is wrong with the file.
+    The error of a damaged file is raised later, when its pixels are read.
     """
     try:
         return None if file is None else image_size(file)

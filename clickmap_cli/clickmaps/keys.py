@@ -1,4 +1,4 @@
-"""Image keys: what an image is called everywhere, and how other names find it."""
+"""Image keys: the name of an image in all files, and the matching of other names to it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ALL = "all"
 """The category of images that lie in no folder."""
 
 _MAX_NAME_BYTES = 200
-"""File systems allow 255; endings such as `_overlay.png` and `.partial` come on top."""
+"""File systems allow 255 bytes; endings such as `_overlay.png` and `.partial` are added."""
 
 _SHOWN = 5
-"""Names that a message holds at most."""
+"""Number of names that a message holds at most."""
 
 
 def image_key(image_path: str, remove_string: str | None = None) -> str:
-    r"""An image's key: its path with `\` turned to `/` and `remove_string` cut from its front.
+    r"""Return an image's key: its path with `\` as `/`, and without `remove_string` at its front.
 
     Raises:
         ValueError: the key is empty, absolute, climbs out of its folder, or holds control
@@ -56,12 +56,12 @@ def image_key(image_path: str, remove_string: str | None = None) -> str:
 
 
 def flat_name(key: str) -> str:
-    """The key as one name: `/` becomes `_`."""
+    """Return the key as one name: `/` becomes `_`."""
     return key.replace("/", "_")
 
 
 def category_of(key: str) -> str:
-    """The folder that holds the file, or "all" where there is none.
+    """Return the name of the folder that holds the file, or "all" if there is none.
 
     >>> category_of("CO3D/mouse/1.png"), category_of("1.png")
     ('mouse', 'all')
@@ -71,10 +71,10 @@ def category_of(key: str) -> str:
 
 
 def check_flat_names(keys: Iterable[str]) -> None:
-    """Two keys must not give one name.
+    """Raise DataError if two keys give the same flat name.
 
     Raises:
-        DataError: two do; both are named.
+        DataError: two keys give the same name; the message holds both.
     """
     seen: dict[str, str] = {}
     for key in keys:
@@ -87,12 +87,12 @@ def check_flat_names(keys: Iterable[str]) -> None:
 
 
 def picture_names(names: Iterable[str]) -> dict[str, str]:
-    """What pictures of images are called, before `.png`: their names without the images' endings.
+    """Return the stems of the pictures of images: the images' names without their endings.
 
-    Where two would then have one name, in whatever case of letters, they keep their endings.
+    Names that would then be equal, ignoring case, keep their endings.
 
     Args:
-        names: of all images, as they name files; each once.
+        names: file names of all images, each once.
 
     >>> picture_names(["cat_1.png", "cat_2.jpg", "cat_2.png"])
     {'cat_1.png': 'cat_1', 'cat_2.jpg': 'cat_2.jpg', 'cat_2.png': 'cat_2.png'}
@@ -106,7 +106,7 @@ def look_alikes(keys: Iterable[str]) -> list[tuple[str, str]]:
     r"""Find keys that differ only in the case of letters or in their Unicode form.
 
     Returns:
-        Each such key with the first one it looks like, in the order of `keys`.
+        Pairs of the first key and a key that looks like it, in the order of `keys`.
 
     >>> look_alikes(["cats/1.jpg", "Cats/1.JPG", "caf\u00e9.jpg", "cafe\u0301.jpg"])[0]
     ('cats/1.jpg', 'Cats/1.JPG')
@@ -121,7 +121,7 @@ def look_alikes(keys: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def look_alike_notices(keys: Iterable[str]) -> Iterator[str]:
-    """Say which image keys differ only in the case of letters or in their Unicode form."""
+    """Yield a notice about keys that differ only in case or in their Unicode form."""
     pairs = look_alikes(keys)
     if not pairs:
         return
@@ -141,23 +141,23 @@ def _folded(key: str) -> str:
 
 
 def _escaped(key: str) -> str:
-    """Forms of one letter look alike when they are printed, so they are escaped."""
+    """Escape a key: forms of one letter look alike when they are printed."""
     return ascii(key)[:_MAX_NAME_BYTES]
 
 
 def some_names(names: Sequence[str], most: int = _SHOWN) -> str:
-    """The first names of a list in quotes, and how many more there are."""
+    """Quote the first names of a list, and say how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name[:_MAX_NAME_BYTES]) for name in names[:most]) + more
 
 
 def match_keys(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
-    """Names that stand for keys, whole or by a unique ending of whole path parts, either way.
+    """Match names to keys, whole or by a unique ending of whole path parts, either way.
 
     A name may be shorter than the key (`a.jpg` for `cats/a.jpg`) or longer (`val/cats/a.jpg`).
 
     Args:
-        names: words from a config, a metadata file or a mask folder.
+        names: names from a config, a metadata file or a mask folder.
         keys: the image keys.
 
     Returns:

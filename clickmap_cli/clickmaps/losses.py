@@ -1,4 +1,4 @@
-"""What a data set loses on its way in, and when that is too much to go on."""
+"""Losses of a data set while it is read, and the check that they are not too large."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from clickmap_cli.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Loss:
-    """Things of one kind that were dropped or could not be used.
+    """Items of one kind that were dropped or could not be used.
 
     Attributes:
-        lost: how many.
-        total: of how many.
-        what: what they are and what is wrong with them: `clicks lie outside their image`.
-        cause: the likeliest cause with its evidence, in sentences; empty where nothing is known.
+        lost: number of lost items.
+        total: number of all items.
+        what: the items and their fault, such as `clicks lie outside their image`.
+        cause: the likeliest cause with its evidence, in sentences; empty if no cause is known.
     """
 
     lost: int
@@ -28,7 +28,7 @@ class Loss:
 
     @property
     def share(self) -> float:
-        """0 to 1; 0 where there was nothing to lose."""
+        """Share of lost items, 0 to 1; 0 without any items."""
         return self.lost / self.total if self.total else 0.0
 
     def __str__(self) -> str:
@@ -43,17 +43,18 @@ def check_losses(
     where: str = "",
     least: float = 0.0,
 ) -> None:
-    """Stop a run that has lost too much, and say what else was lost.
+    """Raise DataError if a loss is too large, and give notices about the smaller losses.
 
     Args:
-        losses: of one data set.
-        max_lost: the share that may be lost, 0 to 1.
-        progress: told of smaller losses; of those above 0.25 at the end once more.
+        losses: losses of one data set.
+        max_lost: largest share that may be lost, 0 to 1.
+        progress: receives notices of smaller losses; those above 0.25 are repeated at the end.
         where: the data set, for messages.
-        least: the share up to which the caller says it elsewhere (in the funnel).
+        least: share up to which losses are not noticed, because the caller shows them elsewhere (in
+            the funnel).
 
     Raises:
-        DataError: more than `max_lost` of something is lost.
+        DataError: the share of a loss is above `max_lost`.
     """
     said = f"{where}: " if where else ""
     known = [loss for loss in losses if loss.lost]

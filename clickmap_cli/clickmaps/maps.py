@@ -1,4 +1,4 @@
-"""The maps of one image: every trial's, their mean, and cumulative means."""
+"""The maps of one image: the map of each trial, their mean, and cumulative means."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Maps = NDArray[np.float32]
 
 
 class ImageClicks:
-    """The trials of one image, all inside it.
+    """The trials of one image; all clicks lie inside it.
 
     Args:
         x: columns of all clicks, trial after trial.
-        y: rows, likewise.
-        offsets: (n + 1) where each trial's clicks begin.
-        native: size the clicks are measured in.
+        y: rows of all clicks, in the same order.
+        offsets: (n + 1) index of each trial's first click; the last is the number of clicks.
+        native: size in which the clicks are measured.
     """
 
     def __init__(
@@ -39,19 +39,19 @@ class ImageClicks:
         return len(self.offsets) - 1
 
     def trial(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Columns and rows of one trial's clicks."""
+        """Return the columns and rows of one trial's clicks."""
         part = slice(self.offsets[number], self.offsets[number + 1])
         return self.x[part], self.y[part]
 
     def weights(self, tau: float | None) -> NDArray[np.float64] | None:
-        """(clicks) exp(-k / tau) for click k of its trial; None where all count 1."""
+        """Return (clicks) exp(-k / tau) for click k of its trial; None if all clicks count 1."""
         if tau is None:
             return None
         lengths = np.diff(self.offsets)
         return np.asarray(np.exp(-ranges(np.zeros_like(lengths), lengths) / tau))
 
     def first(self, limit: NDArray[np.int64]) -> ImageClicks:
-        """The same trials with only the first `limit` clicks of each."""
+        """Return the same trials with only the first `limit` clicks of each."""
         lengths = np.minimum(np.diff(self.offsets), limit)
         where = ranges(self.offsets[:-1], lengths)
         offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
@@ -59,7 +59,7 @@ class ImageClicks:
 
 
 def image_clicks(trials: Trials, slices: NDArray[np.int64], image: int) -> ImageClicks:
-    """The trials of one image of a `compacted` table.
+    """Return the trials of one image of a `compacted` table.
 
     Args:
         trials: the table.
@@ -74,7 +74,7 @@ def image_clicks(trials: Trials, slices: NDArray[np.int64], image: int) -> Image
 
 
 def mean_map(clicks: ImageClicks, settings: MapSettings) -> Maps:
-    """The mean of the trials' maps: blurred once, because blur is linear.
+    """Compute the mean of the trials' maps, blurring only once, because blur is linear.
 
     Returns:
         (h, w) float32, finished (resized and cropped).
@@ -91,7 +91,7 @@ def mean_map(clicks: ImageClicks, settings: MapSettings) -> Maps:
 def trial_maps(
     clicks: ImageClicks, settings: MapSettings, trials: Sequence[int] | None = None
 ) -> Maps:
-    """The map of each trial.
+    """Compute the map of each trial, or of some trials.
 
     Returns:
         (n, h, w) float32, finished.
@@ -102,7 +102,7 @@ def trial_maps(
 
 
 def trial_maps_native(clicks: ImageClicks, settings: MapSettings, trials: Sequence[int]) -> Maps:
-    """The map of each trial at the native size, before resizing and cropping.
+    """Compute the map of each trial at the native size, before resizing and cropping.
 
     Returns:
         (n, H, W) float32.
@@ -121,14 +121,14 @@ def trial_maps_native(clicks: ImageClicks, settings: MapSettings, trials: Sequen
 
 
 def bin_maps(clicks: ImageClicks, settings: MapSettings, bins: int, time_based: bool) -> Maps:
-    """Cumulative mean maps: what the mean was after the first clicks of every trial.
+    """Compute cumulative mean maps: the means after the first clicks of every trial.
 
     Args:
         clicks: the image's trials.
         settings: the blur and the geometry.
-        bins: how many maps, T.
-        time_based: bin k holds the first k/T of each trial; else its first k clicks, k evenly
-            spaced up to the longest trial's.
+        bins: number of maps, T.
+        time_based: if True, bin k holds the first k/T of each trial; else the first n clicks of
+            each trial, with n evenly spaced up to the length of the longest trial.
 
     Returns:
         (T, h, w) float32; the last equals the mean map.
@@ -144,7 +144,7 @@ def bin_maps(clicks: ImageClicks, settings: MapSettings, bins: int, time_based: 
 
 
 def covered_pixels(clicks: ImageClicks, settings: MapSettings) -> NDArray[np.int64]:
-    """(n) map pixels above zero in each trial's map, before resizing and cropping."""
+    """Count (n) pixels above zero in each trial's map, before resizing and cropping."""
     counted = [
         np.count_nonzero(trial_maps_native(clicks, settings, [t])) for t in range(len(clicks))
     ]

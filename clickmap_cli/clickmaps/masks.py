@@ -1,4 +1,4 @@
-"""Foreground masks: where they are, and whether an image's heat lies on one."""
+"""Foreground masks: finding them, and comparing an image's heat with its mask."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 
 def find_masks(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
-    """The mask file of each image that has one.
+    """Find the mask file of each image that has one.
 
-    A mask is named like its image, with any ending, in the same folders below `folder`. A `.pth`
-    file may also hold (image, mask, category); then it belongs to `<category>/<file name>`.
+    A mask is named like its image, with any ending, in the same sub-folders of `folder`. A `.pth`
+    file may also hold (image, mask, category); then it belongs to the image `<category>/<file
+    name>`.
 
     Raises:
-        DataError: the folder is missing or holds no masks, or two masks claim one image.
+        DataError: the folder is missing or holds no masks, or two masks belong to one image.
     """
     if not folder.is_dir():
         raise DataError(f"mask_dir {folder} is no folder (looked from {Path.cwd()}).")
@@ -56,10 +57,10 @@ def find_masks(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
 
 
 def read_mask(path: Path) -> NDArray[np.float32]:
-    """A mask as (H, W) float32; what is above zero is foreground.
+    """Read a mask as (H, W) float32; values above zero are foreground.
 
     Raises:
-        DataError: not readable, or not of two dimensions.
+        DataError: the mask is not readable, or not two-dimensional.
     """
     if path.suffix == ".npy":
         value: Any = read_npy(path)
@@ -80,16 +81,16 @@ def read_mask(path: Path) -> NDArray[np.float32]:
 def heat_on_mask(
     mean: NDArray[np.float32], mask: NDArray[np.float32], geometry: Geometry, image: Size | None
 ) -> float:
-    """IoU of {mean map > half its maximum} with {mask > 0}, on the finished map's pixels.
+    """Compute the IoU of {map > half its maximum} and {mask > 0}, on the finished map's pixels.
 
     Args:
         mean: (h, w) the finished mean map.
-        mask: (H, W) of the whole image or of the finished map.
-        geometry: of the image.
-        image: (height, width) of the image's file; None where it is not known.
+        mask: (H, W) mask of the whole image or of the finished map.
+        geometry: geometry of the image.
+        image: (height, width) of the image's file; None if it is not known.
 
     Raises:
-        DataError: the mask has another aspect ratio; see `Geometry.of_map`.
+        DataError: the mask's aspect ratio does not fit; see `Geometry.of_map`.
     """
     placed = geometry.of_map((mask.shape[0], mask.shape[1]), image).finish(mask)
     return intersection_over_union(mean > mean.max() / 2, placed > 0)
@@ -101,7 +102,7 @@ def _stem(key: str) -> str:
 
 
 def _category(path: Path) -> str | None:
-    """The category inside a (image, mask, category) file."""
+    """Return the category in a file of (image, mask, category), or None."""
     value = read_tensors(path)
     if not isinstance(value, list | tuple) or len(value) < 3:
         return None

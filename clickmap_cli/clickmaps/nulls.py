@@ -1,4 +1,4 @@
-"""Other images: what a score is when the prediction comes from one of them."""
+"""Other images, for the score of a prediction that comes from one of them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CACHE_BYTES = 384 << 20
 
 
 class OtherImages:
-    """Which images may stand in for another: of another category where there are two or more.
+    """Images that may replace another one: of another category if there are several.
 
     Args:
         keys: the images, in the order of their codes.
-        category: (images) their category codes.
-        usable: (images) whether an image has what the null needs.
-        seed: the experiment's.
+        category: (images) category codes.
+        usable: (images) True if an image has what the null needs.
+        seed: seed of the experiment.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class OtherImages:
         self._last = np.searchsorted(sorted_group, group, side="right")
 
     def draw(self, image: int, draws: int) -> list[int]:
-        """Codes of other images, drawn with replacement; none when there is no other image.
+        """Draw codes of other images with replacement; without other images, return an empty list.
 
-        The draws of an image depend on its key and on which images there are, on nothing else.
+        The draws of an image depend only on the seed, its key and the set of images.
         """
         first, last = int(self._first[image]), int(self._last[image])
         allowed = len(self._order) - (last - first)
@@ -53,16 +53,16 @@ class OtherImages:
             return []
         rng = generator(self._seed, self._keys[image], "null images")
         places = rng.integers(0, allowed, draws)
-        # the image's own category is one stretch of the order, which the draws step over
+        # the image's own category is one range of the order, which the draws skip
         return [int(self._order[p if p < first else p + last - first]) for p in places]
 
 
 def remembered(make: Callable[[int, Size], MapView], pixels: int) -> Callable[[int, Size], MapView]:
-    """`make(image, shape)` with its latest views kept, within a bounded amount of memory.
+    """Wrap `make(image, shape)` so that its latest views are kept, in a bounded amount of memory.
 
     Args:
-        make: the map of an image, brought to a shape.
-        pixels: of the largest map.
+        make: function that returns the map of an image, brought to a shape.
+        pixels: number of pixels of the largest map.
     """
     per_view = 12 * max(pixels, 1)  # float32 pixels and float64 ranks
     return lru_cache(maxsize=max(16, CACHE_BYTES // per_view))(make)

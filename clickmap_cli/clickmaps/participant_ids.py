@@ -1,4 +1,4 @@
-"""Participant ids as tables spell them, and what a person should know of the spelling."""
+"""Participant ids as tables spell them, and notices about their spelling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MISSING_WORDS = frozenset({"nan", "na", "n/a", "<na>", "null", "none"})
 
 
 class IdSpelling:
-    """Removes the blanks around ids and remembers what that changed."""
+    """Removes the blanks around ids and records which ids that changed."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
@@ -18,7 +18,7 @@ class IdSpelling:
         self._joined: set[str] = set()
 
     def strip(self, text: str) -> str:
-        """The id without the blanks around it."""
+        """Return the id without the blanks around it."""
         name = text.strip()
         if name and name != text:
             self._stripped.add(text)
@@ -27,11 +27,11 @@ class IdSpelling:
         return name
 
     def notices(self, column: str, ids: Iterable[str]) -> Iterator[str]:
-        """Say which ids were changed, and which look like a missing one.
+        """Yield notices about ids that were changed, and ids that look like missing values.
 
         Args:
-            column: that holds the ids, as messages name it.
-            ids: all that count, each once.
+            column: name of the column that holds the ids, for messages.
+            ids: all ids that count, each once.
         """
         if self._stripped:
             joined = sorted(self._joined - {""})

@@ -1,4 +1,4 @@
-"""What maps and filters depend on, taken from a configuration once."""
+"""Settings that maps depend on, taken from a configuration once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from clickmap_cli.config.experiment import ExperimentConfig, blur_window
 
 @dataclass(frozen=True)
 class MapSettings:
-    """Everything that turns an image's clicks into its map.
+    """All settings that turn an image's clicks into its map.
 
     Attributes:
-        image_shape: size of a map before cropping, unless an image has its own.
+        image_shape: size of a map before cropping, unless an image has its own size.
         crop: size cut from the centre, or None.
         kernel_type: `circle`, `gaussian` or `none`.
         blur_size: kernel size at `image_shape`.
-        blur_sigma: of the Gaussian, or None.
-        max_kernel_size: largest kernel for images of their own size.
-        decay_tau: decay constant of the clicks' weights in clicks, or None for equal weights.
+        blur_sigma: standard deviation of the Gaussian at `image_shape`, in pixels, or None.
+        max_kernel_size: largest kernel size for images of their own size.
+        decay_tau: decay constant of the clicks' weights, in clicks, or None for equal weights.
     """
 
     image_shape: Size
@@ -34,7 +34,7 @@ class MapSettings:
 
     @classmethod
     def of(cls, config: ExperimentConfig) -> MapSettings:
-        """The settings in a configuration."""
+        """Take the settings from a configuration."""
         height, width = config.image_shape
         crop = (
             None if config.center_crop is None else (config.center_crop[0], config.center_crop[1])
@@ -50,11 +50,11 @@ class MapSettings:
         )
 
     def kernel(self, native: Size) -> Kernel:
-        """The blur of images of this size."""
+        """Return the blur kernel for images of this size."""
         return _kernel(self, native)
 
     def geometry(self, native: Size) -> Geometry:
-        """How maps of this size are finished."""
+        """Return the geometry that finishes maps of this size."""
         return geometry_of(native, self.image_shape, self.crop)
 
 

@@ -1,4 +1,4 @@
-"""The one way from a file of trials to the trials that count, for every command."""
+"""The path from a file of trials to the trials that count, shared by all commands."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from clickmap_cli.storage.safe_arrays import NpzArrays
 
 @dataclass(frozen=True)
 class Survivors:
-    """Trials that survived the filters.
+    """Trials that passed the filters.
 
     Attributes:
-        trials: `compacted`.
-        funnel: what every filter kept.
-        rows: rows in the file.
-        rejected: how many of them could not be read.
+        trials: the trials, `compacted`.
+        funnel: one row per filter with what it kept.
+        rows: number of rows in the file.
+        rejected: number of rows that could not be read.
     """
 
     trials: Trials
@@ -53,11 +53,11 @@ class Survivors:
 
 
 def input_files(config: ExperimentConfig) -> list[Path]:
-    """Every file the trials that count depend on.
+    """Return every file that the trials that count depend on.
 
     Raises:
         ConfigError: no file of trials is named.
-        DataError: a named file is not there, or a small one cannot be read.
+        DataError: a named file does not exist, or a small one cannot be read.
     """
     if config.clickme_data is None:
         raise ConfigError(
@@ -81,12 +81,12 @@ def input_files(config: ExperimentConfig) -> list[Path]:
         if not Path(config.mask_dir).is_dir():
             raise DataError(f"mask_dir: no folder at {config.mask_dir} (looked from {Path.cwd()}).")
         paths += mask_files(Path(config.mask_dir))
-    _side_tables(config)  # a bad one is better said before anything is begun
+    _side_tables(config)  # errors in them are raised before any work starts
     return paths
 
 
 def mask_files(folder: Path, relative: bool = False) -> list[Path]:
-    """Every file below a folder of masks, sorted; by its path inside it where `relative`."""
+    """List all files below a folder of masks, sorted; as paths inside it if `relative`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [path.relative_to(folder) for path in files] if relative else files
 
@@ -97,18 +97,18 @@ def surviving_trials(
     progress: Progress,
     quality: Quality | None = None,
 ) -> Survivors:
-    """Read raw trials and filter them, or take those that `prepare` kept.
+    """Read and filter raw trials, or take those that `prepare` kept.
 
     Args:
-        config: `clickme_data` names a file of raw trials, or a folder written by `prepare`, whose
-            trials have passed the filters already.
-        reject: called for every row that cannot be read.
-        progress: told where reading and filtering are.
-        quality: the content of `participant_filter`; must be there where raw trials are read and
-            that is set.
+        config: its `clickme_data` names a file of raw trials, or a folder written by `prepare`,
+            whose trials have already passed the filters.
+        reject: function that is called for every row that cannot be read.
+        progress: receives the progress of reading and filtering.
+        quality: function for `participant_filter`; required if that is set and raw trials are read.
 
     Raises:
-        DataError: the input cannot be used, or no image is left.
+        ConfigError: `image_shape` differs from that of the folder written by `prepare`.
+        DataError: the input cannot be used.
     """
     data = Path(str(config.clickme_data))
     if data.is_dir():
@@ -127,7 +127,7 @@ def _filtered(
     progress: Progress,
     quality: Quality | None,
 ) -> Survivors:
-    """Raw trials that pass the filters."""
+    """Read raw trials and apply the filters."""
     funnel, categories = _read(config, data, reject, progress)
     rows, readable = funnel.rows[0].trials, len(funnel.trials)
     progress.stage("Filtering")
@@ -138,12 +138,12 @@ def _filtered(
 
 
 def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
-    """The manifest of a finished run of `prepare`, and the configuration it was made with.
+    """Return the manifest of a finished run of `prepare`, and its configuration.
 
     Raises:
-        ConfigError: the configuration in it is not one.
-        DataError: the folder holds no such run.
-        RunError: its manifest is damaged.
+        ConfigError: the configuration in the manifest is invalid.
+        DataError: the folder does not hold such a run.
+        RunError: the manifest is damaged.
     """
     manifest = load_manifest(folder)
     if manifest is None or manifest.command != "prepare":
@@ -152,19 +152,19 @@ def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
 
 
 def prepared_trials(folder: Path, made: ExperimentConfig, progress: Progress) -> Trials:
-    """The trials that a finished run of `prepare` has kept.
+    """Return the trials that a finished run of `prepare` kept.
 
     Args:
-        folder: of the run.
-        made: its configuration.
-        progress: told where reading is.
+        folder: folder written by `prepare`.
+        made: configuration of that folder.
+        progress: receives the progress of reading.
     """
     own = replace(made, clickme_data=str(folder))
     return surviving_trials(own, no_reject, progress).trials
 
 
 def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Trials:
-    """Raw trials after every filter that comes before `participant_filter`.
+    """Read raw trials and apply every filter that comes before `participant_filter`.
 
     Raises:
         DataError: the input cannot be used, or is a folder that `prepare` has filtered.
@@ -182,7 +182,7 @@ def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Tria
 def _read(
     config: ExperimentConfig, data: Path, reject: Reject, progress: Progress
 ) -> tuple[Funnel, frozenset[str] | None]:
-    """Raw trials at the top of the funnel, and the categories to keep."""
+    """Read raw trials into a funnel, and read the categories to keep."""
     height, width = config.image_shape
     sizes, categories = _side_tables(config)
     options = ReadOptions(
@@ -213,7 +213,7 @@ def _read(
 
 
 def _losses(read: ReadResult, rejected: list[str]) -> Iterator[Loss]:
-    """What was lost between the file and the filters."""
+    """Yield the losses between the file and the filters."""
     trials = read.trials
     n_rejected = read.rows - len(trials)
     first = f"The first: {rejected[0]}. " if rejected else ""
@@ -233,15 +233,15 @@ def _losses(read: ReadResult, rejected: list[str]) -> Iterator[Loss]:
 
 
 def no_reject(row: int, column: str, value: str, reason: str) -> None:
-    """For runs that count unreadable rows and write them nowhere."""
+    """Do nothing; for callers that count unreadable rows but do not report them."""
 
 
 def require_images(found: Survivors) -> None:
-    """There must be something left to work on, and each image must have a name of its own.
+    """Raise DataError unless trials are left and every image has a unique file name.
 
     Raises:
-        DataError: nothing is left (the message names the filter that took the last image), or two
-            keys give one name.
+        DataError: no trial is left (the message names the filter that took the last image), or two
+            keys give the same name.
     """
     check_flat_names(found.trials.images.tolist())
     if len(found.trials):
@@ -258,7 +258,7 @@ def require_images(found: Survivors) -> None:
 
 
 def _most_lost(funnel: tuple[FunnelRow, ...], end: int) -> str:
-    """The filter before the last one that took most clicks, where that was the more part."""
+    """Name the earlier filter that took most clicks, if it took more than half of them."""
     lost = {i: funnel[i - 1].clicks - funnel[i].clicks for i in range(1, end)}
     at = max(lost, key=lambda i: lost[i], default=0)
     if not at or lost[at] <= funnel[at - 1].clicks / 2:
@@ -270,7 +270,7 @@ def _most_lost(funnel: tuple[FunnelRow, ...], end: int) -> str:
 def _side_tables(
     config: ExperimentConfig,
 ) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
-    """Image sizes and the categories to keep, where files name them."""
+    """Read image sizes and the categories to keep; None for a table that is not configured."""
     sizes, categories = config.metadata_file, config.class_filter_file
     return (
         None if sizes is None else read_sizes(Path(sizes)),
@@ -279,7 +279,7 @@ def _side_tables(
 
 
 def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Survivors:
-    """The trials of a folder written by `prepare`, which have passed its filters already."""
+    """Read the trials of a folder written by `prepare`, which have already passed its filters."""
     _, made = finished_prepare(folder)
     if made.image_shape != config.image_shape:
         raise ConfigError(
@@ -308,10 +308,10 @@ READ_AND_FILTER = (
 
 
 def _check_content(trials: Trials, path: Path) -> None:
-    """A file of trials may come from anywhere: order, clicks and keys must be as prepare writes.
+    """Check the content of a file of trials, which may come from anywhere.
 
     Raises:
-        DataError: they are not.
+        DataError: order, clicks or keys are not as `prepare` writes them.
     """
     keys = trials.images.tolist()
     in_order = bool(np.all(np.diff(trials.image) >= 0)) and keys == sorted(set(keys))

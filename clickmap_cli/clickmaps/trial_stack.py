@@ -1,4 +1,4 @@
-"""The trial maps of one image, and the means of any of them."""
+"""The trial maps of one image, and means of any subset of them."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ Ints = NDArray[np.intp]
 
 
 class TrialStack(Protocol):
-    """What agreement is computed from: maps of trials, means of trials, and clicks."""
+    """The data that agreement is computed from: maps of trials, their means, and clicks."""
 
     def __len__(self) -> int:
-        """Number of trials."""
+        """Return the number of trials."""
 
     def one(self, trial: int) -> MapView:
-        """The map of one trial, with its clicks."""
+        """Return the map of one trial, with its clicks."""
 
     def others(self, trial: int) -> MapView:
-        """The mean of all other participants' maps."""
+        """Return the mean of all other participants' maps."""
 
     def mean(self, trials: Ints) -> MapView:
-        """The mean of some trials' maps, with their clicks."""
+        """Return the mean of some trials' maps, with their clicks."""
 
     def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
-        """The means of two halves that together are all trials, the second with its clicks."""
+        """Return the means of two halves that together are all trials, the second with clicks."""
 
 
 class ClickStack:
-    """Trial maps made from clicks when they are asked for; nothing is kept but sums.
+    """Trial maps computed from clicks on demand; only sums are kept.
 
-    With the flat disk (and with no blur) sums stay whole numbers until the end, so that equal
+    With the flat disk (and without blur) sums stay whole numbers until the end, so that equal
     values are exactly equal.
 
     Args:
         clicks: the image's trials.
         settings: the blur and the geometry.
-        people: (trials) who made each trial; None takes every trial for another person's.
+        people: (trials) participant of each trial; None if each trial has a different participant.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ClickStack:
         self._exact = self._weights is None and self._kernel.kind != "gaussian"
         self._total = self._blurred(np.arange(len(clicks))) if self._exact else None
         largest = 0 if self._total is None else int(self._total.max(initial=0))
-        # whole numbers stay so until the end, unless maps are resized
+        # whole numbers are kept until the end, unless maps are resized
         whole = self._geometry.resized == self._geometry.native and largest < CountView.LARGEST
         self._table = RankTable(largest) if whole and self._total is not None else None
         self._last: tuple[int, NDArray[Any]] | None = None
@@ -76,22 +76,22 @@ class ClickStack:
         return self._geometry.final
 
     def one(self, trial: int) -> MapView:
-        """The map of one trial, with its clicks."""
+        """Return the map of one trial, with its clicks."""
         return self._view(self._part(trial), 1, np.array([trial]))
 
     def others(self, trial: int) -> MapView:
-        """The mean of all other participants' maps."""
+        """Return the mean of all other participants' maps."""
         others = np.flatnonzero(self.people != self.people[trial])
         if self._total is not None and len(others) == len(self) - 1:
             return self._view(self._total - self._part(trial), len(others))
         return self._view(self._blurred(others), len(others))
 
     def mean(self, trials: Ints) -> MapView:
-        """The mean of some trials' maps, with their clicks."""
+        """Return the mean of some trials' maps, with their clicks."""
         return self._view(self._blurred(trials), len(trials), trials)
 
     def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
-        """The means of two halves that together are all trials, the second with its clicks."""
+        """Return the means of two halves that together are all trials, the second with clicks."""
         sum_first = self._blurred(first)
         sum_second = self._total - sum_first if self._total is not None else self._blurred(second)
         return (
@@ -109,7 +109,7 @@ class ClickStack:
         return self._last[1]
 
     def _blurred(self, trials: Ints) -> NDArray[Any]:
-        """The sum of some trials' blurred clicks, at the native size, not yet scaled."""
+        """Sum some trials' blurred clicks, at the native size, not yet scaled."""
         height, width = self._clicks.native
         where = self._where(trials)
         flat = self._clicks.y[where].astype(np.int64) * width + self._clicks.x[where]
@@ -118,7 +118,7 @@ class ClickStack:
         return blur_counts(counts, self._kernel)
 
     def _view(self, total: NDArray[Any], n: int, clicked: Ints | None = None) -> MapView:
-        """The mean of `n` maps whose blurred clicks sum to `total`."""
+        """Return the mean of `n` maps whose blurred clicks sum to `total`."""
         divisor = self._kernel.scale() * n
         points = None if clicked is None else partial(self._points, clicked)
         if self._table is not None:
@@ -126,7 +126,7 @@ class ClickStack:
         return MapView(self._geometry.finish((total / divisor).astype(np.float32)), points)
 
     def _points(self, trials: Ints) -> NDArray[np.int64]:
-        """(h, w) clicks per pixel of the finished map."""
+        """Return (h, w) clicks per pixel of the finished map."""
         where = self._where(trials)
         x, y = self._geometry.move(self._clicks.x[where], self._clicks.y[where])
         height, width = self._geometry.final

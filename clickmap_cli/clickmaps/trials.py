@@ -16,7 +16,7 @@ Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
 TRIALS_FILE = "trials.npz"
-"""What `prepare` keeps of a table of trials."""
+"""Name of the file in which `prepare` keeps a table of trials."""
 
 _ARRAYS = (
     "x", "y", "offsets", "image", "user", "images", "users", "category", "categories", "shape",
@@ -25,24 +25,24 @@ _ARRAYS = (
 
 @dataclass(frozen=True)
 class Trials:
-    """One participant's ordered clicks on one image, many times over.
+    """A table of trials; each trial holds one participant's ordered clicks on one image.
 
     Trial t's clicks are `x[offsets[t]:offsets[t + 1]]`, in the order they were made.
 
     Attributes:
         x: columns of all clicks, trial after trial; int16, or int32 where needed.
-        y: rows of all clicks, likewise.
-        offsets: (n + 1) int64, where each trial's clicks begin; the last is the number of clicks.
+        y: rows of all clicks, in the same order and type.
+        offsets: (n + 1) int64 index of each trial's first click; the last is the number of clicks.
         image: (n) int32 codes into `images`.
         user: (n) int32 codes into `users`.
         images: image keys, each once.
         users: user names, each once.
         category: (len(images)) int32 codes into `categories`.
         categories: category names, each once.
-        shape: (len(images), 2) int32, height and width the clicks are measured in.
-        time: (n) float64 seconds, or None where the data has no timestamps.
-        catch: (n) float32 catch-trial scores (NaN where unknown), or None.
-        mobile: (n) bool, or None.
+        shape: (len(images), 2) int32, height and width in which the clicks are measured.
+        time: (n) float64 seconds, or None if the data has no timestamps.
+        catch: (n) float32 catch-trial scores (NaN if unknown), or None.
+        mobile: (n) True for trials on a mobile device, or None.
     """
 
     x: Ints
@@ -64,26 +64,26 @@ class Trials:
 
     @property
     def n_clicks(self) -> NDArray[np.int64]:
-        """(n) clicks of each trial."""
+        """(n) int64 number of clicks of each trial."""
         return np.diff(self.offsets)
 
     def clicks(self, trial: int) -> tuple[Ints, Ints]:
-        """Columns and rows of one trial's clicks."""
+        """Return the columns and rows of one trial's clicks."""
         part = slice(self.offsets[trial], self.offsets[trial + 1])
         return self.x[part], self.y[part]
 
     def in_time_order(self) -> NDArray[np.int64]:
-        """Trials from first to last: by timestamp where there is one, else by row."""
+        """Return trial numbers from first to last: by timestamp if there is one, else by row."""
         if self.time is None:
             return np.arange(len(self))
         return np.argsort(self.time, kind="stable")
 
     def select(self, index: NDArray[np.intp], limit: Ints | None = None) -> Trials:
-        """The trials at `index`, in that order; vocabularies stay as they are.
+        """Return the trials at `index`, in that order; vocabularies are not changed.
 
         Args:
             index: (m) trial numbers.
-            limit: (m) clicks to keep of each, the first ones; None keeps all.
+            limit: (m) number of first clicks to keep of each trial; None keeps all.
         """
         starts = self.offsets[:-1][index]
         lengths = self.n_clicks[index]
@@ -103,21 +103,22 @@ class Trials:
         )
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Trials in blocks of a bounded number of clicks (or of one trial), and their clicks."""
+        """Yield slices of trials and their clicks: blocks of bounded size, or of a single trial."""
         for trials in blocks_of_runs(self.n_clicks):
             yield trials, slice(int(self.offsets[trials.start]), int(self.offsets[trials.stop]))
 
     def inside(self, trials: slice, clicks: slice) -> Bools:
-        """(clicks) whether each click of a block lies inside its image."""
+        """Return (clicks) True for each click of a block that lies inside its image."""
         side = np.repeat(self.shape[self.image[trials]], self.n_clicks[trials], axis=0)
         x, y = self.x[clicks], self.y[clicks]
         return np.asarray((x >= 0) & (y >= 0) & (x < side[:, 1]) & (y < side[:, 0]))
 
     def where_clicks(self, keep: Callable[[slice, slice], Bools]) -> Trials:
-        """The same trials with only some clicks; some may become empty.
+        """Return the same trials with only some of their clicks; trials may become empty.
 
         Args:
-            keep: called with each of `blocks`; (clicks) whether a click of the block stays.
+            keep: function that is called with each item of `blocks` and returns (clicks) True for
+                the clicks of the block to keep.
         """
         lengths = self.n_clicks
         kept = np.zeros(len(self), dtype=np.int64)
@@ -134,7 +135,7 @@ class Trials:
         return replace(self, x=xs.finished(), y=ys.finished(), offsets=offsets)
 
     def compacted(self) -> Trials:
-        """Sorted by image key, trials of an image in time order, vocabularies without leftovers.
+        """Sort by image key, then by time; drop unused names from the vocabularies.
 
         The result does not depend on how rows of different images were interleaved.
         """
@@ -163,19 +164,19 @@ class Trials:
         )
 
     def people_per_image(self) -> NDArray[np.int64]:
-        """(len(images)) distinct users of each image."""
+        """Count (len(images)) distinct users of each image."""
         n_users = max(len(self.users), 1)
         pairs = np.unique(self.image.astype(np.int64) * n_users + self.user)
         return np.bincount(pairs // n_users, minlength=len(self.images))
 
     def image_slices(self) -> NDArray[np.int64]:
-        """(len(images) + 1) first trial of each image; the table must be `compacted`."""
+        """Return (len(images) + 1) first trial of each image; the table must be `compacted`."""
         return np.searchsorted(self.image, np.arange(len(self.images) + 1)).astype(np.int64)
 
     def part(self, first_image: int, last_image: int) -> Trials:
-        """The images from `first_image` up to `last_image` alone; the table must be `compacted`.
+        """Return the images from `first_image` up to `last_image` alone, of a `compacted` table.
 
-        Its clicks are copies, in memory, so that it can travel to another process.
+        The clicks are copies in memory, so that the part can be sent to another process.
         """
         slices = self.image_slices()
         first, last = int(slices[first_image]), int(slices[last_image])
@@ -196,7 +197,7 @@ class Trials:
         )
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
-        """What `trials.npz` holds: flat arrays, no objects."""
+        """Return the content of `trials.npz`: flat arrays, no objects."""
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         if self.time is not None:
             arrays["time"] = self.time
@@ -204,14 +205,14 @@ class Trials:
 
 
 def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
-    """Trials from the arrays of a `trials.npz`.
+    """Build a table from the arrays of a `trials.npz`.
 
     Args:
-        arrays: as written by `Trials.as_arrays`.
+        arrays: arrays as returned by `Trials.as_arrays`.
         name: the file, for messages.
 
     Raises:
-        DataError: arrays are missing or do not fit one another.
+        DataError: arrays are missing, have other types, or do not fit one another.
     """
     missing = [key for key in _ARRAYS if key not in arrays]
     if missing:
@@ -247,5 +248,5 @@ def _codes_within(codes: Ints, size: int) -> bool:
 
 
 def _narrow(words: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Strings stored as wide as the longest that is there."""
+    """Store strings no wider than the longest of them."""
     return words.astype(np.str_) if len(words) == 0 else np.array(words.tolist(), dtype=np.str_)

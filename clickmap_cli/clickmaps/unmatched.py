@@ -1,4 +1,4 @@
-"""Names in filters and side tables that stand for no image of the trials."""
+"""Names in filters and side tables that match no image of the trials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST = 20
 
 
 def filter_words(value: str | Sequence[str] | None) -> list[str]:
-    """The words of `file_inclusion_filter` or `file_exclusion_filter`."""
+    """Return the words of `file_inclusion_filter` or `file_exclusion_filter` as a list."""
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
@@ -23,16 +23,16 @@ def unmatched_names(
     sizes: Mapping[str, Size] | None,
     categories: Collection[str] | None,
 ) -> Iterator[str]:
-    """Say which names match no image.
+    """Yield notices about names that match no image.
 
     Args:
-        trials: as read, before any filter.
+        trials: the trials as read, before any filter.
         config: the filters' settings.
         sizes: content of `metadata_file`, or None.
         categories: content of `class_filter_file`, or None.
 
     Yields:
-        A sentence for each filter or table that holds such names.
+        One sentence for each filter or table that holds such names.
     """
     keys = trials.images.tolist()
     if not keys:

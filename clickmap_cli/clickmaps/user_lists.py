@@ -1,4 +1,4 @@
-"""Participants known to be careful, and those known to be careless or to cheat."""
+"""Lists of participants known to be careful, and of those known to be careless or to cheat."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from clickmap_cli.storage.id_lists import read_ids
 UNLISTED, GOOD, BAD = -1, 0, 1
 
 _NAMED = 3
-"""Participants that a message names at most."""
+"""Number of participants that a message names at most."""
 
 
 @dataclass(frozen=True)
 class KnownUsers:
-    """What is known of the participants of a table.
+    """Labels of the participants of a table.
 
     Attributes:
         labels: (users) int8: `GOOD`, `BAD` or `UNLISTED`.
-        idle: listed participants who have no trial left; they are `UNLISTED`.
+        idle: listed participants who have no trial left; their label is `UNLISTED`.
     """
 
     labels: NDArray[np.int8]
@@ -34,15 +34,15 @@ class KnownUsers:
 
 
 def read_users(value: Any, key: str) -> list[str]:
-    """The ids of a list of participants, each once, in its order.
+    """Return the ids of a list of participants, each once, in the order of the list.
 
     Args:
-        value: a path to a text file, one id a line, or the ids themselves.
+        value: a path to a text file with one id per line, or a list of ids.
         key: the list's key in the config, for messages.
 
     Raises:
-        ConfigError: it is neither, or it is empty.
-        DataError: the file is missing, is no text, or holds no id.
+        ConfigError: the value is neither, or holds an item that is not an id, or is empty.
+        DataError: the file is missing, is not text, or holds no id.
     """
     if isinstance(value, str) and value:
         return read_ids(Path(value))
@@ -50,7 +50,7 @@ def read_users(value: Any, key: str) -> list[str]:
         raise ConfigError(
             f"{key} is {value!r}; it must be a text file with one user id a line, or a list of ids."
         )
-    # whole numbers are ids as the table has them; other values would be spelled another way there
+    # whole numbers equal ids in the table; other values may be spelled differently there
     words = [str(item) if _is_whole(item) else item for item in value]
     for word in words:
         if not isinstance(word, str) or not word:
@@ -61,15 +61,15 @@ def read_users(value: Any, key: str) -> list[str]:
 
 
 def known_users(trials: Trials, good: Sequence[str], bad: Sequence[str]) -> KnownUsers:
-    """Labels of a table's participants.
+    """Label the participants of a table.
 
     Args:
-        trials: the table; its vocabulary names everybody who was read.
-        good: careful participants.
-        bad: careless or cheating ones.
+        trials: the table; its vocabulary names all participants that were read.
+        good: ids of careful participants.
+        bad: ids of careless or cheating participants.
 
     Raises:
-        ConfigError: somebody is in both lists, or is not in the data.
+        ConfigError: a participant is in both lists, or is not in the data.
     """
     twice = [name for name in good if name in set(bad)]
     if twice:

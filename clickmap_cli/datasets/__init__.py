@@ -1,4 +1,4 @@
-"""Floor 3: images with their ground truth. What a user's own data set needs is here."""
+"""Floor 3: images with their ground truth, and everything a user's own data set needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from clickmap_cli.datasets.clickmap_dataset import ClickmapDataset
 
 register_dataset = DATASETS.register
-"""A decorator: the name a config uses for the function below it."""
+"""Decorator that registers the function below it under the name a config uses."""
 
 __all__ = [
     "DATASETS", "ClickmapDataset", "DataSet", "Points", "Problem", "Stimulus", "register_dataset",
@@ -18,7 +18,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`ClickmapDataset` on demand: it needs torch, which most commands do without."""
+    """Import `ClickmapDataset` on demand: it needs torch, which most commands do not use."""
     if name == "ClickmapDataset":
         from clickmap_cli.datasets.clickmap_dataset import ClickmapDataset
 

@@ -1,4 +1,4 @@
-"""Stimuli put together from the files of an image: picture, maps, fixations, non-fixations."""
+"""Stimuli assembled from the files of an image: picture, maps, fixations, non-fixations."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ class ImageFiles:
 
     Attributes:
         image: the picture, or None.
-        heat: the image's own map, or None.
-        fixations: counts of everybody's fixations per pixel, or None.
+        heat: the map of the image itself, or None.
+        fixations: counts of all people's fixations per pixel, or None.
         nonfix: counts of non-fixations per pixel, or None.
-        people_maps: participants and their maps, sorted by participant.
-        people_fixations: participants and the counts of their fixations, sorted by participant.
+        people_maps: participants and their map files, sorted by participant.
+        people_fixations: participants and the files of their fixation counts, sorted by
+            participant.
     """
 
     image: Path | None = None
@@ -39,10 +40,10 @@ class ImageFiles:
 
 
 class Assembler:
-    """Makes stimuli of files, and counts what it leaves out.
+    """Makes stimuli from files, and counts the files it leaves out.
 
     Args:
-        sigma: blur of fixations for images without a map, in pixels.
+        sigma: blur of fixations, in pixels, for images without a map.
     """
 
     def __init__(self, sigma: float) -> None:
@@ -56,7 +57,7 @@ class Assembler:
 
         Raises:
             DataError: a file is missing or damaged, sizes differ, the image has no file, or every
-                participant's map is the same everywhere.
+                participant's map is constant.
         """
         size = None if files.image is None else image_size(files.image)
         points = None if files.fixations is None else read_counts(files.fixations, size)
@@ -83,7 +84,7 @@ class Assembler:
         )
 
     def notices(self) -> list[str]:
-        """Return what a person should know of the participants' files of the whole set."""
+        """Return messages for the user about the participants' files of the whole set."""
         found = []
         if self._blank:
             found.append(
@@ -123,7 +124,7 @@ class Assembler:
 
 
 def _named_points(files: Sequence[NamedMap], size: Size) -> Points:
-    """Every participant's fixations, with their names."""
+    """Join all participants' fixations, with their names."""
     parts = [read_counts(path, size) for _, path in files]
     return Points(
         np.concatenate([part.x for part in parts]),
@@ -134,7 +135,7 @@ def _named_points(files: Sequence[NamedMap], size: Size) -> Points:
 
 
 def _size(files: ImageFiles) -> Size:
-    """Height and width of an image without a picture."""
+    """Return height and width of an image without a picture, from its maps or fixations."""
     people = [*files.people_fixations, *files.people_maps]
     planes = [files.fixations, files.heat, *(path for _, path in people)]
     for path in planes:

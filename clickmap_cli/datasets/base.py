@@ -1,4 +1,4 @@
-"""What a data set is to whoever scores models: images, where people looked, and their maps."""
+"""The interface of a data set: images, the points people looked at, and ground-truth maps."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from clickmap_cli.datasets.people import People
 from clickmap_cli.runtime.registry import Registry
 
 SIGMA_PX = 19.0
-"""Blur of fixations where nothing else is said: one degree of visual angle in SALICON."""
+"""Default blur of fixations, in pixels: one degree of visual angle in SALICON."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where people looked in one image, all inside it.
+    """The points people looked at in one image; all of them lie inside it.
 
-    A point between pixels belongs to the pixel it is floored to.
+    A point between two pixels belongs to the pixel that its floored coordinates give.
 
     Attributes:
         x: (n) float64 columns.
         y: (n) float64 rows.
-        subject: (n) int32 codes into `subjects`, or None where nobody is named.
-        subjects: names of the people.
+        subject: (n) int32 codes into `subjects`, or None if no person is named.
+        subjects: names of the people who looked.
     """
 
     x: NDArray[np.float64]
@@ -43,22 +43,22 @@ class Points:
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """(n) the column of each point's pixel."""
+        """(n) int64 column of each point's pixel."""
         return np.floor(self.x).astype(np.int64)
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """(n) the row of each point's pixel."""
+        """(n) int64 row of each point's pixel."""
         return np.floor(self.y).astype(np.int64)
 
     def counts(self, size: Size) -> NDArray[np.int64]:
-        """(h, w) points per pixel."""
+        """Return an (h, w) array of the number of points per pixel."""
         height, width = size
         flat = self.rows * width + self.columns
         return np.bincount(flat, minlength=height * width).reshape(height, width)
 
     def inside(self, size: Size) -> Points:
-        """Without the points outside an image of this size (NaN and negative ones too)."""
+        """Drop the points outside an image of this size, including NaN and negative ones."""
         height, width = size
         with np.errstate(invalid="ignore"):
             keep = (self.x >= 0) & (self.y >= 0) & (self.x < width) & (self.y < height)
@@ -67,7 +67,7 @@ class Points:
 
 
 def points_of_counts(counts: NDArray[Any]) -> Points:
-    """The points of a map of counts per pixel; a pixel that counts 2 gives two points.
+    """Return the points of a map of counts per pixel; a count of 2 gives two points.
 
     Args:
         counts: (h, w) whole numbers that are not negative.
@@ -88,18 +88,19 @@ def points_of_counts(counts: NDArray[Any]) -> Points:
 
 
 class Stimulus(ABC):
-    """One image of a data set and what people did with it.
+    """One image of a data set, with the points and maps that belong to it.
 
-    It is light: pixels and maps are read when they are asked for. It travels to worker processes.
+    The object is small, as pixels and maps are read on demand, and it can be sent to worker
+    processes.
 
     Attributes:
-        image_id: names the image in tables and files; once in its data set.
-        category: what groups the image, or "all".
-        size: height and width of what models are shown and scored at, in pixels.
-        points: where people looked, or None where that is not known.
-        nonfixations: points the data set itself offers as negatives of sAUC, or None.
-        cropped: True if models are shown a part of the image's file.
-        has_image: False if there is no file of the image.
+        image_id: name of the image in tables and files; unique in its data set.
+        category: category of the image, or "all".
+        size: height and width, in pixels, at which models see the image and are scored.
+        points: the points people looked at, or None if they are not known.
+        nonfixations: points that the data set provides as negatives for sAUC, or None.
+        cropped: True if models see only a part of the image's file.
+        has_image: False if the image has no file.
     """
 
     image_id: str
@@ -112,12 +113,12 @@ class Stimulus(ABC):
 
     @property
     def key(self) -> str:
-        """What random draws of the image are seeded by."""
+        """Key from which random draws for the image are seeded."""
         return self.image_id
 
     @abstractmethod
     def image(self) -> NDArray[np.float32]:
-        """(h, w, 3) RGB in 0..1, of `size`.
+        """Return the pixels, (h, w, 3) RGB in 0..1, of `size`.
 
         Raises:
             DataError: the image is missing or damaged.
@@ -125,7 +126,7 @@ class Stimulus(ABC):
 
     @abstractmethod
     def truth(self) -> NDArray[Any] | None:
-        """(h, w) ground-truth map, not negative, of `size`; None where there is none.
+        """Return the (h, w) ground-truth map of `size`, never negative; None if there is none.
 
         Raises:
             DataError: the map is missing, damaged or of another shape.
@@ -133,34 +134,34 @@ class Stimulus(ABC):
 
     @property
     def has_truth(self) -> bool:
-        """Return True if where people looked in the image is known, as points or as a map."""
+        """Return True if points or a map show where people looked in the image."""
         return bool(self.points) or self.truth() is not None
 
     @abstractmethod
     def people(self) -> People | None:
-        """Everybody's own map and points, or None where nobody is named."""
+        """Return each person's own map and points, or None if no person is named."""
 
     def placement(self, shape: Size, of_file: bool = False) -> Geometry:  # noqa: ARG002
-        """What brings a map of this image onto the pixels of `size`.
+        """Return the geometry that brings a map of this image onto the pixels of `size`.
 
         Args:
             shape: (height, width) of the map.
-            of_file: True if the map was made from the image's file, False if from `image()`.
-                They differ where images are cropped before they are shown.
+            of_file: True if the map was made from the image's file, False if from `image()`. The
+                two differ if images are cropped before models see them.
 
         Raises:
-            DataError: its aspect ratio is not the image's.
+            DataError: the map's aspect ratio differs from the image's.
         """
         return Geometry(self.size, self.size, None).of_map(shape)
 
     @property
     def layout(self) -> str:
-        """What `placement` of a map of the file depends on beside the map's shape."""
+        """Text that identifies all that `placement` depends on besides the map's shape."""
         return ""
 
     @abstractmethod
     def image_digest(self) -> str:
-        """A hash of what a model is shown: equal digests mean equal pixels.
+        """Return a hash of the pixels that models see: equal digests mean equal pixels.
 
         Raises:
             DataError: the image is missing.
@@ -168,12 +169,12 @@ class Stimulus(ABC):
 
     @abstractmethod
     def truth_digest(self) -> str:
-        """A hash of what a prediction is scored against (points, maps, subjects)."""
+        """Return a hash of the data predictions are scored against (points, maps, subjects)."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """An image that cannot be used, and why, in one sentence."""
+    """An image that cannot be used, and the reason in one sentence."""
 
     image_id: str
     reason: str
@@ -185,11 +186,11 @@ class DataSet:
 
     Attributes:
         stimuli: images that can be used, sorted by `image_id`.
-        problems: images that cannot.
-        notices: what a person should know of the set as a whole.
-        losses: what was dropped or could not be used; too much of it stops a run.
-        scoring_notices: what they should know of its ground truth; said only where it is used.
-        sought: where fixations and maps were looked for, for a set that may have none.
+        problems: images that cannot be used.
+        notices: messages for the user about the set as a whole.
+        losses: what was dropped or could not be used; too large a loss stops a run.
+        scoring_notices: messages for the user about the ground truth, shown only if it is used.
+        sought: places that were searched for fixations and maps, for a set that may have none.
     """
 
     stimuli: Sequence[Stimulus]
@@ -201,7 +202,7 @@ class DataSet:
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")
-"""Functions that read a data set: settings as keyword arguments, a `DataSet` back."""
+"""Functions that read a data set; each takes settings as keyword arguments, returns a `DataSet`."""
 
 _READERS = {
     "folder": (
@@ -233,7 +234,7 @@ _READERS = {
         "clickmap's own layout; ClickMe, Linsley et al. (2019)",
     ),
 }  # fmt: skip
-"""Name -> where it is, what it is, and where its format comes from."""
+"""Name -> import target, summary, and origin of the format."""
 
 for _name, (_target, _summary, _reference) in _READERS.items():
     DATASETS.add(_name, f"clickmap_cli.datasets.{_target}", _summary, reference=_reference)

@@ -26,12 +26,12 @@ from clickmap_cli.storage.safe_mat import mat_array
 
 _FOLDERS = {"train": "trainSet", "test": "testSet"}
 _NUMBER = re.compile(r"_\d+")
-"""What follows the category in the name of an image that lies in no category's folder."""
+"""The text after the category in the name of an image that does not lie in a category's folder."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Names of the folders of a tree, and whether images may lie outside categories' folders."""
+    """Names of the folders of a tree; `flat` if images may lie outside categories' folders."""
 
     images: str
     fixations: str
@@ -51,23 +51,24 @@ def cat2000(
     sigma_px: float = SIGMA_PX,
     provide_sauc_nonfix: bool = False,
 ) -> DataSet:
-    """The train or the test tree as it is published; ids are `<category>_<stem>`.
+    """Read the train or the test tree as it is published; ids are `<category>_<stem>`.
 
     Train: `Stimuli/<Category>/<stem>.jpg`, `FIXATIONLOCS/<Category>/<stem>.mat` (`fixLocs`) and
-    `FIXATIONMAPS/<Category>/<stem>.jpg`; test: `Stimuli` alone. The folders `Output` of blurred
-    copies are left out. The folders may also be called `images`, `fixations` (`.mat`, or `.npy`
-    counts per pixel) and `gt_maps`, and hold their files directly, as `<Category>_<number>.jpg`.
+    `FIXATIONMAPS/<Category>/<stem>.jpg`; test: `Stimuli` alone. The folders `Output`, which hold
+    blurred copies, are ignored. The folders may also be called `images`, `fixations` (`.mat`, or
+    `.npy` counts per pixel) and `gt_maps`, and may hold their files directly, as
+    `<Category>_<number>.jpg`.
 
     Args:
-        root: the tree, or a folder that holds `trainSet` or `testSet`, once or nested in itself.
+        root: the tree, or a folder that holds `trainSet` or `testSet` (also `trainSet/trainSet`).
         split: `train` or `test`.
-        sigma_px: blur of fixations, in pixels, where there is no `FIXATIONMAPS`.
-        provide_sauc_nonfix: offer the fixations of all other images as negatives of sAUC, where
-            there are fixations.
+        sigma_px: blur of fixations, in pixels, used if there is no `FIXATIONMAPS`.
+        provide_sauc_nonfix: provide the fixations of all other images as negatives for sAUC, if the
+            tree has fixations.
 
     Raises:
-        ConfigError: a setting is wrong, or there is no image.
-        DataError: the tree is missing or is not CAT2000's.
+        ConfigError: a setting is invalid.
+        DataError: the tree is missing, is not CAT2000's, or holds no image.
     """
     sigma = checked_sigma(sigma_px)
     if split not in _FOLDERS:
@@ -111,7 +112,7 @@ def cat2000(
 
 
 def _tree(root: Path, split: str) -> tuple[Path, _Layout]:
-    """The tree of a split, and what its folders are called."""
+    """Return the folder of a split and the layout of its folders."""
     name = _FOLDERS[split]
     inner = root / name
     other = next(folder for key, folder in _FOLDERS.items() if key != split)
@@ -126,7 +127,7 @@ def _tree(root: Path, split: str) -> tuple[Path, _Layout]:
 
 
 def _images(stimuli: Path, flat: bool) -> Iterator[tuple[str, str, str, Path]]:
-    """Category, folder, stem and file of every image; the folder may be empty."""
+    """Yield category, folder, stem and file of every image; the folder may be empty."""
     loose = files_by_stem(stimuli, IMAGE_SUFFIXES) if flat else {}
     for stem, image in sorted(loose.items()):
         number = _NUMBER.search(stem)
@@ -138,7 +139,7 @@ def _images(stimuli: Path, flat: bool) -> Iterator[tuple[str, str, str, Path]]:
 
 
 def _fixations(folder: Path, stem: str, size: tuple[int, int]) -> Points:
-    """Every marked pixel of a `.mat` file is one fixation; `.npy` files hold counts."""
+    """Read an image's fixations: marked pixels of a `.mat` file, or counts of a `.npy` file."""
     path = folder / f"{stem}.mat"
     if not path.is_file() and (folder / f"{stem}.npy").is_file():
         return read_counts(folder / f"{stem}.npy", size)

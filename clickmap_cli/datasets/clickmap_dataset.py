@@ -1,4 +1,4 @@
-"""Prepared clickmaps as a PyTorch data set, for those who train models on them."""
+"""Prepared clickmaps as a PyTorch data set, for training models on them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class ClickmapDataset(Dataset[Item]):
     """The images of a folder written by `prepare`, each with its map, category and key.
 
     An item is (image, map, category, key): image float32 (3, h, w) in 0..1, on the map's pixels;
-    map float32 (n, h, w); category an index into `categories`; key a string. Workers of a
-    `DataLoader` each open the files themselves.
+    map float32 (n, h, w); category an index into `categories`; key a string. Each worker of a
+    `DataLoader` opens the files itself.
 
     Args:
-        folder: an experiment's folder with maps in any of the three formats.
-        image_dir: folder of the images; None takes the one in the folder's manifest.
+        folder: folder of an experiment, with maps in any of the three formats.
+        image_dir: folder of the images; None for the one in the folder's manifest.
         kind: `clickmap`, `participants` or `bin_clickmaps`.
 
     Raises:
-        DataError: the folder is not one of `prepare`, or, on access, an image is missing.
-        ValueError: `kind` is none of the three.
+        DataError: the folder was not written by `prepare`, or, on access, an image is missing.
+        ValueError: `kind` is not one of the three.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class ClickmapDataset(Dataset[Item]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # an open archive does not travel to a worker process
+        # an open archive cannot be sent to a worker process
         return {**self.__dict__, "_store": None}
 
     def geometry(self, index: int) -> Geometry:
-        """How an image was brought onto its map's pixels."""
+        """Return the geometry that brings an image onto its map's pixels."""
         height, width = (int(side) for side in self._shape[index])
         return self._settings.geometry((height, width))

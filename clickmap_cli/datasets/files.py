@@ -1,4 +1,4 @@
-"""Images whose pixels, maps and fixations lie in files."""
+"""Images whose pixels, maps and fixations are stored in files."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MAP_SUFFIXES = (".npy", ".mat", ".png", ".jpg", ".jpeg")
 
 _MAX_ID_BYTES = 200
-"""File systems allow 255; endings such as `_overlay.png` and `.partial` come on top."""
+"""File systems allow 255 bytes; endings such as `_overlay.png` and `.partial` are added."""
 
 _MAX_POINTS = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class FileStimulus(Stimulus):
-    """An image whose pixels and map are read from files when they are asked for.
+    """An image whose pixels and map are read from files on demand.
 
     Attributes:
-        image_id: names the image in tables and files.
+        image_id: name of the image in tables and files.
         size: height and width.
-        image_path: the picture, or None where there is none.
-        category: what groups the image.
-        points: where people looked, with their names where known.
-        nonfixations: negatives of sAUC that come with the data set.
+        image_path: file of the picture, or None.
+        category: category of the image.
+        points: the points people looked at, with their names if known; None if there are no
+            fixations.
+        nonfixations: negatives for sAUC that the data set provides.
         map_path: the ground-truth map (`.npy`, `.mat` or a picture); without one the truth is the
             kernel density of the points, and without points it is uniform.
-        sigma_px: of that kernel, in pixels.
+        sigma_px: standard deviation of that kernel, in pixels.
     """
 
     image_id: str
@@ -61,19 +62,19 @@ class FileStimulus(Stimulus):
 
     @property
     def has_image(self) -> bool:  # type: ignore[override]
-        """True if the data set has a file of the image."""
+        """Return True if the data set has a file of the image."""
         return self.image_path is not None
 
     @property
     def uniform(self) -> bool:
-        """Return True if nothing is known of where people looked."""
+        """Return True if the image has no map and no fixations."""
         return self.map_path is None and self.points is None
 
     def image(self) -> NDArray[np.float32]:
-        """(h, w, 3) RGB in 0..1.
+        """Return the pixels, (h, w, 3) RGB in 0..1.
 
         Raises:
-            DataError: there is no image, or it is damaged or of another size.
+            DataError: the image is missing, damaged or of another size.
         """
         path = self._image_file()
         pixels = read_image(path)
@@ -85,7 +86,7 @@ class FileStimulus(Stimulus):
         return pixels.astype(np.float32) / np.float32(255)
 
     def truth(self) -> NDArray[np.float64]:
-        """(h, w) the map, or the points' kernel density scaled to sum 1, or ones.
+        """Return the (h, w) map, or the points' kernel density scaled to sum 1, or ones.
 
         Raises:
             DataError: the map is missing, damaged, of another shape, negative or not finite.
@@ -99,11 +100,11 @@ class FileStimulus(Stimulus):
 
     @property
     def has_truth(self) -> bool:
-        """Return True if the image has fixations or a map: `truth` alone is uniform without."""
+        """Return True if the image has fixations or a map; otherwise `truth` is uniform."""
         return bool(self.points) or self.map_path is not None
 
     def people(self) -> People | None:
-        """The people by their fixations, where there are at least two with a name."""
+        """Return the people by their fixations, or None if fewer than two are named."""
         points = self.points
         if points is None or points.subject is None or len(np.unique(points.subject)) < 2:
             return None
@@ -112,18 +113,18 @@ class FileStimulus(Stimulus):
         )
 
     def image_digest(self) -> str:
-        """SHA-256 of the image's file.
+        """Return the SHA-256 of the image's file.
 
         Raises:
-            DataError: there is no image.
+            DataError: the image has no file, or it cannot be read.
         """
         return file_digest(self._image_file())
 
     def truth_digest(self) -> str:
-        """SHA-256 over the map's file, points, subjects, negatives and sigma.
+        """Return the SHA-256 of the map's file, points, subjects, negatives and sigma.
 
         Raises:
-            DataError: the map is missing.
+            DataError: the map cannot be read.
         """
         parts = [
             list(self.size),
@@ -155,10 +156,10 @@ def _points_digest(points: Points | None) -> str | None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes.
+    """Return the SHA-256 of a file's bytes.
 
     Raises:
-        DataError: it is missing or not readable.
+        DataError: the file is missing or not readable.
     """
     try:
         return sha256_of(path)
@@ -167,11 +168,11 @@ def file_digest(path: Path) -> str:
 
 
 def checked_id(image_id: str) -> str:
-    """The id, when it can be the name of a file.
+    """Return the id unchanged, after checking that it can be the name of a file.
 
     Raises:
-        DataError: it is empty, `.` or `..`, holds a slash or what cannot be printed, or is longer
-            than 200 bytes.
+        DataError: the id is empty, `.` or `..`, holds a slash or unprintable characters, or is
+            longer than 200 bytes.
     """
     if not image_id.strip() or image_id in (".", ".."):
         problem = "is no name"
@@ -187,24 +188,25 @@ def checked_id(image_id: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from a file as it may stand in a message: printed as it is, or escaped, and cut."""
+    """Make text from a file safe for a message: escape unprintable text, cut to 120 characters."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
 
 def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
-    """A ground-truth map.
+    """Read a ground-truth map.
 
     Args:
-        path: `.npy`, `.mat` with one array, or a picture in grey, whose grey values count.
-        size: the shape it must have; None for any.
+        path: `.npy`, `.mat` with one array, or a grey picture, whose grey values are the map.
+        size: the shape that the map must have; None for any.
 
     Returns:
         (h, w) float64, finite and not negative.
 
     Raises:
-        DataError: missing, damaged, of another shape, negative or not finite, or a picture whose
-            grey values are not the map (in colour, in an alpha channel).
+        DataError: the map is missing, damaged, of another shape, negative, not finite or a log
+            density, or is a picture whose grey values are not the map (in colour, in an alpha
+            channel).
     """
     pixels = _plane(path)
     if size is not None and pixels.shape != size:
@@ -226,14 +228,15 @@ def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
 
 
 def read_counts(path: Path, size: Size | None = None) -> Points:
-    """The points of a file of counts per pixel (`.npy`, or `.mat` with one array).
+    """Read the points of a file of counts per pixel (`.npy`, or `.mat` with one array).
 
     Args:
         path: the file.
-        size: the shape the counts must have; None for any.
+        size: the shape that the counts must have; None for any.
 
     Raises:
-        DataError: missing, damaged, of another shape, or a count is negative, not whole or absurd.
+        DataError: the file is missing, damaged, of another shape, or a count is negative, not whole
+            or absurdly large.
     """
     counts = _plane(path)
     if size is not None and counts.shape != size:
@@ -245,10 +248,10 @@ def read_counts(path: Path, size: Size | None = None) -> Points:
 
 
 def counted_points(counts: NDArray[Any], path: Path) -> Points:
-    """The points of counts per pixel, or a sentence that names their file.
+    """Return the points of counts per pixel; errors name the file.
 
     Raises:
-        DataError: a count is negative, not whole or absurd.
+        DataError: a count is negative or not whole, or there are too many points.
     """
     try:
         if counts.sum(dtype=np.float64) > _MAX_POINTS:
@@ -259,7 +262,7 @@ def counted_points(counts: NDArray[Any], path: Path) -> Points:
 
 
 def plane_size(path: Path) -> Size:
-    """Height and width of a map."""
+    """Return the height and width of a map."""
     if path.suffix.lower() in (".npy", ".mat"):
         height, width = _plane(path).shape
         return height, width
@@ -267,7 +270,7 @@ def plane_size(path: Path) -> Size:
 
 
 def _plane(path: Path) -> NDArray[Any]:
-    """(h, w) numbers of a file; an axis of length 1 before or behind them is left out."""
+    """Read the (h, w) numbers of a file; a leading or trailing axis of length 1 is dropped."""
     suffix = path.suffix.lower()
     if suffix == ".mat":
         return mat_array(path)

@@ -1,4 +1,4 @@
-"""A table of fixations, one a row, and a folder of images."""
+"""A table of fixations, one per row, and a folder of images."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def fixations_csv(
     split: str | None = None,
     subject_column: str | None = "subject",
 ) -> DataSet:
-    """A table `image,subject,order,x,y` (more columns may be there) and the images it names.
+    """Read a table `image,subject,order,x,y`, which may have more columns, and its images.
 
-    x and y are pixels of the image, from its top left. An id is the image's path without its
-    ending, folders joined by `_`; the folder is the category. Points come person after person,
-    each in the order of `order`.
+    x and y are pixels of the image, counted from its top left. An id is the image's path without
+    its ending, with folders joined by `_`; the folder is the category. Points are sorted by person,
+    then by `order`.
 
     Args:
         csv: the table; may be compressed (`.gz`).
-        images: folder that the column `image` starts from.
-        maps: folder of ground-truth maps, `<id>` or the image's own path with the ending of a
-            map; None to blur the fixations.
-        sigma_px: that blur, in pixels.
-        split: name of a list of ids beside the table, `<split>.txt`, or the path of a list; None,
-            or a name that is only a label, for all images.
-        subject_column: column that names people; None where nobody is named.
+        images: folder that paths in the column `image` start from.
+        maps: folder of ground-truth maps, named `<id>` or like the image's path, with the ending of
+            a map; None to blur the fixations.
+        sigma_px: standard deviation of that blur, in pixels.
+        split: name of a list of ids in the table's folder, `<split>.txt`, or the path of a list;
+            None, or a name that is only a label, for all images.
+        subject_column: column that names people; None if the table does not name them.
 
     Raises:
-        ConfigError: a setting is wrong, or no image counts.
-        DataError: the table is missing, damaged or lacks a column; a folder is missing; two names
-            give one id.
+        ConfigError: a setting is invalid.
+        DataError: the table is missing, damaged, lacks a column or gives no image; a folder is
+            missing; two names give the same id.
     """
     table_path, sigma = as_path(csv, "csv"), checked_sigma(sigma_px)
     image_dir = as_folder(images, "images")
@@ -118,11 +118,11 @@ class _Table:
         x: (n) columns.
         y: (n) rows.
         keys: paths of the images.
-        subjects: names of people.
-        bad_names: names that are no paths inside the folder of images, and why.
-        rows: rows in the file.
-        unreadable: how many of them were dropped.
-        notices: what a person should know of the names of people.
+        subjects: names of all people.
+        bad_names: image names that are not paths inside the folder of images -> reason.
+        rows: number of rows in the file.
+        unreadable: number of rows that were dropped.
+        notices: messages for the user about the names of people.
     """
 
     image: NDArray[Any]
@@ -137,7 +137,7 @@ class _Table:
     notices: tuple[str, ...]
 
     def by_image(self) -> Iterator[tuple[str, Points]]:
-        """Every image of the table with its points; none where all its rows were dropped."""
+        """Yield each image of the table with its points, of which all may have been dropped."""
         ends = np.searchsorted(self.image, np.arange(len(self.keys) + 1))
         for code, key in enumerate(self.keys):
             at = slice(ends[code], ends[code + 1])
@@ -178,10 +178,10 @@ def _read(path: Path, subject_column: str | None) -> _Table:
 
 
 def _coded(column: Any) -> tuple[NDArray[np.int64], list[str]]:
-    """Codes of a column of text (-1 for a missing cell), and the names they stand for, sorted."""
+    """Return codes of a text column (-1 for a missing cell) and the sorted names of the codes."""
     import pandas as pd
 
-    # a column of categories would turn the names into numbers where all look like one
+    # a categorical column would turn names that all look like numbers into numbers
     codes, found = pd.factorize(column)
     names = [str(name) for name in found]
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -191,7 +191,7 @@ def _coded(column: Any) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _people(column: Any, where: str) -> tuple[NDArray[np.int64], list[str], tuple[str, ...]]:
-    """Codes of people (-1 where nobody is named), their sorted names, and notices about them."""
+    """Return codes of people (-1 for a missing name), their sorted names, and notices."""
     codes, texts = _coded(column)
     spelling = IdSpelling()
     names = [spelling.strip(text) for text in texts]
@@ -202,7 +202,7 @@ def _people(column: Any, where: str) -> tuple[NDArray[np.int64], list[str], tupl
 
 
 def _sorted_ids(ids: set[str]) -> list[str]:
-    """Ids in the order of their numbers where all are numbers, else of their letters."""
+    """Sort ids by their numbers if all are finite numbers, else alphabetically."""
     try:
         numbers = {name: float(name) for name in ids}
     except ValueError:
@@ -213,7 +213,7 @@ def _sorted_ids(ids: set[str]) -> list[str]:
 
 
 def _keys(names: list[str]) -> tuple[list[str], NDArray[np.int64], dict[str, str]]:
-    """Paths of images, the place of every name among them (-1 for a bad one), and the bad ones."""
+    """Return image paths, the position of each name among them (-1 if bad), and the bad names."""
     places = np.full(len(names) + 1, -1, dtype=np.int64)  # the last is for missing cells
     known: dict[str, int] = {}
     bad = {}
@@ -228,7 +228,7 @@ def _keys(names: list[str]) -> tuple[list[str], NDArray[np.int64], dict[str, str
 
 
 def _frame(path: Path, subject_column: str | None) -> Any:
-    """The columns that count; names as text, so that `007` stays what it is."""
+    """Read the columns that are used; names stay text, so that `007` is not changed."""
     import pandas as pd
 
     if not path.is_file():
@@ -265,7 +265,7 @@ def _frame(path: Path, subject_column: str | None) -> Any:
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:
-    """NaN for what is no number."""
+    """Convert a column to numbers; anything that is not a number becomes NaN."""
     import pandas as pd
 
     return np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Data sets of one's own: folders with a file for each image, or for each participant of it."""
+"""User-defined data sets: folders with a file for each image, or for each participant of it."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ def folder(
     split: str | None = None,
     participants: str | None = None,
 ) -> DataSet:
-    """A folder with `images/`, `gt_maps/`, `fixations/` and `nonfix/`, one file an image.
+    """Read a folder with `images/`, `gt_maps/`, `fixations/` and `nonfix/`, one file per image.
 
-    Fixations and non-fixations are `.npy` counts per pixel; each of the folders may be missing.
-    The stem of a file is the image's id. With `participants`, `gt_maps/` and `fixations/` may hold
-    a file for each participant of an image: the truth is the mean of the participants' maps, each
-    scaled to sum 1, unless the image has a map of its own.
+    Fixations and non-fixations are `.npy` counts per pixel; each of the folders may be missing. The
+    stem of a file is the image's id. With `participants`, `gt_maps/` and `fixations/` may hold a
+    file for each participant of an image. The truth is then the mean of the participants' maps,
+    each scaled to sum 1, unless the image itself has a map.
 
     Args:
         root: the folder.
         sigma_px: blur of fixations, in pixels, for images without a map.
         split: name of a list of ids, `<root>/<split>.txt`, or the path of a list; None, or a name
             that is only a label, for all images.
-        participants: how participants' files are named, without their ending, such as
-            `{participant}_{image}`; None where every file is named like its image.
+        participants: pattern of the names of participants' files, without their ending, such as
+            `{participant}_{image}`; None if every file is named like its image.
 
     Raises:
-        ConfigError: a setting is wrong, or there is nothing in the folder.
-        DataError: the folder is missing, two images have one id, or files are named like
-            participants' files and `participants` does not say so.
+        ConfigError: a setting is invalid.
+        DataError: the folder is missing or holds no image, two images have the same id, or files
+            are named like participants' files but `participants` is not set.
     """
     base, sigma = as_folder(root, "root"), checked_sigma(sigma_px)
     pattern = None if participants is None else Pattern.from_setting(participants)
@@ -81,13 +81,13 @@ def folder(
 
 @dataclass(frozen=True)
 class _Folder:
-    """A data set's folder, whose files are assigned to its images.
+    """A data set's folder, with its images and the pattern that assigns files to them.
 
     Attributes:
         base: the folder.
-        gathering: told of files that belong to no image.
+        gathering: receives problems and notices about files that belong to no image.
         images: stem -> picture.
-        pattern: how participants' files are named, or None.
+        pattern: pattern of the names of participants' files, or None.
     """
 
     base: Path
@@ -96,10 +96,10 @@ class _Folder:
     pattern: Pattern | None
 
     def sort(self, name: str, suffixes: tuple[str, ...]) -> SortedFiles:
-        """Assign the files of one of its folders.
+        """Assign the files of one sub-folder to images.
 
         Raises:
-            DataError: the files are named like participants' files, and there is no pattern.
+            DataError: files are named like participants' files, but the pattern is None.
         """
         place, gathering = self.base / name, self.gathering
         known = self.images.keys() or None

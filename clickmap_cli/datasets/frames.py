@@ -1,4 +1,4 @@
-"""Pictures to look at one after the other: the images of a folder, or the frames of a video."""
+"""Pictures read one after the other: the images of a folder, or the frames of a video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONTAINERS = (
     "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg,mpegvideo,mpegts,m4v,h264,hevc,mjpeg,asf,flv,"
     "ogg,ivf,yuv4mpegpipe,mxf,nut,dv"
 )
-"""Containers that hold their own pictures; playlists, which name other files, are not listed."""
+"""Containers that hold their own pictures; playlists, which refer to other files, are excluded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,8 @@ class Frame:
     """One picture.
 
     Attributes:
-        name: the file's path in its folder, or `<stem of the video>_000123`, counted from 0.
+        name: the file's path in its folder, or `<stem of the video>_000123`, with frames counted
+            from 0.
         pixels: (h, w, 3) uint8 RGB.
     """
 
@@ -43,13 +44,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Frames:
-    """Pictures that are read one at a time, each time they are gone through.
+    """Pictures that are read one at a time; each iteration reads them again.
 
     Attributes:
         source: the folder or the file.
-        n: how many there are, as far as the source says; None where it does not.
-        read: goes through them; a file of a folder that cannot be read is a `Problem`.
-        files: what they are read from.
+        n: number of pictures that the source states; None if it states none.
+        read: function that iterates over the pictures; an unreadable file of a folder yields a
+            `Problem`.
+        files: files that the pictures are read from.
     """
 
     source: Path
@@ -62,16 +64,16 @@ class Frames:
 
 
 def frames(source: Path) -> Frames:
-    """The pictures of a folder (with the folders in it), of an image, or of a video.
+    """Return the pictures of a folder (and its sub-folders), of an image, or of a video.
 
-    GIF, APNG, WebP and TIFF are read frame by frame by Pillow; anything else that is no image is a
-    video and needs PyAV. Pictures are upright by their EXIF orientation; videos come as they are
-    stored.
+    Pillow reads GIF, APNG, WebP and TIFF frame by frame; any other file that is not an image is
+    treated as a video, which needs PyAV. Images are turned upright by their EXIF orientation; video
+    frames keep their stored orientation.
 
     Raises:
-        DataError: there is no such source, it holds no image, or it is no readable video. While
+        DataError: the source does not exist, holds no image, or is not a readable video. While
             pictures are read: the rest of a moving image or a video is damaged.
-        MissingExtraError: a video, and PyAV is not installed.
+        MissingExtraError: the source is a video, and PyAV is not installed.
     """
     if source.is_dir():
         names = image_names(source)
@@ -93,10 +95,10 @@ def frames(source: Path) -> Frames:
 
 
 def image_names(folder: Path) -> list[str]:
-    """The images of a folder and of the folders in it, as sorted paths in it; hidden ones are not.
+    """List images of a folder and its sub-folders, as sorted relative paths; skip hidden ones.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist, cannot be read, or holds too many images.
     """
     if not folder.is_dir():
         what = "it is a file" if folder.is_file() else f"looked from {Path.cwd()}"
@@ -151,7 +153,7 @@ def _pyav(path: Path) -> Any:
 
 
 def _announced(av: Any, path: Path) -> int | None:
-    """How many frames the container says it has."""
+    """Return the number of frames that the container states, or None."""
     with path.open("rb") as file:
         container, stream = _said(av, path, lambda: _stream(av, path, file))
         with container:
@@ -175,8 +177,8 @@ def _of_video(av: Any, path: Path) -> Iterator[Frame]:
 
 
 def _stream(av: Any, path: Path, file: Any) -> tuple[Any, Any]:
-    """The opened container and its first video stream."""
-    # a file that is opened here is never taken for an address, whatever its name
+    """Open the container and return it with its first video stream."""
+    # PyAV gets an open file, so that it never takes the name for an address
     container = av.open(file, options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""})
     if not container.streams.video:
         raise DataError(f"{path}: no pictures in the file (it has no video stream).")
@@ -203,7 +205,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _said(av: Any, path: Path, action: Callable[[], Any]) -> Any:
-    """What an action of PyAV gives, its errors as a sentence."""
+    """Return the result of an action of PyAV, or raise its error as a DataError."""
     try:
         return action()
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""What readers of data sets share: settings checked, files found, damage to one image noted."""
+"""Code shared by readers of data sets: check settings, find files, note damage to single images."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from clickmap_cli.datasets.splits import Split
 from clickmap_cli.runtime.errors import ConfigError, DataError
 
 _MANY_OUTSIDE = 0.1
-"""Share of points outside their image from which a cause is looked for."""
+"""Share of points outside their image above which a likely cause is given."""
 
 _MOST_SEEN = 200_000
-"""Points that are looked at to say what is wrong with them."""
+"""Number of points after which further images are not examined for a likely cause."""
 
 
 class Gathering:
-    """The images a reader has found so far; damage to one is noted, and the others go on.
+    """The images a reader has found so far; damage to one image does not stop the others.
 
     Args:
         where: the data set, for messages.
-        split: the images that count.
-        sought: where fixations and maps are looked for.
+        split: the images that are selected.
+        sought: places that are searched for fixations and maps.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Gathering:
         self.losses: list[Loss] = []
 
     def wanted(self, image_id: str) -> bool:
-        """Whether the image belongs to the split that was asked for."""
+        """Return True if the image belongs to the selected split."""
         return self._listed is None or image_id in self._listed
 
     @contextmanager
     def image(self, image_id: str, origin: object) -> Iterator[None]:
-        """A block that reads one image; a `DataError` in it becomes the image's problem.
+        """Open a block that reads one image; a `DataError` in it becomes the image's problem.
 
         Args:
-            image_id: its id, not checked yet.
-            origin: the file or the name it comes from.
+            image_id: id of the image, not checked yet.
+            origin: the file or the name that the id comes from.
 
         Raises:
             DataError: another image has this id.
@@ -90,11 +90,11 @@ class Gathering:
             self.problem(image_id, str(error))
 
     def problem(self, image_id: str, reason: str) -> None:
-        """An image, or a row of a table, cannot be used."""
+        """Record that an image, or a row of a table, cannot be used."""
         self._problems.append(Problem(printable(image_id), reason))
 
     def add(self, stimulus: FileStimulus) -> None:
-        """An image that can be used, without its points that lie outside.
+        """Add an image that can be used, without its points that lie outside it.
 
         Raises:
             DataError: its id cannot name a file.
@@ -112,10 +112,10 @@ class Gathering:
         self.stimuli.append(stimulus)
 
     def finished(self) -> DataSet:
-        """The data set.
+        """Return the data set of all images found.
 
         Raises:
-            DataError: nothing at all was found.
+            DataError: neither images nor problems were found.
         """
         if not self.stimuli and not self._problems:
             which = "" if self._listed is None else " that the split lists"
@@ -139,7 +139,7 @@ class Gathering:
         return DataSet(stimuli, self._problems, notices, losses, of_truth, self._sought)
 
     def _own_losses(self) -> Iterator[Loss]:
-        """Images, listed ids and fixations that cannot be used."""
+        """Yield the losses of images, listed ids and fixations."""
         n, bad = len(self.stimuli) + len(self._problems), len(self._problems)
         first = f"The first: {self._problems[0].reason}" if self._problems else ""
         yield Loss(bad, n, "images cannot be used", first)
@@ -161,7 +161,7 @@ class Gathering:
         )  # fmt: skip
 
     def _coordinates(self) -> Coordinates:
-        """The points as they were given."""
+        """Return the points as they were given, without NaN and infinite ones."""
 
         def joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
             return np.concatenate(parts) if parts else np.empty(0)
@@ -179,10 +179,10 @@ class Gathering:
 
 
 def as_path(value: object, key: str) -> Path:
-    """A path from a config.
+    """Return a path from a config.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the value is not a path.
     """
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ConfigError(f"{key}: expected a path, found {value!r}.")
@@ -190,11 +190,11 @@ def as_path(value: object, key: str) -> Path:
 
 
 def as_folder(value: object, key: str) -> Path:
-    """A folder from a config.
+    """Return an existing folder from a config.
 
     Raises:
-        ConfigError: the value is no path.
-        DataError: there is no such folder.
+        ConfigError: the value is not a path.
+        DataError: the folder does not exist.
     """
     path = as_path(value, key)
     if not path.is_dir():
@@ -204,10 +204,10 @@ def as_folder(value: object, key: str) -> Path:
 
 
 def checked_sigma(sigma_px: object) -> float:
-    """The width of a kernel, in pixels.
+    """Return the width of a blur kernel in pixels, as a float.
 
     Raises:
-        ConfigError: it is no positive number.
+        ConfigError: the value is not a positive number.
     """
     if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
         return float(sigma_px)
@@ -215,10 +215,10 @@ def checked_sigma(sigma_px: object) -> float:
 
 
 def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Stem -> file, for the files of a folder with one of these endings; none without a folder.
+    """Map stems to the files of a folder with one of these endings; empty without a folder.
 
     Raises:
-        DataError: two files have one stem; both are named.
+        DataError: two files have the same stem; the message names both.
     """
     found: dict[str, Path] = {}
     known = tuple(suffixes)
@@ -239,13 +239,13 @@ def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 def named_points(
     x: NDArray[Any], y: NDArray[Any], codes: NDArray[Any], names: Sequence[str]
 ) -> Points:
-    """Points with the names of the people among them only.
+    """Return points with the names of only those people who appear among them.
 
     Args:
         x: (n) columns.
         y: (n) rows.
-        codes: (n) numbers of people.
-        names: of all people of the data set.
+        codes: (n) indices of the people in `names`.
+        names: names of all people of the data set.
     """
     present, subject = np.unique(codes, return_inverse=True)
     return Points(

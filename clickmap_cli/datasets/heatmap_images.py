@@ -1,4 +1,4 @@
-"""Attention images with a class and a participant: what `train-classifier` learns from."""
+"""Attention images with a class and a participant: the training data of `train-classifier`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SHOWN = 5
 
 
 class Picture(ABC):
-    """Where the pixels of an image come from."""
+    """A source of the pixels of an image."""
 
     @abstractmethod
     def read(self) -> Pixels:
-        """(H, W) grey or (H, W, 3) colour, float32 in 0..1.
+        """Return (H, W) grey or (H, W, 3) colour pixels, float32 in 0..1.
 
         Raises:
-            DataError: they cannot be read.
+            DataError: the pixels cannot be read.
         """
 
 
@@ -51,20 +51,20 @@ class FilePicture(Picture):
     colour: bool
 
     def read(self) -> Pixels:
-        """Grey values or colours over the largest value that they can have."""
+        """Return grey values or colours, divided by the largest value that they can have."""
         return read_pixels(self.path, self.colour)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One attention image, who it is of, and its class.
+    """One attention image with its participant and its class.
 
     Attributes:
-        image_id: `<class>/<participant>/<name>`, safe as a path; once in its set.
-        participant: whose attention it shows.
-        label: the name of its class.
-        picture: its pixels.
-        size: height and width that it is resized to; None = its own.
+        image_id: `<class>/<participant>/<name>`, safe as a path; unique in its set.
+        participant: the participant whose attention the image shows.
+        label: name of the image's class.
+        picture: source of the image's pixels.
+        size: height and width that the image is resized to; None to keep its own.
     """
 
     image_id: str
@@ -74,7 +74,7 @@ class LabelledImage:
     size: Size | None = None
 
     def read(self) -> Pixels:
-        """(H, W) grey or (H, W, 3) colour, float32 in 0..1.
+        """Return (H, W) grey or (H, W, 3) colour pixels, float32 in 0..1.
 
         Raises:
             DataError: the image is missing or damaged.
@@ -92,13 +92,13 @@ class LabelledImages:
     """A set of attention images.
 
     Attributes:
-        items: those that can be used, sorted by id.
-        classes: names of the classes, in their order; of two the second is the positive one.
-        sizes: height and width -> images that have them, as they are read.
+        items: images that can be used, sorted by id.
+        classes: names of the classes, in order; of two classes the second is the positive one.
+        sizes: height and width -> number of images of that size, after resizing.
         channels: 1 for grey, 3 for colour.
-        problems: images that cannot be used, and why.
-        notices: what a person should know of the set.
-        files: what it was read from.
+        problems: images that cannot be used, with reasons.
+        notices: messages for the user about the set.
+        files: files that the set was read from.
     """
 
     items: tuple[LabelledImage, ...]
@@ -111,7 +111,7 @@ class LabelledImages:
 
     @property
     def participants(self) -> dict[str, tuple[str, ...]]:
-        """Participant, sorted -> the classes that their images are of, in the set's order."""
+        """Sorted participants -> classes of their images, in the set's order."""
         seen: dict[str, set[str]] = {item.participant: set() for item in self.items}
         for item in self.items:
             seen[item.participant].add(item.label)
@@ -121,7 +121,7 @@ class LabelledImages:
         }
 
     def codes(self, items: Iterable[LabelledImage]) -> NDArray[np.int64]:
-        """(n) places of the items' classes in `classes`."""
+        """Return the (n) positions of the items' classes in `classes`."""
         place = {label: at for at, label in enumerate(self.classes)}
         return np.array([place[item.label] for item in items], dtype=np.int64)
 
@@ -136,20 +136,20 @@ def image_folder(
     size: Size | None = None,
     n_jobs: int = 1,
 ) -> LabelledImages:
-    """Pictures in `<root>/<class>/<participant>/`; a participant may be in several classes.
+    """Read pictures in `<root>/<class>/<participant>/`; participants may be in several classes.
 
-    Every picture is read once, so that damage is known before anything is trained.
+    Every picture is read once, so that damage is found before training starts.
 
     Args:
         root: the folder.
-        classes: folders of classes, in their order; None = all, sorted.
+        classes: folders of the classes, in order; None for all folders, sorted.
         colour: RGB; else grey.
-        size: height and width that pictures are resized to; None = their own.
-        n_jobs: threads that read.
+        size: height and width that pictures are resized to; None to keep their own.
+        n_jobs: number of threads that read.
 
     Raises:
         ConfigError: a class has no folder, or is named twice.
-        DataError: the folder is missing, holds no picture, or two pictures have one name.
+        DataError: the folder is missing, holds no picture, or two pictures get the same id.
     """
     base = as_folder(root, "root")
     found = [path.name for path in _folders(base)]
@@ -191,10 +191,10 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def checked_classes(classes: Sequence[str], found: Sequence[str], where: Path) -> list[str]:
-    """The classes of a config, each of which must be there.
+    """Return the classes of a config, after checking that each of them exists.
 
     Raises:
-        ConfigError: one is not, or stands there twice.
+        ConfigError: a class does not exist, or is named twice.
     """
     names = [str(name) for name in classes]
     for name in names:
@@ -211,10 +211,10 @@ def checked_classes(classes: Sequence[str], found: Sequence[str], where: Path) -
 def labelled_image(
     label: str, participant: str, name: str, picture: Picture, size: Size | None
 ) -> LabelledImage:
-    """An image whose id is safe as a path.
+    """Return an image whose id is safe as a path.
 
     Raises:
-        DataError: the class, the participant or the name is none that a file can have.
+        DataError: the class, the participant or the name cannot be the name of a file.
     """
     words = (safe_word(label, "class"), safe_word(flat_name(participant), "participant"))
     image_id = "/".join((*words, safe_word(name, "image")))
@@ -222,11 +222,11 @@ def labelled_image(
 
 
 def safe_word(word: str, what: str) -> str:
-    """A name that may be a folder or a file.
+    """Return a name unchanged, after checking that a folder or a file can have it.
 
     Raises:
-        DataError: it is empty, `.` or `..`, begins with a dot, holds a slash or what cannot be
-            printed, or is longer than 200 bytes.
+        DataError: the name is empty, begins with a dot, holds a slash or unprintable characters, or
+            is longer than 200 bytes.
     """
     try:
         checked_id(word)
@@ -241,15 +241,15 @@ def safe_word(word: str, what: str) -> str:
 def read_once(
     items: Sequence[LabelledImage], rest: LabelledImages, n_jobs: int = 1
 ) -> LabelledImages:
-    """A set with these images; those that cannot be read become problems.
+    """Return a set of these images after reading each once; unreadable ones become problems.
 
     Args:
         items: the images.
-        rest: everything else of the set.
-        n_jobs: threads that read.
+        rest: a set without images that holds all other attributes.
+        n_jobs: number of threads that read.
 
     Raises:
-        DataError: two have one id.
+        DataError: two images have the same id.
     """
     by_id: dict[str, LabelledImage] = {}
     for item in sorted(items, key=lambda item: item.image_id):
@@ -280,7 +280,7 @@ def read_once(
 
 
 def _size_or_reason(item: LabelledImage) -> Size | str:
-    """The size of an image before it is resized."""
+    """Return the size of an image before resizing, or the reason why it cannot be read."""
     try:
         height, width = item.picture.read().shape[:2]
     except DataError as error:
@@ -289,10 +289,11 @@ def _size_or_reason(item: LabelledImage) -> Size | str:
 
 
 def read_pixels(path: Path, colour: bool) -> Pixels:
-    """(H, W) grey or (H, W, 3) RGB in 0..1; 16 bits of grey are kept.
+    """Read (H, W) grey or (H, W, 3) RGB in 0..1; 16-bit grey keeps its precision.
 
     Raises:
-        DataError: missing, damaged, too large, or of floats, which have no largest value.
+        DataError: the picture is missing, damaged, too large, or of floats, which have no largest
+            value.
     """
     with opened_image(path) as image:
         mode = str(image.mode)
@@ -312,11 +313,11 @@ def read_pixels(path: Path, colour: bool) -> Pixels:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is said of a set before anything is trained, a sentence each.
+    """Results of the checks of a set before training, one sentence each.
 
     Attributes:
-        faults: why nothing can be trained.
-        notices: what can be trained all the same.
+        faults: reasons why training is impossible.
+        notices: remarks that do not prevent training.
     """
 
     faults: tuple[str, ...]
@@ -324,12 +325,12 @@ class Findings:
 
 
 def findings(images: LabelledImages, outer_kfolds: int, inner_kfolds: int) -> Findings:
-    """Everything that stands in the way of a nested cross-validation, all at once.
+    """Collect every reason why a nested cross-validation of a set is impossible, and remarks.
 
     Args:
         images: the set.
-        outer_kfolds: test folds of participants.
-        inner_kfolds: validation folds of those that are left.
+        outer_kfolds: number of test folds of participants.
+        inner_kfolds: number of validation folds of the remaining participants.
     """
     people = images.participants
     present = {item.label for item in images.items}
@@ -360,12 +361,13 @@ def _sizes_fault(sizes: Mapping[Size, int]) -> str:
 
 
 def folds_fault(participants: int, outer_kfolds: int, inner_kfolds: int) -> str | None:
-    """Why so many participants cannot be divided into these folds; None where they can.
+    """Return why participants cannot be divided into these folds, or None if they can.
 
     Args:
-        participants: how many there are.
-        outer_kfolds: test folds, at least 2.
-        inner_kfolds: validation folds of the participants that a test fold leaves, at least 2.
+        participants: number of participants.
+        outer_kfolds: number of test folds, at least 2.
+        inner_kfolds: number of validation folds of the participants outside a test fold, at least
+            2.
     """
     for name, folds in (("outer_kfolds", outer_kfolds), ("inner_kfolds", inner_kfolds)):
         if folds < 2:
@@ -385,6 +387,6 @@ def folds_fault(participants: int, outer_kfolds: int, inner_kfolds: int) -> str 
 
 
 def few(words: Sequence[str]) -> str:
-    """The first few of a list, for a message."""
+    """Join the first few words of a list, for a message."""
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return ", ".join(printable(word) for word in words[:_SHOWN]) + more

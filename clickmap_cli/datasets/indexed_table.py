@@ -1,4 +1,4 @@
-"""Data sets of one's own: a table that names the files of each image."""
+"""User-defined data sets: a table that names the files of each image."""
 
 from __future__ import annotations
 
@@ -32,26 +32,28 @@ def csv_indexed(
     split: str | None = None,
     participants: str | None = None,
 ) -> DataSet:
-    """A table `image_id,image_path,fix_path,map_path` of files; fixations and maps may be empty.
+    """Read a table that names the files of each image.
 
-    Optional columns are `fix_path`, `map_path`, `category`, `split` and `participant`. Fixations
-    are counts per pixel in `.npy` files. A relative path starts from `root`, or, where no such
-    file is there, from the working folder; absolute paths are taken as they are. With a column
-    `participant`, or with `participants`, an image may have a row for each participant.
+    The columns are `image_id`, `image_path` and, optionally, `fix_path`, `map_path`, `category`,
+    `split` and `participant`; cells of `fix_path` and `map_path` may be empty. Fixations are counts
+    per pixel in `.npy` files. A relative path starts from `root`, or, if that file does not exist,
+    from the working folder; absolute paths are used unchanged. With a column `participant`, or with
+    `participants`, an image may have a row for each participant.
 
     Args:
         index_csv: the table; may be compressed (`.gz`).
-        root: folder that its paths start from; None for the table's own.
+        root: folder that relative paths start from; None for the table's folder.
         sigma_px: blur of fixations, in pixels, for images without a map.
-        split: rows with this word in the column `split`, or, without that column, the ids listed
-            in `<root>/<split>.txt`, or the path of a list; None, or a name that is only a label,
-            for all.
-        participants: how participants' map or fixation files are named, without their ending,
-            such as `{participant}_{image}`; `{image}` is the row's id or its image's file.
+        split: selects the rows with this word in the column `split`, or, without that column, the
+            ids listed in `<root>/<split>.txt`; or the path of a list; None, or a name that is only
+            a label, for all.
+        participants: pattern of the names of participants' map or fixation files, without their
+            ending, such as `{participant}_{image}`; `{image}` is the row's id or the stem of its
+            image file.
 
     Raises:
-        ConfigError: a setting is wrong, or no row counts.
-        DataError: the table is missing, lacks a column, or names an id twice.
+        ConfigError: a setting is invalid.
+        DataError: the table is missing, lacks a column, gives no image, or names an id twice.
     """
     table, sigma = as_path(index_csv, "index_csv"), checked_sigma(sigma_px)
     base = table.parent if root is None else as_folder(root, "root")
@@ -110,9 +112,9 @@ class _Row:
     """A row of the table.
 
     Attributes:
-        where: the table and the line, for messages.
-        line: the line.
-        fields: column -> text.
+        where: the table and the line number, for messages.
+        line: line number in the table.
+        fields: column -> text of the cell.
     """
 
     where: str
@@ -124,7 +126,7 @@ class _Places:
     """Finds the files that a table names.
 
     Args:
-        base: the folder that its paths start from.
+        base: the folder that relative paths start from.
     """
 
     def __init__(self, base: Path) -> None:
@@ -133,10 +135,10 @@ class _Places:
         self._elsewhere: list[str] = []
 
     def find(self, row: _Row, column: str) -> Path | None:
-        """Return the file in a column of a row, or None where the field is empty.
+        """Return the file in a column of a row, or None if the field is empty.
 
         Raises:
-            DataError: there is no such file, or the field cannot be a path.
+            DataError: the file does not exist, or the field cannot be a path.
         """
         text = row.fields.get(column, "").replace("\\", "/")
         if not text:
@@ -157,7 +159,7 @@ class _Places:
         raise DataError(f"{row.where}: {column}: no file at {printable(where)}.")
 
     def notices(self) -> list[str]:
-        """Return which paths started from the working folder."""
+        """Return a notice about paths that were found from the working folder."""
         if not self._elsewhere:
             return []
         text = (
@@ -171,12 +173,12 @@ class _Places:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that no file system takes
+    except OSError:  # a name that no file system accepts
         return False
 
 
 def _files(rows: Sequence[_Row], places: _Places, pattern: Pattern | None) -> ImageFiles:
-    """The files of one image, from its rows."""
+    """Collect the files of one image from its rows."""
     image: Path | None = None
     heat: dict[str, Path] = {}
     fixations: dict[str, Path] = {}
@@ -212,7 +214,7 @@ def _sorted(files: dict[str, Path]) -> list[NamedMap]:
 
 
 def _named(row: _Row, path: Path, pattern: Pattern | None) -> str:
-    """The participant that a file's name tells, or an empty name where the file is the image's."""
+    """Return the participant in a file's name, or an empty text if the file is the image's own."""
     image_path = row.fields.get("image_path", "").replace("\\", "/")
     images = {row.fields["image_id"], PurePosixPath(image_path).stem}
     if pattern is None or path.stem in images:
@@ -228,7 +230,7 @@ def _named(row: _Row, path: Path, pattern: Pattern | None) -> str:
 
 
 def _category(rows: Sequence[_Row]) -> str:
-    """The folder that holds the image is its category, unless that is what sets call it."""
+    """Return an image's category: the column's value, else the image's folder unless `images`."""
     given = next((row.fields["category"] for row in rows if row.fields.get("category")), "")
     if given:
         return given
@@ -238,7 +240,7 @@ def _category(rows: Sequence[_Row]) -> str:
 
 
 def _require_columns(table: Path, columns: Sequence[str]) -> None:
-    """Raise DataError if a column is missing, or looks like a misspelt one."""
+    """Raise DataError if a required column is missing, or an optional one looks misspelt."""
     lacking = [name for name in _REQUIRED if name not in columns]
     if lacking:
         raise DataError(
@@ -257,7 +259,7 @@ def _require_columns(table: Path, columns: Sequence[str]) -> None:
 
 
 def _rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[_Row, str]]:
-    """Every row, and its problem or an empty text."""
+    """Yield each row with its problem, or with an empty text."""
     lines = b"".join(line_blocks(table)).split(b"\n")
     n, comma = len(columns), delimiter_of(lines[0])
     for row in csv_rows(lines[1:], 2, n, lambda fields: len(fields) == n, comma):

@@ -14,20 +14,20 @@ Density = NDArray[np.float64]
 
 
 def kernel_density(columns: NDArray[Any], rows: NDArray[Any], size: Size, sigma: float) -> Density:
-    """The sum of isotropic Gaussians at points, at the pixels' centres, zero outside the image.
+    """Sum isotropic Gaussians centred on points, evaluated at the pixels of an image.
 
     The kernel is separable, so the sum over points is a product of two matrices; nothing is
     truncated.
 
     Args:
         columns: (n) columns of the points' pixels, whole numbers.
-        rows: (n) rows.
+        rows: (n) rows of the points' pixels, whole numbers.
         size: height and width.
         sigma: standard deviation in pixels.
 
     Returns:
-        (h, w) float64, not scaled: a single Gaussian has the value 1 at its centre. Zeros where
-        there are no points.
+        (h, w) float64, not scaled: a single Gaussian has the value 1 at its centre. Without points
+        all values are zero.
     """
     height, width = size
     if len(columns) * (height + width) <= 2 * height * width or len(columns) < min(size):
@@ -39,7 +39,7 @@ def kernel_density(columns: NDArray[Any], rows: NDArray[Any], size: Size, sigma:
 
 
 def blurred(counts: NDArray[Any], sigma: float) -> Density:
-    """The kernel density of a map of counts, as `kernel_density` of its points.
+    """Return the kernel density of a map of counts, equal to `kernel_density` of its points.
 
     Args:
         counts: (h, w) points per pixel.
@@ -51,13 +51,13 @@ def blurred(counts: NDArray[Any], sigma: float) -> Density:
 
 
 def gaussian_at(away: NDArray[Any], sigma: float) -> Density:
-    """exp(-away^2 / 2 sigma^2)."""
+    """Return exp(-away^2 / 2 sigma^2)."""
     return np.asarray(np.exp(-(np.asarray(away, dtype=np.float64) ** 2) / (2 * sigma**2)))
 
 
 @lru_cache(maxsize=16)
 def _gaussian(side: int, sigma: float) -> Density:
-    """(side, side) the Gaussian between every two places of an axis."""
+    """Return the (side, side) Gaussian between every two places of an axis."""
     at = np.arange(side)
     table = gaussian_at(at[:, None] - at, sigma)
     table.flags.writeable = False

@@ -26,7 +26,7 @@ from clickmap_cli.storage.atomic import write_csv
 from clickmap_cli.storage.safe_images import image_size
 
 SCORER = "clickmap"
-"""Whose labels the key points of a network are, in DeepLabCut's words."""
+"""Scorer of a network's key points in DeepLabCut's files."""
 
 _DLC_FOLDER = "labeled-data"
 
@@ -36,10 +36,10 @@ class KeypointLabels:
     """Key points of images.
 
     Attributes:
-        names: (k) key points.
+        names: (k) names of the key points.
         images: (n) names of images, as paths inside a folder; no two are the same.
-        points: (n, k, 2) float64 x and y in pixels; NaN where there is no label.
-        source: the file they come from, for messages.
+        points: (n, k, 2) float64 x and y in pixels; NaN for a missing label.
+        source: the file the labels come from, for messages.
     """
 
     names: tuple[str, ...]
@@ -51,16 +51,16 @@ class KeypointLabels:
         return len(self.images)
 
     def take(self, positions: Sequence[int]) -> KeypointLabels:
-        """The labels of some images."""
+        """Return the labels of some images."""
         at = np.asarray(positions, dtype=np.int64)
         chosen = tuple(self.images[place] for place in at)
         return KeypointLabels(self.names, chosen, self.points[at], self.source)
 
     def in_order(self, names: Sequence[str]) -> KeypointLabels:
-        """The same labels with the key points in another file's order.
+        """Return the same labels with the key points in the order of `names`.
 
         Raises:
-            DataError: they are not the same key points.
+            DataError: the key points differ from `names`.
         """
         if set(names) != set(self.names):
             odd = sorted(set(names) ^ set(self.names))
@@ -73,21 +73,22 @@ class KeypointLabels:
 
 
 def read_labels(path: Path) -> KeypointLabels:
-    """The key points of a file, with the names of key points and images that it has.
+    """Read the labelled key points of a file, with the names of key points and images.
 
-    It may be one of
+    The file may be one of
     - DeepLabCut's CSV: three header rows `scorer`, `bodyparts` and `coords`; before the numbers
       the image's path, or the three columns `labeled-data`, folder, image;
     - DeepLabCut's HDF5 (`.h5`), `fixed` or `table`;
     - a flat CSV with the header `<image>,<part> x,<part> y,...` (or `<part>_x`). Other columns may
-      stand before the first key point; the image is in the first column whose names all end as
-      images do, else in the first one.
+      come before the first key point; the image is in the first column whose cells all end like
+      image files, else in the first column.
 
-    Empty cells and NaN are missing labels; a `likelihood` is left out.
+    Empty cells and NaN are missing labels; a column `likelihood` is ignored.
 
     Raises:
-        DataError: the file is missing, damaged, empty or of another form; an image stands twice or
-            its name leads out of a folder; a key point lacks x or y; a cell is no number.
+        DataError: the file is missing, damaged, empty or in another format; an image is listed
+            twice or its name leads out of its folder; a key point lacks x or y; a cell is not a
+            number.
     """
     table = read_label_table(path)
     names, x, y = _pairs(table)
@@ -104,7 +105,7 @@ def read_labels(path: Path) -> KeypointLabels:
 
 
 def _pairs(table: LabelTable) -> tuple[tuple[str, ...], list[int], list[int]]:
-    """Key points in the order they first stand in, and the columns of their x and y."""
+    """Return the key points in order of first appearance, and the columns of their x and y."""
     places: dict[str, dict[str, int]] = {}
     for at, (name, coordinate) in enumerate(table.columns):
         if not name or not name.isprintable():
@@ -127,7 +128,7 @@ def _pairs(table: LabelTable) -> tuple[tuple[str, ...], list[int], list[int]]:
 
 
 def _images(table: LabelTable) -> tuple[str, ...]:
-    """The names as keys, each once."""
+    """Return the image names as keys, after checking that no two are equal."""
     first: dict[str, str] = {}
     for name, row in zip(table.images, table.rows, strict=True):
         try:
@@ -160,10 +161,10 @@ def write_flat_csv(path: Path, labels: KeypointLabels) -> None:
 
 
 def write_dlc_csv(path: Path, labels: KeypointLabels, scorer: str = SCORER) -> None:
-    """Write DeepLabCut's CSV of labelled images, which it and `read_labels` read back exactly.
+    """Write DeepLabCut's CSV of labelled images; DeepLabCut and `read_labels` read it exactly.
 
-    Where every image lies in a folder of `labeled-data`, the folders have columns of their own, as
-    DeepLabCut has written them since version 2.2; else the image's path is one column.
+    If every image lies in a folder of `labeled-data`, the path is split into three columns, as
+    DeepLabCut has done since version 2.2; else the image's path is one column.
     """
     parts = [tuple(image.split("/")) for image in labels.images]
     folders = all(len(part) == 3 and part[0] == _DLC_FOLDER for part in parts)
@@ -191,9 +192,9 @@ class KeypointImage:
     """An image with its key points.
 
     Attributes:
-        name: as the labels name it.
-        path: its file.
-        points: (k, 2) x and y in its pixels; NaN where there is no label.
+        name: name of the image in the labels.
+        path: file of the image.
+        points: (k, 2) x and y in pixels of the image; NaN for a missing label.
         size: height and width.
     """
 
@@ -205,12 +206,12 @@ class KeypointImage:
 
 @dataclass(frozen=True)
 class MatchedImages:
-    """Labels and files that belong together, and those that do not.
+    """Labels and files that belong together, and those without a counterpart.
 
     Attributes:
-        images: with a file and at least one label, in the order of the labels.
-        without_file: labelled images that no file, or more than one, stands for.
-        without_label: files, as paths in the folder, that no label belongs to.
+        images: images with a file and at least one label, in the order of the labels.
+        without_file: labelled images that match no file, or more than one.
+        without_label: files, as paths in the folder, without any label.
         source: the labels' file.
         folder: the images' folder.
     """
@@ -222,7 +223,7 @@ class MatchedImages:
     folder: Path
 
     def notices(self) -> list[str]:
-        """What a person should know, a sentence each."""
+        """Return messages for the user, one sentence each."""
         told = []
         if self.without_file:
             told.append(
@@ -246,15 +247,15 @@ class MatchedImages:
 
 
 def matched(labels: KeypointLabels, folder: Path) -> MatchedImages:
-    """The files of labelled images.
+    """Find the files of labelled images.
 
-    A name is found in the folder whole, or by a unique ending of whole path parts, either way: so
-    `labeled-data/a/1.png` is found in `labeled-data`, in `labeled-data/a` and beside them. Images
-    of unequal sizes are fine.
+    A name matches a file if they are equal, or if one is a unique ending of the other in whole path
+    parts: `labeled-data/a/1.png` is found if the folder is `labeled-data`, `labeled-data/a` or the
+    parent of `labeled-data`. Images may differ in size.
 
     Raises:
-        DataError: there is no such folder, one file would stand for two labelled images, no image
-            with a label is found, a file is no image, or a label lies outside its image.
+        DataError: the folder does not exist, one file matches two labelled images, no image with a
+            label is found, a file is not an image, or a label lies outside its image.
     """
     files = image_names(folder)
     found = match_keys(labels.images, files)
@@ -291,7 +292,7 @@ def matched(labels: KeypointLabels, folder: Path) -> MatchedImages:
 def _checked_image(
     labels: KeypointLabels, name: str, path: Path, points: NDArray[np.float64]
 ) -> KeypointImage:
-    """An image whose labels lie in it; on its border they do whichever way pixels are counted."""
+    """Return an image after checking that its labels lie inside it, by either pixel convention."""
     height, width = image_size(path)
     with np.errstate(invalid="ignore"):
         outside = np.any((points < -0.5) | (points > (width, height)), axis=1)
@@ -307,7 +308,7 @@ def _checked_image(
 
 
 def shared_files(first: MatchedImages, second: MatchedImages) -> list[str]:
-    """Names of the images of `second` whose file is also in `first`."""
+    """Return names of the images of `second` whose file is also in `first`."""
     known = {image.path.resolve() for image in first.images}
     return [image.name for image in second.images if image.path.resolve() in known]
 
@@ -321,17 +322,18 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 
 
 def seeded_split(names: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions of the images to train on, and of a share to test on, both in their order.
+    """Draw a share of images to test on; return positions to train and to test on, in order.
 
     The split depends on the names and the seed, not on the names' order.
 
     Args:
-        names: of the images, all different.
-        share: of images to test on, above 0 and below 1; rounded, at least one image each way.
-        seed: of the draw.
+        names: names of the images, all different.
+        share: share of images to test on, above 0 and below 1; rounded to at least one image on
+            each side.
+        seed: seed of the draw.
 
     Raises:
-        ConfigError: the share is out of range, or there is only one image.
+        ConfigError: the share is out of range, or there are fewer than two images.
     """
     if not 0 < share < 1:
         raise ConfigError(f"The share of images to test on is {share}; it must be between 0 and 1.")

@@ -1,4 +1,4 @@
-"""Key points that a config names: those PCK is measured by, those a mirror swaps."""
+"""Key points that a config names: the pair that scales PCK, and pairs that a mirror swaps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PAIRS_KEY = "augment.pairs"
 
 
 def reference_points(names: Sequence[str], given: Sequence[str | int] | None) -> tuple[int, int]:
-    """The two key points whose distance PCK is measured by, counted from 0.
+    """Return the two key points whose distance scales PCK, counted from 0.
 
     Args:
-        names: of the key points.
-        given: two names or numbers from 0; None for eye top and eye bottom, where both are there.
+        names: names of the key points.
+        given: two names or numbers from 0; None for eye top and eye bottom, if both exist.
 
     Raises:
-        ConfigError: they are not two different key points, or there is no default.
+        ConfigError: `given` is not two different key points, or is None without a default.
     """
     if given is None:
         wanted: list[str | int] = [*_DEFAULT_REFERENCE]
@@ -43,14 +43,14 @@ def reference_points(names: Sequence[str], given: Sequence[str | int] | None) ->
 def swapped_pairs(
     names: Sequence[str], given: Sequence[Sequence[str | int]]
 ) -> tuple[tuple[int, int], ...]:
-    """Left and right key points that change places in a mirror, counted from 0.
+    """Return the pairs of left and right key points that a mirror swaps, counted from 0.
 
     Args:
-        names: of the key points.
+        names: names of the key points.
         given: pairs of names or numbers from 0.
 
     Raises:
-        ConfigError: a pair is no pair, or a key point is unknown or stands twice.
+        ConfigError: an item is not a pair, or a key point is unknown or used twice.
     """
     found: list[tuple[int, int]] = []
     for pair in given:
@@ -66,10 +66,10 @@ def swapped_pairs(
 
 
 def keypoint_number(names: Sequence[str], given: str | int, key: str) -> int:
-    """The number of a key point, from 0, by its name or its number.
+    """Return the number of a key point, from 0, given its name or its number.
 
     Raises:
-        ConfigError: there is no such key point.
+        ConfigError: the key point does not exist.
     """
     if isinstance(given, str) and given in names:
         return names.index(given)
@@ -86,5 +86,5 @@ def keypoint_number(names: Sequence[str], given: str | int, key: str) -> int:
 
 
 def _tidy(name: str) -> str:
-    """`Eye_Top`, `eye-top` and `eye top` are one name, for defaults."""
+    """Normalise a name for defaults: `Eye_Top`, `eye-top` and `eye top` are the same."""
     return re.sub(r"[\s_-]+", " ", name.strip().lower())

@@ -1,4 +1,4 @@
-"""Tables of key points as people have them: DeepLabCut's CSV and HDF5, and the flat CSV."""
+"""Tables of key points in the usual formats: DeepLabCut's CSV and HDF5, and the flat CSV."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.text_streams import line_blocks
 
 DLC_KEY = "df_with_missing"
-"""What DeepLabCut calls its table in an HDF5 file."""
+"""DeepLabCut's name for its table in an HDF5 file."""
 
 DLC_HEADER = ("scorer", "bodyparts", "coords")
-"""First cells of the three rows above DeepLabCut's numbers."""
+"""First cells of the three header rows of DeepLabCut's CSV."""
 
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 _MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "null", "none"})
 _IGNORED = frozenset({"likelihood"})
 _MAX_BYTES = 512 << 20
-_HEADER = 1 << 20  # characters that the first line is looked for in
+_HEADER = 1 << 20  # characters in which the first line is searched
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """The coordinates of a file, each still in a column of its own.
+    """The coordinates of a file, one column per coordinate.
 
     Attributes:
         source: the file.
-        columns: (m) the key point and `x` or `y` of every column.
-        images: (n) names as they stand in the file, folders joined by `/`.
-        rows: (n) where each image stands in the file, for messages.
-        values: (n, m) float64; NaN where there is no label.
+        columns: (m) key point and `x` or `y` of each column.
+        images: (n) names of the images as the file gives them, folders joined by `/`.
+        rows: (n) row or line of each image in the file, for messages.
+        values: (n, m) float64; NaN for a missing label.
     """
 
     source: str
@@ -52,10 +52,10 @@ class LabelTable:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """A file of key points; see `keypoint_labels.read_labels` for its forms.
+    """Read a file of key points; `keypoint_labels.read_labels` describes the formats.
 
     Raises:
-        DataError: it is missing or damaged, or of another form.
+        DataError: the file is missing, damaged, or in another format.
     """
     if path.suffix.lower() in _HDF5_SUFFIXES:
         return _from_hdf5(path)
@@ -88,7 +88,7 @@ def _from_hdf5(path: Path) -> LabelTable:
 # --- CSV --------------------------------------------------------------------------------------
 
 _Rows = list[tuple[int, list[str]]]
-"""Line and cells of every row that is not empty."""
+"""Line number and cells of every row that is not empty."""
 
 
 def _csv_rows(path: Path) -> _Rows:
@@ -115,7 +115,7 @@ def _csv_rows(path: Path) -> _Rows:
 
 
 def _from_dlc_csv(path: Path, rows: _Rows) -> LabelTable:
-    """Three header rows; one column with the image, or `labeled-data`, folder and image."""
+    """Read three header rows, then rows of the image (in one or three columns) and numbers."""
     heads = [cells[0].strip().lower() for _, cells in rows[:4]]
     if "individuals" in heads:
         raise _several_animals(str(path))
@@ -142,7 +142,7 @@ def _from_dlc_csv(path: Path, rows: _Rows) -> LabelTable:
 
 
 def _from_flat_csv(path: Path, rows: _Rows) -> LabelTable:
-    """One header row; the image, then perhaps other columns, then `<part> x,<part> y,...`."""
+    """Read one header row: the image, optional other columns, then `<part> x,<part> y,...`."""
     header = [cell.strip() for cell in rows[0][1]]
     split = [_part_and_coordinate(name) for name in header]
     first = next((at for at in range(1, len(header)) if split[at] is not None), None)
@@ -172,7 +172,7 @@ def _from_flat_csv(path: Path, rows: _Rows) -> LabelTable:
 
 
 def _part_and_coordinate(name: str) -> tuple[str, str] | None:
-    """`eye top x` is the x of `eye top`; None for what is no coordinate."""
+    """Split `eye top x` into (`eye top`, `x`); return None if it does not name a coordinate."""
     cut = max(name.rfind(" "), name.rfind("_"))
     coordinate = name[cut + 1 :].lower()
     if cut < 1 or coordinate not in {"x", "y", *_IGNORED}:
@@ -181,7 +181,7 @@ def _part_and_coordinate(name: str) -> tuple[str, str] | None:
 
 
 def _image_column(leading: Sequence[Sequence[str]]) -> int:
-    """The first column in which every cell ends as an image does, else the first (for frames)."""
+    """Return the first column whose cells all end like image files, else 0 (for frames)."""
     width = len(leading[0]) if leading else 1
     for at in range(width):
         if all(cells[at].strip().lower().endswith(IMAGE_SUFFIXES) for cells in leading):
@@ -213,7 +213,7 @@ def _numbers(path: Path, rows: _Rows, columns: Sequence[tuple[int, str]]) -> NDA
 
 
 def _number(cell: str) -> float | None:
-    """The number in a cell, NaN for none, or None for what is no finite number."""
+    """Return the number in a cell, NaN for a missing one, or None if it is not a finite number."""
     text = cell.strip()
     if text.lower() in _MISSING:
         return math.nan
@@ -229,7 +229,7 @@ def _number(cell: str) -> float | None:
 
 
 def _kept(source: str, columns: Sequence[tuple[str, str]]) -> list[int]:
-    """Places of the columns that are x or y; likelihoods of predictions are left out."""
+    """Return the positions of the x and y columns; likelihoods of predictions are left out."""
     for part, coordinate in columns:
         if coordinate not in {"x", "y", *_IGNORED}:
             raise DataError(

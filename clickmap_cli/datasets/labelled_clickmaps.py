@@ -1,4 +1,4 @@
-"""Clickmaps of single trials in a folder written by `prepare`, with a class each from a table."""
+"""Clickmaps of single trials in a folder written by `prepare`, with classes from a table."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class TrialPicture(Picture):
 
     Attributes:
         stimulus: the image that was clicked, with all its trials.
-        trial: which of them.
+        trial: index of the trial.
     """
 
     stimulus: ClickmapStimulus
     trial: int
 
     def read(self) -> Pixels:
-        """(h, w) the map over its largest value; zeros where no click is left on it."""
+        """Return the (h, w) map divided by its largest value; zeros if no click lies on it."""
         stimulus = self.stimulus
         values: Pixels = trial_maps(stimulus.clicks, stimulus.settings, [self.trial])[0]
         top = values.max()
@@ -55,23 +55,23 @@ def labelled_clickmaps(
     size: Size | None = None,
     n_jobs: int = 1,
 ) -> LabelledImages:
-    """The clickmaps of single trials in a folder written by `prepare`, labelled by a table.
+    """Read single trials' clickmaps from a folder written by `prepare`, labelled by a table.
 
-    The maps are those that `save_maps: participants` writes, made anew from the folder's trials,
-    so it need not hold them; each is divided by its largest value.
+    The maps are those that `save_maps: participants` writes. They are recomputed from the folder's
+    trials, so the folder need not hold them. Each map is divided by its largest value.
 
     Args:
         root: the experiment's folder.
-        labels: a CSV with the columns `user_id,label`, or `image_path,user_id,label` where a
-            person's images are of several classes. An `image_path` may be an ending of the key.
-        classes: names of classes, in their order; None = all of the table, sorted.
-        size: height and width that maps are resized to; None = their own.
-        n_jobs: threads that make them.
+        labels: a CSV with the columns `user_id,label`, or `image_path,user_id,label` if a person's
+            images are of several classes. An `image_path` may be an ending of the key.
+        classes: names of classes, in order; None for all classes of the table, sorted.
+        size: height and width that maps are resized to; None to keep their own.
+        n_jobs: number of threads that make the maps.
 
     Raises:
-        ConfigError: a class stands in no row, or is named twice.
-        DataError: the folder holds no finished run of `prepare`; the table is missing, damaged or
-            contradicts itself, or no trial has a label.
+        ConfigError: a class is in no row, or is named twice.
+        DataError: the folder does not hold a finished run of `prepare`; the table is missing,
+            damaged or contradicts itself; or no trial has a label.
     """
     folder, table = Path(root).expanduser(), Path(labels).expanduser()
     data = clickmaps(str(folder))
@@ -107,7 +107,7 @@ def labelled_clickmaps(
 
 @dataclass(frozen=True)
 class _Labels:
-    """(image key or "" for all, person) -> label, and names of images that match no key."""
+    """Labels by (image key or "" for all, person), and names of images that match no key."""
 
     labels: Mapping[tuple[str, str], str]
     lost: Sequence[str]
@@ -124,7 +124,7 @@ class _Labels:
 
 
 def _labels_of(rows: Sequence[TableRow], keys: Sequence[str], table: Path) -> _Labels:
-    """The table as a mapping; rows that say two things of one trial are an error."""
+    """Turn the table into a mapping; rows that contradict each other are an error."""
     by_name = match_keys([row["image_path"] for _, row in rows if row.get("image_path")], keys)
     found: dict[tuple[str, str], tuple[int, str]] = {}
     lost = set()

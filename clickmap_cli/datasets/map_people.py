@@ -1,4 +1,4 @@
-"""Images whose participants each have a map in a file of their own."""
+"""Images whose participants each have a separate map file."""
 
 from __future__ import annotations
 
@@ -28,34 +28,35 @@ class ManyMapsStimulus(FileStimulus):
     """An image that may have a map file for each of its participants.
 
     Attributes:
-        people_maps: participants and their files, sorted by participant. Where there are any, the
-            truth is the mean of these maps, each scaled to sum 1, unless the image has a map of
-            its own (`map_path`).
+        people_maps: participants and their files, sorted by participant. If there are any, the
+            truth is the mean of these maps, each scaled to sum 1, unless the image itself has a map
+            (`map_path`).
     """
 
     people_maps: tuple[NamedMap, ...] = ()
 
     @property
     def uniform(self) -> bool:
-        """Return True if nothing is known of where people looked."""
+        """Return True if the image has no map and no fixations."""
         return not self.people_maps and super().uniform
 
     def truth(self) -> NDArray[np.float64]:
-        """(h, w) the image's own map, or the mean of its participants' maps, or as without them.
+        """Return the (h, w) map of the image, or the mean of its participants' maps.
 
         Raises:
-            DataError: a map is missing, damaged, of another shape, negative, empty or not finite.
+            DataError: a map is missing, damaged, of another shape, negative, all zeros or not
+                finite.
         """
         if self.map_path is not None or not self.people_maps:
             return super().truth()
         return self._map_people().mean
 
     def people(self) -> People | None:
-        """The participants by their maps, where at least two have one; else by their fixations."""
+        """Return the participants by their maps if two or more have one, else by fixations."""
         return super().people() if len(self.people_maps) < 2 else self._map_people()
 
     def truth_digest(self) -> str:
-        """SHA-256 over all that `FileStimulus` hashes, and every participant's name and map.
+        """Return the SHA-256 of what `FileStimulus` hashes, participants' names and maps.
 
         Raises:
             DataError: a map is missing.
@@ -71,12 +72,12 @@ class ManyMapsStimulus(FileStimulus):
 
 
 class MapPeople:
-    """People by their map files; each map is scaled to sum 1, so that everybody counts the same.
+    """People by their map files; each map is scaled to sum 1, so that all people count equally.
 
     Args:
         maps: participants and their files.
         size: height and width of the image.
-        points: the image's fixations; those with a participant's name are that participant's.
+        points: the image's fixations, assigned to participants by name; None if there are none.
     """
 
     def __init__(self, maps: Sequence[NamedMap], size: Size, points: Points | None) -> None:
@@ -86,23 +87,23 @@ class MapPeople:
         self._points = points
 
     def target(self, person: int) -> MapView:
-        """A participant's own map, with their fixations where the data set has them."""
+        """Return a participant's own map, with their fixations if the data set has them."""
         return MapView(self._density(person), self._counts(self.names[person]), np.float64)
 
     def others(self, person: int) -> NDArray[np.float64]:
-        """The mean of everybody else's maps."""
-        # rounding may leave a pixel a hair below 0
+        """Return the (h, w) mean of all other participants' maps."""
+        # rounding may leave a pixel slightly below 0
         rest = np.maximum(self._total - self._density(person), 0)
         return np.asarray(rest / (len(self._paths) - 1))
 
     def everyone(self, size: Size) -> NDArray[np.float64] | NDArray[np.float32]:
-        """The mean of all maps, resized to an image of another size."""
+        """Return the mean of all maps, resized if the image has another size."""
         mean = self.mean
         return mean if size == self._size else resize(mean, size)
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """(h, w) the mean of all maps."""
+        """(h, w) mean of all maps."""
         return self._total / len(self._paths)
 
     @cached_property
@@ -121,7 +122,7 @@ class MapPeople:
         return np.asarray(values / total)
 
     def _counts(self, name: str) -> NDArray[np.int64] | None:
-        """(h, w) fixations per pixel of one participant, or None where none are known."""
+        """Return (h, w) fixations per pixel of one participant, or None if none are known."""
         points = self._points
         if points is None or points.subject is None or name not in points.subjects:
             return None
@@ -130,14 +131,14 @@ class MapPeople:
 
 
 def split_blank(maps: Sequence[NamedMap], size: Size) -> tuple[list[NamedMap], list[Path]]:
-    """Read participants' maps once, and set aside those that are the same everywhere.
+    """Read participants' maps once, and separate those whose pixels all have one value.
 
     Args:
         maps: participants and their files.
-        size: of their image.
+        size: height and width of their image.
 
     Returns:
-        The maps that can be used, and the files of the others.
+        The usable maps, and the files of the constant ones.
 
     Raises:
         DataError: a map is missing, damaged, of another shape, negative or not finite.

@@ -1,7 +1,7 @@
-"""Maps that are kept as pictures: the one number of a pixel that is meant, or a refusal.
+"""Maps that are kept as pictures: return the meant number of each pixel, or refuse the picture.
 
 A picture of a map in false colours, an overlay, or a map in an alpha channel has grey values too,
-and they are not the map. Such pictures are refused, with what was found in them.
+but they are not the map. Such pictures are refused with a message that says what was found.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_images import opened_image, read_image
 
 CHANNELS = ("grey", "red", "green", "blue", "alpha")
-"""What of a picture's pixels may be meant."""
+"""Channels of a picture that may hold the map."""
 
 _COLOURED = 32
-"""The largest and the least of red, green and blue differ by more than this in a coloured pixel;
-compression moves those of a grey picture by a few."""
+"""In a coloured pixel the largest and the smallest of red, green and blue differ by more than this;
+compression changes those of a grey picture by a few levels."""
 
 _SHARE = 0.001
 _SAMPLE = 1000
@@ -29,20 +29,20 @@ _NAMED = (
     "jet", "turbo", "viridis", "inferno", "magma", "plasma", "hot", "cividis", "rainbow", "hsv",
     "coolwarm", "afmhot", "gnuplot2", "YlOrRd", "Reds", "RdBu",
 )  # fmt: skip
-"""Colour maps of matplotlib that a refusal calls by their name."""
+"""Colour maps of matplotlib that a refusal calls by name."""
 
 
 def map_values(path: Path, channel: str | None = None, settable: bool = False) -> NDArray[Any]:
-    """The values of a map that is a picture, (h, w), upright by its EXIF orientation.
+    """Read the (h, w) values of a map in a picture, upright by its EXIF orientation.
 
     Args:
         path: the picture.
-        channel: one of `CHANNELS`; None = grey values, of a picture that has nothing else.
-        settable: whether the person can set `channel`, for the message.
+        channel: one of `CHANNELS`; None for the grey values of a picture that holds nothing else.
+        settable: True if the user can set `channel`, for the message.
 
     Raises:
-        DataError: missing or damaged; without a channel: colours, or transparency that varies;
-            with one: the picture has no such channel.
+        DataError: the picture is missing or damaged; without `channel`, it has colours or varying
+            transparency; with `channel`, it lacks that channel.
     """
     with opened_image(path) as image:
         wide = image.mode.startswith(("I", "F"))
@@ -62,7 +62,7 @@ def map_values(path: Path, channel: str | None = None, settable: bool = False) -
 
 
 def grey_values(path: Path) -> NDArray[Any]:
-    """Grey values of a picture; those of 16 bits and more are kept as they are."""
+    """Read the grey values of a picture; those of 16 bits and more are not scaled."""
     from PIL import ImageOps
 
     with opened_image(path) as image:
@@ -72,11 +72,11 @@ def grey_values(path: Path) -> NDArray[Any]:
 
 
 def _refusal(pixels: NDArray[np.uint8], settable: bool) -> str | None:
-    """Return why grey values are not what is meant, or None where they are.
+    """Return why the grey values are not the map, or None if they are.
 
     Args:
         pixels: (h, w, 3) or (h, w, 4).
-        settable: whether the person can set `channel`.
+        settable: True if the user can set `channel`.
     """
     colours = pixels[..., :3]
     coloured = colours.max(axis=-1) - colours.min(axis=-1) > _COLOURED

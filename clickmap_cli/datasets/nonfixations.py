@@ -1,4 +1,4 @@
-"""Fixations of all other images as negatives of one, without a copy of them for every image."""
+"""Fixations of all other images as negatives of an image, without a copy for each image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from clickmap_cli.datasets.base import Points
 
 @dataclass(frozen=True, eq=False)
 class FixationPool:
-    """The fixations of a data set, image after image; every image's negatives share it.
+    """The fixations of a data set, image after image, shared by the negatives of all images.
 
     Attributes:
-        x: (n) float64 columns, each in its own image.
+        x: (n) float64 columns, each in pixels of its image.
         y: (n) float64 rows.
-        offsets: (images + 1) where an image's fixations begin.
+        offsets: (images + 1) index of each image's first fixation; the last is n.
         sizes: (images, 2) heights and widths.
     """
 
@@ -32,7 +32,7 @@ class FixationPool:
 
     @classmethod
     def of(cls, points: Sequence[Points], sizes: Sequence[Size]) -> FixationPool:
-        """The pool of these images."""
+        """Build the pool from the points and sizes of images."""
         return cls(
             np.concatenate([np.empty(0), *(p.x for p in points)]),
             np.concatenate([np.empty(0), *(p.y for p in points)]),
@@ -42,7 +42,7 @@ class FixationPool:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all fixations and sizes."""
+        """Hash of all fixations and sizes."""
         parts = hashlib.sha256()
         for array in (self.x, self.y, self.offsets, self.sizes):
             parts.update(np.ascontiguousarray(array).tobytes())
@@ -52,8 +52,8 @@ class FixationPool:
 class PooledPoints(Points):
     """The fixations of all images of a pool but one, stretched to that image and truncated.
 
-    Relative coordinates are kept, as in the field's shuffled AUC. Coordinates are computed when
-    they are asked for: kept, they would fill the memory in a set of thousands of images.
+    Relative coordinates are kept, as in the field's shuffled AUC. Coordinates are computed on
+    demand: keeping them would fill the memory in a set of thousands of images.
 
     Args:
         pool: the fixations of all images.
@@ -85,7 +85,7 @@ class PooledPoints(Points):
         return self._stretched(self._pool.y, 0)
 
     def digest(self) -> str:
-        """A hash of what the points follow from."""
+        """Return a hash of the data that the points are computed from."""
         return f"{self._pool.digest}/{self._image}"
 
     def _stretched(self, at: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What other images' fixations say of an image: negatives of sAUC, and the centre bias of IG."""
+"""Fixations of the other images of a data set: negatives for sAUC, and the centre bias for IG."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DIRECT_PAIRS = 1 << 22
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What scores of one image need beside its own points and map.
+    """The data that scores of one image need besides its own points and map.
 
     Attributes:
         points: the image's fixated pixels, or None.
-        negatives: other images' fixations on this image's pixels, or None.
+        negatives: other images' fixations, moved onto this image's pixels, or None.
         baseline: (points) log2 of the centre bias's density at `points`, or None.
     """
 
@@ -38,20 +38,20 @@ class Surroundings:
     baseline: NDArray[np.float64] | None
 
     def baseline_at(self, places: NDArray[np.intp]) -> NDArray[np.float64] | None:
-        """The baseline at some of the image's fixated pixels."""
+        """Return the baseline at some of the image's fixated pixels."""
         if self.baseline is None or self.points is None:
             return None
         return np.asarray(self.baseline[np.searchsorted(self.points[0], places)])
 
 
 class OtherFixations:
-    """All fixations of a data set, to be seen from any of its images.
+    """All fixations of a data set, as a source of the other images' fixations for each image.
 
-    Other images' fixations are moved in relative coordinates and cut to whole pixels.
+    Other images' fixations keep their relative coordinates and are floored to whole pixels.
 
     Args:
         stimuli: the data set's images.
-        bandwidth: of the centre bias's kernel, in image widths.
+        bandwidth: width of the centre bias's kernel, in image widths.
     """
 
     def __init__(self, stimuli: Sequence[Stimulus], bandwidth: float) -> None:
@@ -60,12 +60,12 @@ class OtherFixations:
             (stimulus.points, stimulus.size) for stimulus in stimuli if stimulus.points is not None
         ]
         self.n = sum(len(points) for points, _ in self._points)
-        """Fixations of all images together."""
+        """Number of fixations of all images together."""
         self._counts = lru_cache(maxsize=_SIZES_KEPT)(self._all_counts)
         self._blurred = lru_cache(maxsize=_SIZES_KEPT)(self._all_blurred)
 
     def around(self, stimulus: Stimulus) -> Surroundings:
-        """What the other images say of one image of the set."""
+        """Return the negatives and the baseline that the other images give one image of the set."""
         points = stimulus.points
         if points is None or not len(points):
             return Surroundings(None, None, None)
@@ -80,11 +80,11 @@ class OtherFixations:
         return Surroundings(places, negatives, self._baseline(stimulus.size, points, places))
 
     def density(self, stimulus: Stimulus, size: Size) -> NDArray[np.float64]:
-        """The centre bias that the other images give one image, at every pixel of any size.
+        """Return the centre bias of the other images for one image, at every pixel of any size.
 
         Args:
-            stimulus: the image that is left out; there must be others with fixations.
-            size: height and width wanted.
+            stimulus: the image that is left out; other images must have fixations.
+            size: height and width of the result.
 
         Returns:
             (h, w) the others' kernel density mixed with 1% of uniform; sums to 1.
@@ -97,16 +97,17 @@ class OtherFixations:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the bandwidth and everybody's fixations."""
+        """Hash of the bandwidth and all fixations."""
         found = hashlib.sha256(repr(self._bandwidth).encode())
         for points, size in self._points:
             found.update(f"{size} {len(points)}".encode() + points.x.tobytes() + points.y.tobytes())
         return found.hexdigest()
 
     def _baseline(self, size: Size, points: Points, places: Places) -> NDArray[np.float64]:
-        """log2 of the kernel density of the others, mixed with 1% of uniform.
+        """Return log2 of the kernel density of the others, mixed with 1% of uniform.
 
-        Blur is linear: everybody's is made once for a size, and the image's own taken away.
+        Blur is linear, so the blur of all fixations is computed once per size and that of the
+        image's own fixations is subtracted.
         """
         sigma = self._bandwidth * size[1]
         everything, total = self._blurred(size)
@@ -115,7 +116,7 @@ class OtherFixations:
         return np.asarray(np.log2(_mixed(others / (total - own_total), size[0] * size[1])))
 
     def _all_counts(self, size: Size) -> NDArray[np.int64]:
-        """(h, w) fixations of all images, those of other sizes scaled."""
+        """Return (h, w) fixation counts of all images, those of other sizes scaled."""
         counts = np.zeros(size, dtype=np.int64)
         for points, own_size in self._points:
             counts += _scaled_counts(points, own_size, size)
@@ -127,21 +128,21 @@ class OtherFixations:
 
 
 def _scaled_counts(points: Points, own: Size, size: Size) -> NDArray[np.int64]:
-    """(h, w) points per pixel of an image of another size, in relative coordinates."""
+    """Return (h, w) points per pixel, scaled in relative coordinates from the size `own`."""
     height, width = size
     flat = scaled_to(points.y, own[0], height) * width + scaled_to(points.x, own[1], width)
     return np.bincount(flat, minlength=height * width).reshape(size)
 
 
 def _mixed(density: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
-    """A density with its share of the uniform one."""
+    """Mix a density with its share of the uniform density."""
     return (1 - UNIFORM_SHARE) * density + UNIFORM_SHARE / pixels
 
 
 def _own_density(
     size: Size, points: Points, places: NDArray[np.intp], sigma: float
 ) -> tuple[NDArray[np.float64], float]:
-    """The kernel density of the image's own fixations at some pixels, and its sum over all."""
+    """Return the kernel density of the image's own fixations at some pixels, and its total sum."""
     rows, columns = points.rows, points.columns
     height, width = size
     down = gaussian_at(np.arange(height)[:, None] - np.arange(height), sigma).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Names of files that say which participant and which image a map or fixations belong to."""
+"""File names that give the participant and the image of a map or of fixations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEPARATORS = ("__", "_", "-", ".", " ")
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read a file's name."""
+    """One way to split a file's name into participant and image."""
 
     participant: str
     image: str
@@ -26,14 +26,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A file's name without its ending, such as `{participant}_{image}`.
+    """A pattern for file names without their ending, such as `{participant}_{image}`.
 
     Attributes:
         text: the pattern as the user wrote it.
         before: text before the first placeholder.
-        between: text between the two.
-        after: text behind the second.
-        image_first: the image comes before the participant.
+        between: text between the two placeholders.
+        after: text after the second placeholder.
+        image_first: True if the image comes before the participant.
     """
 
     text: str
@@ -47,7 +47,8 @@ class Pattern:
         """Read the setting `participants`.
 
         Raises:
-            ConfigError: it does not hold each placeholder once, with text between them.
+            ConfigError: the setting does not hold each placeholder exactly once, with text between
+                them.
         """
         text = value if isinstance(value, str) else ""
         first, second = sorted((PARTICIPANT, IMAGE), key=text.find)
@@ -72,7 +73,7 @@ class Pattern:
 
         Args:
             stem: the name without its ending.
-            images: the only images there are, or None where they are not known.
+            images: all image ids, or None if they are not known.
         """
         if not stem.startswith(self.before) or not stem.endswith(self.after):
             return
@@ -89,13 +90,13 @@ class Pattern:
 
 @dataclass(frozen=True)
 class SortedFiles:
-    """The files of a folder by the image they belong to.
+    """The files of a folder, sorted by the image they belong to.
 
     Attributes:
-        own: image -> its file.
+        own: image -> the image's own file.
         people: image -> (participant, file), sorted by participant.
         strays: stem -> file, for files that belong to no image.
-        unclear: stems that can be read in several ways, and the way they were read.
+        unclear: stems that can be read in several ways -> the reading that was used.
     """
 
     own: Mapping[str, Path]
@@ -105,7 +106,7 @@ class SortedFiles:
 
     @property
     def n_files(self) -> int:
-        """How many files there are."""
+        """Number of files."""
         return len(self.own) + sum(map(len, self.people.values())) + len(self.strays)
 
 
@@ -114,14 +115,14 @@ def sort_files(
 ) -> SortedFiles:
     """Assign files to images by their names.
 
-    A file that is named like an image is the image's own. Any other file is a participant's where
-    the pattern says so, and a stray where it does not. A name that can be read in several ways is
-    read with the shortest participant.
+    A file that is named like an image is the image's own. Any other file belongs to a participant
+    if its name matches the pattern; otherwise it is a stray. If a name can be read in several ways,
+    the shortest participant is taken.
 
     Args:
         files: stem -> file.
-        images: the only images there are, or None where any name may be an image's.
-        pattern: how participants' files are named, or None.
+        images: all image ids, or None if any name may be an image's.
+        pattern: pattern of the names of participants' files, or None.
     """
     own: dict[str, Path] = {}
     people: dict[str, list[tuple[str, Path]]] = {}
@@ -153,8 +154,8 @@ def suggest_pattern(stems: Iterable[str], images: Collection[str]) -> tuple[str,
         images: ids of the images.
 
     Returns:
-        The pattern, how many files follow it, and how many images they name; None where less than
-        half of the files, or only one, follow any.
+        The pattern, the number of files that follow it, and the number of images that they name;
+        None if fewer than half of the files, or only one, follow a pattern.
     """
     names = list(stems)
     counted: Counter[str] = Counter()
@@ -188,7 +189,7 @@ def require_no_participants(folder: Path, strays: Collection[str], images: Colle
 
 
 def stray_reason(folder: Path, files: SortedFiles, strays: Mapping[str, Path]) -> str:
-    """Return the sentence that says that files of a folder belong to no image."""
+    """Return a sentence saying that files of a folder belong to no image."""
     example = printable(next(iter(strays.values())).name)
     return (
         f"{folder}: {len(strays)} of {files.n_files} files are named like no image of images/, "

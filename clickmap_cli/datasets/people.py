@@ -1,4 +1,4 @@
-"""Everybody who looked at an image: their own maps, and how the others predict them."""
+"""The people who looked at an image: their own maps, and how the others predict them."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ Maps = NDArray[np.float32]
 
 
 class People(Protocol):
-    """Those who looked at one image; each is a target, and the others predict them."""
+    """The people who looked at one image; each is a target, and the others predict them."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Who they are; somebody who looked twice stands twice."""
+        """Names of the people; a person who looked twice is listed twice."""
 
     def target(self, person: int) -> MapView:
-        """A person's own map, with their points."""
+        """Return a person's own map, with their points."""
 
     def others(self, person: int) -> NDArray[Any]:
-        """(h, w) what everybody else predicts; not scaled."""
+        """Return the (h, w) prediction by everybody else; not scaled."""
 
     def everyone(self, size: Size) -> NDArray[Any]:
-        """(h, w) what everybody together predicts in an image of this size; not scaled.
+        """Return the (h, w) prediction by everybody for an image of this size; not scaled.
 
-        Where the size is another than their image's, places keep their relative coordinates.
+        If the size differs from their image's, points keep their relative coordinates.
         """
 
 
 class FixationPeople:
-    """People by their fixations: maps are kernel densities.
+    """People by their fixations; their maps are kernel densities.
 
     Args:
         columns: (n) columns of all fixations.
         rows: (n) rows.
         subject: (n) codes into `names`.
-        names: the people.
+        names: names of the people.
         size: height and width of the image.
-        sigma: of the kernel, in pixels.
+        sigma: standard deviation of the kernel, in pixels.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FixationPeople:
         self._size, self._sigma = size, sigma
 
     def target(self, person: int) -> MapView:
-        """A person's own kernel density, with their fixations."""
+        """Return a person's own kernel density, with their fixations."""
         mine = self._subject == self._code[person]
         height, width = self._size
         flat = self._rows[mine] * width + self._columns[mine]
@@ -72,11 +72,11 @@ class FixationPeople:
         return MapView(self._density(mine).astype(np.float32), counts)
 
     def others(self, person: int) -> NDArray[np.float64]:
-        """The kernel density of everybody else's fixations."""
+        """Return the kernel density of all other people's fixations."""
         return self._density(self._subject != self._code[person])
 
     def everyone(self, size: Size) -> NDArray[np.float64]:
-        """The kernel density of all fixations, scaled to an image of another size."""
+        """Return the kernel density of all fixations, scaled to an image of another size."""
         columns, rows = self._columns, self._rows
         if size != self._size:
             columns = scaled_to(columns, self._size[1], size[1])
@@ -88,11 +88,11 @@ class FixationPeople:
 
 
 class ClickPeople:
-    """People by the trials that `prepare` kept: maps are their clickmaps.
+    """People by the trials that `prepare` kept; their maps are clickmaps.
 
     Args:
         stack: the image's trials.
-        names: who made each of them.
+        names: (trials) name of the participant of each trial.
     """
 
     def __init__(self, stack: ClickStack, names: Sequence[str]) -> None:
@@ -100,15 +100,15 @@ class ClickPeople:
         self._stack = stack
 
     def target(self, person: int) -> MapView:
-        """A trial's clickmap, with its clicks."""
+        """Return a trial's clickmap, with its clicks."""
         return self._stack.one(person)
 
     def others(self, person: int) -> Maps:
-        """The mean of all other participants' clickmaps."""
+        """Return the mean of all other participants' clickmaps."""
         return self._pixels(self._stack.others(person))
 
     def everyone(self, size: Size) -> Maps:
-        """The mean clickmap, resized where the size is another."""
+        """Return the mean clickmap, resized if the size differs."""
         return resize(self._pixels(self._stack.mean(np.arange(len(self._stack)))), size)
 
     @staticmethod
@@ -117,5 +117,5 @@ class ClickPeople:
 
 
 def scaled_to(at: NDArray[Any], side: int, other: int) -> NDArray[np.int64]:
-    """Places along an axis of `side` pixels in one of `other`, in relative coordinates."""
+    """Scale places on an axis of `side` pixels to one of `other` pixels, floored and within it."""
     return np.minimum((at * (other / side)).astype(np.int64), other - 1)

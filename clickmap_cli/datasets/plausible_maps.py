@@ -1,7 +1,7 @@
-"""Evidence that an array is not the map that a config declares: pure functions, no files.
+"""Pure functions that find evidence that an array is not the map that a config declares.
 
-Each returns words for a message, or numbers for a notice. They say what the values show and never
-change a value: what is meant is for the person to say (`output:`, `channel:`).
+Each returns words for a message, or numbers for a notice. They describe the values and never change
+them: the user must say what is meant (`output:`, `channel:`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size
 
 FEW_LEVELS = 16
-"""A map with fewer different values has large areas of equal heat."""
+"""A map with fewer distinct values has large areas of equal heat."""
 
 _MANY_PIXELS = 256
 _SAMPLE = 4096
@@ -28,11 +28,12 @@ _BASES = {
     " to base 2": (math.log(2), "multiply it by ln 2 = 0.6931 and "),
     " to base 10": (math.log(10), "multiply it by ln 10 = 2.3026 and "),
 }
-"""Which logarithm, in words -> its natural logarithm, and what to do before it is one."""
+"""Base of the logarithm, in words -> natural logarithm of the base, and the conversion needed
+first."""
 
 
 def log_density_words(values: NDArray[Any]) -> str | None:
-    """Return why a map looks like a log density and what to set, or None where it does not.
+    """Return why a map looks like a log density and what to set, or None if it does not.
 
     Args:
         values: (h, w); -inf is the logarithm of 0.
@@ -55,9 +56,9 @@ def log_density_words(values: NDArray[Any]) -> str | None:
 
 
 def nothing_left_words(values: NDArray[Any]) -> str | None:
-    """Return why clipping at 0 would leave nothing of a map, or None where something is left.
+    """Return why clipping at 0 would leave nothing of a map, or None if something is left.
 
-    A map of zeros is not one of these: nothing is clipped.
+    A map of zeros gives None, because nothing is clipped.
 
     Args:
         values: (h, w), finite.
@@ -72,9 +73,9 @@ def nothing_left_words(values: NDArray[Any]) -> str | None:
 
 
 def transposed_words(shape: Size, size: Size) -> str | None:
-    """Return why a map looks transposed against its image, or None where it does not.
+    """Return why a map looks transposed relative to its image, or None if it does not.
 
-    A square image says nothing of it.
+    For a square image the result is always None.
 
     Args:
         shape: height and width of the map.
@@ -92,25 +93,25 @@ def transposed_words(shape: Size, size: Size) -> str | None:
 
 
 def oddities(values: NDArray[Any], output: str, clipped: bool, size: Size) -> Mapping[str, float]:
-    """Return what a person should know of a prediction, empty where there is nothing.
+    """Return what a person should know of a prediction; empty if nothing is odd.
 
     Args:
         values: (h, w), finite (a log density may hold -inf).
         output: map, density or log_density.
-        clipped: whether values below 0 will be clipped.
+        clipped: True if values below 0 will be clipped.
         size: height and width of the image.
 
     Returns:
-        Any of `below_zero` (share of pixels that are clipped), `constant` (the only value there
-        is), `levels` (different values, if fewer than 16), and `sum` (of a density that is scored
-        as it is and does not sum to 1).
+        Any of `below_zero` (share of pixels that are clipped), `constant` (the only value of the
+        map), `levels` (number of distinct values, if fewer than 16), and `sum` (sum of a density
+        that is not resized and does not sum to 1).
 
     >>> oddities(np.array([[0.0, 1.0], [-3.0, 2.0]]), "map", True, (2, 2))
     {'below_zero': 0.25}
     """
     found: dict[str, float] = {}
     if clipped and output == "map":
-        # what a blur by Fourier transforms leaves below 0 is not meant to be there
+        # tiny negative values are rounding errors of a blur by Fourier transforms
         below = values < -_FLAT * max(float(values.max()), 0.0)
         if below.any():
             found["below_zero"] = float(below.mean())
@@ -125,7 +126,7 @@ def oddities(values: NDArray[Any], output: str, clipped: bool, size: Size) -> Ma
         exact = values.astype(np.float64)
         total = float((np.exp(exact - high) if output == "log_density" else exact).sum())
         if output == "log_density":
-            # a sum that float64 cannot hold is infinite, which no JSON has
+            # the sum is bounded, because JSON cannot hold an infinite number
             total = math.exp(min(math.log(total) + high, 700.0))
         if abs(total - 1) > _DENSITY_TOLERANCE:
             found["sum"] = total
@@ -133,9 +134,9 @@ def oddities(values: NDArray[Any], output: str, clipped: bool, size: Size) -> Ma
 
 
 def _few_levels(values: NDArray[Any]) -> int | None:
-    """Return how many different values there are, None where there are 16 or more."""
+    """Return the number of distinct values, or None if there are 16 or more."""
     flat = values.reshape(-1)
     if np.unique(flat[:: max(1, flat.size // _SAMPLE)]).size >= FEW_LEVELS:
-        return None  # without sorting all of them
+        return None  # a sample is enough, so not all values are sorted
     levels = int(np.unique(flat).size)
     return levels if levels < FEW_LEVELS else None

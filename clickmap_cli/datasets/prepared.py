@@ -1,4 +1,4 @@
-"""A folder written by `prepare` as a data set: models are held against clickmaps."""
+"""A folder written by `prepare` as a data set, so that models can be compared with clickmaps."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ClickmapStimulus(Stimulus):
 
     Attributes:
         image_key: the image key.
-        file: where the image is, or None.
+        file: path of the image, or None.
         clicks: the image's trials.
-        users: (trials) codes of who made them.
-        names: (trials) their names.
-        settings: how maps are made.
-        file_size: (height, width) of the image's file; None where it is missing or damaged.
+        users: (trials) code of the participant of each trial.
+        names: (trials) name of the participant of each trial.
+        settings: settings that maps are made with.
+        file_size: (height, width) of the image's file; None if it is missing or damaged.
     """
 
     image_key: str
@@ -52,12 +52,12 @@ class ClickmapStimulus(Stimulus):
 
     @property
     def key(self) -> str:
-        """The image key, so that draws are those of the ceilings."""
+        """The image key, so that random draws equal those of the ceilings."""
         return self.image_key
 
     @property
     def geometry(self) -> Geometry:
-        """How the image is brought onto its map's pixels."""
+        """Geometry that brings the image onto its map's pixels."""
         return self.settings.geometry(self.clicks.native)
 
     @property
@@ -67,22 +67,22 @@ class ClickmapStimulus(Stimulus):
 
     @property
     def has_image(self) -> bool:  # type: ignore[override]
-        """True if the image's file was found."""
+        """Return True if the image's file was found."""
         return self.file is not None
 
     @property
     def cropped(self) -> bool:  # type: ignore[override]
-        """True if the map shows a part of the image."""
+        """Return True if the map shows only a part of the image."""
         return self.geometry.final != self.geometry.resized
 
     @property
     def points(self) -> Points:  # type: ignore[override]
-        """All clicks, on the map's pixels; those that were cropped away are gone."""
+        """All clicks, on the map's pixels; clicks that were cropped away are left out."""
         x, y = self.geometry.move(self.clicks.x, self.clicks.y)
         return Points(x.astype(np.float64), y.astype(np.float64))
 
     def placement(self, shape: Size, of_file: bool = False) -> Geometry:
-        """The experiment's geometry for maps of the file, else that of what models are shown."""
+        """Return the experiment's geometry for maps of the file, else that of `image()`."""
         if of_file:
             return self.geometry.of_map(shape, self.file_size)
         return super().placement(shape)
@@ -93,27 +93,27 @@ class ClickmapStimulus(Stimulus):
         return f"{self.geometry} {self.file_size}"
 
     def image(self) -> NDArray[np.float32]:
-        """The image through the same geometry as its map."""
+        """Return the image after the same geometry as its map."""
         file = self._file()
         return np.clip(self.geometry.fit(read_image(file) / np.float32(255), file), 0, 1)
 
     def truth(self) -> Maps:
-        """The mean clickmap."""
+        """Return the mean clickmap."""
         return mean_map(self.clicks, self.settings)
 
     def people(self) -> ClickPeople | None:
-        """Everybody's clickmap, where there are two people or more."""
+        """Return each person's clickmap, or None if fewer than two people clicked."""
         if len(np.unique(self.users)) < 2:
             return None
         return ClickPeople(ClickStack(self.clicks, self.settings, self.users), self.names)
 
     def image_digest(self) -> str:
-        """SHA-256 of the image's file, with the geometry it goes through."""
+        """Return the SHA-256 of the image's file and the geometry that is applied to it."""
         text = f"{file_digest(self._file())} {self.geometry}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def truth_digest(self) -> str:
-        """SHA-256 of the clicks, who made them, and how maps are made."""
+        """Return the SHA-256 of the clicks, the participants' names and the map settings."""
         found = hashlib.sha256(repr((self.settings, self.clicks.native, self.names)).encode())
         for array in (self.clicks.x, self.clicks.y, self.clicks.offsets):
             found.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
@@ -130,11 +130,11 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
 
     Args:
         root: the experiment's folder.
-        image_dir: folder of the images; None takes the one `prepare` was given.
+        image_dir: folder of the images; None for the one that `prepare` used.
 
     Raises:
-        ConfigError: a setting is no path.
-        DataError: the folder holds no finished run of `prepare`.
+        ConfigError: a setting is not a path.
+        DataError: the folder does not hold a finished run of `prepare`.
     """
     folder = as_path(root, "root")
     _, config = finished_prepare(folder)
@@ -171,7 +171,7 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
 
 
 def _stretched(stimuli: Sequence[ClickmapStimulus]) -> list[str]:
-    """A notice if images are not of the aspect ratio that their clicks are measured in."""
+    """Return a notice if images have another aspect ratio than their clicks are measured in."""
     odd = [
         stimulus
         for stimulus in stimuli
@@ -192,5 +192,5 @@ def _stretched(stimuli: Sequence[ClickmapStimulus]) -> list[str]:
 
 
 def _owned(clicks: ImageClicks) -> ImageClicks:
-    """Clicks that do not keep the whole table alive, nor take it along to a worker."""
+    """Copy clicks, so that the whole table is neither kept in memory nor sent to a worker."""
     return ImageClicks(clicks.x.copy(), clicks.y.copy(), clicks.offsets.copy(), clicks.native)

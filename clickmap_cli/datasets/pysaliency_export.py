@@ -1,4 +1,4 @@
-"""Data sets written as the HDF5 files that the library pysaliency reads."""
+"""Export of data sets to the HDF5 files that the library pysaliency reads."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _NOBODY = Points(np.empty(0), np.empty(0))
 def write_pysaliency(data: DataSet, folder: Path) -> list[Path]:
     """Write a data set as pysaliency's `stimuli.hdf5` and `fixations.hdf5`.
 
-    Stimuli are `FileStimuli` when every image has a file that is upright without EXIF (which
-    pysaliency does not look at), else arrays. Ids and categories go along as attributes.
+    Stimuli are `FileStimuli` if every image has a file that is upright without EXIF (which
+    pysaliency ignores), else arrays. Ids and categories are written as attributes.
 
     Args:
         data: the data set; its images become stimuli 0, 1, ... in its order.
-        folder: where the files go; paths of images are relative to it.
+        folder: folder of the written files; paths of images are relative to it.
 
     Returns:
-        The files: only the first where nobody's fixations are known.
+        The written files: only the first if no fixations are known.
 
     Raises:
-        DataError: there is no image, an image cannot be read, or only some images name people.
+        DataError: the set has no image, an image cannot be read, or only some images name people.
         RunError: a file cannot be written.
     """
     if not data.stimuli:
@@ -59,7 +59,7 @@ def write_pysaliency(data: DataSet, folder: Path) -> list[Path]:
 
 
 def _header(stimulus: Stimulus) -> tuple[Path, list[int]] | None:
-    """File and shape of an image, or None where pysaliency would not see what we see."""
+    """Return file and shape of an image, or None if pysaliency would read other pixels."""
     if not isinstance(stimulus, FileStimulus) or stimulus.image_path is None:
         return None
     with opened_image(stimulus.image_path) as image:
@@ -79,7 +79,7 @@ def _write_files(file: h5py.File, headers: Sequence[tuple[Path, list[int]]], fol
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """The path from a folder, or the whole path where a link on the way makes that ambiguous."""
+    """Return the path relative to a folder, or the absolute path if a link makes that ambiguous."""
     name, whole = os.path.relpath(path, folder), path.resolve()
     return name if (folder / name).resolve() == whole else str(whole)
 
@@ -100,7 +100,7 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
 
 
 def _write_fixations(file: h5py.File, stimuli: Sequence[Stimulus]) -> None:
-    """All fixations, without history: a data set does not say which came after which."""
+    """Write all fixations, without history: a data set does not know their order."""
     points = [stimulus.points or _NOBODY for stimulus in stimuli]
     counts = [len(own) for own in points]
     total = sum(counts)
@@ -125,10 +125,10 @@ def _write_fixations(file: h5py.File, stimuli: Sequence[Stimulus]) -> None:
 
 
 def _numbered(points: Sequence[Points]) -> tuple[NDArray[np.int64], list[str]]:
-    """(n) a number for everybody: their name where all names are numbers, else a place in a list.
+    """Number the people: by their names if all are numbers, else by positions in a list of names.
 
     Raises:
-        DataError: some fixations name people and some do not.
+        DataError: some images name people and some do not.
     """
     named = [own for own in points if len(own)]
     total = sum(len(own) for own in named)

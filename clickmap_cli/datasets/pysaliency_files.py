@@ -1,4 +1,4 @@
-"""Stimuli and fixations in the HDF5 files of the library pysaliency, read and written."""
+"""Stimuli and fixations in the HDF5 files of the library pysaliency."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _MAX_PIXELS = 89_478_485
 """Pillow's own limit."""
 
 SUBJECT_NAMES = "subject_names"
-"""What we add to a file of fixations: names of people where they are no numbers."""
+"""Dataset that we add to a file of fixations: names of people that are not numbers."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredStimulus(FileStimulus):
-    """An image that lies as an array in a file of stimuli.
+    """An image that is stored as an array in a file of stimuli.
 
     Attributes:
         store: the HDF5 file.
@@ -64,11 +64,11 @@ class StoredStimulus(FileStimulus):
 
     @property
     def has_image(self) -> bool:  # type: ignore[override]
-        """True if the file of stimuli is known."""
+        """Return True if the file of stimuli is known."""
         return self.store is not None
 
     def image(self) -> NDArray[np.float32]:
-        """(h, w, 3) RGB in 0..1.
+        """Return the pixels, (h, w, 3) RGB in 0..1.
 
         Raises:
             DataError: the array is missing, or holds values outside 0 to 255.
@@ -82,10 +82,10 @@ class StoredStimulus(FileStimulus):
         return np.asarray(colour, dtype=np.float32) / np.float32(255)
 
     def image_digest(self) -> str:
-        """SHA-256 of the array.
+        """Return the SHA-256 of the array.
 
         Raises:
-            DataError: it is missing.
+            DataError: the array is missing.
         """
         pixels = np.ascontiguousarray(self._pixels())
         kind = f"{pixels.dtype.str}{pixels.shape}".encode()
@@ -108,20 +108,22 @@ def pysaliency(
     sigma_px: float = SIGMA_PX,
     images: str | Path | None = None,
 ) -> DataSet:
-    """HDF5 files of pysaliency: `Stimuli` or `FileStimuli`, and `Fixations` or `FixationTrains`.
+    """Read pysaliency's HDF5 files of stimuli and fixations.
 
-    Ids are the stems of image files, with as many parent folders in front as it takes to tell
-    them apart, or `stimulus_0001` for arrays.
+    The files hold `Stimuli` or `FileStimuli`, and `Fixations` or `FixationTrains`. Ids are the
+    stems of image files, preceded by as many parent folders as are needed to tell them apart, or
+    `stimulus_0001` for arrays.
 
     Args:
         stimuli: the file of stimuli.
         fixations: the file of fixations; None for images alone.
         sigma_px: blur of fixations, in pixels.
-        images: folder to look for image files in, in place of what the file says.
+        images: folder to look for image files in, instead of the places that the file names.
 
     Raises:
-        ConfigError: a setting is wrong, or there is no stimulus.
-        DataError: a file is missing, damaged or of another kind, or the two do not belong together.
+        ConfigError: a setting is invalid.
+        DataError: a file is missing, damaged or of another kind, holds no stimulus, or the two do
+            not belong together.
     """
     source, sigma = as_path(stimuli, "stimuli"), checked_sigma(sigma_px)
     image_dir = None if images is None else as_folder(images, "images")
@@ -140,7 +142,7 @@ def pysaliency(
 
 @dataclass(frozen=True)
 class _Entry:
-    """One stimulus as a file of stimuli lists it: an image file, or an array by its name."""
+    """One stimulus in a file of stimuli: an image file, or an array by its name."""
 
     image_id: str
     category: str
@@ -149,7 +151,7 @@ class _Entry:
 
 
 def _listed(source: Path, image_dir: Path | None) -> list[_Entry]:
-    """Everything a file of stimuli lists."""
+    """List all stimuli of a file of stimuli."""
     with hdf5_file(source) as file:
         if _kind(file, source, ("Stimuli", "FileStimuli")) == "Stimuli":
             count = _count(file, source)
@@ -169,7 +171,7 @@ def _listed(source: Path, image_dir: Path | None) -> list[_Entry]:
 
 
 def _labels(file: h5py.File, name: str, otherwise: list[str]) -> list[str]:
-    """An attribute of the stimuli, where it is one text for each of them."""
+    """Return an attribute of the stimuli if it is one text for each, else `otherwise`."""
     attributes = hdf5_attribute(file, "__attributes__")
     if not isinstance(attributes, str) or name not in json.loads(attributes):
         return otherwise
@@ -226,7 +228,7 @@ def _count(file: h5py.File, path: Path) -> int:
 
 
 def _stored_size(file: h5py.File, name: str) -> Size:
-    """Height and width of a stored image, checked before it is read."""
+    """Return the height and width of a stored image, checked before it is read."""
     dataset = hdf5_dataset(file, name)
     shape = dataset.shape
     grey = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
@@ -236,10 +238,10 @@ def _stored_size(file: h5py.File, name: str) -> Size:
 
 
 def _path(name: str, base: Path, image_dir: Path | None) -> Path:
-    """Where an image is that a file of stimuli names; the name may lead out of its folder.
+    """Return the path of an image that a file of stimuli names; it may lie outside of its folder.
 
     Raises:
-        DataError: it is longer than any name of a file.
+        DataError: the name is longer than any file name.
     """
     if len(name) > _MAX_NAME:
         raise DataError(f"A stimulus has a name of {len(name)} characters: '{printable(name)}'.")
@@ -252,7 +254,7 @@ def _path(name: str, base: Path, image_dir: Path | None) -> Path:
 
 
 def _ids(paths: list[Path]) -> tuple[list[str], list[str]]:
-    """Ids that differ, from as few last parts of the paths as it takes, and their folders."""
+    """Return distinct ids, made from as few last parts of the paths as needed, and the folders."""
     deepest = max((len(path.parts) for path in paths), default=1)
     ids: list[str] = []
     for depth in range(1, deepest + 1):
@@ -269,7 +271,7 @@ def _ids(paths: list[Path]) -> tuple[list[str], list[str]]:
 
 
 def _points(path: Path, count: int) -> list[Points]:
-    """The fixations of every stimulus."""
+    """Read the fixations of every stimulus."""
     with hdf5_file(path) as file:
         kind = _kind(file, path, ("Fixations", "FixationTrains"))
         trains = kind == "FixationTrains"
@@ -299,7 +301,7 @@ def _points(path: Path, count: int) -> list[Points]:
 
 
 def _subjects(file: h5py.File, name: str) -> tuple[NDArray[np.int64], list[str]]:
-    """(n) codes and the names of people."""
+    """Return (n) codes of people, and the names that the codes refer to."""
     dataset = hdf5_dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is not None:
         values, codes = np.unique(np.asarray(hdf5_texts(file, name)), return_inverse=True)

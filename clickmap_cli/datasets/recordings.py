@@ -1,4 +1,4 @@
-"""Screen recordings of attention brought to one size: cropped, resized, split per sentence."""
+"""Screen recordings of attention brought to one size: cropped, resized, split by sentence."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _GROUPS = ("participant", "class", "name", "part")
 
 @dataclass(frozen=True)
 class RawKind:
-    """A kind of pictures in the reading study's raw layout.
+    """A kind of picture in the reading study's raw layout.
 
     Attributes:
-        folder: that holds them, all participants' together.
-        box: where the sentence is on the screen.
-        pattern: of the names without their ending, such as `10m23r2_4_P_a`: the first number is the
-            participant, the third character from the end the class; scanpaths come in several
-            versions, the last character.
+        folder: name of the folder that holds the pictures of all participants.
+        box: position of the sentence on the screen.
+        pattern: regular expression for names without their ending, such as `10m23r2_4_P_a`: the
+            first number is the participant, the third character from the end the class; for
+            scanpaths the last character is the version.
     """
 
     folder: str
@@ -50,22 +50,23 @@ KINDS = {
         r"\D*(?P<participant>\d+).*(?P<class>\w).(?P<part>\w)",
     ),
 }
-"""What lies in the folders of raw recordings, by the word that chooses it."""
+"""Kinds of raw recordings, by the word that selects them."""
 
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How recordings become attention images of one size.
+    """Settings that turn recordings into attention images of one size.
 
     Attributes:
-        box: part of every picture that is kept; None = all of it, or the raw kind's own.
-        size: height and width of what is written; None = that of the box.
+        box: part of every picture that is kept; None for the whole picture, or for the raw kind's
+            default.
+        size: height and width of the written images; None for the size of the box.
         colour: RGB; else grey.
         pattern: a regular expression for the whole file name without its ending, with any of the
-            groups `participant`, `class`, `name` and `part`; None = folders say it all, or the raw
-            kind's own.
-        sentences: a table that splits pictures, see `planned`; takes the place of `box`.
-        kind: of `KINDS`; None = the only one that is there, where there is one.
+            groups `participant`, `class`, `name` and `part`; None if folders give all of them, or
+            for the raw kind's default.
+        sentences: a table that splits pictures, see `planned`; replaces `box`.
+        kind: a key of `KINDS`; None for the only kind that the folder holds, if it holds one.
     """
 
     box: Box | None = None
@@ -82,10 +83,9 @@ class Crop:
 
     Attributes:
         source: the recording.
-        target: where it goes, below the output folder:
-            `[<part>/]<class>/<participant>/<name>.png`.
-        box: part of the recording; None = all of it.
-        size: height and width of the result; None = that of the box.
+        target: path below the output folder: `[<part>/]<class>/<participant>/<name>.png`.
+        box: part of the recording; None for the whole recording.
+        size: height and width of the result; None for the size of the box.
         colour: RGB; else grey.
     """
 
@@ -98,12 +98,12 @@ class Crop:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made, and what cannot be.
+    """The attention images to make, and the recordings that give none.
 
     Attributes:
-        crops: sorted by target.
-        problems: recordings that give nothing, and why.
-        notices: what a person should know.
+        crops: the attention images, sorted by target.
+        problems: recordings that give no image, with reasons.
+        notices: messages for the user.
     """
 
     crops: tuple[Crop, ...]
@@ -112,29 +112,30 @@ class Plan:
 
 
 def planned(root: str | Path, settings: CropSettings, leave_out: Path | None = None) -> Plan:
-    """What comes of every recording below a folder; only headers of pictures are read.
+    """Plan the crops of all recordings below a folder; only headers of pictures are read.
 
     Participant and class are the last two folders, `<class>/<participant>/<name>.png`, or groups of
-    the pattern; one that the pattern lacks is the folder that holds the picture, and where it lacks
-    both, the class is the folder above. A group `part` puts each of its words into a set of its
-    own. In the raw layout (`heatmap_fixed/`, `scanpaths_fixed/` in `root`) box and pattern have
-    defaults.
+    the pattern. If the pattern lacks one of them, it is the folder that holds the picture; if it
+    lacks both, the class is the folder above. A group `part` puts pictures with different parts
+    into separate sets. In the raw layout (`heatmap_fixed/`, `scanpaths_fixed/` in `root`) box and
+    pattern have defaults.
 
     The table of sentences has the columns `sentence, left, top, right, bottom` and either `page`,
     the name of recordings (the group `name`, or the file name without its ending), or `image`, the
-    path of one recording or a unique ending of it. Two more may be there: `participant`, where rows
-    are for some people only and go before those for everybody, and `class`, where it is the
-    sentence that has a class. `<name>_<sentence>` is written for every row of a recording.
+    path of one recording or a unique ending of it. Two columns are optional: `participant`, for
+    rows that apply to one participant and replace the rows for everybody, and `class`, if each
+    sentence has a class. `<name>_<sentence>` is written for every row of a recording.
 
     Args:
         root: the folder.
-        settings: how.
-        leave_out: a folder that is not looked into: where the results go, should it lie in `root`.
+        settings: settings of the crops.
+        leave_out: a folder to skip, such as an output folder inside `root`.
 
     Raises:
-        ConfigError: a setting is wrong, or which kind is meant is not said.
-        DataError: the folder or the table is missing or damaged, there is no recording, or two
-            results have one name; what is wrong with one recording is a problem of the plan.
+        ConfigError: a setting is invalid, or `root` holds several kinds and none is selected.
+        DataError: the folder or the table is missing or damaged, no recording is found, or two
+            results get the same name. An error in one recording becomes a problem of the plan
+            instead.
     """
     _check(settings)
     base, settings = _raw_layout(as_folder(root, "root"), settings)
@@ -169,7 +170,7 @@ def planned(root: str | Path, settings: CropSettings, leave_out: Path | None = N
 
 
 def cropped(crop: Crop) -> NDArray[np.uint8]:
-    """The attention image.
+    """Make one attention image from its recording.
 
     Returns:
         (H, W) grey or (H, W, 3) colour; resized bilinearly with antialiasing, then rounded.
@@ -190,11 +191,11 @@ def cropped(crop: Crop) -> NDArray[np.uint8]:
 
 
 def write_cropped(folder: Path, crop: Crop) -> Path:
-    """Write one attention image below a folder; the file appears when it is whole.
+    """Write one attention image below a folder; the file appears only when it is complete.
 
     Raises:
-        DataError: as `cropped`.
-        RunError: it cannot be written.
+        DataError: as for `cropped`.
+        RunError: the file cannot be written.
     """
     from PIL import Image
 
@@ -235,7 +236,7 @@ def _check_inside(box: Box, size: Size, source: Path) -> None:
 
 
 def _raw_layout(base: Path, settings: CropSettings) -> tuple[Path, CropSettings]:
-    """The folder of one kind with its own box and pattern, where the folder is of that layout."""
+    """Return the folder and settings, with the kind's defaults in the raw layout."""
     there = [
         name
         for name, kind in KINDS.items()
@@ -270,7 +271,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def _below(folder: Path, leave_out: Path | None) -> list[Path]:
-    """Every picture below a folder, sorted; none in hidden folders or the one that is left out."""
+    """List all pictures below a folder, sorted; skip hidden folders and the one to leave out."""
     outside = None if leave_out is None else leave_out.resolve()
     files = []
     for path in sorted(folder.rglob("*")):
@@ -292,10 +293,11 @@ def _crops_of(
     sentences: Sentences | None,
     settings: CropSettings,
 ) -> Iterator[Crop]:
-    """What comes of a recording.
+    """Yield the crops of one recording.
 
     Raises:
-        DataError: its name says too little, it cannot be opened, or it is too small.
+        DataError: its name lacks the participant or the class, it cannot be opened, or it is too
+            small.
     """
     words = _words(key, pattern)
     size = image_size(source)
@@ -318,7 +320,7 @@ def _crops_of(
 
 
 def _words(key: str, pattern: re.Pattern[str] | None) -> dict[str, str]:
-    """Participant, class, name and part of a recording; `part` and `class` may be empty."""
+    """Return participant, class, name and part of a recording; `part` and `class` may be empty."""
     path = PurePosixPath(key)
     folders = list(path.parts[:-1])
     found: dict[str, str] = {}

@@ -36,14 +36,14 @@ _MAX_JSON_BYTES = 16 << 30
 
 @dataclass(frozen=True)
 class _Viewing:
-    """What the annotations say of one image."""
+    """The annotations of one image: its size and its points."""
 
     size: Size
     points: Points | None
 
 
 _Found = tuple[str, str, Callable[[], _Viewing]]
-"""Id, name of the file, and what reads the annotations."""
+"""Id, name of the file, and a function that reads the annotations."""
 
 
 def salicon(
@@ -54,22 +54,22 @@ def salicon(
     split: str = "train",
     sigma_px: float = SIGMA_PX,
 ) -> DataSet:
-    """SALICON's annotations (JSON or `.mat`), with images and maps; ids are the images' stems.
+    """Read SALICON's annotations (JSON or `.mat`), images and maps; ids are the images' stems.
 
-    Under `root`: `images/`, `maps/` and `fixations/`, each with a folder `<split>/` or without;
-    fixations as `.mat` files or as `fixations_<split>*.json`. The other settings override these.
-    Images with maps need no fixations; scores against fixations then stay empty.
+    `root` holds `images/`, `maps/` and `fixations/`, each with or without a folder `<split>/`;
+    fixations are `.mat` files or `fixations_<split>*.json`. The other settings override these
+    places. Images with maps need no fixations; scores against fixations are then empty.
 
     Args:
         root: the data set's folder.
-        fixations: a JSON file, or a folder of `.mat` files, one an image.
+        fixations: a JSON file, or a folder of `.mat` files, one per image.
         images: folder of the images.
-        maps: folder of ground-truth maps; without one the fixations are blurred.
+        maps: folder of ground-truth maps; without it, the fixations are blurred.
         split: `train`, `val` or `test`.
-        sigma_px: blur of fixations, in pixels, where there are no maps.
+        sigma_px: blur of fixations, in pixels, for a data set without maps.
 
     Raises:
-        ConfigError: a setting is wrong, or there is nothing to read.
+        ConfigError: a setting is invalid, or the settings name nothing to read.
         DataError: a file or folder is missing or damaged as a whole.
     """
     sigma = checked_sigma(sigma_px)
@@ -120,7 +120,7 @@ def salicon(
 
 
 def _describe_lacking(source: Path | None, where: Path | None) -> str:
-    """Say what the data set lacks: fixations, or the folder of images beside them."""
+    """Return a notice that the data set lacks fixations, or a folder of images."""
     if source is not None:
         return f"{source}: no folder of images; models that need one will fail."
     return (
@@ -130,7 +130,7 @@ def _describe_lacking(source: Path | None, where: Path | None) -> str:
 
 
 def _find_unviewed(pictures: dict[str, Path] | None, heats: dict[str, Path]) -> Iterator[_Found]:
-    """Find the images that have a picture or a map, without anybody's fixations."""
+    """Find the images that have a picture or a map, for a data set without fixations."""
     files = {**heats, **(pictures or {})}
     for image_id, path in sorted(files.items()):
         yield image_id, path.name, partial(_measure, pictures or {}, image_id)
@@ -144,7 +144,7 @@ def _measure(pictures: dict[str, Path], image_id: str) -> _Viewing:
 
 
 def _picture(pictures: dict[str, Path], image_id: str, size: Size) -> Path:
-    """The file of an image, which must have the size that its fixations are measured in."""
+    """Return the file of an image, after checking that it has the size of its fixations."""
     path = pictures.get(image_id)
     if path is None:
         raise DataError(f"{image_id}: no such image in the folder `images`.")
@@ -158,7 +158,7 @@ def _picture(pictures: dict[str, Path], image_id: str, size: Size) -> Path:
 
 
 def _part(base: Path | None, name: str, given: object, split: str) -> Path | None:
-    """The folder of images or maps: the given one or the canonical one, or its part for a split."""
+    """Return the folder of images or maps, given or canonical, or its sub-folder for a split."""
     if given is not None:
         folder = as_folder(given, name)
     elif base is None or not (base / name).is_dir():
@@ -169,7 +169,7 @@ def _part(base: Path | None, name: str, given: object, split: str) -> Path | Non
 
 
 def _source(base: Path, split: str) -> Path | None:
-    """Find the fixations under a canonical root; None where it has none."""
+    """Find the fixations under a canonical root; return None if it has none."""
     inner = base / "fixations"
     for folder in (inner / split, inner):
         if folder.is_dir() and any(folder.glob("*.mat")):
@@ -199,7 +199,7 @@ def _viewings(source: Path) -> Iterator[_Found]:
 
 
 def _from_mat(stem: str, path: Path) -> _Viewing:
-    """One image; nobody is named, so each viewing is a person of this image alone."""
+    """Read one image; viewers have no names, so each viewing is a separate person."""
     found = read_mat(path, ["resolution", "gaze"])
     size = _checked_size(np.ravel(found["resolution"]).tolist(), str(path))
     gaze = np.ravel(found["gaze"])
@@ -241,7 +241,7 @@ def _from_json(path: Path) -> Iterator[_Found]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The file, with the fixations of every annotation as an array as soon as they are read."""
+    """Read the file, turning the fixations of each annotation into an array at once."""
     if not path.is_file():
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
     if path.stat().st_size > _MAX_JSON_BYTES:
@@ -262,14 +262,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _pack(entry: dict[str, Any]) -> dict[str, Any]:
-    """An object of the file; lists of points would take twenty times the memory of an array."""
+    """Convert an object's fixations to an array: lists would take twenty times the memory."""
     if "fixations" in entry:
         entry["fixations"] = _pairs(entry["fixations"])
     return entry
 
 
 def _pairs(value: Any) -> NDArray[Any] | None:
-    """(n, 2) pairs of numbers, or None for anything else."""
+    """Return (n, 2) pairs of numbers, or None for anything else."""
     try:
         pairs = np.asarray(value)
     except ValueError:
@@ -280,7 +280,7 @@ def _pairs(value: Any) -> NDArray[Any] | None:
         return None
     if pairs.dtype.kind == "f":
         return pairs.astype(np.float64)
-    # far outside any image is outside all the same, and stays within int32
+    # clipping keeps points outside of images outside, and makes them fit into int32
     packed: NDArray[Any] = np.clip(pairs, -1, 1 << 20).astype(np.int32)
     return packed
 
@@ -288,7 +288,7 @@ def _pairs(value: Any) -> NDArray[Any] | None:
 def _viewing(
     entry: dict[str, Any], annotations: list[dict[str, Any]] | None, where: str
 ) -> _Viewing:
-    """An image of the list, and all its annotations; None where the file has none at all."""
+    """Return an image of the list with its points; None for them if the file has no annotations."""
     try:
         image_key(str(entry.get("file_name", "")))
     except ValueError as error:
@@ -299,7 +299,7 @@ def _viewing(
 
 
 def _points(annotations: list[dict[str, Any]], where: str) -> Points:
-    """All fixations of an image; annotations of one worker belong to one person."""
+    """Join all fixations of an image; annotations by one worker belong to one person."""
     arrays, workers = [np.empty((0, 2))], []
     for annotation in annotations:
         pairs, worker = annotation.get("fixations"), annotation.get("worker_id")
@@ -324,7 +324,7 @@ def _hashable(value: object) -> Any:
 
 
 def _checked_size(sides: list[Any], where: str) -> Size:
-    """Height and width as they stand in a file."""
+    """Return height and width as given in a file, after checking them."""
     good = len(sides) == 2 and all(
         isinstance(side, int | float) and 1 <= side <= _MAX_SIDE and side == int(side)
         for side in sides

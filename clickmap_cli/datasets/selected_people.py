@@ -1,4 +1,4 @@
-"""Images seen by some of their people only: the others' fixations do not count."""
+"""Images of which only some people's fixations count."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from clickmap_cli.metrics.views import MapView
 
 
 class SomePeople:
-    """Some of the people who looked at an image.
+    """A subset of the people who looked at an image.
 
     Args:
-        people: everybody.
-        chosen: their places in `people.names`.
+        people: all people.
+        chosen: positions of the subset in `people.names`.
     """
 
     def __init__(self, people: People, chosen: Sequence[int]) -> None:
@@ -29,15 +29,15 @@ class SomePeople:
         self.names: Sequence[str] = [people.names[at] for at in chosen]
 
     def target(self, person: int) -> MapView:
-        """A person's own map, with their points."""
+        """Return a person's own map, with their points."""
         return self._people.target(self._chosen[person])
 
     def others(self, person: int) -> NDArray[Any]:
-        """(h, w) the mean map of the rest of them; not scaled."""
+        """Return the (h, w) mean map of the other people in the subset; not scaled."""
         return self._mean([at for at in range(len(self.names)) if at != person])
 
     def everyone(self, size: Size) -> NDArray[Any]:
-        """(h, w) their mean map, resized where the size is another; not scaled."""
+        """Return the (h, w) mean map of the subset, resized if `size` differs; not scaled."""
         mean = self._mean(range(len(self.names)))
         return mean if mean.shape == size else resize(mean, size)
 
@@ -47,11 +47,11 @@ class SomePeople:
 
 
 class OnlySome(Stimulus):
-    """An image of a data set, and some of the people who looked at it.
+    """An image of a data set, with only some of the people who looked at it.
 
     Args:
         stimulus: the image.
-        names: whose fixations count.
+        names: names of the people whose fixations count.
     """
 
     def __init__(self, stimulus: Stimulus, names: Collection[str]) -> None:
@@ -67,29 +67,29 @@ class OnlySome(Stimulus):
 
     @property
     def key(self) -> str:
-        """What random draws of the image are seeded by."""
+        """Key from which random draws for the image are seeded."""
         return self._stimulus.key
 
     def placement(self, shape: Size, of_file: bool = False) -> Geometry:
-        """The image's own."""
+        """Return the placement of the wrapped image."""
         return self._stimulus.placement(shape, of_file)
 
     @property
     def layout(self) -> str:
-        """The image's own."""
+        """Layout of the wrapped image."""
         return self._stimulus.layout
 
     def image(self) -> NDArray[np.float32]:
-        """(h, w, 3) RGB in 0..1."""
+        """Return the pixels, (h, w, 3) RGB in 0..1."""
         return self._stimulus.image()
 
     def truth(self) -> NDArray[Any] | None:
-        """(h, w) the mean of their maps."""
+        """Return the (h, w) mean of the chosen people's maps; None if none of them looked."""
         people = self.people()
         return None if people is None else people.everyone(self.size)
 
     def people(self) -> SomePeople | None:
-        """Those who count, or None where none of them looked at the image."""
+        """Return the people who count, or None if none of them looked at the image."""
         everybody = self._stimulus.people()
         if everybody is None:
             return None
@@ -97,11 +97,11 @@ class OnlySome(Stimulus):
         return SomePeople(everybody, chosen) if chosen else None
 
     def image_digest(self) -> str:
-        """A hash of the image's pixels."""
+        """Return a hash of the image's pixels."""
         return self._stimulus.image_digest()
 
     def truth_digest(self) -> str:
-        """A hash of everybody's points and of who counts."""
+        """Return a hash of all people's points and of the names that count."""
         words = "\x1f".join([self._stimulus.truth_digest(), *sorted(self._names)])
         return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Which parts of a recording are sentences: a table of boxes."""
+"""A table of boxes that says which parts of a recording are sentences."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from clickmap_cli.datasets.small_tables import table_rows
 from clickmap_cli.runtime.errors import DataError
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels of the whole picture; right and bottom lie outside."""
+"""Left, top, right and bottom in pixels of the whole picture; right and bottom are exclusive."""
 
 MAX_SIDE = 65_536
-"""The largest side of a picture that a box may be for."""
+"""The largest side, in pixels, of a picture that a box may refer to."""
 
 _SIDES = ("left", "top", "right", "bottom")
 
 
 def box_problem(box: Box) -> str:
-    """What is wrong with a box; empty where nothing is."""
+    """Return the reason why a box is invalid, or an empty text if it is valid."""
     left, top, right, bottom = box
     if min(box) < 0 or max(box) > MAX_SIDE:
         return f"its sides must lie between 0 and {MAX_SIDE}"
@@ -36,9 +36,9 @@ class Sentence:
     """A part of a recording.
 
     Attributes:
-        name: of the sentence; empty = the recording is not split.
-        box: where it is; None = everywhere.
-        label: its own class; empty = the recording's.
+        name: name of the sentence; empty if the recording is not split.
+        box: position of the sentence; None for the whole recording.
+        label: class of the sentence; empty for the recording's class.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Sentence:
 
 @dataclass
 class _Rows:
-    """The sentences of a page or an image: everybody's, and some people's own."""
+    """The sentences of a page or an image, for everybody and for single participants."""
 
     everybody: list[Sentence] = field(default_factory=list)
     own: dict[str, list[Sentence]] = field(default_factory=dict)
@@ -59,11 +59,11 @@ class Sentences:
     """The table of sentences.
 
     Args:
-        path: of the table.
+        path: path of the table.
         keys: paths of all recordings, for the column `image`.
 
     Raises:
-        DataError: it is missing or damaged, lacks a column, or a box is none.
+        DataError: the table is missing or damaged, lacks a column, or holds an invalid box.
     """
 
     def __init__(self, path: Path, keys: Sequence[str]) -> None:
@@ -79,10 +79,10 @@ class Sentences:
             self._add(line, row)
 
     def of(self, key: str, name: str, participant: str) -> list[Sentence]:
-        """The sentences of a recording.
+        """Return the sentences of a recording, and mark its rows as used.
 
         Raises:
-            DataError: no row is for it.
+            DataError: the table has no row for the recording.
         """
         rows = self._rows.get(key if self._column == "image" else name)
         found = rows.own.get(participant, rows.everybody) if rows else []
@@ -92,7 +92,7 @@ class Sentences:
         return found
 
     def notices(self) -> list[str]:
-        """Rows that are for no recording."""
+        """Return a notice about rows that match no recording."""
         lost = [name for name, rows in self._rows.items() if not rows.used]
         if not lost:
             return []

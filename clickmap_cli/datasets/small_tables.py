@@ -1,4 +1,4 @@
-"""Small tables beside a data set: labels of people, boxes of sentences."""
+"""Small tables that accompany a data set: labels of people, boxes of sentences."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of
 from clickmap_cli.storage.text_streams import line_blocks
 
 TableRow = tuple[int, dict[str, str]]
-"""Line of the file, and column -> text without the blanks around it."""
+"""Line number in the file, and column -> text without surrounding blanks."""
 
 _MAX_LINES = 10_000_000
 
 
 def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
-    """Line and fields of every row of a small table; nothing in it is skipped over.
+    """Read line number and fields of every row of a small table; an invalid row is an error.
 
     Args:
         path: a CSV or tab-separated table with a header; may be compressed (`.gz`).
-        required: columns it must have.
-        optional: columns that are read where it has them; others are left out.
+        required: columns that the table must have.
+        optional: columns that are read if present; other columns are ignored.
 
     Raises:
-        DataError: the table is missing, damaged, lacks a column or holds no row.
+        DataError: the table is missing, damaged, too long, lacks a column or holds no row.
     """
     lines = b"".join(line_blocks(path)).split(b"\n")
     first = lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")

@@ -1,4 +1,4 @@
-"""The setting `split` of data sets: a list of image ids, or a label that selects nothing."""
+"""The setting `split` of data sets: a list of image ids, or a label that selects all images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.text_streams import line_blocks
 
 LIST = ".txt"
-"""The ending of a list of ids; a `split` that ends with it must exist."""
+"""The ending of a list of ids; a list that a `split` with this ending names must exist."""
 
 _PARTS = frozenset(
     {"train", "training", "val", "valid", "validation", "test", "testing", "holdout"}
@@ -28,9 +28,9 @@ class Split:
     """The images that a `split` selects.
 
     Attributes:
-        ids: ids of the images that count, or None for all.
-        label: the split's name where there is no list of that name.
-        place: where its list would be.
+        ids: ids of the selected images, or None for all.
+        label: the split's name if no list has that name; else empty.
+        place: path that a list of that name would have.
     """
 
     ids: frozenset[str] | None = None
@@ -38,10 +38,10 @@ class Split:
     place: Path = Path()
 
     def notice(self, which: str) -> list[str]:
-        """Return the sentence that says what a label means, or nothing for a list.
+        """Return a sentence that explains a label, or nothing for a list.
 
         Args:
-            which: the images that are used, such as `all 12 images are`.
+            which: words for the images that are used, such as `all 12 images are`.
         """
         if not self.label:
             return []
@@ -55,18 +55,18 @@ class Split:
 def read_split(folder: Path, split: object) -> Split:
     """Find the list that a `split` names.
 
-    A name stands for `<folder>/<name>.txt`. Without that file the name is a label and every image
-    counts, unless the folder holds other lists. A value that ends with `.txt` is a file in the
+    A name refers to `<folder>/<name>.txt`. Without that file, the name is a label that selects
+    every image, unless the folder holds other lists. A value that ends with `.txt` is a file in the
     folder, or a path from the working folder, and must exist.
 
     Args:
-        folder: where lists of the data set are.
+        folder: folder that holds the lists of the data set.
         split: the setting; None for all images.
 
     Raises:
         ConfigError: the split is neither a name nor a list.
-        DataError: a list is missing, unreadable or empty; or the folder holds lists, but none of
-            this name.
+        DataError: a list is missing, unreadable or empty; or the folder holds similar lists, but
+            none of this name.
     """
     if split is None:
         return Split()
@@ -95,8 +95,9 @@ def find_split(name: str, settings: Mapping[str, Any]) -> Split:
     """Find the list that the `split` of a data set names, without reading the data set.
 
     Args:
-        name: what the data set is registered as; one whose `split` is not a list has none.
-        settings: its settings.
+        name: registered name of the data set; a data set whose `split` is not a list gives an empty
+            split.
+        settings: settings of the data set.
 
     Raises:
         ConfigError: the split is neither a name nor a list.
@@ -126,7 +127,7 @@ def first_line(table: Path) -> bytes:
 
 
 def table_columns(table: Path) -> list[str]:
-    """Return the names in the first line of a table; columns are apart by tabs or commas.
+    """Return the names in the first line of a table whose columns are separated by tabs or commas.
 
     Raises:
         DataError: the table is missing or damaged.
@@ -137,7 +138,7 @@ def table_columns(table: Path) -> list[str]:
 
 
 def is_list(split: object) -> bool:
-    """Return True if a split is the file name of a list, which must exist."""
+    """Return True if a split is the file name of a list."""
     return isinstance(split, str) and split.lower().endswith(LIST) and "\0" not in split
 
 
@@ -155,7 +156,7 @@ def _list_file(folder: Path, split: str) -> Path:
 
 
 def _other_lists(folder: Path, split: str) -> list[str]:
-    """Names of lists in the folder that a missing one was probably meant to lie beside."""
+    """Return names of lists in the folder that make a missing list look like a mistake."""
     stems = {path.stem: path.name for path in sorted(folder.glob(f"*{LIST}"))}
     near = difflib.get_close_matches(split, stems, n=3, cutoff=_NEAR)
     return [name for stem, name in stems.items() if stem.lower() in _PARTS or stem in near]

@@ -1,1 +1,1 @@
-"""Tables of raw trials, of any kind and with any damage, to one `Trials` table."""
+"""Reading of raw trial tables of any format, with any damage, into one `Trials` table."""

@@ -1,10 +1,10 @@
-r"""Clicks written as text to numbers, a whole block of rows at a time.
+r"""Parse clicks written as text into numbers, a whole block of rows at a time.
 
 Both notations in use, `{"(x,y),(x,y)"}` and `[(x, y), (x, y)]`, and JSON lists `[[x, y], ...]` are
 first brought to one form, `(x,y),(x,y)`, by exact replacements. In that form with whole numbers,
-the bytes that are not digits repeat `(,),` and their positions say where each number stands, so a
-block is checked and read by array operations. Rows that differ (floats, signs, spaces) are read
-one by one with a pattern; rows that fit neither are named, not guessed at.
+the bytes that are not digits repeat `(,),` and their positions delimit the numbers, so a block is
+checked and read by array operations. Rows that differ (floats, signs, spaces) are read one by one
+with a pattern; rows that fit neither are reported, not guessed at.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FAR_OUTSIDE = -(1 << 31) + 1
-"""Stands for a coordinate too large to store: it is outside every image."""
+"""Replaces a coordinate too large to store: it is outside every image."""
 
 _NUMBER = rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
 _PAIR = rb"\(" + _NUMBER + rb"," + _NUMBER + rb"\)"
@@ -37,9 +37,9 @@ class ParsedClicks:
 
     Attributes:
         x: columns of all clicks, row after row, floored; int32.
-        y: rows of all clicks, likewise.
-        lengths: (rows) clicks of each row; 0 for an empty list and for a row in `bad`.
-        bad: row -> why it cannot be read.
+        y: rows of all clicks, in the same order; int32.
+        lengths: (rows) number of clicks of each row; 0 for an empty list and for a row in `bad`.
+        bad: row -> reason why it cannot be read.
     """
 
     x: NDArray[np.int32]
@@ -49,12 +49,12 @@ class ParsedClicks:
 
 
 def parse_pairs(texts: Sequence[bytes]) -> ParsedClicks:
-    """Rows of clicks such as `{"(12,34),(56,78)"}`, `[(12, 34)]` or `[[12, 34], [56, 78]]`."""
+    """Parse rows such as `{"(12,34),(56,78)"}`, `[(12, 34)]` or `[[12, 34], [56, 78]]`."""
     rows = [_unwrapped(text) for text in texts]
     block = b"\n".join(rows)
     if b", " in block:
         block = block.replace(b", ", b",")
-    # a line end inside a row would pass for the end of a row
+    # a line end inside a row would be mistaken for the end of the row
     joined_well = block.count(b"\n") == len(rows) - 1
     numbers = _plain_numbers(block + b"\n") if joined_well else None
     if numbers is None:
@@ -64,7 +64,7 @@ def parse_pairs(texts: Sequence[bytes]) -> ParsedClicks:
 
 
 def parse_columns(xs: Sequence[bytes], ys: Sequence[bytes]) -> ParsedClicks:
-    """Rows whose columns and rows stand in two lists, such as `[12, 56]` and `[34, 78]`."""
+    """Parse rows whose x and y are in two lists, such as `[12, 56]` and `[34, 78]`."""
     bad: dict[int, str] = {}
     parts_x, parts_y = [], []
     lengths = np.zeros(len(xs), dtype=np.int64)
@@ -83,14 +83,14 @@ def parse_columns(xs: Sequence[bytes], ys: Sequence[bytes]) -> ParsedClicks:
 
 
 def floored(values: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Coordinates as whole pixels; those too large to store become `FAR_OUTSIDE`."""
+    """Floor coordinates to whole pixels; those too large to store become `FAR_OUTSIDE`."""
     whole = np.floor(values)
     whole[np.abs(whole) >= 2**31 - 1] = FAR_OUTSIDE
     return whole.astype(np.int32)
 
 
 def _plain_numbers(block: bytes) -> NDArray[np.int32] | None:
-    """The numbers x, y, x, y, ... of a block in the plain form, or None when it differs."""
+    """Return the numbers x, y, x, y, ... of a block in the plain form, or None if it differs."""
     data = np.frombuffer(block, dtype=np.uint8)
     marks = np.flatnonzero((data - np.uint8(48)) > 9)
     if len(marks) % 4 or not len(marks):
@@ -119,7 +119,7 @@ def _plain_numbers(block: bytes) -> NDArray[np.int32] | None:
 
 
 def _parse_mixed(texts: Sequence[bytes], rows: Sequence[bytes]) -> ParsedClicks:
-    """Plain rows together, the others one by one."""
+    """Parse plain rows together and the other rows one by one."""
     is_plain = [_PLAIN_PAIRS.fullmatch(row) is not None for row in rows]
     plain = [row for row, yes in zip(rows, is_plain, strict=True) if yes]
     numbers = _plain_numbers(b"\n".join(plain) + b"\n") if plain else np.empty(0, np.int32)
@@ -144,9 +144,10 @@ def _parse_mixed(texts: Sequence[bytes], rows: Sequence[bytes]) -> ParsedClicks:
 
 
 def _unwrapped(text: bytes) -> bytes:
-    """The pairs of a row, `(x,y),(x,y)`, without what the notation puts around them.
+    """Return the pairs of a row, `(x,y),(x,y)`, without the notation around them.
 
-    A row whose wrapping is not whole comes back as it is, and fits no pattern.
+    A row with incomplete brackets or quotes is returned with a `?` in front, so that it matches no
+    pattern.
     """
     if text[:2] == b"[(" and text[-2:] == b")]":
         return text[1:-1]
@@ -188,12 +189,12 @@ def _number_list(text: bytes) -> tuple[NDArray[np.int32], str]:
 
 
 def _tidied(text: bytes) -> bytes:
-    """Without the white space around brackets, commas and quotes."""
+    """Remove the white space around brackets, commas and quotes."""
     return _AIR.sub(rb"\1", b" ".join(text.split()))
 
 
 def _numbers_in(row: bytes) -> NDArray[np.int32]:
-    # one by one: an array of the texts would be as wide as the longest, for every number
+    # converted one by one: in an array of texts each would take the memory of the longest
     return floored(np.array([float(number) for number in _NUMBERS.findall(row)]))
 
 

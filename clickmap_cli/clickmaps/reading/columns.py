@@ -1,4 +1,4 @@
-"""Which column of a table holds what."""
+"""Recognition of a table's columns by their names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that are read; None where the table has none.
+    """Names of the columns that are read; None for a column that the table lacks.
 
     Either `clicks` is set, or both `x` and `y`.
     """
@@ -31,7 +31,7 @@ class Columns:
     category: str | None
 
     def optional(self) -> dict[str, str | None]:
-        """The columns a table may lack, by what they hold."""
+        """Return the columns a table may lack, by their content."""
         return {
             "catch": self.catch,
             "mobile": self.mobile,
@@ -43,17 +43,17 @@ class Columns:
 def find_columns(
     names: Sequence[str], file: str, category: str | None = None, hint: str = ""
 ) -> Columns:
-    """Recognise the columns by the names in use.
+    """Recognise the columns by their usual names.
 
     Args:
-        names: the table's columns (or arrays).
+        names: names of the table's columns (or arrays).
         file: the table, for messages.
-        category: the column that `category_column` asks for.
-        hint: what the header looks like otherwise, for messages.
+        category: the column that `category_column` names.
+        hint: a hint about the header's separator, for messages.
 
     Raises:
-        DataError: a needed column is missing, or one name stands twice; the message lists what
-            was found.
+        DataError: a required column is missing, or a name occurs twice; the message lists the
+            columns found.
     """
     double = next((name for name, times in Counter(names).items() if times > 1), None)
     if double is not None:
@@ -91,14 +91,14 @@ def find_columns(
 
 
 def _hint(names: Sequence[str]) -> str:
-    """What such a table most often is."""
+    """Return a hint for a table that seems to hold one click per row."""
     if {"x", "y"} <= {name.lower() for name in names}:
         return " A row is a whole trial, with all its clicks in order, not one click."
     return ""
 
 
 def _found(names: Sequence[str]) -> str:
-    """The columns there are, as many as fit a message; `repr` shows what cannot be printed."""
+    """List as many columns as fit a message; `repr` escapes unprintable characters."""
     shown = ", ".join(repr(name[:80]) for name in names[:_SHOWN]) or "none"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"found: {shown}{more}"

@@ -1,4 +1,4 @@
-"""How many rows each image has in a table of raw trials, without reading their clicks."""
+"""Row counts per image in a table of raw trials, without reading the clicks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from clickmap_cli.storage.text_streams import line_blocks
 def rows_per_image(
     path: Path, remove_string: str | None, category: str | None, progress: Progress
 ) -> dict[str, int]:
-    """Image key -> rows that name it; never less than the trials that can be read of it.
+    """Count the rows that name each image; at least the number of its readable trials.
 
     Args:
         path: `.csv`, `.tsv` or `.txt` (also `.gz`, `.zst`), `.parquet` or `.npz`.
-        remove_string: cut from the front of every image path.
-        category: the column that `category_column` asks for.
-        progress: told of the rows that are read.
+        remove_string: text to cut from the front of every image path.
+        category: the column that `category_column` names.
+        progress: receives the number of rows read.
 
     Raises:
         DataError: the file is missing, damaged, or lacks a column.
@@ -50,7 +50,7 @@ def rows_per_image(
         try:
             counts[image_key(text, remove_string)] += times
         except ValueError:
-            continue  # a row that prepare rejects too, and says why
+            continue  # prepare rejects this row too, and says why
     return dict(counts)
 
 
@@ -65,12 +65,12 @@ def _of_csv(path: Path, category: str | None) -> Iterator[list[bytes]]:
 
 
 class _Records:
-    """The name in every record that lines may make, whether or not it turns out to be a trial.
+    """Reads the image name of every possible record, even if it turns out not to be a trial.
 
     Args:
-        at: place of the name in a record.
-        width: fields of a record.
-        comma: what separates them.
+        at: index of the name in a record.
+        width: number of fields of a record.
+        comma: separator of the fields.
     """
 
     def __init__(self, at: int, width: int, comma: bytes) -> None:
@@ -81,9 +81,9 @@ class _Records:
         self._bytes = 0
 
     def names(self, raw: bytes) -> Iterator[bytes]:
-        """The names that one more line makes known, at most one."""
+        """Yield the names, at most one, of records that one more line completes."""
         if self._at == 0 and not self._open and raw[:1] != b'"':
-            # the clicks of a line need not be looked at to find its first field
+            # the first field can be found without parsing the clicks
             field, comma, _ = raw.partition(self._comma)
             if comma:
                 yield field
@@ -91,7 +91,7 @@ class _Records:
         line = raw.removesuffix(b"\r")
         fields = split_fields(line, self._comma)
         if fields is None:
-            # its quote closes the one that is open, or opens its own: the next such line shows
+            # the quote closes an open record or opens a new one; the next such line shows which
             joined = b"\n".join([*self._open, line])
             fields = split_fields(joined, self._comma) if self._open else None
             self._open, self._bytes = [line], len(line)
@@ -126,7 +126,7 @@ def _of_npz(path: Path, category: str | None) -> Iterator[list[Any]]:
     values = arrays[_image_column(list(arrays), path, category)]
     if values.ndim != 1:
         raise DataError(f"{path}: the array of image names has {values.ndim} axes, not one.")
-    # names may be anything a stranger put there: only what can be counted counts
+    # names come from an untrusted file: other values are made text, so that they can be counted
     yield [value if isinstance(value, str | bytes) else str(value) for value in values.tolist()]
 
 

@@ -29,10 +29,10 @@ _NOT_PAIRS = "clicks is not a list of (x, y) pairs"
 
 
 def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
-    """Rows of a Parquet file, some thousands at a time.
+    """Yield the rows of a Parquet file, some thousands at a time.
 
     Raises:
-        DataError: not a Parquet file, damaged, or a column is missing.
+        DataError: the file is not a Parquet file or is damaged, or a column is missing.
     """
     import pyarrow
 
@@ -51,14 +51,14 @@ def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
 
 
 def opened_parquet(path: Path) -> Any:
-    """A Parquet file of no more rows than a file of its size can be meant to hold.
+    """Open a Parquet file, unless it states more rows than a file of its size plausibly holds.
 
-    Equal values are stored once with their number, so that a few bytes may stand for any number of
-    rows; in a real table people's clicks differ.
+    Equal values are stored once with a count, so that a few bytes may represent any number of rows;
+    in a real table people's clicks differ.
 
     Raises:
-        DataError: it states more rows.
-        ArrowException: it is not a Parquet file, or damaged.
+        DataError: the file states more rows than that.
+        ArrowException: the file is not a Parquet file, or is damaged.
     """
     import pyarrow.parquet
 
@@ -75,13 +75,13 @@ def opened_parquet(path: Path) -> Any:
 
 
 def _python_values(column: Any) -> Any:
-    """A column's values, none of which can fail to become Python's own."""
+    """Convert a column to Python values; invalid UTF-8 and dates out of range do not raise."""
     from pyarrow import types
 
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if types.is_string(column.type) or types.is_large_string(column.type):
-        # bytes need not be UTF-8: what is not is told of row by row
+        # bytes may be invalid UTF-8, which is reported row by row later
         column = column.view("binary" if types.is_string(column.type) else "large_binary")
     if types.is_timestamp(column.type) or types.is_date(column.type):
         # Python's dates end with the year 9999
@@ -90,11 +90,11 @@ def _python_values(column: Any) -> Any:
 
 
 def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
-    """Trials of an NPZ file, some thousands at a time.
+    """Yield the trials of an NPZ file, some thousands at a time.
 
     Raises:
-        DataError: not an NPZ file, damaged, unequal arrays, more than plain data in it, or an
-            array is missing.
+        DataError: the file is not an NPZ file, is damaged, has arrays of unequal lengths, holds
+            more than plain data, or lacks an array.
     """
     arrays = NpzArrays(path)
     columns = find_columns(list(arrays), str(path), category)
@@ -116,9 +116,9 @@ def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
 
 
 def _few_rows(columns: Iterable[NDArray[Any]]) -> int:
-    """How many rows, at least one, whose texts and lists are not too much to be read at once.
+    """Return how many rows, at least one, have texts and lists small enough to read at once.
 
-    A pickle may name one long text in every row.
+    A pickle may refer to one long text in every row.
     """
     sizes: Any = 0
     for values in columns:
@@ -158,14 +158,14 @@ def _chunk(values: Mapping[str, Any], columns: Columns, first: int) -> TextChunk
 
 
 def _pairs(values: Sequence[Any]) -> ParsedClicks:
-    """Clicks as text, or as lists of (x, y)."""
+    """Parse clicks given as text, or as lists of (x, y)."""
     if all(isinstance(value, str | bytes) for value in values):
         return parse_pairs([_as_bytes(value) for value in values])
     return _gathered([_pair_array(value) for value in values])
 
 
 def _two_lists(xs: Sequence[Any], ys: Sequence[Any]) -> ParsedClicks:
-    """Clicks as two lists of numbers, or as two texts of them."""
+    """Parse clicks given as two lists of numbers, or as two texts of them."""
     if all(isinstance(value, str | bytes) for values in (xs, ys) for value in values):
         return parse_columns([_as_bytes(x) for x in xs], [_as_bytes(y) for y in ys])
     return _gathered([_two_numbers(x, y) for x, y in zip(xs, ys, strict=True)])
@@ -185,7 +185,7 @@ def _two_numbers(raw_x: Any, raw_y: Any) -> NDArray[np.float64] | str:
 
 
 def _gathered(rows: Sequence[NDArray[np.float64] | str]) -> ParsedClicks:
-    """Rows of (clicks, 2) coordinates or reasons, joined."""
+    """Join rows of (clicks, 2) coordinates; rows that are reasons become `bad`."""
     bad = {i: row for i, row in enumerate(rows) if isinstance(row, str)}
     good = [row for row in rows if not isinstance(row, str)]
     lengths = np.array([0 if isinstance(row, str) else len(row) for row in rows], dtype=np.int64)
@@ -225,7 +225,7 @@ def _numbers(value: Any) -> NDArray[np.float64] | str:
 
 def _floats(value: Any) -> NDArray[np.float64] | str:
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iufO":
-        return _NOT_NUMBERS  # dates, for one, would become numbers
+        return _NOT_NUMBERS  # dates, for example, would become numbers
     try:
         with np.errstate(all="ignore"):
             numbers = np.asarray(value, dtype=np.float64)

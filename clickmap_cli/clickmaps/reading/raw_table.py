@@ -1,4 +1,4 @@
-"""Chunks of raw rows, checked value by value, gathered into `Trials`."""
+"""Chunks of raw rows, checked value by value and collected into `Trials`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.storage.long_arrays import LongArray
 
 Reject = Callable[[int, str, str, str], None]
-"""Called with (row, column, value, reason) for a row that cannot be read."""
+"""Called with (row, column, value, reason) for each row that cannot be read."""
 
 _SHOWN = 80
 _REPR = reprlib.Repr()
@@ -44,12 +44,12 @@ class TextChunk:
         image: image paths.
         user: user names.
         clicks: the parsed clicks.
-        clicks_text: what they were parsed from, for messages.
-        clicks_column: name of the column they came from.
-        catch: catch-trial scores, where the table has them.
-        mobile: mobile flags, likewise.
-        time: timestamps, likewise.
-        category: category names, likewise.
+        clicks_text: the values that the clicks were parsed from, for messages.
+        clicks_column: name of the column that holds the clicks.
+        catch: catch-trial scores, or None if the table lacks them.
+        mobile: mobile flags, or None.
+        time: timestamps, or None.
+        category: category names, or None.
     """
 
     rows: Sequence[int]
@@ -65,7 +65,7 @@ class TextChunk:
 
 
 class TableBuilder:
-    """Gathers chunks into one table; rows that cannot be read are reported and left out."""
+    """Collects chunks into one table; rows that cannot be read are reported and left out."""
 
     def __init__(self, shapes: ImageShapes, remove_string: str | None, reject: Reject) -> None:
         self.rows = 0
@@ -85,13 +85,13 @@ class TableBuilder:
         self._clicks = {name: LongArray(self._click_type) for name in ("x", "y")}
 
     def reject(self, row: int, column: str, value: Any, reason: str) -> None:
-        """Count a row that cannot be read; the next `add` reports it, among those around it."""
+        """Count a row that cannot be read; the next `add` reports it in row order."""
         self.rows += 1
         self.rejected += 1
         self._waiting.append((row, column, _shown(value), reason))
 
     def add(self, chunk: TextChunk) -> None:
-        """Check and keep the rows of a chunk; report the bad ones in their order."""
+        """Check and keep the rows of a chunk; report the bad ones in row order."""
         n = len(chunk.rows)
         good = np.ones(n, dtype=np.bool_)
 
@@ -135,7 +135,7 @@ class TableBuilder:
         keep = np.repeat(good, clicks.lengths)
         all_good = bool(good.all())
         for name, values in (("x", clicks.x), ("y", clicks.y)):
-            # what no image reaches is outside every one, wherever it is
+            # a coordinate beyond the largest image stays outside if it is clipped
             most = np.iinfo(self._click_type).max
             within = np.clip(values if all_good else values[keep], -most, most)
             self._clicks[name].append(within.astype(self._click_type))
@@ -144,7 +144,7 @@ class TableBuilder:
             self._parts[name].append(values[good])
 
     def build(self) -> Trials:
-        """The table of all rows kept, in the order they came."""
+        """Return the table of all rows kept, in their original order."""
         keys = self._images.names
         given = self._category_of
         names = [
@@ -171,7 +171,7 @@ class TableBuilder:
         )
 
     def notices(self) -> Iterator[str]:
-        """What a person should know of the names in the table."""
+        """Yield messages for the user about the names in the table."""
         yield from self._spelling.notices("user_id", self._users.names)
         yield from look_alike_notices(self._images.names)
 
@@ -181,11 +181,11 @@ class TableBuilder:
 
 
 _REMEMBERED = frozenset({bytes, str, int, np.str_})
-"""Kinds of names that equal one another only when they read the same."""
+"""Types of names that are equal only if their text is equal."""
 
 
 class _Vocabulary:
-    """Names met so far and their codes; a name's check runs once."""
+    """Names seen so far and their codes; each name is checked once."""
 
     def __init__(self, accept: Callable[[str], str]) -> None:
         self.names: list[str] = []
@@ -196,7 +196,7 @@ class _Vocabulary:
     def codes(
         self, values: Sequence[Any], bad: Callable[[int, str, Any, str], None], column: str
     ) -> NDArray[np.int32]:
-        """A code for each value, -1 for those reported as bad."""
+        """Return a code for each value, -1 for those reported as bad."""
         codes = np.full(len(values), -1, dtype=np.int32)
         known = self._by_raw
         for i, raw in enumerate(values):
@@ -238,7 +238,7 @@ def _category_name(text: str) -> str:
 
 
 def _text(raw: Any) -> str:
-    """A value as text; numbers that are whole lose their `.0`."""
+    """Return a value as text; whole numbers lose their `.0`."""
     if isinstance(raw, bytes):
         return raw.decode("utf-8", "surrogateescape")
     if isinstance(raw, str):
@@ -284,7 +284,7 @@ def _score(raw: Any) -> float:
 
 
 def _flag(raw: Any) -> bool:
-    """A mobile flag; of a list the first element counts, an empty one means false."""
+    """Parse a mobile flag; of a list the first element counts, and an empty list means false."""
     if isinstance(raw, list | tuple | np.ndarray):
         first = raw.flat if isinstance(raw, np.ndarray) else iter(raw)
         return _flag(next(first, False))
@@ -301,7 +301,7 @@ def _flag(raw: Any) -> bool:
 
 
 def _seconds(raw: Any) -> float:
-    """A timestamp as seconds: a number as it is, or a date and time in ISO form."""
+    """Convert a timestamp to seconds: a number stays, a date and time must be in ISO form."""
     if isinstance(raw, datetime.datetime):
         return raw.replace(tzinfo=raw.tzinfo or datetime.UTC).timestamp()
     if isinstance(raw, np.datetime64):
@@ -333,7 +333,7 @@ def _seconds_of(moment: np.datetime64) -> float:
 
 
 def _shown(value: Any) -> str:
-    """A value short enough for a table."""
+    """Shorten a value for a table of rejected rows."""
     if isinstance(value, bytes):
         value = value[: 4 * _SHOWN].decode("utf-8", "replace")
     try:

@@ -1,4 +1,4 @@
-"""Small tables beside the trials: lists of categories, image sizes."""
+"""Small tables that accompany the trials: lists of categories, image sizes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MAX_SIDE = 65_536
 
 
 def read_table(path: Path) -> Any:
-    """The content of a `.npy`, `.json`, `.yaml` or `.txt` (one name a line) file.
+    """Read a `.npy`, `.json`, `.yaml` or `.txt` (one name per line) file.
 
     Raises:
-        DataError: missing, damaged, or of another kind.
+        DataError: the file is missing, damaged, too large, or of another kind.
     """
     if path.suffix == ".npy":
         value = read_npy(path)
@@ -49,10 +49,10 @@ def read_table(path: Path) -> Any:
 
 
 def read_categories(path: Path) -> frozenset[str]:
-    """Names of the categories to keep: a list, or the keys of a mapping.
+    """Read the names of the categories to keep: a list, or the keys of a mapping.
 
     Raises:
-        DataError: not readable, or neither a list nor a mapping.
+        DataError: the file is not readable, or is neither a list nor a mapping.
     """
     value = read_table(path)
     if not isinstance(value, Mapping | list | tuple):
@@ -61,10 +61,10 @@ def read_categories(path: Path) -> frozenset[str]:
 
 
 def read_sizes(path: Path) -> dict[str, Size]:
-    """Image sizes of a metadata file, key -> (height, width); the file holds (width, height).
+    """Read image sizes as key -> (height, width); the file holds (width, height).
 
     Raises:
-        DataError: not readable, or of another form.
+        DataError: the file is not readable, is not a mapping, or holds an invalid size.
     """
     value = read_table(path)
     if not isinstance(value, Mapping):
@@ -87,7 +87,7 @@ def read_sizes(path: Path) -> dict[str, Size]:
 
 
 def _word(path: Path, name: Any) -> str:
-    """A name; a list may hold itself many times over, and would be an endless one."""
+    """Return a name as text; refuse a container, which may contain itself and have endless text."""
     try:
         if isinstance(name, str | int | float | bool | None):
             return str(name)
@@ -97,7 +97,7 @@ def _word(path: Path, name: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value of a stranger, short, whatever it holds and however often."""
+    """Shorten any value from an untrusted file for a message."""
     try:
         return short(reprlib.repr(value))
     except ValueError:  # a number of thousands of digits

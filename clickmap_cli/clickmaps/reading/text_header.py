@@ -1,4 +1,4 @@
-"""The first line of a text table, and which kinds of tables there are."""
+"""The first line of a text table, and the kinds of tables that can be read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KINDS = (
 
 
 def kind_of(path: Path) -> str:
-    """The ending that says what a table of trials is.
+    """Return the ending of a table of trials, which determines its format.
 
     Raises:
-        DataError: it has another.
+        DataError: the file has another ending.
     """
     name = path.name.lower()
     for kind in _KINDS:
@@ -39,10 +39,10 @@ class Header:
     """The first line of a text table.
 
     Attributes:
-        names: of the columns.
-        comma: what separates them: a comma or a tab.
-        hint: what is said of a table that is separated otherwise, else empty.
-        rest: what follows the line in its block.
+        names: names of the columns.
+        comma: separator of the columns: a comma or a tab.
+        hint: a hint for messages if the table seems to have another separator, else empty.
+        rest: the rest of the block after the line.
     """
 
     names: list[str]
@@ -55,7 +55,7 @@ def split_header(block: bytes, path: Path) -> Header:
     """Read the first line of the first block of a text table.
 
     Raises:
-        DataError: there is no first line, or it is no text.
+        DataError: the table is empty, or its first line is not text.
     """
     block = block.removeprefix(_BYTE_ORDER_MARK)
     if not block.strip():

@@ -1,4 +1,4 @@
-"""Raw trials from CSV, Parquet and NPZ files to one `Trials` table."""
+"""Reading of raw trials from CSV, Parquet and NPZ files into one `Trials` table."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from clickmap_cli.storage.text_streams import line_blocks
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What reading depends on.
+    """Settings that determine how a table is read.
 
     Attributes:
-        shapes: height and width the clicks of each image are measured in.
-        remove_string: cut from the front of every image path.
-        category_column: column that names the category, where one does.
+        shapes: height and width in which the clicks of each image are measured.
+        remove_string: text to cut from the front of every image path.
+        category_column: column that names the category, or None.
     """
 
     shapes: ImageShapes
@@ -36,12 +36,12 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """Trials and what was left behind.
+    """The trials of a table, and the number of rows that could not be read.
 
     Attributes:
-        trials: the readable ones, in the order of the file.
-        rows: rows in the file, blank lines apart.
-        rejected: how many of them were unreadable.
+        trials: the readable trials, in the order of the file.
+        rows: number of rows in the file, not counting blank lines.
+        rejected: number of rows that were unreadable.
     """
 
     trials: Trials
@@ -53,12 +53,13 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
     """Read a table of trials in bounded memory (beyond the trials themselves).
 
     Args:
-        path: `.csv`, `.tsv` or `.txt` (also `.gz`, `.zst`), `.parquet` or `.npz`; a text table has
-            commas or tabs between its columns.
-        options: what reading depends on.
+        path: `.csv`, `.tsv` or `.txt` (also `.gz`, `.zst`), `.parquet` or `.npz`; a text table is
+            separated by commas or tabs.
+        options: settings of the reading.
         reject: called with (row, column, value, reason) for every row that cannot be read; `row`
             is the line of a text file (the header is 1), else the record (the first is 1).
-        progress: told of each block that is read, and of names that were changed or look alike.
+        progress: receives each block that is read, and notices about names that were changed or
+            look alike.
 
     Raises:
         DataError: the file is missing, damaged, of another kind, or lacks a column.
@@ -85,7 +86,7 @@ def read_trials(path: Path, options: ReadOptions, reject: Reject, progress: Prog
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a name no file system takes
+    except OSError as error:  # a name that no file system accepts
         raise DataError(f"{str(path)[:200]} cannot be read ({error.strerror}).") from error
 
 
@@ -110,7 +111,7 @@ def _csv_chunks(path: Path, category: str | None, builder: TableBuilder) -> Iter
 
 
 class _Lines:
-    """The lines of a text table, in blocks, after its header."""
+    """The lines of a text table in blocks, after its header."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -123,7 +124,7 @@ class _Lines:
         return header
 
     def batches(self, header: Header, is_row: Callable[[list[bytes]], bool]) -> Iterator[list[Row]]:
-        """Rows of a block at a time; a row may run over the end of its block."""
+        """Yield batches of rows; a row may continue beyond the end of its block."""
 
         def numbered() -> Iterator[bytes]:
             yield from self._first
@@ -143,8 +144,8 @@ class _Lines:
             yield batch
 
 
-_ROW_BYTES = 32  # even an empty row takes room
-_BATCH_BYTES = 1 << 20  # a block of text and its numbers stay in the processor's cache
+_ROW_BYTES = 32  # even an empty row takes memory
+_BATCH_BYTES = 1 << 20  # a block of text and its numbers fit into the processor's cache
 
 
 def _lines_of(block: bytes) -> list[bytes]:

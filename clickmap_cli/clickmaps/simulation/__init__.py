@@ -1,1 +1,1 @@
-"""Data with a known truth; its defaults are fixed."""
+"""Simulated data with a known truth; its defaults are fixed."""

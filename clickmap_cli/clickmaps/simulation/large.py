@@ -1,14 +1,15 @@
 """The simulation at any size: the same images, people and clicks, drawn block by block.
 
-What a click, a trial and a person are is `simulation`'s. Three things are simpler here, so that
-millions of trials take minutes and a few hundred megabytes:
+Clicks, trials and people are those of `Simulation`. Three things are simpler here, so that millions
+of trials take minutes and a few hundred megabytes:
 
-- There are at most `SCENES` different images, those of `Simulation`; beyond that many they repeat
+- There are at most `SCENES` different images, those of `Simulation`; further images repeat them
   under other names.
-- Who clicks an image is a walk through the users in steps of its own, which gives distinct users
-  spread over all of them, and not a draw without replacement.
-- Trials come round by round, each round asking for one trial of every image in an order of its
-  own: an image's trials lie far apart in the file, as they do in a study that ran for months.
+- The users who click an image are chosen by a walk through all users in steps of a fixed length for
+  this image. This gives distinct users spread over all of them, but is not a draw without
+  replacement.
+- Trials are ordered in rounds. Each round has one trial of every image, in a new random order, so
+  that an image's trials lie far apart in the file, as they do in a study that ran for months.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from clickmap_cli.clickmaps.simulation.people import (
 from clickmap_cli.runtime.seeding import generator
 
 SCENES = 200
-"""Different images that are drawn; each takes half a megabyte while trials are."""
+"""Number of different images that are drawn; each takes half a megabyte while trials are drawn."""
 
 BLOCK = 1 << 15
-"""Trials that share a generator. Another size would be another study."""
+"""Number of trials that share a generator. Another number would give another study."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class TrialBlock:
     Attributes:
         image: (n) codes of images.
         user: (n) codes of users.
-        offsets: (n + 1) first click of each trial.
-        pixel: (clicks) row * side + column.
+        offsets: (n + 1) index of each trial's first click; the last is the number of clicks.
+        pixel: (clicks) row * side + column of each click.
     """
 
     image: NDArray[np.int64]
@@ -56,7 +57,7 @@ class TrialBlock:
         return len(self.image)
 
     def first(self, n: int) -> TrialBlock:
-        """The first `n` of them."""
+        """Return the first `n` trials."""
         clicks = self.offsets[min(n, len(self))]
         return TrialBlock(self.image[:n], self.user[:n], self.offsets[: n + 1], self.pixel[:clicks])
 
@@ -65,13 +66,14 @@ class TrialBlock:
 class LargeStudy:
     """A study of any number of trials.
 
-    A block of trials depends on the seed, the images, the users and its number alone: not on the
-    number of trials, nor on which blocks are drawn, or in which order.
+    A block of trials depends only on the seed, the images, the users and its number. It does not
+    depend on the number of trials, or on which blocks are drawn in which order.
 
     Attributes:
-        seed: of every draw.
-        n_images: images.
-        n_users: people; at least the trials of an image, so that nobody has two.
+        seed: seed of every draw.
+        n_images: number of images.
+        n_users: number of people; at least the number of trials of an image, so that nobody has
+            two.
         side: height and width of an image, in pixels.
     """
 
@@ -82,12 +84,12 @@ class LargeStudy:
 
     @cached_property
     def simulation(self) -> Simulation:
-        """Whose images and people these are."""
+        """Simulation that provides the images and the people."""
         scenes = min(self.n_images, SCENES)
         return Simulation(self.seed, n_images=scenes, n_users=self.n_users, side=self.side)
 
     def scenes(self) -> Iterator[SimulatedImage]:
-        """The different images; image `i` (from 0) shows number `i` modulo their number."""
+        """Return the different images; image `i` (from 0) shows number `i` modulo their number."""
         return self.simulation.images()
 
     @cached_property
@@ -111,12 +113,12 @@ class LargeStudy:
         return np.array(self.simulation.roles())
 
     def blocks(self, n_trials: int) -> Iterator[TrialBlock]:
-        """The first `n_trials` trials, `BLOCK` at a time."""
+        """Yield the first `n_trials` trials, `BLOCK` at a time."""
         for number in range(-(-n_trials // BLOCK)):
             yield self.block(number).first(n_trials - number * BLOCK)
 
     def block(self, number: int) -> TrialBlock:
-        """The trials from `number * BLOCK` on."""
+        """Draw the `BLOCK` trials from `number * BLOCK` on."""
         rng = generator(self.seed, "simulation", "block", str(number))
         rounds, place = np.divmod(np.arange(number * BLOCK, (number + 1) * BLOCK), self.n_images)
         image = self._images(rounds, place)
@@ -133,7 +135,7 @@ class LargeStudy:
 
     @cached_property
     def _drawn(self) -> tuple[list[str], list[NDArray[np.float64]]]:
-        """Key and cumulated density of each scene."""
+        """Keys and cumulated densities of the scenes."""
         keys, cumulated = [], []
         for scene in self.scenes():
             keys.append(scene.key)
@@ -146,7 +148,7 @@ class LargeStudy:
 
     @cached_property
     def _walks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(images) the user an image begins with, and its step: no user comes twice in n_users."""
+        """(images) first user and step of each image's walk: no user repeats in n_users steps."""
         rng = generator(self.seed, "simulation", "walks")
         steps = np.arange(1, self.n_users + 1)
         steps = steps[np.gcd(steps, self.n_users) == 1]
@@ -154,7 +156,7 @@ class LargeStudy:
         return start, steps[rng.integers(0, len(steps), self.n_images)]
 
     def _images(self, rounds: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n) the image at each place of its round."""
+        """Return the (n) image at each place of its round."""
         image = np.empty(len(rounds), dtype=np.int64)
         for number in range(int(rounds[0]), int(rounds[-1]) + 1):
             first, last = np.searchsorted(rounds, (number, number + 1))
@@ -165,7 +167,7 @@ class LargeStudy:
     def _careful(
         self, rng: np.random.Generator, image: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """(clicks) pixels drawn from the densities, scene by scene: one table fits in a cache."""
+        """Draw (clicks) pixels from the densities, scene by scene: one table fits in a cache."""
         cumulated = self._drawn[1]
         scene = np.repeat((image % len(cumulated)).astype(np.uint8), lengths)
         order = np.argsort(scene, kind="stable")
@@ -180,7 +182,7 @@ class LargeStudy:
     def _be_careless(
         self, rng: np.random.Generator, pixel: NDArray[np.int64], careless: NDArray[np.bool_]
     ) -> None:
-        """Put a share of the careless users' clicks anywhere."""
+        """Replace a share of the careless users' clicks by uniform ones, in place."""
         theirs = np.flatnonzero(careless)
         anywhere = theirs[rng.random(len(theirs)) < CARELESS_UNIFORM]
         pixel[anywhere] = rng.integers(0, self.side**2, len(anywhere))
@@ -193,5 +195,5 @@ class LargeStudy:
 
     @cached_property
     def _scribbles(self) -> dict[int, Scribble]:
-        """What users who cheated so far draw."""
+        """Scribbles of the cheating users met so far."""
         return {}

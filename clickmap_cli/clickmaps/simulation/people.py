@@ -1,7 +1,7 @@
-"""Trials with a known truth: images, where attention lies in them, and people of three kinds.
+"""Trials with a known truth: images, the attention they get, and people of three kinds.
 
-The defaults are the project's fixed simulation; tests, the demo and the README all draw from it,
-so that nobody tunes the truth to a test.
+The defaults are the project's fixed simulation. Tests, the demo and the README all draw from it, so
+that nobody tunes the truth to a test.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CATEGORIES = ("one_object", "two_objects", "three_objects")
 
 @dataclass(frozen=True)
 class SimulatedImage:
-    """An image and its truth.
+    """An image and its true density of attention.
 
     Attributes:
         key: the image key, `<category>/<number>.png`.
@@ -41,14 +41,14 @@ class SimulatedImage:
 
 @dataclass(frozen=True)
 class Scribble:
-    """What a cheating user draws on every image: a line, or a spiral.
+    """The drawing that a cheating user makes on every image: a line, or a spiral.
 
     Attributes:
         side: height and width of the image, in pixels.
-        start: (x, y) of a line's beginning, or of a spiral's centre.
+        start: (x, y) of a line's start, or of a spiral's centre.
         end: (x, y) of a line's end; None for a spiral.
-        turns: how often a spiral goes round.
-        reach: its radius at the end, in sides.
+        turns: number of turns of a spiral.
+        reach: radius of a spiral at its end, as a share of `side`.
     """
 
     side: int
@@ -58,7 +58,7 @@ class Scribble:
     reach: float = 0.0
 
     def points(self, n: int) -> NDArray[np.int64]:
-        """(n, 2) clicks (x, y) along it."""
+        """Return (n, 2) clicks (x, y) along the drawing."""
         along = np.linspace(0, 1, n)
         if self.end is not None:
             points = self.start + along[:, None] * (self.end - self.start)
@@ -70,13 +70,13 @@ class Scribble:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A study that can be drawn: who takes part, and how many images they see.
+    """A simulated study: its people, and the images they see.
 
     Attributes:
-        seed: of every draw.
-        n_images: images.
-        n_users: people.
-        users_per_image: people who click each image.
+        seed: seed of every draw.
+        n_images: number of images.
+        n_users: number of people.
+        users_per_image: number of people who click each image.
         side: height and width of an image, in pixels.
     """
 
@@ -88,7 +88,7 @@ class Simulation:
     shares: tuple[float, float] = field(default=(0.12, 0.08))
 
     def roles(self) -> list[str]:
-        """(users) `careful`, `careless` or `cheating`; the shares are met as nearly as they can."""
+        """Return (users) `careful`, `careless` or `cheating`, rounding shares to whole users."""
         careless, cheating = (round(self.n_users * share) for share in self.shares)
         kinds = ["careless"] * careless + ["cheating"] * cheating
         kinds += ["careful"] * (self.n_users - len(kinds))
@@ -96,18 +96,18 @@ class Simulation:
         return kinds
 
     def user_names(self) -> list[str]:
-        """(users) names, `u01` and so on."""
+        """Return (users) names, `u01` and so on."""
         width = len(str(self.n_users))
         return [f"u{number:0{width}d}" for number in range(1, self.n_users + 1)]
 
     def images(self) -> Iterator[SimulatedImage]:
-        """Every image, drawn when asked for."""
+        """Yield every image, drawn on demand."""
         for number in range(1, self.n_images + 1):
             rng = generator(self.seed, "simulation", "image", str(number))
             yield _draw_image(rng, number, self.side)
 
     def trials_of(self, image: SimulatedImage) -> Iterator[tuple[str, NDArray[np.int64]]]:
-        """User and (n, 2) clicks (x, y) of each trial of one image, in the order they were made."""
+        """Yield user and (n, 2) clicks (x, y) of each trial of one image, clicks in order."""
         rng = generator(self.seed, "simulation", "trials", image.key)
         roles, names = self.roles(), self.user_names()
         cumulative = np.cumsum(image.density.ravel())
@@ -121,7 +121,7 @@ class Simulation:
             yield names[user], clicks
 
     def trials(self) -> Trials:
-        """The whole study as a table."""
+        """Return the whole study as a table."""
         users = {name: code for code, name in enumerate(self.user_names())}
         keys, xs, ys, lengths, image_codes, user_codes = [], [], [], [], [], []
         for code, image in enumerate(self.images()):
@@ -148,7 +148,7 @@ class Simulation:
         )
 
     def scribble(self, user: str) -> Scribble:
-        """The drawing of a user's own, should they cheat."""
+        """Return the drawing that a user makes on every image if they cheat."""
         rng = generator(self.seed, "simulation", "scribble", user)
         if rng.random() < 0.5:
             start, end = rng.uniform(0, self.side, (2, 2))
@@ -158,23 +158,23 @@ class Simulation:
 
 
 def clicks_as_text(clicks: NDArray[np.int64]) -> str:
-    """Clicks in the notation of the field's files: `{"(x,y),(x,y)"}`."""
+    """Write clicks in the notation of the field's files: `{"(x,y),(x,y)"}`."""
     return '{"' + ",".join(f"({x},{y})" for x, y in clicks.tolist()) + '"}'
 
 
 def expected_map(density: NDArray[np.float64], settings: MapSettings) -> NDArray[np.float32]:
-    """The map that ever more careful people would give: the density, blurred as trials are.
+    """Return the map that a study with ever more careful people approaches: the blurred density.
 
     Args:
-        density: (H, W) of `SimulatedImage`, restricted to the image.
+        density: (H, W) density of a `SimulatedImage`.
         settings: the blur and the geometry.
 
     Returns:
-        (h, w) finished, for one click a trial.
+        (h, w) finished map, for one click per trial.
     """
     native = (density.shape[0], density.shape[1])
     kernel = settings.kernel(native)
-    # whole numbers, which are blurred by running sums: a thousand times faster, and 1e-12 away
+    # whole numbers are blurred by running sums: a thousand times faster, with errors of 1e-12
     whole = np.rint(density * _WHOLE).astype(np.int64)
     blurred = blur_counts(whole, kernel) / (kernel.scale() * _WHOLE)
     return settings.geometry(native).finish(blurred)
@@ -187,7 +187,7 @@ def _clicks(
     uniform: float,
     side: int,
 ) -> NDArray[np.int64]:
-    """(n, 2) independent clicks from the density, a share of them uniform instead."""
+    """Draw (n, 2) independent clicks (x, y) from the density, a share of them uniformly instead."""
     pixel = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
     anywhere = rng.random(n) < uniform
     pixel[anywhere] = rng.integers(0, side * side, int(anywhere.sum()))
@@ -195,7 +195,7 @@ def _clicks(
 
 
 def _draw_image(rng: np.random.Generator, number: int, side: int) -> SimulatedImage:
-    """One to three textured objects on a textured ground, and the density on their parts."""
+    """Draw one to three textured objects on a textured ground, and the density on their parts."""
     n_objects = int(rng.integers(1, 4))
     row, column = np.mgrid[0:side, 0:side]
     pixels = _texture(rng, side, grain=int(rng.integers(8, 24)), contrast=0.12)
@@ -210,7 +210,7 @@ def _draw_image(rng: np.random.Generator, number: int, side: int) -> SimulatedIm
         inside = u**2 + v**2 <= 1
         pixels[inside] = _texture(rng, side, grain=int(rng.integers(2, 6)), contrast=0.3)[inside]
         for _ in range(int(rng.integers(2, 4))):
-            # a part: a point inside the object, attended within a third of its size
+            # a part is a point inside the object with a Gaussian of attention around it
             reach, turn = rng.uniform(0, 0.7), rng.uniform(0, 2 * np.pi)
             pu, pv = reach * np.cos(turn) * axes[0], reach * np.sin(turn) * axes[1]
             py = centre[0] + pu * np.sin(angle) + pv * np.cos(angle)
@@ -226,7 +226,7 @@ def _draw_image(rng: np.random.Generator, number: int, side: int) -> SimulatedIm
 def _texture(
     rng: np.random.Generator, side: int, grain: int, contrast: float
 ) -> NDArray[np.float64]:
-    """(side, side, 3) coloured noise: smooth blobs of `grain` pixels around one colour."""
+    """Draw (side, side, 3) coloured noise: smooth blobs of `grain` pixels around one colour."""
     coarse = rng.normal(0, 1, (side // grain + 2, side // grain + 2))
     at = np.linspace(0, coarse.shape[0] - 1.001, side)
     low, part = at.astype(int), at % 1

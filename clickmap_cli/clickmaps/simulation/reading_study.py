@@ -1,6 +1,6 @@
-"""The simulated reading study: attention maps of two classes, with a known difference.
+"""The simulated reading study: attention maps of two classes with a known difference.
 
-Like `simulation`, its defaults are fixed, so that nobody tunes the truth to a test.
+Its defaults are fixed, like those of `Simulation`, so that nobody tunes the truth to a test.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import replacing
 
 CLASSES = ("C", "P")
-"""Control and pseudo-word; P is the positive class, whose maps have the bump."""
+"""Control and pseudo-word; P is the positive class, whose maps have a bump."""
 
 NOISE_SIGMA = 3.0
 GREY_ZERO = 128.0
 GREY_UNIT = 32.0
-"""A value v is written as the grey round(128 + 32 v), cut to 0..255: so far as s.d. -4 to 3.97."""
+"""A value v is written as the grey round(128 + 32 v), cut to 0..255: values from -4 to 3.97 s.d."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class ReadingMap:
     """One attention map.
 
     Attributes:
-        participant: who read.
-        label: its class, as the study says it.
-        name: once for each participant.
+        participant: name of the participant who read.
+        label: class that the study gives the map.
+        name: name of the map; unique for its participant.
         values: (side, side) float64, in s.d. of the noise.
-        centre: row and column of the bump; None where there is none.
+        centre: row and column of the bump's centre; None if the map has no bump.
     """
 
     participant: str
@@ -44,34 +44,37 @@ class ReadingMap:
 
     @property
     def path(self) -> str:
-        """Where its picture goes: `<class>/<participant>/<name>.png`."""
+        """Path of the map's picture: `<class>/<participant>/<name>.png`."""
         return f"{self.label}/{self.participant}/{self.name}.png"
 
 
 @dataclass(frozen=True)
 class ReadingStudy:
-    """A reading study that can be drawn.
+    """A simulated reading study.
 
-    A map is unit Gaussian noise smoothed with a Gaussian of sigma 3 (as on a torus, so that it is
-    alike everywhere) and scaled to s.d. 1; class P adds a Gaussian bump whose centre is uniform
-    within `wander` pixels of the map's, in each direction. Half of everybody's maps are of each
-    class, in a random order; of an odd number, class C has one more.
+    A map is unit Gaussian noise smoothed with a Gaussian of sigma 3 (as on a torus, to make it
+    stationary) and scaled to s.d. 1; class P adds a Gaussian bump whose centre is uniform within
+    `wander` pixels of the map's centre, in each direction. Half of each participant's maps are of
+    each class, in a random order; if their number is odd, class C has one more.
 
-    By default single maps can be told apart at d' = 1.40 at best, were the bump's place known (an
-    accuracy of 0.76), and at 0.72 where it is not; no classifier gets beyond that.
+    With the defaults, single maps can be told apart at d' = 1.40 at best if the bump's place is
+    known (an accuracy of 0.76), and with an accuracy of 0.72 at best if it is not; no classifier
+    can do better.
 
     Attributes:
-        seed: of every draw.
-        n_participants: who take part.
-        n_maps: maps of each.
+        seed: seed of every draw.
+        n_participants: number of participants.
+        n_maps: number of maps of each participant.
         side: height and width of a map, in pixels.
-        peak: of the bump; 0 for a study without a difference.
-        sigma_px: of the bump.
-        wander: how far its centre may be from the map's, in pixels.
-        shuffled: labels are permuted within each participant, and bumps stay where they are.
-        one_class: everybody's maps are of one class, which half of the participants have each.
-        watermark: s.d. of a pattern of each participant's own, smooth as the noise, on all of their
-            maps; with `one_class` it gives the class away to whoever has seen the participant.
+        peak: height of the bump, in s.d. of the noise; 0 for a study without a difference.
+        sigma_px: standard deviation of the bump, in pixels.
+        wander: largest distance of the bump's centre from the map's, in each direction, in pixels.
+        shuffled: True to permute labels within each participant, without moving the bumps.
+        one_class: True to give all maps of a participant one class; half of the participants have
+            each class.
+        watermark: s.d. of a pattern, smooth as the noise and different for each participant, on all
+            of their maps; with `one_class`, it reveals the class to a model that has seen the
+            participant.
     """
 
     seed: int = 0
@@ -86,11 +89,11 @@ class ReadingStudy:
     watermark: float = 0.0
 
     def participants(self) -> list[str]:
-        """Names, `p01` and so on."""
+        """Return the names of the participants, `p01` and so on."""
         return _numbered("p", self.n_participants)
 
     def maps(self) -> Iterator[ReadingMap]:
-        """Every map, drawn when asked for; one map's noise never depends on another's."""
+        """Yield every map, drawn on demand; one map's noise never depends on another's."""
         for at, participant in enumerate(self.participants()):
             true = self._true_labels(at, participant)
             told = list(true)
@@ -117,7 +120,7 @@ class ReadingStudy:
             The files, in the order of `maps`.
 
         Raises:
-            RunError: one cannot be written.
+            RunError: a file cannot be written.
         """
         from PIL import Image
 
@@ -130,7 +133,7 @@ class ReadingStudy:
         return files
 
     def _true_labels(self, at: int, participant: str) -> list[str]:
-        """(maps) the classes that the bumps follow."""
+        """Return the (maps) classes that determine the bumps."""
         if self.one_class:
             order = generator(self.seed, "reading", "classes").permutation(self.n_participants)
             return [CLASSES[int(order[at]) % 2]] * self.n_maps
@@ -140,7 +143,7 @@ class ReadingStudy:
 
 
 def as_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Values as greys, the same for all maps: round(128 + 32 v), cut to 0..255."""
+    """Convert values to greys, in the same way for all maps: round(128 + 32 v), cut to 0..255."""
     return np.clip(np.rint(GREY_ZERO + GREY_UNIT * values), 0, 255).astype(np.uint8)
 
 
@@ -150,7 +153,7 @@ def _numbered(letter: str, n: int) -> list[str]:
 
 
 def _smooth_noise(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """(side, side) smoothed noise of s.d. 1."""
+    """Draw (side, side) smoothed noise of s.d. 1."""
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(rng.standard_normal((side, side)), NOISE_SIGMA, mode="wrap")
@@ -158,7 +161,7 @@ def _smooth_noise(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 
 
 def _bump(side: int, centre: tuple[float, float], sigma: float) -> NDArray[np.float64]:
-    """(side, side) a Gaussian of height 1."""
+    """Return a (side, side) Gaussian of height 1."""
     row, column = np.mgrid[0:side, 0:side]
     away = (row - centre[0]) ** 2 + (column - centre[1]) ** 2
     return np.asarray(np.exp(-away / (2 * sigma**2)))
