@@ -205,7 +205,7 @@ def _classifier(name: str, download: str | None) -> torch.nn.Module:
             settings = {"weights": "DEFAULT" if download == "torchvision" else None}
             builder = models.get_model_builder(name)
             if "weights_backbone" in inspect.signature(builder).parameters:
-                settings["weights_backbone"] = None  # else detectors download that unasked
+                settings["weights_backbone"] = None  # otherwise detectors download them
             network: torch.nn.Module = builder(**settings)
             return network
     except OSError as error:

@@ -23,7 +23,7 @@ from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 STRIDE = 8
-"""Sides of the network's input are multiples of this."""
+"""Sides of the network's input must be multiples of this."""
 
 SALICON_SIZE = (240, 320)
 """Default height and width of the input: those it was trained on."""

@@ -32,7 +32,7 @@ NAMES = {
 """Name in the original release -> the same network with the same weights in timm."""
 
 HEAD_STD = 0.01
-"""Standard deviation of the head's random weights; its biases are the image's centre."""
+"""Standard deviation of the head's random weights."""
 
 _SET_HERE = frozenset(
     {
