@@ -23,7 +23,7 @@ from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
 Score = Callable[[torch.Tensor], torch.Tensor]
-"""(n, 3, h, w) images -> (n) scores, each of its own image alone."""
+"""Function from (n, 3, h, w) images to (n) scores; a score depends only on its own image."""
 
 _METHODS = ("gradient", "smoothgrad", "integrated")
 _REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -88,7 +88,7 @@ class Gradient(TorchSaliencyModel):
 
     needs_gradients = True
     version = 2
-    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
+    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # the digest has its content
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class TorchScript(TorchSaliencyModel):
         batch_size: number of images of one size that are predicted together.
     """
 
-    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
+    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # the digest has its content
 
     def __init__(
         self,

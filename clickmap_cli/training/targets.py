@@ -111,7 +111,10 @@ class Targets:
     def _drawn(
         self, stimulus: Stimulus, people: People, epoch: int, with_points: bool = False
     ) -> int:
-        """Draw one person whose map is not constant, with known points if `with_points`."""
+        """Draw one person whose map is non-negative and not constant.
+
+        With `with_points`, the person's points must be known too.
+        """
         rng = generator(self.seed, stimulus.key, f"participant of epoch {epoch}")
         for person in rng.permutation(len(people.names)):
             view = people.target(int(person))
