@@ -234,7 +234,7 @@ def _check(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
 
 @contextmanager
 def _visiting(member: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Move a part of the network to the image's device while it is used there."""
+    """Move a part of the network to the image's device while it is used, unless grad is on."""
     home = next(member.parameters()).device
     if home == device or torch.is_grad_enabled():
         yield

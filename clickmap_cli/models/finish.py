@@ -38,9 +38,9 @@ def finished(
     Raises:
         ValueError: the prediction holds NaN or infinite values (a log density may hold -inf in some
             pixels), looks like a log density without being declared one, is declared a density and
-            holds negative values, has no positive value left after clipping, is a log density of
-            -inf wherever it is not cropped, or exceeds the range of float32 (without
-            `postprocess`).
+            holds negative values, is a map with negative and no positive values (with
+            `postprocess`), is a log density of -inf wherever it is not cropped, or exceeds the
+            range of float32 (without `postprocess`).
     """
     logarithm = log_density_words(values) if output != "log_density" else None
     if logarithm:

@@ -240,7 +240,7 @@ def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Compute (n) mean squared differences over labelled coordinates; 0 without any label.
 
     Args:
-        said: (n, k, 2).
+        said: (n, k, 2) predictions.
         targets: (n, k, 2); NaN where a label is missing.
     """
     known = ~torch.isnan(targets)
