@@ -125,7 +125,7 @@ def gradcam(
         (n, h, w) non-negative.
 
     Raises:
-        ConfigError: the network has no convolution.
+        ConfigError: the network has no convolution with more than one output position.
 
     Reference: Selvaraju et al. (2017), Grad-CAM.
     """
