@@ -1,4 +1,4 @@
-"""What a saliency model is to whoever scores it."""
+"""The interface that every saliency model offers to the code that scores it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ Output = Literal["map", "density", "log_density"]
 
 
 class SaliencyModel(ABC):
-    """Predicts where people look in an image.
+    """Base class of models that predict where people look in an image.
 
-    A subclass is made with its settings as keyword arguments; they become part of the key under
-    which its predictions are cached, except those in `run_only`.
+    A subclass is constructed with its settings as keyword arguments. They become part of the key
+    under which its predictions are cached, except those in `run_only`.
 
     Attributes:
-        output: what a prediction is: a `map` (any scale), a `density` (sums to 1), or a
-            `log_density` (natural logarithm of one).
-        version: raised when the same settings and weights give other predictions than before.
+        output: kind of a prediction: a `map` (any scale), a `density` (sums to 1), or a
+            `log_density` (natural logarithm of a density).
+        version: number that is raised when the same settings and weights give different predictions
+            than before.
         run_only: settings that do not change predictions.
-        batch_size: images `predict_batch` takes at once.
-        of_file: True if predictions are of the image's file, not of what `stimulus.image()` gives
-            (maps that another program made); they differ where images are cropped.
-        needs_image: False if predictions are made without looking at the image.
-        notices: what a person should know of the model, said once (random weights, say).
-        flat: whether its maps are meant to be the same everywhere, so that nothing is said of it.
-        is_people: True if the predictions are what other people did: a reference that stands apart
-            from models, never the best of them.
+        batch_size: number of images `predict_batch` takes at once.
+        of_file: True if predictions are for the image's file, not for the pixels of
+            `stimulus.image()` (maps that another program made); the two differ where images are
+            cropped.
+        needs_image: False if predictions are made without reading the image.
+        notices: messages about the model that are shown once (random weights, say).
+        flat: True if maps are constant on purpose, so that no notice about flat maps is shown.
+        is_people: True if the predictions come from other people. Such a model is a reference: it
+            is listed apart from models and never chosen as the best of them.
     """
 
     output: Output = "map"
@@ -50,7 +52,7 @@ class SaliencyModel(ABC):
     def stretched_to(self) -> Size | None:
         """(height, width) that images are stretched to before they are predicted.
 
-        None if they keep their aspect ratio, and predictions with it.
+        None if images, and therefore predictions, keep their aspect ratio.
         """
         return None
 
@@ -58,76 +60,78 @@ class SaliencyModel(ABC):
 
     @cached_property
     def details(self) -> dict[str, dict[str, float]]:
-        """image_id -> numbers worth keeping with its latest prediction; a subclass may fill it."""
+        """image_id -> numbers to keep with the latest prediction; a subclass may fill it."""
         return {}
 
     def predict_variants(self, stimulus: Stimulus) -> dict[str, NDArray[Any]]:  # noqa: ARG002
-        """What other settings would have predicted, by their name; empty where there are none.
+        """Return the predictions of other settings by name, or an empty dict if there are none.
 
-        A deep dive asks for it, to say what would have matched the images that match worst.
+        A deep dive calls this to report which settings would have matched the worst-matching
+        images.
         """
         return {}
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:  # noqa: ARG002
-        """Be told of a data set's images.
+        """Receive the images of a data set.
 
-        Called once for each data set, before any of its images is predicted or its key asked for.
+        This method is called once for each data set, before any of its images is predicted and
+        before any of their cache keys is computed.
         """
         return
 
     def prepare(self) -> None:
-        """Load what predicting needs; called once, before the first image that is not cached.
+        """Load what prediction needs; called once, before the first image that is not cached.
 
         Raises:
-            ClickmapError: it cannot be loaded; the run ends.
+            ClickmapError: something cannot be loaded, which ends the run.
         """
         return
 
     def release(self) -> None:
-        """Let go of what `prepare` loaded; called after the last image."""
+        """Free what `prepare` loaded; called after the last image."""
         return
 
     @abstractmethod
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """(h, w) the prediction, in the image's aspect ratio (to within a pixel) or its size."""
+        """Predict an image; (h, w) of the image's size or its aspect ratio (to within a pixel)."""
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
-        """Predictions of several images of one size."""
+        """Predict several images of the same size."""
         return [self.predict(stimulus) for stimulus in stimuli]
 
     def depends_on(self, stimulus: Stimulus) -> str:
-        """What the prediction depends on beside the settings: by default what the model is shown.
+        """Return a digest of the prediction's inputs other than settings; by default the image's.
 
         Raises:
-            DataError: it is missing.
+            DataError: an input is missing.
         """
         return stimulus.image_digest()
 
     def origin(self, stimulus: Stimulus) -> str:  # noqa: ARG002
-        """Return the file that the prediction comes from, for messages; empty where none does."""
+        """Return the file that the prediction comes from, for messages; empty if there is none."""
         return ""
 
     def weights_digest(self) -> str:
-        """A hash of the weights; empty for a model without any."""
+        """Return a hash of the weights; empty for a model without weights."""
         return ""
 
 
 class SubjectModel(SaliencyModel):
-    """A model with one prediction a person instead of one an image."""
+    """A model with one prediction per person instead of one per image."""
 
     needs_image = False
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """Not asked for: a person has a prediction, the image has none."""
+        """Raise NotImplementedError: predictions belong to persons, not to the image."""
         raise NotImplementedError("this model predicts people, one by one")
 
     @abstractmethod
     def predict_people(self, stimulus: Stimulus) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Every person's name and the (h, w) prediction of them, in the order of `people()`."""
+        """Yield each person's name and (h, w) prediction, in the order of `people()`."""
 
 
 MODELS: Registry[Any] = Registry("model", "clickmap.models")
-"""Classes of models, made with their settings as keyword arguments."""
+"""Registered model classes; each is constructed with its settings as keyword arguments."""
 
 _MODELS = {
     "uniform": (
@@ -187,7 +191,7 @@ _MODELS = {
         "after DeepGaze II, Kümmerer et al. (2016)",
     ),
 }  # fmt: skip
-"""Name -> where it is, what it is, and where its definition comes from."""
+"""Name -> (module and class, summary, reference)."""
 
 for _name, (_target, _summary, _reference) in _MODELS.items():
     MODELS.add(_name, f"clickmap_cli.models.{_target}", _summary, reference=_reference)

@@ -1,4 +1,4 @@
-"""What a model must beat: chance, the centre, brightness; and what it may reach: other people."""
+"""Baselines: chance, centre bias and luminance as lower bounds, other people as an upper one."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 class _SizeOnly(SaliencyModel):
-    """A model that looks at nothing but the image's size."""
+    """A model that uses only the image's size."""
 
     needs_image = False
 
     def depends_on(self, stimulus: Stimulus) -> str:
-        """The size."""
+        """Return the image's size."""
         return f"{stimulus.size}"
 
 
 class Uniform(_SizeOnly):
-    """The same everywhere: chance in every score."""
+    """A constant map: chance level for every score."""
 
     flat = True
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """Ones."""
+        """Return an array of ones."""
         return np.ones(stimulus.size, dtype=np.float32)
 
 
 class CenterBias(_SizeOnly):
-    """A Gaussian at the centre, wider in wider images and higher in higher ones.
+    """A Gaussian at the centre whose width and height scale with those of the image.
 
     Args:
-        requires_size: (height, width) it is computed at before it is resized; None = the image's.
-        sigma: its standard deviations as a share of the image's height and width; 0.25 where
-            neither this nor `sigma_ratio` is set.
-        sigma_ratio: the same as a share of half the height and width (`sigma_ratio: 0.5` is
-            `sigma: 0.25`).
+        requires_size: (height, width) at which the map is computed before it is resized; None = the
+            image's own size.
+        sigma: standard deviations as a share of the image's height and width; 0.25 if neither this
+            nor `sigma_ratio` is set.
+        sigma_ratio: the same as a share of half the height and width (`sigma_ratio: 0.5` is `sigma:
+            0.25`).
     """
 
     version = 2
@@ -62,11 +63,11 @@ class CenterBias(_SizeOnly):
 
     @property
     def stretched_to(self) -> Size | None:
-        """`requires_size`."""
+        """The setting `requires_size`."""
         return self._size
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """The Gaussian, 1 at the centre."""
+        """Return the Gaussian, 1 at the centre."""
         height, width = self._size or stimulus.size
         rows = gaussian_at(np.arange(height) - (height - 1) / 2, self._sigma * height)
         columns = gaussian_at(np.arange(width) - (width - 1) / 2, self._sigma * width)
@@ -80,13 +81,14 @@ def read_center_sigma(
 
     Args:
         sigma: standard deviation as a share of the image's height and width.
-        sigma_ratio: the same as a share of half of them, as configs of the field have it.
-        what: whose settings they are, for messages.
-        key: what the first setting is called.
+        sigma_ratio: the same as a share of half the height and width, as configs of the field have
+            it.
+        what: owner of the settings, for messages.
+        key: name of the first setting.
 
     Returns:
-        The share of height and width (0.25 where neither is set), and a notice where it was given
-        of half of them.
+        The share of height and width (0.25 if neither is set), and a notice if `sigma_ratio` was
+        given.
 
     Raises:
         ConfigError: both are set, or the one that is set is not above 0.
@@ -111,11 +113,11 @@ def read_center_sigma(
 
 
 class BlurBaseline(SaliencyModel):
-    """The image's luminance, blurred: what brightness alone predicts.
+    """The image's blurred luminance: the prediction from brightness alone.
 
     Args:
-        ksize: size of the Gaussian in pixels; its sigma is 0.3 ((ksize - 1) / 2 - 1) + 0.8, as
-            OpenCV chooses it.
+        ksize: size of the Gaussian kernel in pixels; its sigma is 0.3 ((ksize - 1) / 2 - 1) + 0.8,
+            as in OpenCV.
     """
 
     def __init__(self, ksize: int = 31) -> None:
@@ -125,7 +127,7 @@ class BlurBaseline(SaliencyModel):
         self._sigma = 0.3 * ((ksize - 1) * 0.5 - 1) + 0.8
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """Blurred luminance, in 0..1; borders are mirrored."""
+        """Return the blurred luminance, in 0..1; borders are mirrored."""
         from scipy.ndimage import gaussian_filter
 
         luminance = stimulus.image() @ _LUMINANCE
@@ -137,9 +139,10 @@ class BlurBaseline(SaliencyModel):
 
 
 class GoldStandard(SubjectModel):
-    """Each person predicted by everybody else, so that nobody predicts themselves.
+    """Predicts each person from all other people, never from their own data.
 
-    Against fixations the others' kernel density, against clickmaps their mean clickmap.
+    The prediction is the others' kernel density for fixations and their mean clickmap for
+    clickmaps.
 
     Args:
         bandwidth_px: sigma of a kernel density in pixels; None = the data set's own blur.
@@ -153,14 +156,15 @@ class GoldStandard(SubjectModel):
         self._bandwidth = bandwidth_px
 
     def depends_on(self, stimulus: Stimulus) -> str:
-        """Everybody's points."""
+        """Return a digest of all people's points."""
         return stimulus.truth_digest()
 
     def predict_people(self, stimulus: Stimulus) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Every person's name and what the others predict.
+        """Yield each person's name and the prediction from all others.
 
         Raises:
-            DataError: the image has fewer than two people.
+            DataError: the image has fewer than two people, or `bandwidth_px` is set and some people
+                have maps but no fixations.
         """
         people = stimulus.people()
         if people is None:
@@ -188,10 +192,10 @@ class GoldStandard(SubjectModel):
 
 
 def size_setting(value: Any, what: str) -> Size | None:
-    """A (height, width) from a config; one number means a square, `false` the image's own.
+    """Read a (height, width) from a config; a number means a square, `false` the image's own size.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the value has another form.
     """
     if value is None or value is False:
         return None

@@ -1,4 +1,4 @@
-"""From a model's name and settings in a config to a model that predicts."""
+"""Build a model that can predict from its name and settings in a config."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from clickmap_cli.runtime.registry import setting_names, settings_of
 from clickmap_cli.storage.atomic import sha256_of
 
 _EVERYWHERE = ("device", "requires_size", "weights_path", "repo_id")
-"""Settings the field's configs carry for every model: an empty one is no mistake anywhere."""
+"""Settings that the field's configs carry for every model; an empty one is always allowed."""
 
 _EMPTY = (None, False, "")
 
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A model with what identifies its predictions.
+    """A model with the data that identify its predictions.
 
     Attributes:
-        label: what tables and files call it.
+        label: name of the model in tables and files.
         model: the model.
-        settings: all its settings, defaults too.
-        identity: a hash of what it is: type, version, settings, weights, and a plugin's file.
-        cached: whether its predictions may be kept (`cache: false` in its entry says no).
+        settings: all its settings, including defaults.
+        identity: hash of type, version, output, settings, weights, and a plugin's file.
+        cached: True if its predictions may be cached (`cache: false` in its entry forbids it).
     """
 
     label: str
@@ -43,10 +43,10 @@ class BuiltModel:
     cached: bool = True
 
     def key(self, stimulus: Stimulus, postprocess: bool) -> str:
-        """The key of its prediction of one image: model, image, and how it is finished.
+        """Return the cache key of one image's prediction: model, image, and postprocessing.
 
         Raises:
-            DataError: what the prediction depends on is missing.
+            DataError: an input of the prediction is missing.
         """
         words = [self.identity, self.model.depends_on(stimulus), stimulus.size, postprocess]
         if self.model.of_file and stimulus.layout:
@@ -57,19 +57,19 @@ class BuiltModel:
 def model_settings(
     label: str, name: str, given: Mapping[str, Any], device: str
 ) -> tuple[Any, dict[str, Any], bool]:
-    """What a model is made with, before it is made: for checks that need no weights.
+    """Return a model's class and settings without building it, for checks that need no weights.
 
     Args:
-        label: what tables and files call it.
-        name: what it is registered as.
-        given: its settings in the config, and whether to `cache` its predictions.
-        device: where a network runs that does not set its own device.
+        label: name of the model in tables and files.
+        name: registered name of the model.
+        given: its settings in the config, including whether to `cache` its predictions.
+        device: device for a network that does not set its own.
 
     Returns:
-        Its class, all its settings, and whether its predictions may be kept.
+        Its class, all its settings, and whether its predictions may be cached.
 
     Raises:
-        ConfigError: the name or a setting is unknown.
+        ConfigError: the name or a setting is unknown, or `cache` is not a boolean.
     """
     made = MODELS.get(name)
     given = dict(given)
@@ -90,15 +90,15 @@ def model_settings(
 def build_model(
     label: str, name: str, given: Mapping[str, Any], device: str, *, download: bool = True
 ) -> BuiltModel:
-    """Make a registered model; see `model_settings`.
+    """Build a registered model; see `model_settings`.
 
     Args:
-        label: what tables and files call it.
-        name: what it is registered as.
+        label: name of the model in tables and files.
+        name: registered name of the model.
         given: its settings in the config.
-        device: where a network runs that does not set its own device.
-        download: whether weights may be downloaded to be identified; without, a dry run can make
-            the model, and its identity is not the one of a run.
+        device: device for a network that does not set its own.
+        download: whether weights may be downloaded to identify them; if False, a dry run can build
+            the model, but its identity differs from that of a real run.
 
     Raises:
         ConfigError: the name or a setting is unknown, or a value is wrong.
@@ -121,20 +121,20 @@ def build_model(
 
 
 def try_network(label: str, name: str, given: Mapping[str, Any], device: str) -> Any:
-    """The network of a registered model as it is built, with no weights: for checks alone.
+    """Build a registered model's network without weights, for checks only.
 
     Args:
-        label: what tables and files call it.
-        name: what it is registered as.
+        label: name of the model in tables and files.
+        name: registered name of the model.
         given: its settings in the config.
-        device: where it is to run; it is not put there.
+        device: device it would run on; the network is not moved there.
 
     Returns:
-        The network, or None where the model builds none whose weights may be left out.
+        The network, or None if the model has no network that can be built without weights.
 
     Raises:
-        ConfigError: there is no such network or no such layer in it, or it cannot take images of
-            the size that is asked for.
+        ConfigError: the network or one of its layers does not exist, or the network cannot take
+            images of the requested size.
     """
     made, settings, _ = model_settings(label, name, given, device)
     if not {"weights", "weights_path"} <= set(settings):
@@ -147,17 +147,19 @@ def try_network(label: str, name: str, given: Mapping[str, Any], device: str) ->
 
 
 def _code_digest(model: SaliencyModel) -> str:
-    """A hash of the file of a model that is not ours: its owner may edit it at any time."""
+    """Hash the file of a user's own model, which may be edited at any time; empty for ours."""
     module = type(model).__module__
     file = getattr(sys.modules.get(module), "__file__", None)
     return "" if module.startswith("clickmap_cli.") or file is None else sha256_of(Path(file))
 
 
 def require_devices(models: Iterable[BuiltModel]) -> None:
-    """Whether every GPU that a model is to run on is there, before any of them runs.
+    """Raise RunError unless every GPU that a model needs is available.
+
+    This check happens before any model runs.
 
     Raises:
-        RunError: one is not.
+        RunError: a GPU is missing.
     """
     for wanted in {getattr(built.model, "device", "cpu") for built in models}:
         if wanted not in ("auto", "cpu"):

@@ -1,4 +1,4 @@
-"""Which pixels a classifier's decision hangs on, for any network."""
+"""Saliency of a classifier's decision at each pixel, for any network."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def saliency_of_class(
     method: str = "gradient",
     noise: Noise | None = None,
 ) -> NDArray[np.float32]:
-    """Saliency of a class's score (before softmax), image by image.
+    """Compute the saliency of a class's score (before softmax) for each image.
 
-    `gradient`: the magnitude of its derivative by the pixels, the largest over channels.
-    `smoothgrad`: the same of the mean derivative over noisy copies; an image's noise depends on the
-    seed and its key alone. `gradcam`: see `gradcam`.
+    `gradient`: the magnitude of the score's derivative with respect to the pixels, the largest over
+    channels. `smoothgrad`: the same for the mean derivative over noisy copies; an image's noise
+    depends only on the seed and the image's key. `gradcam`: see `gradcam`.
 
     Args:
-        network: classifier of (n, channels, h, w) images; it is run in evaluation mode, and left as
-            it was.
+        network: classifier of (n, channels, h, w) images; it runs in evaluation mode, and its modes
+            are restored afterwards.
         images: (n, channels, h, w) on the network's device.
-        keys: (n) what seeds each image's noise.
+        keys: (n) keys that seed each image's noise.
         classes: (n) the class of each image, or one for all; None = the predicted one.
         method: gradient, smoothgrad or gradcam.
-        noise: of smoothgrad; None = its defaults.
+        noise: noise of smoothgrad; None = its defaults.
 
     Returns:
-        (n, h, w) not negative.
+        (n, h, w) non-negative.
 
     Raises:
-        ConfigError: there is no such method, or the network has no convolution for `gradcam`.
+        ConfigError: the method is unknown, or the network has no convolution for `gradcam`.
 
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep inside convolutional networks; Smilkov
     et al. (2017), SmoothGrad; Selvaraju et al. (2017), Grad-CAM.
@@ -79,12 +79,12 @@ class Noise:
     """Noise of SmoothGrad.
 
     Args:
-        n_samples: noisy copies of an image.
-        sigma: standard deviation, as a share of the image's largest minus its least value.
-        seed: of the draws.
+        n_samples: number of noisy copies per image.
+        sigma: standard deviation, as a share of the image's largest minus its smallest value.
+        seed: seed of the noise.
 
     Raises:
-        ConfigError: there is no copy, or sigma is negative.
+        ConfigError: `n_samples` is below 1, or sigma is negative or infinite.
     """
 
     def __init__(self, n_samples: int = 25, sigma: float = 0.15, seed: int = 0) -> None:
@@ -97,7 +97,7 @@ class Noise:
         self.seed = seed
 
     def copies(self, images: torch.Tensor, keys: Sequence[str]) -> Iterator[torch.Tensor]:
-        """(n, channels, h, w) what is added to the images, one copy after the other."""
+        """Yield (n, channels, h, w) noise to add to the images, one copy after the other."""
         generators = [generator(self.seed, key, "smoothgrad") for key in keys]
         flat = images.detach().flatten(1)
         size = self.sigma * (flat.amax(dim=1) - flat.amin(dim=1))
@@ -110,22 +110,22 @@ class Noise:
 def gradcam(
     network: nn.Module, images: torch.Tensor, classes: torch.Tensor | int | None
 ) -> torch.Tensor:
-    """Grad-CAM of the convolution that runs last.
+    """Compute Grad-CAM of the convolution that runs last.
 
     With A its activations, before what follows it, and y the class's score: w_k is the mean over
     positions of dy / dA_k, and the map is max(0, sum over k of w_k A_k), resized bilinearly. A
-    convolution whose result is a single position (of squeeze-and-excitation, say) does not count.
+    convolution whose output is a single position (of squeeze-and-excitation, say) does not count.
 
     Args:
-        network: in evaluation mode.
+        network: classifier in evaluation mode.
         images: (n, channels, h, w).
         classes: as in `saliency_of_class`.
 
     Returns:
-        (n, h, w) not negative.
+        (n, h, w) non-negative.
 
     Raises:
-        ConfigError: the network has no such convolution.
+        ConfigError: the network has no convolution with more than one output position.
 
     Reference: Selvaraju et al. (2017), Grad-CAM.
     """
@@ -134,7 +134,7 @@ def gradcam(
     def keep(_: nn.Module, __: object, activations: torch.Tensor) -> torch.Tensor:
         if activations.shape[-2:].numel() > 1:
             last[:] = [activations]
-        return activations.clone()  # what follows may work in place
+        return activations.clone()  # a following layer may write in place
 
     hooks = [
         module.register_forward_hook(keep)

@@ -1,4 +1,4 @@
-"""What a network is told of every click: where, when, and how many others clicked near there."""
+"""Features of every click for a network: where, when, and how many others clicked nearby."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.storage.long_arrays import ranges
 
 _BLOCK_CLICKS = 1 << 19
-"""Clicks that are worked on at once, unless one image has more."""
+"""Number of clicks processed at once, unless one image has more."""
 
 _LEAST_INTERVAL = 1e-3
 
@@ -25,12 +25,12 @@ _CONTEXT = ("log_density", "density_known")
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """Which features clicks have.
+    """Choice of click features.
 
     Attributes:
-        context: also how many other participants clicked near there.
-        intervals: also the time since the click before.
-        max_clicks: clicks of a trial that are looked at, the first ones; None = all.
+        context: True to add how many other participants clicked nearby.
+        intervals: True to add the time since the previous click.
+        max_clicks: number of clicks used per trial, from the first; None = all.
     """
 
     context: bool = True
@@ -39,7 +39,7 @@ class FeatureSettings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the columns of `ClickFeatures.values` are."""
+        """Names of the columns of `ClickFeatures.values`."""
         intervals = _INTERVALS if self.intervals else ()
         return (*_POSITION, *intervals, *(_CONTEXT if self.context else ()))
 
@@ -50,9 +50,9 @@ class ClickFeatures:
 
     Attributes:
         values: (clicks, features) float32.
-        starts: (trials) int64, where each trial's clicks begin.
-        lengths: (trials) int64 clicks of each; 0 where none lies in the image.
-        cut: trials that had more than `max_clicks`.
+        starts: (trials) int64 row at which each trial's clicks begin.
+        lengths: (trials) int64 number of clicks of each trial; 0 if none lies in the image.
+        cut: number of trials that had more than `max_clicks`.
     """
 
     values: NDArray[np.float32]
@@ -64,7 +64,7 @@ class ClickFeatures:
         return len(self.lengths)
 
     def trial(self, number: int) -> NDArray[np.float32]:
-        """(clicks, features) of one trial."""
+        """Return the (clicks, features) of one trial."""
         start = self.starts[number]
         return self.values[start : start + self.lengths[number]]
 
@@ -76,13 +76,13 @@ def features_of(
     among: Bools | None = None,
     times: NDArray[np.float64] | None = None,
 ) -> ClickFeatures:
-    """The features of some trials of a table, however large; see `click_features`.
+    """Compute the features of some trials of a table of any size; see `click_features`.
 
     Args:
         trials: the table; context comes from all of it.
-        index: (n) trials whose features are wanted, each once.
-        settings: which features.
-        among: (users) whose clicks are context for others; None = everybody's.
+        index: (n) trials to compute features for, without repeats.
+        settings: choice of features.
+        among: (users) people whose clicks are context for others; None = everybody.
         times: (clicks) seconds at which each click of `trials` was made, or None.
 
     Returns:
@@ -111,20 +111,21 @@ def click_features(
     times: NDArray[np.float64] | None = None,
     wanted: Bools | None = None,
 ) -> ClickFeatures:
-    """The features of every click that lies in its image.
+    """Compute the features of every click that lies in its image.
 
     `x` and `y` are the middle of the clicked pixel in units of the image's width and height, in
-    0..1; `order` is k / n of click k (from 0) of n; `dx` and `dy` lead from the click before, 0 at
-    the first; `log_interval` is the natural logarithm of the seconds since the click before, at
-    least 1 ms, and 0 where `interval_known` is 0 (the first click, unknown or decreasing times);
-    `log_density` is that of `density_of_others`, 0 where `density_known` is 0.
+    0..1. `order` is k / n for click k (from 0) of n. `dx` and `dy` are the differences from the
+    previous click, 0 at the first. `log_interval` is the natural logarithm of the seconds since the
+    previous click, at least 1 ms, and 0 where `interval_known` is 0 (the first click, unknown or
+    decreasing times). `log_density` is the logarithm of `density_of_others`, 0 where
+    `density_known` is 0.
 
     Args:
         trials: the table; context comes from all of it.
-        settings: which features.
-        among: (users) whose clicks are context for others; None = everybody's.
+        settings: choice of features.
+        among: (users) people whose clicks are context for others; None = everybody.
         times: (clicks) seconds at which each click of `trials` was made, or None.
-        wanted: (trials) whose features are wanted; None = all.
+        wanted: (trials) mask of trials to compute features for; None = all.
 
     Returns:
         Features of the wanted trials in their order.
@@ -156,11 +157,11 @@ def click_features(
 
 
 def blocks_of_images(trials: Trials, images: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
-    """Trials of a table, all of an image together, in blocks of bounded size or of one image.
+    """Yield the trials of a table, grouped by image, in blocks of bounded size or of one image.
 
     Args:
         trials: the table.
-        images: codes of the images whose trials are wanted; None = all.
+        images: codes of the images to include; None = all.
     """
     order = np.argsort(trials.image, kind="stable")
     if images is not None:
@@ -182,21 +183,21 @@ def blocks_of_images(trials: Trials, images: NDArray[Any] | None = None) -> Iter
 def part_of(
     trials: Trials, index: NDArray[Any], times: NDArray[np.float64] | None
 ) -> tuple[Trials, NDArray[np.float64] | None]:
-    """Some trials as a table of their own, with the times of their clicks."""
+    """Return some trials as a separate table, with the times of their clicks."""
     if times is None:
         return trials.select(index), None
     return trials.select(index), times[ranges(trials.offsets[:-1][index], trials.n_clicks[index])]
 
 
 def _steps(values: NDArray[np.float32], first: Bools) -> NDArray[np.float32]:
-    """What leads from the click before to each, 0 at the first of a trial."""
+    """Return each click's difference from the previous one, 0 at the first of a trial."""
     steps = np.diff(values, prepend=values[:1])
     steps[first] = 0
     return steps
 
 
 def _log_intervals(seconds: NDArray[np.float64], first: Bools) -> NDArray[np.float64]:
-    """Logarithms of the times between clicks; NaN where they are not known."""
+    """Return logarithms of the times between clicks; NaN where they are unknown."""
     steps = np.diff(seconds, prepend=seconds[:1])
     steps[first | ~(steps >= 0) | ~np.isfinite(steps)] = np.nan
     return np.asarray(np.log(np.maximum(steps, _LEAST_INTERVAL)))
@@ -205,7 +206,7 @@ def _log_intervals(seconds: NDArray[np.float64], first: Bools) -> NDArray[np.flo
 def _set_known(
     columns: dict[str, NDArray[np.float32]], names: tuple[str, str], found: NDArray[np.float64]
 ) -> None:
-    """A column and its flag: 0 and 0 where nothing is known."""
+    """Fill a column and its flag; both are 0 where the value is NaN."""
     known = ~np.isnan(found)
     columns[names[0]][:] = np.where(known, found, 0)
     columns[names[1]][:] = known

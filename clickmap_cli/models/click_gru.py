@@ -1,4 +1,4 @@
-"""A bidirectional GRU over the clicks of a trial that says how careless they look."""
+"""A bidirectional GRU that scores how careless the clicks of a trial look."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.long_arrays import ranges
 
 _BATCH_CLICKS = 1 << 15
-"""Clicks that go through the network at once: enough to keep a core busy."""
+"""Number of clicks per batch: enough to keep a core busy."""
 
 _LEAST_SPREAD = 1e-3
-"""A feature that varies less is as good as constant, and is not blown up."""
+"""A feature with a smaller deviation counts as constant and is not scaled up."""
 
 
 class ClickGRU(nn.Module):
-    """A logit for every trial: positive = careless or cheating, negative = careful.
+    """A network that gives a logit per trial: positive = careless or cheating, negative = careful.
 
-    Features are centred and scaled, put through a linear layer and a bidirectional GRU (Cho et al.
-    2014); the mean of its outputs over the clicks and its last state in either direction are read
-    out by a layer of rectified units and a linear one.
+    Features are centred and scaled, then pass through a linear layer and a bidirectional GRU (Cho
+    et al. 2014). A layer of rectified units and a linear layer read the mean of the GRU's outputs
+    over the clicks and its last state in either direction.
 
     Args:
-        features: of a click; see `FeatureSettings.names`.
-        hidden: units of the GRU in each direction, and of the layers beside it.
-        layers: of the GRU.
-        dropout: share of the readout's inputs that are dropped in training, and between layers.
+        features: number of features per click; see `FeatureSettings.names`.
+        hidden: units of the GRU in each direction, and of the linear layers before and after it.
+        layers: number of GRU layers.
+        dropout: share of the readout's inputs dropped in training, and of activations between GRU
+            layers.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ClickGRU(nn.Module):
         )
 
     def standardise(self, values: NDArray[np.float32]) -> None:
-        """Centre and scale features by what they are in the data that is learnt from.
+        """Set the centre and scale of each feature from the training data.
 
         Args:
             values: (clicks, features) of the training trials alone.
@@ -71,12 +72,11 @@ class ClickGRU(nn.Module):
         self.spread.copy_(torch.from_numpy(spread))
 
     def forward(self, clicks: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch of trials.
+        """Return the logits of a batch of trials.
 
         Args:
-            clicks: (n, longest, features) float32; what stands after a trial's last click is not
-                looked at.
-            lengths: (n) int64 on the CPU, clicks of each trial, at least 1.
+            clicks: (n, longest, features) float32; values after a trial's last click are ignored.
+            lengths: (n) int64 on the CPU, number of clicks of each trial, at least 1.
 
         Returns:
             (n) logits.
@@ -94,7 +94,7 @@ class ClickGRU(nn.Module):
 
 
 def padded(examples: list[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Trials of unlike lengths as one batch of `ClickGRU`.
+    """Pad trials of different lengths into one batch for `ClickGRU`.
 
     Args:
         examples: (clicks, features) of each trial, at least one click.
@@ -110,17 +110,17 @@ def padded(examples: list[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Ten
 
 
 def feature_logits(network: ClickGRU, features: ClickFeatures) -> NDArray[np.float64]:
-    """The network's logits, in batches of trials of about one length.
+    """Compute the network's logits, in batches of trials of similar length.
 
     Args:
-        network: in evaluation mode.
-        features: of the trials.
+        network: the network in evaluation mode.
+        features: features of the trials.
 
     Returns:
         (trials) logits; NaN where a trial has no click in its image.
 
     Raises:
-        DataError: a logit is no number.
+        DataError: a logit is NaN or infinite.
     """
     device = next(network.parameters()).device
     logits = np.full(len(features), np.nan)
@@ -147,20 +147,20 @@ def trial_logits(
     progress: Progress,
     times: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """The network's logits of a whole table, however large, some images at a time.
+    """Compute the network's logits for a table of any size, some images at a time.
 
     Args:
-        network: in evaluation mode, trained on features of these settings.
-        trials: the table; everybody's clicks in it are context for the others.
-        settings: the features.
-        progress: told where it is, and of trials that were cut.
+        network: the network in evaluation mode, trained on features of these settings.
+        trials: the table; all clicks in it are context for the other people.
+        settings: choice of features.
+        progress: receives progress and a notice about trials that were cut.
         times: (clicks) seconds at which each click was made, or None.
 
     Returns:
         (trials) logits; NaN where a trial has no click in its image.
 
     Raises:
-        DataError: a logit is no number.
+        DataError: a logit is NaN or infinite.
     """
     logits = np.full(len(trials), np.nan)
     cut = 0
@@ -182,9 +182,9 @@ def trial_logits(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One core an operation, so that numbers do not depend on how many cores there are.
+    """Use one core per operation, so that results do not depend on the number of cores.
 
-    A small network gains nothing from more of them, and loses much where they are busy.
+    A small network gains nothing from more cores, and loses much time if they are busy.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -195,7 +195,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _batches(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Trials that have clicks, the longest first, in batches of a bounded padded size."""
+    """Yield trials that have clicks, longest first, in batches of bounded padded size."""
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     last = len(order)

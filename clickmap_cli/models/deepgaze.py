@@ -1,4 +1,4 @@
-"""DeepGaze IIE and DeepGaze III as modules whose weights are the official checkpoints'.
+"""DeepGaze IIE and DeepGaze III as modules that load the official checkpoints.
 
 References: Linardos, Kuemmerer, Press and Bethge (2021), DeepGaze IIE: calibrated prediction in and
 out-of-domain for state-of-the-art saliency modeling, ICCV; Kuemmerer, Bethge and Wallis (2022),
@@ -38,7 +38,7 @@ from clickmap_cli.models.deepgaze_readout import (
 Blocks = dict[str, list[torch.nn.Parameter]]
 History = tuple[torch.Tensor, torch.Tensor]
 
-_COMPONENTS_IIE = 30  # three trainings of ten folds, a backbone
+_COMPONENTS_IIE = 30  # per backbone: three trainings of ten folds
 _COMPONENTS_III = 10
 
 
@@ -47,11 +47,11 @@ class Readouts(torch.nn.Module):
 
     Args:
         features: the backbone.
-        channels: that are read from it.
-        components: how many.
-        stride: pixels of the image between two places that are read.
-        factor: the image's sides over those that densities are made on.
-        scanpath: whether components are told of earlier fixations.
+        channels: number of channels read from it.
+        components: number of components.
+        stride: image pixels between neighbouring positions that are read.
+        factor: ratio of the image's sides to those of the grid that densities are computed on.
+        scanpath: True if components receive earlier fixations.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Readouts(torch.nn.Module):
         self.finalizers = torch.nn.ModuleList(Finalizer() for _ in each)
 
     def blocks(self) -> Blocks:
-        """Parameters by the part they belong to; `scanpath` only where there is one."""
+        """Return the parameters by the part they belong to; `scanpath` only if there is one."""
         parts = {
             "backbone": self.features,
             "scanpath": self.scanpath_networks,
@@ -92,12 +92,12 @@ class Readouts(torch.nn.Module):
     def log_mixture(
         self, image: torch.Tensor, centerbias: torch.Tensor, history: History | None = None
     ) -> torch.Tensor:
-        """The log density on the grid that it is copied to the image's pixels from.
+        """Return the log density on the smaller grid, before it is copied to the image's pixels.
 
         Args:
             image: (n, 3, H, W) RGB in 0..255.
             centerbias: (n, H, W) log density.
-            history: (n, 4) columns and rows of earlier fixations, for components told of them.
+            history: (n, 4) columns and rows of earlier fixations, for components that receive them.
 
         Returns:
             (n, H // factor, W // factor).
@@ -125,13 +125,14 @@ class Readouts(torch.nn.Module):
 class DeepGazeIIE(torch.nn.Module):
     """DeepGaze IIE: the mean of 120 densities, 30 on each of four backbones.
 
-    Built with random weights; `state_dict` has the names and shapes of the official checkpoint.
-    Backbones are frozen: `blocks` says what to unfreeze. A network that is on the CPU while the
-    image is on a GPU sends its backbones there one by one (only without gradients).
+    The module is built with random weights; its `state_dict` has the names and shapes of the
+    official checkpoint. Backbones are frozen; `blocks` lists the parameters that can be unfrozen.
+    If the network is on the CPU and the image on a GPU, the backbones are moved there one by one
+    (only without gradients).
     """
 
     least_side: ClassVar[int] = 64
-    """Of images, in pixels."""
+    """Smallest allowed side of an image, in pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class DeepGazeIIE(torch.nn.Module):
         )
 
     def blocks(self) -> Blocks:
-        """backbone, saliency, fixation_selection, finalizer: their parameters."""
+        """Return the parameters of backbone, saliency, fixation_selection and finalizer."""
         found: Blocks = {}
         for member in self.models:
             for name, parameters in member.blocks().items():
@@ -150,11 +151,11 @@ class DeepGazeIIE(torch.nn.Module):
         return found
 
     def forward(self, image: torch.Tensor, centerbias: torch.Tensor) -> torch.Tensor:
-        """The log density of fixations; exp sums to 1 over the pixels.
+        """Return the log density of fixations; exp sums to 1 over the pixels.
 
         Args:
             image: (n, 3, H, W) RGB in 0..255, both sides at least `least_side`.
-            centerbias: (n, H, W) log density; in float64 the result is too.
+            centerbias: (n, H, W) log density; if it is float64, so is the result.
 
         Returns:
             (n, H, W).
@@ -173,12 +174,12 @@ class DeepGazeIIE(torch.nn.Module):
 class DeepGazeIII(Readouts):
     """DeepGaze III: the mean of ten densities on DenseNet-201, given up to four fixations.
 
-    Built with random weights; `state_dict` has the names and shapes of the official checkpoint.
-    The backbone is frozen: `blocks` says what to unfreeze.
+    The module is built with random weights; its `state_dict` has the names and shapes of the
+    official checkpoint. The backbone is frozen; `blocks` lists the parameters that can be unfrozen.
     """
 
     least_side: ClassVar[int] = 58
-    """Of images, in pixels."""
+    """Smallest allowed side of an image, in pixels."""
 
     def __init__(self) -> None:
         features, channels = densenet201()
@@ -191,13 +192,13 @@ class DeepGazeIII(Readouts):
         x_hist: torch.Tensor,
         y_hist: torch.Tensor,
     ) -> torch.Tensor:
-        """The log density of the next fixation; exp sums to 1 over the pixels.
+        """Return the log density of the next fixation; exp sums to 1 over the pixels.
 
         Args:
             image: (n, 3, H, W) RGB in 0..255, both sides at least `least_side`.
-            centerbias: (n, H, W) log density; in float64 the result is too.
-            x_hist: (n, 4) columns of earlier fixations in pixels, the latest first; NaN where
-                there is none. An image without any is told of none.
+            centerbias: (n, H, W) log density; if it is float64, so is the result.
+            x_hist: (n, 4) columns of earlier fixations in pixels, the latest first; NaN where one
+                is missing. All four of an image may be missing.
             y_hist: (n, 4) their rows.
 
         Returns:
@@ -233,13 +234,13 @@ def _check(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
 
 @contextmanager
 def _visiting(member: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """A part of the network on the image's device, for as long as it is used there."""
+    """Move a part of the network to the image's device while it is used, unless grad is on."""
     home = next(member.parameters()).device
     if home == device or torch.is_grad_enabled():
         yield
         return
     try:
-        with torch.inference_mode(False):  # its weights must not become tensors of inference
+        with torch.inference_mode(False):  # weights must not become inference tensors
             member.to(device)
         yield
     finally:

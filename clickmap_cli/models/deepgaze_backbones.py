@@ -1,4 +1,4 @@
-"""What DeepGaze sees through: four classifiers, and the layers whose activations it reads."""
+"""Backbones of DeepGaze: four classifiers, and the layers whose activations it reads."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _DENSENET = tuple(
 _RESNEXT = ("layer3.5.conv1", "layer3.5.conv2", "layer3.4.conv2", "layer4.2.conv2")
 
 _LAST_BLOCK = 35
-"""Of EfficientNet-B5; what comes after the last layer that is read has weights and never runs."""
+"""Last block of EfficientNet-B5 that runs; the layers after it only hold weights."""
 
 
 class Extractor(torch.nn.Module):
     """A frozen classifier of which some layers are read.
 
-    It stays in evaluation mode whatever `train` says: its batch norms keep their statistics.
+    It stays in evaluation mode even if `train` is called, so its batch norms keep their statistics.
 
     Args:
         backbone: the classifier.
-        layers: names of the modules inside it that are read, in the order they are joined in.
-        wrapped: whether the checkpoint calls it `1.module` instead of `1`.
+        layers: names of the modules inside it that are read, in the order they are concatenated in.
+        wrapped: True if the checkpoint calls it `1.module` instead of `1`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Extractor(torch.nn.Module):
     ) -> None:
         super().__init__()
         inner = torch.nn.ModuleDict({"module": backbone}) if wrapped else backbone
-        # number 0 of the checkpoints is the normalisation, which has nothing to save
+        # number 0 in the checkpoints is the normalisation, which has no weights
         self.features = torch.nn.ModuleDict({"1": inner})
         self._wrapped = wrapped
         self._layers = tuple(layers)
@@ -59,16 +59,16 @@ class Extractor(torch.nn.Module):
         return inner["module"] if self._wrapped else inner
 
     def train(self, mode: bool = True) -> Extractor:  # noqa: ARG002
-        """Evaluation mode, always."""
+        """Keep evaluation mode, whatever `mode` is."""
         super().train(False)
         return self
 
     def forward(self, image: torch.Tensor, grid: Size) -> torch.Tensor:
-        """What the layers hold, brought to one grid and joined.
+        """Return the activations of the layers, resized to one grid and concatenated.
 
         Args:
             image: (n, 3, H, W) RGB in 0..255.
-            grid: height and width wanted.
+            grid: height and width of the output.
 
         Returns:
             (n, channels, h, w).
@@ -91,22 +91,22 @@ class Extractor(torch.nn.Module):
 
 
 def resnet50() -> tuple[Extractor, int]:
-    """ResNet-50 and how many channels are read; the weights are of stylised ImageNet."""
+    """Build ResNet-50, trained on stylised ImageNet; also return the number of channels read."""
     return Extractor(torchvision.models.resnet50(weights=None), _RESNET, wrapped=True), 2048
 
 
 def efficientnet_b5() -> tuple[Extractor, int]:
-    """EfficientNet-B5 and how many channels are read."""
+    """Build EfficientNet-B5; also return the number of channels read."""
     return Extractor(EfficientNetB5(), _EFFICIENTNET), 2416
 
 
 def densenet201() -> tuple[Extractor, int]:
-    """DenseNet-201 and how many channels are read; `norm1` is read before its ReLU."""
+    """Build DenseNet-201; also return the number of channels read (`norm1` before its ReLU)."""
     return Extractor(torchvision.models.densenet201(weights=None), _DENSENET), 2048
 
 
 def resnext50() -> tuple[Extractor, int]:
-    """ResNeXt-50 32x4d and how many channels are read."""
+    """Build ResNeXt-50 32x4d; also return the number of channels read."""
     return Extractor(torchvision.models.resnext50_32x4d(weights=None), _RESNEXT), 2560
 
 
@@ -114,14 +114,14 @@ def resnext50() -> tuple[Extractor, int]:
 
 
 def normalised(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Every second pixel, with ImageNet's mean and deviation taken out.
+    """Take every second pixel and normalise with ImageNet's mean and standard deviation.
 
     The constants are float64 and every step is rounded to `dtype`, as DeepGaze was trained:
-    constants in float32 move log densities by up to 4e-4.
+    constants in float32 change log densities by up to 4e-4.
 
     Args:
         image: (n, 3, H, W) RGB in 0..255.
-        dtype: of the result.
+        dtype: type of the result.
 
     Returns:
         (n, 3, H // 2, W // 2).
@@ -140,7 +140,7 @@ def normalised(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def near(values: torch.Tensor, size: Size) -> torch.Tensor:
-    """Nearest-neighbour resizing of the last two axes, as `interpolate(mode="nearest")`."""
+    """Resize the last two axes by nearest neighbour, as `interpolate(mode="nearest")`."""
     if tuple(values.shape[-2:]) == size:
         return values
     rows, columns = (
@@ -152,9 +152,10 @@ def near(values: torch.Tensor, size: Size) -> torch.Tensor:
 
 @lru_cache(maxsize=256)
 def sources(size_in: int, size_out: int) -> torch.Tensor:
-    """(size_out) the place of an axis of `size_in` that each place of the other is a copy of.
+    """Return the source index in an axis of `size_in` for each index of an axis of `size_out`.
 
-    torch itself says so, in float32 whatever is resized: two types would round apart.
+    The result has shape (size_out). torch computes it in float32 whatever is resized, because two
+    types would round differently.
     """
     with torch.inference_mode(False):
         places = torch.arange(size_in, dtype=torch.float32)[None, None]
@@ -165,11 +166,11 @@ def sources(size_in: int, size_out: int) -> torch.Tensor:
 
 
 class EfficientNetB5(torch.nn.Module):
-    """EfficientNet-B5 under the names of DeepGaze's checkpoint, of layers that timm makes.
+    """EfficientNet-B5 built from timm's layers, with the names of DeepGaze's checkpoint.
 
-    TensorFlow's variant (batch norm's eps 1e-3) with its padding frozen at that of an input of 456
-    pixels, which is what DeepGaze was trained with; timm's adapts to the input and is another one
-    wherever a side is no multiple of 32.
+    It is TensorFlow's variant (batch norm's eps 1e-3) with the padding for an input of 456 pixels,
+    which DeepGaze was trained with. timm's padding adapts to the input and differs where a side is
+    not a multiple of 32.
     """
 
     def __init__(self) -> None:
@@ -187,7 +188,7 @@ class EfficientNetB5(torch.nn.Module):
         self._fc = made.classifier
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """As far as the last layer that is read.
+        """Run the network up to the last layer that is read.
 
         Args:
             image: (n, 3, h, w) normalised.
@@ -202,7 +203,10 @@ class EfficientNetB5(torch.nn.Module):
 
 
 class _Block(torch.nn.Module):
-    """Expand, look around, weigh channels, project; batch norms bring their own SiLU."""
+    """Expansion, depthwise convolution, squeeze-and-excitation and projection.
+
+    The batch norms from timm apply their own SiLU.
+    """
 
     def __init__(self, made: Any, expands: bool) -> None:
         super().__init__()
@@ -237,7 +241,7 @@ class _PaddedConv(torch.nn.Conv2d):
 
 
 def _frozen_padding(conv: Any) -> Any:
-    """The same convolution; one of stride 2 pads the same at every size."""
+    """Return the convolution; one of stride 2 gets padding that is the same at every size."""
     if conv.stride == (1, 1):
         return conv
     padded = _PaddedConv(

@@ -25,26 +25,26 @@ _WIDEST_BLUR = 1000.0
 
 
 class _DeepGaze(TorchSaliencyModel):
-    """What both share.
+    """Base class of both models.
 
     Args:
         weights_path: the official checkpoint.
         weights: `none` for random weights.
-        centerbias: `uniform`; `fitted` to the fixations of the data set's other images; or a
-            `.npy` file of a log density, which is brought to each image's size.
+        centerbias: `uniform`; `fitted` to the fixations of the data set's other images; or a `.npy`
+            file of a log density, which is resized to each image.
         requires_size: (height, width) of the input; None = each image's own.
         device: auto, cpu, cuda or mps.
-        batch_size: images of one size that are predicted together.
+        batch_size: number of images of one size that are predicted together.
         low_memory: keep the weights in main memory and send one backbone at a time to the device.
-        seed: of random weights.
-        repo_id: for configs that carry it; must be empty.
+        seed: seed of random weights.
+        repo_id: must be empty; accepted because the field's configs have this key.
     """
 
     name: ClassVar[str]
     network_class: ClassVar[Callable[[], torch.nn.Module]]
     least_side: ClassVar[int]
     output: Output = "log_density"
-    # the digests of weights and centre bias have what they hold
+    # the digests of weights and centre bias cover these settings
     run_only = TorchSaliencyModel.run_only | {
         "weights_path", "weights", "seed", "centerbias", "low_memory", "repo_id",
     }  # fmt: skip
@@ -81,11 +81,11 @@ class _DeepGaze(TorchSaliencyModel):
             )
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:
-        """Be told of a data set's images, which a fitted centre bias is made of."""
+        """Pass a data set's images to a fitted centre bias."""
         self._bias.see(stimuli)
 
     def depends_on(self, stimulus: Stimulus) -> str:
-        """The image and the centre bias.
+        """Return the digests of the image and the centre bias.
 
         Raises:
             DataError: either is missing.
@@ -93,14 +93,14 @@ class _DeepGaze(TorchSaliencyModel):
         return f"{stimulus.image_digest()} {self._bias.digest(stimulus)}"
 
     def weights_digest(self) -> str:
-        """SHA-256 of the checkpoint, or the seed of random weights."""
+        """Return the checkpoint's SHA-256, or the seed of random weights."""
         return f"random {self._seed}" if self._path is None else sha256_of(self._path)
 
     def build(self) -> torch.nn.Module:
-        """The network with its weights.
+        """Build the network with its weights.
 
         Raises:
-            DataError: the checkpoint is damaged or another network's.
+            DataError: the checkpoint is damaged or belongs to another network.
         """
         with seeded(self._seed):
             network = type(self).network_class()
@@ -116,17 +116,17 @@ class _DeepGaze(TorchSaliencyModel):
         return network
 
     def network(self) -> torch.nn.Module:
-        """The network on its device, or in main memory with `low_memory`."""
+        """Return the network on its device, or in main memory with `low_memory`."""
         if self._network is None and self._low_memory:
             self._on = choose_device(self.device)
             self._network = self.build().eval()
         return super().network()
 
     def _input(self, stimulus: Stimulus) -> NDArray[np.float32]:
-        """(4, h, w) RGB in 0..255 and the centre bias's log density.
+        """Return (4, h, w): RGB in 0..255 and the centre bias's log density.
 
         Raises:
-            DataError: the image is missing or too small, or there is no centre bias for it.
+            DataError: the image is missing or too small, or has no centre bias.
         """
         size = self.size or stimulus.size
         if min(size) < self.least_side:
@@ -136,7 +136,7 @@ class _DeepGaze(TorchSaliencyModel):
                 "requires_size resizes it."
             )
         pixels = self.planes(stimulus).astype(np.float64) * 255
-        whole = np.rint(pixels)  # what an image file held, before it was divided by 255
+        whole = np.rint(pixels)  # the image file's values before division by 255
         pixels = np.where(np.abs(pixels - whole) < _WHOLE, whole, pixels)
         bias = self._bias.of(stimulus, size)
         return np.concatenate([pixels, bias[None]]).astype(np.float32)
@@ -150,20 +150,20 @@ class DeepGazeIIEModel(_DeepGaze):
     least_side = DeepGazeIIE.least_side
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) log densities."""
+        """Return (n, h, w) log densities."""
         found: torch.Tensor = network(images[:, :3], images[:, 3])
         return found
 
 
 class DeepGazeIIIModel(_DeepGaze):
-    """DeepGaze III for somebody who has just looked at the centre, and nowhere before."""
+    """DeepGaze III, given one earlier fixation at the image's centre."""
 
     name = "deepgaze_iii"
     network_class = DeepGazeIII
     least_side = DeepGazeIII.least_side
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) log densities of the second fixation."""
+        """Return (n, h, w) log densities of the second fixation."""
         x, y = (
             torch.full((len(images), HISTORY), torch.nan, device=images.device) for _ in range(2)
         )

@@ -1,7 +1,7 @@
-"""What DeepGaze learned: from a backbone's activations to log densities.
+"""The trained part of DeepGaze: from a backbone's activations to log densities.
 
-Sizes: (H, W) is the image's; (r, s) the grid that activations are read on; (h, w) the one that
-densities are made on, H and W divided by 2 (IIE) or 4 (III) and floored.
+Sizes: (H, W) is the image's; (r, s) is the grid that activations are read on; (h, w) is the grid
+that densities are computed on, H and W divided by 2 (IIE) or 4 (III) and floored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.deepgaze_backbones import sources
 
 HISTORY = 4
-"""Earlier fixations that DeepGaze III knows."""
+"""Number of earlier fixations that DeepGaze III takes."""
 
 _EPS = 1e-12
 _SIGMA = 8.0
@@ -26,15 +26,15 @@ _WIDE = 128
 
 
 def standardised(values: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and variance 1 over channels and positions together.
+    """Scale to mean 0 and variance 1 over channels and positions together.
 
-    Not `group_norm` of one group: on a constant map it is 0.03 off in float32.
+    `group_norm` with one group is not used: on a constant map it is 0.03 off in float32.
     """
     return functional.layer_norm(values, values.shape[1:], eps=_EPS)
 
 
 class LayerNorm(torch.nn.Module):
-    """Standardised, with a scale and a shift for each channel."""
+    """Standardisation with a scale and a shift for each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,19 +42,19 @@ class LayerNorm(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(channels))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """(n, channels, r, s)."""
+        """Return (n, channels, r, s)."""
         return standardised(values) * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 class Bias(torch.nn.Module):
-    """A number added to each channel."""
+    """A learnt constant added to each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = torch.nn.Parameter(torch.zeros(channels))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """(n, channels, r, s)."""
+        """Return (n, channels, r, s)."""
         return values + self.bias[:, None, None]
 
 
@@ -63,10 +63,10 @@ def _pointwise(channels: int, wanted: int) -> torch.nn.Conv2d:
 
 
 class SaliencyNetwork(torch.nn.Module):
-    """From activations to one map of what stands out.
+    """A network from activations to one saliency map.
 
     Args:
-        channels: that are read from the backbone.
+        channels: number of channels read from the backbone.
     """
 
     def __init__(self, channels: int) -> None:
@@ -78,10 +78,10 @@ class SaliencyNetwork(torch.nn.Module):
             self.add_module(f"bias{at}", Bias(sides[at + 1]))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """The map.
+        """Return the saliency map.
 
-        Scale and shift of the first norm go into the first convolution, so that the components of
-        a backbone share its standardised activations, which are large.
+        The scale and shift of the first norm are folded into the first convolution, so that the
+        components of a backbone share its standardised activations, which are large.
 
         Args:
             features: (n, channels, r, s), standardised.
@@ -97,7 +97,7 @@ class SaliencyNetwork(torch.nn.Module):
 
 
 class FixationEncoding(torch.nn.Module):
-    """Where earlier fixations were, each with its own weights; the missing ones add nothing."""
+    """Encoding of earlier fixations, each with its own weights; a missing one adds nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class FixationEncoding(torch.nn.Module):
         )
 
     def forward(self, offsets: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """As `ScanpathNetwork` is called; (n, 128, r, s), zeros where nothing is known."""
+        """Return (n, 128, r, s), zeros without any fixation; arguments as for `ScanpathNetwork`."""
         n, _, _, rows, columns = offsets.shape
         encoded = offsets.new_zeros((n, _WIDE, rows, columns))
         for at, convolution in enumerate(self.convolutions):
@@ -115,7 +115,7 @@ class FixationEncoding(torch.nn.Module):
 
 
 class ScanpathNetwork(torch.nn.Module):
-    """From earlier fixations to channels that stand beside the map of what stands out."""
+    """A network from earlier fixations to channels that are combined with the saliency map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,11 +125,11 @@ class ScanpathNetwork(torch.nn.Module):
         self.bias1 = Bias(_ENCODED)
 
     def forward(self, offsets: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """The encoded history.
+        """Return the encoded history.
 
         Args:
             offsets: (n, 4, 3, r, s) from `fixation_offsets`.
-            known: (n, 4) which fixations there are.
+            known: (n, 4) True for fixations that exist.
 
         Returns:
             (n, 16, r, s).
@@ -139,10 +139,10 @@ class ScanpathNetwork(torch.nn.Module):
 
 
 class FixationSelectionNetwork(torch.nn.Module):
-    """From what stands out, and where people have looked, to where they look next.
+    """A network from the saliency map and earlier fixations to priorities of the next fixation.
 
     Args:
-        scanpath: whether it is told of earlier fixations.
+        scanpath: True if it receives earlier fixations.
     """
 
     def __init__(self, scanpath: bool) -> None:
@@ -161,11 +161,11 @@ class FixationSelectionNetwork(torch.nn.Module):
         self.conv2 = _pointwise(16, 1)
 
     def forward(self, saliency: torch.Tensor, scanpath: torch.Tensor | None) -> torch.Tensor:
-        """Priorities; any number.
+        """Return the priorities, which are unbounded.
 
         Args:
             saliency: (n, 1, r, s).
-            scanpath: (n, 16, r, s), or None for a network that is not told.
+            scanpath: (n, 16, r, s), or None for a network without earlier fixations.
 
         Returns:
             (n, 1, r, s).
@@ -191,7 +191,7 @@ class _Gaussian(torch.nn.Module):
 
 
 class Finalizer(torch.nn.Module):
-    """What makes a density of priorities: a blur and a share of the centre bias."""
+    """The parameters that turn priorities into a density: blur and centre bias weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,17 +202,17 @@ class Finalizer(torch.nn.Module):
 def fixation_offsets(
     x: torch.Tensor, y: torch.Tensor, size: Size, grid: Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How far away earlier fixations are from each place of the grid.
+    """Compute the offset of each position of the grid from earlier fixations.
 
     Args:
-        x: (n, 4) columns in pixels, the latest fixation first; NaN where there is none.
+        x: (n, 4) columns in pixels, the latest fixation first; NaN where one is missing.
         y: (n, 4) rows.
         size: height and width of the image.
         grid: height and width of the grid.
 
     Returns:
-        (n, 4, 3, r, s) columns, rows and pixels to each fixation, zeros where there is none; and
-        (n, 4) which there are.
+        (n, 4, 3, r, s) column offsets, row offsets and distances to each fixation in pixels, zeros
+        where it is missing; and (n, 4) True for fixations that exist.
     """
     known = ~(torch.isnan(x) | torch.isnan(y))
     rows, columns = (
@@ -227,17 +227,17 @@ def fixation_offsets(
 def log_densities(
     finalizers: Sequence[Finalizer], priorities: torch.Tensor, centerbias: torch.Tensor, factor: int
 ) -> torch.Tensor:
-    """Log densities over the pixels of the image, on the smaller grid that they are copied from.
+    """Compute log densities over the image's pixels, on the smaller grid they are copied from.
 
     Upsampling copies values, so the sum over the image is a sum over the grid in which each value
-    counts as often as it is copied. And blurring a map that was itself made of copies is one
-    matrix on each side of the map it was copied from.
+    counts as often as it is copied. Blurring an upsampled map is likewise one matrix product on
+    each side of the smaller map.
 
     Args:
         finalizers: k components.
         priorities: (n, k, r, s).
         centerbias: (n, H, W) log density.
-        factor: the image's sides over those of the smaller grid.
+        factor: ratio of the image's sides to those of the smaller grid.
 
     Returns:
         (n, k, h, w); copied to (H, W), exp sums to 1.
@@ -255,14 +255,18 @@ def log_densities(
 
 
 def _copied_and_blurred(size_in: int, size_out: int, sigma: torch.Tensor) -> torch.Tensor:
-    """(k, size_out, size_in) nearest-neighbour resizing of an axis, then its Gaussian blur.
+    """Return the matrix that resizes an axis by nearest neighbour, then blurs it.
 
-    The kernel is cut at ceil(3 sigma) and sums to 1; beyond its ends the axis goes on as it ends.
+    The Gaussian kernel is cut at ceil(3 sigma) and sums to 1; beyond its ends the axis is continued
+    by its edge values.
 
     Args:
-        size_in: places of the axis.
-        size_out: places it is resized to.
-        sigma: (k) in places of the resized axis.
+        size_in: length of the axis.
+        size_out: length after resizing.
+        sigma: (k) in positions of the resized axis.
+
+    Returns:
+        (k, size_out, size_in).
     """
     reach = torch.ceil(3 * sigma.detach())
     longest = int(reach.max())
@@ -277,11 +281,11 @@ def _copied_and_blurred(size_in: int, size_out: int, sigma: torch.Tensor) -> tor
 
 
 def _log_copies(size_in: int, size_out: int, like: torch.Tensor) -> torch.Tensor:
-    """(size_in) the logarithm of how often each place of an axis is copied."""
+    """Return (size_in) logarithms of how often each position of an axis is copied."""
     times = torch.bincount(sources(size_in, size_out), minlength=size_in)
     return times.to(like.device, like.dtype).log()
 
 
 def mixture(log_density: torch.Tensor, dim: int) -> torch.Tensor:
-    """The log of the mean density along an axis."""
+    """Return the log of the mean density along an axis."""
     return torch.logsumexp(log_density, dim=dim) - math.log(log_density.shape[dim])

@@ -1,6 +1,6 @@
-"""Weights that a run would download: which, and whether this machine has them already.
+"""Tell which weights a run would download and whether this machine has them already.
 
-Nothing here uses the network: the caches of torch and of the Hugging Face hub are looked into.
+Nothing here uses the network; only the caches of torch and of the Hugging Face hub are read.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from urllib.parse import urlparse
 TIMM, TORCHVISION = "timm", "torchvision"
 _DETECTOR = "fasterrcnn_resnet50_fpn"
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names that timm looks for in a repository of the hub, in its order."""
+"""File names that timm looks for in a repository of the hub, in this order."""
 
 
 def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
-    """Say whether the weights that a model's settings ask for are on this machine.
+    """Tell whether the weights that a model's settings require are on this machine.
 
     Args:
-        what: whose they are, such as `model eigencam`.
-        settings: with `weights`, `weights_path` and the network as `model` or `backbone`.
+        what: owner of the weights, such as `model eigencam`.
+        settings: mapping with `weights`, `weights_path` and the network as `model` or `backbone`.
 
     Returns:
-        A sentence; None where the settings ask for no download that is known here.
+        A sentence; None if the settings require no download that is known here.
     """
     release = str(settings.get("weights")).lower()
     network = settings.get("model", settings.get("backbone"))
@@ -34,7 +34,7 @@ def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
 
 
 def release_note(what: str, release: str, network: str) -> str | None:
-    """Say whether the released weights of a network are on this machine; see `download_note`."""
+    """Tell whether a network's released weights are on this machine; see `download_note`."""
     if release not in (TIMM, TORCHVISION):
         return None
     places = list(_places(release, network))
@@ -52,7 +52,7 @@ def release_note(what: str, release: str, network: str) -> str | None:
 
 
 def _places(release: str, network: str) -> Iterator[Path | None]:
-    """Where the weights would be; None for a file of the hub that is not there."""
+    """Yield the paths where the weights would be; None for a file missing from the hub's cache."""
     if release == TORCHVISION:
         url = _torchvision_url(network)
         if url is not None:
@@ -62,7 +62,7 @@ def _places(release: str, network: str) -> Iterator[Path | None]:
 
     try:
         known = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
-    except RuntimeError:  # a tag that does not exist, which building the model says
+    except RuntimeError:  # the tag does not exist; building the model reports it
         known = None
     if known is None:
         return

@@ -1,4 +1,4 @@
-"""EigenCAM: what a network's features vary along most, without a class and without training."""
+"""EigenCAM: the main direction of variation of a network's features, without class or training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from clickmap_cli.runtime.errors import ConfigError
 
 DETECTOR = "fasterrcnn_resnet50_fpn"
 DETECTOR_LEVELS = ("pool", "3", "2", "1", "0")
-"""From the coarsest to the finest level of the feature pyramid."""
+"""Levels of the feature pyramid, from the coarsest to the finest."""
 
 _ZEROS = "constant"
 _SMOOTH_MODES = (_ZEROS, "reflect", "mirror", "nearest")
@@ -35,30 +35,30 @@ _SHORT_SIDE, _LONG_SIDE = 800, 1333  # the detector's own rule for the size of i
 class EigenCam(TorchSaliencyModel):
     """The first principal component of a network's features (Muhammad and Yeasin 2020).
 
-    By default those of Faster R-CNN's feature pyramid: absolute values of all five levels, resized
-    bilinearly to one of them, side by side, centred over positions, projected on their first
-    principal component. A component's sign is arbitrary: here it is the one that correlates
-    positively with the mean absolute activation. What is negative becomes 0, the rest is scaled to
-    0..1 and resized to the image. Images are normalised as the network's own are (a timm network's
-    by its pretrained configuration).
+    By default the features are those of Faster R-CNN's feature pyramid: the absolute values of all
+    five levels are resized bilinearly to one of them, concatenated, centred over positions, and
+    projected on their first principal component. A component's sign is arbitrary: here it is the
+    one that correlates positively with the mean absolute activation. Negative values become 0; the
+    rest is scaled to 0..1 and resized to the image. Images are normalised as the network requires
+    (for a timm network, by its pretrained configuration).
 
     Args:
         backbone: `fasterrcnn_resnet50_fpn`, or any timm or torchvision network with `layers`.
         layers: names of the modules whose outputs are the levels, or one name; None for the
             detector's.
-        level: the level all are resized to: pool, 3, 2, 1 or 0 of the detector, or one of
+        level: the level that all are resized to: pool, 3, 2, 1 or 0 of the detector, or one of
             `layers`; None = the coarsest (the detector's pool, the last of `layers`).
-        component: which principal component, from 1.
-        invert: the other sign.
-        smooth_sigma: sigma of a Gaussian over the map in pixels of the image; None = none.
-        smooth_mode: what the Gaussian finds outside the map, in SciPy's words: constant (zeros),
-            reflect, mirror or nearest.
-        detector_resize: bring images to a short side of 800 first, as the detector does.
+        component: number of the principal component, from 1.
+        invert: use the opposite sign.
+        smooth_sigma: sigma of a Gaussian blur of the map in pixels of the image; None = no blur.
+        smooth_mode: values the Gaussian assumes outside the map, in SciPy's words: constant
+            (zeros), reflect, mirror or nearest.
+        detector_resize: resize images to a short side of 800 first, as the detector does.
         weights_path: a checkpoint of the network (the whole detector's, or the whole classifier's).
-        weights: `torchvision` or `timm` download theirs, `none` draws random ones.
-        seed: of random weights.
+        weights: `torchvision` or `timm` to download theirs, `none` for random ones.
+        seed: seed of random weights.
         device: auto, cpu, cuda or mps.
-        batch_size: images of one size that go through the network together.
+        batch_size: number of images of one size that go through the network together.
     """
 
     version = 2
@@ -115,15 +115,15 @@ class EigenCam(TorchSaliencyModel):
             self.notices = ("eigencam: random weights (weights: none); its scores mean nothing.",)
 
     def weights_digest(self) -> str:
-        """SHA-256 of the checkpoint, or what stands for it."""
+        """Return the checkpoint's SHA-256, or the name of the release, or the seed."""
         return self._digest
 
     def build(self) -> FeatureNetwork:
-        """The part of the network that gives the features."""
+        """Build the part of the network that gives the features."""
         return build_features(self._backbone, self._layers, *self._weights)
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) components on the level's grid, rectified, in 0..1."""
+        """Return (n, h, w) components on the level's grid, rectified, in 0..1."""
         features = self._features(network, images)
         maps = []
         for one in joined_features(features, self._level):
@@ -133,7 +133,7 @@ class EigenCam(TorchSaliencyModel):
         return torch.stack(maps)
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
-        """Maps of several images of one size, on their pixels."""
+        """Predict maps of several images of one size, at the image's size."""
         self._explained = []
         maps = super().predict_batch(stimuli)
         for stimulus, explained in zip(stimuli, self._explained, strict=True):
@@ -144,7 +144,7 @@ class EigenCam(TorchSaliencyModel):
         ]
 
     def predict_variants(self, stimulus: Stimulus) -> dict[str, NDArray[Any]]:
-        """Every level, finest last, with either sign: `pool+`, `pool-`, `3+`, ..."""
+        """Predict with every level, finest last, and either sign: `pool+`, `pool-`, `3+`, ..."""
         network = self.network()
         images = self.batch([stimulus])
         found: dict[str, NDArray[Any]] = {}
@@ -172,11 +172,14 @@ class EigenCam(TorchSaliencyModel):
 
 
 def joined_features(features: dict[str, torch.Tensor], level: str) -> torch.Tensor:
-    """(n, channels of all levels, h, w) absolute values on the grid of one level.
+    """Concatenate the absolute values of all levels, resized to the grid of one level.
 
     Args:
         features: level -> (n, channels, its h, its w).
-        level: whose grid.
+        level: the level whose grid is used.
+
+    Returns:
+        (n, channels of all levels, h, w).
     """
     size = features[level].shape[-2:]
     parts = []
@@ -191,9 +194,10 @@ def joined_features(features: dict[str, torch.Tensor], level: str) -> torch.Tens
 
 
 def signed_component(features: torch.Tensor, number: int) -> tuple[torch.Tensor, float]:
-    """(h, w) a component of (channels, h, w) features with the sign rule, and its variance.
+    """Return (h, w) a component of (channels, h, w) features, and its share of the variance.
 
-    The features are overwritten: at the finest level a copy would take longer than the rest.
+    The component's sign follows `oriented`. The features are overwritten: at the finest level a
+    copy would take longer than the rest.
     """
     positions = features.flatten(1).T
     activation = positions.mean(dim=1)
@@ -203,16 +207,17 @@ def signed_component(features: torch.Tensor, number: int) -> tuple[torch.Tensor,
 
 
 def rectified(values: torch.Tensor) -> torch.Tensor:
-    """Negative values at 0, the rest min-max scaled to 0..1; zeros where all are equal."""
+    """Set negative values to 0 and min-max scale the rest to 0..1; zeros if all are equal."""
     heat = torch.relu(values)
     low, high = heat.min(), heat.max()
     return (heat - low) / (high - low) if high > low else torch.zeros_like(heat)
 
 
 def oriented(projection: torch.Tensor, activation: torch.Tensor) -> float:
-    """1 or -1: the sign that makes a projection correlate positively with the activation.
+    """Return the sign, 1 or -1, that makes a projection correlate positively with the activation.
 
-    Where they do not correlate at all, the sign that makes its largest value positive.
+    If they do not correlate at all, return the sign that makes the projection's largest absolute
+    value positive.
     """
     together = float(torch.dot(projection, activation - activation.mean()))
     if together == 0:
@@ -221,7 +226,7 @@ def oriented(projection: torch.Tensor, activation: torch.Tensor) -> float:
 
 
 def _as_the_detector(images: torch.Tensor) -> torch.Tensor:
-    """Images at a short side of 800 pixels, unless the long one would exceed 1333."""
+    """Resize images to a short side of 800 pixels, or less if the long side would exceed 1333."""
     height, width = images.shape[-2:]
     scale = min(_SHORT_SIDE / min(height, width), _LONG_SIDE / max(height, width))
     return functional.interpolate(

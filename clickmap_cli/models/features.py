@@ -1,4 +1,4 @@
-"""Networks as sources of features: a detector's pyramid, or named layers of any other."""
+"""Networks as sources of features: a detector's pyramid, or named layers of any other network."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from clickmap_cli.storage.safe_arrays import short_reason
 DOWNLOADED = ("torchvision", "timm")
 _DETECTOR = "fasterrcnn_resnet50_fpn"
 _RELEASE = "258fb6c6"
-"""How the SHA-256 of torchvision's COCO_V1 file starts, which its name carries."""
+"""First digits of the SHA-256 of torchvision's COCO_V1 file, which are in its name."""
 
 
 class FeatureNetwork(torch.nn.Module):
-    """Gives (n, channels, h, w) features by the name of their level.
+    """A network that returns (n, channels, h, w) features by the name of their level.
 
     Args:
         network: the whole network.
-        layers: names of modules whose outputs are the levels; None when the network gives them
-            itself.
+        layers: names of modules whose outputs are the levels; None if the network returns the
+            levels itself.
     """
 
     def __init__(self, network: torch.nn.Module, layers: Sequence[str] | None) -> None:
@@ -41,10 +41,10 @@ class FeatureNetwork(torch.nn.Module):
             module.register_forward_hook(self._keeper(name))
 
     def forward(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Features of (n, 3, h, w) images, in the order of the levels.
+        """Return the features of (n, 3, h, w) images, in the order of the levels.
 
         Raises:
-            DataError: a layer gives no (n, channels, h, w) tensor.
+            DataError: a layer's output is not an (n, channels, h, w) tensor.
         """
         self._found = {}
         given = self.network(images)
@@ -65,10 +65,10 @@ class FeatureNetwork(torch.nn.Module):
 
 
 def feature_digest(backbone: str, weights_path: str | None, weights: str | None, seed: int) -> str:
-    """What identifies the weights: the file's SHA-256, the release, or the seed.
+    """Return a text that identifies the weights: the file's SHA-256, the release, or the seed.
 
     Raises:
-        ConfigError: it is not said where weights come from.
+        ConfigError: the settings do not say where weights come from.
     """
     if weights in DOWNLOADED and not weights_path:
         return f"{weights} {backbone}"
@@ -81,9 +81,9 @@ def choose_normalisation(
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
     """Return mean and standard deviation (3 each) for a network's images; None = ImageNet's.
 
-    A timm network has its own. torchvision's detectors normalise images themselves, so that they
-    are given RGB in 0..1; its other networks were trained with ImageNet's, and so was the backbone
-    of `fasterrcnn_resnet50_fpn`, which is used without the rest of the detector.
+    A timm network has its own. torchvision's detectors normalise images themselves, so they receive
+    RGB in 0..1. torchvision's other networks were trained with ImageNet's values, and so was the
+    backbone of `fasterrcnn_resnet50_fpn`, which is used without the rest of the detector.
 
     Args:
         backbone: as for `build_features`; an unknown name raises nothing here.
@@ -104,7 +104,7 @@ def choose_normalisation(
 
 
 def _is_timm(backbone: str, weights: str | None) -> bool:
-    """Return True if the network is built by timm; torchvision's own weights need its own."""
+    """Return True if timm builds the network; torchvision's weights need torchvision's network."""
     import timm
 
     return weights != "torchvision" and timm.is_model(backbone)
@@ -117,17 +117,18 @@ def build_features(
     weights: str | None,
     seed: int,
 ) -> FeatureNetwork:
-    """Build a network and give it its weights.
+    """Build a network and load its weights.
 
     Args:
         backbone: `fasterrcnn_resnet50_fpn`, or the name of a timm or torchvision network.
         layers: names of modules; None for the detector's pyramid.
         weights_path: a checkpoint.
-        weights: `torchvision` or `timm` to download, `none` for random ones.
-        seed: of random weights.
+        weights: `torchvision` or `timm` to download weights, `none` for random ones.
+        seed: seed of random weights.
 
     Raises:
-        ConfigError: there is no such network or layer, or it is not said where weights come from.
+        ConfigError: the network or a layer does not exist, or the settings do not say where weights
+            come from.
         DataError: the weights are missing, damaged or do not fit.
     """
     download = weights if weights in DOWNLOADED and not weights_path else None
@@ -147,12 +148,12 @@ def _file(backbone: str, weights_path: str | None, weights: str | None) -> Path 
 
 
 def _detector(path: Path | None, download: str | None) -> torch.nn.Module:
-    """Backbone and feature pyramid of Faster R-CNN; its heads are never built."""
+    """Build the backbone and feature pyramid of Faster R-CNN, without its heads."""
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops.misc import FrozenBatchNorm2d
 
     released = bool(download) or (path is not None and sha256_of(path).startswith(_RELEASE))
-    # as torchvision itself does with this release, which was trained so
+    # torchvision does the same: this release was trained with eps 0
     norm = partial(FrozenBatchNorm2d, eps=0.0) if released else FrozenBatchNorm2d
     network: torch.nn.Module = resnet_fpn_backbone(
         backbone_name="resnet50", weights=None, norm_layer=norm
@@ -192,7 +193,7 @@ def _downloaded_detector(release: str) -> dict[str, torch.Tensor]:
 
 
 def _classifier(name: str, download: str | None) -> torch.nn.Module:
-    """A timm network, else one of torchvision's."""
+    """Build a timm network, or torchvision's if timm does not build it."""
     import timm
     from torchvision import models
 
@@ -204,7 +205,7 @@ def _classifier(name: str, download: str | None) -> torch.nn.Module:
             settings = {"weights": "DEFAULT" if download == "torchvision" else None}
             builder = models.get_model_builder(name)
             if "weights_backbone" in inspect.signature(builder).parameters:
-                settings["weights_backbone"] = None  # else detectors download that unasked
+                settings["weights_backbone"] = None  # otherwise detectors download them
             network: torch.nn.Module = builder(**settings)
             return network
     except OSError as error:
@@ -224,7 +225,7 @@ def _module(network: torch.nn.Module, name: str) -> torch.nn.Module:
 
 
 def _near(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """The nearest known name, without the list of hundreds."""
+    """Suggest the nearest known name, without listing hundreds."""
     said = did_you_mean(name, known)
     if said.startswith("Did"):
         return said

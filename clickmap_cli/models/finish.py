@@ -1,4 +1,4 @@
-"""From what a model returned to what is scored, the same way for every model and for people."""
+"""Bring a model's output to the form that is scored, in the same way for models and people."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ def finished(
 ) -> Finished:
     """Bring a prediction onto the pixels that it is scored on.
 
-    A map is clipped at 0, goes through the geometry and is scaled to sum 1 (with `postprocess`;
-    else it only goes through the geometry). A density is scaled to sum 1 again where the geometry
-    changes it, and a log density likewise in the logarithm.
+    With `postprocess`, a map is clipped at 0, passed through the geometry and scaled to sum 1;
+    without, it is only passed through the geometry. A density is scaled to sum 1 again if the
+    geometry changes it, and so is a log density, in the logarithm.
 
     Args:
         values: (h, w) of the geometry's native size.
-        output: what it is.
-        geometry: what is done to it; see `Stimulus.placement`.
-        postprocess: whether maps are clipped and scaled.
+        output: kind of the prediction.
+        geometry: the geometry to apply; see `Stimulus.placement`.
+        postprocess: True if maps are clipped and scaled.
 
     Returns:
         (h, w) float32 of the geometry's final size.
 
     Raises:
-        ValueError: it holds NaN or infinite values (a log density may hold -inf in some pixels),
-            looks like a log density and is not declared one, or nothing is left of it once it is
-            clipped.
+        ValueError: the prediction holds NaN or infinite values (a log density may hold -inf in some
+            pixels), looks like a log density without being declared one, is declared a density and
+            holds negative values, is a map with negative and no positive values (with
+            `postprocess`), is a log density of -inf wherever it is not cropped, or exceeds the
+            range of float32 (without `postprocess`).
     """
     logarithm = log_density_words(values) if output != "log_density" else None
     if logarithm:
@@ -65,14 +67,14 @@ def finished(
 
 
 def _scale_to_sum_1(values: NDArray[Any], geometry: Geometry) -> Finished:
-    """The finished values over their sum; zeros stay zeros."""
+    """Apply the geometry and divide by the sum; zeros stay zeros."""
     top = float(values.max())
     if top == 0:
         return np.zeros(geometry.final, dtype=np.float32)
-    # to its maximum first: a scale that float32 cannot hold must not reach it
+    # divide by the maximum first: the values may exceed the range of float32
     exact = geometry.finish(values.astype(np.float64) / top).astype(np.float64)
     total = exact.sum()
-    # a crop may cut away all that is above 0
+    # a crop may remove every value above 0
     return np.asarray(exact / total if total > 0 else exact, dtype=np.float32)
 
 

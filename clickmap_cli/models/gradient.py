@@ -1,4 +1,4 @@
-"""Which pixels a classifier's decision hangs on, by its derivative."""
+"""Saliency of a classifier's decision at each pixel, from its derivative."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
 Score = Callable[[torch.Tensor], torch.Tensor]
-"""(n, 3, h, w) images -> (n) scores, each of its own image alone."""
+"""Function from (n, 3, h, w) images to (n) scores; a score depends only on its own image."""
 
 _METHODS = ("gradient", "smoothgrad", "integrated")
 _REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -34,12 +34,12 @@ _REDUCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class Normalised(torch.nn.Module):
-    """A network that is given RGB in 0..1, so that derivatives are those of pixels.
+    """A network that takes RGB in 0..1, so that derivatives are with respect to pixels.
 
     Args:
-        network: takes normalised images.
-        mean: (3) subtracted from them.
-        std: (3) what that is divided by.
+        network: a network for normalised images.
+        mean: (3) values subtracted from the images.
+        std: (3) values the result is divided by.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Normalised(torch.nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """What the network says of (n, 3, h, w) RGB in 0..1."""
+        """Return the network's output for (n, 3, h, w) RGB in 0..1."""
         said: torch.Tensor = self.network((images - self.mean) / self.std)
         return said
 
 
 class Gradient(TorchSaliencyModel):
-    """Saliency of a timm classifier: derivatives of a class's score (before softmax) by pixels.
+    """Derivatives of a timm classifier's score of a class (before softmax) with respect to pixels.
 
-    Derivatives are those by RGB in 0..1. `gradient`: at the image. `smoothgrad`: their mean over
-    noisy copies. `integrated`: their mean on the way from black to the image, times the image.
-    The map is the magnitude over the three channels.
+    Derivatives are with respect to RGB in 0..1. `gradient`: the derivative at the image.
+    `smoothgrad`: its mean over noisy copies. `integrated`: its mean on the path from black to the
+    image, times the image. The map is the magnitude over the three channels.
 
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep inside convolutional networks; Smilkov
     et al. (2017), SmoothGrad; Sundararajan, Taly and Yan (2017), Axiomatic attribution for deep
@@ -69,25 +69,26 @@ class Gradient(TorchSaliencyModel):
 
     Args:
         model: the classifier's name in timm.
-        weights: `timm` downloads timm's weights, `none` draws random ones; null takes the file.
-        weights_path: a checkpoint of it.
+        weights: `timm` downloads timm's weights, `none` draws random ones; null uses
+            `weights_path`.
+        weights_path: a checkpoint of the classifier.
         requires_size: (height, width) of its input; None = its own.
         method: gradient, smoothgrad or integrated.
-        n_samples: noisy copies of smoothgrad.
-        noise: standard deviation of their noise; 1 is the range from black to white.
-        steps: points on the way of integrated, each in the middle of its part.
+        n_samples: number of noisy copies for smoothgrad.
+        noise: standard deviation of the noise; 1 is the range from black to white.
+        steps: number of points on the path of integrated, each in the middle of its interval.
         reduce: max, mean or l2 over the channels.
-        class_index: the class whose score it is; None = the predicted one.
-        smooth_sigma: sigma of a Gaussian over the map, in pixels of the network's input; None =
+        class_index: the class whose score is differentiated; None = the predicted one.
+        smooth_sigma: sigma of a Gaussian blur of the map, in pixels of the network's input; None =
             no blur.
         device: auto, cpu, cuda or mps.
-        batch_size: images that are predicted together.
-        seed: of the noise, which an image has its own of, and of random weights.
+        batch_size: number of images that are predicted together.
+        seed: seed of random weights and of the noise, which differs between images.
     """
 
     needs_gradients = True
     version = 2
-    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
+    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # the digest has its content
 
     def __init__(
         self,
@@ -126,20 +127,20 @@ class Gradient(TorchSaliencyModel):
         self.notices = self._timm.notices
 
     def weights_digest(self) -> str:
-        """SHA-256 of the file, timm's tag and a hash of the weights, or the seed of random ones."""
+        """Return the file's SHA-256, timm's tag and a hash of the weights, or the seed."""
         return self._timm.digest()
 
     def depends_on(self, stimulus: Stimulus) -> str:
-        """The image, and with noise also what seeds it."""
+        """Return the image's digest and, with noise, the key that seeds it."""
         shown = super().depends_on(stimulus)
         return f"{shown} {stimulus.key}" if self._method == "smoothgrad" else shown
 
     def build(self) -> torch.nn.Module:
-        """The classifier, for RGB in 0..1."""
+        """Build the classifier for RGB in 0..1."""
         return Normalised(self._timm.build(), self._timm.mean, self._timm.std)
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
-        """Maps of several images, of the network's input size."""
+        """Predict maps of several images, at the network's input size."""
         self._keys = [stimulus.key for stimulus in stimuli]
         maps = super().predict_batch(stimuli)
         if self._sigma is None:
@@ -147,7 +148,7 @@ class Gradient(TorchSaliencyModel):
         return [gaussian_filter(values, self._sigma, mode="mirror") for values in maps]
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) magnitudes over the channels."""
+        """Return (n, h, w) magnitudes over the channels."""
         classes = self._classes(network, images)
 
         def score(shown: torch.Tensor) -> torch.Tensor:
@@ -162,7 +163,7 @@ class Gradient(TorchSaliencyModel):
         return self._reduce(slopes)
 
     def _classes(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor | int:
-        """The class of each image."""
+        """Return the class of each image."""
         if self._class is not None:
             return self._class
         with torch.no_grad():
@@ -170,7 +171,7 @@ class Gradient(TorchSaliencyModel):
         return said.argmax(dim=1)
 
     def _drawn(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        """(n, 3, h, w) noise of one copy of each image after the other."""
+        """Yield (n, 3, h, w) noise, one copy of every image at a time."""
         generators = [generator(self._seed, key, "smoothgrad") for key in self._keys]
         for _ in range(self._n_samples):
             drawn = [rng.standard_normal(images.shape[1:], np.float32) for rng in generators]
@@ -178,7 +179,7 @@ class Gradient(TorchSaliencyModel):
 
 
 def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
-    """(n, 3, h, w) the derivative of each image's score by its pixels."""
+    """Return (n, 3, h, w) derivatives of each image's score with respect to its pixels."""
     shown = images.detach().requires_grad_()
     with torch.enable_grad():
         (slopes,) = torch.autograd.grad(score(shown).sum(), shown)
@@ -186,15 +187,15 @@ def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
 
 
 def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]) -> torch.Tensor:
-    """The mean derivative over noisy copies.
+    """Compute the mean derivative over noisy copies.
 
     Args:
-        score: what is differentiated.
+        score: function to differentiate.
         images: (n, 3, h, w).
-        noises: (n, 3, h, w) what is added, one copy after the other.
+        noises: (n, 3, h, w) noise to add, one copy after the other.
 
     Returns:
-        (n, 3, h, w), with signs.
+        (n, 3, h, w), signed.
     """
     total = torch.zeros_like(images)
     count = 0
@@ -205,17 +206,18 @@ def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor
 
 
 def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
-    """What each pixel adds to the score on the straight way from black.
+    """Compute each pixel's contribution to the score on the straight path from black.
 
-    Over the pixels of an image it sums to score(image) - score(black), the closer the more steps.
+    Over the pixels of an image the contributions sum to score(image) - score(black); more steps
+    make this more exact.
 
     Args:
-        score: what is differentiated.
+        score: function to differentiate.
         images: (n, 3, h, w) RGB, black is 0.
-        steps: points of the midpoint rule.
+        steps: number of points of the midpoint rule.
 
     Returns:
-        (n, 3, h, w), with signs.
+        (n, 3, h, w), signed.
     """
     total = torch.zeros_like(images)
     for step in range(steps):

@@ -28,15 +28,15 @@ _MISFITS = (AssertionError, RuntimeError, TypeError, ValueError)
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """What a config says of a classifier.
+    """Settings of a classifier.
 
     Attributes:
         network: `base`, or the name of a network in timm.
-        in_size: of `base`: channels of the first block; the second one has twice as many.
-        dropout: of `base`: share of activations that are dropped while it is trained.
-        weights: of a timm network: `none` draws random ones, `timm` downloads timm's.
-        weights_path: a checkpoint of the timm network to begin with, in place of `weights`.
-        seed: of random weights.
+        in_size: channels of the first block of `base`; the second one has twice as many.
+        dropout: share of activations of `base` that are dropped in training.
+        weights: for a timm network: `none` draws random weights, `timm` downloads timm's.
+        weights_path: a checkpoint of the timm network to start from, in place of `weights`.
+        seed: seed of random weights.
     """
 
     network: str = BASE
@@ -50,16 +50,16 @@ class ClassifierSettings:
 class HeatmapCnn(nn.Module):
     """The network `base` of the reading study.
 
-    BatchNorm without learnable parameters on the image; two blocks Conv -> ReLU -> MaxPool (2) ->
-    Dropout -> BatchNorm (which learns), with kernels 3 and 5, strides 1 and 2, and `in_size` and
-    2 x `in_size` channels, nothing padded; one linear layer.
+    A BatchNorm without learnable parameters on the image; two blocks Conv -> ReLU -> MaxPool (2) ->
+    Dropout -> BatchNorm (learnable), with kernels 3 and 5, strides 1 and 2, and `in_size` and 2 x
+    `in_size` channels, without padding; one linear layer.
 
     Args:
-        size: height and width of its images.
-        channels: of its images.
-        n_classes: classes it scores.
-        in_size: channels of the first block.
-        dropout: share of activations that are dropped while it is trained.
+        size: height and width of the images.
+        channels: number of channels of the images.
+        n_classes: number of classes.
+        in_size: number of channels of the first block.
+        dropout: share of activations that are dropped in training.
 
     Raises:
         ConfigError: the images are too small, or a setting is wrong.
@@ -89,17 +89,17 @@ class HeatmapCnn(nn.Module):
         self.linear = nn.Linear(widths[2] * height * width, n_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, classes) scores, before any softmax, of (n, channels, h, w) images in 0..1."""
+        """Return (n, classes) scores, before any softmax, of (n, channels, h, w) images in 0..1."""
         features = self.second(self.first(self.input_norm(images)))
         scores: torch.Tensor = self.linear(features.flatten(1))
         return scores
 
 
 def feature_size(size: Size) -> Size:
-    """Height and width of what the two blocks of `base` make of an image.
+    """Return height and width of an image's features after the two blocks of `base`.
 
     Raises:
-        ConfigError: nothing would be left.
+        ConfigError: the features would be empty.
 
     >>> feature_size((128, 200))
     (15, 24)
@@ -120,13 +120,13 @@ def feature_size(size: Size) -> Size:
 def build_classifier(
     settings: ClassifierSettings, size: Size, channels: int, n_classes: int
 ) -> nn.Module:
-    """A network that scores classes of images with values in 0..1, on the CPU.
+    """Build a network on the CPU that scores classes of images with values in 0..1.
 
     Args:
-        settings: which one.
-        size: height and width of its images.
+        settings: the network's settings.
+        size: height and width of the images.
         channels: 1 for grey, 3 for colour.
-        n_classes: classes.
+        n_classes: number of classes.
 
     Raises:
         ConfigError: a setting is wrong, or the network cannot take such images.
@@ -143,10 +143,10 @@ def build_classifier(
 def _timm_classifier(
     settings: ClassifierSettings, size: Size, channels: int, n_classes: int
 ) -> nn.Module:
-    """A timm network with a new last layer; it is given images as its weights were.
+    """Build a timm network with a new last layer, which normalises images as for its weights.
 
-    Grey images are normalised with the mean over RGB of the means and deviations, and weights of
-    the first layer are summed over RGB, as timm does.
+    For grey images, the means and deviations are averaged over RGB, and weights of the first layer
+    are summed over RGB, as timm does.
     """
     import timm
 
@@ -155,7 +155,8 @@ def _timm_classifier(
     known = TimmNetwork(TimmSettings(name, told, settings.weights_path, None, settings.seed), what)
     options: dict[str, Any] = {"in_chans": channels, "num_classes": n_classes}
     if settings.weights_path or str(settings.weights).lower() == RELEASE:
-        # as they are first, for every key must fit; timm then changes the first and last layer
+        # load them unchanged first, because every key must fit; timm then changes the first and
+        # last layer
         state = known.build().state_dict()
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     with seeded(settings.seed):
@@ -171,7 +172,7 @@ def _timm_classifier(
 
 
 def _fit_to(network: nn.Module, size: Size, channels: int, what: str) -> None:
-    """Position embeddings for the images' size, and a try whether they go through at all."""
+    """Resize position embeddings to the images' size, and try one image; raise if it fails."""
     change = getattr(network, "set_input_size", None)
     try:
         if change is not None:

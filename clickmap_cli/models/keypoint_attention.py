@@ -1,4 +1,4 @@
-"""Which parts of an image place each key point."""
+"""Maps of the image parts that determine each predicted key point."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ Maps = NDArray[np.float32]
 
 
 def keypoint_maps(network: KeypointNet, image: torch.Tensor) -> tuple[Maps, str | None]:
-    """A map of an image for each key point.
+    """Compute a map of an image for each key point.
 
     A vision transformer gets gradient rollout. For each coordinate of a point, a layer's attention
-    A (heads, tokens, tokens) is multiplied by the derivative of the coordinate by A; magnitudes
-    count, as moving a point left or right are of one worth; the mean over the heads is taken and
-    scaled so that its largest row sums to 1, so that neither the units of coordinates nor the
-    size of derivatives matter. Half of that and half of the identity (the residual connection),
-    rows scaled to sum 1, are multiplied over the layers. The last layer's tokens are weighed by
-    the length of the coordinate's derivative by them: with a class token that is the class
-    token's row, with global average pooling a weighted mean of the patches' rows. A point's map is
-    the mean of those of x and y.
+    A (heads, tokens, tokens) is multiplied by the derivative of the coordinate with respect to A.
+    Magnitudes are used, because moving a point left matters as much as moving it right. The mean
+    over the heads is scaled so that its largest row sums to 1, so that neither the units of
+    coordinates nor the size of derivatives matters. Half of that and half of the identity (the
+    residual connection), with rows scaled to sum 1, are multiplied over the layers. The last
+    layer's tokens are weighted by the norm of the coordinate's derivative with respect to them:
+    with a class token this is the class token's row, with global average pooling a weighted mean of
+    the patches' rows. A point's map is the mean of the maps of x and y.
 
-    Any other network gets derivatives by pixels: the largest magnitude over the channels, and the
-    mean of those of x and y.
+    Any other network gets derivatives with respect to pixels: the largest magnitude over the
+    channels, and the mean of the maps of x and y.
 
-    Reference: Abnar and Zuidema (2020), Quantifying attention flow in transformers; Chefer, Gur
-    and Wolf (2021), Transformer interpretability beyond attention visualization; Simonyan, Vedaldi
-    and Zisserman (2014), Deep inside convolutional networks.
+    Reference: Abnar and Zuidema (2020), Quantifying attention flow in transformers; Chefer, Gur and
+    Wolf (2021), Transformer interpretability beyond attention visualization; Simonyan, Vedaldi and
+    Zisserman (2014), Deep inside convolutional networks.
 
     Args:
-        network: on any device, in any mode; it is as it was afterwards, its gradients too.
+        network: network on any device, in any mode; its mode and gradients are left unchanged.
         image: (3, height, width) normalised, of the size the network was built for.
 
     Returns:
-        (points, rows, columns) of the patches, or of the pixels where the network has no such
-        attention, 0 or more; and a notice that says so there, else None.
+        (points, rows, columns) of the patches, or of the pixels if the network has no such
+        attention, 0 or more; and a notice about that case, else None.
     """
     device = next(network.parameters()).device
     shown = image.detach().to(device)[None].clone().requires_grad_()
@@ -66,10 +66,10 @@ def keypoint_maps(network: KeypointNet, image: torch.Tensor) -> tuple[Maps, str 
 
 
 def over_image(maps: Maps, size: Size) -> Maps:
-    """Maps at an image's size: bilinear, a patch's value in the middle of the patch.
+    """Resize maps to an image's size: bilinear, a patch's value in the middle of the patch.
 
     Args:
-        maps: (points, rows, columns) what `keypoint_maps` gives.
+        maps: (points, rows, columns) from `keypoint_maps`.
         size: height and width of the image.
 
     Returns:
@@ -81,7 +81,7 @@ def over_image(maps: Maps, size: Size) -> Maps:
 def _rolled_out(
     network: KeypointNet, shown: torch.Tensor
 ) -> tuple[torch.Tensor | None, str | None]:
-    """(2 points, rows, columns) gradient rollout of x, y, x, y...; or why there is none."""
+    """Return (2 points, rows, columns) gradient rollout of x, y, x, y..., or a reason for None."""
     backbone: Any = network.backbone
     try:
         n_blocks = len(attention_modules(backbone))
@@ -115,7 +115,7 @@ def _rolled_out(
 
 
 def _by_pixel(network: KeypointNet, shown: torch.Tensor) -> torch.Tensor:
-    """(2 points, height, width) magnitudes of derivatives of x, y, x, y..."""
+    """Return (2 points, height, width) magnitudes of derivatives of x, y, x, y..."""
     found = [slope[0].abs().amax(dim=0) for (slope,) in _derivatives(network(shown), [shown])]
     return torch.stack(found)
 
@@ -123,7 +123,7 @@ def _by_pixel(network: KeypointNet, shown: torch.Tensor) -> torch.Tensor:
 def _derivatives(
     places: torch.Tensor, by: Sequence[torch.Tensor]
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Derivatives of each coordinate, x, y, x, y..., by tensors that it came from."""
+    """Yield each coordinate's derivatives, x, y, x, y..., with respect to tensors it depends on."""
     for coordinate in places.flatten():
         yield torch.autograd.grad(coordinate, by, retain_graph=True)
 
@@ -132,6 +132,6 @@ _TINY = 1e-30
 
 
 def _scaled(layer: torch.Tensor) -> torch.Tensor:
-    """(1, tokens, tokens) with a largest row that sums to 1; zeros stay zeros."""
+    """Scale (1, tokens, tokens) so that the largest row sums to 1; zeros stay zeros."""
     largest = layer.sum(dim=-1).amax()
     return layer / largest.clamp(min=_TINY)

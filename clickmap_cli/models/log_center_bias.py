@@ -22,45 +22,45 @@ from clickmap_cli.storage.safe_arrays import read_npy
 LogDensity = NDArray[np.float32]
 
 BANDWIDTH = 0.04
-"""Of a fitted centre bias's kernel, in image widths; as of the one that IG is measured against."""
+"""Kernel bandwidth of a fitted centre bias in image widths; IG's centre bias has the same."""
 
 _SIZES_KEPT = 4
 
 
 class LogCenterBias(ABC):
-    """Where people look whatever the image shows, as a log density."""
+    """A log density of gaze that does not depend on the image's content."""
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:  # noqa: ARG002
-        """Be told of a data set's images."""
+        """Receive the images of a data set."""
         return
 
     @abstractmethod
     def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
-        """(h, w) of that size; exp sums to 1.
+        """Return the (h, w) log density of a size; exp sums to 1.
 
         Raises:
-            DataError: there is none for this image.
+            DataError: this image has no centre bias.
         """
 
     @abstractmethod
     def digest(self, stimulus: Stimulus) -> str:
-        """A hash of what it depends on.
+        """Return a hash of the centre bias's inputs.
 
         Raises:
-            DataError: there is none for this image.
+            DataError: this image has no centre bias.
         """
 
 
 def center_bias_setting(value: str, what: str) -> LogCenterBias:
-    """The centre bias a config asks for.
+    """Build the centre bias that a config requests.
 
     Args:
         value: `uniform`, `fitted`, or a `.npy` file.
-        what: whose it is, for messages.
+        what: owner of the setting, for messages.
 
     Raises:
-        ConfigError: it is nothing of these.
-        DataError: there is no such file, or it holds no log density.
+        ConfigError: the value is none of these.
+        DataError: the file is missing, or does not hold a log density.
     """
     if value == "uniform":
         return UniformBias()
@@ -78,24 +78,24 @@ def center_bias_setting(value: str, what: str) -> LogCenterBias:
 
 
 class UniformBias(LogCenterBias):
-    """The same everywhere."""
+    """A constant density."""
 
     def of(self, stimulus: Stimulus, size: Size) -> LogDensity:  # noqa: ARG002
-        """-log of the number of pixels."""
+        """Return -log of the number of pixels, everywhere."""
         return np.full(size, -np.log(size[0] * size[1]), dtype=np.float32)
 
     def digest(self, stimulus: Stimulus) -> str:  # noqa: ARG002
-        """A word."""
+        """Return the word `uniform`."""
         return "uniform"
 
 
 class FileBias(LogCenterBias):
-    """A log density from a file, brought to each image by its nearest pixels and scaled again.
+    """A log density from a file, resized to each image by nearest pixels and normalised again.
 
-    The corners stay corners, as `scipy.ndimage.zoom(order=0)` has it.
+    Corners map to corners, as in `scipy.ndimage.zoom(order=0)`.
 
     Raises:
-        DataError: the file is damaged, or holds no (h, w) finite numbers.
+        DataError: the file is damaged, or does not hold an (h, w) array of finite numbers.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,11 +111,11 @@ class FileBias(LogCenterBias):
         self._fitted = lru_cache(maxsize=_SIZES_KEPT)(self._resized)
 
     def of(self, stimulus: Stimulus, size: Size) -> LogDensity:  # noqa: ARG002
-        """The file's, resized."""
+        """Return the file's log density, resized."""
         return self._fitted(size)
 
     def digest(self, stimulus: Stimulus) -> str:  # noqa: ARG002
-        """SHA-256 of the file."""
+        """Return the file's SHA-256."""
         return self._sha256
 
     def _resized(self, size: Size) -> LogDensity:
@@ -127,32 +127,33 @@ class FileBias(LogCenterBias):
 
 
 class FittedBias(LogCenterBias):
-    """The kernel density of the fixations of all other images of the data set, in each image.
+    """The kernel density of the fixations of all other images of the data set.
 
-    They are moved in relative coordinates; the kernel is `BANDWIDTH` of the width, and 1% of the
-    uniform density is mixed in: the centre bias that IG is measured against, at every pixel.
+    Fixations are transferred in relative coordinates. The kernel's bandwidth is `BANDWIDTH` of the
+    width, and 1% of the uniform density is mixed in. This is the centre bias that IG is measured
+    against, evaluated at every pixel.
 
     Args:
-        what: whose it is, for messages.
+        what: owner of the setting, for messages.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._sets: dict[int, OtherFixations] = {}
-        self._seen: list[Stimulus] = []  # so that nothing else ever gets the id of one of them
+        self._seen: list[Stimulus] = []  # kept alive, so that their ids are never reused
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:
-        """Be told of a data set's images."""
+        """Receive the images of a data set, whose fixations form the density."""
         fixations = OtherFixations(stimuli, BANDWIDTH)
         self._seen += stimuli
         self._sets.update((id(stimulus), fixations) for stimulus in stimuli)
 
     def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
-        """The others' density."""
+        """Return the log density of the other images' fixations."""
         return _as_log_density(np.log(self._others(stimulus).density(stimulus, size)))
 
     def digest(self, stimulus: Stimulus) -> str:
-        """A hash of everybody's fixations, and of the image's own, which are left out."""
+        """Return a hash of all fixations and of the image's own, which are left out."""
         own = OtherFixations([stimulus], BANDWIDTH).digest
         return hashlib.sha256(f"{self._others(stimulus).digest} {own}".encode()).hexdigest()
 
@@ -173,7 +174,7 @@ class FittedBias(LogCenterBias):
 
 
 def _as_log_density(values: NDArray[Any]) -> LogDensity:
-    """Shifted so that exp sums to 1."""
+    """Shift values so that exp sums to 1."""
     top = values.max()
     shifted = values - (top + np.log(np.exp(values - top).sum()))
     return np.asarray(shifted, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Logistic regression on a few numbers: the plain classifier that networks are held against."""
+"""Logistic regression on a few numbers: the simple classifier that networks are compared with."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Array = NDArray[np.float64]
 _MAX_STEPS = 200
 _LEAST_STEP = 1e-10
 _FLAT = 1e-9
-"""Largest gradient of what counts as the optimum, as a share of the images' weight."""
+"""Largest gradient accepted at the optimum, as a share of the images' total weight."""
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """A fitted regression.
+    """A fitted logistic regression.
 
     Attributes:
-        mean: (features) of the training data.
-        scale: (features) their standard deviations; 1 where a feature never changed.
+        mean: (features) means of the training data.
+        scale: (features) standard deviations of the training data; 1 for a constant feature.
         weights: (features + 1, classes) of standardised features, the constant last.
     """
 
@@ -34,11 +34,11 @@ class Logistic:
     weights: Array
 
     def probabilities(self, features: NDArray[Any]) -> Array:
-        """(n, classes) of (n, features), each row summing to 1."""
+        """Return (n, classes) probabilities for (n, features), each row summing to 1."""
         return np.asarray(softmax(_with_one((features - self.mean) / self.scale) @ self.weights, 1))
 
     def predict(self, features: NDArray[Any]) -> NDArray[np.int64]:
-        """(n) codes of the likeliest classes."""
+        """Return (n) codes of the most probable classes."""
         codes: NDArray[np.int64] = self.probabilities(features).argmax(axis=1)
         return codes
 
@@ -52,21 +52,21 @@ def fit_logistic(
 ) -> Logistic:
     """Fit by Newton's method, in float64, on features standardised by their own mean and deviation.
 
-    What is least: the sum over images of weight x negative log likelihood, plus l2 / 2 times the
-    sum of squared weights of features; constants are free. For two classes it is the difference of
-    their weights that is meant, for more each class's own (multinomial), as in scikit-learn, whose
-    C is 1 / l2.
+    The objective is the sum over images of weight x negative log likelihood, plus l2 / 2 times the
+    sum of squared weights of features; constants are not penalised. For two classes the penalty
+    applies to the difference of their weights, for more classes to each class's own weights
+    (multinomial), as in scikit-learn, whose C is 1 / l2.
 
     Args:
         features: (n, features) finite.
         labels: (n) codes of classes, from 0.
-        n_classes: how many classes there are.
+        n_classes: number of classes.
         l2: strength of the penalty, above 0.
-        weights: (n) of images, above 0; None = 1.
+        weights: (n) weights of images, above 0; None = 1.
 
     Raises:
         DataError: a class has no image, or a feature is not finite.
-        RunError: it does not converge.
+        RunError: the fit does not converge.
 
     Reference: Cox (1958); Hastie, Tibshirani and Friedman (2009), section 4.4.
     """
@@ -98,9 +98,9 @@ def _with_one(features: Array) -> Array:
 
 
 class _Problem:
-    """What is minimised over (features + 1, free) weights.
+    """The objective as a function of (features + 1, free) weights.
 
-    Two classes have one free column, the difference; more have one each.
+    Two classes have one free column, the difference; more classes have one column each.
     """
 
     def __init__(self, inputs: Array, targets: Array, weight: Array, l2: float) -> None:
@@ -113,19 +113,19 @@ class _Problem:
         self._penalty[-1] = 0
 
     def value(self, free: Array) -> float:
-        """What is to be least."""
+        """Return the objective."""
         logs = log_softmax(self._inputs @ free @ self.share, axis=1)
         likelihood = self._weight @ (self._targets * logs).sum(axis=1)
         return float(np.sum(self._penalty * free**2) / 2 - likelihood)
 
     def slope(self, free: Array) -> Array:
-        """Its derivative, of the shape of the weights."""
+        """Return the gradient of the objective, in the shape of the weights."""
         away = softmax(self._inputs @ free @ self.share, axis=1) - self._targets
         pull = self._inputs.T @ (self._weight[:, None] * away) @ self.share.T
         return np.asarray(pull + self._penalty * free)
 
     def curvature(self, free: Array) -> Array:
-        """(all, all) its second derivative, weights in the order of `ravel`."""
+        """Return the (all, all) second derivative, with weights in `ravel` order."""
         p = softmax(self._inputs @ free @ self.share, axis=1)
         # (n, classes, classes) of each image's scores, then of the free columns
         inner = p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])
@@ -138,29 +138,29 @@ class _Problem:
         return np.asarray(full.reshape(size, size) + np.diag(penalty))
 
     def solved(self) -> Array:
-        """The weights at the optimum.
+        """Return the weights at the optimum.
 
         Raises:
-            RunError: they are not found.
+            RunError: the iteration does not converge.
         """
         free = np.zeros((self._inputs.shape[1], len(self.share)))
         limit = _FLAT * max(1.0, float(self._weight.sum()))
         for _ in range(_MAX_STEPS):
             slope = self.slope(free)
             if np.abs(slope).max() <= limit:
-                # constants of several classes mean the same when all move together
+                # adding a number to the constants of all classes changes no probability
                 free[-1] -= free[-1].mean() if len(self.share) > 1 else 0.0
                 return free
-            # of least length: the curvature is flat where all constants move together
+            # take the shortest solution: the curvature is 0 where all constants move together
             found, *_ = np.linalg.lstsq(self.curvature(free), slope.ravel(), rcond=1e-12)
             way = np.asarray(found.reshape(free.shape), dtype=np.float64)
             free = self._stepped(free, way, slope)
         raise RunError("Logistic regression did not converge; use a larger l2.")
 
     def _stepped(self, free: Array, way: Array, slope: Array) -> Array:
-        """A step that goes down enough (Armijo), halved as often as that takes."""
+        """Take a step that decreases the objective enough (Armijo), halving it until it does."""
         here, gain = self.value(free), 1e-4 * float(np.sum(way * slope))
-        rounding = 1e-12 * (1 + abs(here))  # near the optimum, steps gain less than can be seen
+        rounding = 1e-12 * (1 + abs(here))  # near the optimum, gains vanish in rounding
         length = 1.0
         while self.value(free - length * way) > here - length * gain + rounding:
             length /= 2

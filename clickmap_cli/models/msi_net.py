@@ -23,10 +23,10 @@ from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 STRIDE = 8
-"""Sides of the network's input are multiples of this."""
+"""Sides of the network's input must be multiples of this."""
 
 SALICON_SIZE = (240, 320)
-"""Height and width of the input where nothing else is said: what it was trained on."""
+"""Default height and width of the input: those it was trained on."""
 
 _MEAN = (103.939, 116.779, 123.68)  # of blue, green, red; subtracted from red, green, blue
 _PAD_VALUE = 126 / 255
@@ -67,23 +67,23 @@ class MsiNet(torch.nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps of images.
+        """Return the maps of images.
 
         Args:
             images: (n, 3, h, w) RGB in 0..255; sides are multiples of 8.
 
         Returns:
-            (n, h, w) saliency in 0..1, each image's least value 0 and its largest 1.
+            (n, h, w) saliency in 0..1; each image's smallest value is 0 and its largest is 1.
 
         Raises:
-            ValueError: a side is no multiple of 8.
+            ValueError: a side is not a multiple of 8.
         """
         if any(side % STRIDE for side in images.shape[-2:]):
             raise ValueError(f"sides {tuple(images.shape[-2:])} are no multiples of {STRIDE}")
         return scaled(self.decode(self.context(self.encode(images))))
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 1280, h/8, w/8) the pooled features of the last three blocks."""
+        """Return (n, 1280, h/8, w/8), the pooled features of the last three blocks."""
         features = images - self.mean
         found = []
         for name, _, _ in _BLOCKS:
@@ -98,26 +98,26 @@ class MsiNet(torch.nn.Module):
         return torch.cat(found, dim=1)
 
     def context(self, features: torch.Tensor) -> torch.Tensor:
-        """(n, 256, h/8, w/8) features with what surrounds them, up to the whole image."""
+        """Return (n, 256, h/8, w/8) features with context up to the whole image."""
         branches = [self.aspp[f"conv1_{at}"](features) for at in range(1, 5)]
         everywhere = self.aspp["conv1_5"](features.mean(dim=(2, 3), keepdim=True))
         branches.append(everywhere.expand_as(branches[0]))
         return functional.relu(self.aspp["conv2"](functional.relu(torch.cat(branches, dim=1))))
 
     def decode(self, features: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) the raw map, of any sign."""
+        """Return the (n, h, w) raw map, with values of either sign."""
         for at in range(1, 4):
             features = functional.relu(self.decoder[f"conv{at}"](doubled(features)))
         return self.decoder["conv4"](features)[:, 0]
 
 
 def _conv(before: int, after: int, size: int, dilation: int = 1) -> torch.nn.Conv2d:
-    """A convolution that keeps height and width."""
+    """Build a convolution that keeps height and width."""
     return torch.nn.Conv2d(before, after, size, padding=dilation * (size // 2), dilation=dilation)
 
 
 def doubled(features: torch.Tensor) -> torch.Tensor:
-    """Twice the height and width, as TensorFlow 1 resizes bilinearly.
+    """Double the height and width, as TensorFlow 1 resizes bilinearly.
 
     Target pixel i lies at i / 2 of the source: even ones repeat a value, odd ones are the mean of
     two neighbours, and the last repeats the edge. No mode of `interpolate` does this.
@@ -138,14 +138,14 @@ def doubled(features: torch.Tensor) -> torch.Tensor:
 
 
 def scaled(maps: torch.Tensor) -> torch.Tensor:
-    """Each (h, w) map less its minimum, over 1e-7 more than the maximum of that."""
+    """Subtract each (h, w) map's minimum and divide by the resulting maximum plus 1e-7."""
     shifted = maps - maps.amin(dim=(1, 2), keepdim=True)
     return shifted / (1e-7 + shifted.amax(dim=(1, 2), keepdim=True))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where an image lies in the network's input; what surrounds it is padding.
+    """The place of an image in the network's input; the rest of the input is padding.
 
     Attributes:
         whole: height and width of the input.
@@ -157,11 +157,11 @@ class Frame:
 
     @property
     def corner(self) -> Size:
-        """Row and column of the image's first pixel; it lies in the middle."""
+        """Row and column of the image's first pixel; the image is centred."""
         return (self.whole[0] - self.inner[0]) // 2, (self.whole[1] - self.inner[1]) // 2
 
     def placed(self, planes: NDArray[Any]) -> NDArray[np.float32]:
-        """(channels, h, w) in 0..1 resized and padded to the input's size."""
+        """Resize (channels, h, w) in 0..1 and pad it to the input's size."""
         top, left = self.corner
         framed = np.full((len(planes), *self.whole), _PAD_VALUE, dtype=np.float32)
         inside = framed[:, top : top + self.inner[0], left : left + self.inner[1]]
@@ -169,17 +169,17 @@ class Frame:
         return framed
 
     def cropped(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A map of the input without the padding."""
+        """Remove the padding from a map of the input."""
         top, left = self.corner
         return values[top : top + self.inner[0], left : left + self.inner[1]]
 
 
 def frame_of(image: Size, wanted: Size | None, pad: bool) -> Frame:
-    """How an image is brought to the network.
+    """Compute the place of an image in the network's input.
 
     Args:
-        image: its height and width.
-        wanted: those of the input; None = the image's own, rounded up to multiples of 8.
+        image: height and width of the image.
+        wanted: height and width of the input; None = the image's own, rounded up to multiples of 8.
         pad: keep the aspect ratio and pad; otherwise the image is stretched.
     """
     whole = wanted or (-(-image[0] // STRIDE) * STRIDE, -(-image[1] // STRIDE) * STRIDE)
@@ -191,10 +191,10 @@ def frame_of(image: Size, wanted: Size | None, pad: bool) -> Frame:
 
 
 def input_size(value: Any, what: str) -> Size | None:
-    """The size of the network's input from a config; None = each image's own.
+    """Read the size of the network's input from a config; None = each image's own.
 
     Raises:
-        ConfigError: it is no size, or a side is no multiple of 8.
+        ConfigError: the value is not a size, or a side is not a multiple of 8.
     """
     size = size_setting(value, f"{what}: requires_size")
     if size is not None and any(side % STRIDE for side in size):
@@ -205,16 +205,16 @@ def input_size(value: Any, what: str) -> Size | None:
 
 
 def from_tensorflow(arrays: Mapping[str, NDArray[Any]], source: Path) -> State:
-    """The weights of a TensorFlow checkpoint under this module's names.
+    """Convert the weights of a TensorFlow checkpoint to this module's names.
 
     Args:
-        arrays: by the names of the variables: `conv1/conv1_1/kernel` (or `weights`) of (h, w, in,
-            out) and `conv1/conv1_1/bias` (or `biases`), with or without `:0`. What an optimiser
-            keeps beside them is left out.
-        source: where they come from, for messages.
+        arrays: arrays by the names of the variables: `conv1/conv1_1/kernel` (or `weights`) of (h,
+            w, in, out) and `conv1/conv1_1/bias` (or `biases`), with or without `:0`. Variables of
+            the optimiser are left out.
+        source: file they come from, for messages.
 
     Raises:
-        DataError: an array holds no floating-point numbers, or stands there twice.
+        DataError: an array does not hold floating-point numbers, or occurs twice.
     """
     state: State = {}
     for name in arrays:
@@ -237,22 +237,22 @@ def from_tensorflow(arrays: Mapping[str, NDArray[Any]], source: Path) -> State:
 class MsiNetModel(TorchSaliencyModel):
     """MSI-Net with weights from a file.
 
-    A `.npz` is TensorFlow's release, converted: where TensorFlow is installed,
-    `r = tf.train.load_checkpoint(path)` and `numpy.savez("msi_net.npz", **{n: r.get_tensor(n) for
-    n in r.get_variable_to_shape_map()})` write it. Anything else is a checkpoint of `MsiNet`.
+    A `.npz` is TensorFlow's release, converted: where TensorFlow is installed, `r =
+    tf.train.load_checkpoint(path)` and `numpy.savez("msi_net.npz", **{n: r.get_tensor(n) for n in
+    r.get_variable_to_shape_map()})` write it. Any other file must be a checkpoint of `MsiNet`.
 
     Args:
         weights_path: the file.
         weights: `none` for random weights.
         requires_size: (height, width) of the input, multiples of 8; None = each image's own.
-        pad: keep the aspect ratio and pad with grey (126), which the map loses again; otherwise
-            the image is stretched.
+        pad: keep the aspect ratio and pad with grey (126), which is removed from the map again;
+            otherwise the image is stretched.
         device: auto, cpu, cuda or mps.
-        batch_size: images of one size that are predicted together.
-        seed: of random weights.
+        batch_size: number of images of one size that are predicted together.
+        seed: seed of random weights.
     """
 
-    run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest has both
+    run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest covers both
 
     def __init__(
         self,
@@ -279,11 +279,11 @@ class MsiNetModel(TorchSaliencyModel):
             self.notices = ("msi_net: random weights (weights: none); its scores mean nothing.",)
 
     def weights_digest(self) -> str:
-        """SHA-256 of the file, or the seed of random weights."""
+        """Return the file's SHA-256, or the seed of random weights."""
         return f"random {self._seed}" if self._path is None else sha256_of(self._path)
 
     def build(self) -> torch.nn.Module:
-        """The network with its weights."""
+        """Build the network with its weights."""
         with seeded(self._seed):
             network = MsiNet()
         if self._path is None:
@@ -295,16 +295,16 @@ class MsiNetModel(TorchSaliencyModel):
         return load_state(network, found, self._path)
 
     def planes(self, stimulus: Stimulus) -> NDArray[Any]:
-        """(3, h, w) RGB in 0..1, padded."""
+        """Return (3, h, w) RGB in 0..1, padded."""
         return self._frame(stimulus).placed(np.moveaxis(stimulus.image(), -1, 0))
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) maps with their padding."""
+        """Return (n, h, w) maps with their padding."""
         maps: torch.Tensor = network(images)
         return maps
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
-        """Maps of several images, without padding."""
+        """Predict maps of several images, without padding."""
         maps = super().predict_batch(stimuli)
         return [
             self._frame(stimulus).cropped(values)
@@ -314,7 +314,7 @@ class MsiNetModel(TorchSaliencyModel):
     def training_maps(
         self, network: torch.nn.Module, images: torch.Tensor, size: Size
     ) -> torch.Tensor:
-        """(n, h, w) maps without padding, with gradients."""
+        """Return (n, h, w) maps without padding, with gradients."""
         top, left = (frame := frame_of(size, self.size, self._pad)).corner
         maps = self.forward(network, images)
         return maps[:, top : top + frame.inner[0], left : left + frame.inner[1]]

@@ -23,20 +23,20 @@ from clickmap_cli.storage.safe_arrays import short_reason
 class MsiNetTensorFlow(SaliencyModel):
     """Runs a SavedModel that takes (1, h, w, 3) RGB in 0..255 and returns one map.
 
-    Such a folder is a program, not only numbers: run those of people you trust. TensorFlow chooses
-    its own device.
+    Such a folder is a program, not only numbers: run only those of people you trust. TensorFlow
+    chooses its own device.
 
     Args:
         weights_path: the folder with `saved_model.pb`.
         repo_id: instead of a folder, a repository of the Hugging Face hub, such as
             alexanderkroner/MSI-Net; its snapshot in this machine's cache is used.
-        download: download the repository where the cache does not have it.
+        download: download the repository if the cache does not have it.
         requires_size: (height, width) of the input, multiples of 8; None = each image's own.
-        pad: keep the aspect ratio and pad with grey (126), which the map loses again; otherwise
-            the image is stretched.
+        pad: keep the aspect ratio and pad with grey (126), which is removed from the map again;
+            otherwise the image is stretched.
     """
 
-    # the content of the folder counts, not how it got here
+    # the key has the folder's content, not its origin
     run_only = SaliencyModel.run_only | {"weights_path", "repo_id", "download"}
 
     def __init__(
@@ -65,17 +65,17 @@ class MsiNetTensorFlow(SaliencyModel):
         self._input_name = ""
 
     def folder(self) -> Path:
-        """Return the folder of the SavedModel; what is to be downloaded is downloaded for it.
+        """Return the folder of the SavedModel, after downloading it if necessary.
 
         Raises:
-            DataError: it cannot be downloaded, or holds no SavedModel.
+            DataError: the download fails, or the folder does not hold a SavedModel.
         """
         if self._path is None:
             self._path = _require_saved_model(_download(self._repo))
         return self._path
 
     def weights_digest(self) -> str:
-        """SHA-256 over the names and the content of the folder's files."""
+        """Return a SHA-256 over the names and contents of the folder's files."""
         digest = hashlib.sha256()
         folder = self.folder()
         for path in sorted(folder.rglob("*")):
@@ -88,7 +88,7 @@ class MsiNetTensorFlow(SaliencyModel):
         """Load the SavedModel.
 
         Raises:
-            DataError: it cannot be loaded, or does not take one image.
+            DataError: it cannot be loaded, or does not take exactly one input.
         """
         tensorflow = importlib.import_module("tensorflow")
         folder = self.folder()
@@ -96,7 +96,7 @@ class MsiNetTensorFlow(SaliencyModel):
             signature = tensorflow.saved_model.load(str(folder)).signatures["serving_default"]
             names = sorted(signature.structured_input_signature[1])
         except Exception as error:
-            # tensorflow raises many types here; each means the same: no such network in the folder
+            # tensorflow raises many types here; all mean that the folder holds no such network
             raise DataError(
                 f"{folder}: not a SavedModel with the signature serving_default "
                 f"({short_reason(error)})."
@@ -106,11 +106,11 @@ class MsiNetTensorFlow(SaliencyModel):
         self._signature, self._input_name = signature, names[0]
 
     def release(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._signature = None
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """(h, w) the map, without padding.
+        """Predict the (h, w) map, without padding.
 
         Raises:
             DataError: the network does not return one map of its input's size.
@@ -134,7 +134,7 @@ class MsiNetTensorFlow(SaliencyModel):
 
 
 def _require_one_source(weights_path: Any, repo_id: Any, download: Any) -> None:
-    """Raise ConfigError unless the settings say in one way where the SavedModel is."""
+    """Raise ConfigError unless the settings name exactly one source of the SavedModel."""
     if type(download) is not bool:
         raise ConfigError(f"msi_net_tf: download is {download!r}; it must be true or false.")
     if weights_path and repo_id:
@@ -152,7 +152,7 @@ def _require_one_source(weights_path: Any, repo_id: Any, download: Any) -> None:
 
 
 def _require_saved_model(folder: Path) -> Path:
-    """Return the folder; raise DataError unless it has a SavedModel."""
+    """Return the folder; raise DataError unless it holds a SavedModel."""
     if not (folder / "saved_model.pb").is_file():
         raise DataError(
             f"msi_net_tf: no SavedModel at {folder} (looked from {Path.cwd()}); it is a folder "
@@ -165,7 +165,7 @@ def _find_snapshot(repo_id: str, download: bool) -> Path | None:
     """Find the snapshot of a repository in the hub's cache, without a network.
 
     Returns:
-        The folder; None where the snapshot is missing or incomplete and may be downloaded.
+        The folder; None if the snapshot is missing or incomplete and may be downloaded.
 
     Raises:
         ConfigError: the name cannot be that of a repository.
@@ -206,7 +206,7 @@ def _download(repo_id: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(repo_id))
     except Exception as error:
-        # the hub's client raises many types; each means the same: the download failed
+        # the hub's client raises many types; all mean that the download failed
         raise DataError(
             f"msi_net_tf: {repo_id} could not be downloaded ({short_reason(error)}); download it "
             "elsewhere and set weights_path to its folder."

@@ -1,4 +1,4 @@
-"""Maps that somebody's own program has written, one file an image."""
+"""Maps that another program has written, one file per image."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Precomputed(SaliencyModel):
 
     Args:
         root: the folder.
-        output: what the files hold: map, density or log_density.
+        output: kind of map in the files: map, density or log_density.
         variable: name of the array in `.mat` files; None = the only array there is.
-        channel: what of a picture's pixels is meant: grey, red, green, blue or alpha; None = grey
-            values, and pictures in colour or with transparency that varies are refused.
+        channel: channel of a picture to read: grey, red, green, blue or alpha; None = grey values,
+            and pictures in colour or with varying transparency are refused.
     """
 
     of_file = True
     needs_image = False
-    run_only = SaliencyModel.run_only | {"root"}  # each file's content counts, not its path
+    run_only = SaliencyModel.run_only | {"root"}  # the key has each file's content, not its path
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Precomputed(SaliencyModel):
             raise DataError(f"precomputed: root {root} is not a folder (looked from {Path.cwd()}).")
 
     def depends_on(self, stimulus: Stimulus) -> str:
-        """The map's file."""
+        """Return the digest of the map's file."""
         return file_digest(self._file(stimulus))
 
     def origin(self, stimulus: Stimulus) -> str:
@@ -62,11 +62,11 @@ class Precomputed(SaliencyModel):
         return str(self._file(stimulus))
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """Return the map as it is in the file, and of a picture the channel that is meant.
+        """Return the map as it is in the file; for a picture, the configured channel.
 
         Raises:
-            DataError: there is no file, it cannot be read, it does not hold a map, or the map looks
-            transposed.
+            DataError: the file is missing, cannot be read, does not hold a map, or the map looks
+                transposed.
         """
         path = self._file(stimulus)
         values = self._read(path)
@@ -87,8 +87,8 @@ class Precomputed(SaliencyModel):
         return np.squeeze(values)
 
     def find(self, stimulus: Stimulus) -> Path | None:
-        """Return the map's file, or None where there is none."""
-        # ids of clickmaps end like their images do; a map's name may do without
+        """Return the map's file, or None if it does not exist."""
+        # ids of clickmaps include the image's ending, which a map's name may leave out
         stems = [stimulus.image_id]
         if Path(stimulus.image_id).suffix.lower() in IMAGE_SUFFIXES:
             stems.append(Path(stimulus.image_id).stem)
@@ -121,7 +121,7 @@ class Precomputed(SaliencyModel):
 
 
 def output_setting(value: str, what: str) -> Output:
-    """Return what a model's maps are, as a config declares it.
+    """Return the kind of a model's maps, as a config declares it.
 
     Raises:
         ConfigError: the value is not map, density or log_density.

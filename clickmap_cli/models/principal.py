@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 
 _EXACT_SIDE = 320
-"""Gram matrices up to this size are decomposed whole; it takes milliseconds."""
+"""Gram matrices up to this size are decomposed completely, which takes milliseconds."""
 
-_MORE = 8  # vectors iterated beside the wanted ones; they set how fast it converges
-_TOLERANCE = 2e-5  # of the angle to the true direction
+_MORE = 8  # extra vectors to iterate; more of them converge faster
+_TOLERANCE = 2e-5  # largest angle to the true direction
 _ROUNDS = 40
 _SETTLED = 5  # rounds after which the residual must fall from one to the next
-_NOTHING = 1e-12  # a share of squares that is rounding, no variance
+_NOTHING = 1e-12  # a smaller share of squares is rounding error, not variance
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,23 @@ class Component:
 
 
 def principal_component(rows: torch.Tensor, number: int, overwrite: bool = False) -> Component:
-    """A principal component of rows, centred over rows first.
+    """Compute a principal component of rows, after centring over rows.
 
-    The components are eigenvectors of the smaller of the two Gram matrices. A small one is
-    decomposed; of a large one only the leading vectors are found, by subspace iteration with
-    Rayleigh-Ritz (Halko et al. 2011), and where that does not converge it is decomposed after all.
+    The components are eigenvectors of the smaller of the two Gram matrices. A small matrix is
+    decomposed completely. For a large one only the leading vectors are computed, by subspace
+    iteration with Rayleigh-Ritz (Halko et al. 2011); if that does not converge, the matrix is
+    decomposed after all.
 
     Args:
         rows: (n, d) float32.
-        number: which component, from 1; one that does not exist has a projection of zeros.
-        overwrite: whether `rows` may be centred in their place.
+        number: number of the component, from 1; one that does not exist has a projection of zeros.
+        overwrite: True if `rows` may be centred in place.
 
     Returns:
         The component.
     """
     on = rows.device
-    if on.type == "mps":  # which has neither double precision nor decompositions
+    if on.type == "mps":  # it has neither double precision nor decompositions
         rows = rows.cpu()
     mean = rows.mean(dim=0, keepdim=True)
     centred = rows.sub_(mean) if overwrite else rows - mean
@@ -61,12 +62,12 @@ def principal_component(rows: torch.Tensor, number: int, overwrite: bool = False
 
 
 def _squares(values: torch.Tensor) -> float:
-    """The sum of squares, in double precision from the columns on."""
+    """Return the sum of squares; norms of columns are summed in double precision."""
     return float(torch.linalg.vector_norm(values, dim=0).double().square().sum())
 
 
 def _decomposed(centred: torch.Tensor, number: int) -> tuple[torch.Tensor, float]:
-    """The projection and eigenvalue from the whole smaller Gram matrix, in double precision."""
+    """Compute the projection and eigenvalue from the smaller Gram matrix, in double precision."""
     exact = centred.double()
     wide = exact.shape[0] <= exact.shape[1]
     values, vectors = torch.linalg.eigh(exact @ exact.T if wide else exact.T @ exact)
@@ -76,12 +77,12 @@ def _decomposed(centred: torch.Tensor, number: int) -> tuple[torch.Tensor, float
 
 
 def _iterated(centred: torch.Tensor, number: int) -> tuple[torch.Tensor, float] | None:
-    """The projection on one leading direction and its eigenvalue; None without convergence.
+    """Compute the projection on a leading direction and its eigenvalue; None if not converged.
 
-    A direction is off by its residual over the distance to the nearest other eigenvalue: close
-    ones ask for more than single precision gives.
+    A direction's error is its residual over the distance to the nearest other eigenvalue, so close
+    eigenvalues need more than single precision.
     """
-    columns = centred.T  # contiguous where features of an image were; products are written for it
+    columns = centred.T  # contiguous if an image's features were, which the products below assume
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(centred.shape[1], number + _MORE, generator=generator)
     basis = torch.linalg.qr(start.to(centred))[0]

@@ -27,18 +27,18 @@ THRESHOLD = 0.5
 
 _FORMAT = "clickmap participant quality 1"
 _MOST_HIDDEN, _MOST_LAYERS = 1024, 8
-"""Larger networks are no checkpoint of ours, but an attempt to fill the memory."""
+"""Limits of a network's size; a file that exceeds them is refused before it fills the memory."""
 
 
 @dataclass(frozen=True)
 class ParticipantRow:
-    """What the model says of a participant.
+    """The model's result for a participant.
 
     Attributes:
-        user_id: who.
-        n_trials: trials with a click in their image; the others say nothing.
-        probability: of being careless or cheating; NaN without such a trial.
-        flagged: whether it reaches the threshold.
+        user_id: the participant.
+        n_trials: number of trials with a click in their image; other trials carry no information.
+        probability: probability of being careless or cheating; NaN without such a trial.
+        flagged: True if the probability reaches the threshold.
     """
 
     user_id: str
@@ -51,21 +51,21 @@ class ParticipantRow:
 class QualityModel:
     """A trained participant-quality model.
 
-    A participant's score is the mean of the logits of their trials, and their probability that
-    score through Platt's calibration, which was fitted on scores of participants whom the networks
-    of a cross-validation had not seen. The mean is calibrated, not the trials: trials of a
-    participant are weak evidence each and agree, so the mean of their probabilities would stay
-    undecided where all of them together are clear. The probability holds for a share of bad
-    participants, and for numbers of trials, as in the lists it was trained on.
+    A participant's score is the mean of the logits of their trials. Their probability is that score
+    after Platt's calibration, which was fitted on scores of participants held out from the networks
+    of a cross-validation. The mean is calibrated instead of the trials: each trial of a participant
+    is weak evidence and the trials agree, so the mean of their probabilities would stay undecided
+    where all of them together are clear. The probability is valid for the share of bad participants
+    and the numbers of trials in the lists the model was trained on.
 
     Attributes:
-        network: in evaluation mode, on the CPU.
-        features: what it takes of clicks.
+        network: the network in evaluation mode, on the CPU.
+        features: the click features it takes.
         hidden: units of the network.
-        layers: of its GRU.
-        calibration: from a participant's score to the probability of being bad.
+        layers: layers of its GRU.
+        calibration: calibration from a participant's score to the probability of being bad.
         threshold: participants whose probability reaches it are flagged.
-        about: plain values: what it was trained on.
+        about: plain values that describe the training.
     """
 
     network: ClickGRU
@@ -77,7 +77,10 @@ class QualityModel:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def participants(self, trials: Trials, progress: Progress) -> tuple[ParticipantRow, ...]:
-        """Everybody who has a trial in the table, by name; its other people are context."""
+        """Judge everybody who has a trial in the table, sorted by name.
+
+        All people in the table are context for each other.
+        """
         probabilities, counts = self._judged(trials, progress)
         present = np.unique(trials.user)
         by_name = present[np.argsort(trials.users[present])].tolist()
@@ -92,14 +95,14 @@ class QualityModel:
         )
 
     def flags(self, trials: Trials, progress: Progress) -> Bools:
-        """(users) who is flagged, in the order of the table's vocabulary."""
+        """Return (users) True for flagged people, in the order of the table's vocabulary."""
         probabilities, _ = self._judged(trials, progress)
         return probabilities >= self.threshold
 
     def _judged(
         self, trials: Trials, progress: Progress
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """(users) probabilities, NaN where nothing is known, and trials they come from."""
+        """Return (users) probabilities, NaN if unknown, and the number of trials behind each."""
         logits = trial_logits(self.network, trials, self.features, progress)
         scores, counts = participant_scores(trials, logits)
         return self.calibration.probabilities(scores), counts
@@ -108,14 +111,15 @@ class QualityModel:
 def participant_scores(
     trials: Trials, logits: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The mean logit of each participant's trials.
+    """Compute the mean logit of each participant's trials.
 
     Args:
         trials: the table.
-        logits: (trials), NaN where a trial says nothing.
+        logits: (trials), NaN where a trial carries no information.
 
     Returns:
-        (users) means, NaN without a trial that says something, and (users) how many do.
+        (users) means, NaN for people without an informative trial, and (users) numbers of
+        informative trials.
     """
     known = ~np.isnan(logits)
     n = len(trials.users)
@@ -142,17 +146,17 @@ def save_quality(path: Path, model: QualityModel) -> None:
         "about": dict(model.about),
         "state_dict": {k: v.detach().cpu() for k, v in model.network.state_dict().items()},
     }
-    # a file would carry its own name, which differs from run to run while it is being written
+    # torch stores a file's name in it, and the temporary name differs between runs
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_bytes(path, buffer.getvalue())
 
 
 def load_quality(path: Path) -> QualityModel:
-    """Read a model; nothing in the file is run.
+    """Read a model; no code in the file is run.
 
     Raises:
-        DataError: the file is missing, damaged, or no participant-quality model.
+        DataError: the file is missing, damaged, or not a participant-quality model.
     """
     state = load_tensors(path)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
@@ -172,7 +176,7 @@ def load_quality(path: Path) -> QualityModel:
         raise _refused(path, "it was trained on other features of clicks than this version has")
     if not (1 <= hidden <= _MOST_HIDDEN and 1 <= layers <= _MOST_LAYERS):
         raise _refused(path, f"its network has {hidden} units in {layers} layers")
-    with torch.device("meta"):  # shapes alone: what a file states could fill the memory
+    with torch.device("meta"):  # shapes only: the sizes in a file could fill the memory
         wanted = ClickGRU(len(columns), hidden, layers).state_dict()
     if not _fits(weights, wanted):
         raise _refused(path, "its weights do not fit its network")
@@ -222,7 +226,7 @@ def _tensors(value: Any) -> dict[str, torch.Tensor]:
 
 
 def _fits(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
-    """Whether these are the tensors of a network, all of whose values are in the file."""
+    """Return True if the names and shapes match a network and every value is in the file."""
     return weights.keys() == wanted.keys() and all(
         weights[name].shape == tensor.shape
         and weights[name].untyped_storage().nbytes() >= weights[name].nbytes

@@ -1,7 +1,7 @@
-"""A small trainable saliency network: features of any timm backbone, and a readout of 1x1 steps.
+"""A small trainable saliency network: features of any timm backbone, and a 1x1 readout.
 
 The readout is that of DeepGaze II (Kümmerer et al. 2016): 1x1 convolutions over features that are
-brought to one grid, then a learnt blur, then a centre bias, then a softmax over pixels.
+resized to one grid, then a learnt blur, then a centre bias, then a softmax over pixels.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _UNTRAINED = (
     "nothing."
 )
 _BLUR_REACH = 3.0
-"""Standard deviations after which the blur's kernel ends."""
+"""Radius of the blur's kernel in standard deviations."""
 
 
-class _Enough(Exception):  # noqa: N818 - no error: all features are there
+class _Enough(Exception):  # noqa: N818 - not an error: all features are there
     """Stops a backbone after the last layer that is read."""
 
 
@@ -56,10 +56,10 @@ class Features(nn.Module):
             modules[name].register_forward_hook(self._keeper(at == len(layers) - 1))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """(n, channels, h, w) of each layer.
+        """Return the (n, channels, h, w) output of each layer.
 
         Raises:
-            DataError: a layer gives something else.
+            DataError: a layer's output has another form.
         """
         self._found = []
         with suppress(_Enough):
@@ -83,8 +83,8 @@ class Readout(nn.Module):
     """1x1 convolutions, each after a layer norm over channels and before a softplus.
 
     Args:
-        channels: of the features.
-        widths: of the layers between; a last one gives a single channel.
+        channels: number of channels of the features.
+        widths: numbers of channels of the hidden layers; a last layer gives a single channel.
     """
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
@@ -94,7 +94,7 @@ class Readout(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(sizes))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) from (n, channels, h, w)."""
+        """Return (n, h, w) from (n, channels, h, w)."""
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             normed = norm(features.movedim(1, -1)).movedim(-1, 1)
             features = functional.softplus(convolution(normed))
@@ -104,13 +104,13 @@ class Readout(nn.Module):
 class Finalizer(nn.Module):
     """Blur, centre bias and softmax.
 
-    The blur's width, the weight of the centre bias, and the centre and widths of a Gaussian one
-    are learnt.
+    The blur's width, the weight of the centre bias, and the centre and widths of a Gaussian centre
+    bias are learnt.
 
     Args:
-        sigma: of the blur at the start, in cells of the readout's grid.
+        sigma: initial width of the blur, in cells of the readout's grid.
         center_bias: `uniform` or `gaussian`.
-        center_sigma: of the Gaussian at the start, in image heights and widths.
+        center_sigma: initial width of the Gaussian, in image heights and widths.
     """
 
     def __init__(self, sigma: float, center_bias: str, center_sigma: float) -> None:
@@ -123,7 +123,7 @@ class Finalizer(nn.Module):
             self.log_widths = nn.Parameter(torch.full((2,), center_sigma).log())
 
     def forward(self, readout: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """(n, height, width) log densities from (n, h, w)."""
+        """Return (n, height, width) log densities from (n, h, w)."""
         values = self._blurred(readout.float())
         values = functional.interpolate(
             values[:, None], size=size, mode="bilinear", align_corners=False
@@ -134,7 +134,7 @@ class Finalizer(nn.Module):
 
     def _blurred(self, values: torch.Tensor) -> torch.Tensor:
         sigma = self.log_sigma.exp()
-        # no wider than the map, which is continued by its border
+        # at most as wide as the map, because padding repeats the border
         limit = min(values.shape[1:]) - 1
         radius = max(1, min(limit, round(_BLUR_REACH * float(sigma.detach()))))
         if limit < 1:
@@ -147,7 +147,7 @@ class Finalizer(nn.Module):
         return functional.conv2d(across, kernel)[:, 0]
 
     def _log_bias(self, size: tuple[int, int], device: torch.device) -> torch.Tensor:
-        """(h, w) the logarithm of the Gaussian, up to a constant."""
+        """Return the (h, w) logarithm of the Gaussian, up to a constant."""
         widths = self.log_widths.exp()
         along = []
         for axis, side in enumerate(size):
@@ -160,9 +160,9 @@ class ReadoutNetwork(nn.Module):
     """Backbone, readout and finalizer.
 
     Args:
-        features: gives the features of images.
-        readout: turns them into a map.
-        finalizer: turns that into a log density.
+        features: module that computes the features of images.
+        readout: module that turns features into a map.
+        finalizer: module that turns the map into a log density.
     """
 
     def __init__(self, features: Features, readout: Readout, finalizer: Finalizer) -> None:
@@ -172,7 +172,7 @@ class ReadoutNetwork(nn.Module):
         self.finalizer = finalizer
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w) log densities of (n, 3, h, w) images."""
+        """Return (n, h, w) log densities of (n, 3, h, w) images."""
         features = self.features(images)
         grid = features[0].shape[2:]
         alike = [
@@ -184,7 +184,7 @@ class ReadoutNetwork(nn.Module):
         return density
 
     def blocks(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by the names that a fine-tuning uses."""
+        """Return the parameters by the block names that fine-tuning uses."""
         return {
             "backbone": list(self.features.parameters()),
             "saliency": list(self.readout.parameters()),
@@ -197,19 +197,19 @@ class ReadoutModel(TorchSaliencyModel):
 
     Args:
         backbone: a network of timm.
-        layers: modules of it whose outputs are read, from the earliest to the latest; they are
-            brought to the grid of the first.
-        weights: of the backbone: `timm` downloads timm's, `none` draws random ones.
+        layers: modules of the backbone whose outputs are read, from the earliest to the latest;
+            they are resized to the grid of the first.
+        weights: weights of the backbone: `timm` downloads timm's, `none` draws random ones.
         weights_path: a checkpoint of the whole network, as `clickmap finetune` writes it.
-        widths: channels of the readout's layers.
-        blur_sigma: of the blur at the start, in cells of the readout's grid.
-        centerbias: `uniform` or `gaussian`, whose place and widths are learnt.
-        centerbias_sigma: of that Gaussian at the start, as a share of the image's height and
-            width; 0.25 where neither this nor `sigma_ratio` is set.
+        widths: numbers of channels of the readout's layers.
+        blur_sigma: initial width of the blur, in cells of the readout's grid.
+        centerbias: `uniform`, or `gaussian`, whose position and widths are learnt.
+        centerbias_sigma: initial width of that Gaussian as a share of the image's height and width;
+            0.25 if neither this nor `sigma_ratio` is set.
         sigma_ratio: the same as a share of half the height and width, as in `center_bias`.
-        requires_size: (height, width) images are brought to; None = their own.
-        seed: of random weights.
-        kwargs: device, batch_size and dtype, as every network.
+        requires_size: (height, width) images are resized to; None = their own.
+        seed: seed of random weights.
+        kwargs: device, batch_size and dtype, as for every network.
     """
 
     output: Output = "log_density"
@@ -258,17 +258,17 @@ class ReadoutModel(TorchSaliencyModel):
         self.notices = (_UNTRAINED, *notices) if path is None else notices
 
     def weights_digest(self) -> str:
-        """The checkpoint's SHA-256, or what the random weights follow from."""
+        """Return the checkpoint's SHA-256, or a text that determines the initial weights."""
         return f"random {self._seed} {self._timm.digest()}" if self._path is None else sha256_of(
             self._path
         )  # fmt: skip
 
     def build(self) -> nn.Module:
-        """The network with its weights."""
+        """Build the network with its weights."""
         backbone = self._timm.build()
         reset = getattr(backbone, "reset_classifier", None)
         if callable(reset):
-            reset(0)  # classes are never asked for
+            reset(0)  # class scores are not used
         with seeded(self._seed):
             features = Features(backbone, self._layers)
             network = ReadoutNetwork(
@@ -281,13 +281,13 @@ class ReadoutModel(TorchSaliencyModel):
         return network
 
     def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Log densities."""
+        """Return log densities."""
         density: torch.Tensor = network(images)
         return density
 
 
 def _channels(features: Features) -> int:
-    """Channels of all layers together, seen from an empty image."""
+    """Count the channels of all layers together, by running an empty image."""
     was = features.training
     features.eval()
     with torch.no_grad():

@@ -20,21 +20,21 @@ from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import short_reason
 
 RELEASE = "timm"
-"""What `weights` says where timm's own weights are to be downloaded."""
+"""Value of `weights` that downloads timm's own weights."""
 
 _MISFITS = (AssertionError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class TimmSettings:
-    """What a config says of a timm network.
+    """Settings of a timm network.
 
     Attributes:
         model: its name in timm, with or without the tag of its weights (`resnet50.a1_in1k`).
-        weights: `timm` downloads timm's weights, `none` draws random ones; null takes the file.
+        weights: `timm` downloads timm's weights, `none` draws random ones; null uses the file.
         weights_path: a checkpoint of the network, of `torch.save` or `.safetensors`.
-        requires_size: (height, width) of its input; None = what its weights were trained at.
-        seed: of random weights.
+        requires_size: (height, width) of its input; None = the size its weights were trained at.
+        seed: seed of random weights.
     """
 
     model: str
@@ -45,23 +45,24 @@ class TimmSettings:
 
 
 class TimmNetwork:
-    """A network of timm that is built when it is needed.
+    """A network of timm that is built on demand.
 
     Args:
-        settings: which network, and where its weights come from.
+        settings: the network and the source of its weights.
         what: the model that uses it, for messages.
 
     Attributes:
         name: its name in timm.
         size: height and width of its input.
-        mean: (3) what its normalisation subtracts from RGB in 0..1.
-        std: (3) what that is divided by.
-        interpolation: how images were resized for its weights, `bilinear` or `bicubic`.
-        n_classes: classes it scores; 0 for none.
-        notices: what a person should know of the weights.
+        mean: (3) values that normalisation subtracts from RGB in 0..1.
+        std: (3) values the result is divided by.
+        interpolation: method of resizing images for its weights, `bilinear` or `bicubic`.
+        n_classes: number of classes it scores; 0 for none.
+        notices: messages for the user about the weights.
 
     Raises:
-        ConfigError: there is no such network, or it is not said where its weights come from.
+        ConfigError: the network does not exist, or the settings do not say where its weights come
+            from.
     """
 
     def __init__(self, settings: TimmSettings, what: str) -> None:
@@ -91,10 +92,10 @@ class TimmNetwork:
             )
 
     def digest(self) -> str:
-        """What identifies the weights; timm's own are downloaded for it, and hashed.
+        """Return a text that identifies the weights; timm's own are downloaded and hashed.
 
         Raises:
-            DataError: they cannot be downloaded.
+            DataError: timm's weights cannot be downloaded.
         """
         if self._path is not None:
             return sha256_of(self._path)
@@ -103,10 +104,10 @@ class TimmNetwork:
         return f"{RELEASE} {self._tag} {state_digest(self._made().state_dict())}"
 
     def build(self) -> torch.nn.Module:
-        """The network with its weights, for images of `size`.
+        """Build the network with its weights, for images of `size`.
 
         Raises:
-            ConfigError: it cannot take images of that size.
+            ConfigError: the network cannot take images of that size.
             DataError: the weights are missing or do not fit.
         """
         network = self._made()
@@ -124,7 +125,7 @@ class TimmNetwork:
         return network
 
     def _made(self) -> torch.nn.Module:
-        """With timm's weights or random ones, for its own input size."""
+        """Build the network with timm's weights or random ones, for its own input size."""
         import timm
 
         if not self._download:
@@ -134,7 +135,7 @@ class TimmNetwork:
         try:
             loaded: torch.nn.Module = timm.create_model(self.name, pretrained=True)
         except Exception as error:
-            # hubs raise many types here; each means the same: the weights were not to be had
+            # hubs raise many types here; all mean that the weights could not be downloaded
             raise DataError(
                 f"{self._what}: timm's weights of {self.name} could not be downloaded "
                 f"({short_reason(error)}); give weights_path."
@@ -142,7 +143,7 @@ class TimmNetwork:
         return loaded
 
     def _resize(self, network: torch.nn.Module) -> None:
-        """Position embeddings for another input size, where the network has any."""
+        """Resize position embeddings for another input size, if the network has any."""
         change = getattr(network, "set_input_size", None)
         if change is None:
             if self._fixed:
@@ -161,7 +162,7 @@ class TimmNetwork:
 
 
 def _is_release(settings: TimmSettings, what: str) -> bool:
-    """Whether timm's own weights are asked for."""
+    """Return True if the settings request timm's own weights."""
     if str(settings.weights).lower() != RELEASE:
         return False
     if settings.weights_path:
@@ -194,7 +195,7 @@ def load_pretrained_config(name: str, what: str) -> Any:
 
 
 def _near(name: object, timm: Any) -> str:
-    """The nearest names; there are more than a thousand."""
+    """Suggest the nearest names, because there are more than a thousand."""
     known = timm.list_models()
     near = difflib.get_close_matches(str(name), known, n=3)
     if near:
@@ -203,7 +204,7 @@ def _near(name: object, timm: Any) -> str:
 
 
 def _read(path: Path) -> State:
-    """The named tensors of a checkpoint."""
+    """Read the named tensors of a checkpoint."""
     if path.suffix != ".safetensors":
         return read_state(path)
     from safetensors.torch import load_file
@@ -211,12 +212,12 @@ def _read(path: Path) -> State:
     try:
         return dict(load_file(path))
     except Exception as error:
-        # safetensors has its own types beside OSError; each means the same: no such file
+        # safetensors raises its own types as well as OSError; all mean an unreadable file
         raise DataError(f"{path}: not a file of tensors ({short_reason(error)}).") from error
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and numbers of tensors."""
+    """Return a SHA-256 over the names, types, shapes and values of tensors."""
     digest = hashlib.sha256()
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()
@@ -226,15 +227,15 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def class_setting(value: Any, n_classes: int, what: str) -> int | None:
-    """The index of a class from a config; None = the class that an image is predicted to be of.
+    """Read the index of a class from a config; None = each image's predicted class.
 
     Args:
         value: the setting.
-        n_classes: classes of the network.
-        what: whose it is, for messages.
+        n_classes: number of classes of the network.
+        what: owner of the setting, for messages.
 
     Raises:
-        ConfigError: the network has no classes, or not this one.
+        ConfigError: the network has no classes, or the index is out of range.
     """
     if n_classes < 1:
         raise ConfigError(f"{what}: the network scores no classes, so nothing has a gradient.")
@@ -248,10 +249,10 @@ def class_setting(value: Any, n_classes: int, what: str) -> int | None:
 
 
 def class_scores(scores: torch.Tensor, classes: torch.Tensor | int | None) -> torch.Tensor:
-    """The score of one class of each image.
+    """Select the score of one class of each image.
 
     Args:
-        scores: (n, classes) what a classifier returns, before any softmax.
+        scores: (n, classes) output of a classifier, before any softmax.
         classes: (n) the class of each image, or one for all; None = the highest of each.
 
     Returns:
@@ -265,10 +266,10 @@ def class_scores(scores: torch.Tensor, classes: torch.Tensor | int | None) -> to
 
 
 def one_of(value: Any, known: Sequence[str], what: str) -> str:
-    """A word from a config that is one of a few.
+    """Return a word from a config if it is one of the allowed ones.
 
     Raises:
-        ConfigError: it is another.
+        ConfigError: the word is not allowed.
     """
     if value not in known:
         raise ConfigError(f"{what} is {value!r}; it must be one of {', '.join(known)}.")

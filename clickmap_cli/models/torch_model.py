@@ -1,4 +1,4 @@
-"""The base of every model that is a PyTorch network."""
+"""The base class of every model that is a PyTorch network."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 INTERPOLATIONS = ("bilinear", "bicubic")
-"""Ways an image is resized for a network, both with antialiasing."""
+"""Methods of resizing an image for a network, both with antialiasing."""
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class TorchSaliencyModel(SaliencyModel):
-    """Brings images to a network and its maps back.
+    """Base class that brings images to a network and its maps back.
 
-    A subclass builds its network in `build` and returns maps from `forward`. It is put on the
-    device when it first predicts, in evaluation mode, without gradients.
+    A subclass builds its network in `build` and returns maps from `forward`. At the first
+    prediction the network is moved to the device; it runs in evaluation mode, without gradients.
 
     Attributes:
-        needs_gradients: whether `forward` differentiates with respect to images or activations;
-            the network's parameters are frozen all the same.
+        needs_gradients: True if `forward` differentiates with respect to images or activations; the
+            network's parameters are frozen all the same.
 
     Args:
         device: auto, cpu, cuda or mps.
-        requires_size: (height, width) the network wants; None = each image's own.
-        batch_size: images of one size that are predicted together.
+        requires_size: (height, width) that the network requires; None = each image's own.
+        batch_size: number of images of one size that are predicted together.
         dtype: float32, float16 or bfloat16 (the latter two run under autocast).
-        mean: subtracted from RGB in 0..1; ImageNet's where None.
-        std: what that is divided by; ImageNet's where None.
+        mean: values subtracted from RGB in 0..1; None = ImageNet's.
+        std: values the result is divided by; None = ImageNet's.
     """
 
     needs_gradients: bool = False
@@ -75,12 +75,12 @@ class TorchSaliencyModel(SaliencyModel):
 
     @property
     def stretched_to(self) -> Size | None:
-        """`requires_size`."""
+        """The setting `requires_size`."""
         return self.size
 
     @abstractmethod
     def build(self) -> torch.nn.Module:
-        """The network with its weights, on the CPU.
+        """Build the network with its weights, on the CPU.
 
         Raises:
             DataError: its weights are missing or do not fit.
@@ -88,10 +88,10 @@ class TorchSaliencyModel(SaliencyModel):
 
     @abstractmethod
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Maps of a batch.
+        """Return the maps of a batch.
 
         Args:
-            network: what `build` made, on the device.
+            network: the network that `build` made, on the device.
             images: (n, 3, h, w) float32, normalised.
 
         Returns:
@@ -102,38 +102,40 @@ class TorchSaliencyModel(SaliencyModel):
         self,
         network: torch.nn.Module,
         images: torch.Tensor,
-        size: tuple[int, int],  # noqa: ARG002 - for those who pad images
+        size: tuple[int, int],  # noqa: ARG002 - for models that pad images
     ) -> torch.Tensor:
-        """What a fine-tuning compares to the ground truth: `forward`, with gradients.
+        """Return the maps that fine-tuning compares to the ground truth, with gradients.
 
-        A model whose `predict_batch` does more (cuts padding off, say) does the same here.
+        By default these are the maps of `forward`. A model whose `predict_batch` does more (removes
+        padding, say) must do the same here.
 
         Args:
-            network: what `build` made, on the device.
+            network: the network that `build` made, on the device.
             images: (n, 3, h, w) as `batch` makes them.
             size: height and width of the images they come from.
 
         Raises:
-            ConfigError: what this model does after its network has no gradients.
+            ConfigError: the model overrides `predict_batch` but not this method, so it cannot be
+                fine-tuned.
         """
         if type(self).predict_batch is not TorchSaliencyModel.predict_batch:
             raise ConfigError(f"{type(self).__name__} cannot be fine-tuned; choose another model.")
         return self.forward(network, images)
 
     def prepare(self) -> None:
-        """Build the network and put it on its device."""
+        """Build the network and move it to its device."""
         self.network()
 
     def release(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._network = None
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
-        """The prediction of one image."""
+        """Predict one image."""
         return self.predict_batch([stimulus])[0]
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
-        """Predictions of several images; without `requires_size` they must be of one size."""
+        """Predict several images; without `requires_size` they must have the same size."""
         network = self.network()
         images = self.batch(stimuli)
         half = self._dtype is not torch.float32
@@ -150,21 +152,21 @@ class TorchSaliencyModel(SaliencyModel):
         return list(maps.detach().float().cpu().numpy())
 
     def batch(self, stimuli: Sequence[Stimulus]) -> torch.Tensor:
-        """(n, 3, h, w) normalised images, on the network's device."""
+        """Return (n, 3, h, w) normalised images, on the network's device."""
         stacked = np.stack([self._input(stimulus) for stimulus in stimuli])
         return torch.from_numpy(stacked).to(self._on)
 
     def planes(self, stimulus: Stimulus) -> NDArray[Any]:
-        """(3, h, w) RGB in 0..1 at the network's size, not yet normalised."""
+        """Return (3, h, w) RGB in 0..1 at the network's size, not yet normalised."""
         planes = np.moveaxis(stimulus.image(), -1, 0)
         return planes if self.size is None else _resize_image(planes, self.size, self.interpolation)
 
     def network(self) -> torch.nn.Module:
-        """The network on its device, in evaluation mode; built when first asked for."""
+        """Return the network on its device, in evaluation mode; it is built on the first call."""
         if self._network is None:
             self._on = choose_device(self.device)
             network = self.build().to(self._on)
-            with suppress(NotImplementedError):  # an exported network stays as it was exported
+            with suppress(NotImplementedError):  # an exported network has a fixed mode
                 network.eval()
             if self.needs_gradients:
                 network.requires_grad_(False)
@@ -172,7 +174,7 @@ class TorchSaliencyModel(SaliencyModel):
         return self._network
 
     def _input(self, stimulus: Stimulus) -> NDArray[np.float32]:
-        """(3, h, w) normalised."""
+        """Return the (3, h, w) normalised image."""
         normalised = (self.planes(stimulus) - self._mean) / self._std
         return np.ascontiguousarray(normalised, dtype=np.float32)
 
@@ -191,7 +193,7 @@ def _resize_image(
 def _three(
     value: Sequence[float] | None, default: tuple[float, ...], what: str
 ) -> NDArray[np.float32]:
-    """(3, 1, 1) one number a channel."""
+    """Return (3, 1, 1), one number per channel."""
     numbers = default if value is None else tuple(value)
     if len(numbers) != 3:
         raise ConfigError(f"{what} is {value!r}; it must be three numbers, one a channel.")

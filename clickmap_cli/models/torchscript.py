@@ -25,20 +25,20 @@ class TorchScript(TorchSaliencyModel):
     """Runs a `torch.jit` file (.pt) or a `torch.export` file (.pt2).
 
     The network takes (n, 3, h, w) RGB and returns (n, h, w) or (n, 1, h, w). Such a file is a
-    program, not only numbers: run those of people you trust. An exported one must have been in
-    evaluation mode.
+    program, not only numbers: run only those of people you trust. An exported network must have
+    been in evaluation mode.
 
     Args:
         weights_path: the file.
-        requires_size: (height, width) it wants; None = each image's own.
-        output: what it returns: map, density or log_density.
-        mean: subtracted from RGB in 0..1; ImageNet's where None, [0, 0, 0] for none.
-        std: what that is divided by; [1, 1, 1] for none.
+        requires_size: (height, width) that the network requires; None = each image's own.
+        output: kind of the network's output: map, density or log_density.
+        mean: values subtracted from RGB in 0..1; None = ImageNet's, [0, 0, 0] for none.
+        std: values the result is divided by; None = ImageNet's, [1, 1, 1] for none.
         device: auto, cpu, cuda or mps.
-        batch_size: images of one size that are predicted together.
+        batch_size: number of images of one size that are predicted together.
     """
 
-    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # its content counts, not its path
+    run_only = TorchSaliencyModel.run_only | {"weights_path"}  # the digest has its content
 
     def __init__(
         self,
@@ -59,22 +59,22 @@ class TorchScript(TorchSaliencyModel):
             raise DataError(f"torchscript: no file at {self._path} (looked from {Path.cwd()}).")
 
     def weights_digest(self) -> str:
-        """SHA-256 of the file."""
+        """Return the file's SHA-256."""
         return sha256_of(self._path)
 
     def build(self) -> torch.nn.Module:
-        """The network in the file."""
+        """Load the network from the file."""
         logged = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # what torch says there, the error below says
+        logging.disable(logging.WARNING)  # the error below reports the same
         try:
             if self._path.suffix == ".pt2":
                 _check_pickles(self._path)
                 return self._moved(torch.export.load(self._path)).module()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # that such files are of the past
+                warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
                 return torch.jit.load(self._path, map_location="cpu")
         except Exception as error:
-            # torch raises many types here; each means the same: no such network in the file
+            # torch raises many types here; all mean that the file holds no such network
             reason = known_format(self._path) or short_reason(error)
             raise DataError(
                 f"{self._path}: not a scripted or exported network ({reason})."
@@ -83,14 +83,14 @@ class TorchScript(TorchSaliencyModel):
             logging.disable(logged)
 
     def _moved(self, program: Any) -> Any:
-        """The program for the device: one that makes tensors has its device written into it."""
+        """Move a program to the device, including tensors that it creates on a fixed device."""
         passes = importlib.import_module("torch.export.passes")
         if self._on in ("", "cpu") or not hasattr(passes, "move_to_device_pass"):
             return program
         return passes.move_to_device_pass(program, self._on)
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Its maps, without the axis of channels."""
+        """Return the network's maps, without the channel axis."""
         maps = network(images)
         if not isinstance(maps, torch.Tensor) or maps.ndim not in (3, 4):
             raise DataError(f"{self._path}: the network does not return one map an image.")
@@ -100,10 +100,12 @@ class TorchScript(TorchSaliencyModel):
 
 
 def _check_pickles(path: Path) -> None:
-    """An exported program's archive may hold pickles, which torch opens without asking.
+    """Raise unless all pickles in an exported program's archive are safe to load.
+
+    torch loads such pickles without checking them.
 
     Raises:
-        UnpicklingError: one of them holds anything but tensors and plain values.
+        UnpicklingError: a pickle holds anything but tensors and plain values.
     """
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():

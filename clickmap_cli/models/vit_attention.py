@@ -1,4 +1,4 @@
-"""Where a vision transformer's attention goes, followed through its layers."""
+"""Attention of a vision transformer, followed through its layers."""
 
 from __future__ import annotations
 
@@ -32,31 +32,33 @@ class VitAttention(TorchSaliencyModel):
     """Attention rollout of a timm vision transformer, plain or weighted by gradients.
 
     Each layer's attention (n, heads, tokens, tokens) becomes one matrix A: the heads are fused and
-    the lowest attentions dropped. With `gradient`, it is first multiplied by the derivative of the
-    class's score, and what is negative is set to 0. Half of A and half of the identity (the
-    residual connection), rows scaled to sum 1, are multiplied over the layers. The map is what the
-    class token has of each patch; without one, the mean over the patches.
+    the lowest attentions dropped. With `gradient`, the attention is first multiplied by the
+    derivative of the class's score, and negative values are set to 0. Half of A and half of the
+    identity (the residual connection), with rows scaled to sum 1, are multiplied over the layers.
+    The map is the share of each patch in the class token; without a class token, the mean over the
+    patches.
 
     Reference: Abnar and Zuidema (2020), Quantifying attention flow in transformers; with gradients
     Chefer, Gur and Wolf (2021), Transformer interpretability beyond attention visualization.
 
     Args:
         model: the transformer's name in timm.
-        weights: `timm` downloads timm's weights, `none` draws random ones; null takes the file.
-        weights_path: a checkpoint of it.
+        weights: `timm` downloads timm's weights, `none` draws random ones; null uses
+            `weights_path`.
+        weights_path: a checkpoint of the transformer.
         requires_size: (height, width) of its input, multiples of its patches; None = its own.
         method: rollout or gradient.
         head_fusion: mean, max or min over the heads.
-        discard_ratio: share of a layer's lowest attentions that is dropped, 0 to below 1; those to
-            the class token stay.
+        discard_ratio: share of a layer's lowest attentions that is dropped, 0 to below 1;
+            attentions to the class token are kept.
         class_index: the class `gradient` differentiates; None = the predicted one.
         device: auto, cpu, cuda or mps.
-        batch_size: images that are predicted together.
-        seed: of random weights.
+        batch_size: number of images that are predicted together.
+        seed: seed of random weights.
     """
 
     version = 2
-    run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest has both
+    run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest covers both
 
     def __init__(
         self,
@@ -91,21 +93,21 @@ class VitAttention(TorchSaliencyModel):
         self.notices = self._timm.notices
 
     def weights_digest(self) -> str:
-        """SHA-256 of the file, timm's tag and a hash of the weights, or the seed of random ones."""
+        """Return the file's SHA-256, timm's tag and a hash of the weights, or the seed."""
         return self._timm.digest()
 
     def build(self) -> torch.nn.Module:
-        """The transformer.
+        """Build the transformer.
 
         Raises:
-            ConfigError: the network is no transformer with one attention a block.
+            ConfigError: the network is not a transformer with one attention per block.
         """
         network = self._timm.build()
         attention_modules(network)
         return network
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """(n, rows, columns) what each patch is attended to."""
+        """Return (n, rows, columns) shares of the patches."""
         images.requires_grad_(self.needs_gradients)
         with recorded(network) as layers:
             scores = network(images)
@@ -131,7 +133,7 @@ class VitAttention(TorchSaliencyModel):
 
 
 def attention_modules(network: torch.nn.Module) -> list[Any]:
-    """The attention of each block, from the first to the last.
+    """Return the attention module of each block, from the first to the last.
 
     Raises:
         ConfigError: the network has no blocks with one attention each.
@@ -154,10 +156,10 @@ def attention_modules(network: torch.nn.Module) -> list[Any]:
 
 @contextmanager
 def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Records the attention of every layer while the network runs.
+    """Record the attention of every layer while the network runs.
 
-    Inside, no attention is fused, as a fused one is never written down; afterwards everything is
-    as it was before, also where the network raised.
+    Inside the context no attention is fused, because a fused attention is never stored. Afterwards
+    the network is restored, even if it raised.
 
     Yields:
         (n, heads, tokens, tokens) attention of each layer that ran, in order; rows sum to 1.
@@ -173,7 +175,7 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     try:
         for module in modules:
             module.fused_attn = False
-            # what leaves its dropout is what the values are multiplied by
+            # the dropout's output is the attention that multiplies the values
             hooks.append(module.attn_drop.register_forward_hook(keep))
         yield layers
     finally:
@@ -184,15 +186,15 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -> str | None:
-    """What keeps recorded attention from being followed through the layers.
+    """Return the reason why recorded attention cannot be followed through the layers, or None.
 
     Args:
-        layers: what `recorded` gave.
-        n_blocks: how many layers there are.
-        n_images: how many images the network was shown.
+        layers: attention from `recorded`.
+        n_blocks: number of layers.
+        n_images: number of images the network was run on.
 
     Returns:
-        A clause; None where every layer is a matrix of shares from all tokens to all.
+        A clause; None if every layer is a matrix of shares from all tokens to all.
     """
     n_tokens = layers[0].shape[-1] if layers else 0
     shapes = {(layer.shape[0], *layer.shape[2:]) for layer in layers}
@@ -204,12 +206,12 @@ def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -
 
 
 def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | None:
-    """Rows and columns of a transformer's patches; None where they form no grid.
+    """Return the numbers of rows and columns of a transformer's patches; None if not a grid.
 
     Args:
         network: a network of timm.
         size: height and width of its images.
-        n_patches: how many patches there are.
+        n_patches: number of patches.
     """
     embedding: Any = getattr(network, "patch_embed", None)
     grids = [getattr(embedding, "grid_size", None)]
@@ -222,12 +224,12 @@ def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | N
 
 
 def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:
-    """Attention without its lowest values.
+    """Set the lowest attentions to 0.
 
     Args:
         fused: (n, tokens, tokens), not negative.
-        ratio: share of the values that are set to 0, rounded down, for each image by itself.
-        with_class: whether the first column, the attention to the class token, is left alone.
+        ratio: share of the values that are set to 0, rounded down, for each image separately.
+        with_class: True if the first column, the attention to the class token, is kept.
 
     Returns:
         (n, tokens, tokens).
@@ -243,7 +245,7 @@ def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tens
 
 
 def rollout(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
-    """What tokens of the last layer have of each token of the first.
+    """Compute the share of each token of the first layer in tokens of the last layer.
 
     Args:
         layers: (n, tokens, tokens) attention from the first layer to the last, not negative.
@@ -254,12 +256,12 @@ def rollout(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor
     """
     identity = torch.eye(len(start), dtype=start.dtype, device=start.device)
     shares = start.expand(len(layers[0]), 1, -1)
-    for layer in reversed(layers):  # row by row from the end: no product of whole matrices
+    for layer in reversed(layers):  # vector products from the end, cheaper than matrix products
         mixed = (layer + identity) / 2
         shares = shares @ (mixed / mixed.sum(dim=-1, keepdim=True))
     return shares[:, 0]
 
 
 def _off(attention: torch.Tensor) -> float:
-    """How far a row's sum is from 1, at most."""
+    """Return the largest difference of a row's sum from 1."""
     return float((attention.detach().sum(dim=-1) - 1).abs().max())

@@ -29,10 +29,10 @@ NAMES = {
     "ViT-H_14": "vit_huge_patch14_224.orig_in21k",
     "R50-ViT-B_16": "vit_base_r50_s16_224.orig_in21k",
 }
-"""The original release's names, and the same networks with the same weights in timm."""
+"""Name in the original release -> the same network with the same weights in timm."""
 
 HEAD_STD = 0.01
-"""Standard deviation of the head's random weights; its biases are the image's centre."""
+"""Standard deviation of the head's random weights."""
 
 _SET_HERE = frozenset(
     {
@@ -45,12 +45,12 @@ _MISFITS = (AssertionError, RuntimeError, TypeError, ValueError)
 
 @dataclass(frozen=True)
 class KeypointInput:
-    """What a network wants to be shown.
+    """Format of the images a network takes.
 
     Attributes:
         size: height and width.
-        mean: (3) subtracted from RGB in 0..1.
-        std: (3) what that is divided by.
+        mean: (3) values subtracted from RGB in 0..1.
+        std: (3) values the result is divided by.
     """
 
     size: Size
@@ -59,25 +59,26 @@ class KeypointInput:
 
 
 class KeypointNet(torch.nn.Module):
-    """A backbone and a linear layer that gives each key point its place.
+    """A backbone and a linear layer that outputs the position of each key point.
 
     Args:
-        name: what it is called, for messages.
-        backbone: images (n, 3, height, width) to features (n, n_features).
-        n_features: features of an image.
-        n_points: key points.
-        shown: the images it wants.
-        seed: of the linear layer's random weights: normal, standard deviation 0.01, whatever the
-            backbone is; its biases are 0.5, so that all points begin near the centre.
+        name: name of the network, for messages.
+        backbone: module from images (n, 3, height, width) to features (n, n_features).
+        n_features: number of features per image.
+        n_points: number of key points.
+        shown: format of its images.
+        seed: seed of the linear layer's random weights, which do not depend on the backbone:
+            normal, standard deviation 0.01; its biases are 0.5, so that all points start near the
+            centre.
 
     Attributes:
         name: as given.
         n_points: as given.
         shown: as given.
-        notices: what a person should know of its weights.
+        notices: messages for the user about its weights.
 
     Raises:
-        ConfigError: there are no key points.
+        ConfigError: `n_points` is not a whole number of at least 1.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class KeypointNet(torch.nn.Module):
         self.shown = shown
         self.notices: tuple[str, ...] = ()
         self.backbone = backbone
-        with seeded(seed):  # what it draws is drawn anew below, but no one else's draws move
+        with seeded(seed):  # its weights are replaced below; this keeps the global generator
             self.finalizer = torch.nn.Linear(n_features, 2 * n_points)
         drawn = generator(seed, "keypoints", "finalizer").standard_normal(
             (2 * n_points, n_features), np.float32
@@ -107,14 +108,14 @@ class KeypointNet(torch.nn.Module):
             self.finalizer.bias.fill_(0.5)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Key points of images.
+        """Return the key points of images.
 
         Args:
-            images: (n, 3, height, width) normalised, of the size it was built for.
+            images: (n, 3, height, width) normalised, of the size the network was built for.
 
         Returns:
-            (n, points, 2) x / width and y / height, 0 to 1 inside the image; in the head's own
-            precision under autocast too, as half precision is coarser than a pixel.
+            (n, points, 2) x / width and y / height, 0 to 1 inside the image. The head's own
+            precision is used under autocast too, because half precision is coarser than a pixel.
         """
         features = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -122,7 +123,7 @@ class KeypointNet(torch.nn.Module):
         return places.unflatten(1, (self.n_points, 2))
 
     def blocks(self) -> dict[str, list[torch.nn.Parameter]]:
-        """The parameters by the names that freezing knows: `backbone` and `finalizer`."""
+        """Return the parameters by the names used for freezing: `backbone` and `finalizer`."""
         return {
             "backbone": list(self.backbone.parameters()),
             "finalizer": list(self.finalizer.parameters()),
@@ -137,25 +138,25 @@ def build_keypoint_net(
     seed: int = 0,
     **overrides: Any,
 ) -> KeypointNet:
-    """A network for key points with its weights, on the CPU, in training mode.
+    """Build a network for key points with its weights, on the CPU, in training mode.
 
     Args:
         model_type: ViT-B_16, ViT-B_32, ViT-L_16, ViT-L_32, ViT-H_14, R50-ViT-B_16, or any network
             of timm by timm's name, with or without the tag of its weights.
         img_size: height and width of its input, one number for a square; None = its own.
-        n_points: key points.
+        n_points: number of key points.
         pretrained: `timm` downloads timm's weights (those of the original release for its six
-            names); a path is an `.npz` of the original release; None draws random weights and says
-            so in `notices`. Position embeddings are resized to `img_size` (bicubic, antialiased).
-        seed: of random weights; the head's are the same whatever the backbone's are.
+            names); a path is an `.npz` of the original release; None draws random weights, which
+            `notices` reports. Position embeddings are resized to `img_size` (bicubic, antialiased).
+        seed: seed of random weights; the head's do not depend on the backbone's.
         **overrides: arguments of timm's constructor, such as depth, embed_dim or proj_drop_rate.
 
     Returns:
-        The network. Its images are normalised with 0.5 and 0.5 with an `.npz`, else as timm says.
+        The network. Its images are normalised with 0.5 and 0.5 for an `.npz`, else as timm says.
 
     Raises:
-        ConfigError: there is no such network, it cannot take images of that size, the overrides do
-            not fit it.
+        ConfigError: the network does not exist, it cannot take images of that size, or the
+            overrides do not fit it.
         DataError: weights are missing, cannot be downloaded, or do not fit.
     """
     name, known = _found(model_type)
@@ -167,7 +168,7 @@ def build_keypoint_net(
     if taken:
         raise ConfigError(f"{model_type}: {taken[0]} cannot be overridden.")
     backbone = _made(model_type, name, release, seed, overrides)
-    with seeded(seed):  # some make parts of themselves anew
+    with seeded(seed):  # some networks draw new random weights here
         _resize(backbone, model_type, size, own, bool(known.fixed_input_size))
     shown = KeypointInput(size, tuple(known.mean), tuple(known.std))
     if path is not None:
@@ -185,17 +186,17 @@ def build_keypoint_net(
 
 
 def check_keypoint_net(model_type: str, img_size: int, n_points: int) -> None:
-    """Whether there is such a network that takes such images; its weights are not looked at.
+    """Raise unless the network exists and takes images of this size; weights are not checked.
 
     Raises:
-        ConfigError: there is none, or it cannot take images of that size.
+        ConfigError: the network does not exist, or cannot take images of that size.
     """
     without_memory(lambda: build_keypoint_net(model_type, img_size, n_points))
 
 
 @contextmanager
 def evaluating(network: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is in the mode it was in."""
+    """Switch to evaluation mode inside; restore every module's mode afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -206,7 +207,7 @@ def evaluating(network: torch.nn.Module) -> Iterator[None]:
 
 
 def _found(model_type: str) -> tuple[str, Any]:
-    """A network's name in timm, and what timm knows of it."""
+    """Return a network's name in timm, and timm's configuration of it."""
     import timm
     from timm.models import PretrainedCfg
 
@@ -222,7 +223,7 @@ def _found(model_type: str) -> tuple[str, Any]:
 
 
 def _near(name: str) -> str:
-    """The nearest name, or the six; timm has more than a thousand."""
+    """Suggest the nearest name, or the six of the release; timm has more than a thousand."""
     import timm
 
     folded = {word.lower(): word for word in NAMES}
@@ -245,7 +246,7 @@ def _file(pretrained: str | Path, what: str) -> Path:
 def _made(
     what: str, name: str, release: bool, seed: int, overrides: dict[str, Any]
 ) -> torch.nn.Module:
-    """The backbone without a classifier, with timm's weights or random ones."""
+    """Build the backbone without a classifier, with timm's weights or random ones."""
     import timm
 
     if release:
@@ -254,7 +255,7 @@ def _made(
                 name, pretrained=True, num_classes=0, **overrides
             )
         except Exception as error:
-            # hubs raise many types here; each means the same: the weights were not to be had
+            # hubs raise many types here; all mean that the weights could not be downloaded
             raise DataError(
                 f"{what}: timm's weights of {name} could not be had ({short_reason(error)}); name "
                 "an .npz of the original release instead, or nothing."
@@ -274,16 +275,16 @@ def _made(
 
 
 def _resize(network: Any, what: str, size: Size, own: Size, fixed: bool) -> None:
-    """Make a network take images of another size, where it has to be told.
+    """Adapt a network to images of another size, if it needs adapting.
 
     Args:
-        network: for images of its own size.
+        network: the network, built for the size `own`.
         what: its name, for messages.
-        size: height and width wanted.
-        own: those it was built for.
-        fixed: whether it takes no others as it is.
+        size: new height and width.
+        own: height and width it was built for.
+        fixed: True if, without adapting, it takes only the size `own`.
     """
-    # before its size changes, as a hybrid then only tells what came out of a division
+    # read before the size changes: afterwards a hybrid has only the rounded quotient
     ratio = getattr(getattr(network, "patch_embed", None), "feat_ratio", None)
     steps = (1, 1) if ratio is None else ratio(as_scalar=False)
     if any(side % step for side, step in zip(size, steps, strict=True)):
@@ -305,7 +306,7 @@ def _resize(network: Any, what: str, size: Size, own: Size, fixed: bool) -> None
 
 
 def _n_features(backbone: torch.nn.Module, size: Size, what: str) -> int:
-    """Features of an image, from one black image, as no attribute of timm says it for all."""
+    """Count the features per image by running a black image; timm has no attribute for it."""
     device = next(backbone.parameters()).device
     try:
         with evaluating(backbone), torch.no_grad():

@@ -18,11 +18,11 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 CLASSIFIER = ("head/kernel", "head/bias", "pre_logits/kernel", "pre_logits/bias")
-"""Arrays that a regression has no use for."""
+"""Arrays that a regression does not use."""
 
 RELEASE_MEAN = (0.5, 0.5, 0.5)
 RELEASE_STD = (0.5, 0.5, 0.5)
-"""What the release's images are normalised with, for RGB in 0..1."""
+"""Mean and standard deviation for the release's images, for RGB in 0..1."""
 
 _POSITIONS = "Transformer/posembed_input/pos_embedding"
 _ATTENTION = "Transformer/encoderblock_{0}/MultiHeadDotProductAttention_1"
@@ -43,19 +43,19 @@ _LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (rf"{_UNIT}\.downsample\.conv", ("{0}/{1}/conv_proj",)),
     (rf"{_UNIT}\.downsample\.norm", ("{0}/{1}/gn_proj",)),
 )
-"""Layers of timm, and what the release calls them; blocks and units of a ResNet count from 1."""
+"""Layers of timm and their names in the release; a ResNet's blocks and units count from 1."""
 
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a parameter comes from.
+    """Source of a parameter in the file.
 
     Attributes:
-        names: arrays of the file; together they are the parameter, one after the other.
-        shape: what each of them has in the file.
-        part: what each of them has in the network.
+        names: arrays of the file that form the parameter when concatenated in this order.
+        shape: shape of each of them in the file.
+        part: shape of each of them in the network.
     """
 
     names: tuple[str, ...]
@@ -63,13 +63,13 @@ class _Place:
     part: tuple[int, ...]
 
     def fits(self, array: NDArray[Any]) -> bool:
-        """Whether an array has its shape."""
+        """Return True if an array has the shape expected in the file."""
         grouped = self.names[0].rpartition("/")[0].rpartition("/")[2].startswith("gn")
-        # GroupNorm's are 1, 1, 1, c in files of the time
+        # GroupNorm's arrays are (1, 1, 1, c) in the original files
         return array.shape == self.shape or (grouped and array.shape == (1, 1, 1, *self.shape))
 
     def turned(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """An array in the network's order of axes."""
+        """Return an array in the network's order of axes."""
         if len(self.part) == 4:  # rows, columns, in, out -> out, in, rows, columns
             return array.transpose(3, 2, 0, 1)
         if len(self.part) == 2:  # in, out, where heads split one of them -> out, in
@@ -78,25 +78,26 @@ class _Place:
 
 
 def load_vit_npz(network: Any, path: Path, what: str) -> tuple[str, ...]:
-    """Give a vision transformer the weights of the original release.
+    """Load the weights of the original release into a vision transformer.
 
-    The layout is that of `vit_models/imagenet21k/ViT-B_16.npz` and its like (Dosovitskiy et al.,
-    2021, An image is worth 16x16 words; github.com/google-research/vision_transformer), hybrids
-    with a ResNet included. Every parameter is filled and every array used, but for the classifier
-    (`head`, `pre_logits`). Position embeddings are resized to the network's grid, see `resized`.
+    The layout is that of `vit_models/imagenet21k/ViT-B_16.npz` and similar files (Dosovitskiy et
+    al., 2021, An image is worth 16x16 words; github.com/google-research/vision_transformer),
+    including hybrids with a ResNet. Every parameter is filled and every array is used, except the
+    classifier (`head`, `pre_logits`). Position embeddings are resized to the network's grid; see
+    `resized`.
 
     Args:
-        network: a VisionTransformer of timm with a class token and without a classifier, at the
-            input size it is to have.
+        network: a VisionTransformer of timm with a class token and without a classifier, already at
+            its final input size.
         path: the `.npz`.
-        what: whose weights these are, for messages.
+        what: owner of the weights, for messages.
 
     Returns:
-        What a person should know: arrays that were left out, embeddings that were resized.
+        Notices about arrays that were left out and embeddings that were resized.
 
     Raises:
-        ConfigError: the network is not built as those of the release.
-        DataError: the file is damaged, or its arrays do not fit; the first few are named.
+        ConfigError: the network is built differently from those of the release.
+        DataError: the file is damaged, or its arrays do not fit; the message names the first few.
     """
     grid = _checked(network, what)
     state = network.state_dict()
@@ -121,16 +122,16 @@ def load_vit_npz(network: Any, path: Path, what: str) -> tuple[str, ...]:
 
 
 def resized(positions: torch.Tensor, grid: Size) -> torch.Tensor:
-    """Position embeddings for another grid of patches.
+    """Resize position embeddings to another grid of patches.
 
-    Bicubic with antialiasing, as `torch.nn.functional.interpolate(mode="bicubic",
-    antialias=True)`, each channel by itself; the class token's stays as it is. At the grid they
-    were made for nothing changes.
+    The resizing is bicubic with antialiasing, as `torch.nn.functional.interpolate(mode="bicubic",
+    antialias=True)`, for each channel separately; the class token's embedding does not change.
+    Nothing changes if the grid already matches.
 
     Args:
         positions: (1, 1 + side * side, channels) of the class token, then of the patches of a
             square grid, row by row.
-        grid: rows and columns wanted.
+        grid: rows and columns of the new grid.
 
     Returns:
         (1, 1 + rows * columns, channels).
@@ -146,7 +147,7 @@ def resized(positions: torch.Tensor, grid: Size) -> torch.Tensor:
 
 
 def _checked(network: Any, what: str) -> Size:
-    """Rows and columns of the network's patches."""
+    """Return rows and columns of the network's patches; raise if it differs from the release."""
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     positions = getattr(network, "pos_embed", None)
     one_class = (
@@ -168,7 +169,7 @@ _OTHERWISE = (
 
 
 def _places(network: Any, state: Mapping[str, torch.Tensor], what: str) -> dict[str, _Place]:
-    """Where each parameter comes from, but for the position embeddings."""
+    """Return the source of each parameter, except the position embeddings."""
     places: dict[str, _Place] = {}
     for key, values in state.items():
         if key == "pos_embed":
@@ -192,7 +193,7 @@ def _places(network: Any, state: Mapping[str, torch.Tensor], what: str) -> dict[
 
 
 def _folders(layer: str) -> tuple[str, ...]:
-    """What a layer of timm is called in the file; nothing where the release has no such layer."""
+    """Return the names of a timm layer in the file; empty if the release has no such layer."""
     for pattern, names in _LAYERS:
         match = re.fullmatch(pattern, layer)
         if match is None:
@@ -206,7 +207,7 @@ def _folders(layer: str) -> tuple[str, ...]:
 
 
 def _shape_in_file(network: Any, layer: str, part: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes of an array, from those of the parameter."""
+    """Return the shape of an array in the file, from that of the parameter."""
     if len(part) == 4:
         return (part[2], part[3], part[1], part[0])
     heads = network.get_submodule(layer.rpartition(".")[0]).num_heads if ".attn." in layer else 0
@@ -220,7 +221,7 @@ def _shape_in_file(network: Any, layer: str, part: tuple[int, ...]) -> tuple[int
 def _collected(
     arrays: NpzArrays, places: Mapping[str, _Place]
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The parameters, and what has another shape."""
+    """Return the parameters, and a list of arrays with a wrong shape."""
     found: dict[str, torch.Tensor] = {}
     misfits: list[str] = []
     for key, place in places.items():
@@ -238,7 +239,7 @@ def _collected(
 
 
 def _numbers(arrays: NpzArrays, name: str) -> NDArray[np.float32]:
-    """A float32 array of finite numbers."""
+    """Return a float32 array; raise DataError unless it holds finite floating-point numbers."""
     values = arrays[name]
     if values.dtype.kind != "f":
         raise DataError(f"{arrays.path}: {name} holds no floating-point numbers.")
@@ -262,7 +263,7 @@ def _listed(what: str, words: Sequence[str]) -> list[str]:
 
 
 def _notices(arrays: NpzArrays, before: Size, grid: Size, what: str) -> tuple[str, ...]:
-    """What was left out and what was changed."""
+    """Describe the arrays that were left out and the embeddings that were resized."""
     left_out = [name for name in CLASSIFIER if name in arrays]
     notices = []
     if left_out:

@@ -1,4 +1,4 @@
-"""Weights of networks: read safely from files, or random where that is asked for aloud."""
+"""Weights of networks: read safely from files, or random if a config explicitly requests that."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ State = dict[str, torch.Tensor]
 _SHOWN = 3
 _INSIDE = ("state_dict", "model_state_dict", "model")
 RANDOM = "none"
-"""What `weights` says where weights are to be random."""
+"""Value of `weights` that requests random weights."""
 
 
 def weights_setting(
     weights_path: str | None, weights: str | None, what: str, release: str = ""
 ) -> Path | None:
-    """The file of weights, or None where they are to be random.
+    """Return the file of weights, or None if random weights are requested.
 
     Args:
         weights_path: a file.
         weights: `none` for random weights; null otherwise.
-        what: whose they are, for messages.
-        release: a word for downloaded weights that the caller takes itself, for messages.
+        what: owner of the weights, for messages.
+        release: word for downloaded weights, which the caller handles itself, for messages.
 
     Raises:
-        ConfigError: neither is said, or both are.
-        DataError: there is no such file.
+        ConfigError: neither is set, both are, or `weights` has another value.
+        DataError: the file does not exist.
     """
     random = weights is not None and str(weights).lower() == RANDOM
     if weights is not None and not random:
@@ -58,31 +58,33 @@ def weights_setting(
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random weights drawn inside are the same every time; outside nothing changes."""
+    """Draw the same random weights inside every time, and leave the outer generator unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def without_memory(build: Callable[[], Network]) -> Network:
-    """A network whose weights have shapes and no values, in hardly any time and memory.
+    """Build a network whose weights have shapes but no values, with little time and memory.
+
+    If that fails, the network is built with values instead.
 
     Args:
-        build: makes it with random weights.
+        build: function that builds the network with random weights.
 
     Raises:
-        ClickmapError: it cannot be built, as `build` says.
+        ClickmapError: the network cannot be built; `build` raises it.
     """
     try:
         with torch.device("meta"):
             return build()
     except Exception:
-        # it cannot be built, or it looks at values while it is: then only building it tells
+        # it cannot be built, or reads values during the build; only a real build tells which
         return build()
 
 
 def read_state(path: Path) -> State:
-    """The named tensors of a checkpoint.
+    """Read the named tensors of a checkpoint.
 
     Args:
         path: a file of `torch.save`: a dict of tensors, or one that holds such a dict as
@@ -106,16 +108,16 @@ def read_state(path: Path) -> State:
 def load_state(
     network: Network, state: Mapping[str, torch.Tensor], source: Path, name: str = ""
 ) -> Network:
-    """Give a network its weights; every key and shape must fit.
+    """Load weights into a network; every key and shape must match.
 
     Args:
-        network: whose they are.
+        network: the network.
         state: tensors by name.
-        source: where they come from.
-        name: what a person calls the network; its class where empty.
+        source: file they come from, for messages.
+        name: name of the network in messages; its class if empty.
 
     Raises:
-        DataError: they do not; the first few differences are named.
+        DataError: keys or shapes differ; the message names the first few differences.
     """
     wanted = network.state_dict()
     differences = [

@@ -1,4 +1,4 @@
-"""Items in the order a training takes them, read while the step before is at work."""
+"""Read items in the order of training, while the previous step is computed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from clickmap_cli.training.tasks import Task
 def read_ahead(
     task: Task, steps: Sequence[Sequence[Any]], epoch: int | None, threads: int
 ) -> Iterator[list[Any]]:
-    """The examples of each step.
+    """Yield the examples of each step, reading the next step's in the background.
 
     Args:
-        task: reads them.
+        task: the task that reads items.
         steps: the items of every step.
         epoch: as in `Task.read`.
-        threads: that read.
+        threads: number of reading threads.
 
     Raises:
-        DataError: as `Task.read`.
+        DataError: as in `Task.read`.
     """
     with ThreadPoolExecutor(threads) as pool:
 
@@ -36,13 +36,13 @@ def read_ahead(
 
 
 def epoch_steps(task: Task, items_a_step: int, seed: int, epoch: int) -> list[list[Any]]:
-    """The items of every optimiser's step of an epoch."""
+    """Return the items of every optimiser step of an epoch."""
     items = task.items(epoch, seed)
     return [items[first : first + items_a_step] for first in range(0, len(items), items_a_step)]
 
 
 def batches(task: Task, examples: Sequence[Any], batch_size: int) -> list[list[Any]]:
-    """Examples that are alike together, at most so many at once."""
+    """Group examples that can share a batch, at most `batch_size` per batch."""
     groups: dict[Hashable, list[Any]] = {}
     for example in examples:
         groups.setdefault(task.alike(example), []).append(example)

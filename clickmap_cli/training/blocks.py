@@ -1,4 +1,4 @@
-"""Named blocks of a network, and which of them are trained."""
+"""Named blocks of a network, and the choice of blocks to train."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Blocks = dict[str, list[nn.Parameter]]
 BACKBONE = "backbone"
 HEAD = ("saliency", "fixation_selection", "finalizer")
 OTHER = "other"
-"""Parameters that a network's own `blocks()` does not name."""
+"""Block of the parameters that a network's own `blocks()` does not name."""
 
 
 @dataclass(frozen=True)
 class BlockRow:
-    """Parameters of a block: how many are trained, and how many there are."""
+    """A block with its numbers of trainable and of all parameters."""
 
     block: str
     trainable: int
@@ -29,7 +29,7 @@ class BlockRow:
 
 
 def blocks_of(network: nn.Module) -> Blocks:
-    """The blocks of a network that hold parameters, in the order of the network's own.
+    """Return the blocks of a network that hold parameters, in the network's order.
 
     A network without a method `blocks` is one block, the backbone.
     """
@@ -43,10 +43,10 @@ def blocks_of(network: nn.Module) -> Blocks:
 
 
 def expanded(names: Iterable[str], blocks: Mapping[str, Sequence[nn.Parameter]]) -> set[str]:
-    """Blocks of a network that are meant by names, among them `head` and `all`.
+    """Return the blocks that names refer to; `head` and `all` stand for several blocks.
 
     Raises:
-        ConfigError: the network has no such block.
+        ConfigError: the network does not have such a block.
     """
     found: set[str] = set()
     for name in names:
@@ -70,15 +70,15 @@ def apply_freeze(
 
     Args:
         network: the network.
-        freeze: what is trained.
+        freeze: settings that choose the blocks to train.
         reached: `id`s of the parameters that gradients reach, so that the last modules of a
-            backbone are those before its features are read; None = all.
+            backbone are counted from the last feature that is read; None = all.
 
     Returns:
-        What is trained, a row a block.
+        One row per block.
 
     Raises:
-        ConfigError: the network has no such block, or nothing would be trained.
+        ConfigError: the network does not have such a block, or nothing would be trained.
     """
     blocks = blocks_of(network)
     meant = expanded(freeze.blocks, blocks)
@@ -98,7 +98,7 @@ def apply_freeze(
 
 
 def block_table(network: nn.Module) -> tuple[BlockRow, ...]:
-    """Trained and all parameters of every block, as they are now."""
+    """Count trainable and all parameters of every block in their current state."""
     return tuple(
         BlockRow(
             name,
@@ -110,16 +110,16 @@ def block_table(network: nn.Module) -> tuple[BlockRow, ...]:
 
 
 def set_modes(network: nn.Module) -> None:
-    """Training mode where parameters are trained, evaluation mode everywhere else.
+    """Set training mode for trained parameters and evaluation mode everywhere else.
 
-    A frozen BatchNorm so keeps its statistics, and a frozen block's Dropout passes everything on.
-    A module that has no parameters, nor any below it, does as what holds it does.
+    A frozen BatchNorm therefore keeps its statistics, and Dropout in a frozen block is inactive. A
+    module without any parameters takes the mode of the module that contains it.
     """
     _set_modes(network, trained=False)
 
 
 def trained_by_block(network: nn.Module) -> Blocks:
-    """The parameters that are trained, by block."""
+    """Return the trainable parameters by block."""
     found = {
         name: [parameter for parameter in parameters if parameter.requires_grad]
         for name, parameters in blocks_of(network).items()
@@ -131,7 +131,7 @@ def _set_modes(module: nn.Module, trained: bool) -> None:
     own = list(module.parameters(recurse=False)) or list(module.parameters())
     mode = any(parameter.requires_grad for parameter in own) if own else trained
     if type(module).train is not nn.Module.train:
-        module.train(mode)  # it knows better, as one that always keeps its statistics
+        module.train(mode)  # it overrides `train`, for example to keep its statistics
         return
     module.training = mode
     for child in module.children():
@@ -139,7 +139,7 @@ def _set_modes(module: nn.Module, trained: bool) -> None:
 
 
 def _only_last(network: nn.Module, blocks: Blocks, n: int, reached: Container[int] | None) -> None:
-    """Of the backbone, train the last modules that hold parameters and nothing else."""
+    """In the backbone, train only the last `n` modules that hold parameters directly."""
     if not blocks.get(BACKBONE):
         raise ConfigError("freeze.backbone_last_n_modules: the network has no block 'backbone'.")
     for parameter in blocks[BACKBONE]:
@@ -157,7 +157,7 @@ def _only_last(network: nn.Module, blocks: Blocks, n: int, reached: Container[in
 
 
 def _members(network: nn.Module) -> list[nn.Module]:
-    """The networks of a mixture, each with a backbone of its own; else the network itself."""
+    """Return the networks of a mixture, each with its backbone, or the network itself."""
     members = getattr(network, "models", None)
     if isinstance(members, torch.nn.ModuleList) and len(members):
         return list(members)

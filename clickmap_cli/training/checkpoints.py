@@ -1,4 +1,4 @@
-"""Checkpoints: weights alone, or everything a killed training goes on from."""
+"""Checkpoints: weights alone, or the full state from which an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ FOLD_FILES = tuple(
     f"fold_*/{name}"
     for name in (BEST, FINAL, LAST, "history.csv", "train.txt", "validation.txt", "test.txt")
 )
-"""Patterns of what a cross-validation leaves of its folds."""
+"""Patterns of the files that a cross-validation writes for its folds."""
 
 _HEX = 64
 _ARCHIVE_END = b"PK\5\6" + bytes(16)
 _NO_COMMENT = (0).to_bytes(2, "little")
 _SEAL = _HEX.to_bytes(2, "little")
-"""A checkpoint is a zip archive, whose last record ends with a comment: its length, then here the
-SHA-256 of all that is before. Torch does not look whether numbers are those that were written."""
+"""Length field of the comment that ends a checkpoint's zip archive; the comment is the SHA-256 of
+everything before the field. Torch does not check that numbers are those that were written."""
 
 
 def save_weights(path: Path, network: torch.nn.Module, about: Mapping[str, Any]) -> None:
-    """Write a network's weights: `state_dict`, under its own keys, and `about`, plain values.
+    """Write a network's weights as `state_dict` under its own keys, and `about`, plain values.
 
-    Any model takes the file as its `weights_path`.
+    Any model accepts the file as its `weights_path`.
     """
     save(path, {"state_dict": _on_cpu(network.state_dict()), "about": dict(about)})
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, the whole file or none of it.
+    """Write tensors and plain values, either the whole file or nothing.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    # in memory first: given a path, torch writes the file's name into the file, and what interrupts
-    # its writing to a file comes out as an error of its own
+    # in memory first: given a path, torch writes the file's name into the file and replaces the
+    # exception that interrupted its writing by another one
     buffer = io.BytesIO()
     torch.save(_without_history(dict(state)), buffer)
     data = buffer.getbuffer()[: -len(_NO_COMMENT)]
@@ -58,10 +58,10 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _without_history(value: Any) -> Any:
-    """The same value, each text in it one object and each container its own.
+    """Copy a value so that equal texts are one object and each container is a separate object.
 
-    Pickle writes an object once and then refers to it: a resumed training holds equal texts twice,
-    from the file it went on from and from the code, and its file would have other bytes.
+    Pickle writes an object once and then refers to it. A resumed training holds equal texts twice,
+    from the file it resumed from and from the code, so its file would have other bytes.
     """
     if type(value) is str:
         return sys.intern(value)
@@ -70,22 +70,22 @@ def _without_history(value: Any) -> Any:
     if type(value) not in (dict, OrderedDict):
         return value
     same = type(value)((_without_history(k), _without_history(v)) for k, v in value.items())
-    if hasattr(value, "_metadata"):  # of a network's state: versions of its parts
+    if hasattr(value, "_metadata"):  # versions of the modules in a network's state
         same._metadata = _without_history(value._metadata)  # noqa: SLF001 - torch's own name
     return same
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is run.
+    """Read a checkpoint; no code in it is run.
 
     Raises:
-        RunError: it is missing, damaged, or holds more than tensors and plain values.
+        RunError: the file is missing, damaged, or holds more than tensors and plain values.
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         whole = _seal_holds(path)
     except Exception as error:
-        # torch raises many types here; each means the same: no checkpoint that may be loaded
+        # torch raises many types here; all mean that the file is not a safe checkpoint
         reason = (known_format(path) if path.is_file() else "") or short_reason(error)
         raise RunError(
             f"{path}: not a checkpoint of a training ({reason}); run again with --overwrite."
@@ -98,14 +98,14 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _seal_holds(path: Path) -> bool:
-    """Whether a file's bytes are those that `save` wrote; so of archives without a comment."""
+    """Return True if a file's bytes are those `save` wrote, or its archive has no comment."""
     with path.open("rb") as file:
         begin = max(0, file.seek(0, os.SEEK_END) - len(_ARCHIVE_END) - len(_SEAL) - _HEX)
         file.seek(begin)
         tail = file.read()
         end = tail.rfind(_ARCHIVE_END[:4])
         if end < 0:
-            return True  # no archive: torch says so
+            return True  # not a zip archive, which torch reports
         end += len(_ARCHIVE_END)
         length, comment = tail[end : end + len(_SEAL)], tail[end + len(_SEAL) :]
         if (length, comment) == (_NO_COMMENT, b""):
@@ -122,13 +122,13 @@ def _seal_holds(path: Path) -> bool:
 
 
 def random_states() -> dict[str, Any]:
-    """Where torch's random generators are."""
+    """Return the states of torch's random generators."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": gpus}
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Go on drawing from there."""
+    """Restore the states of torch's random generators."""
     torch.set_rng_state(states["cpu"])
     if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

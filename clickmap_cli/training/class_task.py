@@ -1,4 +1,4 @@
-"""The task of a classifier of attention images: tell an image's class."""
+"""The task of a classifier of attention images: predict an image's class."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from clickmap_cli.metrics.classification import class_weights
 from clickmap_cli.training.tasks import Task, autocast
 
 KEPT_BYTES = 1 << 30
-"""Images that are kept in memory between epochs and folds."""
+"""Bytes of images kept in memory between epochs and folds."""
 
 
 @dataclass(frozen=True)
 class ClassExample:
-    """An image as the network takes it, and its class.
+    """An image in the network's format, and its class.
 
     Attributes:
         planes: (channels, h, w) float32 in 0..1, on the CPU.
@@ -35,10 +35,10 @@ class ClassExample:
 
 
 class PlaneCache:
-    """Decoded images, kept while they fit; the folds of a run share one.
+    """Decoded images, kept while they fit in memory; all folds of an evaluation share one cache.
 
     Args:
-        kept_bytes: how much is kept.
+        kept_bytes: largest total size of the kept images in bytes.
     """
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
@@ -48,10 +48,10 @@ class PlaneCache:
         self._lock = Lock()
 
     def planes(self, item: LabelledImage) -> torch.Tensor:
-        """(channels, h, w) float32 in 0..1 of an image.
+        """Return an image as (channels, h, w) float32 in 0..1.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the image is missing or damaged.
         """
         held = self._kept.get(item.image_id)
         if held is not None:
@@ -71,14 +71,16 @@ class ImageClassTask(Task):
     """Images, their classes, and cross-entropy.
 
     Args:
-        network: gives (n, classes) scores of (n, channels, h, w) images; on its device.
-        train: images that are learnt from.
+        network: network that returns (n, classes) scores of (n, channels, h, w) images; on its
+            device.
+        train: training images.
         validation: images that choose the best weights.
         classes: names of the classes, in the order of the scores.
-        weighted: whether classes count alike, however many images they have: a loss is multiplied
-            by n / (classes x images of its class), whose mean over the training images is 1.
-        cache: of decoded images.
-        about: plain values that a checkpoint keeps, such as what the network is built from.
+        weighted: True to give classes equal weight whatever their numbers of images: a loss is
+            multiplied by n / (classes x images of its class), whose mean over the training images
+            is 1.
+        cache: cache of decoded images.
+        about: plain values to store in checkpoints, such as the network's settings.
     """
 
     watched = ("accuracy",)
@@ -106,25 +108,25 @@ class ImageClassTask(Task):
         self.weights = torch.from_numpy(weights).float()
 
     def name(self, item: LabelledImage) -> str:
-        """The image's id."""
+        """Return the image's id."""
         return item.image_id
 
     def read(self, item: LabelledImage, epoch: int | None) -> ClassExample:  # noqa: ARG002
-        """One image, the same in every epoch.
+        """Read one image, the same in every epoch.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the image is missing or damaged.
         """
         return ClassExample(self._cache.planes(item), self._codes[item.label])
 
     def alike(self, example: ClassExample) -> tuple[int, ...]:
-        """The size of the image."""
+        """Return the shape of the image."""
         return tuple(example.planes.shape)
 
     def losses(
         self, batch: Sequence[ClassExample], precision: str
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        """The weighed cross-entropy of every image, and its (classes) scores.
+        """Compute the weighted cross-entropy of every image, and its (classes) scores.
 
         The loss itself is always computed in float32.
         """
@@ -134,17 +136,17 @@ class ImageClassTask(Task):
         return losses * self.weights.to(scores.device)[labels], list(scores)
 
     def scores(self, example: ClassExample, output: torch.Tensor) -> dict[str, float]:
-        """1 where the highest score is that of the image's class, else 0."""
+        """Return accuracy 1 if the highest score is that of the image's class, else 0."""
         return {"accuracy": float(int(output.argmax()) == example.label)}
 
     def about(self) -> dict[str, Any]:
-        """The classes, and what was given."""
+        """Return the classes and the values given as `about`."""
         return {"classes": list(self.classes), **self._about}
 
     def probabilities(
         self, items: Sequence[LabelledImage], batch_size: int = 32, precision: str = "fp32"
     ) -> NDArray[np.float64]:
-        """(n, classes) what the network says of images, in evaluation mode, in their order.
+        """Predict (n, classes) probabilities of images, in evaluation mode, in their order.
 
         Raises:
             DataError: an image is missing or damaged.

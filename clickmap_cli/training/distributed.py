@@ -1,8 +1,9 @@
 """Several processes that train one network together, started by `torchrun`.
 
-Each takes its share of every step's images; gradients are summed before the step. A step's loss is
-divided by its images over all processes, so their number changes nothing beyond rounding. (Torch's
-own wrapper wants as many forward passes in every process; images of unlike sizes do not give that.)
+Each process takes its share of every step's images; gradients are summed before the step. A step's
+loss is divided by its number of images over all processes, so the number of processes changes
+nothing beyond rounding. (Torch's own wrapper requires the same number of forward passes in every
+process, which images of different sizes do not give.)
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ import torch.distributed as dist
 from torch import nn
 
 _PATIENCE = timedelta(days=2)
-"""The first process scores folds while the others wait for it."""
+"""Timeout: the first process scores folds while the others wait for it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run, and which of them this is.
+    """The processes that train together, and the rank of this one.
 
     Attributes:
-        rank: of this process, from 0.
-        world: how many there are.
+        rank: number of this process, from 0.
+        world: number of processes.
     """
 
     rank: int = 0
@@ -36,15 +37,15 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """True if this is the process that writes files and messages."""
         return self.rank == 0
 
     def share(self, items: Sequence[Any]) -> list[Any]:
-        """This process's share of some items."""
+        """Return this process's share of some items."""
         return list(items[self.rank :: self.world])
 
     def sums(self, values: Sequence[float]) -> list[float]:
-        """Sums over processes of some numbers."""
+        """Sum some numbers over processes."""
         if self.world == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=_device())
@@ -52,7 +53,7 @@ class Group:
         return [float(value) for value in total.cpu()]
 
     def gathered(self, item: Any) -> list[Any]:
-        """What every process has, in the order of processes."""
+        """Gather the items of all processes, in the order of processes."""
         if self.world == 1:
             return [item]
         found: list[Any] = [None] * self.world
@@ -60,7 +61,7 @@ class Group:
         return found
 
     def from_first(self, item: Any) -> Any:
-        """What the first process has."""
+        """Return the first process's item."""
         if self.world == 1:
             return item
         holder = [item]
@@ -68,7 +69,7 @@ class Group:
         return holder[0]
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every process the sum of all gradients; what nobody used keeps none."""
+        """Give every process the sum of all gradients; a parameter that nobody used keeps none."""
         if self.world == 1:
             return
         used = torch.tensor([float(p.grad is not None) for p in parameters], device=_device())
@@ -92,9 +93,9 @@ class Group:
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The processes that `torchrun` started; without it, this one alone.
+    """Join the processes that `torchrun` started; without it, use this process alone.
 
-    A process on a machine with GPUs takes the one of its number.
+    On a machine with GPUs, a process takes the GPU of its local rank.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or "RANK" not in os.environ:
@@ -106,11 +107,11 @@ def joined() -> Iterator[Group]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=_PATIENCE)
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
-        dist.barrier()  # who leaves early tears the connection down that others still use
+        dist.barrier()  # leaving early would close a connection that others still use
     finally:
         dist.destroy_process_group()
 
 
 def _device() -> torch.device:
-    """Where small tensors are summed: either backend takes the CPU's."""
+    """Return the device on which small tensors are summed: every backend accepts the CPU."""
     return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""One training: what, how, where it is kept, and who is told."""
+"""The description of one training: task, settings, folder, and listeners."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from clickmap_cli.training.tasks import Task
 from clickmap_cli.training.trackers import Row, Tracker
 
 FIRST_SCALE = 65536.0
-"""What fp16's losses are multiplied by at first: torch's own choice."""
+"""Initial factor of fp16's losses: torch's default."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a network is trained; see `config.finetune.TrainingSettings`.
+    """Settings of a training; see `config.finetune.TrainingSettings`.
 
     Attributes:
         monitor: column of the history that chooses the best weights, ends stages and drives
             `plateau`; without validation items it is `train_loss`.
-        monitor_max: whether more of it is better.
-        validate_every: epochs from one validation to the next; a stage's last epoch always has one.
-        validate_steps: optimiser's steps from one validation to the next, in place of
-            `validate_every`, counted over all stages; a stage's last step always has one. The
-            history then has the column `step` and, beside its row for each epoch, a row for each
-            validation within an epoch, whose training loss is the mean of the epoch so far. A
-            stage's `patience` and `plateau_patience` then count validations; a stage still ends
-            at an epoch's end. None = validate at the end of epochs.
-        keep_every: epochs from one kept `epoch_<n>.pth` to the next; None = none is.
+        monitor_max: True if higher values are better.
+        validate_every: number of epochs between validations; a stage's last epoch always has one.
+        validate_steps: number of optimiser steps between validations, in place of `validate_every`,
+            counted over all stages; a stage's last step always has one. The history then has the
+            column `step` and, besides its row for each epoch, a row for each validation within an
+            epoch, whose training loss is the mean of the epoch so far. A stage's `patience` and
+            `plateau_patience` then count validations; a stage still ends at an epoch's end. None =
+            validate at the end of epochs.
+        keep_every: number of epochs between kept `epoch_<n>.pth` files; None = keep none.
         keep_bests: name of a file that is kept whenever the weights are the best so far, with `{}`
-            for the epoch; None = none is.
-        loss_scale: what fp16's losses are multiplied by at first.
+            for the epoch; None = keep none.
+        loss_scale: initial factor of fp16's losses.
         batch_keys: keys of a config that set `batch_size` and `accumulate`, for messages.
     """
 
@@ -58,33 +58,34 @@ class FitSettings:
 
 
 class Watch:
-    """What is told of a training while it runs; by default nothing is done with it."""
+    """Listener to the events of a training; the methods of this class do nothing."""
 
     def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
-        """A stage begins; `steps_left` counts those of all stages that are to come."""
+        """Handle the start of a stage; `steps_left` counts the remaining steps of all stages."""
 
     def anew(self, file: Path) -> None:
-        """A checkpoint is damaged, so nothing can be gone on from."""
+        """Handle a damaged checkpoint, from which the training cannot resume."""
 
     def step(self, epoch: str, loss: float) -> None:
-        """An optimiser's step is done."""
+        """Handle the end of an optimiser step."""
 
     def epoch(self, row: Row) -> None:
-        """A row of the history is there: of an epoch, or of a validation within one."""
+        """Handle a new row of the history, for an epoch or for a validation within one."""
 
 
 @dataclass
 class FitJob:
-    """What is trained, on what, and where it is kept.
+    """The full description of one training.
 
     Attributes:
         task: the network and what it learns.
-        settings: how.
-        folder: where checkpoints go.
-        identity: of the run; a checkpoint of another one is not gone on from.
-        trackers: of the first process.
-        watch: is told.
-        group: the processes that do it together.
+        settings: settings of the training.
+        folder: folder of the checkpoints.
+        identity: identity of the training; it does not resume from a checkpoint with another
+            identity.
+        trackers: trackers that the first process writes to.
+        watch: listener to the training's events.
+        group: the processes that train together.
     """
 
     task: Task

@@ -1,4 +1,4 @@
-"""The training of one network: stages, steps, checkpoints, and going on after a kill."""
+"""The training of one network: stages, steps, checkpoints, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from clickmap_cli.training.schedules import Schedule
 from clickmap_cli.training.trackers import Row, Tracker
 
 _NAMED = 8
-"""Items that a message names at most."""
+"""Largest number of items that a message names."""
 
 
 def fit(job: FitJob, resume: bool = False) -> tuple[Row, ...]:
-    """Train a network; leaves `best.pth`, `final.pth` and `last.pth`.
+    """Train a network and write `best.pth`, `final.pth` and `last.pth`.
 
     Args:
-        job: what and how.
-        resume: go on from `last.pth`, where there is one of this run.
+        job: description of the training.
+        resume: resume from `last.pth`, if this training has written one.
 
     Returns:
         The history: a row for each epoch, and for each validation within one.
 
     Raises:
-        ConfigError: a stage names a block that is not there.
+        ConfigError: a stage names a block that does not exist.
         DataError: an item is missing or damaged, or has no ground truth.
-        RunError: the loss is no number any more, what is monitored is not defined, or the GPU's
-            memory is full.
+        RunError: the loss or the gradients became NaN or infinite, the monitored score is
+            undefined, the GPU's memory is full, or `last.pth` is of another training.
     """
     return _Fit(job).run(resume)
 
@@ -95,7 +95,7 @@ class _Fit:
         return tuple(self.place.history)
 
     def _stage(self, stored: Mapping[str, Any] | None, trackers: Sequence[Tracker]) -> None:
-        """What is left of the current stage."""
+        """Train the rest of the current stage."""
         job, place = self.job, self.place
         stage = self.settings.stages[place.stage]
         last = stage.freeze.backbone_last_n_modules
@@ -123,7 +123,7 @@ class _Fit:
         self._next_stage()
 
     def _reached(self) -> set[int]:
-        """`id`s of the parameters that the gradients of a loss reach."""
+        """Return the `id`s of the parameters that a loss's gradients reach."""
         self.network.eval().requires_grad_(True)
         example = self.task.read(self.task.train[0], None)
         losses, _ = self.task.losses([example], "fp32")
@@ -150,7 +150,7 @@ class _Fit:
         return self.steps * (sum(stage.epochs for stage in stages) - self.place.stage_epoch)
 
     def _epoch(self, stage: Stage) -> Iterator[dict[str, Any]]:
-        """One pass over the training items; the rows of the history, the epoch's own the last."""
+        """Train one pass over the items and yield its rows of the history, the epoch's own last."""
         place = self.place
         set_modes(self.network)
         number = place.epoch + 1
@@ -170,7 +170,7 @@ class _Fit:
                 found = self._validate(f"the validation after step {done}")
                 yield self._row(stage, done, (rate, total / seen), found)
                 set_modes(self.network)
-        # statistics of a trained BatchNorm are each process's own
+        # a trained BatchNorm's statistics differ between processes
         self.job.group.same_everywhere(self.network)
         place.epoch, place.stage_epoch = number, place.stage_epoch + 1
         found = (math.nan, dict.fromkeys(self.task.watched, math.nan))
@@ -185,13 +185,13 @@ class _Fit:
         learnt: tuple[float, float],
         found: tuple[float, dict[str, float]],
     ) -> dict[str, Any]:
-        """A row of the history.
+        """Build a row of the history.
 
         Args:
-            stage: the current one.
-            step: steps that are done, of all stages.
+            stage: the current stage.
+            step: number of steps done, over all stages.
             learnt: learning rate and training loss.
-            found: what `_validate` returns.
+            found: result of `_validate`.
         """
         epoch = math.ceil(step / self.steps)
         loss, scores = found
@@ -217,7 +217,7 @@ class _Fit:
         return due or place.stage_epoch == stage.epochs
 
     def _step(self, items: Sequence[Any], examples: Sequence[Any], where: str) -> float:
-        """One optimiser's step; returns the mean loss over its items."""
+        """Do one optimiser step and return the mean loss over its items."""
         settings = self.settings
         self._optimizer.zero_grad(set_to_none=True)
         total = 0.0
@@ -245,11 +245,11 @@ class _Fit:
         return total / len(items)
 
     def _names(self, items: Sequence[Any], examples: Sequence[Any]) -> dict[int, str]:
-        """What examples are called, by their `id`."""
+        """Return the names of examples by their `id`."""
         return {id(e): self.task.name(item) for item, e in zip(items, examples, strict=True)}
 
     def _validate(self, where: str) -> tuple[float, dict[str, float]]:
-        """Loss and scores of the validation items; NaN where there are none."""
+        """Compute loss and scores of the validation items; NaN without items."""
         self.network.eval()
         mine = self.job.group.share(self.task.validation)
         means = Means(self.task.watched)
@@ -277,7 +277,7 @@ class _Fit:
         return summed[0] / n if n else math.nan, means.of(summed[1:])
 
     def _monitored(self, row: Mapping[str, Any]) -> float | None:
-        """What less of is better; None where this epoch has none."""
+        """Return the monitored value, negated if higher is better; None without a validation."""
         value = float(row[self.monitor])
         if math.isfinite(value):
             return -value if self.more_is_better else value
@@ -289,7 +289,7 @@ class _Fit:
         )
 
     def _take(self, value: float | None) -> None:
-        """Early stopping and the plateau schedule go by this value."""
+        """Pass a value to early stopping and the plateau schedule."""
         if value is None:
             return
         self._schedule.epoch_ended(value)
@@ -311,7 +311,7 @@ class _Fit:
             save_weights(job.folder / name, self.network, self._about(row))
 
     def _keep_last(self) -> None:
-        """Write `last.pth`, from which a killed training goes on, at the end of an epoch."""
+        """Write `last.pth` at the end of an epoch; an interrupted training resumes from it."""
         place, job, settings = self.place, self.job, self.settings
         stage = settings.stages[place.stage]
         place.finished = self._stage_done(stage) and place.stage + 1 == len(settings.stages)
@@ -368,7 +368,7 @@ class _Fit:
         )
 
     def _about(self, row: Row) -> dict[str, Any]:
-        """Plain values that stand beside the weights of a row of the history."""
+        """Return plain values to store with the weights of a row of the history."""
         best = -self.place.best if self.more_is_better else self.place.best
         return {
             **{name: row[name] for name in ("epoch", "step") if name in row},

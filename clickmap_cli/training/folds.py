@@ -1,4 +1,4 @@
-"""Folds: which images train, which choose the best weights, and which are held out."""
+"""Folds: images that train, images that choose the best weights, and images held out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Fold:
     """One division of a data set.
 
     Attributes:
-        number: from 1.
-        train: ids of images that are learnt from.
+        number: number of the fold, from 1.
+        train: ids of training images.
         validation: ids of images that choose the best weights; none of them is in `train`.
-        test: ids of images that are held out.
-        train_people: names of those whose fixations train; empty = everybody.
-        test_people: names of those who are held out; empty = everybody.
+        test: ids of held-out images.
+        train_people: names of people whose fixations train; empty = everybody.
+        test_people: names of held-out people; empty = everybody.
     """
 
     number: int
@@ -34,21 +34,22 @@ class Fold:
 
     @property
     def name(self) -> str:
-        """Its folder."""
+        """Name of the fold's folder."""
         return f"fold_{self.number:02d}"
 
 
 @dataclass(frozen=True)
 class FoldSettings:
-    """How a data set is divided.
+    """Settings that divide a data set into folds.
 
     Attributes:
-        folds: how many; 1 trains on everything that `holdout` does not list, and tests on that.
+        folds: number of folds; 1 trains on everything that `holdout` does not list, and tests on
+            that list.
         group_by: `image`, `category` or `participant`.
-        files: lists of test ids, one a fold, in place of seeded folds.
-        holdout: a list of ids that no fold sees, or None.
+        files: lists of test ids, one per fold, in place of seeded folds.
+        holdout: a list of ids that no fold uses (a single fold tests on them), or None.
         val_share: share of the training images that choose the best weights.
-        seed: of every draw.
+        seed: seed of every draw.
     """
 
     folds: int = 4
@@ -61,21 +62,22 @@ class FoldSettings:
 
 @dataclass(frozen=True)
 class Division:
-    """The folds of a data set, and the ids that none of them sees."""
+    """The folds of a data set, and the ids in the holdout list."""
 
     folds: tuple[Fold, ...]
     holdout: tuple[str, ...] = field(default=())
 
 
 def divide(stimuli: Sequence[Stimulus], settings: FoldSettings) -> Division:
-    """The folds of a data set; each depends on its ids and the seed alone.
+    """Divide a data set into folds, which depend only on its ids and the seed.
 
-    Every image that is not in the holdout list is in exactly one test fold; with participants, who
-    are in exactly one test fold themselves, in all of them.
+    With several folds, every image outside the holdout list is in exactly one test fold. With
+    `group_by: participant`, every participant is in exactly one test fold instead, and an image is
+    in the test folds of all its participants.
 
     Raises:
-        ConfigError: a fold would be empty, an id stands in two lists or is not in the data set, or
-            an image in none.
+        ConfigError: a fold would be empty, an id is in two lists or not in the data set, an image
+            is in no list, or the settings do not fit each other.
         DataError: a list cannot be read.
     """
     ids = sorted(stimulus.image_id for stimulus in stimuli)
@@ -119,7 +121,7 @@ def _fold(number: int, train: list[str], test: list[str], settings: FoldSettings
 def _by_category(
     ids: Sequence[str], category: dict[str, str], settings: FoldSettings
 ) -> list[list[str]]:
-    """Whole categories, the largest first, each to the fold that has the fewest images."""
+    """Assign whole categories, the largest first, each to the fold with the fewest images."""
     groups: dict[str, list[str]] = {}
     for image_id in ids:
         groups.setdefault(category[image_id], []).append(image_id)
@@ -139,7 +141,7 @@ def _by_category(
 def _by_participant(
     stimuli: Sequence[Stimulus], ids: Sequence[str], settings: FoldSettings
 ) -> tuple[Fold, ...]:
-    """Folds of people: every image trains on some and is tested against the others."""
+    """Make folds of people: images train on some people and are tested against the others."""
     if settings.files:
         raise ConfigError("cv.fold_files list images; set cv.group_by to image.")
     looked: dict[str, set[str]] = {}
@@ -169,7 +171,7 @@ def _by_participant(
 
 
 def _from_files(ids: Sequence[str], settings: FoldSettings) -> list[list[str]]:
-    """One list a fold; together they name every image once."""
+    """Read one list per fold; together they must name every image once."""
     first: dict[str, Path] = {}
     parts = []
     for path in settings.files:
@@ -192,7 +194,7 @@ def _from_files(ids: Sequence[str], settings: FoldSettings) -> list[list[str]]:
 
 
 def _listed(path: Path | None, ids: Sequence[str], what: str) -> set[str]:
-    """The ids of a list; each must be there."""
+    """Read the ids of a list; each must be in the data set."""
     if path is None:
         return set()
     found = read_ids(path)

@@ -1,8 +1,8 @@
-"""Training images changed at random, with their key points moved along.
+"""Random changes of training images, applied to their key points too.
 
 Pixel centres are whole numbers, the top left one (0, 0), as everywhere for key points: an image of
-width W covers -0.5 to W - 0.5, its mirror takes x to W - 1 - x, and its centre is (W - 1) / 2. The
-image is resampled with the exact inverse of what moves the points, so both stay together.
+width W covers -0.5 to W - 0.5, its mirror maps x to W - 1 - x, and its centre is (W - 1) / 2. The
+image is resampled with the exact inverse of the transform of the points, so that both stay aligned.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Points = NDArray[np.float64]
 Pixels = NDArray[np.float32]
 
 KINDS = ("flip", "rotate", "scale", "translate", "brightness", "contrast", "blur", "noise")
-"""Changes, by the names of their settings; 0 is none."""
+"""Kinds of changes, by the names of their settings; a setting of 0 turns a kind off."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to one image; the defaults change nothing.
+    """The change of one image; the defaults change nothing.
 
     Attributes:
-        flip: mirrored left to right, before it is moved.
-        rotate: degrees, clockwise as one sees it, about the image's centre.
+        flip: True to mirror left to right, before the other moves.
+        rotate: rotation in degrees, clockwise as seen, about the image's centre.
         scale: factor of sizes, about the centre.
-        translate: shift to the right and down, in shares of width and height, at last.
+        translate: shift to the right and down, in shares of width and height, applied last.
         brightness: factor of all values.
         contrast: factor of differences from the image's mean.
         blur: sigma of a Gaussian, in pixels.
@@ -55,9 +55,9 @@ class Changed:
     """An image as training sees it.
 
     Attributes:
-        title: what was done.
+        title: description of the change.
         pixels: (h, w, 3) float32 in 0..1.
-        points: (k, 2) x and y in its pixels; NaN where there is no label, or none any more.
+        points: (k, 2) x and y in its pixels; NaN where a label is missing or has left the image.
     """
 
     title: str
@@ -66,12 +66,12 @@ class Changed:
 
 
 def is_on(settings: AugmentSettings) -> bool:
-    """Whether anything is changed at all."""
+    """Return True if any kind of change is on."""
     return any(getattr(settings, kind) for kind in KINDS)
 
 
 def drawn(settings: AugmentSettings, rng: np.random.Generator) -> Change:
-    """One change, by as many random numbers whatever is on: one kind more leaves the others."""
+    """Draw one change; each kind has its own random numbers, so kinds do not affect each other."""
     mirrored, blur, noise = rng.random(3)
     rotate, scale, right, down, brightness, contrast = rng.uniform(-1, 1, 6)
     return Change(
@@ -94,7 +94,7 @@ def random_change(
     swaps: Sequence[tuple[int, int]] = (),
     pixel: tuple[float, float] = (1.0, 1.0),
 ) -> Changed:
-    """An image and its key points after a change that is drawn; arguments as for `changed`."""
+    """Draw a change and apply it to an image and its key points; arguments as for `changed`."""
     return changed(pixels, points, drawn(settings, rng), rng, swaps, pixel)
 
 
@@ -106,19 +106,19 @@ def changed(
     swaps: Sequence[tuple[int, int]] = (),
     pixel: tuple[float, float] = (1.0, 1.0),
 ) -> Changed:
-    """An image and its key points after a change.
+    """Apply a change to an image and its key points.
 
-    Brightness, contrast, mirror, rotation with scale and shift (bilinear, what comes from outside
-    the image is black), blur, noise, in this order; then values are cut to 0..1.
+    The order is brightness, contrast, mirror, rotation with scale and shift (bilinear, black
+    outside the image), blur, noise; then values are clipped to 0..1.
 
     Args:
         pixels: (h, w, 3).
-        points: (k, 2) x and y; NaN where there is no label.
-        change: what is done.
-        rng: draws the noise.
+        points: (k, 2) x and y; NaN where a label is missing.
+        change: the change.
+        rng: generator of the noise.
         swaps: left and right key points that change places in a mirror.
-        pixel: width and height of a pixel in a picture that is not squashed, so that a turn stays
-            a turn there.
+        pixel: width and height of one of these pixels in the undistorted picture, so that a
+            rotation is a rotation there.
     """
     values = pixels.astype(np.float32) / np.float32(255)
     if change.brightness != 1:
@@ -149,11 +149,11 @@ def moved(
     swaps: Sequence[tuple[int, int]] = (),
     pixel: tuple[float, float] = (1.0, 1.0),
 ) -> Points:
-    """Where key points are after a change; NaN for those that leave the image.
+    """Return the positions of key points after a change; NaN for those that leave the image.
 
     Args:
-        points: (k, 2) x and y; NaN where there is no label.
-        change: what is done.
+        points: (k, 2) x and y; NaN where a label is missing.
+        change: the change.
         size: height and width of the image.
         swaps: left and right key points that change places in a mirror.
         pixel: as in `changed`.
@@ -182,9 +182,9 @@ def _moves(change: Change) -> bool:
 def _affine(
     change: Change, size: Size, pixel: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(2, 2) and (2) that take (x, y) of the image to (x, y) of the changed one."""
+    """Return the (2, 2) matrix and (2) offset from (x, y) in the image to the changed image."""
     angle = np.deg2rad(change.rotate)
-    # y grows downwards, so this turns clockwise as one sees it
+    # y grows downwards, so this rotation looks clockwise
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     sides = np.asarray(pixel, dtype=np.float64)
     matrix = change.scale * turn * sides[None, :] / sides[:, None]
@@ -194,12 +194,12 @@ def _affine(
 
 
 def _resampled(values: Pixels, change: Change, pixel: tuple[float, float]) -> Pixels:
-    """The moved image."""
+    """Return the image after rotation, scale and shift."""
     if not _moves(change):
         return values
     height, width = values.shape[:2]
     matrix, offset = _affine(change, (height, width), pixel)
-    # from the new pixels back, rows before columns
+    # the inverse, from new pixels to old ones, with rows before columns
     back = np.linalg.inv(matrix)
     start = -back @ offset
     planes = [
@@ -219,14 +219,14 @@ def sheet_row(
     swaps: Sequence[tuple[int, int]] = (),
     pixel: tuple[float, float] = (1.0, 1.0),
 ) -> list[Changed]:
-    """An image as it is, after each kind of change alone at its strongest, and after all, drawn.
+    """Return an image unchanged, after each kind of change at its strongest, and after a drawn one.
 
     Args:
         pixels: (h, w, 3).
         points: (k, 2).
-        settings: kinds that are 0 are left out.
-        begun: gives the generator of the image and an epoch, from its beginning; the last panel is
-            what `random_change` makes of it.
+        settings: ranges of the changes; kinds that are 0 are left out.
+        begun: function that returns the generator of the image and an epoch in its initial state;
+            the last panel is the result of `random_change` with it.
         swaps: as in `changed`.
         pixel: as in `changed`.
     """
@@ -241,7 +241,7 @@ def sheet_row(
 
 
 def alone(kind: str, settings: AugmentSettings) -> tuple[str, Change]:
-    """A title and a change of one kind at its strongest, of the two ways the positive one."""
+    """Return the title and the change of one kind at its strongest, in the positive direction."""
     most = float(getattr(settings, kind))
     values: dict[str, tuple[str, Any]] = {
         "flip": ("flip", True),

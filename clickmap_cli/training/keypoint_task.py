@@ -1,4 +1,4 @@
-"""The task of a network for key points: say where they are in an image."""
+"""The task of a network for key points: predict their positions in an image."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from clickmap_cli.training.keypoint_augmentation import Changed, is_on, random_c
 from clickmap_cli.training.tasks import Task, autocast
 
 KEPT_BYTES = 1 << 30
-"""Images of the network's size that are kept in memory between epochs."""
+"""Bytes of images of the network's size kept in memory between epochs."""
 
 
 @dataclass(frozen=True)
 class PckSettings:
-    """When a key point is right.
+    """Criterion for a correct key point.
 
     Attributes:
-        reference: the two key points whose distance is the measure, from 0; None = no PCK.
-        alpha: share of it.
+        reference: the two key points whose distance is the unit, from 0; None = no PCK.
+        alpha: largest error, as a share of that distance.
     """
 
     reference: tuple[int, int] | None
@@ -43,12 +43,12 @@ class PckSettings:
 
 @dataclass(frozen=True)
 class Augmenting:
-    """How training images are changed.
+    """Settings of the random changes of training images.
 
     Attributes:
-        settings: the ranges.
+        settings: ranges of the changes.
         swaps: left and right key points that change places in a mirror, from 0.
-        seed: of every draw, with the image's name and the epoch.
+        seed: seed of every draw, together with the image's name and the epoch.
     """
 
     settings: AugmentSettings
@@ -58,11 +58,11 @@ class Augmenting:
 
 @dataclass(frozen=True, eq=False)
 class KeypointExample:
-    """An image as the network takes it, and where its key points are.
+    """An image in the network's format, and its key points.
 
     Attributes:
         planes: (3, height, width) float32 normalised, on the CPU.
-        points: (k, 2) float64 x and y in the network's pixels; NaN where there is no label.
+        points: (k, 2) float64 x and y in the network's pixels; NaN where a label is missing.
     """
 
     planes: torch.Tensor
@@ -73,8 +73,8 @@ class NetworkImages:
     """Decoded images at the network's size, kept while they fit; several tasks may share them.
 
     Args:
-        shown: what the network wants to be shown.
-        kept_bytes: how much is kept.
+        shown: format of the network's images.
+        kept_bytes: largest total size of the kept images in bytes.
     """
 
     def __init__(self, shown: KeypointInput, kept_bytes: int = KEPT_BYTES) -> None:
@@ -85,10 +85,10 @@ class NetworkImages:
         self._lock = Lock()
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
-        """(height, width, 3) RGB of an image, not to be written to.
+        """Return an image as (height, width, 3) RGB; the array is read-only.
 
         Raises:
-            DataError: it is missing or damaged.
+            DataError: the image is missing or damaged.
         """
         held = self._kept.get(path)
         if held is not None:
@@ -103,21 +103,21 @@ class NetworkImages:
 
 
 class KeypointTask(Task):
-    """Images, their key points and a network that says where they are.
+    """Images, their key points, and a network that predicts them.
 
     The loss of an image is the mean over its labelled coordinates of the squared difference, in
     shares of the network's image: with a side of S pixels its RMSE is S x root(2 x loss). `rmse`
-    and `pck` are of the network's pixels.
+    and `pck` are in the network's pixels.
 
     Args:
-        network: gives (n, k, 2) shares of width and height, 0 to 1 inside the image, of
-            (n, 3, height, width) images; on its device.
-        images: reads images as the network wants to be shown them.
-        train: images that are learnt from.
+        network: network that returns (n, k, 2) shares of width and height, 0 to 1 inside the image,
+            of (n, 3, height, width) images; on its device.
+        images: reader of images in the network's format.
+        train: training images.
         validation: images that choose the best weights.
-        pck: when a key point is right.
-        augmenting: how training images are changed; None = not.
-        about: plain values that a checkpoint keeps, such as what the network is built from.
+        pck: criterion for a correct key point.
+        augmenting: random changes of training images; None = no changes.
+        about: plain values to store in checkpoints, such as the network's settings.
     """
 
     watched = ("rmse", "pck")
@@ -142,11 +142,11 @@ class KeypointTask(Task):
         self._about = dict(about or {})
 
     def name(self, item: KeypointImage) -> str:
-        """The image's name in its labels."""
+        """Return the image's name in its labels."""
         return item.name
 
     def read(self, item: KeypointImage, epoch: int | None) -> KeypointExample:
-        """One image with its key points; of an epoch, changed at random.
+        """Read one image with its key points; changed at random if `epoch` is given.
 
         Raises:
             DataError: the image is missing or damaged.
@@ -167,7 +167,7 @@ class KeypointTask(Task):
         return KeypointExample(planes(done.pixels, self.shown), done.points)
 
     def sheet_row(self, item: KeypointImage) -> list[Changed]:
-        """An image as it is, after each kind of change, and as the first epoch sees it.
+        """Return an image unchanged, after each kind of change, and as the first epoch sees it.
 
         Raises:
             DataError: the image is missing or damaged.
@@ -185,10 +185,10 @@ class KeypointTask(Task):
     def losses(
         self, batch: Sequence[KeypointExample], precision: str
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        """The loss of every image, and the (k, 2) shares that the network says.
+        """Compute the loss of every image, and the (k, 2) shares that the network predicts.
 
-        The loss itself is always computed in float32. An image that has no label any more has the
-        loss 0.
+        The loss itself is always computed in float32. An image without any label left has the loss
+        0.
         """
         device = next(self.network.parameters()).device
         images = torch.stack([example.planes for example in batch]).to(device)
@@ -199,7 +199,7 @@ class KeypointTask(Task):
         return masked_losses(said.float(), targets), list(said)
 
     def scores(self, example: KeypointExample, output: torch.Tensor) -> dict[str, float]:
-        """RMSE and PCK of one image; NaN without labels, or without reference points."""
+        """Compute RMSE and PCK of one image; NaN without labels, or without reference points."""
         found = output.detach().double().cpu().numpy()
         points = pixels_of_shares(found, self.shown.size)
         scored = score_keypoints(
@@ -208,13 +208,13 @@ class KeypointTask(Task):
         return {"rmse": scored.rmse, "pck": scored.pck}
 
     def about(self) -> dict[str, Any]:
-        """What was given."""
+        """Return the values given as `about`."""
         return self._about
 
     def predicted(
         self, items: Sequence[KeypointImage], batch_size: int = 20, precision: str = "fp32"
     ) -> NDArray[np.float64]:
-        """(n, k, 2) where the network sees key points, in the network's pixels.
+        """Predict (n, k, 2) key points of images, in the network's pixels.
 
         Raises:
             DataError: an image is missing or damaged.
@@ -232,16 +232,16 @@ class KeypointTask(Task):
         return generator(augmenting.seed, "augment", item.name, str(epoch))
 
     def _pixel(self, item: KeypointImage) -> tuple[float, float]:
-        """Width and height of a pixel of the network's image, in pixels of the picture."""
+        """Return width and height of a pixel of the network's image, in pixels of the picture."""
         return item.size[1] / self.shown.size[1], item.size[0] / self.shown.size[0]
 
 
 def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """(n) mean squared differences over the coordinates that are labelled; 0 where none is.
+    """Compute (n) mean squared differences over labelled coordinates; 0 without any label.
 
     Args:
-        said: (n, k, 2).
-        targets: (n, k, 2); NaN where there is no label.
+        said: (n, k, 2) predictions.
+        targets: (n, k, 2); NaN where a label is missing.
     """
     known = ~torch.isnan(targets)
     squares = (said - torch.where(known, targets, said.detach())).square().flatten(1)
@@ -249,14 +249,14 @@ def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def squashed(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """An image at the network's size, whatever its shape: bilinear with antialiasing.
+    """Resize an image to the network's size, whatever its shape: bilinear with antialiasing.
 
     Pixel (i, j) covers the same share of the image before and after, as `metrics.keypoints.scaled`
     moves points.
 
     Args:
         pixels: (h, w, 3).
-        size: height and width wanted.
+        size: new height and width.
     """
     from PIL import Image
 
@@ -267,16 +267,16 @@ def squashed(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 def planes(pixels: NDArray[Any], shown: KeypointInput) -> torch.Tensor:
-    """(3, h, w) float32 normalised planes of (h, w, 3) RGB in 0..1."""
+    """Return (3, h, w) float32 normalised planes of (h, w, 3) RGB in 0..1."""
     mean, std = (np.asarray(values, dtype=np.float32) for values in (shown.mean, shown.std))
     normalised = (pixels.astype(np.float32) - mean) / std
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(normalised, -1, 0)))
 
 
 def shares(points: NDArray[Any], size: Size) -> NDArray[np.float64]:
-    """Points as shares of the image, 0 at its left and upper edge, 1 at the others.
+    """Convert points to shares of the image: 0 at its left and upper edges, 1 at the others.
 
-    The centre of the top left pixel is at (0, 0), so that x becomes (x + 0.5) / width.
+    The centre of the top left pixel is at (0, 0), so x becomes (x + 0.5) / width.
 
     Args:
         points: (..., 2) x and y in pixels; NaN stays NaN.
@@ -287,7 +287,7 @@ def shares(points: NDArray[Any], size: Size) -> NDArray[np.float64]:
 
 
 def pixels_of_shares(found: NDArray[Any], size: Size) -> NDArray[np.float64]:
-    """Points in pixels of their shares of an image; undoes `shares`."""
+    """Convert shares of an image to points in pixels; the inverse of `shares`."""
     extent = np.array([size[1], size[0]], dtype=np.float64)
     return np.asarray(np.asarray(found, dtype=np.float64) * extent - 0.5)
 
@@ -298,11 +298,11 @@ def predict(
     pictures: Sequence[NDArray[np.uint8]],
     precision: str = "fp32",
 ) -> list[NDArray[np.float64]]:
-    """Where a network sees key points, in evaluation mode, as one batch.
+    """Predict key points with a network, in evaluation mode, as one batch.
 
     Args:
-        network: as a `KeypointTask`'s.
-        shown: what it wants to be shown.
+        network: a network as in `KeypointTask`.
+        shown: format of its images.
         pictures: (h, w, 3) RGB of any sizes.
         precision: `fp32`, `bf16` or `fp16`.
 

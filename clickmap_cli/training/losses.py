@@ -1,4 +1,4 @@
-"""Losses of predicted densities, image by image."""
+"""Losses of predicted densities, for each image."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from clickmap_cli.metrics.saliency import IG_UNIFORM_SHARE
 from clickmap_cli.models.base import Output
 
 Pixels = tuple[torch.Tensor, torch.Tensor]
-"""(n) rows and (n) columns of the pixels that were fixated; one fixated twice stands twice."""
+"""(n) rows and (n) columns of fixated pixels; a pixel fixated twice occurs twice."""
 
 _TINY = 1e-30
 
 
 def log_densities(values: torch.Tensor, output: Output, size: Size) -> torch.Tensor:
-    """What a network returns as log densities on the image's pixels.
+    """Convert a network's output to log densities on the image's pixels.
 
-    It is what scores make of a prediction: maps are clipped at 0 and scaled to sum 1, a prediction
-    of another size is resized as a density and scaled again. A map or a density is mixed with 1e-6
-    of uniform, as in IG, so that no logarithm is infinite.
+    Scores treat predictions in the same way: maps are clipped at 0 and scaled to sum 1, and a
+    prediction of another size is resized as a density and scaled again. A map or a density is mixed
+    with 1e-6 of uniform, as in IG, so that no logarithm is infinite.
 
     Args:
-        values: (n, h, w) any size.
-        output: what they are.
+        values: (n, h, w) of any size.
+        output: kind of the values.
         size: height and width of the images.
 
     Returns:
@@ -40,7 +40,7 @@ def log_densities(values: torch.Tensor, output: Output, size: Size) -> torch.Ten
         return density.clamp_min(_TINY).log()
     density = _resized(values.clamp_min(0), size)
     total = density.sum((1, 2), keepdim=True)
-    # an empty map says nothing: uniform
+    # an empty map becomes uniform
     density = density / total.clamp_min(_TINY) + (total <= _TINY) / density[0].numel()
     mixed = (1 - IG_UNIFORM_SHARE) * density + IG_UNIFORM_SHARE / density[0].numel()
     return (mixed / mixed.sum((1, 2), keepdim=True)).log()
@@ -55,7 +55,7 @@ def _resized(density: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def kl(log_density: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Kullback-Leibler divergence of each prediction from its target, in nats.
+    """Compute the Kullback-Leibler divergence of each prediction from its target, in nats.
 
     Args:
         log_density: (n, h, w) natural logarithms.
@@ -70,7 +70,7 @@ def kl(log_density: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def nll_fixations(log_density: torch.Tensor, points: list[Pixels]) -> torch.Tensor:
-    """Mean negative log likelihood of each image's fixations, in nats a fixation.
+    """Compute the mean negative log likelihood of each image's fixations, in nats per fixation.
 
     Args:
         log_density: (n, h, w) natural logarithms.
@@ -79,7 +79,7 @@ def nll_fixations(log_density: torch.Tensor, points: list[Pixels]) -> torch.Tens
     Returns:
         (n) means over fixations of -log p.
 
-    Reference: Kümmerer et al. (2016), what DeepGaze II is trained with.
+    Reference: Kümmerer et al. (2016), the loss that DeepGaze II is trained with.
     """
     pairs = zip(log_density, points, strict=True)
     return torch.stack([-image[rows, columns].mean() for image, (rows, columns) in pairs])

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 
 class Means:
-    """Sums of scores that are defined, and how many there are, to be added over processes.
+    """Sums and counts of defined scores, which can be added over processes.
 
     Args:
-        names: of the scores.
+        names: names of the scores.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -18,18 +18,18 @@ class Means:
         self._counts = dict.fromkeys(names, 0.0)
 
     def add(self, scores: Mapping[str, float]) -> None:
-        """One item's."""
+        """Add the scores of one item."""
         for name, value in scores.items():
             if not math.isnan(value):
                 self._sums[name] += value
                 self._counts[name] += 1
 
     def numbers(self) -> list[float]:
-        """What is added over processes."""
+        """Return the sums and counts, to be added over processes."""
         return [*self._sums.values(), *self._counts.values()]
 
     def of(self, numbers: Sequence[float]) -> dict[str, float]:
-        """The means of such sums; NaN where nothing was defined."""
+        """Compute means from sums and counts; NaN where no score was defined."""
         n = len(self._sums)
         return {
             name: numbers[at] / numbers[n + at] if numbers[n + at] else math.nan

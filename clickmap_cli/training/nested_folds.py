@@ -1,4 +1,4 @@
-"""Nested cross-validation by participant: who trains, who chooses the weights, who is tested."""
+"""Nested cross-validation by participant: people who train, choose the weights, or are tested."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 
 Classes = Mapping[str, Collection[str]]
-"""Participant -> the classes that their images are of."""
+"""Participant -> the classes of their images."""
 
 
 @dataclass(frozen=True)
 class InnerFold:
-    """A division of the participants that a test fold leaves.
+    """A division of the participants outside a test fold.
 
     Attributes:
-        number: from 1.
-        train: who is learnt from.
-        validation: who chooses the best weights.
+        number: number of the fold, from 1.
+        train: participants whose images train.
+        validation: participants whose images choose the best weights.
     """
 
     number: int
@@ -29,18 +29,18 @@ class InnerFold:
 
     @property
     def name(self) -> str:
-        """Its folder, in that of its outer fold."""
+        """Name of the fold's folder, inside that of its outer fold."""
         return f"inner_{self.number}"
 
 
 @dataclass(frozen=True)
 class OuterFold:
-    """A test fold, and the inner folds of everybody else.
+    """A test fold, and the inner folds of all other participants.
 
     Attributes:
-        number: from 1.
-        test: who is held out.
-        inner: of the others, each of whom validates once.
+        number: number of the fold, from 1.
+        test: held-out participants.
+        inner: divisions of the others, each of whom validates once.
     """
 
     number: int
@@ -49,12 +49,12 @@ class OuterFold:
 
     @property
     def name(self) -> str:
-        """Its folder."""
+        """Name of the fold's folder."""
         return f"fold_{self.number}"
 
     @property
     def train(self) -> tuple[str, ...]:
-        """Everybody who is not held out, sorted."""
+        """All participants who are not held out, sorted."""
         first = self.inner[0]
         return tuple(sorted((*first.train, *first.validation)))
 
@@ -62,23 +62,23 @@ class OuterFold:
 def nested_folds(
     participants: Classes, outer_kfolds: int, inner_kfolds: int, seed: int
 ) -> tuple[OuterFold, ...]:
-    """Divide participants; nobody is left over, whatever their number divides into.
+    """Divide all participants into folds, even if their number is not a multiple of the folds.
 
-    Everybody is tested in one outer fold, and in each of the others validates once. Sizes of test
-    folds differ by one at most, and so do those of an outer fold's validation folds. Participants
-    whose images are of the same classes are dealt out evenly: where everybody has images of one
-    class only, a fold's share of a class differs by one participant at most from any other's. The
-    folds depend on the participants, their classes and the seed alone, not on the order they come
-    in.
+    Each participant is tested in one outer fold and validates once in each of the others. Sizes of
+    test folds differ by at most one, and so do those of an outer fold's validation folds.
+    Participants with the same classes are distributed evenly: if everybody has images of one class
+    only, the number of a class's participants differs by at most one between folds. The folds
+    depend only on the participants, their classes and the seed, not on the order of the
+    participants.
 
     Args:
-        participants: who takes part, and the classes of their images.
-        outer_kfolds: test folds, at least 2.
-        inner_kfolds: validation folds of what a test fold leaves, at least 2.
-        seed: of every draw.
+        participants: participants and the classes of their images.
+        outer_kfolds: number of test folds, at least 2.
+        inner_kfolds: number of validation folds outside a test fold, at least 2.
+        seed: seed of every draw.
 
     Raises:
-        DataError: there are too few participants, or nobody of some class is left to learn from.
+        DataError: there are too few participants, or nobody of some class is left to train on.
     """
     fault = folds_fault(len(participants), outer_kfolds, inner_kfolds)
     if fault is not None:
@@ -100,7 +100,7 @@ def nested_folds(
 def _dealt(
     names: Sequence[str], classes: Classes, folds: int, seed: int, purpose: str
 ) -> list[tuple[str, ...]]:
-    """Shuffled participants, those of the same classes together, dealt out one after the other."""
+    """Shuffle participants, grouped by their classes, and deal them out to folds in turn."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         alike.setdefault(tuple(sorted(classes[name])), []).append(name)
@@ -118,7 +118,7 @@ def _without(names: Sequence[str], some: Collection[str]) -> tuple[str, ...]:
 
 
 def _check_classes(fold: InnerFold, classes: Classes, where: str) -> None:
-    """There must be somebody of every class to learn from."""
+    """Raise DataError unless every class has a participant who trains."""
     everybody = {label for labels in classes.values() for label in labels}
     learnt = {label for name in fold.train for label in classes[name]}
     lost = sorted(everybody - learnt)

@@ -14,21 +14,21 @@ from clickmap_cli.training.blocks import blocks_of, expanded, trained_by_block
 
 
 class OptimizerSettings(Protocol):
-    """What of a training's settings an optimiser needs."""
+    """The settings of a training that an optimiser needs."""
 
     @property
     def optimizer(self) -> str:
-        """`adamw`, `adam` or `sgd`."""
+        """Name of the optimiser: `adamw`, `adam` or `sgd`."""
 
     @property
     def momentum(self) -> float:
-        """Of `sgd`."""
+        """Momentum of `sgd`."""
 
 
 def make_optimizer(
     network: nn.Module, stage: Stage, settings: OptimizerSettings
 ) -> torch.optim.Optimizer:
-    """An optimiser of what a stage trains, a group of parameters a block.
+    """Build an optimiser for the parameters that a stage trains, one group per block.
 
     Raises:
         ConfigError: `block_lr` names a block that the network does not have.
@@ -50,7 +50,7 @@ def make_optimizer(
 
 
 def block_rates(network: nn.Module, stage: Stage) -> Mapping[str, float]:
-    """Block -> learning rate; a block's own name wins over `head`, and that over `all`."""
+    """Return block -> learning rate; a block's own name overrides `head`, which overrides `all`."""
     trained = trained_by_block(network)
     rates = dict.fromkeys(trained, stage.lr)
     order = {"all": 0, "head": 1}
@@ -62,7 +62,7 @@ def block_rates(network: nn.Module, stage: Stage) -> Mapping[str, float]:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Every block's rate, times a factor of the schedule."""
+    """Set every block's rate to its base rate times the schedule's factor."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
 
@@ -73,9 +73,10 @@ def step(
     parameters: Sequence[nn.Parameter],
     clip_norm: float | None,
 ) -> bool:
-    """Clip the gradients and step; False where they are no numbers (nothing is changed then).
+    """Clip the gradients and step; return False and skip the step if they are not finite.
 
-    With fp16 a step whose gradients overflow is left out by the scaler, which then scales less.
+    With fp16 the scaler skips a step whose gradients overflow and reduces its scale; True is
+    returned.
     """
     scaler.unscale_(optimizer)
     limit = math.inf if clip_norm is None else clip_norm

@@ -1,4 +1,4 @@
-"""Folds of participants with both kinds in each, for the participant-quality model."""
+"""Folds of participants with good and bad ones in each, for the participant-quality model."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ NO_FOLD = -1
 def quality_folds(
     users: NDArray[np.str_], labels: NDArray[np.int8], folds: int, seed: int
 ) -> NDArray[np.int64]:
-    """In which fold each listed participant is held out: every one in exactly one.
+    """Assign each listed participant to exactly one fold, in which they are held out.
 
-    Each kind is dealt out in a seeded order, as evenly as it goes; where a kind does not divide
-    evenly the folds that get one more differ between the kinds where they can, so that folds are
-    about equally large. The folds depend on the names and the seed alone.
+    Good and bad participants are each distributed in a seeded order, as evenly as possible. If a
+    group does not divide evenly, the folds that get one more differ between the two groups where
+    possible, so that folds have about the same size. The folds depend only on the names and the
+    seed.
 
     Args:
         users: (users) names.
         labels: (users) `GOOD`, `BAD` or unlisted.
-        folds: how many, at least 2.
-        seed: of the order.
+        folds: number of folds, at least 2.
+        seed: seed of the order.
 
     Returns:
-        (users) fold from 0, or `NO_FOLD` for those who are not listed.
+        (users) fold from 0, or `NO_FOLD` for people who are not listed.
 
     Raises:
-        ConfigError: there are fewer participants of a kind than folds.
+        ConfigError: there are fewer good or bad participants than folds, or fewer than 2 folds.
     """
     if folds < 2:
         raise ConfigError(f"{folds} folds hold nobody out; use at least 2.")

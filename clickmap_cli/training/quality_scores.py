@@ -1,4 +1,4 @@
-"""How well the participant-quality model does on people whom it has not seen."""
+"""Performance of the participant-quality model on held-out people."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from clickmap_cli.training.quality_folds import NO_FOLD
 
 @dataclass(frozen=True)
 class HeldOutQuality:
-    """Held-out participants, each judged by a network and a calibration that had not seen them.
+    """Held-out participants, each judged by a network and a calibration trained without them.
 
     Attributes:
-        user: (n) codes of the participants who were judged.
-        bad: (n) which are careless or cheating.
-        probability: (n) of being so.
+        user: (n) codes of the judged participants.
+        bad: (n) True for those who are careless or cheating.
+        probability: (n) predicted probability of being bad.
         auc: area under the ROC curve of the probabilities.
-        auc_ci: 95% percentile interval over participants, each kind resampled; of no width where
-            no good participant comes near a bad one.
-        accuracy: share on their own side of the threshold.
-        brier: mean squared difference of probability and truth.
-        reliability: how often what was foretold came about, in ten bins.
+        auc_ci: 95% percentile interval over participants, good and bad ones resampled separately;
+            its width is 0 if no good participant comes near a bad one.
+        accuracy: share of participants on the correct side of the threshold.
+        brier: mean squared difference between probability and label.
+        reliability: predicted and observed frequencies, in ten bins.
     """
 
     user: NDArray[np.int64]
@@ -48,20 +48,21 @@ def held_out_quality(
     threshold: float,
     seed: int,
 ) -> HeldOutQuality:
-    """What held-out scores are worth.
+    """Score the predictions for held-out participants.
 
-    A fold's probabilities come from the calibration of the other folds' scores, so that nobody's
-    label is in what they are judged by. (The calibration that a checkpoint carries takes all.)
+    A fold's probabilities come from a calibration on the other folds' scores, so that no label
+    influences the prediction for its own participant. (The calibration in a checkpoint uses all
+    folds.)
 
     Args:
-        scores: (users) mean logits of held-out participants, NaN where there is none.
+        scores: (users) mean logits of held-out participants, NaN where missing.
         labels: (users) `GOOD`, `BAD` or unlisted.
-        folds: (users) in which each was held out, or `NO_FOLD`.
-        threshold: of the probability, from which on somebody is flagged.
-        seed: of the bootstrap.
+        folds: (users) fold in which each was held out, or `NO_FOLD`.
+        threshold: lowest probability at which a participant is flagged.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: without one fold, the others lack a kind of participant.
+        ValueError: without one fold, the others lack good or bad participants.
     """
     user = np.flatnonzero((folds != NO_FOLD) & ~np.isnan(scores))
     score, bad, fold = scores[user], labels[user] == BAD, folds[user]
@@ -85,7 +86,7 @@ def held_out_quality(
 def _bootstrap_auc(
     probability: NDArray[np.float64], bad: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """AUCs of resamples that have as many participants of each kind."""
+    """Compute AUCs of resamples with the same numbers of good and bad participants."""
     good_at, bad_at = np.flatnonzero(~bad), np.flatnonzero(bad)
     found = np.empty(RESAMPLES)
     for at in range(RESAMPLES):

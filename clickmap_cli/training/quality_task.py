@@ -1,4 +1,4 @@
-"""The task of the participant-quality model: tell careless trials from careful ones."""
+"""The task of the participant-quality model: separate careless trials from careful ones."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from clickmap_cli.training.tasks import Task, autocast
 
 @dataclass(frozen=True)
 class QualityExample:
-    """A trial as the network takes it.
+    """A trial in the network's format.
 
     Attributes:
         clicks: (clicks, features) float32, on the CPU.
-        bad: 1 where its participant is careless or cheating, else 0.
+        bad: 1 if its participant is careless or cheating, else 0.
     """
 
     clicks: torch.Tensor
@@ -35,29 +35,29 @@ class QualityExample:
 
 
 class QualityTask(Task):
-    """Trials of known participants; items are their numbers in the table.
+    """Trials of known participants; items are row numbers of the table.
 
-    What the network learns depends on no click of a listed participant who is held out: such
-    people are no context either. Those who validate are judged with context from everybody but
-    those who are in neither part. Training trials are mirrored left to right and upside down at
-    random, so that few scribbles stand for many.
+    No click of a held-out listed participant influences training: such people are not used as
+    context either. Validation trials are judged with context from everybody except listed people
+    who neither train nor validate. Training trials are mirrored left to right and upside down at
+    random, so that a few careless trials represent many.
 
     Attributes:
-        cut: trials that have more clicks than are looked at.
+        cut: number of trials with more clicks than are used.
 
     Args:
-        network: what learns, on its device; its features are standardised here.
+        network: the network to train, on its device; its features are standardised here.
         trials: the table.
         labels: (users) `GOOD`, `BAD` or unknown.
-        train: (users) whose trials are learnt from.
-        validation: (users) whose trials choose the best weights; None = nobody's.
-        settings: the features of clicks.
-        seed: of the mirroring.
+        train: (users) True for people whose trials train.
+        validation: (users) True for people whose trials choose the best weights; None = nobody.
+        settings: choice of click features.
+        seed: seed of the mirroring.
         times: (clicks) seconds at which each click was made, or None.
 
     Raises:
-        DataError: nobody who trains is good, or nobody is bad, or none of their trials has a click
-            in its image.
+        DataError: the training people have no good or no bad participant with a click in an image.
+        ValueError: a participant both trains and validates, or has no label.
     """
 
     watched = ("accuracy",)
@@ -99,12 +99,12 @@ class QualityTask(Task):
         network.standardise(self._train.values)
 
     def name(self, item: int) -> str:
-        """Whose trial it is, and of which image."""
+        """Return the participant and the image of a trial."""
         trials = self._trials
         return f"{trials.users[trials.user[item]]} on {trials.images[trials.image[item]]}"
 
     def read(self, item: int, epoch: int | None) -> QualityExample:
-        """One trial's features, mirrored at random where `epoch` is given."""
+        """Return one trial's features, mirrored at random if `epoch` is given."""
         held = item in self._held
         clicks = (
             self._validation.trial(self._held[item])
@@ -118,7 +118,7 @@ class QualityTask(Task):
     def losses(
         self, batch: Sequence[QualityExample], precision: str
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        """Binary cross-entropy of every trial in nats, and its logit."""
+        """Compute binary cross-entropy of every trial in nats, and its logit."""
         device = next(self.network.parameters()).device
         clicks, lengths = padded([example.clicks.numpy() for example in batch])
         with autocast(self.network, precision):
@@ -129,14 +129,14 @@ class QualityTask(Task):
         return losses, list(logits.detach())
 
     def scores(self, example: QualityExample, output: torch.Tensor) -> dict[str, float]:
-        """Whether the trial is on its side of 0."""
+        """Return accuracy 1 if the trial's logit has the sign of its label, else 0."""
         return {"accuracy": float((float(output) > 0) == (example.bad > 0))}
 
     def items(self, epoch: int, seed: int) -> list[int]:
-        """As many trials of bad participants as of good ones, and of a kind as many of each.
+        """Draw equally many trials of good and bad participants, and equally many per participant.
 
-        Together about as many as there are. A participant's trials come again only when each has
-        come as often.
+        The total is about the number of training trials. A participant's trial is repeated only
+        after all their trials were drawn equally often.
         """
         half = math.ceil(len(self.train) / 2)
         rng = generator(seed, "order", str(epoch))
@@ -172,7 +172,7 @@ def _part(
     settings: FeatureSettings,
     times: NDArray[np.float64] | None,
 ) -> tuple[list[int], ClickFeatures]:
-    """The trials of some people that have clicks in their image, and their features."""
+    """Return the trials of some people that have clicks in their image, and their features."""
     index: NDArray[Any] = np.flatnonzero(people[trials.user])
     features = features_of(trials, index, settings, among, times)
     some = np.flatnonzero(features.lengths)

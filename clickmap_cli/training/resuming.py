@@ -1,4 +1,4 @@
-"""The place of a training, and the checkpoint that a killed one goes on from."""
+"""The progress of a training, and the checkpoint from which an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clickmap_cli.training.fit_job import FitJob
 
 @dataclass
 class Place:
-    """The state of a training beside its weights; everything here is in `last.pth`."""
+    """The state of a training apart from its weights; all of it is stored in `last.pth`."""
 
     stage: int = 0
     stage_epoch: int = 0
@@ -30,7 +30,9 @@ class Place:
 
 
 def load_last(job: FitJob) -> dict[str, Any] | None:
-    """Read the checkpoint to go on from; None where there is none, or it is of no use.
+    """Read the checkpoint to resume from; None if it is missing or damaged.
+
+    A missing or changed `best.pth` also makes the checkpoint unusable.
 
     Raises:
         RunError: the checkpoint is of another training.
@@ -52,7 +54,7 @@ def load_last(job: FitJob) -> dict[str, Any] | None:
 
 
 def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
-    """Return True if `best.pth` is the one that a checkpoint knows."""
+    """Return True if `best.pth` is the file that a checkpoint refers to."""
     place = stored["place"]
     if not place["best_epoch"]:
         return True
@@ -62,7 +64,7 @@ def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
         return True
     if place["finished"]:
         return False
-    try:  # a kill before `last.pth` was there: the epoch after comes again and writes it again
+    try:  # killed between `best.pth` and `last.pth`: the epoch is repeated and writes both again
         return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)
     except (RunError, KeyError, TypeError):
         return False

@@ -1,4 +1,4 @@
-"""The task of a saliency model: predict where people click or look."""
+"""The task of a saliency model: predict the pixels that people click or look at."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from clickmap_cli.training.targets import Targets
 from clickmap_cli.training.tasks import Task, autocast
 
 _KEPT_BYTES = 1 << 30
-"""Images and targets that are kept in memory between epochs."""
+"""Bytes of images and targets kept in memory between epochs."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image as the network takes it, and what it should predict.
+    """An image in the network's format, and its target.
 
     Attributes:
         stimulus: the image.
@@ -43,10 +43,10 @@ class SaliencyTask(Task):
     """Images, their ground truth and a loss.
 
     Args:
-        model: the network's model; its network is built here if it was not.
-        train: images that are learnt from.
+        model: the model to train; its network is built here if necessary.
+        train: training images.
         validation: images that choose the best weights.
-        targets: their ground truth.
+        targets: ground truth of the images.
         loss: `kl` or `nll_fixations`.
     """
 
@@ -70,11 +70,11 @@ class SaliencyTask(Task):
         self._bytes = 0
 
     def name(self, item: Stimulus) -> str:
-        """The image's id."""
+        """Return the image's id."""
         return item.image_id
 
     def read(self, item: Stimulus, epoch: int | None) -> Example:
-        """One image with the target of an epoch; what never changes is kept while it fits.
+        """Read one image with the target of an epoch; constant examples are cached while they fit.
 
         Raises:
             DataError: the image is missing or damaged, or has no ground truth.
@@ -98,13 +98,13 @@ class SaliencyTask(Task):
         return example
 
     def alike(self, example: Example) -> tuple[tuple[int, ...], Size]:
-        """The size of the network's image and of the image itself."""
+        """Return the shapes of the network's image and of the image itself."""
         return tuple(example.planes.shape), example.stimulus.size
 
     def losses(
         self, batch: Sequence[Example], precision: str
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        """The loss of every image, and the (H, W) log densities it comes from.
+        """Compute the loss of every image, and the (H, W) log densities it comes from.
 
         The loss itself is always computed in float32.
         """
@@ -125,7 +125,7 @@ class SaliencyTask(Task):
         return nll_fixations(predicted, points), list(predicted)
 
     def scores(self, example: Example, output: torch.Tensor) -> dict[str, float]:
-        """NSS against the image's fixations and CC to its target; NaN where it has none."""
+        """Compute NSS with the image's fixations and CC with its target; NaN if one is missing."""
         stimulus = example.stimulus
         points = (
             None if stimulus.points is None else places_of(stimulus.points.counts(stimulus.size))
@@ -136,5 +136,5 @@ class SaliencyTask(Task):
         return score_prediction(list(self.watched), scored, Target(points, truth))
 
     def about(self) -> dict[str, Any]:
-        """The loss it was trained with."""
+        """Return the loss used in training."""
         return {"kind": self._loss}

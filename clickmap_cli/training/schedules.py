@@ -12,13 +12,13 @@ class Schedule:
     """The factor of every step of a stage.
 
     Warm-up: (t + 1) / warmup at step t < warmup. Then with s = t - warmup of S = steps - warmup:
-    `constant` 1; `cosine` (1 + cos(pi s / S)) / 2; `linear` 1 - s / S; `step` gamma to the number
-    of whole `step_epochs` that have passed; `plateau` gamma to the number of times that
-    `plateau_patience` epochs in a row brought no better loss.
+    `constant` 1; `cosine` (1 + cos(pi s / S)) / 2; `linear` 1 - s / S; `step` gamma to the power of
+    the number of whole `step_epochs` that have passed; `plateau` gamma to the power of the number
+    of times that `plateau_patience` monitored values in a row brought no improvement.
 
     Args:
-        stage: its settings.
-        steps_an_epoch: optimiser's steps of an epoch.
+        stage: settings of the stage.
+        steps_an_epoch: number of optimiser steps per epoch.
 
     Reference: warm-up Goyal et al. (2017), cosine Loshchilov and Hutter (2017); constant, linear,
     step and plateau as PyTorch's LinearLR, StepLR and ReduceLROnPlateau.
@@ -33,7 +33,7 @@ class Schedule:
         self._best = math.inf
 
     def factor(self, step: int) -> float:
-        """What the rate is multiplied by at a step, counted from 0 over the whole stage."""
+        """Return the factor of the rate at a step, counted from 0 over the whole stage."""
         stage = self._stage
         if step < stage.warmup_steps:
             return (step + 1) / stage.warmup_steps
@@ -49,7 +49,7 @@ class Schedule:
         return 1.0
 
     def epoch_ended(self, loss: float) -> None:
-        """Take the loss that `plateau` goes by."""
+        """Take the monitored value that `plateau` depends on; lower is better."""
         if loss < self._best:
             self._best, self._waited = loss, 0
             return
@@ -58,10 +58,10 @@ class Schedule:
             self._falls, self._waited = self._falls + 1, 0
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed training needs."""
         return {"falls": self._falls, "waited": self._waited, "best": self._best}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state of an interrupted training."""
         self._falls, self._waited = int(state["falls"]), int(state["waited"])
         self._best = float(state["best"])

@@ -1,4 +1,4 @@
-"""What a network should predict of an image: a density, or the pixels that people fixated."""
+"""Training targets of an image: a density, or the pixels that people fixated."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Targets:
 
     Attributes:
         aggregate: `mean` or `median` over people's maps, each scaled to sum 1, or `random`: one
-            participant an image an epoch, drawn by (seed, image, epoch).
+            participant per image and epoch, drawn by (seed, image, epoch).
         interpolation: `bilinear` or `bicubic`, for maps of another size.
         cache_dir: folder of `<image_id>.npy` read in place of people's maps, or None.
-        seed: of the draw.
+        seed: seed of the draw.
     """
 
     aggregate: str = "mean"
@@ -40,14 +40,14 @@ class Targets:
     seed: int = 0
 
     def changes(self, stimulus: Stimulus) -> bool:
-        """Whether the target of an image is another in another epoch."""
+        """Return True if the target of an image differs between epochs."""
         return self.aggregate == "random" and stimulus.people() is not None
 
     def check(self, stimulus: Stimulus, loss: str) -> None:
-        """Whether there is anything to learn from, without computing it.
+        """Raise DataError unless an image has a target; maps of people are not computed.
 
         Raises:
-            DataError: there is not; the image is named.
+            DataError: the image has no target; the message names it.
         """
         if loss != "kl":
             self.points(stimulus)
@@ -57,25 +57,25 @@ class Targets:
             self.density(stimulus)
 
     def density(self, stimulus: Stimulus, epoch: int | None = None) -> Density:
-        """The ground-truth density of an image.
+        """Return the ground-truth density of an image.
 
         Args:
             stimulus: the image.
-            epoch: for `random`; None = the mean over people, for validation.
+            epoch: epoch of the draw for `random`; None = the mean over people, for validation.
 
         Returns:
             (h, w) float32 of the image's size that sums to 1. Without named people it is the
             image's ground-truth map.
 
         Raises:
-            DataError: there is no ground truth, or it is empty, negative or damaged.
+            DataError: the ground truth is missing, empty, negative or damaged.
         """
         if self.cache_dir is not None:
             return self._cached(stimulus, self.cache_dir)
         people = stimulus.people()
         if people is None:
             truth = stimulus.truth()
-            # a map that is the same everywhere stands for none
+            # a constant map counts as missing
             if truth is None or np.ptp(truth) == 0:
                 raise DataError(
                     f"{stimulus.image_id}: no ground truth to learn from; leave the image out "
@@ -88,10 +88,10 @@ class Targets:
         return self._finished(self._pooled(stimulus, people), stimulus)
 
     def points(self, stimulus: Stimulus, epoch: int | None = None) -> NDArray[np.int64]:
-        """(n, 2) rows and columns of the fixated pixels, of one person where they are drawn.
+        """Return (n, 2) rows and columns of fixated pixels, of one drawn person for `random`.
 
         Raises:
-            DataError: nothing is known of where people looked.
+            DataError: no fixations are known.
         """
         people = stimulus.people() if self.aggregate == "random" and epoch is not None else None
         if people is not None and epoch is not None:
@@ -111,7 +111,10 @@ class Targets:
     def _drawn(
         self, stimulus: Stimulus, people: People, epoch: int, with_points: bool = False
     ) -> int:
-        """Draw one of the people whose map says anything, and whose points are known if asked."""
+        """Draw one person whose map is non-negative and not constant.
+
+        With `with_points`, the person's points must be known too.
+        """
         rng = generator(self.seed, stimulus.key, f"participant of epoch {epoch}")
         for person in rng.permutation(len(people.names)):
             view = people.target(int(person))
@@ -151,7 +154,7 @@ class Targets:
     def _finished(
         self, values: NDArray[Any], stimulus: Stimulus, geometry: Geometry | None = None
     ) -> Density:
-        """A map as a density on the image's pixels; through a geometry where it needs one."""
+        """Turn a map into a density on the image's pixels, through a geometry if one is given."""
         exact = np.asarray(values, dtype=np.float64)
         if not np.all(np.isfinite(exact)) or exact.min() < 0:
             raise DataError(f"{stimulus.image_id}: its ground truth holds negatives or no numbers.")
@@ -168,7 +171,7 @@ def _says_something(view: MapView) -> bool:
 
 
 def _resized(values: NDArray[np.float64], size: Size, how: str) -> NDArray[np.float64]:
-    """(h, w) brought to a size; what bicubic makes negative is 0."""
+    """Resize (h, w) values; negative results of bicubic interpolation become 0."""
     if values.shape == size:
         return values
     tensor = torch.from_numpy(np.ascontiguousarray(values))[None, None]

@@ -1,4 +1,4 @@
-"""What a network is to learn, apart from how: examples, their losses, and how well it does."""
+"""Tasks of a network, independent of the training loop: examples, their losses and scores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Task(ABC):
     """Turns items (images, trials) into examples and examples into losses, for `fitting.fit`.
 
     Attributes:
-        network: what learns, on its device.
-        train: items that are learnt from.
-        validation: items that choose the best weights; empty = the training loss does.
-        watched: names of the scores of `scores`.
-        noun: what messages call items.
+        network: the network to train, on its device.
+        train: items to train on.
+        validation: items that choose the best weights; if empty, the training loss does.
+        watched: names of the scores that `scores` returns.
+        noun: word for items in messages.
     """
 
     network: nn.Module
@@ -31,15 +31,15 @@ class Task(ABC):
 
     @abstractmethod
     def name(self, item: Any) -> str:
-        """What messages call an item."""
+        """Return the name of an item in messages."""
 
     @abstractmethod
     def read(self, item: Any, epoch: int | None) -> Any:
-        """One example, its tensors on the CPU; several threads ask at once.
+        """Read one example, its tensors on the CPU; several threads call this at once.
 
         Args:
-            item: of `train` or `validation`.
-            epoch: seeds what is random; None = validation, where nothing is.
+            item: an item of `train` or `validation`.
+            epoch: seed of random changes; None = validation, without random changes.
 
         Raises:
             DataError: the item's file is missing or damaged, or it has no ground truth.
@@ -47,33 +47,33 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, batch: Sequence[Any], precision: str) -> tuple[torch.Tensor, Sequence[Any]]:
-        """(n) float32 losses of examples that are alike, and what `scores` takes of each.
+        """Compute (n) float32 losses of examples in one batch, and the outputs `scores` needs.
 
         Args:
-            batch: examples.
+            batch: examples with the same value of `alike`.
             precision: `fp32`, `bf16` or `fp16`; see `autocast`.
         """
 
-    def alike(self, example: Any) -> Hashable:  # noqa: ARG002 - for those who need it
-        """What must be equal in a batch."""
+    def alike(self, example: Any) -> Hashable:  # noqa: ARG002 - for tasks that need it
+        """Return a value that must be equal for all examples of a batch."""
         return None
 
     def scores(self, example: Any, output: Any) -> dict[str, float]:  # noqa: ARG002 - as above
-        """Scores of one validation example, by `watched`'s names; NaN = not defined."""
+        """Compute scores of one validation example by the names in `watched`; NaN = undefined."""
         return {}
 
     def items(self, epoch: int, seed: int) -> list[Any]:
-        """The items of an epoch in their order."""
+        """Return the items of an epoch in their order."""
         order = generator(seed, "order", str(epoch)).permutation(len(self.train))
         return [self.train[at] for at in order]
 
     def about(self) -> Mapping[str, Any]:
-        """Plain values that a checkpoint keeps beside the weights."""
+        """Return plain values that a checkpoint stores with the weights."""
         return {}
 
 
 def autocast(network: nn.Module, precision: str) -> torch.autocast:
-    """Where a network runs in half precision, if `bf16` or `fp16` asks for it."""
+    """Return a context that runs a network in half precision if `precision` is `bf16` or `fp16`."""
     device = next(network.parameters()).device
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return torch.autocast(device.type, dtype=half, enabled=half is not None)

@@ -1,4 +1,4 @@
-"""Where the history of a training goes: always a table, and services for those who use them."""
+"""Trackers of a training's history: always a table, and optionally external services."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ Row = Mapping[str, Any]
 
 
 class Tracker(Protocol):
-    """Takes the rows of a history."""
+    """Interface of a receiver of a history's rows."""
 
     def begin(self, history: Sequence[Row]) -> None:
-        """A training begins, or goes on after these rows."""
+        """Start a training, or resume one after these rows."""
 
     def log(self, row: Row) -> None:
-        """A row of the history is there."""
+        """Add a row of the history."""
 
     def end(self) -> None:
-        """The training is done, or has stopped."""
+        """Finish, because the training is done or has stopped."""
 
 
 class CsvTracker:
-    """`history.csv`: whole rows only; a resumed run first cuts it back to where it goes on.
+    """The table `history.csv`, which always holds whole rows.
+
+    A resumed training first cuts it back to the rows it resumes from.
 
     Args:
         path: the table.
@@ -40,7 +42,7 @@ class CsvTracker:
         self._rows: list[Row] = []
 
     def begin(self, history: Sequence[Row]) -> None:
-        """Write the rows that stand."""
+        """Write the rows so far."""
         self._rows = list(history)
         self._write()
 
@@ -50,7 +52,7 @@ class CsvTracker:
         self._write()
 
     def end(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because no file is open."""
 
     def _write(self) -> None:
         if self._rows:
@@ -62,7 +64,7 @@ class TensorBoardTracker:
     """TensorBoard's event files.
 
     Args:
-        folder: where they go.
+        folder: folder of the files.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -76,27 +78,27 @@ class TensorBoardTracker:
         self._writer: Any = None
 
     def begin(self, history: Sequence[Row]) -> None:
-        """Open; what an interrupted run wrote beyond this history no longer counts."""
+        """Open the files; later rows of an interrupted training are discarded."""
         from torch.utils.tensorboard import SummaryWriter
 
         first = _place(history[-1]) + 1 if history else 1
         self._writer = SummaryWriter(str(self._folder), purge_step=first)
 
     def log(self, row: Row) -> None:
-        """Every number of the row, at its epoch, or at its step where the history counts steps."""
+        """Write every number of the row at its step, or at its epoch if the row has no step."""
         for name, value in _numbers(row).items():
             self._writer.add_scalar(name, value, _place(row))
         self._writer.flush()
 
     def end(self) -> None:
-        """Close."""
+        """Close the files."""
         if self._writer is not None:
             self._writer.close()
 
 
 @dataclass(frozen=True)
 class WandbRun:
-    """What Weights & Biases is told of a run; see the keys of `wandb`."""
+    """Settings that are sent to Weights & Biases; see the keys of `wandb`."""
 
     name: str
     group: str
@@ -113,7 +115,7 @@ class WandbTracker:
     """A run of Weights & Biases.
 
     Args:
-        about: what it is told.
+        about: settings to send.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -127,12 +129,12 @@ class WandbTracker:
         self._run: Any = None
 
     def begin(self, history: Sequence[Row]) -> None:
-        """Start a run, with the rows that an interrupted one has left."""
+        """Start a run, and send it the rows of the interrupted training."""
         about = self._about
         about.folder.mkdir(parents=True, exist_ok=True)
         try:
             wandb = importlib.import_module("wandb")
-        except ImportError as error:  # it is there, and broken
+        except ImportError as error:  # it is installed but broken
             raise MissingExtraError("wandb", "wandb.enabled: true") from error
         self._run = wandb.init(
             name=about.name, group=about.group, dir=str(about.folder), mode=about.mode,
@@ -143,7 +145,7 @@ class WandbTracker:
             self.log(row)
 
     def log(self, row: Row) -> None:
-        """Every number of the row, at its epoch, or at its step where the history counts steps."""
+        """Send every number of the row at its step, or at its epoch if the row has no step."""
         self._run.log(_numbers(row), step=_place(row))
 
     def end(self) -> None:
@@ -153,19 +155,19 @@ class WandbTracker:
 
 
 def need_tensorboard() -> None:
-    """Raise MissingExtraError where TensorBoard is not installed."""
+    """Raise MissingExtraError unless TensorBoard is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "tensorboard: true")
 
 
 def need_wandb() -> None:
-    """Raise MissingExtraError where Weights & Biases is not installed."""
+    """Raise MissingExtraError unless Weights & Biases is installed."""
     if importlib.util.find_spec("wandb") is None:
         raise MissingExtraError("wandb", "wandb.enabled: true")
 
 
 def _place(row: Row) -> int:
-    """The step of a row, or its epoch where the history has a row for each epoch alone."""
+    """Return the step of a row, or its epoch if the history has no steps."""
     return int(row.get("step", row["epoch"]))
 
 
