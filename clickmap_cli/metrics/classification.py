@@ -290,7 +290,7 @@ def reliability(
         bins: number of bins, at least 1.
 
     Raises:
-        ValueError: A probability is outside 0 to 1, the lengths differ, or `bins` is below 1.
+        ValueError: a probability is outside 0 to 1, the lengths differ, or `bins` is below 1.
 
     Reference: Murphy and Winkler (1977).
     """

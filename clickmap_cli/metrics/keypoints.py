@@ -151,7 +151,7 @@ def reference_distances(true: NDArray[Any], reference: tuple[int, int] | None) -
             `reference` is None.
 
     Raises:
-        ValueError: A reference index is out of range, or both are the same.
+        ValueError: a reference index is out of range, or both are the same.
     """
     n, k = true.shape[:2]
     if reference is None:

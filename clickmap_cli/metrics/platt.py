@@ -55,7 +55,7 @@ def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
         positive: (n) True for positive items.
 
     Raises:
-        ValueError: A score is not finite, the lengths differ, positives or negatives are missing,
+        ValueError: a score is not finite, the lengths differ, positives or negatives are missing,
             or the fit does not converge.
 
     Reference: Platt (1999); Lin, Lin and Weng (2007), A note on Platt's probabilistic outputs.

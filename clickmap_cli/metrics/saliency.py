@@ -51,7 +51,7 @@ class Prediction(MapView):
             is exponentiated for every score except `IG`.
 
     Raises:
-        ValueError: A value is NaN or infinite, or too large to be squared, or a density has a
+        ValueError: a value is NaN or infinite, or too large to be squared, or a density has a
             negative value.
     """
 
