@@ -105,7 +105,7 @@ def disk(folder: Path, size: int = DISK_BYTES) -> Disk:
     """Measure the disk of a folder with an unnamed file, which a kill cannot leave behind.
 
     Args:
-        folder: folder to examine; if it does not exist, its nearest existing parent is used.
+        folder: folder to examine; if it is missing, its nearest parent is used, none is created.
         size: bytes to write and read; nothing is measured if less than twice that is free.
     """
     place = nearest_folder(folder)

@@ -198,7 +198,7 @@ def open_pool(
 
     Raises:
         ConfigError: backend and scheduler do not fit together.
-        MissingExtraError: dask is not installed.
+        MissingExtraError: Dask is not installed.
         RunError: no scheduler answers.
     """
     check_backend(backend, scheduler)

@@ -50,7 +50,7 @@ class Gpus:
     Attributes:
         cuda: name and bytes of memory of each NVIDIA (or AMD) GPU that torch can use.
         mps: True if torch can use an Apple GPU.
-        built: cUDA version for which torch was built; None for a torch without CUDA.
+        built: CUDA version for which torch was built; None for a torch without CUDA.
         driver: names of GPUs that the NVIDIA driver reports, even if torch cannot use them.
         problem: reason why torch could not be asked; empty if it could.
     """
@@ -86,7 +86,7 @@ class Probed:
 
     Attributes:
         problems: module -> clause that says why it cannot be imported.
-        gpus: gPUs that torch sees, if it was imported.
+        gpus: GPUs that torch sees, if it was imported.
     """
 
     problems: Mapping[str, str]

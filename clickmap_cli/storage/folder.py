@@ -1,4 +1,4 @@
-"""Folder of an experiment: may a command write there, and what did a killed run leave?"""
+"""Folder of an experiment: exclusive access, and resuming or replacing an earlier run."""
 
 from __future__ import annotations
 

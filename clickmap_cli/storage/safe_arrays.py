@@ -30,7 +30,10 @@ _PIECE_BYTES = 1 << 24
 _SMALL_BYTES, _LARGE_BYTES = 64 << 20, 1 << 30
 _MOST_PER_BYTE, _MOST_PER_BYTE_OF_LARGE = 1032, 400
 _SMALL_PICKLE_BYTES, _MOST_PICKLED_PER_BYTE = 4 << 20, 100
-"""Largest plausible ratio for pickles: every byte is an operation, so few bytes repeat often."""
+"""A compressed pickle above the first size may unpack to at most so many times its stored size.
+
+Every byte of a pickle is an operation, so a decompression bomb would run forever.
+"""
 
 
 def read_npy(path: Path) -> Any:
