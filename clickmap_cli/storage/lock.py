@@ -18,7 +18,7 @@ from clickmap_cli.storage.atomic import explained, write_json
 Outcome = TypeVar("Outcome")
 
 _SIBLINGS_SECONDS = 120  # shards lock the whole folder only while they begin
-_LOOK_SECONDS = 0.3  # `require_free` locks the folder for a moment
+_LOOK_SECONDS = 0.3  # wait for `require_free`, which locks the folder for a moment
 
 
 @contextmanager
