@@ -1,4 +1,4 @@
-"""Blocks of one participant's items of one class, judged as one: a block averages noise."""
+"""Blocks of one participant's items of one class, predicted as a whole: averaging reduces noise."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ClassBlocks:
-    """Every participant's items of every class, where there are any.
+    """One block for every combination of participant and class that has items.
 
-    A block is told to be of one class, whichever; that is more than a single item's score is
-    granted, and only holds where items come in such blocks.
+    All items of a block share one class, but which class is not known to the prediction. Predicting
+    a block therefore uses more information than predicting a single item, and its scores apply only
+    where items come in such blocks.
 
     Attributes:
         group: (blocks) code of the participant.
@@ -30,12 +31,12 @@ class ClassBlocks:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(blocks) the classes of the highest means; of equal ones the first."""
+        """(blocks) class with the highest mean probability; the first one if several are equal."""
         codes: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return codes
 
     def confusions(self, n_groups: int) -> NDArray[np.int64]:
-        """(groups, classes, classes) counts of blocks: rows are true classes, columns predicted."""
+        """Count blocks: (groups, classes, classes); rows are true classes, columns predicted."""
         n_classes = self.probabilities.shape[1]
         found = np.zeros((n_groups, n_classes, n_classes), dtype=np.int64)
         np.add.at(found, (self.group, self.label, self.predicted), 1)
@@ -45,7 +46,7 @@ class ClassBlocks:
 def class_blocks(
     probabilities: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any]
 ) -> ClassBlocks:
-    """The blocks of some items, sorted by participant, then class.
+    """Group items into blocks, sorted by participant, then class.
 
     Args:
         probabilities: (n, classes) of the items.
@@ -53,7 +54,7 @@ def class_blocks(
         groups: (n) codes of their participants, from 0.
 
     Raises:
-        ValueError: the lengths differ, or a label is no class.
+        ValueError: the lengths differ, or a label is outside 0 to classes - 1.
 
     >>> said = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
     >>> class_blocks(said, np.array([0, 0, 1]), np.array([0, 0, 0])).probabilities.tolist()

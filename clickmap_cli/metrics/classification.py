@@ -1,4 +1,4 @@
-"""Scores of classifiers: confusion, F1, ROC, calibration, and how likely chance alone is."""
+"""Scores of classifiers: confusion, F1, ROC, calibration, and permutation p-values."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Counts = NDArray[np.int64]
 AVERAGES = ("auto", "binary", "macro", "weighted")
 
 _ROUNDING = 1e-12
-"""Sums of the same numbers in another order may differ in the last bits."""
+"""Tolerance, because sums of the same numbers in another order may differ in the last bits."""
 
 
 def confusion_matrix(truth: NDArray[Any], predicted: NDArray[Any], n_classes: int) -> Counts:
-    """How often each class was taken for each.
+    """Count how often each true class was predicted as each class.
 
     Args:
         truth: (n) codes of classes, from 0.
         predicted: (n) codes.
-        n_classes: how many classes there are.
+        n_classes: number of classes.
 
     Returns:
         (n_classes, n_classes) counts: rows are true classes, columns predicted ones.
 
     Raises:
-        ValueError: the lengths differ, or a code is no class.
+        ValueError: the lengths differ, or a code is outside 0 to n_classes - 1.
 
     >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
     array([[1, 1],
@@ -47,7 +47,7 @@ def confusion_matrix(truth: NDArray[Any], predicted: NDArray[Any], n_classes: in
 
 
 def accuracy(confusion: Counts) -> float:
-    """Share of what was classified rightly; NaN of nothing.
+    """Return the share of items that were classified correctly; NaN without items.
 
     Args:
         confusion: (classes, classes).
@@ -57,7 +57,7 @@ def accuracy(confusion: Counts) -> float:
 
 
 def f1_of_classes(confusion: NDArray[Any]) -> Vector:
-    """F1 of each class, 2 TP / (2 TP + FP + FN); 0 where that is 0 / 0.
+    """Return the F1 of each class, 2 TP / (2 TP + FP + FN); 0 where that is 0 / 0.
 
     Args:
         confusion: (..., classes, classes).
@@ -75,21 +75,23 @@ def f1_of_classes(confusion: NDArray[Any]) -> Vector:
 
 
 def f1(confusion: NDArray[Any], average: str = "auto") -> Vector:
-    """F1 of a confusion matrix, or of each of several.
+    """Return the F1 of a confusion matrix, or of each of several.
 
-    `binary` is the F1 of the second class, the positive one; `macro` the mean over classes that
-    are true or predicted anywhere; `weighted` their mean weighed by how often each is true, which
-    the reading study reported; `auto` is `binary` for two classes and `macro` for more.
+    `binary` is the F1 of the second class, the positive one. `macro` is the mean over the classes
+    that occur among the true or predicted ones. `weighted` is the mean over classes, weighted by
+    how often each is the true one; the reading study reported it. `auto` is `binary` for two
+    classes and `macro` for more.
 
     Args:
         confusion: (..., classes, classes).
         average: one of `AVERAGES`.
 
     Returns:
-        (...) 0 to 1; NaN of nothing.
+        (...) 0 to 1; NaN without items.
 
     Raises:
-        ValueError: there is no such average, or `binary` has not two classes.
+        ValueError: the average is unknown, or `binary` is used with a number of classes other than
+            2.
 
     Reference: scikit-learn's `f1_score` with `zero_division=0`.
 
@@ -113,7 +115,7 @@ def f1(confusion: NDArray[Any], average: str = "auto") -> Vector:
 
 
 def _weighed(values: Vector, weights: Vector) -> Vector:
-    """(...) means over the last axis; NaN where nothing has weight."""
+    """Return (...) weighted means over the last axis; NaN where the weights sum to 0."""
     total = weights.sum(axis=-1)
     found: Vector = np.full(total.shape, math.nan)
     np.divide((values * weights).sum(axis=-1), total, out=found, where=total > 0)
@@ -126,16 +128,16 @@ def bootstrap_f1(
     resamples: int,
     average: str = "auto",
 ) -> Vector:
-    """F1 of all images together, with participants resampled.
+    """Return the F1 of all images together, with participants resampled.
 
     Images of one participant are alike, so participants are drawn with replacement, not images.
-    They are drawn from all folds together: folds hold few participants and differ more than
-    resamples within each of them would show.
+    They are drawn from all folds together, because each fold holds few participants and folds
+    differ more than resampling within each fold would show.
 
     Args:
         people: (participants, classes, classes) confusion matrices.
         rng: generator of the draws.
-        resamples: how many.
+        resamples: number of resamples.
         average: as in `f1`.
 
     Returns:
@@ -152,14 +154,14 @@ def bootstrap_f1(
 
 
 def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: how often a positive scores above a negative, ties one half.
+    """Return the area under the ROC curve: P(positive scores above negative), ties count half.
 
     Args:
-        scores: (n) finite, compared as they are.
-        positive: (n) which are positive.
+        scores: (n) finite; only their order matters.
+        positive: (n) True for positive items.
 
     Returns:
-        0 to 1; NaN where there is no positive or no negative.
+        0 to 1; NaN without positive items or without negative ones.
 
     Raises:
         ValueError: the lengths differ, or a score is NaN.
@@ -176,7 +178,7 @@ def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     if not n_positive or not n_negative:
         return math.nan
     _, code, times = np.unique(scores, return_inverse=True, return_counts=True)
-    # ranks in whole numbers, doubled, so that nothing is rounded
+    # ranks are doubled, so that they are whole numbers and nothing is rounded
     doubled = 2 * np.cumsum(times) - times + 1
     above = int(doubled[code[positive]].sum()) - n_positive * (n_positive + 1)
     return above / (2 * n_positive * n_negative)
@@ -185,11 +187,11 @@ def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
 def shuffled_within(
     labels: NDArray[Any], groups: Sequence[str], rng: np.random.Generator
 ) -> NDArray[Any]:
-    """Labels permuted within each participant; who has one label only keeps it everywhere.
+    """Permute labels within each participant; with only one label, nothing changes.
 
     Args:
         labels: (n) any codes.
-        groups: (n) whose each is.
+        groups: (n) participant of each item.
         rng: generator of the permutations, which are drawn in the order of sorted names.
     """
     whose = np.asarray(groups)
@@ -201,11 +203,11 @@ def shuffled_within(
 
 
 def permutation_p(observed: float, permuted: NDArray[Any] | Sequence[float]) -> float:
-    """How often shuffled labels score at least as high, the observed order counted among them.
+    """Return the share of permutations that score at least as high, counting the observed order.
 
     Args:
-        observed: the score with the true labels.
-        permuted: (n) scores with shuffled ones.
+        observed: score with the true labels.
+        permuted: (n) scores with permuted labels.
 
     Returns:
         (1 + number of permuted >= observed) / (1 + n), in (0, 1].
@@ -225,11 +227,11 @@ def permutation_p(observed: float, permuted: NDArray[Any] | Sequence[float]) -> 
 
 
 def brier(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """Mean squared difference between what was foretold and what was; NaN of nothing.
+    """Return the mean squared difference of predicted probability and outcome; NaN without items.
 
     Args:
-        probabilities: (n) of being positive, 0 to 1.
-        positive: (n) which are.
+        probabilities: (n) predicted probability of being positive, 0 to 1.
+        positive: (n) True for positive items.
 
     Returns:
         0 (certain and right) to 1 (certain and wrong); lower is better.
@@ -248,12 +250,13 @@ def brier(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often what was foretold came about, in bins of the foretold probability.
+    """Predicted probability and observed frequency of positives, in bins of the prediction.
 
     Attributes:
-        edges: (bins + 1) of the bins, from 0 to 1; a bin holds its lower edge, the last one both.
-        counts: (bins) items.
-        foretold: (bins) mean probability; NaN in an empty bin.
+        edges: (bins + 1) of the bins, from 0 to 1; a bin includes its lower edge, the last bin
+            both.
+        counts: (bins) number of items.
+        foretold: (bins) mean predicted probability; NaN in an empty bin.
         observed: (bins) share that is positive; NaN in an empty bin.
     """
 
@@ -264,7 +267,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: mean over items of |foretold - observed| of their bin.
+        """Expected calibration error: mean over items of |predicted - observed| of their bin.
 
         Reference: Naeini, Cooper and Hauskrecht (2015).
         """
@@ -279,15 +282,15 @@ class Reliability:
 def reliability(
     probabilities: NDArray[Any], positive: NDArray[np.bool_], bins: int = 10
 ) -> Reliability:
-    """The reliability diagram: equally wide bins of probabilities.
+    """Compute the reliability diagram, with bins of equal width.
 
     Args:
-        probabilities: (n) of being positive, 0 to 1.
-        positive: (n) which are.
-        bins: how many.
+        probabilities: (n) predicted probability of being positive, 0 to 1.
+        positive: (n) True for positive items.
+        bins: number of bins, at least 1.
 
     Raises:
-        ValueError: a probability lies outside 0 to 1, the lengths differ, or there is no bin.
+        ValueError: a probability is outside 0 to 1, the lengths differ, or `bins` is below 1.
 
     Reference: Murphy and Winkler (1977).
     """
@@ -315,16 +318,16 @@ def _probabilities(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> 
 
 
 def class_weights(labels: Iterable[int], n_classes: int) -> Vector:
-    """Weights of classes that make them count alike: n / (classes x images of the class).
+    """Return weights that give all classes equal influence: n / (classes x images of the class).
 
-    Their mean over the images is 1, whatever the labels.
+    The mean weight over the images is 1, whatever the labels.
 
     Args:
-        labels: codes of classes of the training images.
-        n_classes: how many classes there are.
+        labels: class codes of the training images.
+        n_classes: number of classes.
 
     Returns:
-        (n_classes); 0 for a class without images, which then does not count as a class.
+        (n_classes); 0 for a class without images, which is then not counted in `classes`.
 
     Reference: King and Zeng (2001); scikit-learn's `class_weight="balanced"`.
 

@@ -1,4 +1,4 @@
-"""Two models on the same images: how much they differ, and whether that may be chance."""
+"""Compare two models on the same images: the size of the difference, and its p-value."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from clickmap_cli.metrics.uncertainty import bootstrap_means, percentile_interval
 
 EXACT_UP_TO = 12
-"""Pairs up to which every pattern of signs is tried."""
+"""Largest number of pairs for which every pattern of signs is tried."""
 
 DRAWS = 10_000
-"""Random patterns of signs for more pairs than that."""
+"""Number of random sign patterns for more pairs than that."""
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired comparison.
+    """A paired comparison of two models.
 
     Attributes:
-        n: images both have a score for.
+        n: number of images with a score of both models.
         mean: mean of first - second.
         low: lower end of its 95% percentile bootstrap interval over images.
         high: upper end.
@@ -47,11 +47,11 @@ def compare_paired(first: Scores, second: Scores, rng: np.random.Generator) -> D
         rng: generator of resamples and signs.
 
     Returns:
-        The difference; NaN throughout where no image has both. Where one model alone scores minus
-        infinity somewhere (`IG` of a density of 0 at a fixation), the mean difference is infinite,
-        and has neither an interval nor a p-value.
+        The difference; all values are NaN if no image has both scores. If only one model scores
+        minus infinity on an image (`IG` of a density of 0 at a fixation), the mean difference is
+        infinite, and the interval and the p-value are NaN.
     """
-    with np.errstate(invalid="ignore"):  # -inf of both models is no difference to average
+    with np.errstate(invalid="ignore"):  # -inf minus -inf is NaN: such an image has no difference
         away = first - second
         away = away[~np.isnan(away)]
         mean = float(away.mean()) if len(away) else math.nan
@@ -62,10 +62,11 @@ def compare_paired(first: Scores, second: Scores, rng: np.random.Generator) -> D
 
 
 def sign_flip_p(differences: Scores, rng: np.random.Generator) -> float:
-    """How often random signs make the mean difference at least as large, two-sided.
+    """Return the share of sign patterns with a mean at least as far from 0 as the observed mean.
 
-    Under the null hypothesis either model could have had either score. With up to 12 pairs every
-    pattern of signs is counted; with more, 10,000 random ones and the observed one.
+    Under the null hypothesis either model could have had either score, so each difference could
+    have either sign. With up to 12 pairs every pattern of signs is counted; with more pairs,
+    10,000 random patterns and the observed one.
 
     Args:
         differences: (n) paired differences, finite.
@@ -91,7 +92,7 @@ def sign_flip_p(differences: Scores, rng: np.random.Generator) -> float:
 
 
 def holm(p_values: Scores) -> Scores:
-    """p-values corrected for being looked at together; NaN stays NaN and does not count.
+    """Correct p-values for multiple comparisons; NaN stays NaN and does not count.
 
     Args:
         p_values: (n).

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from clickmap_cli.runtime.errors import MissingExtraError
 
 MAX_SIDE = 32
-"""Maps are area-averaged to at most this many rows and columns: the exact solver is cubic."""
+"""Maps are area-averaged to at most this many rows and columns: the solver takes cubic time."""
 
 
 def need_solver() -> None:
-    """Say before any work that the exact solver is missing.
+    """Raise unless the exact solver is installed.
 
     Raises:
         MissingExtraError: POT is not installed (extra `emd`).
@@ -25,21 +25,21 @@ def need_solver() -> None:
 
 
 def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Least work that turns one density into the other (Rubner et al. 2000).
+    """Return the least work that turns one density into the other (Rubner et al. 2000).
 
-    Both maps are area-averaged to at most 32 x 32 and scaled to sum 1; the ground distance is
-    Euclidean, in image diagonals.
+    Both maps are area-averaged to at most 32 x 32 and scaled to sum 1. Distances between pixels
+    are Euclidean, in units of the image diagonal.
 
     Args:
-        first: (H, W), not negative.
-        second: (H, W), not negative.
+        first: (H, W), at least 0.
+        second: (H, W), at least 0.
 
     Returns:
         0 (equal) to 1.
 
     Raises:
         MissingExtraError: POT is not installed (extra `emd`).
-        ValueError: unequal shapes, or a map without mass.
+        ValueError: the shapes differ, or a map has no mass or a negative value.
     """
     try:
         import ot
@@ -50,7 +50,7 @@ def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
     p, q = _small(first), _small(second)
     rows, columns = p.shape
     y, x = np.mgrid[0:rows, 0:columns]
-    # centres of the blocks, in units of the image's own diagonal
+    # centres of the blocks, in units of the image diagonal
     height, width = first.shape
     place = np.stack(((y.ravel() + 0.5) * height / rows, (x.ravel() + 0.5) * width / columns), 1)
     place = place / np.hypot(height, width)
@@ -62,7 +62,7 @@ def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 
 def _small(density: NDArray[Any]) -> NDArray[np.float64]:
-    """The map area-averaged and scaled to sum 1."""
+    """Area-average a map and scale it to sum 1."""
     values = density.astype(np.float64)
     if values.min() < 0 or values.sum() <= 0:
         raise ValueError("a map without mass, or with negative mass")
@@ -72,7 +72,7 @@ def _small(density: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _area(size: int) -> NDArray[np.float64]:
-    """(out, size) share of each pixel in each block; blocks of equal, possibly broken, width."""
+    """Return (out, size) the share of each pixel in each block; all blocks are equally wide."""
     out = min(size, MAX_SIDE)
     edges = np.linspace(0, size, out + 1)
     at = np.arange(size)

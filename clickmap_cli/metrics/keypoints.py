@@ -1,8 +1,8 @@
-"""How well key points are found: PCK, RMSE and pixel errors.
+"""Accuracy of predicted key points: PCK, RMSE and pixel errors.
 
 Key points are x (column) and y (row) in pixels with the centre of the top left pixel at (0, 0), as
 DeepLabCut's labelling tools and matplotlib count them: an image of width W covers -0.5 to W - 0.5.
-A key point that was not labelled has NaN as x and y, and counts nowhere.
+A key point that was not labelled has NaN as x and y, and is left out of all scores.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ ALPHA = 0.1
 
 @dataclass(frozen=True, eq=False)
 class KeypointScores:
-    """Scores of n images with k key points each, in the pixels that the points came in.
+    """Scores of n images with k key points each, in the pixels of the given points.
 
-    A mean is over what is defined; NaN where nothing is. Without missing labels the mean over
-    images is also the mean over key points for PCK and errors, but not for RMSE.
+    A mean is over the values that are not NaN; it is NaN if there are none. Without missing labels
+    the mean over images equals the mean over key points for PCK and errors, but not for RMSE.
 
     Attributes:
-        distances: (n, k) from the true to the predicted point; NaN where there is no label.
-        reference: (n) distance between the two reference points; NaN where one has no label, or
-            where they are one point.
+        distances: (n, k) from the true to the predicted point; NaN where the label is missing.
+        reference: (n) distance between the two reference points; NaN where one is not labelled, or
+            where they are at the same place.
         alpha: share of `reference` within which a key point is correct.
         image_pck: (n) share of an image's labelled key points that are correct.
-        point_pck: (k) share of the images with a reference and this label where it is correct.
+        point_pck: (k) share of images in which this key point is correct, among the images with a
+            reference distance and this label.
         pck: mean of `image_pck`.
         image_rmse: (n) root of the mean squared distance over an image's labelled key points.
         point_rmse: (k) the same over the images where this key point is labelled.
@@ -58,24 +59,24 @@ class KeypointScores:
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
-        """(n, k) where there is a label."""
+        """(n, k) True where a key point is labelled."""
         return ~np.isnan(self.distances)
 
     @property
     def wrong(self) -> tuple[tuple[int, ...], ...]:
-        """For each image the labelled key points that are not correct; none without a PCK."""
+        """Incorrect labelled key points of each image; none for an image without PCK."""
         with np.errstate(invalid="ignore"):
             far = self.distances > self.alpha * self.reference[:, None]
         return tuple(tuple(np.flatnonzero(row).tolist()) for row in far)
 
     @property
     def without_label(self) -> int:
-        """How many images have no label at all, so that they have no score."""
+        """Number of images without any label, which have no score."""
         return int((~self.labelled.any(axis=1)).sum())
 
     @property
     def without_pck(self) -> int:
-        """How many images have labels but no reference distance, so that they have no PCK."""
+        """Number of images with labels but no reference distance, which have no PCK."""
         return int((self.labelled.any(axis=1) & np.isnan(self.reference)).sum())
 
 
@@ -85,22 +86,23 @@ def score_keypoints(
     reference: tuple[int, int] | None,
     alpha: float = ALPHA,
 ) -> KeypointScores:
-    """PCK, RMSE and pixel errors of predicted key points.
+    """Compute PCK, RMSE and pixel errors of predicted key points.
 
-    PCK is the percentage of correct key points as a share in 0..1: a key point is correct when it
-    lies within `alpha` times the distance between the image's two true reference points (Yang and
-    Ramanan 2013, there with the size of the body). RMSE is the root of the mean squared Euclidean
-    distance, not of the mean squared coordinate, which is smaller by the root of 2.
+    PCK, the percentage of correct key points, is given as a share in 0..1: a key point is correct
+    if it lies within `alpha` times the distance between the image's two true reference points
+    (Yang and Ramanan 2013, who use the size of the body). RMSE is the root of the mean squared
+    Euclidean distance. The root of the mean squared coordinate difference is smaller, by a factor
+    of the square root of 2.
 
     Args:
-        predicted: (n, k, 2) x and y, finite where there is a label.
-        true: (n, k, 2) in the same pixels; NaN where there is no label.
-        reference: the two key points whose distance is the measure, counted from 0; None for no
-            PCK.
+        predicted: (n, k, 2) x and y, finite where a key point is labelled.
+        true: (n, k, 2) in the same pixels; NaN where a key point is not labelled.
+        reference: the two key points whose distance is the reference, counted from 0; None leaves
+            PCK undefined (NaN).
         alpha: share of that distance, above 0.
 
     Raises:
-        ValueError: the shapes do not fit, a prediction is not finite, only one of x and y is
+        ValueError: the shapes differ, a prediction is not finite, only one of x and y is
             labelled, or a setting is out of range.
 
     >>> true = np.array([[[0, 0], [30, 40], [7, 7]]])
@@ -138,17 +140,18 @@ def score_keypoints(
 
 
 def reference_distances(true: NDArray[Any], reference: tuple[int, int] | None) -> Array:
-    """(n) distances between the two reference points of each image.
+    """Return (n) distances between the two reference points of each image.
 
     Args:
         true: (n, k, 2) labels.
         reference: the two key points, counted from 0, or None.
 
     Returns:
-        NaN where a label is missing, where both points are one, and everywhere without `reference`.
+        NaN where a label is missing, where both points are at the same place, and everywhere if
+            `reference` is None.
 
     Raises:
-        ValueError: a number is out of range, or both are the same.
+        ValueError: a reference index is out of range, or both are the same.
     """
     n, k = true.shape[:2]
     if reference is None:
@@ -159,19 +162,19 @@ def reference_distances(true: NDArray[Any], reference: tuple[int, int] | None) -
     if first == second:
         raise ValueError(f"the reference points are both {first}")
     distances = np.hypot(*np.moveaxis(true[:, first] - true[:, second], -1, 0))
-    # of two points in one place nothing could be within a share
+    # with a reference distance of 0 only an exact prediction would be correct
     return np.where(distances > 0, distances, np.nan)
 
 
 def scaled(points: NDArray[Any], size: tuple[int, int], to: tuple[int, int]) -> Array:
-    """Where points lie after their image is resized.
+    """Return the positions of points after their image is resized.
 
-    A position keeps its share of the image: x' = (x + 0.5) W' / W - 0.5, as pixel centres are
-    whole numbers. It is what bilinear resizing does to the image (`align_corners=False`).
+    A position keeps its share of the image: x' = (x + 0.5) W' / W - 0.5, because pixel centres are
+    whole numbers. Bilinear resizing with `align_corners=False` moves pixels in the same way.
 
     Args:
         points: (..., 2) x and y; NaN stays NaN.
-        size: height and width of the image they are in.
+        size: height and width of the original image.
         to: height and width of the resized image.
     """
     factor = np.array([to[1] / size[1], to[0] / size[0]])
@@ -192,7 +195,7 @@ def _checked(predicted: NDArray[Any], true: NDArray[Any]) -> tuple[Array, Array]
 
 
 def _means(values: NDArray[Any], axis: int) -> Array:
-    """Means over an axis of what is not NaN; NaN where nothing is."""
+    """Return means over an axis, leaving out NaN; NaN where all values are NaN."""
     known = ~np.isnan(values)
     counts = known.sum(axis=axis)
     sums = np.where(known, values, 0.0).sum(axis=axis)

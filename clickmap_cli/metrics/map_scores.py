@@ -1,7 +1,7 @@
-"""Scores of one map against another: what ceilings of maps are measured in.
+"""Scores of one map against another, used for the ceilings of maps.
 
-Every score takes a prediction and a target. A constant prediction has the chance value that its
-definition gives; a constant or empty target has no score (NaN).
+Every score takes a prediction and a target. A constant prediction gets the chance value that the
+score's definition gives; a constant or empty target has no score (NaN).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Pool = Callable[[Iterable[MapView]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class MapScore:
-    """A score and what is known of it.
+    """A score and its properties.
 
     Attributes:
-        name: as in configs, folders and JSON.
+        name: name in configs, folders and JSON.
         compare: (prediction, target) -> value; the target is neither constant nor empty.
-        higher_is_better: its direction.
-        range: least and greatest value.
-        reference: where the definition comes from.
-        is_correlation: whether Spearman-Brown applies.
-        pool: how everybody's maps are pooled for the upper bound; None where there is none.
+        higher_is_better: True if a larger value means a better prediction.
+        range: smallest and largest possible value.
+        reference: source of the definition.
+        is_correlation: True if the Spearman-Brown formula applies.
+        pool: function that pools all participants' maps for the upper bound; None if there is none.
     """
 
     name: str
@@ -46,7 +46,7 @@ class MapScore:
     pool: Pool | None = None
 
     def __call__(self, prediction: MapView, target: MapView) -> float:
-        """The score, or NaN where the target is constant or empty.
+        """Return the score, or NaN if the target is constant or empty.
 
         Raises:
             ValueError: the maps have unequal shapes.
@@ -76,8 +76,8 @@ def score_maps(
         (n) float64; NaN where a target is constant or empty.
 
     Raises:
-        KeyError: no such score.
-        ValueError: unequal shapes, NaN in a map, or clicks are needed and missing.
+        KeyError: the score is unknown.
+        ValueError: the shapes differ, a map holds NaN, or the score needs clicks and has none.
 
     >>> maps = np.arange(8.0).reshape(1, 2, 4)
     >>> score_maps("spearman", maps**2, maps)
@@ -95,7 +95,7 @@ def _spearman(prediction: MapView, target: MapView) -> float:
     """Pearson's correlation of average ranks; a constant prediction scores 0."""
     if prediction.rank_spread == 0:
         return 0.0
-    # the target's zeros share one rank, so only its other pixels are looked at one by one
+    # the target's zeros share one rank, so only its other pixels are handled one by one
     places, zero_rank = target.support
     total = prediction.size * (prediction.size + 1) / 2
     together = np.dot(prediction.ranks_at(places), target.ranks_at(places) - zero_rank)
@@ -134,12 +134,12 @@ def _auc(prediction: MapView, target: MapView) -> float:
 def _iou_auc(prediction: MapView, target: MapView) -> float:
     """Volume under IoU(s, t): both maps min-max scaled, {prediction >= s} against {target >= t}.
 
-    One joint histogram of the levels that pixels reach holds every intersection.
+    One joint histogram of the levels that pixels reach gives every intersection.
     """
     n_s, n_t = len(IOU_LEVELS), len(IOU_TARGET_LEVELS)
     joint = prediction.levels_reached * (n_t + 1) + target.target_levels_reached
     counts = np.bincount(joint, minlength=(n_s + 1) * (n_t + 1)).reshape(n_s + 1, n_t + 1)
-    # pixels that reach level i of one and level j of the other: sums from the top
+    # cumulative sums from the top count the pixels that reach level i of one and j of the other
     both = counts[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1]
     intersection = both[1:, 1:]
     union = both[1:, :1] + both[:1, 1:] - intersection
@@ -206,12 +206,12 @@ def _rankorder(prediction: MapView, target: MapView) -> float:
 
 
 def _within_one(value: Any) -> float:
-    """A correlation without the last bit of rounding beyond 1."""
+    """Clip a correlation to -1..1, because rounding can exceed it by the last bit."""
     return float(min(max(value, -1.0), 1.0))
 
 
 def _mean_ranks(views: Iterable[MapView]) -> NDArray[np.float64]:
-    """Mean of rank maps; only what differs from each map's zeros is added pixel by pixel."""
+    """Return the mean of rank maps; the zeros of each map are added as one constant."""
     total = np.zeros(0)
     everywhere, n = 0.0, 0
     for view in views:

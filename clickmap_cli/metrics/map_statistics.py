@@ -1,4 +1,4 @@
-"""What can be said of an attention map in a few numbers, as features of a plain classifier."""
+"""Summary statistics of an attention map, used as features of a simple classifier."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 _COVERED = 0.5
-"""A pixel is covered from this share of the way from the least to the largest value."""
+"""Share of the range, from the least to the largest value, from which a pixel is covered."""
 
 
 @dataclass(frozen=True)
 class MapStatistics:
-    """Five numbers of a map.
+    """Five statistics of a map.
 
-    The map is shifted so that its least value is 0 and scaled to sum 1, so none of them changes
-    when all values are scaled or shifted together. A constant map is uniform, and covers nothing.
+    The map is shifted so that its least value is 0 and scaled to sum 1. Scaling or shifting all
+    values together therefore changes none of the five. A constant map counts as uniform, and its
+    coverage is 0.
 
     Attributes:
-        coverage: share of pixels at or above half the way from the least to the largest value,
-            0 to 1.
+        coverage: share of pixels with a value in the upper half of the range from the least to the
+            largest value, 0 to 1.
         entropy: Shannon's, in nats; at most log of the number of pixels.
         centroid_x: mean column, in pixels; 0 is the centre of the leftmost column.
         centroid_y: mean row, in pixels; 0 is the centre of the top row.
@@ -37,17 +38,17 @@ class MapStatistics:
 
 
 NAMES = tuple(field.name for field in fields(MapStatistics))
-"""Names of the statistics, in their order."""
+"""Names of the statistics, in the order of `statistics_vector`."""
 
 
 def map_statistics(values: NDArray[Any]) -> MapStatistics:
-    """The statistics of a map.
+    """Compute the statistics of a map.
 
     Args:
         values: (H, W) finite, any range.
 
     Raises:
-        ValueError: not two-dimensional, empty, or not finite.
+        ValueError: the map is not two-dimensional, is empty, or is not finite.
 
     >>> map_statistics(np.array([[0, 0, 4], [0, 0, 4]])).centroid_x
     2.0
@@ -55,7 +56,7 @@ def map_statistics(values: NDArray[Any]) -> MapStatistics:
     plane = np.asarray(values, dtype=np.float64)
     if plane.ndim != 2 or not plane.size or not np.all(np.isfinite(plane)):
         raise ValueError(f"statistics of a map of shape {plane.shape}, or not finite")
-    # halves cannot overflow, whatever the range
+    # halving first prevents overflow, whatever the range
     heights = plane / 2 - plane.min() / 2
     top = float(heights.max())
     coverage = float(np.mean(heights >= _COVERED * top)) if top else 0.0
@@ -66,19 +67,19 @@ def map_statistics(values: NDArray[Any]) -> MapStatistics:
     columns, rows = np.arange(len(x)), np.arange(len(y))
     centre_x, centre_y = float(x @ columns), float(y @ rows)
     spread = float(x @ (columns - centre_x) ** 2 + y @ (rows - centre_y) ** 2)
-    # a single pixel's entropy is 0, which adding 0.0 writes without a sign
+    # the entropy of a single pixel is -0.0; adding 0.0 removes the sign
     entropy = -float(known @ np.log(known)) + 0.0
     return MapStatistics(coverage, entropy, centre_x, centre_y, math.sqrt(spread))
 
 
 def statistics_vector(values: NDArray[Any]) -> NDArray[np.float64]:
-    """(5) the statistics of a map, in the order of `NAMES`.
+    """Return (5) the statistics of a map, in the order of `NAMES`.
 
     Args:
-        values: (H, W) finite, or (H, W, channels), whose mean over channels counts.
+        values: (H, W) finite, or (H, W, channels), which is averaged over channels first.
 
     Raises:
-        ValueError: as `map_statistics`.
+        ValueError: as for `map_statistics`.
     """
     plane = np.asarray(values, dtype=np.float64)
     plane = plane.mean(axis=2) if plane.ndim == 3 else plane

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 
 def intersection_over_union(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Intersection over union (Jaccard index) of two regions.
+    """Return the intersection over union (Jaccard index) of two regions.
 
     Args:
         first: (H, W) bool.
         second: (H, W) bool.
 
     Returns:
-        0 (apart) to 1 (equal); NaN when both are empty.
+        0 (disjoint) to 1 (equal); NaN when both are empty.
 
     Raises:
         ValueError: the shapes differ.

@@ -1,4 +1,4 @@
-"""Scores of a classifier to probabilities: Platt's logistic calibration."""
+"""Platt's logistic calibration, which turns a classifier's scores into probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Vector = NDArray[np.float64]
 
 _STEPS = 200
 _FLAT = 1e-12
-"""Largest gradient, in nats an item, of what counts as the optimum."""
+"""Largest gradient, in nats per item, that counts as converged."""
 
 _RIDGE = 1e-14
 _ROUNDING = 1e-15
@@ -25,37 +25,38 @@ class Platt:
     """A calibration: probability = 1 / (1 + exp(-(slope x score + offset))).
 
     Attributes:
-        slope: a.
-        offset: b.
+        slope: factor of the score.
+        offset: summand.
     """
 
     slope: float
     offset: float
 
     def probabilities(self, scores: NDArray[Any]) -> Vector:
-        """The probability of being positive for each score; NaN stays NaN."""
+        """Return the probability of being positive for each score; NaN stays NaN."""
         return sigmoid(self.slope * np.asarray(scores, dtype=np.float64) + self.offset)
 
 
 def sigmoid(values: Vector) -> Vector:
-    """1 / (1 + exp(-v)) without overflow."""
+    """Return 1 / (1 + exp(-v)) without overflow."""
     small = np.exp(-np.abs(values))
     return np.asarray(np.where(values >= 0, 1, small) / (1 + small))
 
 
 def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
-    """The calibration that fits best, by Newton's method in float64.
+    """Fit the calibration with Newton's method in float64.
 
-    Least is the cross-entropy to Platt's targets, (N+ + 1) / (N+ + 2) for positives and
-    1 / (N- + 2) for negatives in place of 1 and 0, which keep the slope finite where scores
-    separate the two. Scores must come from a model that has not learnt from these items.
+    The fit minimises the cross-entropy to Platt's targets: (N+ + 1) / (N+ + 2) for positives and
+    1 / (N- + 2) for negatives, in place of 1 and 0. These keep the slope finite where the scores
+    separate the two classes. Scores must come from a model that was not trained on these items.
 
     Args:
         scores: (n) finite, higher = more likely positive.
-        positive: (n) which are.
+        positive: (n) True for positive items.
 
     Raises:
-        ValueError: a score is not finite, the lengths differ, or one of the two kinds is missing.
+        ValueError: a score is not finite, the lengths differ, positives or negatives are missing,
+            or the fit does not converge.
 
     Reference: Platt (1999); Lin, Lin and Weng (2007), A note on Platt's probabilistic outputs.
     """
@@ -68,7 +69,7 @@ def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
         raise ValueError(f"{n_positive} positive and {n_negative} negative items")
     targets = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
     centre, spread = float(values.mean()), float(values.std())
-    if spread <= abs(centre) * 1e-12:  # equal scores say nothing but how many are positive
+    if spread <= abs(centre) * 1e-12:  # equal scores only give the share of positives
         share = float(targets.mean())
         return Platt(0.0, math.log(share / (1 - share)))
     columns = np.stack(((values - centre) / spread, np.ones(len(values))))
@@ -77,7 +78,7 @@ def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
 
 
 def _newton(columns: Vector, targets: Vector) -> tuple[float, float]:
-    """Weights of (2, n) columns with the least cross-entropy; steps that gain too little halve."""
+    """Return the weights of (2, n) columns with the least cross-entropy, by damped Newton steps."""
     weights = np.zeros(2)
     now = _cross_entropy(weights @ columns, targets)
     for _ in range(_STEPS):
@@ -97,5 +98,5 @@ def _newton(columns: Vector, targets: Vector) -> tuple[float, float]:
 
 
 def _cross_entropy(logits: Vector, targets: Vector) -> float:
-    """Mean of -t log p - (1 - t) log(1 - p)."""
+    """Return the mean of -t log p - (1 - t) log(1 - p)."""
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))

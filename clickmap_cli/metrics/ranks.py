@@ -17,7 +17,8 @@ def best_and_worst(n: int, wanted: int) -> tuple[int, int]:
 
     Args:
         n: items that have a score.
-        wanted: items in each list, as far as there are as many; of an odd one out the best gets it.
+        wanted: length of each list; with too few items they are split, and the best list gets the
+            odd one.
 
     >>> best_and_worst(12, 5), best_and_worst(5, 5)
     ((5, 5), (3, 2))
@@ -27,10 +28,10 @@ def best_and_worst(n: int, wanted: int) -> tuple[int, int]:
 
 
 def average_ranks(values: NDArray[Any]) -> Vector:
-    """Ranks from 1, ties sharing the mean of the ranks they span, as `scipy.stats.rankdata`.
+    """Return ranks from 1; ties share the mean of their ranks, as in `scipy.stats.rankdata`.
 
     Each value and its place are packed into one 64-bit number, so that a single plain sort gives
-    order and ties; zeros, which fill most of a trial's map, are counted and not sorted.
+    order and ties. Zeros, which make up most of a trial's map, are counted and not sorted.
 
     Args:
         values: (N) floats without NaN, compared as float32 (a map is float32).
@@ -70,10 +71,10 @@ def average_ranks(values: NDArray[Any]) -> Vector:
 
 
 class RankTable:
-    """Room to look ranks up by value; views of one image share it, one at a time.
+    """A table that maps values to ranks; the views of one image share it, one view at a time.
 
     Args:
-        largest: the largest value that will be looked up.
+        largest: largest value that will be looked up.
     """
 
     def __init__(self, largest: int) -> None:
@@ -82,14 +83,14 @@ class RankTable:
 
 
 class WholeRanking:
-    """Average ranks of whole numbers that are not negative.
+    """Average ranks of whole numbers that are at least 0.
 
-    Only the values are sorted, not their places: equal numbers share a rank, so a rank is found by
-    its value in a table. That halves the sort and spares every scatter.
+    Only the values are sorted, not their places: equal numbers share a rank, so a table gives the
+    rank of a value. Sorting is then half as much work, and no ranks have to be scattered.
 
     Args:
         values: (N) whole numbers from 0.
-        table: room for ranks up to the largest value.
+        table: table that has room for the largest value.
     """
 
     def __init__(self, values: Whole, table: RankTable) -> None:
@@ -105,7 +106,7 @@ class WholeRanking:
         """Square root of the sum of squared differences from the mean rank."""
 
     def at(self, places: NDArray[np.intp] | None) -> Vector:
-        """Ranks, from 1, of the values at some places; None means all."""
+        """Return the ranks, from 1, of the values at some places; None means all places."""
         if self._table.owner is not self:
             self._table.rank[self._known] = self._shared
             self._table.owner = self
@@ -114,21 +115,21 @@ class WholeRanking:
 
 
 def _run_bounds(ordered: NDArray[Any]) -> NDArray[np.intp]:
-    """Where runs of equal values begin in a sorted array, and its length at the end."""
+    """Return the start of each run of equal values in a sorted array, then the array's length."""
     if not len(ordered):
         return np.zeros(1, dtype=np.intp)
     return np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(ordered)]))
 
 
 def _ordered_bits(single: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Bits that order as the floats do: the sign flipped, and all bits of negative ones."""
+    """Return bits that sort as the floats do: sign bit flipped; all bits flipped if negative."""
     bits = single.view(np.uint32)
     negative = bits >> np.uint32(31) == 1
     return np.where(negative, ~bits, bits | np.uint32(1 << 31))
 
 
 def _packed(bits: NDArray[np.uint32], places: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """Bits in the upper halves, places in the lower ones."""
+    """Pack bits into the upper halves and places into the lower halves of 64-bit numbers."""
     packed = np.empty((len(bits), 2), dtype=np.uint32)
     low, high = (0, 1) if np.little_endian else (1, 0)
     packed[:, low] = places

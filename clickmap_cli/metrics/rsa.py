@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def similarity_matrix(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pearson correlations of images.
+    """Return the Pearson correlation of each pair of images.
 
     Args:
         vectors: (n, pixels), each centred and of length 1 (zeros for a constant map).
@@ -24,12 +24,12 @@ def similarity_matrix(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 def rsa(
     first: NDArray[np.float64], second: NDArray[np.float64], keep: NDArray[np.bool_] | None = None
 ) -> float:
-    """Spearman correlation of the upper triangles of two similarity matrices.
+    """Return the Spearman correlation of the upper triangles of two similarity matrices.
 
     Args:
         first: (n, n).
         second: (n, n).
-        keep: (n, n) pairs that count; None counts all.
+        keep: (n, n) True for pairs that are used; None uses all.
 
     Returns:
         -1 to 1; NaN with fewer than three pairs, or when one triangle is constant.
@@ -49,7 +49,7 @@ def rsa(
 
 
 def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    # similarities are float64 and must not be rounded to float32 before they are ranked
+    # similarities are float64 and must not be rounded to float32 before ranking
     from scipy.stats import rankdata
 
     return np.asarray(rankdata(values), dtype=np.float64)

@@ -1,7 +1,8 @@
-"""Scores of a model's prediction against where people looked: what benchmarks report.
+"""Scores of a model's prediction against fixations, as benchmarks report them.
 
-On the same input they equal pysaliency's (Kümmerer et al.), the reference of the MIT/Tuebingen
-benchmark. A constant prediction has the chance value; a constant or empty target has no score.
+For the same input they equal those of pysaliency (Kümmerer et al.), the reference of the
+MIT/Tuebingen benchmark. A constant prediction gets the chance value; a constant or empty target
+has no score (NaN).
 """
 
 from __future__ import annotations
@@ -21,44 +22,44 @@ MASK_LEVEL = 1e-4
 """Pixels where neither min-max scaled map exceeds this are left out of `CC_mask`."""
 
 IG_UNIFORM_SHARE = 1e-6
-"""Share of the uniform density mixed into a map that is taken as a density in `IG`."""
+"""Share of the uniform density that `IG` mixes into a map without a probabilistic meaning."""
 
 LARGEST = 1e150
-"""Sums of squares of larger values overflow."""
+"""Largest absolute value of a prediction; sums of squares of larger values overflow."""
 
 Places = tuple[NDArray[np.intp], Vector]
-"""Pixels of a flattened image, each once, and how often each counts."""
+"""Indices into a flattened image, without repeats, and the count at each."""
 
 Kind = Literal["map", "density", "log_density"]
 Need = Literal["points", "map"]
 
 
 def places_of(counts: NDArray[Any]) -> Places:
-    """The pixels that count, from a (H, W) map of counts."""
+    """Return the pixels with a count, from a (H, W) map of counts."""
     flat = counts.ravel()
     places = np.flatnonzero(flat)
     return places, flat[places].astype(np.float64)
 
 
 class Prediction(MapView):
-    """A model's prediction; what scores share is computed once.
+    """A model's prediction; intermediate results that several scores need are computed once.
 
     Args:
-        values: (H, W), finite (a log density may be -inf); float64 stays so, everything else is
-            compared as float32.
+        values: (H, W), finite (a log density may be -inf); float64 stays float64, every other type
+            becomes float32.
         kind: `map` (any scale), `density` (sums to 1) or `log_density` (natural logarithm), which
-            is exponentiated for every score but `IG`.
+            is exponentiated for every score except `IG`.
 
     Raises:
-        ValueError: a value is NaN or infinite, or too large to be squared, or a density is
-            negative somewhere.
+        ValueError: a value is NaN or infinite, or too large to be squared, or a density has a
+            negative value.
     """
 
     def __init__(self, values: NDArray[Any], kind: Kind = "map") -> None:
         dtype = np.float64 if values.dtype == np.float64 else np.float32
         self.kind = kind
         self._log = values if kind == "log_density" else None
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is refused below
             super().__init__(np.exp(values) if kind == "log_density" else values, None, dtype)
         if max(-self.least, self.greatest) > LARGEST:
             raise ValueError(f"a prediction with values beyond {LARGEST:g}")
@@ -67,11 +68,11 @@ class Prediction(MapView):
 
     @property
     def zero(self) -> float:
-        """What counts as nothing in a density: 0, or the least pixel where that is negative."""
+        """Pixel value without mass in a density: 0, or the least pixel if that is negative."""
         return min(self.least, 0.0)
 
     def log2_density_at(self, places: NDArray[np.intp]) -> Vector:
-        """log2 of the model's own density, or of its map taken as one, at some pixels."""
+        """Return log2 of the model's density, or of its map scaled to a density, at some pixels."""
         if self._log is not None:
             return np.asarray(self._log.ravel()[places].astype(np.float64) / math.log(2))
         if self.kind == "density":
@@ -83,13 +84,13 @@ class Prediction(MapView):
 
 @dataclass(frozen=True)
 class Target:
-    """What a prediction is scored against.
+    """Fixations and ground-truth map that a prediction is scored against.
 
     Attributes:
-        points: fixated pixels and the fixations on each, or None where they are not known.
+        points: fixated pixels and the number of fixations on each, or None if unknown.
         map: the ground-truth map, or None.
         negatives: pixels of other images' fixations, for `sAUC`.
-        baseline: (points) log2 of the centre bias's density at `points`, for `IG`.
+        baseline: (points) log2 of the centre bias's density at `points`, for `IG`, or None.
     """
 
     points: Places | None = None
@@ -103,17 +104,17 @@ Compare = Callable[[Prediction, Target], float]
 
 @dataclass(frozen=True)
 class SaliencyScore:
-    """A score and what is known of it.
+    """A score and its properties.
 
     Attributes:
-        name: as in columns.
-        compare: (prediction, target) -> value; the target has what the score needs.
-        needs: whether the target must have points or a map.
-        higher_is_better: its direction.
-        range: least and greatest value.
-        reference: where the definition comes from.
-        needs_negatives: whether the target must have negatives.
-        needs_baseline: whether the target must have a baseline.
+        name: name in the columns of a table.
+        compare: (prediction, target) -> value; the target has everything the score needs.
+        needs: part that the target must have, `points` or `map`.
+        higher_is_better: True if a larger value means a better prediction.
+        range: smallest and largest possible value.
+        reference: source of the definition.
+        needs_negatives: True if the target must have negatives.
+        needs_baseline: True if the target must have a baseline.
     """
 
     name: str
@@ -126,10 +127,10 @@ class SaliencyScore:
     needs_baseline: bool = False
 
     def __call__(self, prediction: Prediction, target: Target) -> float:
-        """The score, or NaN where the target lacks what it needs, is constant or empty.
+        """Return the score, or NaN if the target is constant, empty, or lacks what the score needs.
 
         Raises:
-            ValueError: the target's map has another shape than the prediction.
+            ValueError: the shape of the target's map differs from that of the prediction.
         """
         if self.needs == "map":
             if target.map is None or target.map.constant:
@@ -148,26 +149,26 @@ class SaliencyScore:
 
 
 def score_prediction(names: list[str], prediction: Prediction, target: Target) -> dict[str, float]:
-    """Several scores of one prediction against one target, sharing sorts and normalisations.
+    """Compute several scores of one prediction against one target, sharing sorts and scaling.
 
     Args:
-        names: of `SALIENCY_SCORES`.
+        names: names in `SALIENCY_SCORES`.
         prediction: (H, W).
-        target: of the same image.
+        target: target for the same image.
 
     Returns:
-        name -> value; NaN where the target has no such score.
+        name -> value; NaN where the score is undefined for the target.
     """
     return {name: SALIENCY_SCORES[name](prediction, target) for name in names}
 
 
 def _points(target: Target) -> Places:
-    assert target.points is not None  # noqa: S101 - SaliencyScore has seen to it
+    assert target.points is not None  # noqa: S101 - checked in SaliencyScore.__call__
     return target.points
 
 
 def _map(target: Target) -> MapView:
-    assert target.map is not None  # noqa: S101 - SaliencyScore has seen to it
+    assert target.map is not None  # noqa: S101 - checked in SaliencyScore.__call__
     return target.map
 
 
@@ -182,7 +183,7 @@ def _auc_judd(prediction: Prediction, target: Target) -> float:
     """Area under the ROC of fixations against unfixated pixels, thresholds at fixated values.
 
     Between thresholds the curve is straight, so negatives that lie between two fixated values
-    count half at both: no jitter is needed.
+    count half at both, and no jitter is needed.
     """
     places, counts = _points(target)
     negatives = prediction.size - len(places)
@@ -200,7 +201,7 @@ def _auc_judd(prediction: Prediction, target: Target) -> float:
 def _sauc(prediction: Prediction, target: Target) -> float:
     """Area under the ROC of fixations against other images' fixations, ties half."""
     places, counts = _points(target)
-    assert target.negatives is not None  # noqa: S101 - SaliencyScore has seen to it
+    assert target.negatives is not None  # noqa: S101 - checked in SaliencyScore.__call__
     where, times = target.negatives
     values = prediction.pixels[where]
     order = np.argsort(values)
@@ -222,15 +223,15 @@ def _nss(prediction: Prediction, target: Target) -> float:
 
 
 def _ig(prediction: Prediction, target: Target) -> float:
-    """Mean over fixations of log2 p - log2 b: bits an eye gains over the centre bias."""
+    """Mean over fixations of log2 p - log2 b: information gain in bits over the centre bias."""
     places, counts = _points(target)
-    assert target.baseline is not None  # noqa: S101 - SaliencyScore has seen to it
+    assert target.baseline is not None  # noqa: S101 - checked in SaliencyScore.__call__
     gain = prediction.log2_density_at(places) - target.baseline
     return float(np.dot(gain, counts) / counts.sum())
 
 
 def _of_maps(name: str) -> Compare:
-    """A score of two maps, which ceilings use too."""
+    """Return a score of two maps, one that ceilings use too."""
 
     def compare(prediction: Prediction, target: Target) -> float:
         return MAP_SCORES[name].compare(prediction, _map(target))
@@ -250,7 +251,7 @@ def _cc_mask(prediction: Prediction, target: Target) -> float:
         if not seen.any():
             continue
         p, t = first[seen], second[seen]
-        # one of the pixels is taken from all, so that equal pixels have no spread at all
+        # subtracting one pixel's value from all makes the spread of equal pixels exactly 0
         pivot = pivot or (float(p[0]), float(t[0]))
         p -= pivot[0]
         t -= pivot[1]
@@ -278,7 +279,7 @@ def _mse(prediction: Prediction, target: Target) -> float:
 
 
 def _scaled_parts(prediction: Prediction, truth: MapView) -> Iterator[tuple[Vector, Vector]]:
-    """Both maps min-max scaled, block by block."""
+    """Yield both maps min-max scaled, block by block."""
     for part in blocks(prediction.size):
         yield prediction.scaled_at(part), truth.scaled_at(part)
 
@@ -307,4 +308,4 @@ SALIENCY_SCORES: dict[str, SaliencyScore] = {
         SaliencyScore("Spearman", _of_maps("spearman"), "map", True, (-1, 1), "Spearman (1904)"),
     )
 }  # fmt: skip
-"""Every score of a prediction, by name, in the order of columns."""
+"""All scores of a prediction, by name, in the order of the columns."""

@@ -1,4 +1,4 @@
-"""Intervals and reliability: how sure a mean is, and what more participants would give."""
+"""Confidence intervals of means, and reliability as a function of the number of participants."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 1000
 LEVEL = 0.95
-_BLOCK_DRAWS = 1 << 22  # indices drawn at once
+_BLOCK_DRAWS = 1 << 22  # indices per block of draws
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of bootstrap samples, NaN ones left out; NaN when there are none.
+    """Return the percentile interval of bootstrap samples without NaN; NaN if none are left.
 
-    Infinite samples count: an end that falls among them is infinite.
+    Infinite samples count: an end of the interval that falls among them is infinite.
     """
     known = samples[~np.isnan(samples)]
     if not len(known):
         return math.nan, math.nan
     tail = 100 * (1 - level) / 2
     finite = bool(np.isfinite(known).all())
-    # nothing can be interpolated between a number and an infinite one
+    # interpolation between a finite and an infinite number is undefined
     low, high = np.percentile(
         known, [tail, 100 - tail], method="linear" if finite else "inverted_cdf"
     )
@@ -32,7 +32,7 @@ def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> t
 
 
 def known_mean(values: ArrayLike) -> float:
-    """The mean of the values that are not NaN; NaN when there are none."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     return float(known.mean()) if len(known) else math.nan
@@ -41,15 +41,15 @@ def known_mean(values: ArrayLike) -> float:
 def bootstrap_means(
     values: NDArray[np.float64], rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> NDArray[np.float64]:
-    """Means of resamples with replacement; NaN values are left out first, infinite ones are not.
+    """Return means of resamples with replacement; NaN is left out first, infinite values stay.
 
     Args:
-        values: (n) one value an item.
+        values: (n) one value per item.
         rng: generator of the draws.
-        resamples: how many.
+        resamples: number of resamples.
 
     Returns:
-        (resamples) float64; NaN when no value is known.
+        (resamples) float64; NaN when all values are NaN.
 
     Reference: Efron (1979).
     """
@@ -62,9 +62,9 @@ def bootstrap_means(
 
 
 def _resamples(rng: np.random.Generator, n: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks of (some, n) indices drawn with replacement, in bounded memory.
+    """Yield blocks of (some, n) indices drawn with replacement, in bounded memory.
 
-    The blocks together are the same draws as one resample after the other.
+    Together the blocks equal the draws of one resample after another.
     """
     step = max(1, _BLOCK_DRAWS // n)
     for first in range(0, resamples, step):
@@ -79,18 +79,18 @@ def bootstrap_grouped_means(
     images: bool,
     resamples: int = RESAMPLES,
 ) -> NDArray[np.float64]:
-    """Means over images of means over trials, with participants (and images) resampled.
+    """Resample participants (and images), and return means over images of means over trials.
 
-    Each draw takes participants with replacement; a trial counts as often as its participant came
-    up, times as often as its image did. The per-trial scores stay as they are.
+    Each draw takes participants with replacement. A trial then counts as often as its participant
+    was drawn, multiplied by how often its image was drawn. The scores per trial are not recomputed.
 
     Args:
         scores: (trials) scores.
         image: (trials) codes of images.
         user: (trials) codes of participants.
         rng: generator of the draws.
-        images: whether images are resampled too (crossed).
-        resamples: how many.
+        images: True to resample images too (crossed).
+        resamples: number of resamples.
 
     Returns:
         (resamples) float64.
@@ -120,7 +120,7 @@ def bootstrap_grouped_means(
 
 
 def spearman_brown(reliability: float, factor: float = 2) -> float:
-    """Reliability of a measure made `factor` times as long.
+    """Return the reliability of a measure that is made `factor` times as long.
 
     2r / (1 + r) for two halves; NaN where it is undefined (r of -1 for halves).
 
@@ -134,14 +134,14 @@ def spearman_brown(reliability: float, factor: float = 2) -> float:
 
 
 def spearman_brown_fit(sizes: NDArray[Any], reliabilities: NDArray[np.float64]) -> float:
-    """The reliability of one participant whose Spearman-Brown curve fits best.
+    """Fit the Spearman-Brown curve, and return the reliability of one participant.
 
     Args:
-        sizes: (m) participants a half.
+        sizes: (m) participants per half.
         reliabilities: (m) reliability of halves of that size, NaN where unknown.
 
     Returns:
-        r1 of r(k) = k r1 / (1 + (k - 1) r1), by least squares; NaN when nothing is known.
+        r1 of r(k) = k r1 / (1 + (k - 1) r1), by least squares; NaN if all reliabilities are NaN.
     """
     from scipy.optimize import minimize_scalar
 
@@ -158,11 +158,13 @@ def spearman_brown_fit(sizes: NDArray[Any], reliabilities: NDArray[np.float64]) 
 
 
 def participants_needed(single: float, wished: float) -> float:
-    """Participants a half that reach a wished reliability, rounded up; inf when none do.
+    """Return the participants per half that reach a target reliability; inf if none do.
+
+    The number is rounded up.
 
     Args:
         single: reliability of one participant, from `spearman_brown_fit`.
-        wished: reliability wished, between 0 and 1.
+        wished: target reliability, between 0 and 1.
     """
     if not 0 < single < 1:
         return 1.0 if single >= 1 else math.inf
@@ -170,10 +172,10 @@ def participants_needed(single: float, wished: float) -> float:
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances from the median in units of 1.4826 MAD; NaN stays NaN.
+    """Return distances from the median in units of 1.4826 MAD; NaN stays NaN.
 
     Args:
-        values: (n) one value a participant.
+        values: (n) one value per participant.
     """
     known = np.isfinite(values)
     if not known.any():
@@ -181,7 +183,7 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     centre = np.median(values[known])
     spread = 1.4826 * np.median(np.abs(values[known] - centre))
     away = np.where(known, values - centre, math.nan)
-    if spread == 0:  # more than half are equal: whoever differs differs without bound
+    if spread == 0:  # more than half are equal: any other value is infinitely far away
         away[away != 0] *= np.inf
         return away
     return np.asarray(away / spread)
@@ -194,18 +196,18 @@ def bootstrap_normalised(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> NDArray[np.float64]:
-    """(m - z) / (c - z) of resampled images: the same images for model, ceiling and null.
+    """Return (m - z) / (c - z) of resampled images, the same for model, ceiling and null.
 
     Args:
         model: (images) mean score of the model against the image's participants.
-        ceiling: (images) mean score of the others against them.
-        null: (images) mean score of other images' people against them.
+        ceiling: (images) mean score of the other participants against them.
+        null: (images) mean score of other images' participants against them.
         rng: generator of the draws.
-        resamples: how many.
+        resamples: number of resamples.
 
     Returns:
-        (resamples) float64, not clipped; NaN where ceiling and null are equal or no image has all
-        three.
+        (resamples) float64, not clipped; NaN where ceiling and null are equal, or if no image has
+            all three scores.
     """
     together = np.stack((model, ceiling, null))
     known = together[:, ~np.isnan(together).any(axis=0)]
@@ -216,6 +218,6 @@ def bootstrap_normalised(
         [known[:, drawn].mean(axis=2) for drawn in _resamples(rng, n, resamples)], axis=1
     )
     found = np.full(resamples, math.nan)
-    with np.errstate(invalid="ignore"):  # of infinite scores, in `IG`
+    with np.errstate(invalid="ignore"):  # infinite scores of `IG` give NaN
         np.divide(m - z, c - z, out=found, where=c != z)
     return found

@@ -1,4 +1,4 @@
-"""One map seen in the ways metrics need it: ranks, unit vector, density, ..., each made once."""
+"""Different views of one map for the metrics (ranks, unit vector, density, ...), each cached."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Clicks = NDArray[Any] | Callable[[], NDArray[Any]] | None
 Some = NDArray[np.intp] | slice
 
 BLOCK = 1 << 13
-"""Pixels at a time where steps follow each other.
+"""Number of pixels per block, for computations of several steps.
 
-They stay in the processor's cache, and are too few for a BLAS to start threads of its own.
+A block fits in the processor's cache, and is too small for a BLAS to start extra threads.
 """
 
 LEAST_MASS = 1e-300
-"""A map whose pixels sum to less is a map of zeros where it is taken as a density."""
+"""A map whose pixels sum to less counts as a map of zeros when it becomes a density."""
 
 IOU_LEVELS = np.linspace(0, 1, 21)
 """Thresholds of the prediction in `iou_auc`."""
@@ -34,19 +34,19 @@ IOU_TARGET_LEVELS = np.linspace(0.25, 0.75, 9)
 
 
 class MapView:
-    """A map, and what follows from it, computed when first asked for and then kept.
+    """A map and the values derived from it, each computed on first use and then kept.
 
-    Scores of many pairs share their halves: a mean that is held against a hundred participants is
-    ranked once.
+    Pairs of maps share their members: a mean that is compared with a hundred participants is ranked
+    once.
 
     Args:
         pixels: (H, W) or (N) map, finite.
         clicks: (H, W) or (N) clicks per pixel, for scores that need the points themselves; or a
-            function that gives them when they are needed.
-        dtype: float32, which maps are compared as, or float64 for maps that come with more.
+            function that returns them when they are needed.
+        dtype: type in which the map is compared: float32, or float64 for maps of that precision.
 
     Raises:
-        ValueError: a value is NaN or infinite, or the shapes differ.
+        ValueError: the map is empty, or a value is NaN or infinite.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class MapView:
 
     @property
     def constant(self) -> bool:
-        """Whether every pixel has the same value."""
+        """True if every pixel has the same value."""
         return self.least == self.greatest
 
     @property
@@ -95,10 +95,10 @@ class MapView:
 
     @cached_property
     def clicked(self) -> tuple[NDArray[np.intp], Vector]:
-        """Clicked pixels and the clicks on each.
+        """Clicked pixels, and the number of clicks on each.
 
         Raises:
-            ValueError: the map came without clicks, or with clicks of another shape.
+            ValueError: the map came without clicks, or the shape of the clicks differs.
         """
         if self._clicks is None:
             raise ValueError("this score needs the clicks of the target, not only its map")
@@ -128,23 +128,23 @@ class MapView:
         return float(np.sqrt(np.dot(away, away)))
 
     def ranks_at(self, places: NDArray[np.intp] | None) -> Vector:
-        """Average ranks of some pixels; None means all."""
+        """Return the average ranks of some pixels; None means all."""
         if places is None:
             return self.ranks
         if "ranks" not in self.__dict__ and len(places) < self.size // 8:
-            # a sort of the values alone is cheaper than ranks of all
+            # sorting the values alone is cheaper than ranking all pixels
             return self._looked_up(self.pixels[places])
         return np.asarray(self.ranks[places])
 
     def _looked_up(self, values: NDArray[Any]) -> Vector:
-        """Average ranks of values of this map: the mean of the first and last place they take."""
+        """Return average ranks of values of this map: the mean of their first and last rank."""
         below = np.searchsorted(self.ordered, values, side="left")
         through = np.searchsorted(self.ordered, values, side="right")
         return np.asarray((below + through + 1) / 2)
 
     @cached_property
     def support(self) -> tuple[NDArray[np.intp] | None, float]:
-        """Where pixels are not zero, and the rank zeros share; (None, 0) where few are zero."""
+        """Pixels above zero, and the rank of zeros; (None, 0) if few are 0 or any is negative."""
         if self.positive.size > 0.9 * self.size or self.least < 0:
             return None, 0.0
         return self.positive, (self.size - self.positive.size + 1) / 2
@@ -156,14 +156,14 @@ class MapView:
         return unit(values, out=values)
 
     def from_mean(self, where: Some) -> Vector:
-        """Some pixels minus the mean of all; what follows from the others is not kept."""
+        """Return some pixels minus the mean of all, without caching."""
         values = above(self.pixels[where], self._pivot)
         values -= self._mean
         return values
 
     @property
     def _pivot(self) -> float:
-        """A pixel; differences from it are exact where a map is nearly constant."""
+        """The first pixel; differences from it are exact where a map is nearly constant."""
         return float(self.pixels[0])
 
     @cached_property
@@ -189,7 +189,7 @@ class MapView:
 
     @property
     def zero(self) -> float:
-        """What counts as nothing in a density.
+        """Pixel value without mass in a density.
 
         Raises:
             ValueError: a pixel is negative.
@@ -200,15 +200,15 @@ class MapView:
 
     @cached_property
     def density(self) -> Vector:
-        """Pixels above `zero` scaled to sum 1; uniform for a map of zeros.
+        """Pixels minus `zero`, scaled to sum 1; uniform for a map of zeros.
 
         Raises:
-            ValueError: `zero` does.
+            ValueError: as for `zero`.
         """
         return self.density_at(slice(None))
 
     def density_at(self, where: Some) -> Vector:
-        """`density` of some pixels; that of the others is not kept."""
+        """Return `density` at some pixels, without caching."""
         values = above(self.pixels[where], self.zero)
         if self._mass > LEAST_MASS:
             values *= 1 / self._mass
@@ -224,17 +224,17 @@ class MapView:
 
     @cached_property
     def log_density(self) -> Vector:
-        """Natural logarithm of the density, which counts as at least 1e-10."""
+        """Natural logarithm of the density, which is raised to at least 1e-10."""
         return np.asarray(np.log(np.maximum(self.density, 1e-10)))
 
     @cached_property
     def levels_reached(self) -> NDArray[np.intp]:
-        """Thresholds of `IOU_LEVELS` that each min-max scaled pixel reaches, 1 to 21."""
+        """Number of thresholds of `IOU_LEVELS` that each min-max scaled pixel reaches, 1 to 21."""
         return _reached(self.scaled, IOU_LEVELS)
 
     @cached_property
     def target_levels_reached(self) -> NDArray[np.intp]:
-        """Thresholds of `IOU_TARGET_LEVELS` that each min-max scaled pixel reaches, 0 to 9."""
+        """Number of `IOU_TARGET_LEVELS` that each min-max scaled pixel reaches, 0 to 9."""
         return _reached(self.scaled, IOU_TARGET_LEVELS)
 
     @property
@@ -243,7 +243,7 @@ class MapView:
         return self.scaled_at(slice(None))
 
     def scaled_at(self, where: Some) -> Vector:
-        """`scaled` of some pixels."""
+        """Return `scaled` at some pixels."""
         low, high = self._ends
         values = above(self.pixels[where], low)
         if high > low:
@@ -252,20 +252,20 @@ class MapView:
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        """The least and the greatest pixel, as they are compared."""
+        """The least and the greatest pixel, in the type in which maps are compared."""
         return float(self.pixels.min()), float(self.pixels.max())
 
 
 class CountView(MapView):
-    """A map that is known in whole numbers: its float32 pixels are them divided by one number.
+    """A map given as whole numbers: its float32 pixels are these numbers divided by one divisor.
 
     Distinct whole numbers below 2^23 stay distinct, and in order, when they are divided and
-    rounded to float32, so ranks are those of the whole numbers and cost half as much.
+    rounded to float32. The ranks are therefore those of the whole numbers, at half the cost.
 
     Args:
-        counts: (H, W) whole numbers, from 0, below `LARGEST`.
-        divisor: what makes pixels of them.
-        table: room for ranks, shared by views of one image.
+        counts: (H, W) whole numbers from 0, below `LARGEST`.
+        divisor: divisor that turns counts into pixels.
+        table: table for ranks, shared by the views of one image.
         clicks: as for `MapView`.
     """
 
@@ -302,18 +302,18 @@ class CountView(MapView):
         return self._ranking.spread
 
     def ranks_at(self, places: NDArray[np.intp] | None) -> Vector:
-        """Average ranks of some pixels; None means all."""
+        """Return the average ranks of some pixels; None means all."""
         return self._ranking.at(places)
 
 
 def unit(values: Vector, out: Vector | None = None) -> Vector:
-    """The vector divided by its length; zeros stay zeros."""
+    """Return the vector divided by its length; zeros stay zeros."""
     length = float(np.sqrt(np.dot(values, values)))
     return np.divide(values, length, out=out) if length > 0 else values
 
 
 def above(pixels: NDArray[Any], level: float) -> Vector:
-    """What pixels exceed a level by, new and in float64."""
+    """Return pixels minus a level, as a new float64 array."""
     values = pixels.astype(np.float64)
     if level:
         values -= level
@@ -321,15 +321,15 @@ def above(pixels: NDArray[Any], level: float) -> Vector:
 
 
 def blocks(size: int) -> list[slice]:
-    """Slices of at most `BLOCK` that follow each other."""
+    """Return consecutive slices of at most `BLOCK` items."""
     return [slice(at, at + BLOCK) for at in range(0, size, BLOCK)]
 
 
 def _reached(values: Vector, levels: Vector) -> NDArray[np.intp]:
-    """How many of the evenly spaced levels are at most each value."""
+    """Count the evenly spaced levels that are at most as large as each value."""
     step = (levels[-1] - levels[0]) / (len(levels) - 1)
     guess = np.clip(((values - levels[0]) / step).astype(np.intp) + 1, 0, len(levels))
-    # the guess may be off by one where a value lies on a level; the levels themselves decide
+    # the guess may be off by one if a value lies on a level; comparing with the levels corrects it
     padded = np.concatenate(([-np.inf], levels, [np.inf]))
     guess -= values < padded[guess]
     guess += values >= padded[guess + 1]

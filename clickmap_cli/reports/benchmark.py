@@ -1,4 +1,4 @@
-"""What a person sees of a benchmark in the terminal."""
+"""Terminal output of a benchmark."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from clickmap_cli.services.benchmark.summaries import is_better
 _FIRST_FAILURES = 5
 
 MEANINGLESS = "n.m."
-"""Stands for a normalised score where the ceiling is not better than the null."""
+"""Shown for a normalised score if the ceiling is not better than the null."""
 
 
 def leaderboards(run: BenchmarkRun) -> list[Table]:
-    """The tables of a run."""
+    """Return the tables of a run."""
     return score_tables(run.summary)
 
 
 def score_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """Tables of a data set: scores, best first by the first metric, and their share of people's.
+    """Return the tables of each data set: scores, and scores normalised by people's scores.
 
-    People who are scored like a model stand below the models.
+    Models are sorted from best to worst by the first metric. People who are scored like a model
+    come after the models.
     """
     results = summary.get("results", [])
     tables = []
@@ -59,14 +60,14 @@ def _scores(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
 
 
 def _name(result: Mapping[str, Any], after: str = "") -> Text:
-    """A model's name; that of people says so."""
+    """Return a model's name; that of people is marked."""
     if result.get("is_people"):
         return Text(f"people: {result['model']}{after}", style="dim")
     return Text(result["model"] + after)
 
 
 def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
-    """Normalised scores, and the ceiling and null they are between."""
+    """Return a table of normalised scores, with the ceiling and null that define 1 and 0."""
     title = f"{label}, normalised (0 = what another image's people reach, 1 = its own people)"
     table = _table(title, shown)
     for result in results:
@@ -87,7 +88,7 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
 
 
 def _share(metric: str, score: Mapping[str, Any]) -> str:
-    """A normalised score as the table shows it."""
+    """Format a normalised score for the table."""
     return MEANINGLESS if _is_meaningless(metric, score) else number(score.get("normalised"), 2)
 
 
@@ -109,7 +110,7 @@ def _table(title: str, shown: Sequence[str]) -> Table:
 def _best_first(
     results: Sequence[Mapping[str, Any]], shown: Sequence[str]
 ) -> list[Mapping[str, Any]]:
-    """Results in the order of the table: models from best to worst, then people."""
+    """Sort results for the table: models from best to worst, then people."""
     if not shown:
         return sorted(results, key=lambda r: bool(r.get("is_people")))
     first = shown[0]
@@ -128,7 +129,7 @@ def _of_people(results: Sequence[Mapping[str, Any]], metric: str, name: str) -> 
 
 
 def summary_lines(run: BenchmarkRun) -> list[str]:
-    """The rest of the run in a few lines."""
+    """Summarise a run in one line."""
     if not run.written:
         return [f"Would write into {run.folder}; nothing was written."]
     if "results" not in run.summary:
@@ -140,7 +141,7 @@ def summary_lines(run: BenchmarkRun) -> list[str]:
 
 
 def failure_lines(run: BenchmarkRun) -> list[str]:
-    """The first images that were left out, and how many there are."""
+    """Return the first images that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
     lines = [
         f"{row['dataset']}{', ' + row['model'] if row['model'] else ''}, {row['image_id']}: "
@@ -154,7 +155,7 @@ def failure_lines(run: BenchmarkRun) -> list[str]:
 
 
 def listing_json() -> dict[str, list[dict[str, Any]]]:
-    """Everything a benchmark's config may name."""
+    """Return everything that a benchmark's config may name."""
     return {
         **{
             kind: [
@@ -181,7 +182,7 @@ def listing_json() -> dict[str, list[dict[str, Any]]]:
 
 
 def listing_lines() -> list[str]:
-    """The same, a line each."""
+    """Return the same as lines of text."""
     found = listing_json()
     lines = []
     for kind, title in (("datasets", "Data sets"), ("models", "Models")):

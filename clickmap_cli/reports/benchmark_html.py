@@ -1,4 +1,4 @@
-"""A benchmark's page: one HTML file that a person opens from disk and that loads nothing."""
+"""A benchmark's page: one HTML file that is opened from disk and loads no other file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from clickmap_cli.services.benchmark.result import BenchmarkResult, ModelResult,
 from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
 
 MOST_PICTURES = 20_000
-"""Pictures in one page; beyond, those of the least extreme images are left out."""
+"""Most pictures in one page; beyond this, those of the least extreme images are left out."""
 
 SIGNIFICANT = 5
-"""Significant digits of an image's score."""
+"""Significant digits of an image's score in the page."""
 
 _SCRIPTS = (
     "dom.js", "model.js", "tables.js", "charts.js", "leaderboard.js", "images.js", "report.js",
@@ -58,16 +58,16 @@ Score = float | None
 
 @dataclass(frozen=True)
 class _Dataset:
-    """One data set as the page holds it: numbers in columns, one place an image.
+    """One data set as the page holds it: columns of numbers, with one entry per image.
 
     Attributes:
-        name: its label.
-        models: its results, in order.
-        images: ids of the images that any model has scores of.
-        categories: names.
+        name: label of the data set.
+        models: results of its models, in order.
+        images: ids of the images for which any model has scores.
+        categories: names of the categories.
         category_of: image -> position in `categories`.
-        scored: model -> image -> whether it has scores.
-        scores: model -> metric -> image -> score, None where there is none.
+        scored: model -> image -> True if the image has scores.
+        scores: model -> metric -> image -> score, None if there is none.
     """
 
     name: str
@@ -83,11 +83,10 @@ def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_imag
     """Write the page; equal results and pictures give equal bytes.
 
     Args:
-        result: what the benchmark found.
-        pictures: what there is to look at; asked at most once for each picture.
+        result: result of the benchmark.
+        pictures: source of pictures; each picture is requested at most once.
         path: the file.
-        n_images: how many best and how many worst images of a data set, model and metric are
-            shown.
+        n_images: number of best and of worst images shown per data set, model and metric.
     """
     datasets = [
         _dataset(label, [row for row in result.models if row.dataset == label], result.metrics)
@@ -136,7 +135,7 @@ def _dataset(label: str, models: Sequence[ModelResult], metrics: Sequence[str]) 
 
 
 def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) -> Any:
-    """Everything but pictures."""
+    """Return all data of the page except pictures."""
     return {
         "experiment": result.experiment,
         "n_shown": n_images,
@@ -191,9 +190,9 @@ def _dataset_data(
 def _pictures(
     datasets: Sequence[_Dataset], metrics: Sequence[str], pictures: Pictures, n_images: int
 ) -> list[dict[str, Any]]:
-    """The thumbnails of the best and worst images, each once, by position of the image.
+    """Return thumbnails of the best and worst images, each once, by position of the image.
 
-    A picture that does not exist is None; one that is not in the page has no entry.
+    A picture that does not exist is None; a picture that is left out has no entry.
     """
     lists = [
         ((d, m), positions)
@@ -224,7 +223,7 @@ def _pictures(
 
 
 def _shown(scores: Sequence[Score], metric: str, n_images: int) -> list[list[int]]:
-    """Positions of the images a metric shows: best, worst and, if it has one, nearest to zero."""
+    """Return positions of the best and worst images, and of those nearest to 0 if signed."""
     score = SALIENCY_SCORES[metric]
     best, worst = extremes(scores, score.higher_is_better, n_images)
     return [best, worst, *([nearest_zero(scores, n_images)] if score.range[0] < 0 else [])]
@@ -236,7 +235,7 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: float) -> Score:
-    """What JSON can hold: None for NaN, the greatest number for infinity."""
+    """Return a number that JSON can hold: None for NaN, the largest number for infinity."""
     if math.isnan(value):
         return None
     return math.copysign(sys.float_info.max, value) if math.isinf(value) else float(value)
@@ -247,7 +246,7 @@ def _rounded(value: float) -> Score:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy under which only this style and this script act."""
+    """Return a content security policy that allows only this style and this script."""
     return (
         "default-src 'none'; img-src data:; "
         f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}'; "

@@ -1,4 +1,4 @@
-"""What a person sees of a ceiling: a table, and figures."""
+"""Terminal output and figures of a ceiling."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.run import CeilingRun
 
 _MOST_CATEGORIES = 30
-_POOR_FIT = 0.05  # reliability by which a fit may miss the curve it extrapolates
+_POOR_FIT = 0.05  # error of the reliability, at the worst point, above which a fit is poor
 
 
 def ceiling_table(run: CeilingRun) -> Table:
-    """Ceiling, null and ratio of every metric, with intervals."""
+    """Return a table of ceiling, null and ratio of every metric, with intervals."""
     method = run.results[0].summary["method"] if run.results else ""
     title = f"Human ceiling, {method}{_resamples(run)}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -54,7 +54,7 @@ def ceiling_table(run: CeilingRun) -> Table:
 
 
 def _resamples(run: CeilingRun) -> str:
-    """Say how many resamples the intervals come from; empty for summaries of earlier versions."""
+    """Return the number of resamples in words; empty for summaries of earlier versions."""
     s = run.results[0].summary if run.results else {}
     if "resamples" not in s:
         return ""
@@ -63,7 +63,7 @@ def _resamples(run: CeilingRun) -> str:
 
 
 def summary_lines(run: CeilingRun) -> list[str]:
-    """The rest of the run in a few lines."""
+    """Return the remaining results in a few lines."""
     if not run.written:
         return [f"Would write into {run.folder / 'ceiling'}; nothing was written."]
     lines = []
@@ -93,13 +93,13 @@ def _needed_line(s: dict[str, Any]) -> str:
 
 
 def as_json(run: CeilingRun) -> Any:
-    """The summaries: one value for one metric, a list for several."""
+    """Return the summaries: one value for one metric, a list for several."""
     values = [result.summary for result in run.results]
     return values[0] if len(values) == 1 else values
 
 
 def draw_ceiling(result: CeilingResult, path: Path) -> None:
-    """Distributions of ceiling and null over images, and a box for each category."""
+    """Draw the distributions of ceiling and null over images, and a box for each category."""
     s = result.summary
     ceiling = result.raw_ceiling[0] if s["metric"] == "rsa" else _column(result, "ceiling")
     null = result.raw_null[0] if s["metric"] == "rsa" else _column(result, "null")
@@ -132,7 +132,7 @@ def draw_ceiling(result: CeilingResult, path: Path) -> None:
 
 
 def draw_curve(result: CeilingResult, path: Path) -> None:
-    """Reliability of halves against participants a half, and the Spearman-Brown fit."""
+    """Draw reliability against the number of participants per half, and the Spearman-Brown fit."""
     s, curve = result.summary, result.curve
     sizes = np.array([row.participants for row in curve], dtype=np.float64)
     mean = np.array([row.reliability for row in curve])
@@ -172,7 +172,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
 
 
 def _draw_categories(axis: Any, result: CeilingResult, names: list[str]) -> None:
-    """Boxes of the categories, those people agree on most at the top."""
+    """Draw boxes of the categories, with the highest agreement between people at the top."""
     values = [[row.ceiling for row in result.images if row.category == name] for name in names]
     draw_boxes(axis, values[::-1], range(1, len(names) + 1))
     labels = [f"{name[:24]} ({len(v)})" for name, v in zip(names, values, strict=True)]

@@ -1,4 +1,4 @@
-"""A resolved configuration, as a person or a program reads it."""
+"""Format a resolved configuration for people or programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clickmap_cli.config.loading import LoadedConfig, as_dict
 
 
 def config_yaml(loaded: LoadedConfig[Any]) -> str:
-    """The resolved values as YAML that can be used again, each with where it came from."""
+    """Return the resolved values as YAML that can be used again, each with its source."""
     lines = []
     for name, value in as_dict(loaded.config).items():
         text = yaml.safe_dump(value, default_flow_style=True, width=1000).split("\n")[0]
@@ -22,7 +22,7 @@ def config_yaml(loaded: LoadedConfig[Any]) -> str:
 
 
 def config_json(loaded: LoadedConfig[Any]) -> dict[str, Any]:
-    """The resolved values and their sources as one JSON value."""
+    """Return the resolved values and their sources as one JSON value."""
     values = as_dict(loaded.config)
     return {
         "config": values,
@@ -32,7 +32,7 @@ def config_json(loaded: LoadedConfig[Any]) -> dict[str, Any]:
 
 
 def keys_markdown(schema: type) -> str:
-    """The README's table of keys, made from the schema so that it cannot go stale."""
+    """Return the README's table of keys, generated from the schema."""
     defaults = as_dict(schema())
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
     for name, key in keys_of(schema).items():
@@ -42,13 +42,13 @@ def keys_markdown(schema: type) -> str:
 
 
 def shipped_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Configurations that come along, a line each; what is none has no command."""
+    """Format the included configurations, one per line; other files have an empty command."""
     width = max((len(row["name"]) for row in rows), default=0)
     return [f"{row['name']:<{width}}  {row['command'] or '':<16}  {row['about']}" for row in rows]
 
 
 def copied_line(paths: Sequence[Path]) -> str:
-    """What was written, and how to see what it still needs."""
+    """Return the paths written, and how to check what a configuration still needs."""
     also = f" and {', '.join(str(path) for path in paths[1:])}" if len(paths) > 1 else ""
     first = f"{paths[0]}{also}."
     if paths[0].suffix not in (".yaml", ".yml"):

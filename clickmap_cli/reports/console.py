@@ -1,4 +1,4 @@
-"""The terminal: progress, tables and warnings on stderr, results on stdout."""
+"""Write to the terminal: progress, tables and warnings to stderr, results to stdout."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from clickmap_cli.runtime.progress import Notices
 
 
 class Terminal(Notices):
-    """What a command shows while it runs; a `runtime.progress.Progress`.
+    """Terminal output of a running command; it implements `runtime.progress.Progress`.
 
-    Use it as a context manager: the bar is drawn inside it only, and only on a terminal.
+    Use it as a context manager: the bar is drawn only inside it, and only on a terminal.
 
     Args:
-        quiet: show nothing but errors.
+        quiet: show only errors.
         verbose: show details too.
     """
 
@@ -42,7 +42,7 @@ class Terminal(Notices):
         super().__init__()
         self.quiet = quiet
         self.verbose = verbose
-        # a pipe has no width; tables are then as wide as they need
+        # a pipe has no width; tables then need a fixed one
         width = None if sys.stderr.isatty() else 120
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, width=width)
         self._bar = Progress(
@@ -54,7 +54,7 @@ class Terminal(Notices):
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
-            # rich would send what goes to stdout, a result, to stderr while a bar is shown
+            # while a bar is shown, rich would redirect stdout, which carries the result, to stderr
             redirect_stdout=False,
             disable=quiet or not self.console.is_terminal,
         )
@@ -88,68 +88,68 @@ class Terminal(Notices):
             self._bar.advance(self._task, steps)
 
     def describe(self, text: str) -> None:
-        """Say something else of the stage that is shown."""
+        """Change the description of the current stage."""
         if self._task is not None:
             self._bar.update(self._task, description=escape(printed(text)))
 
     def notice(self, text: str, keep: bool = True, again: bool = False) -> None:
-        """Say something above the bar; see `Progress.notice`."""
+        """Show a notice above the bar; see `Progress.notice`."""
         self.remember(text, keep, again)
         if not self.quiet:
             self.console.print(f"[yellow]note[/] {escape(printed(text))}")
 
     def warn(self, text: str) -> None:
-        """Say something that went wrong without stopping the run."""
+        """Show a warning about a problem that does not stop the run."""
         self.console.print(f"[bold yellow]warning[/] {escape(printed(text))}")
 
     def error(self, text: str) -> None:
-        """Say why the run ends."""
+        """Show the error that ends the run."""
         self.console.print(f"[bold red]error[/] {escape(printed(text))}")
 
     def show(self, renderable: Any) -> None:
-        """A table or text for the person, unless quiet."""
+        """Show a table or text, unless quiet."""
         if not self.quiet:
             self.console.print(Text(renderable) if isinstance(renderable, str) else renderable)
 
 
 _shown: list[Progress] = []
-"""Bars on the screen."""
+"""Bars that are shown now."""
 
 
 def end_bars() -> None:
-    """Take bars off the screen, where a result on stdout would run into them."""
+    """Remove the bars, because a result on stdout would mix with them."""
     for bar in _shown:
         bar.stop()
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
+    """Write one JSON value to stdout."""
     _write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def print_line(text: str) -> None:
-    """One line of a result on stdout."""
+    """Write one line of a result to stdout."""
     _write(text + "\n")
 
 
 def _write(text: str) -> None:
-    """Write to stdout, until whoever reads it has seen enough (`| head`), which is no error."""
+    """Write to stdout; a reader that closes the pipe early (`| head`) does not cause an error."""
     end_bars()
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at its end; that must find somebody who takes it
+        # Python flushes stdout once more when it exits, so stdout must lead to an open file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number as tables show it; a dash where it does not exist."""
+    """Format a number for tables; a dash if it is undefined."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
-    """Both ends of an interval in brackets; nothing where it does not exist."""
+    """Format both ends of an interval in brackets; an empty string if it is undefined."""
     if ends is None or (ends[0] is None and ends[1] is None):
         return ""
     return f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"

@@ -1,4 +1,4 @@
-"""What a person sees at the end of the demo."""
+"""Output at the end of the demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clickmap_cli.services.demo import DemoResult
 
 
 def summary_lines(result: DemoResult) -> list[str]:
-    """What was made, where it is, and what to type next."""
+    """Return what was made, its location, and the commands to try next."""
     prepared, models = result.prepared, result.benchmark_config
     return [
         *prepare.summary_lines(prepared),
@@ -33,7 +33,7 @@ def summary_lines(result: DemoResult) -> list[str]:
 
 
 def as_json(result: DemoResult) -> dict[str, Any]:
-    """What was made, as one JSON value."""
+    """Return what was made, as one JSON value."""
     made = {
         "prepare": prepare.as_json(result.prepared),
         "ceiling": [ceiling.as_json(run) for run in result.ceilings],

@@ -1,4 +1,4 @@
-"""What `clickmap benchmark --list NAME` prints: one data set, model or metric with its settings."""
+"""Output of `clickmap benchmark --list NAME`: a data set, model or metric with its settings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _OF_EVERY = {
         Setting("cache", True, False, "whether its predictions may be kept."),
     ),
 }
-"""Settings that every entry of `datasets` or `models` takes."""
+"""Settings that every entry of `datasets` or `models` accepts."""
 
 
 def described_json(name: str) -> list[dict[str, Any]]:
-    """Return everything that a name stands for, with its settings; most often one thing.
+    """Return everything that has this name, with its settings; usually one entry.
 
     Raises:
-        ConfigError: nothing has this name; the nearest is named.
+        ConfigError: the name is unknown; the error suggests the nearest.
     """
     listed = listing_json()
     found = [
@@ -66,7 +66,7 @@ def _settings(kind: str, name: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A default as JSON has it; what it has no word for as Python writes it."""
+    """Return a default as a JSON value; other types become their Python representation."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
@@ -92,5 +92,5 @@ def described_lines(name: str) -> Iterator[str]:
 
 
 def _value(setting: Mapping[str, Any]) -> str:
-    """A default as YAML reads it."""
+    """Return a default as YAML text."""
     return "(must be set)" if setting["required"] else json.dumps(setting["default"])

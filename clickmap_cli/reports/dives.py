@@ -1,4 +1,4 @@
-"""Pictures of a deep dive: the maps of a model's settings beside the image and its ground truth."""
+"""Figures of a deep dive: maps of a model's settings beside the image and its ground truth."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ROWS = 2
 
 
 def draw_dive(picture: DivePicture) -> None:
-    """Write the image above its ground truth, and beside them every setting's map with its score.
+    """Write the image above its ground truth, and beside them the map and score of each setting.
 
-    Settings stand in columns of two in their order, so that the signs of a level stand one above
-    the other. The best one has a coloured title and frame.
+    Settings are arranged in their order in columns of two, so that the two signs of a level are in
+    one column. The best setting has a coloured title and frame.
     """
     names = list(picture.maps)
     columns = list(zip_longest(names[::_ROWS], names[1::_ROWS]))
@@ -52,7 +52,7 @@ def draw_dive(picture: DivePicture) -> None:
 
 
 def _draw_setting(axes: Any, picture: DivePicture, name: str | None) -> None:
-    """Draw the map of a setting; leave its place empty where their number is odd."""
+    """Draw the map of a setting; leave the panel empty if there is none."""
     if name is None:
         axes.set_axis_off()
         return

@@ -1,4 +1,4 @@
-"""What a person sees of a diagnosis."""
+"""Output of a diagnosis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clickmap_cli.services.doctor.facts import ConfigFacts, Diagnosis
 
 
 def machine_table(found: Diagnosis) -> Table:
-    """Versions and the machine, a line each."""
+    """Return a table of versions and of the machine's resources."""
     table = _table("This machine")
     for name, version in found.versions.items():
         table.add_row(name, Text(version))
@@ -33,7 +33,7 @@ def machine_table(found: Diagnosis) -> Table:
 
 
 def extras_table(found: Diagnosis) -> Table:
-    """Optional extras: whether they are there, and what they are for."""
+    """Return a table of the optional extras: state, and what each enables."""
     table = _table("Optional extras")
     for extra in found.extras:
         state = "-" if extra.missing else "installed"
@@ -42,7 +42,7 @@ def extras_table(found: Diagnosis) -> Table:
 
 
 def verdict(found: Diagnosis) -> str:
-    """Whether everything that was asked for works, in a sentence."""
+    """Return a sentence that says if everything requested works."""
     n = len(found.problems)
     if n:
         what = "one thing" if n == 1 else f"{n} things"
@@ -53,7 +53,7 @@ def verdict(found: Diagnosis) -> str:
 
 
 def cores_words(cores: Cores) -> str:
-    """Cores of the machine, and what is left of them."""
+    """Describe the cores of the machine, and those that this process may use."""
     words = f"{cores.total}"
     if cores.allowed < cores.total:
         words += f", {cores.allowed} of them for this process"
@@ -63,7 +63,7 @@ def cores_words(cores: Cores) -> str:
 
 
 def memory_words(memory: Memory) -> str:
-    """Memory of the machine, and what is left of it."""
+    """Describe the memory of the machine, and the part that is available."""
     words = "not told by this system" if memory.total is None else readable_size(memory.total)
     if memory.limit is not None:
         words += f", limited to {readable_size(memory.limit)} by a control group"
@@ -73,14 +73,14 @@ def memory_words(memory: Memory) -> str:
 
 
 def gpu_words(gpus: Gpus) -> str:
-    """The GPUs torch can use, or why there is none."""
+    """Describe the GPUs that torch can use, or why there is none."""
     if gpus.cuda:
         return ", ".join(f"{name} ({readable_size(size)})" for name, size in gpus.cuda)
     return "Apple GPU (mps)" if gpus.mps else f"none: {gpus.why_none}"
 
 
 def disk_words(disk: Disk) -> str:
-    """Room and speed of the disk."""
+    """Describe free space and speed of the disk."""
     words = f"{disk.folder}: "
     words += "room not told" if disk.free is None else f"{readable_size(disk.free)} free"
     if disk.problem:
@@ -91,7 +91,7 @@ def disk_words(disk: Disk) -> str:
 
 
 def need_words(need: DiskNeed) -> str:
-    """Room that the maps will take."""
+    """Describe the space that the maps will take."""
     return (
         f"{need.images:,} images at most: about {readable_size(need.likely, up=True)} on the disk, "
         f"never more than {readable_size(need.most, up=True)}"
@@ -99,7 +99,7 @@ def need_words(need: DiskNeed) -> str:
 
 
 def as_json(found: Diagnosis) -> dict[str, Any]:
-    """The diagnosis as one JSON value; sizes in bytes, speeds in bytes a second."""
+    """Return the diagnosis as one JSON value; sizes in bytes, speeds in bytes per second."""
     gpus, disk = found.gpus, found.disk
     return {
         "ok": not found.problems,

@@ -1,4 +1,4 @@
-"""Example pictures of `prepare`: an image beside its heat, and the heat laid over it."""
+"""Example figures of `prepare`: an image beside its heat, and the heat over the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clickmap_cli.services.prepare.examples import Example
 
 
 def draw_example(example: Example) -> None:
-    """Write one picture: image, heat, overlay; the heat alone where the image is missing."""
+    """Write one figure: image, heat, overlay; only the heat if the image is missing."""
     with styled() as plt:
         heat = shown(example.heat, "max")
         height, width = heat.shape

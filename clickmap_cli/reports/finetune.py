@@ -1,4 +1,4 @@
-"""What a person sees of a fine-tuning in the terminal."""
+"""Terminal output of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TITLES = {
 
 
 def block_table(title: str, rows: Sequence[BlockRow]) -> Table:
-    """Trainable and all parameters of every block, at the beginning of a stage."""
+    """Return a table of trainable and total parameters of each block, for the start of a stage."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("block", no_wrap=True)
     for name in ("trainable", "total"):
@@ -35,7 +35,7 @@ def block_table(title: str, rows: Sequence[BlockRow]) -> Table:
 
 
 def summary_tables(run: FinetuneRun) -> list[Table]:
-    """For each split, the scores of the tuned model beside what it began as and the centre bias."""
+    """Return a table per split: scores of the tuned model, of its start and of the centre bias."""
     results = run.summary.get("results", [])
     tables = []
     for split in dict.fromkeys(row["split"] for row in results):
@@ -64,7 +64,7 @@ def _table(run: FinetuneRun, split: str, rows: Sequence[Mapping[str, Any]]) -> T
 
 
 def _cell(row: Mapping[str, Any] | None) -> Text:
-    """Mean over folds, and their standard deviation."""
+    """Format the mean over folds, and their standard deviation."""
     if row is None:
         return Text("-")
     spread = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
@@ -72,7 +72,7 @@ def _cell(row: Mapping[str, Any] | None) -> Text:
 
 
 def failure_lines(run: FinetuneRun) -> list[str]:
-    """The first images that were left out, and how many there are."""
+    """Return the first images that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
     lines = [
         f"{row['image_id']}{', ' + row['model'] if row['model'] else ''}: {row['reason']}"
@@ -84,7 +84,7 @@ def failure_lines(run: FinetuneRun) -> list[str]:
 
 
 def summary_lines(run: FinetuneRun) -> list[str]:
-    """The rest of the run in a line."""
+    """Summarise a run in one line."""
     if not run.written:
         return [f"Would train into {run.folder}; nothing was written."]
     table = run.folder / "cv_summary.csv"
@@ -93,7 +93,7 @@ def summary_lines(run: FinetuneRun) -> list[str]:
 
 
 def gathered_lines(run: FinetuneRun, n_folders: int) -> list[str]:
-    """The rest of `--gather` in a line."""
+    """Return a summary of `--gather` in one line."""
     if not run.written:
         found = "all folds are there; nothing was written."
         return [f"Would gather {n_folders} folders into {run.folder}: {found}"]

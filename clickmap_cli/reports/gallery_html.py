@@ -1,8 +1,8 @@
-"""A gallery's files: the page, its index, and pages of pictures that the page colours itself.
+"""Files of a gallery: the page, its index, and pages of pictures that the page colours itself.
 
-Photographs are JPEG; maps are grey levels with their range, so that scale, colours and cover can
-be chosen while looking. The pages are scripts that hand their content over, because a page that was
-opened from disk may load scripts and nothing else.
+Photographs are JPEG. Maps are grey levels with their range, so that scale, colours and cover can
+be changed while viewing. The pages are scripts that pass their content to the gallery, because a
+page opened from disk may load scripts but no other files.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from clickmap_cli.services.visualize.gallery_pages import Opened, SmallPicture
 from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 
 LEVELS = 1023
-"""Steps between a map's least and greatest value."""
+"""Number of steps between a map's least and greatest value."""
 
 LARGE_LEVELS = 4095
-"""The same in an opened image."""
+"""Number of steps in an opened image."""
 
 LISTED = 200
-"""Images of each kind that are named at the page's foot, of those not shown as they are."""
+"""Images listed per kind at the foot of the page, among those that are not shown as they are."""
 
 
 _QUALITY = 74
@@ -50,15 +50,15 @@ _SCRIPTS = (
 
 
 def gallery_figures() -> GalleryFigures:
-    """How `services.gallery` has its files drawn."""
+    """Return the functions with which `services.gallery` has its files drawn."""
     return GalleryFigures(check_look, page_content, opened_content, index_content, shell)
 
 
 def check_look(look: Look) -> None:
-    """Refuse what cannot be drawn.
+    """Raise unless a look can be drawn.
 
     Raises:
-        ConfigError: there is no such colour map, scale or alpha.
+        ConfigError: the colour map or the scale is unknown, or alpha is outside 0 to 1.
     """
     palette(look.colormap)
     if look.normalize not in NORMALIZE:
@@ -68,20 +68,20 @@ def check_look(look: Look) -> None:
 
 
 def page_content(name: str, pictures: Sequence[SmallPicture]) -> bytes:
-    """The thumbnails of a page.
+    """Return the thumbnails of a page, as a script.
 
     Args:
-        name: what the page asks for it by.
-        pictures: its images.
+        name: name under which the gallery requests the page.
+        pictures: images of the page.
     """
     return _handed_over(name, [_picture(picture, LEVELS) for picture in pictures])
 
 
 def opened_content(name: str, opened: Opened) -> bytes:
-    """An opened image, with everybody's map.
+    """Return an opened image with each participant's map, as a script.
 
     Args:
-        name: what the page asks for it by.
+        name: name under which the gallery requests the image.
         opened: the image.
     """
     people = [
@@ -92,7 +92,7 @@ def opened_content(name: str, opened: Opened) -> bytes:
 
 
 def index_content(gallery: Gallery) -> bytes:
-    """What the page knows of all images before any is drawn: one place an image in every list."""
+    """Return the script with the facts of all images: lists with one entry per image."""
     categories = sorted({image.category for image in gallery.images})
     code = {name: at for at, name in enumerate(categories)}
     index = {
@@ -119,11 +119,11 @@ def index_content(gallery: Gallery) -> bytes:
 
 
 def shell(gallery: Gallery, index: str) -> bytes:
-    """The page that a person opens.
+    """Return the page to open.
 
     Args:
-        gallery: all but the pictures.
-        index: the index's file in `gallery/`, without its ending.
+        gallery: everything except the pictures.
+        index: name of the index file in `gallery/`, without its ending.
     """
     look = gallery.look
     names = list(dict.fromkeys([look.colormap, *COLORMAPS]))
@@ -150,7 +150,7 @@ def shell(gallery: Gallery, index: str) -> bytes:
 
 
 def _remarks(gallery: Gallery) -> list[dict[str, Any]]:
-    """Images that are not shown as they are: how many of each kind, and the first of them."""
+    """Return, for each kind of image not shown as it is, the number and the first images."""
     found = []
     for state in dict.fromkeys(remark.state for remark in gallery.remarks):
         mine = [remark for remark in gallery.remarks if remark.state == state]
@@ -160,7 +160,7 @@ def _remarks(gallery: Gallery) -> list[dict[str, Any]]:
 
 
 def _policy(style: str, script: str) -> str:
-    """A policy under which only this style, this script and the gallery's own scripts act."""
+    """Return a policy that allows only this style, this script and the gallery's own scripts."""
     return (
         "default-src 'none'; img-src blob: data:; "
         f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}' 'self' file:; "
@@ -169,7 +169,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _handed_over(name: str, content: Any) -> bytes:
-    """A script that hands content to the page that loaded it."""
+    """Return a script that passes content to the page that loads it."""
     return f"clickmapGallery.take({json_text(name)},{json_text(content)});\n".encode("ascii")
 
 
@@ -191,15 +191,15 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
 
 
 def packed_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
-    """A map in whole levels from its least to its greatest value, compressed.
+    """Compress a map in whole levels from its least to its greatest value.
 
-    A level's differences across and down are near 0 in a smooth map; they are folded into whole
-    numbers that are not negative (0, -1, 1, -2, ...), and their high bytes stand before the low
-    ones, so that they compress well.
+    Differences of levels across and down are near 0 in a smooth map. They are mapped to whole
+    numbers that are at least 0 (0, -1, 1, -2, ... become 0, 1, 2, 3, ...), and all high bytes
+    come before the low ones, so that they compress well.
 
     Args:
-        values: (h, w); what is not finite counts as 0.
-        levels: steps between both ends, at most 4095.
+        values: (h, w); values that are not finite count as 0.
+        levels: number of steps between least and greatest value, at most 4095.
 
     Returns:
         `width`, `height`, `low`, `high`, `levels`, and `data`: base64 of zlib's format.
@@ -225,5 +225,5 @@ def packed_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
 
 
 def _colours(colormap: str) -> str:
-    """256 RGB triples of a colour map, base64."""
+    """Return 256 RGB triples of a colour map as base64."""
     return base64.b64encode(palette(colormap).tobytes()).decode("ascii")

@@ -1,4 +1,4 @@
-"""What a person sees of a classifier of attention maps: tables, and what its networks look at."""
+"""Output of a classifier of attention maps: tables, and figures of its networks' saliency."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BELOW = 0.6
 
 
 def score_tables(run: HeatmapRun) -> list[Table]:
-    """Network and baseline over all folds, then each fold's."""
+    """Return the tables of network and baseline: over all folds, then by fold."""
     return [_model_table(run.summary), _fold_table(run.summary)] if run.summary else []
 
 
@@ -56,7 +56,7 @@ def _model_table(found: Mapping[str, Any]) -> Table:
 
 
 def _pooled_interval(part: Mapping[str, Any]) -> str:
-    """The interval of the pooled F1; summaries of earlier versions hold another one."""
+    """Format the interval of the pooled F1; summaries of earlier versions hold another interval."""
     return interval(part["f1_ci"]) if "f1_pooled" in part else ""
 
 
@@ -79,7 +79,7 @@ def _fold_table(found: Mapping[str, Any]) -> Table:
 
 
 def summary_lines(run: HeatmapRun) -> list[str]:
-    """The rest of the run."""
+    """Return explanations and the remaining results in a few lines."""
     if not run.written:
         lines = [
             f"Fold {fold.number}: tests {_few(fold.test)}; {len(fold.inner)} trainings"
@@ -113,7 +113,7 @@ def summary_lines(run: HeatmapRun) -> list[str]:
 
 
 def failure_lines(run: HeatmapRun) -> list[str]:
-    """Maps that were left out; the first few, and how many there are."""
+    """Return the first maps that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
     lines = [f"{row['image_id']}: {row['reason']}" for row in failures[:_FIRST_FAILURES]]
     if len(failures) > _FIRST_FAILURES:
@@ -138,7 +138,7 @@ def _p(value: float | None) -> str:
 
 
 def draw_picture(picture: SaliencyPicture) -> None:
-    """Write a map, and beside it the same with each kind of saliency over it."""
+    """Write a map, and beside it the same map with each kind of saliency over it."""
     with styled() as plt:
         figure, grid = _panels(plt, 1, 1 + len(picture.maps), picture.pixels)
         _draw_row(grid[0], "map", picture.pixels, picture.maps)
@@ -151,7 +151,7 @@ def draw_picture(picture: SaliencyPicture) -> None:
 def draw_averages(sheet: AverageSheet) -> None:
     """Write the mean map of every class, and beside it the mean saliency over it.
 
-    Mean maps are stretched from their least to their greatest grey, all classes alike.
+    Mean maps are scaled from their least to their greatest grey value, equally for all classes.
     """
     low = min(float(row.pixels.min()) for row in sheet.rows)
     high = max(float(row.pixels.max()) for row in sheet.rows)
@@ -183,7 +183,7 @@ def _panels(plt: Any, rows: int, columns: int, pixels: NDArray[Any]) -> tuple[An
 
 
 def _draw_colours(figure: Any, panels: NDArray[Any]) -> None:
-    """Draw what the colours of saliency stand for, below all panels, where there are any of it."""
+    """Draw a colour bar of saliency below all panels, if there is saliency."""
     if panels.shape[1] == 1:
         return
     from matplotlib.cm import ScalarMappable
@@ -205,9 +205,9 @@ def _draw_row(
     maps: Mapping[str, NDArray[Any]],
     titled: bool = True,
 ) -> None:
-    """A map, and each kind of saliency over it, from its least to its greatest value.
+    """Draw a map, and each kind of saliency over it, scaled from its least to its greatest value.
 
-    Below saliency a coloured map is grey, so that all colours are those of the colour bar.
+    Below saliency a coloured map is grey, so that only the colours of the colour bar occur.
     """
     image = as_bytes(pixels)
     image = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""Pictures of predictions, pixel for pixel, alone and over their image."""
+"""Images of predictions, pixel for pixel, alone and over the predicted image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw_heatmap(heatmap: Heatmap) -> None:
     """Write the heat, and the heat over its image, as PNG.
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: the colour map is unknown.
     """
     from PIL import Image
 
@@ -33,10 +33,10 @@ def draw_heatmap(heatmap: Heatmap) -> None:
 
 
 def coloured(heat: NDArray[Any], colormap: str) -> NDArray[np.float64]:
-    """(h, w, 3) colours in 0..1 of heat in 0..1.
+    """Return (h, w, 3) colours in 0..1 of heat in 0..1.
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: the colour map is unknown.
     """
     return colours_of(heat, colormap, "heatmaps_png.colormap")
 
@@ -44,12 +44,12 @@ def coloured(heat: NDArray[Any], colormap: str) -> NDArray[np.float64]:
 def laid_over(
     image: NDArray[Any], colour: NDArray[Any], heat: NDArray[Any], alpha: float
 ) -> NDArray[np.float64]:
-    """Colours over an image: the hotter a pixel, the more it is covered.
+    """Return colours over an image: the hotter a pixel, the more it is covered.
 
     Args:
         image: (h, w, 3) in 0..1.
         colour: (h, w, 3) in 0..1.
         heat: (h, w) in 0..1.
-        alpha: how much of the hottest pixel is covered; see `overlays.cover`.
+        alpha: share of the hottest pixel that is covered; see `overlays.cover`.
     """
     return mixed(image, colour, cover(heat, alpha))

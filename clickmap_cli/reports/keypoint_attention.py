@@ -1,4 +1,4 @@
-"""Where a network looks for each key point, over the image."""
+"""Figure of a network's attention for each key point, over the image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _PANEL = 2.2
 
 
 def draw_attention(sheet: AttentionSheet) -> None:
-    """Write a panel a key point: its map over the image, the true place a ring, the found a cross.
+    """Write a panel per key point: its map over the image, true place (ring), prediction (cross).
 
-    Every map goes from its least to its largest value: rollout leaves something everywhere.
+    Every map is scaled from its least to its largest value, because rollout is nowhere 0.
     """
     k = len(sheet.names)
     columns = min(k, _COLUMNS)

@@ -1,4 +1,4 @@
-"""What a person sees of a key-point training in the terminal."""
+"""Terminal output of a key-point training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST_FAILURES = 5
 
 
 def score_table(run: KeypointRun) -> Table | None:
-    """PCK and RMSE of every key point and of all, on the test images."""
+    """Return a table of PCK and RMSE on the test images, for every key point and overall."""
     found = run.summary
     if not found:
         return None
@@ -35,7 +35,7 @@ def score_table(run: KeypointRun) -> Table | None:
 
 
 def summary_lines(run: KeypointRun) -> list[str]:
-    """The rest of the run."""
+    """Return the remaining results in a few lines."""
     if not run.written:
         return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary
@@ -53,7 +53,7 @@ def summary_lines(run: KeypointRun) -> list[str]:
 
 
 def prediction_lines(run: PredictionRun) -> list[str]:
-    """What `--predict-only` wrote."""
+    """Return a summary of `--predict-only` in one line."""
     left_out = f", {len(run.failures):,} left out" if run.failures else ""
     return [
         (
@@ -65,7 +65,7 @@ def prediction_lines(run: PredictionRun) -> list[str]:
 
 
 def failure_lines(run: PredictionRun) -> list[str]:
-    """The first pictures that could not be read, and how many there are."""
+    """Return the first images that could not be read, and the number of the others."""
     lines = [row.reason for row in run.failures[:_FIRST_FAILURES]]
     if len(run.failures) > _FIRST_FAILURES:
         more = len(run.failures) - _FIRST_FAILURES
@@ -74,7 +74,7 @@ def failure_lines(run: PredictionRun) -> list[str]:
 
 
 def prediction_json(run: PredictionRun) -> dict[str, Any]:
-    """The same as one JSON value."""
+    """Return the same as one JSON value."""
     return {
         "folder": str(run.folder),
         "n_images": run.n_images,

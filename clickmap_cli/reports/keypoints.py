@@ -1,4 +1,4 @@
-"""Pictures of key points: over their images, after every change of training, and loss curves.
+"""Figures of key points: over their images, after augmentation, and loss curves.
 
 In an image's axes, as in labels, the centre of the top left pixel is at (0, 0).
 """
@@ -20,10 +20,10 @@ SIDE = 640
 """Longest side of an image in an overlay, in pixels of the picture."""
 
 HEAD = 24
-"""Height of an overlay's title; below it, at the left edge, the image begins."""
+"""Height of an overlay's title; the image begins below it, at the left edge."""
 
 PANEL = 230
-"""Longest side of an image in the sheet of changes, about."""
+"""Approximate longest side of an image in the augmentation sheet, in pixels."""
 
 _LEGEND = 190
 _LINE = 15
@@ -39,8 +39,8 @@ _EDGE = 1.6
 def draw_overlay(overlay: KeypointOverlay) -> None:
     """Write an image with its true key points as rings and the predicted ones as crosses.
 
-    Every point has its number, whose name stands in the legend; a line joins what belongs
-    together.
+    Every point has a number, and the legend gives its name. A line joins each prediction to its
+    true point.
     """
     height, width = overlay.pixels.shape[:2]
     zoom = SIDE / max(height, width)
@@ -74,7 +74,7 @@ def draw_overlay(overlay: KeypointOverlay) -> None:
 
 
 def draw_sheet(sheet: AugmentationSheet) -> None:
-    """Write the images of the sheet, a row each, with their key points by number."""
+    """Write the images of the sheet, one per row, with numbered key points."""
     columns = len(sheet.rows[0][1])
     shapes = [panels[0].pixels.shape for _, panels in sheet.rows]
     ratio = max(shape[0] / shape[1] for shape in shapes)
@@ -102,9 +102,9 @@ def draw_sheet(sheet: AugmentationSheet) -> None:
 
 
 def draw_losses(curves: LossCurves) -> None:
-    """Write loss curves, and beside them those of the scores that the history has.
+    """Write loss curves, and beside them the curves of the scores that the history has.
 
-    An epoch without a validation has no point. Losses stand on a logarithmic scale where all are
+    An epoch without validation has no point. The scale of the losses is logarithmic if all are
     above 0.
     """
     scores = [(key, label) for key, label in _SCORES if len(_series(curves.rows, key)[0])]
@@ -144,7 +144,7 @@ def draw_losses(curves: LossCurves) -> None:
 
 
 def _marks(overlay: KeypointOverlay) -> list[tuple[str, NDArray[np.float64], dict[str, str]]]:
-    """What is drawn: a word for the legend, points, and how they look."""
+    """Return the points to draw: legend label, points, and style."""
     marks: list[tuple[str, NDArray[np.float64], dict[str, str]]] = []
     if overlay.true is not None:
         marks.append(("true", overlay.true, _RING))
@@ -157,7 +157,7 @@ def _marks(overlay: KeypointOverlay) -> list[tuple[str, NDArray[np.float64], dic
 
 
 def _show(axes: Any, pixels: NDArray[Any], aspect: str = "auto") -> None:
-    """An image that fills its axes, which nothing drawn over it changes."""
+    """Show an image that fills its axes; later drawing does not change the limits."""
     height, width = pixels.shape[:2]
     axes.imshow(pixels, aspect=aspect, interpolation="antialiased")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), autoscale_on=False)
@@ -165,7 +165,7 @@ def _show(axes: Any, pixels: NDArray[Any], aspect: str = "auto") -> None:
 
 
 def _join(axes: Any, overlay: KeypointOverlay) -> None:
-    """Lines from true to predicted points, to be seen on dark and on light."""
+    """Draw lines from true to predicted points, visible on dark and on light."""
     from matplotlib.patheffects import withStroke
 
     if overlay.true is None or overlay.predicted is None:
@@ -176,7 +176,7 @@ def _join(axes: Any, overlay: KeypointOverlay) -> None:
 
 
 def _numbered(overlay: KeypointOverlay) -> NDArray[np.float64]:
-    """Where numbers stand: at the labels, and where there is none at what was predicted."""
+    """Return the places of the numbers: at the labels, or at predictions without a label."""
     true, predicted = overlay.true, overlay.predicted
     if true is None or predicted is None:
         either = predicted if true is None else true
@@ -185,7 +185,7 @@ def _numbered(overlay: KeypointOverlay) -> NDArray[np.float64]:
 
 
 def _number(axes: Any, points: NDArray[np.float64], size: float) -> None:
-    """The number of every point beside it, readable on dark and on light."""
+    """Draw the number of every point beside it, readable on dark and on light."""
     from matplotlib.patheffects import withStroke
 
     for number, (x, y) in enumerate(points, 1):
@@ -204,7 +204,7 @@ def _beside(axes: Any, text: str) -> None:
 
 
 def _text(figure: Any, text: str, at: tuple[float, float], size: tuple[int, int]) -> None:
-    """Text that begins at pixels of the figure, counted from its lower left."""
+    """Draw text that begins at pixels of the figure, counted from its lower left."""
     figure.text(at[0] / size[0], at[1] / size[1], _cut(text, 90), va="center", parse_math=False)
 
 
@@ -213,7 +213,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Epochs, or steps, and values of the rows where a column holds a number."""
+    """Return epochs (or steps) and values of the rows where a column holds a finite number."""
     known = [
         (row.get("step", row["epoch"]), float(row[key]))
         for row in rows
@@ -223,5 +223,5 @@ def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], 
 
 
 def _dots(epochs: NDArray[Any]) -> dict[str, Any]:
-    """Few epochs are drawn as points too, as one alone makes no line."""
+    """Return a style that marks points of short series, because a single point makes no line."""
     return {"marker": "o", "ms": 3} if len(epochs) <= 20 else {}

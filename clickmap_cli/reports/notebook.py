@@ -1,4 +1,4 @@
-"""A notebook that opens the viewer on an experiment or a benchmark; plain JSON."""
+"""Write a notebook that opens the viewer on an experiment or a benchmark; plain JSON."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def write_notebook(
 
     Args:
         path: the notebook, `.ipynb`.
-        folders: written by `prepare` or `benchmark`.
-        when: what to do with a notebook that is there; with `RESUME` it is left as it is, because
-            a person may have worked in it.
+        folders: folders written by `prepare` or `benchmark`.
+        when: treatment of an existing notebook; `RESUME` leaves it unchanged, because a person may
+            have worked in it.
 
     Returns:
-        Whether it was written.
+        True if the notebook was written.
 
     Raises:
-        ConfigError: the path is no notebook's, no folder is named, or there is a notebook.
+        ConfigError: the path does not end in `.ipynb`, no folder is given, or the notebook exists.
         DataError: a folder holds no finished run of `prepare` or `benchmark`.
     """
     if path.suffix != ".ipynb":
@@ -78,7 +78,7 @@ def _kind(folder: Path) -> str:
 
 
 def _notebook(path: Path, folders: Sequence[Path], kinds: Sequence[str]) -> dict[str, Any]:
-    """The notebook, in version 4.5 of its format."""
+    """Return the notebook, in version 4.5 of its format."""
     cells = [_markdown(_INTRODUCTION), _code(_start(path))]
     for folder, kind in zip(folders, kinds, strict=True):
         name = folder.as_posix().replace("`", "'")
@@ -97,7 +97,7 @@ def _notebook(path: Path, folders: Sequence[Path], kinds: Sequence[str]) -> dict
 
 
 def _start(path: Path) -> str:
-    """The first code cell; names in configurations are seen from where clickmap is called."""
+    """Return the first code cell, which enters the folder that paths in configurations refer to."""
     here, there = Path.cwd(), path.absolute().parent
     try:
         place = Path(os.path.relpath(here, there)).as_posix()

@@ -1,6 +1,6 @@
-"""Maps as pixels: scaled to 0..1, coloured, and laid over their image.
+"""Maps as pixels: scaled to 0..1, coloured, and drawn over their image.
 
-Figures, galleries, benchmarks and the terminal all take their pixels from here.
+Figures, galleries, benchmarks and the terminal all use the pixels of this module.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ Bytes = NDArray[np.uint8]
 Shares = NDArray[np.float64]
 
 EVEN_SPREADS = 50.0
-"""Heat that `sum` shows in full colour unless told otherwise, in multiples of an even spread."""
+"""Heat that `sum` shows in full colour by default, in multiples of an even spread."""
 
 _FULL_COVER = 0.75
-"""Up to this alpha, cold pixels are covered by the root of their heat."""
+"""Up to this alpha, cold pixels are covered by the square root of their heat."""
 
 
 def shown(values: NDArray[Any], normalize: str = "max", top: float | None = None) -> Any:
-    """A map as it is shown.
+    """Scale a map to 0..1 for display.
 
-    What is not finite (NaN, infinity) is unknown: it is shown as 0 and counts nowhere else.
-    Negative values are shown as 0, except by `rank` and `minmax`, which only order them.
+    Values that are not finite (NaN, infinity) are unknown: they are shown as 0 and do not count
+    elsewhere. Negative values are shown as 0, except by `rank` and `minmax`, which use their order.
 
     Args:
         values: (h, w), any range.
-        normalize: `max` divides by the maximum; a map without a value above 0 is all 0, a constant
-            one above it all 1. `sum` divides by the map's mean, so that an even spread of the same
-            heat is 1 everywhere, and by `top`; a map without a value above 0 is all 0. `none`
-            clips to 0..1. `rank` is the share of known pixels at or below, equal values sharing
-            the mean of their places; a constant map is all (n + 1) / 2n. `minmax` goes from the
-            least to the greatest known value; a constant map is all 0.
-        top: what is shown as 1, in place of the map's maximum (`max`), or in multiples of an even
-            spread (`sum`; None is 50); what is above it is clipped. Other scales have no use of it.
+        normalize: `max` divides by the maximum; a map without a value above 0 is all 0, and a
+            constant map above 0 is all 1. `sum` divides by the map's mean, so that an even spread
+            of the same heat is 1 everywhere, and then by `top`; a map without a value above 0 is
+            all 0. `none` clips to 0..1. `rank` is the share of known pixels at or below, where
+            equal values share the mean of their ranks; a constant map is all (n + 1) / 2n.
+            `minmax` goes from the least to the greatest known value; a constant map is all 0.
+        top: value that is shown as 1: in place of the map's maximum (`max`), or in multiples of
+            an even spread (`sum`; None is 50). Larger values are clipped. Other scales ignore it.
 
     Returns:
         (h, w) float32 in 0..1.
 
     Raises:
-        ValueError: there is no such scale.
+        ValueError: the scale is unknown.
 
     >>> shown(np.array([[-1, 1, 2]])).tolist()
     [[0.0, 0.5, 1.0]]
@@ -55,7 +55,7 @@ def shown(values: NDArray[Any], normalize: str = "max", top: float | None = None
 
 
 def scaled_heat(values: NDArray[Any], normalize: str, top: float | None = None) -> Shares:
-    """As `shown`, in double precision."""
+    """Do the same as `shown`, in double precision."""
     known = np.isfinite(values)
     heat = np.where(known, values, 0).astype(np.float64)
     if normalize == "rank":
@@ -73,11 +73,11 @@ def scaled_heat(values: NDArray[Any], normalize: str, top: float | None = None) 
 
 
 def greatest(values: NDArray[Any], normalize: str) -> float:
-    """A map's largest value in the unit of `shown`'s `top`, so that several maps can share one.
+    """Return a map's largest value in the unit of `shown`'s `top`, so that several maps share one.
 
     Returns:
         The maximum for `max`, the densest pixel's multiple of an even spread for `sum`, 1 for
-        others; 0 where no value is above 0.
+        other scales; for `max` and `sum`, 0 if no value is above 0.
     """
     known = np.isfinite(values)
     heat = np.where(known, values, 0).astype(np.float64)
@@ -87,20 +87,20 @@ def greatest(values: NDArray[Any], normalize: str) -> float:
 
 
 def palette(colormap: str, source: str = "colormap") -> Bytes:
-    """(256, 3) RGB of a matplotlib colour map, from its value 0 to its value 1.
+    """Return (256, 3) RGB of a matplotlib colour map, from its value 0 to its value 1.
 
     Args:
-        colormap: its name.
-        source: the key or option that named it, for the message.
+        colormap: name of the colour map.
+        source: key or option that named it, for the message.
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: the colour map is unknown.
     """
     return as_bytes(colours_of((np.arange(256) + 0.5) / 256, colormap, source))
 
 
 def colours_of(heat: NDArray[Any], colormap: str, source: str = "colormap") -> Shares:
-    """(..., 3) colours in 0..1 of heat in 0..1; see `palette`."""
+    """Return (..., 3) colours in 0..1 of heat in 0..1; see `palette`."""
     from matplotlib import colormaps
 
     if colormap not in colormaps:
@@ -111,31 +111,31 @@ def colours_of(heat: NDArray[Any], colormap: str, source: str = "colormap") -> S
 
 
 def coloured(values: NDArray[Any], colormap: str) -> Bytes:
-    """A map in colours.
+    """Return a map in colours.
 
     Args:
-        values: (h, w) in 0..1, as `shown` gives it.
-        colormap: any of matplotlib's.
+        values: (h, w) in 0..1, as `shown` returns it.
+        colormap: any colour map of matplotlib.
 
     Returns:
         (h, w, 3) uint8 RGB.
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: the colour map is unknown.
     """
     return _cached_palette(colormap)[_places(values)]
 
 
 def cover(values: NDArray[Any], alpha: float) -> Shares:
-    """How much of each pixel its heat covers: the hotter, the more.
+    """Return the share of each pixel that its heat covers: the hotter, the more.
 
-    Up to an alpha of 0.75 a pixel is covered by alpha times the root of its heat, so that the
-    image stays visible where nobody clicked; beyond, cold pixels follow, until at 1 the heat alone
-    is left, exactly. At 0 the image is, exactly.
+    Up to an alpha of 0.75 a pixel is covered by alpha times the square root of its heat, so that
+    the image stays visible where nobody clicked. Above, cold pixels are covered more and more. An
+    alpha of 1 shows exactly the heat alone, an alpha of 0 exactly the image.
 
     Args:
         values: (h, w) in 0..1.
-        alpha: 0..1, how much of the hottest pixel is covered.
+        alpha: share of the hottest pixel that is covered, 0..1.
 
     Returns:
         (h, w) in 0..alpha.
@@ -145,12 +145,12 @@ def cover(values: NDArray[Any], alpha: float) -> Shares:
 
 
 def mixed(image: NDArray[Any], colours: NDArray[Any], alpha: float | NDArray[Any]) -> Shares:
-    """Colours over an image, on whatever scale both are.
+    """Return colours over an image, with any scale that both share.
 
     Args:
         image: (h, w, 3).
         colours: (h, w, 3).
-        alpha: 0..1, how much is covered: one number, or (h, w) as `cover` gives it.
+        alpha: share that is covered, 0..1: one number, or (h, w) as `cover` returns it.
 
     Returns:
         (h, w, 3).
@@ -161,7 +161,7 @@ def mixed(image: NDArray[Any], colours: NDArray[Any], alpha: float | NDArray[Any
 
 
 def blended(image: Bytes, colours: Bytes, alpha: float | NDArray[Any]) -> Bytes:
-    """Colours over an image as bytes; an alpha of 0 gives the image, of 1 the colours, exactly.
+    """Blend colours over an image; an alpha of 0 gives exactly the image, of 1 the colours.
 
     Args:
         image: (h, w, 3) uint8.
@@ -175,44 +175,44 @@ def blended(image: Bytes, colours: Bytes, alpha: float | NDArray[Any]) -> Bytes:
 
 
 def overlaid(image: Bytes, values: NDArray[Any], colormap: str, alpha: float) -> Bytes:
-    """A map in colours over its image, covering it as `cover` says.
+    """Return a map in colours over its image, covering it as `cover` states.
 
     Args:
         image: (h, w, 3) uint8.
-        values: (h, w) in 0..1, as `shown` gives it.
-        colormap: any of matplotlib's.
-        alpha: 0 gives the image, 1 the coloured map, exactly.
+        values: (h, w) in 0..1, as `shown` returns it.
+        colormap: any colour map of matplotlib.
+        alpha: 0 gives exactly the image, 1 exactly the coloured map.
 
     Returns:
         (h, w, 3) uint8.
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: the colour map is unknown.
     """
     return blended(image, coloured(values, colormap), cover(values, alpha))
 
 
 def grey(image: Bytes) -> Bytes:
-    """An image without its colours.
+    """Return an image without its colours.
 
     Args:
         image: (h, w, 3) uint8.
 
     Returns:
-        (h, w, 3) uint8, all three alike; a grey image stays as it is.
+        (h, w, 3) uint8 with three equal channels; a grey image is unchanged.
     """
     luma = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     return np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def placeholder(height: int, width: int) -> Bytes:
-    """(height, width, 3) of one quiet colour, in place of an image that is missing."""
+    """Return (height, width, 3) of one light colour, in place of an image that is missing."""
     red, green, blue = (int(COLOURS["empty"][at : at + 2], 16) for at in (1, 3, 5))
     return np.full((height, width, 3), (red, green, blue), dtype=np.uint8)
 
 
 def as_bytes(shares: NDArray[Any]) -> Bytes:
-    """Numbers in 0..1 as bytes: clipped, rounded, what is not a number as 0."""
+    """Convert numbers in 0..1 to bytes: clipped and rounded, with NaN as 0."""
     found: Bytes = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * 255).astype(np.uint8)
     return found
 
@@ -225,30 +225,30 @@ def _cached_palette(colormap: str) -> Bytes:
 
 
 def _places(values: NDArray[Any]) -> NDArray[np.intp]:
-    """The palette's entry of each value."""
+    """Return the palette index of each value."""
     known = np.clip(np.nan_to_num(values), 0, 1)
     return np.asarray(np.minimum(known.astype(np.float64) * 256, 255), dtype=np.intp)
 
 
 def _rank_shares(values: Shares) -> Shares:
-    """Mean places of values, from 1, divided by how many there are."""
+    """Return the mean ranks of values, from 1, divided by the number of values."""
     largest = float(np.abs(values).max(initial=0))
-    if largest > float(np.finfo(np.float32).max):  # ranks are taken of float32
+    if largest > float(np.finfo(np.float32).max):  # `average_ranks` compares float32
         values = values / largest
     return average_ranks(values) / max(len(values), 1)
 
 
 def _between(heat: Shares, known: Shares) -> Shares:
-    """Heat from the least known value, 0, to the greatest, 1."""
+    """Scale heat from the least known value, 0, to the greatest, 1."""
     if not len(known) or known.min() == known.max():
         return np.zeros_like(heat)
-    # halves cannot overflow, whatever the range
+    # halving first prevents overflow, whatever the range
     low, high = float(known.min()) / 2, float(known.max()) / 2
     return (heat / 2 - low) / (high - low)
 
 
 def _even_spreads(heat: Shares, known: NDArray[np.bool_]) -> Shares:
-    """Heat above 0 in multiples of what each known pixel would have if all had the same."""
+    """Return heat above 0 in multiples of an even spread over all known pixels."""
     high = float(heat.max(initial=0))
     if high <= 0:
         return np.zeros_like(heat)

@@ -1,4 +1,4 @@
-"""What a person sees of the participant-quality model in the terminal."""
+"""Terminal output of the participant-quality model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clickmap_cli.services.participant_quality.run import QualityRun
 
 
 def summary_lines(run: QualityRun) -> list[str]:
-    """How well held-out participants were told apart, and what to type next."""
+    """Return the scores on held-out participants, and the command to run next."""
     if not run.written:
         return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary

@@ -1,4 +1,4 @@
-"""What a person sees of a `prepare` run."""
+"""Output of a `prepare` run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clickmap_cli.services.prepare.run import PrepareResult
 
 
 def funnel_table(result: PrepareResult) -> Table:
-    """What every filter kept; a step that dropped trials stands out."""
+    """Return a table of what every filter kept; a step that dropped trials is bold."""
     table = Table(title="What every filter kept", title_justify="left", box=None, pad_edge=False)
     table.add_column("step")
     table.add_column("setting", style="dim")
@@ -27,7 +27,7 @@ def funnel_table(result: PrepareResult) -> Table:
 
 
 def summary_lines(result: PrepareResult) -> list[str]:
-    """The run in a few lines."""
+    """Return the run in a few lines."""
     counts = f"{result.images:,} images, {result.trials:,} trials, {result.clicks:,} clicks"
     if not result.written:
         return [f"Would prepare {counts} into {result.folder}; nothing was written."]
@@ -47,7 +47,7 @@ def summary_lines(result: PrepareResult) -> list[str]:
 
 
 def as_json(result: PrepareResult) -> dict[str, Any]:
-    """The run as one JSON value."""
+    """Return the run as one JSON value."""
     return {
         "command": "prepare",
         "folder": str(result.folder),
@@ -66,7 +66,7 @@ def as_json(result: PrepareResult) -> dict[str, Any]:
 
 
 def rejected_line(result: PrepareResult) -> str:
-    """How many rows could not be read, and where they are listed."""
+    """Return the number of rows that could not be read, and where they are listed."""
     listed = result.written and result.part is None
     where = f"; {result.folder / 'rejected.csv'} says why" if listed else ""
     return f"{result.rejected:,} of {result.rows:,} rows could not be read{where}."

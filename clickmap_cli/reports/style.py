@@ -1,4 +1,4 @@
-"""The one plotting style of all figures: sizes, fonts and colours are named here only."""
+"""Plotting style of all figures; sizes, fonts and colours are defined only here."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ COLOURS = {
 """Colours by role, from Okabe and Ito's colour-blind-safe palette."""
 
 OVERLAY_ALPHA = 0.6
-"""How much of the hottest pixel's colour covers the image."""
+"""Share of the hottest pixel that its colour covers."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How large a figure is and how fine it is drawn.
+    """Size and resolution of a figure.
 
     Attributes:
-        width: of a whole figure, in inches.
-        dpi: pixels an inch, of PNG.
+        width: width of the whole figure, in inches.
+        dpi: pixels per inch of a PNG.
         font: size of text, in points.
         line: width of axes and thin lines, in points.
     """
@@ -49,7 +49,7 @@ class Preset:
 
 
 FEW_VALUES = 15
-"""Values from which on a box stands for them; fewer are drawn one by one."""
+"""Number of values from which a box is drawn without them; fewer are drawn one by one too."""
 
 PRESETS = {
     "screen": Preset(width=7.2, dpi=110, font=9, line=0.8),
@@ -61,10 +61,10 @@ PRESETS = {
 WIDTH = PRESETS["screen"].width
 NARROW = 4.2
 HEIGHT = 3.2
-"""Of a figure with axes on a screen, in inches: of two panels, of one, and their height."""
+"""Size on a screen, in inches: width of two panels with axes, width of one, and height."""
 
 GOLDEN = HEIGHT / NARROW
-"""Height of such axes, in their widths."""
+"""Height of one panel with axes, as a multiple of its width."""
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -78,7 +78,7 @@ _RC: dict[str, Any] = {
     "legend.frameon": False,
     "image.interpolation": "nearest",
     "svg.hashsalt": "clickmap",
-    "pdf.fonttype": 42,  # letters stay letters, as journals ask
+    "pdf.fonttype": 42,  # text stays text, as journals require
 }
 
 _NOTHING_THAT_CHANGES: dict[str, dict[str, None]] = {
@@ -88,11 +88,11 @@ _NOTHING_THAT_CHANGES: dict[str, dict[str, None]] = {
 }
 
 FORMATS = tuple(_NOTHING_THAT_CHANGES)
-"""Files that a figure can be written as."""
+"""File formats of figures."""
 
 
 def rc_of(preset: Preset) -> dict[str, Any]:
-    """Settings of matplotlib for a preset."""
+    """Return matplotlib's settings for a preset."""
     small = preset.font - 1
     return _RC | {
         "font.size": preset.font,
@@ -112,7 +112,7 @@ def rc_of(preset: Preset) -> dict[str, Any]:
 
 @contextmanager
 def styled(preset: str = "screen") -> Iterator[Any]:
-    """`matplotlib.pyplot` in the project's style, drawing to files only.
+    """Yield `matplotlib.pyplot` in the project's style, drawing to files only.
 
     Args:
         preset: one of `PRESETS`.
@@ -123,18 +123,18 @@ def styled(preset: str = "screen") -> Iterator[Any]:
     from matplotlib import pyplot as plt
 
     with plt.rc_context(rc_of(PRESETS[preset])), warnings.catch_warnings():
-        # a key may hold letters that the font lacks; they are drawn as boxes
+        # a key may contain letters that the font lacks; they are drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield plt
 
 
 def headline(figure: Any, text: str) -> None:
-    """The title of a whole figure, at its left; a key in it may hold dollar signs."""
+    """Draw the title of a whole figure at its left; dollar signs in a key are plain text."""
     figure.suptitle(text, x=0.01, ha="left", fontsize="medium", parse_math=False)
 
 
 def chart_title(axis: Any, text: str) -> None:
-    """The title of a chart, at its left like a figure's; a name in it may hold dollar signs."""
+    """Draw the title of a chart at its left; dollar signs in a name are plain text."""
     axis.set_title(text, loc="left", fontsize="medium", parse_math=False)
 
 
@@ -142,10 +142,10 @@ def draw_boxes(axis: Any, groups: Sequence[ArrayLike], rows: Sequence[int], **lo
     """Draw a horizontal box for each group; a small group shows each of its values as a point.
 
     Args:
-        axis: matplotlib's.
-        groups: the values of each box; fewer than `FEW_VALUES` are drawn as points too.
-        rows: place of each box on the y axis.
-        look: more of matplotlib's `boxplot`.
+        axis: axes of matplotlib.
+        groups: values of each box; groups of fewer than `FEW_VALUES` are drawn as points too.
+        rows: position of each box on the y axis.
+        look: more arguments of matplotlib's `boxplot`.
     """
     drawn = axis.boxplot(
         groups, positions=rows, widths=0.6, orientation="horizontal", patch_artist=True, **look
@@ -157,7 +157,7 @@ def draw_boxes(axis: Any, groups: Sequence[ArrayLike], rows: Sequence[int], **lo
     for group, row, outliers in zip(groups, rows, drawn["fliers"], strict=True):
         values = np.asarray(group)
         if len(values) < FEW_VALUES:
-            outliers.set_visible(False)  # they are among the points
+            outliers.set_visible(False)  # they are drawn among the points
             # multiples of the golden ratio keep neighbours apart, the same in every run
             away = [(0.618 * at) % 1 - 0.5 for at in range(len(values))]
             axis.plot(
@@ -167,15 +167,15 @@ def draw_boxes(axis: Any, groups: Sequence[ArrayLike], rows: Sequence[int], **lo
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG with nothing in it that differs between equal runs, and close it."""
+    """Write a figure as PNG with identical bytes in equal runs, and close it."""
     save_all(figure, {"png": path})
 
 
 def save_all(figure: Any, paths: Mapping[str, Path]) -> None:
-    """Write a figure in several formats, likewise, and close it.
+    """Write a figure in several formats with identical bytes in equal runs, and close it.
 
     Args:
-        figure: matplotlib's.
+        figure: figure of matplotlib.
         paths: format, one of `FORMATS`, -> file.
     """
     from matplotlib import pyplot as plt

@@ -1,4 +1,4 @@
-"""A map in a terminal: half blocks in its colours, or letters in shades, beside its statistics."""
+"""Show a map in a terminal, in coloured half blocks or letters, beside its statistics."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.services.visualize.pictures import Picture
 
 SHADES = " .:-=+*#%@"
-"""Letters from cold to hot, where there are no colours."""
+"""Letters from cold to hot, used without colours."""
 
 UPPER_HALF = "▀"
 
 STATISTICS_WIDTH = 34
-"""Columns that statistics need beside a map; where there are fewer they stand below it."""
+"""Columns for the statistics beside a map; in a narrower terminal they are below the map."""
 
 _LEAST_COLUMNS = 20
-_OTHER_LINES = 3  # the name above, and room for the prompt
+_OTHER_LINES = 3  # the name above, and space for the prompt
 
 
 def print_map(picture: Picture, look: Look, console: Console | None = None) -> None:
     """Show a map and its statistics on stdout, as large as the terminal allows.
 
-    Colours are those of the look; there are none where stdout is piped or NO_COLOR is set.
+    The look gives the colours; there are none if stdout is piped or NO_COLOR is set.
 
     Args:
         picture: the image and its map.
         look: `colormap` and `normalize`.
-        console: where it is shown; None is stdout.
+        console: console to print to; None is stdout.
     """
     out = Console(file=sys.stdout, highlight=False) if console is None else console
     out.print(map_view(picture, look, out.width, out.height, has_colours(out)))
 
 
 def has_colours(console: Console) -> bool:
-    """Whether what is shown may be coloured."""
+    """Return True if the console can show colours."""
     return console.color_system is not None and not console.no_color
 
 
 def map_view(
     picture: Picture, look: Look, columns: int, lines: int, colours: bool
 ) -> RenderableType:
-    """A map with its statistics, beside it where there is room.
+    """Return a map with its statistics, beside it if the terminal is wide enough.
 
     Args:
         picture: the image and its map.
         look: `colormap` and `normalize`.
-        columns: of the terminal.
-        lines: of the terminal.
-        colours: half blocks in colours, or shades.
+        columns: columns of the terminal.
+        lines: lines of the terminal.
+        colours: True for half blocks in colours, False for letters.
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: the colour map is unknown.
     """
     beside = columns >= STATISTICS_WIDTH + 2 + _LEAST_COLUMNS
     room = columns - STATISTICS_WIDTH - 2 if beside else columns
@@ -84,15 +84,15 @@ def map_view(
 def fitted(
     shape: tuple[int, ...], pixel_aspect: float, columns: int, lines: int
 ) -> tuple[int, int]:
-    """Height and width, in half lines and columns, of a map in its image's proportions.
+    """Return height and width, in half lines and columns, of a map in its image's proportions.
 
     Half a line is as tall as a column is wide. The height is even, so that lines are whole.
 
     Args:
         shape: (h, w) of the map.
-        pixel_aspect: how tall a map's pixel is on the image, in its widths.
-        columns: that there are.
-        lines: that there are.
+        pixel_aspect: height of a map's pixel on the image, as a multiple of its width.
+        columns: available columns.
+        lines: available lines.
     """
     height, width = shape[0] * pixel_aspect, float(shape[1])
     scale = min(max(columns, 1) / width, 2 * max(lines, 1) / height)
@@ -101,11 +101,11 @@ def fitted(
 
 
 def blocks(values: NDArray[Any], colormap: str) -> Text:
-    """A map in half blocks: each letter is two pixels, the upper in front of the lower.
+    """Draw a map in half blocks: each letter is two pixels, the upper in the foreground colour.
 
     Args:
         values: (h, w) in 0..1, h even.
-        colormap: any of matplotlib's.
+        colormap: any colour map of matplotlib.
     """
     pixels = coloured(values, colormap)
     text = Text(no_wrap=True)
@@ -123,7 +123,7 @@ def _rgb(colour: NDArray[np.uint8]) -> str:
 
 
 def shades(values: NDArray[Any]) -> Text:
-    """A map in letters: each is the mean of two pixels, one above the other.
+    """Draw a map in letters: each is the mean of two pixels, one above the other.
 
     Args:
         values: (h, w) in 0..1, h even.
@@ -135,7 +135,7 @@ def shades(values: NDArray[Any]) -> Text:
 
 
 def statistics(picture: Picture) -> list[tuple[str, str]]:
-    """What is said of a map in numbers: names and values.
+    """Return names and values of a map's statistics, as text.
 
     Entropy is that of the map scaled to sum 1, in nats; the centroid is in the map's pixels.
     """

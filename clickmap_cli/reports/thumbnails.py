@@ -1,4 +1,4 @@
-"""Small pictures inside a page: which of a benchmark's images are shown, and their bytes."""
+"""Thumbnails inside a page: the images of a benchmark to show, and their bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PHOTO_SIDE = 200
 """Longest side of an image's thumbnail, in pixels."""
 
 MAP_SIDE = 160
-"""Longest side of a map's: maps are smooth, so a browser may enlarge them."""
+"""Longest side of a map's thumbnail, in pixels; a browser may enlarge maps, which are smooth."""
 
 _QUALITY = 70
 
@@ -26,15 +26,17 @@ _QUALITY = 70
 def extremes(
     scores: Sequence[float | None], higher_is_better: bool, n: int
 ) -> tuple[list[int], list[int]]:
-    """Positions of the `n` best and the `n` worst scores, the most extreme first; none is in both.
+    """Return positions of the `n` best and the `n` worst scores, the most extreme first.
+
+    No position is in both.
 
     Args:
-        scores: one an image; None is left out.
-        higher_is_better: which end is the best.
-        n: how many at most.
+        scores: one score per image; None is left out.
+        higher_is_better: True if the largest score is the best.
+        n: largest length of each list.
 
     Returns:
-        best and worst; of equal scores the earlier position comes first in both.
+        The best and the worst; of equal scores the earlier position comes first in both.
     """
     known = [(score, at) for at, score in enumerate(scores) if score is not None]
     up = sorted(known)
@@ -46,13 +48,13 @@ def extremes(
 
 
 def nearest_zero(scores: Sequence[float | None], n: int) -> list[int]:
-    """Positions of the `n` scores nearest to zero; of equally near ones the earlier comes first."""
+    """Return positions of the `n` scores nearest to zero; the earlier one first if equally near."""
     known = sorted((abs(score), at) for at, score in enumerate(scores) if score is not None)
     return [at for _, at in known[:n]]
 
 
 def by_rank(lists: Sequence[tuple[Any, Sequence[int]]]) -> Iterator[tuple[Any, int]]:
-    """All firsts, then all seconds, ...: (owner, position) pairs of lists of positions."""
+    """Yield (owner, position) of all first positions, then of all second ones, and so on."""
     for rank in range(max((len(positions) for _, positions in lists), default=0)):
         for owner, positions in lists:
             if rank < len(positions):
@@ -60,7 +62,7 @@ def by_rank(lists: Sequence[tuple[Any, Sequence[int]]]) -> Iterator[tuple[Any, i
 
 
 def photo(image: NDArray[Any] | None) -> str | None:
-    """An image as base64 of a small JPEG; None stays None.
+    """Return an image as base64 of a small JPEG; None stays None.
 
     Args:
         image: (h, w, 3) RGB in 0..1.
@@ -74,17 +76,17 @@ def photo(image: NDArray[Any] | None) -> str | None:
 
 
 def heat(values: NDArray[Any] | None) -> str | None:
-    """A map in the colours of heat, from its least to its greatest value; None stays None.
+    """Return a map as base64 of a small JPEG, coloured from least to greatest; None stays None.
 
     Args:
-        values: (h, w), any scale; what is not finite counts as 0.
+        values: (h, w), any scale; values that are not finite count as 0.
     """
     from PIL import Image
 
     if values is None or not values.size:
         return None
     known = np.nan_to_num(values.astype(np.float32, copy=False), posinf=0.0, neginf=0.0)
-    if np.ptp(known) == 0:  # whose area means might differ by rounding
+    if np.ptp(known) == 0:  # area means of a constant map might differ by rounding
         known = np.zeros_like(known)
     picture = Image.fromarray(known)
     small = np.asarray(picture.resize(_fitted(picture.size, MAP_SIDE), Image.Resampling.BOX))
@@ -92,7 +94,7 @@ def heat(values: NDArray[Any] | None) -> str | None:
 
 
 def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(width, height) within a square of this side; never larger than it was."""
+    """Return (width, height) that fits a square of this side, without enlarging."""
     scale = min(side / max(size), 1.0)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 

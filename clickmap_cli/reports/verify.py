@@ -1,4 +1,4 @@
-"""What a person sees of a verification."""
+"""Output of a verification."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.text import Text
 from clickmap_cli.services.verify import CheckedManifest, Damage, Verification
 from clickmap_cli.storage.manifest import MANIFEST
 
-_LISTED = 5  # files of one folder; more of them are counted
+_LISTED = 5  # files listed per folder; more files are only counted
 
 
 def table(found: Verification) -> Table:
-    """Every manifest, and how many of its outputs are as it states."""
+    """Return a table of manifests, with the number of outputs and of damaged ones."""
     made = Table(title=_plain(str(found.path)), title_justify="left", box=None, pad_edge=False)
     made.add_column("folder")
     made.add_column("written by")
@@ -32,7 +32,7 @@ def table(found: Verification) -> Table:
 
 
 def damage_lines(found: Verification) -> list[str]:
-    """What is not as its manifest states, a sentence each."""
+    """Return one sentence per file that differs from its manifest or folder that is unreadable."""
     lines = [
         _damage_line(found, checked, row) for checked in found.manifests for row in checked.damage
     ]
@@ -41,7 +41,7 @@ def damage_lines(found: Verification) -> list[str]:
 
 
 def unfinished_lines(found: Verification) -> list[str]:
-    """Runs that have begun and not ended."""
+    """Return one sentence per run that has begun but not ended."""
     return [
         f"{_place(found, run.folder)} holds an unfinished run"
         f"{f' of {_plain(run.command)}' if run.command else ''}: it is still at work, or finish it "
@@ -51,7 +51,7 @@ def unfinished_lines(found: Verification) -> list[str]:
 
 
 def note_lines(found: Verification) -> list[str]:
-    """Files that no manifest knows; those of a folder with many are counted."""
+    """Return one sentence per file without a manifest; many files of a folder are only counted."""
     lines = []
     for what, names in (
         ("no manifest knows", found.extra),
@@ -69,7 +69,7 @@ def note_lines(found: Verification) -> list[str]:
 
 
 def _group(found: Verification, name: str) -> str:
-    """The folder next below that of the nearest manifest: predictions of all models are one."""
+    """Return the folder right below the nearest manifest's; all predictions form one group."""
     path = PurePosixPath(name)
     runs = {checked.folder for checked in found.manifests}
     depth = next(at for at, parent in enumerate(path.parents) if parent.as_posix() in runs)
@@ -77,7 +77,7 @@ def _group(found: Verification, name: str) -> str:
 
 
 def verdict(found: Verification) -> str:
-    """The folder in a sentence."""
+    """Return a sentence about the whole folder."""
     path = _plain(str(found.path))
     if not found.manifests and not found.damaged:
         return f"{path}: no {MANIFEST} here or below, so there is nothing to hold files against."
@@ -96,7 +96,7 @@ def verdict(found: Verification) -> str:
 
 
 def as_json(verified: Sequence[Verification], exit_code: int) -> dict[str, Any]:
-    """All folders as one JSON value."""
+    """Return all folders as one JSON value."""
     return {
         "whole": exit_code == 0,
         "folders": [
@@ -131,10 +131,10 @@ def _damage_line(found: Verification, checked: CheckedManifest, row: Damage) -> 
 
 
 def _place(found: Verification, name: str) -> str:
-    """A path as a person would type it."""
+    """Return a path as a person would type it."""
     return _plain(str(found.path / name))
 
 
 def _plain(text: str) -> str:
-    """Names from a manifest or a disk, without what a terminal would obey."""
+    """Escape characters of a name from a manifest or a disk that a terminal would obey."""
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -1,4 +1,4 @@
-"""A viewer for Jupyter: an experiment's maps and a benchmark's predictions, looked at live.
+"""A viewer for Jupyter that shows an experiment's maps and a benchmark's predictions.
 
 In a notebook: `from clickmap_cli.reports.viewer import view`, then `view("assets/cats")`.
 """
@@ -26,12 +26,12 @@ from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.prediction_cache import PredictionCache
 
 MOST_NAMES = 500
-"""Names offered at once; a part of a name finds the others."""
+"""Most names offered at once; searching for a part of a name finds the others."""
 
 PICTURES = "viewer_pictures"
-"""Folder that saved pictures go to, beside the notebook."""
+"""Folder for saved pictures, beside the notebook."""
 
-_DISPLAY_SIDE = 420  # pixels of a panel on the screen; what is saved is as large as its map
+_DISPLAY_SIDE = 420  # pixels of a panel on the screen; a saved picture is as large as its map
 _GAP = 8
 _START = Path.cwd()
 
@@ -39,16 +39,17 @@ Bytes = NDArray[np.uint8]
 
 
 def go_to(place: str) -> None:
-    """Make `place` the working folder, so that names in configurations are found.
+    """Make `place` the working folder, so that relative paths in configurations are found.
 
     Args:
-        place: seen from where this module was first imported, so that calling it twice is no harm.
+        place: path relative to the working folder when this module was first imported; a second
+            call with the same path therefore changes nothing.
     """
     os.chdir(_START / place)
 
 
 def view(*folders: str | Path) -> Viewer:
-    """A viewer of folders written by `prepare` or `benchmark`.
+    """Return a viewer of folders written by `prepare` or `benchmark`.
 
     Raises:
         DataError: a folder holds neither, or is damaged.
@@ -58,12 +59,12 @@ def view(*folders: str | Path) -> Viewer:
 
 
 def panels(seen: Seen, look: Look, side: int | None = None) -> Bytes:
-    """Image, heat and overlay beside each other, in the image's proportions.
+    """Draw image, heat and overlay beside each other, in the image's proportions.
 
     Args:
-        seen: an image and a map of it; what is not there is a quiet field.
+        seen: an image and a map of it; a missing one is replaced by an empty panel.
         look: `colormap`, `normalize` and `alpha`.
-        side: longest side of a panel, in pixels; None is as large as the map.
+        side: longest side of a panel, in pixels; None keeps the size of the map.
 
     Returns:
         (h, w, 3) uint8.
@@ -79,7 +80,7 @@ def panels(seen: Seen, look: Look, side: int | None = None) -> Bytes:
         heat = overlay = empty
     else:
         values = np.asarray(seen.heat, dtype=np.float32)
-        if not np.all(np.isfinite(values)):  # resizing would spread them
+        if not np.all(np.isfinite(values)):  # resizing would spread values that are not finite
             values = np.nan_to_num(values, posinf=0, neginf=0)
         scaled = shown(resize(values, size), look.normalize)
         heat = coloured(scaled, look.colormap)
@@ -94,7 +95,7 @@ def _resized(pixels: Bytes, size: tuple[int, int]) -> Bytes:
 
 
 def png_of(pixels: Bytes) -> bytes:
-    """(h, w, 3) uint8 as PNG."""
+    """Encode (h, w, 3) uint8 as PNG."""
     from PIL import Image
 
     out = io.BytesIO()
@@ -106,13 +107,13 @@ class Viewer:
     """Widgets that show one map of one image at a time.
 
     Args:
-        sources: what there is to look at.
-        pictures: folder that saved pictures go to; None is `viewer_pictures` beside the notebook.
+        sources: experiments and benchmarks to show.
+        pictures: folder for saved pictures; None is `viewer_pictures` beside the notebook.
 
     Attributes:
-        look: how maps are shown now.
-        seen: what is shown now.
-        box: all widgets.
+        look: current colours, scale and alpha.
+        seen: current image and map.
+        box: box of all widgets.
 
     Raises:
         MissingExtraError: ipywidgets is not installed.
@@ -129,7 +130,7 @@ class Viewer:
         self._fill_groups()
 
     def _make(self, w: Any) -> None:
-        """Every widget, in its place."""
+        """Create and arrange all widgets."""
         wide = {"description_width": "6em"}
         titles = [(source.title, at) for at, source in enumerate(self._sources)]
         self.source = w.Dropdown(options=titles, value=0, description="Look at", style=wide)
@@ -169,7 +170,7 @@ class Viewer:
         ])  # fmt: skip
 
     def _listen(self) -> None:
-        """What happens when a person changes a widget."""
+        """Connect each widget to its action."""
         for widget, act in (
             (self.source, self._fill_groups),
             (self.group, self._fill_images),
@@ -186,12 +187,12 @@ class Viewer:
         self.save.on_click(lambda _button: self._save())
 
     def _unless_busy(self, act: Any) -> None:
-        # a widget that is filled here tells of its new value too
+        # filling a widget here also reports a new value
         if not self._busy:
             act()
 
     def _fill(self, widget: Any, options: Sequence[str]) -> None:
-        """New options; the one chosen before stays chosen where it is among them."""
+        """Set new options, and keep the chosen one if it is among them."""
         before = widget.value
         self._busy = True
         try:
@@ -226,7 +227,7 @@ class Viewer:
         self._open()
 
     def _open(self) -> None:
-        """Read the map that is chosen, and show it."""
+        """Read the chosen map, and show it."""
         name, layer = self.image.value, self.layer.value
         self.seen = Seen(None, None)
         known: Table = (), ()
@@ -264,10 +265,10 @@ class Viewer:
         self.image.value = self.matching[at]
 
     def _save(self) -> None:
-        """Write what is shown, as large as its map, into `viewer_pictures/`."""
+        """Write the current picture, as large as its map, into `viewer_pictures/`."""
         words = [self.group.value, self.image.value, self.layer.value, self.look.colormap]
         name = "__".join(str(word) for word in [*words, self.look.normalize])
-        # the cache's names stay in their folder, whatever they are made of
+        # names of the cache are safe as file names, whatever they contain
         path = PredictionCache(self._pictures).path(name).with_suffix(".png")
         try:
             write_bytes(path, png_of(panels(self.seen, self.look)))
@@ -280,7 +281,7 @@ class Viewer:
         self.said.value = "<br>".join(escaped(text) for text in dict.fromkeys(texts))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The widgets, and the picture for readers that cannot show widgets."""
+        """Return the widgets, and the picture for readers that cannot show widgets."""
         bundle = dict(self.box._repr_mimebundle_(**kwargs) or {})
         bundle["image/png"] = base64.b64encode(self.picture.value).decode("ascii")
         bundle["text/plain"] = f"Viewer of {', '.join(source.title for source in self._sources)}"
@@ -288,7 +289,7 @@ class Viewer:
 
 
 def _table(table: Table) -> str:
-    """A table as HTML."""
+    """Return a table as HTML."""
     head, rows = table
     cell = "<{0} style='text-align:right;padding:0 .6em'>{1}</{0}>"
     lines = ["".join(cell.format("th", escaped(name)) for name in head)]

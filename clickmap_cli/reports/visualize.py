@@ -1,4 +1,4 @@
-"""What a person sees of a `visualize` run in the terminal."""
+"""Output of a `visualize` run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEY = 48
 
 
 def images_table(run: VisualizeRun) -> Table:
-    """The images that were drawn, the first of many."""
+    """Return a table of the images that were drawn, or of the first ones if there are many."""
     table = Table(title="Images", title_justify="left", box=None, pad_edge=False)
     table.add_column("image", no_wrap=True)
     for name in ("participants", "clicks", "agreement"):
@@ -36,7 +36,7 @@ def images_table(run: VisualizeRun) -> Table:
 
 
 def summary_lines(run: VisualizeRun) -> list[str]:
-    """The run in a few lines."""
+    """Return the run in a few lines."""
     images = f"{len(run.images):,} images"
     if not run.written:
         return [f"Would draw {images} into {run.folder}; nothing was written."]
@@ -56,7 +56,7 @@ def _number_lines(numbers: Distributions | None) -> list[str]:
 
 
 def as_json(run: VisualizeRun) -> dict[str, Any]:
-    """The run as one JSON value."""
+    """Return the run as one JSON value."""
     return {
         "command": "visualize",
         "folder": str(run.folder),
@@ -70,7 +70,7 @@ def as_json(run: VisualizeRun) -> dict[str, Any]:
 
 
 def row_json(row: PictureRow) -> dict[str, Any]:
-    """An image as JSON."""
+    """Return an image as JSON."""
     return vars(row) | {"agreement": row.agreement if math.isfinite(row.agreement) else None}
 
 
@@ -89,7 +89,7 @@ def _numbers_json(numbers: Distributions) -> dict[str, Any]:
 
 
 def notebook_line(path: Path, written: bool, dry_run: bool) -> str:
-    """A notebook in a line."""
+    """Describe a notebook in one line."""
     if dry_run:
         return f"Would write {path}; nothing was written."
     if not written:
@@ -98,7 +98,7 @@ def notebook_line(path: Path, written: bool, dry_run: bool) -> str:
 
 
 def gallery_lines(run: GalleryRun) -> list[str]:
-    """A gallery in a line."""
+    """Describe a gallery in one line."""
     what = f"{run.n_images:,} images on {run.n_pages:,} pages"
     if not run.written:
         return [f"Would write {run.page} with {what}; nothing was written."]
@@ -108,7 +108,7 @@ def gallery_lines(run: GalleryRun) -> list[str]:
 
 
 def gallery_json(run: GalleryRun) -> dict[str, Any]:
-    """A gallery as one JSON value."""
+    """Return a gallery as one JSON value."""
     return {
         "command": "visualize --html",
         "page": str(run.page),

@@ -1,6 +1,6 @@
-"""Work handed to the workers of a Dask cluster that is there already.
+"""Run work on the workers of an existing Dask cluster.
 
-Whoever starts a run on a cluster trusts it: workers and scheduler hand over pickled objects.
+Starting a run on a cluster means trusting it: workers and scheduler exchange pickled objects.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 _CONNECT_SECONDS = 5
-_PATIENCE = 5  # seconds between looks at whether anybody works
-_COUNT_SECONDS = 1  # a cluster may grow and shrink; how old the number of its workers may be
+_PATIENCE = 5  # seconds between checks that a worker is connected
+_COUNT_SECONDS = 1  # maximal age of the number of workers, because a cluster may grow and shrink
 _SAME = ("clickmap", "numpy", "scipy", "h5py")
-"""Packages whose versions must agree, or a worker's bytes may differ from this machine's."""
+"""Packages whose versions must agree, or a worker's results may differ from this machine's."""
 
 
 @contextmanager
 def open_cluster(address: str, progress: Progress) -> Iterator[DaskPool]:
-    """A connection to a scheduler; on leaving, what is still waiting there is cancelled.
+    """Connect to a scheduler; on leaving, cancel the tasks that still wait there.
 
     Raises:
-        ConfigError: the address is none.
-        RunError: no scheduler answers there.
+        ConfigError: the address is invalid.
+        RunError: no scheduler answers at the address.
     """
     with _quiet(), dask.config.set({"distributed.admin.large-graph-warning-threshold": "100GB"}):
         try:
-            # a client that never connected takes long to be rid of
-            with ThreadPoolExecutor(1) as thread:  # there may be an event loop in this one
+            # closing a client that never connected takes long, so a scheduler must answer first
+            with ThreadPoolExecutor(1) as thread:  # this thread may already run an event loop
                 thread.submit(asyncio.run, _knock(address)).result()
             client = distributed.Client(
                 address, timeout=_CONNECT_SECONDS, set_as_default=False, name="clickmap"
@@ -75,7 +75,7 @@ def open_cluster(address: str, progress: Progress) -> Iterator[DaskPool]:
 
 
 async def _knock(address: str) -> None:
-    """Whether a scheduler answers."""
+    """Raise OSError unless a scheduler answers."""
     keys = distributed.Security().get_connection_args("client")  # for tls://
     comm = await distributed.core.connect(address, timeout=_CONNECT_SECONDS, **keys)
     await comm.close()
@@ -84,13 +84,13 @@ async def _knock(address: str) -> None:
 class DaskPool(Pool):
     """The workers of a cluster.
 
-    Tasks are pickled here, with relative paths made absolute, since a worker stands in another
-    folder. A task whose worker dies is given to another one by the scheduler.
+    Tasks are pickled here, and relative paths become absolute, since a worker may run in another
+    folder. If the worker of a task dies, the scheduler gives the task to another worker.
 
     Args:
-        client: connected to the scheduler.
-        address: the scheduler's, for messages.
-        progress: told when nobody is there to work.
+        client: client that is connected to the scheduler.
+        address: address of the scheduler, for messages.
+        progress: receives a notice if no worker is connected.
     """
 
     remote = True
@@ -105,7 +105,7 @@ class DaskPool(Pool):
 
     @property
     def workers(self) -> int:
-        """Threads of all workers that are there now (at least 1)."""
+        """Threads of all workers that are connected now (at least 1)."""
         then, count = self._counted
         now = time.monotonic()
         if now - then >= _COUNT_SECONDS:
@@ -123,8 +123,8 @@ class DaskPool(Pool):
         """Yield `function(item)` for each item, in their order; see `ordered_map`.
 
         Raises:
-            RunError: the scheduler went away, a task outlived none of its workers, or workers
-                have other versions than this process.
+            RunError: the scheduler stopped answering, all workers that tried a task died, or
+                workers have other versions than this process.
         """
         waiting: deque[Any] = deque()
         source = iter(items)
@@ -138,7 +138,7 @@ class DaskPool(Pool):
                     except StopIteration:
                         more = False
                     except BaseException as error:
-                        # told after the results of the items before it
+                        # raised after the results of the earlier items
                         more, failed = False, error
                     else:
                         waiting.append(self._submit(function, item))
@@ -158,8 +158,8 @@ class DaskPool(Pool):
             return self._client.submit(_call, packed.getvalue(), _versions(), pure=False)
 
     def _result(self, future: Any) -> Any:
-        """What a task returned; raises what it raised."""
-        while future.status in ("pending", "lost"):  # lost with its worker: it runs again
+        """Return the result of a task, or raise its error."""
+        while future.status in ("pending", "lost"):  # lost with its worker: the task runs again
             try:
                 with self._client.as_current():
                     distributed.wait(future, timeout=_PATIENCE)
@@ -204,7 +204,7 @@ class DaskPool(Pool):
 
 
 def _explained(error: BaseException, address: str) -> BaseException:
-    """What went wrong in a task; as a sentence where it is the cluster's fault."""
+    """Return the error of a task, or a RunError in plain words if the cluster caused it."""
     found = error
     if isinstance(error, distributed.KilledWorker):
         found = RunError(
@@ -220,21 +220,21 @@ def _explained(error: BaseException, address: str) -> BaseException:
     return found
 
 
-_BasePickler: Any = joblibs_cloudpickle().Pickler  # knows which plugins travel whole
+_BasePickler: Any = joblibs_cloudpickle().Pickler  # it pickles plugins by value
 
 
 class _Pickler(_BasePickler):  # type: ignore[misc]
-    """Writes relative paths as the absolute ones they are here."""
+    """Pickler that makes relative paths absolute."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """How an object is written; see `pickle`."""
+        """Choose how an object is pickled; see `pickle`."""
         if isinstance(obj, Path) and not obj.is_absolute():
             return Path, (str(obj.absolute()),)
         return super().reducer_override(obj)
 
 
 def _call(packed: bytes, wanted: dict[str, str]) -> Any:
-    """Run one task; in a worker."""
+    """Run one task; called in a worker."""
     there = _versions()
     for name, version in wanted.items():
         if there[name] != version:
@@ -259,7 +259,7 @@ def _versions() -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's own log and warnings from the terminal; errors are told in sentences."""
+    """Hide the log and the warnings of the library; errors are raised with plain messages."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
     before = {name: logging.getLogger(name).level for name in ("distributed", *names)}
     for name in before:

@@ -1,4 +1,4 @@
-"""The settings of a registered thing as a person reads them: default and meaning of each."""
+"""Describe the settings of a registered model or data set: default and meaning of each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Setting:
     """One setting of a model or a data set.
 
     Attributes:
-        name: as in configs.
-        default: its default; None too where it must be set.
-        required: whether it has no default.
-        about: what it is, from the docstring; empty where that says nothing.
+        name: name in configs.
+        default: default value; None also if the setting is required.
+        required: True if a default is missing.
+        about: meaning, from the docstring; empty if it is not documented.
     """
 
     name: str
@@ -52,7 +52,7 @@ def described_settings(thing: Callable[..., Any]) -> list[Setting]:
 
 
 def _docstrings(part: Any) -> Iterator[str]:
-    """A function's own docstring, or a class's and that of its constructor."""
+    """Yield the docstring of a function, or those of a class and its constructor."""
     for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
         text = getattr(owner, "__doc__", None)
         if owner is not None and text:
@@ -60,7 +60,7 @@ def _docstrings(part: Any) -> Iterator[str]:
 
 
 def _arguments(doc: str) -> dict[str, str]:
-    """Name -> text of the entries under `Args:` in a docstring."""
+    """Return name -> text of the entries under `Args:` in a docstring."""
     found: dict[str, list[str]] = {}
     entry: list[str] | None = None
     inside = False

@@ -1,4 +1,4 @@
-"""Which device torch runs on. Importing this module does not import torch."""
+"""Choose the device for torch. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(wanted: str) -> str:
-    """The torch device to use.
+    """Return the torch device to use.
 
     Args:
-        wanted: `auto` takes a GPU where there is one, else the CPU; anything else must be there
+        wanted: `auto` selects a GPU if there is one, else the CPU; any other device must exist
             (`cuda:1` is the second GPU).
 
     Returns:
         `cpu`, `cuda`, `cuda:1`, ... or `mps`.
 
     Raises:
-        RunError: the device asked for is not on this machine.
+        RunError: the requested device does not exist on this machine.
     """
     if wanted == "cpu":
         return "cpu"

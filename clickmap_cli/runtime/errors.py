@@ -1,4 +1,4 @@
-"""Errors a person can act on: which file, row or key, what was found, what to do."""
+"""Errors that name the file, row or key, the value found, and the fix."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable
 
 
 def printed(text: str) -> str:
-    """Text as a terminal may be given it: what it would obey, such as colours, is spelled out."""
+    """Escape characters that a terminal would obey, such as colour codes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class ClickmapError(Exception):
-    """An error whose text is written for the person at the keyboard.
+    """An error whose message is written for the user.
 
-    Names that strangers gave stand in such texts; nothing in them acts on a terminal.
+    Messages may contain untrusted names, so control characters are escaped.
 
     Attributes:
-        exit_code: what the command line exits with when this error ends it.
+        exit_code: exit code of the command line when this error ends it.
     """
 
     exit_code = 1
@@ -39,11 +39,11 @@ class DataError(ClickmapError):
 
 
 class RunError(ClickmapError):
-    """The run could not go on: a folder is busy, a device is missing, a disk is full."""
+    """The run could not continue: a folder is busy, a device is missing, a disk is full."""
 
 
 class DiskFullError(RunError):
-    """A disk or a quota has no room left; the same call, typed again, goes on."""
+    """A disk or a quota is full; repeating the same call continues the run."""
 
 
 _A_BEGINNING = 3
@@ -51,13 +51,14 @@ _MOST_NEAR = 4
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A clause that names the nearest known words, or lists the known words when none is near.
+    """Suggest the nearest known words, or list all known words if none is near.
 
-    Near are words that begin like it, whatever the case; else the one that is spelled most alike.
+    Words are near if they begin with `name`, in any case; if there are none, or too many, the
+    word with the most similar spelling is near.
 
     Args:
         name: the unknown word.
-        known: the words that would have been accepted.
+        known: words that would have been accepted.
 
     Returns:
         A sentence such as ``Did you mean 'blur_size'?``.
@@ -84,5 +85,5 @@ class MissingExtraError(ClickmapError):
         self._arguments = (extra, what)
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        # a worker process hands its error over pickled, with the arguments it was made from
+        # a worker process sends its error pickled, with the arguments of the constructor
         return type(self), self._arguments

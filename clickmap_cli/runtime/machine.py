@@ -1,4 +1,4 @@
-"""What this machine has and what of it a process may use: cores, memory, disk."""
+"""Resources of this machine, and the part that a process may use: cores, memory, disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import IO
 from clickmap_cli.runtime.parallel import cpu_count
 
 DISK_BYTES = 64 << 20
-"""What the measure of a disk writes and reads."""
+"""Number of bytes that the measurement of a disk writes and reads."""
 
 _CHUNK = 4 << 20
-_UNLIMITED = 1 << 60  # how the first version of cgroups says that there is no limit
+_UNLIMITED = 1 << 60  # cgroups v1 states a very large number instead of no limit
 _ROOT = Path("/")
 
 
@@ -27,9 +27,9 @@ class Cores:
     """Processor cores.
 
     Attributes:
-        total: of the machine.
-        allowed: those this process may run on (its affinity).
-        quota: cores' worth of time that a cgroup grants, or None without a limit.
+        total: cores of the machine.
+        allowed: cores on which this process may run (its affinity).
+        quota: processor time granted by a cgroup, in cores; None without a limit.
     """
 
     total: int
@@ -45,12 +45,12 @@ class Cores:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory in bytes; None where the system does not tell.
+    """Memory in bytes; None if the system does not state it.
 
     Attributes:
-        total: of the machine.
-        available: what can be had without swapping, and within the limit.
-        limit: what a cgroup grants, or None without one.
+        total: memory of the machine.
+        available: memory that can be allocated without swapping, and within the limit.
+        limit: memory granted by a cgroup, or None without a limit.
     """
 
     total: int | None
@@ -63,11 +63,11 @@ class Disk:
     """The disk that holds a folder.
 
     Attributes:
-        folder: where it was looked at: the folder, or what is there above it.
-        free: bytes; None where the system does not tell.
-        write: bytes a second until they are on the disk; None where that was not measured.
-        read: bytes a second; where the system keeps what was written in memory, that is its speed.
-        problem: why it cannot be written, in a clause; empty where it can.
+        folder: folder that was examined: the given one, or its nearest existing parent.
+        free: bytes; None if the system does not state it.
+        write: bytes per second until the data is on the disk; None if not measured.
+        read: bytes per second; this is the speed of memory if the system caches written data.
+        problem: clause that says why the folder cannot be written; empty if it can.
     """
 
     folder: Path
@@ -78,14 +78,14 @@ class Disk:
 
 
 def cores(root: Path = _ROOT) -> Cores:
-    """The cores; `root` is where `/proc` and `/sys` are looked for."""
+    """Return the cores; `root` is the folder that contains `proc` and `sys`."""
     quotas = [_quota(folder) for folder in _cgroups(root, "cpu")]
     found = [quota for quota in quotas if quota is not None]
     return Cores(os.cpu_count() or 1, cpu_count(), min(found) if found else None)
 
 
 def memory(root: Path = _ROOT) -> Memory:
-    """The memory; `root` is where `/proc` and `/sys` are looked for."""
+    """Return the memory; `root` is the folder that contains `proc` and `sys`."""
     stated = _pairs(root / "proc/meminfo")
     total = stated["MemTotal"] * 1024 if "MemTotal" in stated else _physical()
     available = stated["MemAvailable"] * 1024 if "MemAvailable" in stated else None
@@ -102,11 +102,11 @@ def memory(root: Path = _ROOT) -> Memory:
 
 
 def disk(folder: Path, size: int = DISK_BYTES) -> Disk:
-    """Measure the disk of a folder with a file of no name, which a kill cannot leave behind.
+    """Measure the disk of a folder with an unnamed file, which a kill cannot leave behind.
 
     Args:
-        folder: need not be there: nothing is made but the file, in what is there above it.
-        size: bytes to write and read; nothing is measured where twice that is not free.
+        folder: folder to examine; if it is missing, its nearest parent is used, none is created.
+        size: bytes to write and read; nothing is measured if less than twice that is free.
     """
     place = nearest_folder(folder)
     try:
@@ -114,7 +114,7 @@ def disk(folder: Path, size: int = DISK_BYTES) -> Disk:
     except OSError:
         free = None
     try:
-        # a system that can give a file no name has it removed when it is closed
+        # if the system supports unnamed files, the file disappears when it is closed
         with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             if free is not None and free < 2 * size:
                 return Disk(place, free, None, None)
@@ -125,13 +125,13 @@ def disk(folder: Path, size: int = DISK_BYTES) -> Disk:
 
 
 def nearest_folder(folder: Path) -> Path:
-    """The folder, or the first one above it that is there."""
+    """Return the folder, or its nearest parent that exists."""
     full = folder.expanduser().absolute()
     return next(path for path in (full, *full.parents) if path.is_dir())
 
 
 def _write_speed(file: IO[bytes], size: int) -> float:
-    block = os.urandom(min(_CHUNK, size))  # a file system may compress what repeats
+    block = os.urandom(min(_CHUNK, size))  # random bytes, because a file system may compress
     started = time.perf_counter()
     left = size
     while left > 0:
@@ -151,7 +151,7 @@ def _read_speed(file: IO[bytes], size: int) -> float:
 
 
 def _cgroups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of the control groups this process is in, from its own to the topmost."""
+    """Yield folders of the control groups of this process, from its own up to the root."""
     base = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -168,7 +168,7 @@ def _cgroups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Cores' worth of time a control group grants."""
+    """Return the processor time that a control group grants, in cores; None without a limit."""
     words = _text(folder / "cpu.max").split()
     if not words:
         quota, period = (_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
@@ -181,7 +181,7 @@ def _quota(folder: Path) -> float | None:
 
 
 def _memory_of(folder: Path) -> tuple[int | None, int | None]:
-    """What a control group grants, and what of it is used beyond files that may be dropped."""
+    """Return the limit of a control group, and its used memory without reclaimable file cache."""
     for most_name, used_name, dropped in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -195,7 +195,7 @@ def _memory_of(folder: Path) -> tuple[int | None, int | None]:
 
 
 def _pairs(path: Path) -> Mapping[str, int]:
-    """Lines such as `MemTotal:  16 kB` or `inactive_file 0` as name -> number."""
+    """Parse lines such as `MemTotal:  16 kB` or `inactive_file 0` into name -> number."""
     found = {}
     for line in _text(path).splitlines():
         words = line.replace(":", " ").split()
@@ -210,7 +210,7 @@ def _number(path: Path) -> int | None:
 
 
 def _text(path: Path) -> str:
-    """A file of the system; empty where this system has none."""
+    """Read a system file; an empty string if the system does not have it."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -218,7 +218,7 @@ def _text(path: Path) -> str:
 
 
 def _physical() -> int | None:
-    """The machine's memory where there is no `/proc`."""
+    """Return the memory of a machine without `/proc`."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Packages that are needed, and those that extras add: what is wanted and what is installed."""
+"""Required and optional packages: the versions required and the versions installed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _DISTRIBUTION = "clickmap"
 _MODULES = {
     "pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "pot": "ot",
 }  # fmt: skip
-"""Package -> what it is imported as, where that is another name."""
+"""Package -> name of its module, if that differs."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that is wanted.
+    """A required package.
 
     Attributes:
-        name: as it is installed.
-        wanted: versions that will do; empty where any will.
-        version: what is installed, or None.
-        fits: whether that will do.
+        name: name of the package.
+        wanted: accepted versions; empty if any version is accepted.
+        version: installed version, or None.
+        fits: True if the installed version is accepted.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Package:
 
     @property
     def module(self) -> str:
-        """What it is imported as."""
+        """Name of the module to import."""
         plain = canonicalize_name(self.name)
         return _MODULES.get(plain, plain.replace("-", "_"))
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, in a clause; empty where nothing is."""
+        """Clause that describes a problem; empty if there is none."""
         if self.version is None:
             return f"{self.name} is not installed"
         if not self.fits:
@@ -53,13 +53,13 @@ class Package:
 
 
 def wanted_packages() -> tuple[tuple[Package, ...], dict[str, tuple[Package, ...]]]:
-    """Packages that are always needed, and those of each extra, by its name."""
+    """Return the packages that are always required, and those of each extra by its name."""
     needed, extras = _stated()
     return _packages(needed), {name: _packages(lines) for name, lines in extras.items()}
 
 
 def _stated() -> tuple[list[str], dict[str, list[str]]]:
-    """What the project file says where the package lies in its checkout, else its metadata."""
+    """Return requirements and extras, from pyproject.toml in a checkout, else from the metadata."""
     source = Path(clickmap_cli.__file__).resolve().parents[1] / "pyproject.toml"
     if source.is_file():
         project = tomllib.loads(source.read_text(encoding="utf-8")).get("project", {})
@@ -82,7 +82,7 @@ def _belongs(line: str, extra: str) -> bool:
 
 
 def _packages(lines: list[str]) -> tuple[Package, ...]:
-    """The packages of requirements that count on this system."""
+    """Return the packages of those requirements that apply to this system."""
     found = []
     for line in lines:
         try:

@@ -1,4 +1,4 @@
-"""Running one function over many items, in order, whatever the number of workers."""
+"""Run one function over many items, with results in order for any number of workers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Backend = Literal["threading", "loky"]
 """Workers on this machine: threads, or processes."""
 
 SHARED_BYTES = 16 << 20
-"""Arrays larger than this reach worker processes as shared files, smaller ones as copies: the
-files cost a second to tidy up, however small they are."""
+"""Arrays larger than this reach worker processes as shared files, smaller ones as copies, because
+removing the files takes a second, however small they are."""
 
 
 def cpu_count() -> int:
-    """Cores this process may run on (at least 1)."""
+    """Return the number of cores on which this process may run (at least 1)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def worker_count(n_jobs: int) -> int:
-    """Workers meant by joblib's convention: -1 is every core, -2 all but one.
+    """Return the number of workers by joblib's convention: -1 is every core, -2 all but one.
 
     Raises:
         ValueError: `n_jobs` is 0.
@@ -51,10 +51,10 @@ def ordered_map(
 ) -> Iterator[Outcome]:
     """Yield `function(item)` for each item, in the order of the items.
 
-    Results are handed on as they come, and no more than a few items per worker are in flight, so
-    the items need not fit in memory at once; results wait in memory where whoever takes them is
-    slower than the workers. Items that take long to make are made while the workers are busy; what
-    goes wrong in making one is raised here, after the results of those before it.
+    Results are yielded as soon as possible, and only a few items per worker are in progress, so
+    the items need not fit in memory together. If the consumer is slower than the workers, results
+    wait in memory. Items that take long to produce are produced while the workers are busy. An
+    error while producing an item is raised here, after the results of the earlier items.
     """
     workers = worker_count(n_jobs)
     if workers == 1:
@@ -63,7 +63,7 @@ def ordered_map(
     failed: list[BaseException] = []
 
     def guarded() -> Iterator[Item]:
-        # joblib asks for items in a thread of its own, where an error would be lost
+        # joblib iterates in a separate thread, where an error would be lost
         try:
             yield from items
         except BaseException as error:
@@ -78,11 +78,11 @@ def ordered_map(
 def _in_processes(
     function: Callable[[Item], Outcome], items: Iterable[Item], workers: int
 ) -> Iterator[Outcome]:
-    """Worker processes; an error kills those that are at work.
+    """Run in worker processes; an error kills the workers.
 
     Raises:
-        KeyboardInterrupt: somebody ended the workers with SIGTERM, as schedulers end a whole job.
-        RunError: a worker ended otherwise before its work was done.
+        KeyboardInterrupt: the workers were ended with SIGTERM, as when a scheduler ends a job.
+        RunError: a worker ended in another way before its work was done.
     """
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -101,7 +101,7 @@ def _in_processes(
                 yield result
         finally:
             with warnings.catch_warnings():
-                # an interrupted run need not hear from joblib that results were not used
+                # after an interruption, joblib's warning about unused results is not useful
                 warnings.filterwarnings("ignore", message=".*tasks ", category=UserWarning)
                 results.close()
     except TerminatedWorkerError as error:
@@ -117,7 +117,7 @@ def _in_processes(
 def _in_threads(
     function: Callable[[Item], Outcome], items: Iterable[Item], workers: int
 ) -> Iterator[Outcome]:
-    """Threads; an error waits for those that are at work, which would write on behind it."""
+    """Run in threads; an error waits for running threads, which would otherwise go on writing."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Outcome]] = deque()
         try:
@@ -135,11 +135,11 @@ class Pool:
     """The workers of a run: on this machine, or (`DaskPool`) on a cluster.
 
     Args:
-        n_jobs: workers, by joblib's convention.
-        backend: what they are.
+        n_jobs: number of workers, by joblib's convention.
+        backend: kind of workers, threads or processes.
 
     Attributes:
-        remote: whether workers may be on other machines.
+        remote: True if workers may run on other machines.
     """
 
     remote = False
@@ -150,24 +150,24 @@ class Pool:
 
     @property
     def workers(self) -> int:
-        """How many items are worked on at once (at least 1)."""
+        """Number of items that are processed at once (at least 1)."""
         return worker_count(self._n_jobs)
 
     def map(
         self, function: Callable[[Item], Outcome], items: Iterable[Item], worth: bool = True
     ) -> Iterator[Outcome]:
-        """`ordered_map` with these workers.
+        """Run `ordered_map` with these workers.
 
         Args:
-            function: may run in another process.
-            items: what it is called with, one by one.
-            worth: whether there is so much work that starting workers pays.
+            function: function to call, possibly in another process.
+            items: arguments, one per call.
+            worth: True if there is enough work to justify starting workers.
         """
         return ordered_map(function, items, self._n_jobs if worth else 1, self._backend)
 
 
 def check_backend(backend: str, scheduler: str | None) -> None:
-    """Whether the two keys fit each other.
+    """Raise unless backend and scheduler fit together.
 
     Raises:
         ConfigError: dask without the address of a scheduler, or an address without dask.
@@ -187,17 +187,17 @@ def check_backend(backend: str, scheduler: str | None) -> None:
 def open_pool(
     backend: str, n_jobs: int, scheduler: str | None, progress: Progress, connect: bool = True
 ) -> Iterator[Pool]:
-    """The workers that a config asks for.
+    """Yield the workers that a config asks for.
 
     Args:
         backend: `loky`, `threading` or `dask`.
         n_jobs: workers on this machine; a cluster has its own number.
         scheduler: address of the Dask scheduler.
-        progress: told when a cluster has no worker.
-        connect: whether the run will need a cluster at all (a dry run does not).
+        progress: receives a notice if a cluster has no worker.
+        connect: True if the run needs a cluster at all (a dry run does not).
 
     Raises:
-        ConfigError: the keys do not fit each other.
+        ConfigError: backend and scheduler do not fit together.
         MissingExtraError: Dask is not installed.
         RunError: no scheduler answers.
     """

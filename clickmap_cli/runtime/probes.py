@@ -1,4 +1,4 @@
-"""What imports here, which GPUs torch sees, who answers: asked so that no answer can do harm."""
+"""Probe imports, GPUs and network addresses in ways that cannot crash this process."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Gpus:
 
     Attributes:
         cuda: name and bytes of memory of each NVIDIA (or AMD) GPU that torch can use.
-        mps: whether torch can use an Apple GPU.
-        built: the CUDA version torch was built for; None for a torch without CUDA.
-        driver: names of GPUs that the NVIDIA driver reports, whether or not torch can use them.
-        problem: why torch cannot be asked; empty where it can.
+        mps: True if torch can use an Apple GPU.
+        built: CUDA version for which torch was built; None for a torch without CUDA.
+        driver: names of GPUs that the NVIDIA driver reports, even if torch cannot use them.
+        problem: reason why torch could not be asked; empty if it could.
     """
 
     cuda: tuple[tuple[str, int], ...] = ()
@@ -63,7 +63,7 @@ class Gpus:
 
     @property
     def why_none(self) -> str:
-        """Why torch has no CUDA device, in a clause; empty where it has."""
+        """Clause that says why torch has no CUDA device; empty if it has one."""
         if self.cuda:
             return ""
         if self.problem:
@@ -82,11 +82,11 @@ class Gpus:
 
 @dataclass(frozen=True)
 class Probed:
-    """What came of importing packages.
+    """Result of importing packages.
 
     Attributes:
-        problems: module -> why it does not import, in a clause.
-        gpus: what torch sees, where it was asked.
+        problems: module -> clause that says why it cannot be imported.
+        gpus: GPUs that torch sees, if it was imported.
     """
 
     problems: Mapping[str, str]
@@ -94,14 +94,14 @@ class Probed:
 
 
 def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
-    """Import modules one after the other in another process.
+    """Import modules one after another in another process.
 
-    A module that raises, exits, crashes or hangs is one that does not import; those after a
-    crash are tried again without it.
+    A module that raises, exits, crashes or hangs counts as one that cannot be imported; after a
+    crash, the remaining modules are tried again in a new process.
 
     Args:
         modules: names; `torch` is also asked for its GPUs.
-        seconds: how long all may take.
+        seconds: time limit for all modules together.
     """
     left = list(modules)
     problems: dict[str, str] = {}
@@ -117,7 +117,7 @@ def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
                 facts = words
         if not end:
             break
-        if not begun:  # not even the interpreter starts
+        if not begun:  # the interpreter itself does not start
             return Probed(dict.fromkeys(left, end), Gpus(problem=end))
         problems[begun] = end
         left = left[left.index(begun) + 1 :]
@@ -129,7 +129,7 @@ def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
 
 
 def unreachable(address: str, seconds: float = 5) -> str:
-    """Why nothing answers at an address such as `tcp://host:8786`; empty where something does."""
+    """Return why an address such as `tcp://host:8786` is unreachable; empty if it answers."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = parts.hostname, parts.port
@@ -145,8 +145,8 @@ def unreachable(address: str, seconds: float = 5) -> str:
 
 
 def _ask(modules: Sequence[str], seconds: float) -> tuple[list[dict[str, Any]], str]:
-    """What the other process said, and how it ended where it did not end well."""
-    # -P: files in the current folder must not stand in for packages, as they do not in a run
+    """Return the messages of the other process, and a clause about its end if it failed."""
+    # -P: files in the current folder must not shadow packages, as they do not in a run
     line = [sys.executable, "-P", "-c", _PROGRAM, *modules]
     end = ""
     try:
@@ -163,7 +163,7 @@ def _ask(modules: Sequence[str], seconds: float) -> tuple[list[dict[str, Any]], 
         end = f"the process that imports it dies of {_signal_name(-code)}"
     elif code:
         end = f"the process that imports it ends with exit code {code}"
-    lines = out.decode("utf-8", "replace").split("\n")[:-1]  # a line that was cut is no answer
+    lines = out.decode("utf-8", "replace").split("\n")[:-1]  # an incomplete last line is dropped
     return [json.loads(line) for line in lines], end
 
 
@@ -175,7 +175,7 @@ def _signal_name(number: int) -> str:
 
 
 def _driver_gpus() -> tuple[str, ...]:
-    """What the NVIDIA driver reports; empty without one."""
+    """Return the GPUs that the NVIDIA driver reports; empty without a driver."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()

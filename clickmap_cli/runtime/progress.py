@@ -1,4 +1,4 @@
-"""How a job says where it is, without knowing who shows it."""
+"""Interface through which a job reports its progress, whatever shows it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a service reports to; `reports.console` shows it, libraries may stay silent."""
+    """Receiver of a service's reports; `reports.console` shows them, libraries may stay silent."""
 
     @property
     def kept(self) -> list[str]:
-        """Every notice so far that belongs to the results, in order, each once."""
+        """All notices so far that belong to the results, in order, without repeats."""
 
     def stage(self, name: str, total: int | None = None) -> None:
-        """A new stage begins; `total` is its number of steps where that is known."""
+        """Begin a new stage; `total` is its number of steps, if known."""
 
     def advance(self, steps: int = 1) -> None:
-        """So many steps of the current stage are done."""
+        """Report that `steps` more steps of the current stage are done."""
 
     def notice(self, text: str, keep: bool = True, again: bool = False) -> None:
-        """Say something that the person should know, in a sentence.
+        """Tell the user something, in a sentence.
 
         Args:
             text: the sentence.
-            keep: True if it belongs to the results, so that manifest and report repeat it; False
-                if it is about this call alone (a stage that is done already, say).
-            again: True if it is so important that it is said once more at the end.
+            keep: True if it belongs to the results, so that manifest and report repeat it; False if
+                it is about this call alone (for example, a stage that was already done).
+            again: True if it is so important that it is repeated at the end.
         """
 
 
 class Notices:
-    """The notices of a run, each kept once.
+    """The notices of a run, without repeats.
 
     Attributes:
-        kept: those that belong to the results.
-        to_repeat: those that are said once more at the end.
+        kept: notices that belong to the results.
+        to_repeat: notices that are repeated at the end.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Silent(Notices):
     """A `Progress` that shows nothing.
 
     Attributes:
-        notices: everything it was told, in order.
+        notices: all notices it received, in order.
     """
 
     def __init__(self) -> None:
@@ -61,12 +61,12 @@ class Silent(Notices):
         self.notices: list[str] = []
 
     def stage(self, name: str, total: int | None = None) -> None:
-        """Ignored."""
+        """Ignore the stage."""
 
     def advance(self, steps: int = 1) -> None:
-        """Ignored."""
+        """Ignore the steps."""
 
     def notice(self, text: str, keep: bool = True, again: bool = False) -> None:
-        """Kept."""
+        """Keep the notice."""
         self.notices.append(text)
         self.remember(text, keep, again)

@@ -1,4 +1,4 @@
-"""Things chosen by name in a config: built in, from installed packages, or a user's own file."""
+"""Registries of objects named in a config: built in, from packages, or from a user's own file."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _OWN = "clickmap"
 
 @dataclass(frozen=True)
 class Entry:
-    """One name and what is known of it without importing it.
+    """One name and its description, which is known without importing the object.
 
     Attributes:
-        name: as in configs.
-        target: the thing, or `module:attribute` of it.
+        name: name in configs.
+        target: the object, or `module:attribute` of it.
         summary: one line for `--list`.
-        origin: `clickmap`, or where else it came from.
-        reference: the paper or the format it follows.
+        origin: `clickmap`, or another source.
+        reference: paper or format that it follows.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Entry:
 
 
 class Registry(Generic[Thing]):
-    """Names and what they stand for; nothing is imported before it is asked for.
+    """Names and the objects they refer to; an object is imported only when it is requested.
 
     Args:
-        kind: what is registered, for messages (`model`, `data set`).
-        group: group of entry points that other packages add theirs to.
+        kind: kind of the objects, for messages (`model`, `data set`).
+        group: group of entry points through which other packages add objects.
     """
 
     def __init__(self, kind: str, group: str) -> None:
@@ -58,7 +58,7 @@ class Registry(Generic[Thing]):
         """Register a name; see `Entry`.
 
         Raises:
-            ConfigError: the name is taken by something else.
+            ConfigError: another object has this name already.
         """
         there = self._entries.get(self._spelled(name))
         if there is not None and (there.name, there.target) != (name, target):
@@ -69,7 +69,7 @@ class Registry(Generic[Thing]):
         self._entries[name] = Entry(name, target, summary, origin, reference)
 
     def register(self, name: str) -> Callable[[Thing], Thing]:
-        """A decorator for a user's own file; the docstring's first line is its summary."""
+        """Return a decorator for a user's own file; the docstring's first line is the summary."""
 
         def keep(thing: Thing) -> Thing:
             summary = (inspect.getdoc(thing) or "").split("\n")[0]
@@ -79,16 +79,16 @@ class Registry(Generic[Thing]):
         return keep
 
     def entries(self) -> list[Entry]:
-        """Everything that is registered, by name."""
+        """Return all registered entries, sorted by name."""
         self._find_installed()
         return sorted(self._entries.values(), key=lambda entry: entry.name.lower())
 
     def get(self, name: str) -> Thing:
-        """What a name stands for, in upper or lower case.
+        """Return the object of a name, which may be in upper or lower case.
 
         Raises:
-            ConfigError: nothing has this name (the nearest is named), or it is another package's
-                and cannot be imported.
+            ConfigError: the name is unknown (the error suggests the nearest), or the object belongs
+                to another package and cannot be imported.
         """
         self._find_installed()
         entry = self._entries.get(self._spelled(name))
@@ -109,12 +109,12 @@ class Registry(Generic[Thing]):
             ) from error
 
     def _spelled(self, name: str) -> str:
-        """A known name as it was registered, whatever its case here."""
+        """Return a known name as it was registered, ignoring the case of `name`."""
         lower = {known.lower(): known for known in self._entries}
         return lower.get(name.lower(), name)
 
     def _find_installed(self) -> None:
-        """What installed packages add, looked up once."""
+        """Add the entries of installed packages, once."""
         if self._found_installed:
             return
         self._found_installed = True
@@ -125,16 +125,16 @@ class Registry(Generic[Thing]):
 
 
 def settings_of(thing: Callable[..., Any], given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """All keyword settings a thing is made with: those given, and its defaults for the rest.
+    """Return all keyword settings of an object: those given, and defaults for the rest.
 
     Args:
-        thing: a class or a function whose parameters are its settings.
+        thing: class or function whose parameters are its settings.
         given: settings from a config.
-        what: who it is, for messages.
+        what: name of the object, for messages.
 
     Raises:
-        ConfigError: a setting is unknown (the nearest is named), or one without a default is
-            missing.
+        ConfigError: a setting is unknown (the error suggests the nearest), or a setting without a
+            default is missing.
     """
     known = setting_names(thing)
     for name in given:
@@ -149,7 +149,7 @@ def settings_of(thing: Callable[..., Any], given: Mapping[str, Any], what: str) 
 
 
 def setting_names(thing: Callable[..., Any]) -> list[str]:
-    """Settings a thing takes; a class that takes `**kwargs` takes those of its bases too."""
+    """Return the names of settings; a class with `**kwargs` also accepts those of its bases."""
     names: dict[str, None] = {}
     for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
         names |= dict.fromkeys(_named(part))
@@ -160,18 +160,18 @@ def setting_names(thing: Callable[..., Any]) -> list[str]:
 
 
 def _named(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Parameters that can be given by name."""
+    """Return the parameters that can be given by name."""
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(thing).parameters
     return {name: found for name, found in parameters.items() if found.kind in by_name}
 
 
 def load_plugin(path: Path) -> None:
-    """Import a user's own Python file, which registers what it defines.
+    """Import a user's own Python file, which registers its models or data sets.
 
     Raises:
-        ConfigError: the file raises, or is no Python file.
-        DataError: it is missing.
+        ConfigError: the file raises, or is not a Python file.
+        DataError: the file is missing.
     """
     if not path.is_file():
         raise DataError(f"plugins: no file at {path} (looked from {Path.cwd()}).")
@@ -192,12 +192,12 @@ def load_plugin(path: Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ConfigError(f"plugins: {path} raised {_said(error)}") from error
-    # worker processes cannot import the file by name, so they get its classes themselves
+    # worker processes cannot import the file by name, so its classes are pickled by value
     joblibs_cloudpickle().register_pickle_by_value(module)
 
 
 def joblibs_cloudpickle() -> Any:
-    """The pickler of joblib's workers: a package of its own since joblib 1.6, inside it before."""
+    """Return the pickler of joblib's workers: a separate package since 1.6, bundled before."""
     try:
         return importlib.import_module("joblib.externals.cloudpickle")
     except ModuleNotFoundError:

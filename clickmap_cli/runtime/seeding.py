@@ -1,4 +1,4 @@
-"""Random generators that depend on what is drawn, never on when or where it is drawn."""
+"""Random generators that depend on the purpose of a draw, never on its time or place."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """A generator seeded by (`seed`, names...), for example (seed, image key, purpose).
+    """Return a generator seeded by (`seed`, names...), for example (seed, image key, purpose).
 
-    The same words give the same stream on every machine and with any number of workers, and
-    other words an independent one, so an image's draws never depend on other images.
+    The same words give the same stream on every machine and with any number of workers; other
+    words give an independent stream. An image's draws therefore never depend on other images.
 
     Args:
-        seed: the experiment's seed.
-        names: words that say what is drawn; their order counts.
+        seed: seed of the experiment.
+        names: words that identify the purpose; their order matters.
     """
     text = "\x1f".join((str(seed), *names))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,4 +1,4 @@
-"""Numbers of bytes, as a person reads them."""
+"""Readable numbers of bytes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 
 def readable_size(n: float, *, up: bool = False) -> str:
-    """Bytes in the unit a person would use.
+    """Return a number of bytes in a readable unit.
 
     Args:
-        n: how many.
-        up: round up, as for room that is needed: what fits must not look smaller than it is.
+        n: number of bytes.
+        up: round up, for required space: a requirement must not look smaller than it is.
 
     Example:
         >>> readable_size(1_234_567), readable_size(1_234_567, up=True), readable_size(2.31e9)

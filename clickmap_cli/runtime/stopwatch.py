@@ -1,4 +1,4 @@
-"""How long something takes, whatever the clock on the wall does meanwhile."""
+"""Measure elapsed time, even if the system clock is changed meanwhile."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 class Stopwatch:
-    """Runs from the moment it is made.
+    """A stopwatch that starts when it is created.
 
     Attributes:
-        began: that moment by the clock on the wall, in seconds since 1970.
+        began: time of the start by the system clock, in seconds since 1970.
     """
 
     def __init__(self) -> None:
@@ -18,5 +18,5 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Seconds until now, to three places; never negative."""
+        """Seconds until now, to three decimals; never negative."""
         return round(time.monotonic() - self._from, 3)

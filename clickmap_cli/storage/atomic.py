@@ -1,4 +1,4 @@
-"""Files that are whole or absent: everything is written beside its place and renamed into it."""
+"""Write files so that they are complete or absent: write to a temporary file, then rename it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from typing import Any
 from clickmap_cli.runtime.errors import DiskFullError, RunError
 
 PARTIAL = ".partial"
-"""Ending of a file that is being written; a leftover of a killed run may be deleted."""
+"""Ending of a file that is being written; one left by a killed run may be deleted."""
 
 _OWN = secrets.token_hex(3)
-"""Machines that share a folder may give two processes one number."""
+"""Part of temporary names: machines that share a folder may give two processes the same id."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; on leaving without an error it becomes `path` in one step.
+    """Yield a temporary path to write to, and rename it to `path` on leaving without an error.
 
-    The data is on the disk before the rename, so a kill or a power cut at any moment leaves
+    The data reaches the disk before the rename, so a kill or a power cut at any moment leaves
     either the old file or the new one.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
-    # a worker that outlives a killed run must not write into the next run's file
+    # a worker that survives a killed run must not write into the next run's file
     partial = path.with_name(f"{path.name}.{os.getpid()}{_OWN}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,13 +53,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _discard(partial: Path) -> None:
-    """Remove what was begun; what stopped the writing is reported, not that this fails too."""
+    """Remove the temporary file, ignoring errors, so that the original error is reported."""
     with suppress(OSError):
         partial.unlink()
 
 
 def explained(path: Path, error: OSError) -> RunError:
-    """Why a file could not be written, in a sentence that names it."""
+    """Turn the reason why a file could not be written into an error that names the file."""
     if error.errno == errno.ENOSPC:
         return DiskFullError(f"{path}: the disk is full; free some room and run the same again.")
     if error.errno == errno.EDQUOT:
@@ -75,16 +75,16 @@ def explained(path: Path, error: OSError) -> RunError:
 
 @contextmanager
 def removing_when_full(written: Callable[[], Iterable[Path]]) -> Iterator[None]:
-    """Remove what a call has written if the disk fills, so that the same call can start again.
+    """Remove the files of a call if the disk fills up, so that the same call can start again.
 
     Args:
-        written: files and folders that only this call has made.
+        written: function that returns the files and folders that only this call has made.
     """
     try:
         yield
     except DiskFullError:
         for path in list(written()):
-            with suppress(OSError):  # that the disk is full is what is reported
+            with suppress(OSError):  # the full disk is the error to report
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
@@ -93,22 +93,22 @@ def removing_when_full(written: Callable[[], Iterable[Path]]) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file, or leave the old one."""
+    """Write a complete file, or keep the old one."""
     with replacing(path) as partial:
         partial.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with two spaces of indent; NaN and infinity are refused (they are not JSON)."""
+    """Write JSON with an indent of two spaces; raise ValueError for NaN and infinity."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode("utf-8", "surrogatepass"))
 
 
 def json_ready(value: Any) -> Any:
-    """A value as JSON has it: numbers that are not finite (NaN, infinity) are null.
+    """Return a value as JSON can hold it: NaN and infinity become None.
 
     Args:
-        value: of dicts, lists, tuples, numbers, words and None.
+        value: dicts, lists, tuples, numbers, strings or None, nested in any way.
     """
     if isinstance(value, Mapping):
         return {name: json_ready(item) for name, item in value.items()}
@@ -120,7 +120,7 @@ def json_ready(value: Any) -> Any:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV table with a header line; a NaN is an empty cell, a bool `true` or `false`."""
+    """Write a CSV table with a header; NaN becomes an empty cell, a bool `true` or `false`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
@@ -135,12 +135,12 @@ def _cell(value: Any) -> Any:
 
 
 def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> None:
-    """Write rows of one dataclass as a CSV table, a column a field."""
+    """Write instances of one dataclass as a CSV table with one column per field."""
     header = [column.name for column in fields(kind)]
     write_csv(path, header, ([getattr(row, name) for name in header] for row in rows))
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""Lines of a CSV or tab-separated file to rows of fields, going on after any damage.
+"""Split the lines of a CSV or tab-separated file into rows of fields, even if some are damaged.
 
 A quote that is never closed must not swallow the rest of the file, so records are built line by
-line: a line with an open quote is joined to the next ones only while those are no whole rows
-themselves.
+line: a line with an open quote is joined to the next lines only until one of them is a complete
+row.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 
 MAX_JOINED_LINES = 100
 MAX_JOINED_BYTES = 64 << 20
-"""A record with line ends in its fields is no longer than this."""
+"""Largest size of a record whose fields contain line ends."""
 
 COMMA, TAB = b",", b"\t"
 _OTHERS = ((b";", "semicolons"), (b"|", "vertical bars"))
 _FEW_WORDS = 2
-"""A name of a column may have a blank in it."""
+"""Largest number of words in one column name."""
 
-csv.field_size_limit(1 << 27)  # fields of long trials are larger than the library's default
+csv.field_size_limit(1 << 27)  # fields of long trials exceed the default of the csv module
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table, or why it is none.
+    """One row of a table, or the reason why it could not be read.
 
     Attributes:
-        line: line of the file it begins at; the header is line 1.
-        fields: its fields, unquoted; empty where `problem` says why.
-        problem: why the row cannot be read; empty for a good one.
-        text: the damaged text, for `rejected.csv`.
+        line: number of the row's first line in the file; the header is line 1.
+        fields: unquoted fields; empty if `problem` is not.
+        problem: why the row cannot be read; empty for a valid one.
+        text: damaged text, for `rejected.csv`.
     """
 
     line: int
@@ -41,7 +41,7 @@ class Row:
 
 
 def delimiter_of(header: bytes) -> bytes:
-    r"""Return what separates the columns of a table: tabs where they do, else commas.
+    r"""Return the delimiter of a table: tab if that gives more columns, else comma.
 
     >>> delimiter_of(b"image\tx\ty"), delimiter_of(b"image,x,y")
     (b'\t', b',')
@@ -51,7 +51,7 @@ def delimiter_of(header: bytes) -> bytes:
 
 
 def delimiter_hint(header: bytes) -> str:
-    """Return a sentence for a table whose header has one column; empty where it has several.
+    """Return a hint if the header has only one column; an empty string otherwise.
 
     >>> delimiter_hint(b"image;x;y")
     ' Its columns are separated by semicolons; save it with commas or tabs.'
@@ -72,16 +72,17 @@ def csv_rows(
     is_row: Callable[[list[bytes]], bool],
     comma: bytes = COMMA,
 ) -> Iterator[Row]:
-    """Rows with `width` fields each; damaged ones come with their reason.
+    """Yield rows with `width` fields each; a damaged row comes with its problem instead.
 
     Args:
-        lines: the file's lines after the header, without their line ends.
+        lines: lines of the file after the header, without their line ends.
         first_line: number of the first of them.
         width: number of columns in the header.
-        is_row: whether `width` fields can be a row; asked only behind an open quote, where a line
-            may be a piece of a field that happens to have as many commas, and lines may make a
-            record only because the quotes of two damaged ones pair.
-        comma: what separates the columns, as `delimiter_of` says.
+        is_row: returns True if `width` fields can be a row. It is called only after an open quote:
+            there a line may be a piece of a field that happens to contain the right number of
+            delimiters, and lines may form a record only because the quotes of two damaged lines
+            pair up.
+        comma: delimiter, as returned by `delimiter_of`.
     """
     held: list[bytes] = []
     held_line = 0
@@ -100,7 +101,7 @@ def csv_rows(
                     held.append(line)
                     held_bytes += len(line)
                     continue
-                # an odd number of quotes: this line closes the open one, or opens its own
+                # an odd number of quotes: this line closes the open quote or opens another one
                 joined = split_fields(b"\n".join([*held, line]), comma) or []
                 if len(joined) == width and is_row(joined):
                     yield Row(held_line, joined)
@@ -119,7 +120,7 @@ def csv_rows(
 
 
 def split_fields(line: bytes, comma: bytes = COMMA) -> list[bytes] | None:
-    """The fields of one record, or None while a quote in it is open.
+    """Return the fields of one record, or None if a quote is still open.
 
     >>> split_fields(b'a,"b ""c"", d",e')
     [b'a', b'b "c", d', b'e']
@@ -134,7 +135,7 @@ def split_fields(line: bytes, comma: bytes = COMMA) -> list[bytes] | None:
         and (last == len(line) - 1 or line[last + 1] == comma[0])
     )
     if alone:
-        # the usual row: one quoted field, and inside it every quote is doubled
+        # the common case: one quoted field, inside which every quote is doubled
         if b'"' in inner:
             bare = inner.replace(b'""', b"")
             alone = b'"' not in bare
@@ -147,7 +148,7 @@ def split_fields(line: bytes, comma: bytes = COMMA) -> list[bytes] | None:
 
 
 def _split_any(line: bytes, comma: bytes) -> list[bytes] | None:
-    """Any number of quoted fields, by the standard library's parser; no fields for a bad one."""
+    """Parse a record with the csv module; None if a quote is open, no fields if it is invalid."""
     if line.count(b'"') % 2:
         return None
     text = line.decode("utf-8", "surrogateescape")
@@ -156,7 +157,7 @@ def _split_any(line: bytes, comma: bytes) -> list[bytes] | None:
         rows = list(csv.reader(pieces, delimiter=comma.decode(), strict=True))
     except csv.Error:
         return []
-    # two rows: the quotes of damaged lines pair by chance, and a line end stands outside them
+    # two rows: quotes of damaged lines paired by chance, and a line end lies outside them
     return [f.encode("utf-8", "surrogateescape") for f in rows[0]] if len(rows) == 1 else []
 
 
@@ -167,7 +168,7 @@ def _field_problem(fields: list[bytes], width: int) -> str:
 
 
 def _unclosed(first_line: int, lines: list[bytes]) -> Iterator[Row]:
-    """Every line behind an open quote is named: any of them may have been a row."""
+    """Yield each line after an open quote as damaged, because any of them may have been a row."""
     for number, line in enumerate(lines, first_line):
         if line.strip():
             yield Row(number, [], "a quote is opened and not closed by a readable row", line)

@@ -1,4 +1,4 @@
-"""An experiment's folder: whether a command may write there, and what a killed run left."""
+"""Folder of an experiment: exclusive access, and resuming or replacing an earlier run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.lock import busy_shards, only_run, only_shard, require_free
 from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
 
-_SEEN_SECONDS = 45  # a shared folder may show another machine's files so late
+_SEEN_SECONDS = 45  # a shared folder may show another machine's files with this delay
 _IDENTITY = Path(".clickmap") / "journal" / "identity.json"
 _PROVED = "proved"
 _DAMAGED = "damaged"
 
 
 class WhenPresent(Enum):
-    """What a command does with its own outputs that are there already."""
+    """Treatment of existing outputs of the same command."""
 
     STOP = "stop"
     RESUME = "resume"
@@ -32,14 +32,15 @@ class WhenPresent(Enum):
 
 
 class RunFolder:
-    """The folder of one command's outputs, held by one run.
+    """The output folder of one command, locked by one run.
 
-    `.clickmap/` inside it holds the lock and the journal: the identity of an unfinished run and
-    a record of each piece that is done. The journal goes when the manifest stands.
+    `.clickmap/` inside it holds the lock and the journal. The journal consists of the identity of
+    an unfinished run and a record of each finished piece; it is deleted once the manifest is
+    written.
 
     Args:
         path: the folder.
-        command: what writes there.
+        command: name of the command that writes there.
         outputs: names of files and folders that only this command writes there, or patterns of
             them (`fold_*/best.pth`).
     """
@@ -58,15 +59,15 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other runs out while this one writes; what an error leaves half-written goes."""
+        """Lock the folder while this run writes; after an error, remove incomplete files."""
         with only_run(self._state, self.command):
             try:
                 yield
             except BaseException as error:
-                with suppress(OSError):  # what ended the run is reported, not that this fails too
+                with suppress(OSError):  # the original error is reported, not a failure to tidy up
                     self.sweep()
                 if isinstance(error, DiskFullError) and self._has_begun:
-                    with suppress(OSError):  # a rename needs no room, unlike a note
+                    with suppress(OSError):  # a rename needs no disk space, a new file does
                         self._identity.replace(self._out_of_room)
                 raise
 
@@ -74,19 +75,19 @@ class RunFolder:
     def shard_held(
         self, shard: tuple[int, int], identity: str, when: WhenPresent
     ) -> Iterator[Manifest | None]:
-        """Hold one shard of a run that several processes make together; others may do theirs.
+        """Lock one shard of a run that several processes share; others may write other shards.
 
         Args:
-            shard: its number and how many there are.
-            identity: of the run; the same for all its shards.
-            when: what to do with a finished run, or one of other settings.
+            shard: number of the shard, and number of all shards.
+            identity: identity of this run, equal for all its shards.
+            when: treatment of an existing run that is finished or has other settings.
 
         Returns:
-            What `finished` does.
+            The same as `finished`.
 
         Raises:
-            ConfigError: outputs are there and the call does not say what to do with them, or
-                there are shards made with other settings.
+            ConfigError: outputs exist and the call does not say how to treat them, or shards exist
+                that were made with other settings.
             RunError: another process writes this shard, or a run holds the folder.
         """
         own = f"{shard[0]}/{shard[1]}"
@@ -118,11 +119,11 @@ class RunFolder:
         return None
 
     def require_shards(self, identity: str) -> None:
-        """Whether what is there may be merged by a run of this identity.
+        """Raise unless the shards in the folder can be merged by a run of this identity.
 
         Raises:
-            ConfigError: it was made with other settings.
-            RunError: nothing is there, or what says what it is is damaged.
+            ConfigError: the shards were made with other settings.
+            RunError: shards are missing, or the record of their identity is damaged.
         """
         manifest, begun = self._found(WhenPresent.RESUME)
         there = manifest.config_hash if manifest is not None else begun
@@ -144,23 +145,24 @@ class RunFolder:
         lacking: Sequence[str] = (),
         needed: Sequence[str] = (),
     ) -> Manifest | None:
-        """Whether there is nothing to do: the manifest of an equal, whole, finished run.
+        """Return the manifest of an equal, complete, finished run; None if there is work to do.
 
-        Otherwise the folder is made ready: the journal of an equal run is kept for `--resume`,
-        anything else is cleared. Of a run that was damaged since, `proved` knows what is whole.
+        With None, the folder is made ready: `--resume` keeps the journal of an equal run, and
+        everything else is cleared. If a finished run was damaged later, `proved` gives its intact
+        files.
 
         Args:
-            identity: of the run.
-            when: what to do with what is there.
-            lacking: inputs that are not there, in a sentence each; they may be what differs from
+            identity: identity of this run.
+            when: treatment of existing outputs.
+            lacking: one sentence per missing input; a missing input may explain a difference from
                 the run that is resumed.
-            needed: outputs that an equal run may lack, and this one is to have: a resumed run
-                without one of them goes on.
+            needed: outputs that this run must have, although an equal run may lack them: a resumed
+                run without one of them continues.
 
         Raises:
-            ConfigError: outputs are there and the call does not say what to do with them, or a
-                resumed run has other settings than the one it resumes.
-            RunError: what says what is there is damaged; `OVERWRITE` does not ask.
+            ConfigError: outputs exist and the call does not say how to treat them, or the settings
+                differ from those of the resumed run.
+            RunError: the record of the existing run is damaged; `OVERWRITE` does not read it.
         """
         when = self._refuse_if_there(when)
         self.refuse_if_other(identity, when, lacking)
@@ -170,7 +172,7 @@ class RunFolder:
             resumed = manifest
             enough = resumed is not None and all(name in resumed.outputs for name in needed)
             if resumed is not None and enough and not damaged_outputs(self.path, resumed.outputs):
-                self._tidy()  # a kill may have come right after the manifest
+                self._tidy()  # the run may have been killed right after it wrote the manifest
                 return resumed
         keep_journal = when is WhenPresent.RESUME and begun == identity
         self._begin(identity, keep_journal, resumed)
@@ -179,16 +181,16 @@ class RunFolder:
     def refuse_if_other(
         self, identity: str, when: WhenPresent, lacking: Sequence[str] = ()
     ) -> None:
-        """What `finished` would refuse to resume, said while nothing has begun.
+        """Raise the errors of `finished` about other settings, before any work.
 
         Args:
-            identity: of the run.
-            when: what to do with what is there.
+            identity: identity of this run.
+            when: treatment of existing outputs.
             lacking: as for `finished`.
 
         Raises:
-            ConfigError: a run that is to be resumed has other settings or inputs.
-            RunError: what says what is there is damaged.
+            ConfigError: the run to resume has other settings or inputs.
+            RunError: the record of the existing run is damaged.
         """
         if when is not WhenPresent.RESUME:
             return
@@ -202,21 +204,21 @@ class RunFolder:
             )
 
     def refuse_if_there(self, when: WhenPresent) -> WhenPresent:
-        """What `held` and `finished` would refuse, said before any work.
+        """Raise the errors of `held` and `finished` about existing runs, before any work.
 
         Returns:
-            `when`, or RESUME for a plain call where a run ended for want of room on the disk: it
-            is repeated as it was typed.
+            `when`; but RESUME instead of STOP if a run ended because the disk was full, so that the
+            same command continues it.
 
         Raises:
-            ConfigError: outputs are there and the call does not say what to do with them.
-            RunError: another run is at work there.
+            ConfigError: outputs exist and the call does not say how to treat them.
+            RunError: another run is working in the folder.
         """
         require_free(self._state)
         return self._refuse_if_there(when)
 
     def ran_out_of_room(self) -> bool:
-        """Return True if an unfinished run is there that ended because the disk was full."""
+        """Return True if the folder has an unfinished run that ended because the disk was full."""
         return self._out_of_room.is_file()
 
     def _refuse_if_there(self, when: WhenPresent) -> WhenPresent:
@@ -232,10 +234,10 @@ class RunFolder:
         return when
 
     def _found(self, when: WhenPresent) -> tuple[Manifest | None, str | None]:
-        """The manifest, and the identity of an unfinished run.
+        """Return the manifest, and the identity of an unfinished run; None for what is absent.
 
         Raises:
-            RunError: what counts of them is damaged, and the run is not to make everything anew.
+            RunError: the one that counts is damaged, and `when` is not OVERWRITE.
         """
         anew = when is WhenPresent.OVERWRITE
         try:
@@ -251,7 +253,7 @@ class RunFolder:
         return manifest, begun
 
     def _begin(self, identity: str, keep_journal: bool, resumed: Manifest | None) -> None:
-        """Set the old manifest aside (a half-replaced folder must not look finished) and start."""
+        """Start a run; first move the old manifest away, so that a mixture never looks finished."""
         if not keep_journal:
             shutil.rmtree(self._journal, ignore_errors=True)
         self._proofs = None
@@ -266,34 +268,34 @@ class RunFolder:
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove what workers that died left half-written."""
+        """Remove incomplete files of workers that died."""
         for leftover in self.path.rglob(f"*.*{PARTIAL}"):
-            # folders below that have a state of their own belong to other runs
+            # a subfolder with its own `.clickmap` belongs to another run
             others = leftover.relative_to(self.path).parents
             if not any((self.path / part / ".clickmap").is_dir() for part in others if part.name):
                 leftover.unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Forget a run whose input was of no use, unless it was to replace a finished one."""
+        """Forget a run whose input was unusable, unless it was meant to replace a finished run."""
         if not self._previous.is_file():
             shutil.rmtree(self._journal, ignore_errors=True)
 
     def abandon_shard(self) -> None:
-        """The same for one shard: what others recorded stays."""
+        """Do the same as `abandon` for one shard, but keep the journal if it has other records."""
         if not any(path != self._identity for path in self._journal.glob("*.json")):
             self.abandon()
 
     def record(self, piece: str, files: Mapping[str, Mapping[str, Any]]) -> None:
-        """Note that a piece of the run is done: its files with size and SHA-256."""
+        """Record a finished piece of this run: its files with size and SHA-256."""
         write_json(self._journal / f"{piece}.json", {"files": dict(files)})
 
     def recorded(self, piece: str) -> dict[str, dict[str, Any]] | None:
-        """The files of a finished piece that still have the bytes they had, or None."""
+        """Return the files of a finished piece, or None if any of them has changed since."""
         files = self._record(piece)
         return None if files is None or damaged_outputs(self.path, files) else files
 
     def proved(self, names: Iterable[str]) -> dict[str, dict[str, Any]] | None:
-        """The same for files of a run that was finished once, as its manifest states them."""
+        """Return files as the resumed run's manifest states them, or None if any has changed."""
         if self._proofs is None:
             self._proofs = self._record(_PROVED) or {}
         try:
@@ -311,15 +313,15 @@ class RunFolder:
         return files if isinstance(files, dict) else None
 
     def lines(self, name: str) -> LineJournal:
-        """Records of small pieces of the run, such as images; they go with the journal."""
+        """Return a journal for small pieces, such as images; it is deleted with the main one."""
         return LineJournal(self._journal / f"{name}.jsonl")
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, drop outputs of an earlier run that are not part of it, and tidy."""
+        """Write the manifest, remove outputs of an earlier run that are not in it, and tidy up."""
         try:
             old = set(json.loads(self._previous.read_text(encoding="utf-8"))["outputs"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            old = set()  # none, or damaged: then only what is this command's alone is known
+            old = set()  # none, or damaged: then only the outputs of this command alone are known
         for place in (place for own in self._own for place in self.path.glob(own)):
             files = place.rglob("*") if place.is_dir() else [place]
             old |= {path.relative_to(self.path).as_posix() for path in files if path.is_file()}
@@ -331,22 +333,22 @@ class RunFolder:
         self._tidy()
 
     def _tidy(self) -> None:
-        """What a finished run does not need."""
+        """Remove what a finished run does not need."""
         self._previous.unlink(missing_ok=True)
         shutil.rmtree(self._journal, ignore_errors=True)
-        self.sweep()  # workers that died are not the end of a run
+        self.sweep()  # workers that died do not make a run fail
 
 
 def already_done(folder: Path) -> str:
-    """What is said where a finished run was found and kept."""
+    """Return the message for a finished run that was found and kept."""
     return f"Already done: {folder} was finished before; nothing was changed."
 
 
 def require_begun(folder: Path, identity: str) -> None:
-    """Whether a worker's result is still wanted: the run it works for may have been replaced.
+    """Raise unless the folder still belongs to the run that a worker works for.
 
     Raises:
-        RunError: the folder belongs to another run by now, or to none.
+        RunError: the folder now belongs to another run, or to none.
     """
     until = time.monotonic() + _SEEN_SECONDS
     while _identity_of(folder / _IDENTITY) != identity:
@@ -356,10 +358,10 @@ def require_begun(folder: Path, identity: str) -> None:
 
 
 def require_here(folder: Path, files: dict[str, dict[str, Any]]) -> None:
-    """Whether files that another machine wrote are in this machine's folder, whole.
+    """Raise unless the files of another machine are complete in this machine's folder.
 
     Raises:
-        RunError: they are not.
+        RunError: a file is missing or differs, even after waiting.
     """
     until = time.monotonic() + _SEEN_SECONDS
     while damaged := damaged_outputs(folder, files):

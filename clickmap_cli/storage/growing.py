@@ -1,4 +1,4 @@
-"""Files that only grow: logs and histories that outlive the runs that write to them."""
+"""Files that are only appended to: logs and histories that outlive single runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from clickmap_cli.runtime.errors import ConfigError, RunError
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Add lines to a text file, which appears with the first; what is there is never changed.
+    """Append lines to a text file, creating it with the first; existing text never changes.
 
-    A line that a kill has torn is ended first, so it costs no more than itself.
+    If a kill left an incomplete last line, that line is ended first, so the new ones stay readable.
 
     Raises:
         RunError: the file cannot be written.
@@ -33,7 +33,7 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def append_row(path: Path, header: Sequence[str], row: Sequence[Any]) -> None:
-    """Add a row to a table, which begins with its header.
+    """Append a row to a table, and its header first if the table is new.
 
     Raises:
         ConfigError: the table has other columns.
@@ -44,11 +44,11 @@ def append_row(path: Path, header: Sequence[str], row: Sequence[Any]) -> None:
 
 
 def check_columns(path: Path, header: Sequence[str]) -> bool:
-    """Whether a table is there.
+    """Return True if a table exists and has the expected columns.
 
     Raises:
-        ConfigError: it has other columns.
-        RunError: it cannot be read.
+        ConfigError: the table has other columns.
+        RunError: the table cannot be read.
     """
     try:
         with path.open("rb") as file:

@@ -1,8 +1,8 @@
-"""The heaps of texts in HDF5 files, looked at before the library reads them.
+"""Check the string heaps of HDF5 files before the HDF5 library reads them.
 
-Over a damaged one the HDF5 library (2.0 and all before it) goes round and round without end, where
-nothing in Python can stop it. So every heap is walked here first: its objects must follow one
-another to its end. The layout is that of the HDF5 file format, III.E, "Global Heap".
+A damaged heap makes the library (2.0 and all earlier versions) loop forever, and nothing in Python
+can stop it. Every heap is therefore checked here first: its objects must follow each other up to
+its end. The layout is in the HDF5 file format, III.E, "Global Heap".
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _HEAP = re.compile(b"GCOL\x01")
 _LENGTHS = {4: "<I", 8: "<Q"}
 _LARGE_BYTES = 1 << 20
 _LEAST_BYTES = 4096
-"""A heap is no smaller."""
+"""Least size of a heap."""
 
 
 def check_heaps(path: Path) -> None:
-    """Walk every heap of texts in a file; a large file once, as long as it stays the same.
+    """Check every string heap in a file; a large file is checked once, until it changes.
 
     Args:
-        path: an HDF5 file; of what is none nothing is said.
+        path: file to check; a file without heaps passes, HDF5 or not.
 
     Raises:
         DataError: a heap is damaged.
@@ -57,7 +57,7 @@ def _check(path: Path) -> None:
 
 
 def _length_bytes(data: mmap.mmap) -> int:
-    """How many bytes a length takes in this file, as its first block says."""
+    """Return the number of bytes that store a length in this file, from its superblock."""
     at = 0
     while at + 16 <= len(data):
         if data[at : at + 8] == _SIGNATURE:
@@ -67,19 +67,19 @@ def _length_bytes(data: mmap.mmap) -> int:
 
 
 def _is_sound(data: mmap.mmap, begin: int, length: str) -> bool:
-    """Whether the objects of a heap fill it, one behind the other."""
+    """Return True if the objects of a heap follow each other and fill it."""
     head = _aligned(8 + struct.calcsize(length))
     if begin + head > len(data):
         return True  # too short to be read as a heap
     (size,) = struct.unpack_from(length, data, begin + 8)
     end = begin + size
     if size < _LEAST_BYTES or end > len(data):
-        return True  # other bytes that begin like a heap; the library refuses them
+        return True  # other bytes that look like a heap's beginning; the library refuses them
     at = begin + head
     while at + head <= end:
         (number,) = struct.unpack_from("<H", data, at)
         (content,) = struct.unpack_from(length, data, at + 8)
-        # what is free is object 0, whose size is with its head
+        # object 0 is the free space, and its size includes its header
         taken = head + _aligned(content) if number else content
         if not head <= taken <= end - at:
             return False

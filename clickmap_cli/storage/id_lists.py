@@ -1,4 +1,4 @@
-"""Lists of image ids: a text file, one id a line."""
+"""Lists of image ids: text files with one id per line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clickmap_cli.storage.atomic import write_bytes
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids of a list, each once, in its order; empty lines and `#` comments are left out.
+    """Read the ids of a list in order, without repeats, empty lines and `#` comments.
 
     Raises:
-        DataError: the file is missing, is no text, or holds no id.
+        DataError: the file is missing, is not a text file, or holds no id.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -29,10 +29,11 @@ def read_ids(path: Path) -> list[str]:
 
 
 def write_ids(path: Path, ids: Iterable[str]) -> None:
-    """Write a list of ids, one a line.
+    """Write a list of ids, one per line.
 
     Raises:
-        DataError: an id would not be read back: it begins with `#`, or begins or ends with blanks.
+        DataError: an id could not be read back, because it begins with `#`, begins or ends with
+            whitespace, or spans several lines.
     """
     words = list(ids)
     for word in words:

@@ -1,4 +1,4 @@
-"""Records of finished pieces, one a line, that a kill can cost at most one of."""
+"""Journal of finished pieces, one record per line. A kill loses at most one record."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from clickmap_cli.storage.atomic import explained
 
 
 class LineJournal:
-    """JSON records, appended one by one.
+    """JSON records that are appended one by one.
 
     Args:
-        path: the file; it and its folder appear with the first record.
+        path: the file; it is created with its folder on writing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,7 +25,7 @@ class LineJournal:
         self._file: io.FileIO | None = None
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Every whole record; a torn last line is no record."""
+        """Yield every complete record; lines that are cut or damaged are skipped."""
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -34,47 +34,48 @@ class LineJournal:
             try:
                 record = json.loads(line)
             except ValueError:
-                continue  # a line torn by a kill, and the next run wrote on behind it
+                continue  # a line that a kill has cut; the next run continued after it
             if isinstance(record, dict):
                 yield record
 
     @contextmanager
     def writing(self) -> Iterator[LineJournal]:
-        """Open for `append`.
+        """Open the journal for `append`.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # without a buffer: what a full disk refused must not be tried again on closing
+            # unbuffered: bytes that a full disk refused must not be written again on closing
             file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise explained(self.path, error) from error
         with file:
             self._file = file
             if file.tell():
-                self._write(b"\n")  # ends a line that a kill may have torn
+                self._write(b"\n")  # ends a line that a kill may have cut
             try:
                 yield self
             finally:
                 self._file = None
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write a record, and see it reach the disk.
+        """Append a record, and wait until it is on the disk.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written.
+            ValueError: the journal is not open for writing.
         """
         if self._file is None:
             raise ValueError("append outside writing()")
         self._write(json.dumps(record, allow_nan=True).encode() + b"\n")
 
     def _write(self, data: bytes) -> None:
-        assert self._file is not None  # noqa: S101 - seen by those who call
+        assert self._file is not None  # noqa: S101 - checked by the callers
         try:
             while data:
-                data = data[self._file.write(data) :]  # a disk that fills takes a part
+                data = data[self._file.write(data) :]  # a nearly full disk accepts only a part
             os.fsync(self._file.fileno())
         except OSError as error:
             raise explained(self.path, error) from error

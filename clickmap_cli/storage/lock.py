@@ -1,4 +1,4 @@
-"""One run at a time in an experiment's folder; a dead run holds nothing."""
+"""Allow one run at a time in an experiment's folder; a process that ends loses its lock."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from clickmap_cli.storage.atomic import explained, write_json
 
 Outcome = TypeVar("Outcome")
 
-_SIBLINGS_SECONDS = 120  # shards hold the folder only while they begin
-_LOOK_SECONDS = 0.3  # and who only looks whether it is free, for a moment
+_SIBLINGS_SECONDS = 120  # shards lock the whole folder only while they begin
+_LOOK_SECONDS = 0.3  # wait for `require_free`, which locks the folder for a moment
 
 
 @contextmanager
 def only_run(state: Path, command: str) -> Iterator[None]:
-    """Hold an experiment's folder while a command writes into it.
+    """Lock an experiment's folder while a command writes into it.
 
     The lock belongs to the process: the operating system releases it when the process ends,
-    however it ends.
+    even after a crash.
 
     Args:
-        state: the folder's `.clickmap` folder; made when missing.
-        command: what holds the lock, for the message to whoever comes second.
+        state: the folder's `.clickmap` folder; created if missing.
+        command: name of the command that holds the lock, for the error message of a second run.
 
     Raises:
         RunError: another run holds the folder, or the folder cannot be written.
@@ -48,7 +48,7 @@ def only_run(state: Path, command: str) -> Iterator[None]:
         )
         yield
     finally:
-        with suppress(OSError):  # a disk that turned read-only must not hide what ended the run
+        with suppress(OSError):  # a disk that became read-only must not hide the original error
             (state / "owner.json").unlink(missing_ok=True)
         lock.release()
 
@@ -57,12 +57,12 @@ def only_run(state: Path, command: str) -> Iterator[None]:
 def only_shard(
     state: Path, shard: tuple[int, int], begin: Callable[[], Outcome]
 ) -> Iterator[Outcome]:
-    """Hold one shard of an experiment; others may be written at the same time, whole runs not.
+    """Lock one shard of an experiment; other shards can be written meanwhile, whole runs cannot.
 
     Args:
-        state: the folder's `.clickmap` folder; made when missing.
-        shard: its number and how many there are.
-        begin: called while nothing else can begin in the folder; what it returns is handed on.
+        state: the folder's `.clickmap` folder; created if missing.
+        shard: number of the shard, and number of all shards.
+        begin: function called while nothing else can begin in the folder; its result is yielded.
 
     Raises:
         RunError: another process writes this shard, or a run holds the whole folder.
@@ -88,17 +88,17 @@ def only_shard(
 
 
 def require_free(state: Path) -> None:
-    """Whether no run is at work in a folder now.
+    """Raise if a run is working in a folder.
 
     Raises:
-        RunError: one is.
+        RunError: another run or shard holds the folder's lock.
     """
     if (state / "lock").is_file():
         _folder_lock(state, _LOOK_SECONDS).release()
 
 
 def busy_shards(state: Path) -> list[str]:
-    """Shards that are being written, as `2/8`."""
+    """Return the shards that are being written, as `2/8`."""
     busy = []
     for path in sorted(_shards(state).glob("*.lock")):
         lock = FileLock(path, timeout=0)
@@ -116,7 +116,7 @@ def _shards(state: Path) -> Path:
 
 
 def _folder_lock(state: Path, seconds: float) -> FileLock:
-    """The folder's lock, held."""
+    """Acquire and return the folder's lock."""
     lock = FileLock(state / "lock", timeout=seconds)
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def _folder_lock(state: Path, seconds: float) -> FileLock:
 
 
 def _holder(state: Path) -> str:
-    """Who holds the lock, as far as they said."""
+    """Describe the run that holds the lock; an empty string if that is unknown."""
     try:
         owner = json.loads((state / "owner.json").read_text(encoding="utf-8"))
         return f" ({owner['command']}, process {owner['pid']} on {owner['host']})"

@@ -1,8 +1,8 @@
-"""Arrays of any length in bounded memory: a long one stands in a file without a name.
+"""Arrays of any length in bounded memory: a long array is kept in an unnamed temporary file.
 
-The file is mapped, so that a part of the array costs the memory of that part, and pages in use can
-be taken back by the system. It has no name from its first byte on and is gone with its process,
-however that ends.
+The file is memory-mapped, so reading a part of the array takes only the memory of that part, and
+the system can reclaim pages. The file never has a name and disappears with its process, even after
+a crash.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from numpy.typing import NDArray
 from clickmap_cli.runtime.errors import RunError
 
 IN_MEMORY_BYTES = 128 << 20
-"""An array no longer than this is an ordinary one."""
+"""Largest size of an array that is kept in memory."""
 
 BLOCK_VALUES = 1 << 21
-"""Values gathered at once: bounds index arrays, whatever the length."""
+"""Number of values gathered at once; it bounds the index arrays, whatever the length."""
 
 _BUCKET_BYTES = 64 << 20
-_MOST_BUCKETS = 256  # each is an open file
+_MOST_BUCKETS = 256  # each bucket is an open file
 _WRITE_BYTES = 1 << 20
 
 Ints = NDArray[np.integer[Any]]
 
 
 class LongArray:
-    """An array that is made piece by piece.
+    """An array that grows piece by piece.
 
     Args:
-        dtype: of its values; what is appended must have it.
-        in_memory: bytes held before it becomes a file; None = `IN_MEMORY_BYTES`.
+        dtype: type of the values; all appended values must have it.
+        in_memory: bytes kept in memory before a file is used; None = `IN_MEMORY_BYTES`.
     """
 
     def __init__(self, dtype: Any, in_memory: int | None = None) -> None:
@@ -48,11 +48,11 @@ class LongArray:
         self._file: IO[bytes] | None = None
 
     def append(self, values: NDArray[Any]) -> None:
-        """Add values at its end.
+        """Append values.
 
         Raises:
-            RunError: there is no room for a long array.
-            ValueError: the values are of another type.
+            RunError: the disk has too little space for a long array.
+            ValueError: the type of the values differs.
         """
         if values.dtype != self._dtype:
             raise ValueError(f"an array of {self._dtype} was appended {values.dtype}")
@@ -62,10 +62,10 @@ class LongArray:
             self._write()
 
     def finished(self) -> NDArray[Any]:
-        """(n) all values, read-only where they stand in a file; nothing can be appended after it.
+        """Return (n) all values, read-only if they are in a file; nothing can be appended later.
 
         Raises:
-            RunError: there is no room for it.
+            RunError: the disk has too little space.
         """
         if self._file is None:
             parts, self._parts = self._parts, []
@@ -94,9 +94,9 @@ class LongArray:
 
 
 def scratch_folder() -> Path:
-    """Where long arrays stand: TMPDIR, else the folder for large temporary files.
+    """Return the folder for long arrays: TMPDIR, else the folder for large temporary files.
 
-    Not the usual one for temporary files, which is a piece of the memory on many systems.
+    The usual temporary folder is not used, because on many systems it is kept in memory.
     """
     named = os.environ.get("TMPDIR")
     if named or not os.access("/var/tmp", os.W_OK):  # noqa: S108 - files in it have no names
@@ -105,19 +105,19 @@ def scratch_folder() -> Path:
 
 
 def take_runs(column: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]:
-    """Runs of an array joined in another order, in two passes where the array is a long one.
+    """Join runs of an array in another order, in two passes if the result is long.
 
     Args:
         column: (n) values, long or not.
-        starts: (m) where each run begins.
-        lengths: (m) how long each is.
+        starts: (m) index at which each run begins.
+        lengths: (m) length of each run.
 
     Returns:
-        `column[starts[0] : starts[0] + lengths[0]]`, then the next, joined; a long array where it
-        is long.
+        `column[starts[0] : starts[0] + lengths[0]]`, then the next run, joined; kept in a file if
+        it is long.
 
     Raises:
-        RunError: there is no room for it.
+        RunError: the disk has too little space.
     """
     total = int(lengths.sum())
     long = total * column.dtype.itemsize > IN_MEMORY_BYTES
@@ -134,11 +134,11 @@ def take_runs(column: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]
 def _buckets(
     column: NDArray[Any], starts: Ints, lengths: Ints, total: int
 ) -> Iterator[NDArray[Any]]:
-    """The runs in their order, some at a time.
+    """Yield the runs in their order, some at a time.
 
-    Random access to a file larger than memory would read it once a block. So it is read once from
-    its beginning to its end, each run going to the file of its place in the result; those are
-    small enough to be put in order in memory.
+    Random access to a file larger than memory would read the file once per block. The file is
+    therefore read once from its beginning to its end, and each run is copied to the bucket of its
+    place in the result. A bucket is small enough to be sorted in memory.
     """
     n = min(-(-total * column.dtype.itemsize // _BUCKET_BYTES), _MOST_BUCKETS)
     place = np.cumsum(lengths) - lengths
@@ -152,7 +152,7 @@ def _buckets(
         ends = np.cumsum(np.bincount(bucket[runs], lengths[runs], n)).astype(np.int64)
         for part, piece in zip(parts, np.split(values, ends[:-1]), strict=True):
             if len(piece):
-                part.append(piece.copy())  # a piece alone, not the block behind it
+                part.append(piece.copy())  # copy the piece, so that its block is not kept
     come = source[np.argsort(bucket[source], kind="stable")]
     bounds = np.searchsorted(bucket[come], np.arange(n + 1))
     for number, first, last in zip(range(n), bounds[:-1], bounds[1:], strict=True):
@@ -164,7 +164,7 @@ def _buckets(
 
 
 def ranges(starts: Ints, lengths: Ints) -> NDArray[np.int64]:
-    """`arange(starts[0], starts[0] + lengths[0])`, then the next, joined.
+    """Return `arange(starts[0], starts[0] + lengths[0])`, then the next range, joined.
 
     >>> ranges(np.array([5, 0]), np.array([2, 3]))
     array([5, 6, 0, 1, 2])
@@ -176,7 +176,7 @@ def ranges(starts: Ints, lengths: Ints) -> NDArray[np.int64]:
 
 
 def blocks_of_runs(lengths: Ints) -> list[slice]:
-    """Runs `slice`d into blocks of a bounded number of values, or of one run."""
+    """Return slices of runs, each with at most `BLOCK_VALUES` values or a single longer run."""
     ends = np.cumsum(lengths)
     n = len(lengths)
     blocks = []

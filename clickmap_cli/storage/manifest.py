@@ -1,4 +1,4 @@
-"""The record beside every result: what was read, with which settings, and what came out."""
+"""The manifest beside every result: its inputs, settings and outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "h5py", "pillow")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` holds.
+    """Content of `manifest.json`.
 
     Attributes:
         command: the command that wrote the folder.
@@ -31,12 +31,12 @@ class Manifest:
         config_hash: hash over the keys and inputs that change numbers.
         inputs: path as given -> {`size`, `sha256`}.
         outputs: path inside the folder -> {`size`, `sha256`}.
-        counts: what was read, kept and left out.
+        counts: numbers of items read, kept and left out.
         times: start, end, seconds; the only part that differs between equal runs.
         seed: seed of every random draw.
-        versions: clickmap, Python and the packages that numbers depend on.
-        git_commit: commit of the folder the command was called in, when there is one.
-        notices: what the run said of its data and settings.
+        versions: versions of clickmap, Python and the packages that affect numbers.
+        git_commit: commit of the folder in which the command was called, or None.
+        notices: notices about data and settings that were shown.
     """
 
     command: str
@@ -65,7 +65,7 @@ class Manifest:
         started: Stopwatch,
         notices: Sequence[str],
     ) -> Manifest:
-        """Of a run that ends now; `started` runs since it began, the rest as the attributes."""
+        """Build the manifest of a run that ends now; `started` has run since its beginning."""
         seconds = started.seconds
         times = {"started": started.began, "ended": started.began + seconds, "seconds": seconds}
         return cls(
@@ -74,15 +74,15 @@ class Manifest:
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:
-        """Write `manifest.json`; it comes last, so its presence proves the outputs."""
+        """Write `manifest.json`; it is written last, so its presence proves that outputs exist."""
         write_json(folder / MANIFEST, asdict(self))
 
 
 def load_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a folder, or None where there is none.
+    """Load the manifest of a folder; None if there is none.
 
     Raises:
-        RunError: there is one, but it is not a manifest.
+        RunError: the file exists but is not a manifest.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -94,7 +94,7 @@ def load_manifest(folder: Path) -> Manifest | None:
 
 
 def describe_files(base: Path | None, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of files, by their path inside `base`, or as given without one."""
+    """Return size and SHA-256 of files, by path relative to `base`, or as given if that is None."""
     described = {}
     for path in paths:
         name = str(path) if base is None else path.relative_to(base).as_posix()
@@ -103,7 +103,7 @@ def describe_files(base: Path | None, paths: Iterable[Path]) -> dict[str, dict[s
 
 
 def damaged_outputs(folder: Path, outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Outputs that are missing or no longer have the bytes the manifest states."""
+    """Return the outputs that are missing or whose bytes differ from those in the manifest."""
     damaged = []
     for name, stated in outputs.items():
         path = folder / name
@@ -117,7 +117,7 @@ def damaged_outputs(folder: Path, outputs: Mapping[str, Mapping[str, Any]]) -> l
 
 
 def versions() -> dict[str, str]:
-    """Versions of clickmap, Python and the packages numbers depend on (without importing them)."""
+    """Return versions of clickmap, Python and packages that affect numbers, without imports."""
     found = {"clickmap": clickmap_cli.__version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -128,7 +128,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit checked out where the command is called; None outside a repository."""
+    """Return the commit checked out in the current folder; None outside a repository."""
     git = shutil.which("git")
     if git is None:
         return None

@@ -1,8 +1,8 @@
-"""Finished maps on disk: HDF5, one `.npy` an image, or one `.npz`.
+"""Finished maps on disk: HDF5, one `.npy` per image, or one `.npz`.
 
 The HDF5 layout is what readers of the field's files expect: `clickmaps/<name>/clickmap` with
 attributes `original_path`, `n_participants` and `n_clicks`, `click_counts/<name>`, `metadata`.
-Large runs write shards; `maps.h5` then holds links that make them read as one file.
+Large runs write shards; `maps.h5` then holds links that make the shards look like one file.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from clickmap_cli.storage.safe_hdf5 import Hdf5Group, hdf5_file, hdf5_group, hdf
 Array = NDArray[np.float32]
 _GROWS_BY = 1 << 20  # bytes of a file in memory
 KINDS = ("clickmap", "participants", "bin_clickmaps")
-"""What may be stored of an image: its map(s), every participant's, cumulative means."""
+"""Kinds of arrays stored per image: its map(s), each participant's maps, cumulative means."""
 
 
 @dataclass(frozen=True)
 class Compression:
-    """How HDF5 data is compressed.
+    """Compression of HDF5 data.
 
     Attributes:
         filter: `gzip`, `lzf` or None.
-        level: of gzip, 0 to 9.
+        level: level of gzip, 0 to 9.
     """
 
     filter: str | None = "gzip"
     level: int = 1
 
     def options(self) -> dict[str, Any]:
-        """What h5py's `create_dataset` takes."""
+        """Return the keyword arguments for h5py's `create_dataset`."""
         if self.filter is None:
             return {}
         level = {"compression_opts": self.level} if self.filter == "gzip" else {}
         return {"compression": self.filter, "shuffle": True, **level}
 
     def pack(self, plane: Array) -> bytes | None:
-        """A plane as HDF5's shuffle and gzip filters would store it; None for other filters.
+        """Compress a plane as HDF5's shuffle and gzip filters would; None for other filters.
 
-        Done here rather than inside HDF5 because HDF5 holds one lock for all threads.
+        This happens here rather than inside HDF5, because HDF5 holds one lock for all threads.
         """
         if self.filter != "gzip":
             return None
         shuffled = np.ascontiguousarray(plane.reshape(-1).view(np.uint8).reshape(-1, 4).T)
-        # level 1 asks for speed: runs alone take half the time for a few per cent more bytes
+        # level 1 is meant for speed: Z_RLE halves the time for a few per cent more bytes
         strategy = zlib.Z_RLE if self.level == 1 else zlib.Z_DEFAULT_STRATEGY
         deflate = zlib.compressobj(self.level, zlib.DEFLATED, 15, 9, strategy)
         return deflate.compress(shuffled.data) + deflate.flush()
@@ -70,10 +70,10 @@ class StoredImage:
     Attributes:
         key: the image key.
         name: the key as one name (`/` as `_`).
-        n_participants: distinct users.
-        n_clicks: clicks of all trials.
+        n_participants: number of distinct users.
+        n_clicks: number of clicks in all trials.
         arrays: kind -> (n, H, W) float32.
-        packed: kind -> compressed planes, where they are compressed already.
+        packed: kind -> compressed planes, if they are compressed already.
     """
 
     key: str
@@ -85,7 +85,7 @@ class StoredImage:
 
 
 def packed(image: StoredImage, compression: Compression) -> StoredImage:
-    """The image with its planes compressed, which may happen in any thread."""
+    """Return the image with compressed planes; this is safe in any thread."""
     done = {}
     for kind, maps in image.arrays.items():
         planes = [compression.pack(plane) for plane in maps]
@@ -98,9 +98,9 @@ def packed(image: StoredImage, compression: Compression) -> StoredImage:
 
 @contextmanager
 def _new_hdf5(path: Path) -> Iterator[Any]:
-    """An HDF5 file to fill, which appears when it is whole.
+    """Yield an HDF5 file to fill, which appears on the disk when it is complete.
 
-    It is made in memory: where a disk fills beneath HDF5, it may end the whole process.
+    The file is built in memory, because HDF5 may end the process when it fills the disk.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
@@ -115,7 +115,7 @@ def _new_hdf5(path: Path) -> Iterator[Any]:
 
 
 def _count_group(file: Any) -> Any:
-    """The group that holds a number for each image; it says of what."""
+    """Create the group that holds one count per image, with an attribute that says of what."""
     group = file.create_group("click_counts")
     group.attrs["counts"] = "clicks of an image in all its trials; not the number of trials"
     return group
@@ -127,7 +127,7 @@ def write_hdf5(
     metadata: Mapping[str, Any],
     compression: Compression,
 ) -> None:
-    """Write images into one HDF5 file, in the order they come; the bytes depend on nothing else."""
+    """Write images into one HDF5 file, in the given order; the bytes depend on nothing else."""
     with _new_hdf5(path) as file:
         maps = file.create_group("clickmaps")
         counts = _count_group(file)
@@ -159,10 +159,10 @@ def _write_dataset(
 def write_index(
     path: Path, shards: Mapping[str, Sequence[str]], metadata: Mapping[str, Any]
 ) -> None:
-    """Write the small file whose links make shards read as one.
+    """Write the small file of links that makes shards look like one file.
 
     Args:
-        path: the index.
+        path: path of the index.
         shards: path of a shard relative to the index -> names of its images.
         metadata: attributes of the group `metadata`.
     """
@@ -177,7 +177,7 @@ def write_index(
 
 
 def write_npy_files(folder: Path, images: Iterable[StoredImage]) -> list[Path]:
-    """Write one `.npy` an image, other kinds in a folder of their own; returns the files."""
+    """Write one `.npy` per image, and other kinds into one subfolder per kind; return the paths."""
     files = []
     for image in images:
         for kind, array in image.arrays.items():
@@ -188,7 +188,7 @@ def write_npy_files(folder: Path, images: Iterable[StoredImage]) -> list[Path]:
 
 
 def write_npz_file(path: Path, images: Iterable[StoredImage]) -> None:
-    """Write all images into one `.npz`, other kinds as `<kind>/<name>`."""
+    """Write all images into one `.npz`, with other kinds as `<kind>/<name>`."""
     write_npz(
         path,
         (
@@ -200,16 +200,16 @@ def write_npz_file(path: Path, images: Iterable[StoredImage]) -> None:
 
 
 def member(kind: str, name: str, ending: str = "") -> str:
-    """Where one array of an image stands, in a folder or an `.npz`."""
+    """Return the name of an image's array in a folder or an `.npz`."""
     return f"{name}{ending}" if kind == "clickmap" else f"{kind}/{name}{ending}"
 
 
 class MapStore:
-    """The maps of an experiment's folder, whatever format they are in.
+    """The maps in an experiment's folder, in any of the formats.
 
     Raises:
-        DataError: the folder holds no maps; on access, an image or a kind is not there, or its
-            file is damaged.
+        DataError: the folder holds no maps; on access, an image or a kind is missing, or its file
+            is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -219,7 +219,7 @@ class MapStore:
         self._npz = NpzArrays(self.path) if self.path.suffix == ".npz" else None
 
     def read(self, name: str, kind: str = "clickmap") -> Array:
-        """One image's (n, H, W) maps.
+        """Read the (n, H, W) maps of one image.
 
         Args:
             name: the image's flat name.
@@ -240,7 +240,7 @@ class MapStore:
 
     @contextmanager
     def _stored(self, name: str) -> Iterator[Hdf5Group]:
-        """An image's group, in the file itself or in the shard that it links to."""
+        """Open an image's group, in the file itself or in the shard that it links to."""
         with hdf5_file(self.path) as file:
             maps = hdf5_group(file, "clickmaps")
             link = maps.get(name, getlink=True)
@@ -256,7 +256,7 @@ class MapStore:
             yield hdf5_group(hdf5_group(file, "clickmaps"), name)
 
     def names(self) -> Iterator[str]:
-        """Flat names of all images, sorted."""
+        """Yield the flat names of all images, sorted."""
         if self._npz is not None:
             yield from sorted(name for name in self._npz if "/" not in name)
         elif self.path.suffix == ".h5":

@@ -1,6 +1,6 @@
-"""MATLAB's format of versions 5 to 7.2, read with every stated size held against what is there.
+"""Read MATLAB files of versions 5 to 7.2, checking every stated size against the actual bytes.
 
-SciPy's own reader trusts what a file says and can end the whole process over a damaged one.
+SciPy's reader trusts the sizes that a file states, and a damaged file can crash the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HEADER_BYTES = 128
 _MAX_BYTES = 4 << 30
 _SMALL_BYTES = 256 << 20
 _MOST_PER_BYTE = 100
-"""Of what is longer, no honest variable is packed better."""
+"""Largest plausible ratio of unpacked to packed bytes, for variables above `_SMALL_BYTES`."""
 _MAX_CELLS = 1 << 20
 _MAX_DEPTH = 16
 _NAME_BYTES = 4096
@@ -32,17 +32,17 @@ _TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 
 
 class UnreadableError(ValueError):
-    """Why a file, or a variable in it, cannot be read."""
+    """Raised with the reason why a file, or a variable in it, cannot be read."""
 
 
 @dataclass
 class _Reader:
-    """A place in bytes that are parsed.
+    """A position in bytes that are parsed.
 
     Attributes:
         data: the bytes.
-        order: `<` or `>`.
-        at: where the next element begins.
+        order: byte order, `<` or `>`.
+        at: position of the next element.
     """
 
     data: memoryview
@@ -50,16 +50,16 @@ class _Reader:
     at: int = 0
 
     def left(self) -> int:
-        """Bytes that are still to come."""
+        """Return the number of bytes that are not parsed yet."""
         return len(self.data) - self.at
 
     def element(self) -> tuple[int, memoryview]:
-        """Kind and content of the next element."""
+        """Return kind and content of the next element."""
         if self.left() < 8:
             raise UnreadableError("it ends too early")
         first, size = struct.unpack_from(f"{self.order}II", self.data, self.at)
         if first >> 16:
-            # a small element: its size, and behind it up to four bytes
+            # a small element: its size, followed by up to four bytes of content
             kind, size = first & 0xFFFF, first >> 16
             if size > 4:
                 raise UnreadableError("a small element is too large")
@@ -74,7 +74,7 @@ class _Reader:
         return first, self.data[begin : begin + size]
 
     def numbers(self) -> NDArray[Any]:
-        """The next element as numbers of the kind it says."""
+        """Return the next element as numbers of the type that it states."""
         kind, content = self.element()
         name = _TYPES.get(kind)
         if name is None:
@@ -87,7 +87,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Head:
-    """What stands at the beginning of a variable."""
+    """Header of a variable."""
 
     kind: int
     is_complex: bool
@@ -102,14 +102,15 @@ class _Head:
 
 
 def variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]:
-    """Names and values of a file's variables.
+    """Yield names and values of a file's variables.
 
     Args:
-        data: the file.
-        names: variables that are wanted; None for all.
+        data: bytes of the file.
+        names: variables to yield; None for all.
 
     Raises:
-        UnreadableError: the file is damaged, or holds what is no array, text, struct or cell.
+        UnreadableError: the file is damaged, or holds something other than arrays, text, structs
+            and cells.
     """
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if order is None or len(data) < HEADER_BYTES:
@@ -128,13 +129,13 @@ def variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]
             raise UnreadableError(f"an element of the unknown kind {kind}")
         body = _Reader(content, order)
         head = _head(body)
-        # a variable without a name is MATLAB's own
+        # variables without a name are internal to MATLAB
         if head.name and (names is None or head.name in names):
             yield head.name, _value(body, head, 0)
 
 
 def _inflated(content: memoryview, whole: bool) -> bytes:
-    """What was compressed, or the beginning of it."""
+    """Decompress a variable, or only its beginning."""
     most = max(_SMALL_BYTES, _MOST_PER_BYTE * len(content)) if whole else _NAME_BYTES
     stream = zlib.decompressobj()
     data = stream.decompress(content, min(most, _MAX_BYTES))
@@ -144,7 +145,7 @@ def _inflated(content: memoryview, whole: bool) -> bytes:
 
 
 def _name_ahead(start: _Reader) -> str:
-    """The name of a variable of which only the beginning is there."""
+    """Return the name of a variable of which only the beginning is given."""
     if start.left() < 8:
         raise UnreadableError("it ends too early")
     start.at = 8
@@ -174,7 +175,7 @@ def _value(body: _Reader, head: _Head, depth: int) -> Any:
     if depth >= _MAX_DEPTH:
         raise UnreadableError("structs or cells are nested too deeply")
     fields = _field_names(body) if head.kind == _STRUCT else [""]
-    # every value takes eight bytes at least
+    # every value takes at least eight bytes
     if head.size > _MAX_CELLS or head.size * len(fields) * 8 > body.left():
         raise UnreadableError(f"{head.size} cells are announced, fewer are there")
     columns: list[NDArray[Any]] = [np.empty(head.size, dtype=object) for _ in fields]
@@ -190,7 +191,7 @@ def _value(body: _Reader, head: _Head, depth: int) -> Any:
 
 
 def _inner(body: _Reader, depth: int) -> Any:
-    """A value inside a struct or a cell."""
+    """Return a value inside a struct or a cell."""
     kind, content = body.element()
     if kind != _MATRIX:
         raise UnreadableError(f"an element of the unknown kind {kind}")
@@ -229,7 +230,7 @@ def _shaped(values: NDArray[Any], head: _Head) -> NDArray[Any]:
 
 
 def _text(body: _Reader, head: _Head) -> NDArray[np.str_]:
-    """The rows of a char array."""
+    """Return the rows of a char array."""
     kind, content = body.element()
     encoding = _TEXTS.get(kind)
     if encoding is None or len(head.shape) != 2:
@@ -247,7 +248,7 @@ def _text(body: _Reader, head: _Head) -> NDArray[np.str_]:
 
 
 def _sparse(body: _Reader, head: _Head) -> NDArray[Any]:
-    """A sparse array, made dense."""
+    """Return a sparse array as a dense one."""
     rows, starts, values = body.numbers(), body.numbers(), body.numbers()
     height, width = head.shape[0], head.size // max(head.shape[0], 1)
     if len(head.shape) != 2 or head.size * 8 > _MAX_BYTES // 8 or len(starts) != width + 1:

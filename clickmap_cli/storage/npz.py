@@ -1,4 +1,4 @@
-"""`.npy` and `.npz` files whose bytes depend on their arrays alone."""
+"""Write `.npy` and `.npz` files whose bytes depend only on their arrays."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write one array without objects; the file appears when it is whole."""
+    """Write one array without objects; the file appears when it is complete."""
     with replacing(path) as partial, partial.open("wb") as out:
-        # to a real file NumPy writes past Python, and cannot say what stopped it
+        # given a real file, NumPy bypasses Python's writing and hides the reason of a failure
         plain: Any = SimpleNamespace(write=out.write)
         np.lib.format.write_array(plain, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def write_npz(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
-    """Write arrays one after the other, compressed; times and system are left out of the file.
+    """Write arrays one after another, compressed; the file holds no times and no system name.
 
     Args:
-        path: where; the file appears when it is whole.
+        path: path of the file, which appears when it is complete.
         arrays: (name, array), taken one at a time, so they need not fit in memory together.
     """
     with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:

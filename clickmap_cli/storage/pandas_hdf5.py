@@ -1,8 +1,8 @@
-"""Tables of numbers that pandas wrote as HDF5, read without pandas.
+"""Read tables of numbers that pandas wrote as HDF5, without pandas.
 
 `pandas.read_hdf` unpickles attributes, so a file can run code. Here the arrays are read as arrays.
-The layout is pandas' own: `fixed` keeps the labels of rows and columns as arrays; `table` keeps the
-columns as a pickled list, which the project's own unpickler reads: text and numbers, nothing else.
+The layout is that of pandas: `fixed` keeps the labels of rows and columns as arrays; `table` keeps
+the columns as a pickled list, which the project's own unpickler reads (only text and numbers).
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class NumberTable:
 
 
 def read_pandas_table(path: Path, key: str) -> NumberTable:
-    """A data frame of numbers in an HDF5 file.
+    """Read a data frame of numbers from an HDF5 file.
 
     Args:
         path: the file.
-        key: its name in the file; where the file has one group only, that one is read.
+        key: name of the frame in the file; if the file has only one group, that group is read.
 
     Raises:
         DataError: the file is missing, damaged, or holds no such table of numbers.
@@ -87,7 +87,7 @@ def _group(file: h5py.File, key: str) -> Hdf5Group:
 
 
 def _fixed(group: Hdf5Group) -> NumberTable:
-    """Labels and blocks of values, each block with the labels of its columns."""
+    """Read labels and blocks of values; each block has the labels of its columns."""
     columns, rows = _axis(group, "axis0"), _axis(group, "axis1")
     found: Labels = []
     parts = []
@@ -106,14 +106,14 @@ def _fixed(group: Hdf5Group) -> NumberTable:
 
 
 def _unequal(columns: Labels, group: Hdf5Group) -> Labels:
-    """The columns, when no two have the same labels."""
+    """Return the columns, or raise if two of them have the same labels."""
     if len(set(columns)) != len(columns):
         raise DataError(f"{group.filename}: two columns have the same labels.")
     return columns
 
 
 def _axis(group: Hdf5Group, name: str) -> Labels:
-    """The labels of an axis: one array, or codes into the labels of every level."""
+    """Return the labels of an axis, from one array or from codes into the labels of each level."""
     variety = _text(stored_attribute(group, f"{name}_variety"))
     if variety == "regular":
         return [(text,) for text in _labels(group, name)]
@@ -135,7 +135,7 @@ def _axis(group: Hdf5Group, name: str) -> Labels:
 
 
 def _labels(group: Hdf5Group, name: str) -> list[str]:
-    """One array of labels: text or whole numbers."""
+    """Return one array of labels, which are text or whole numbers."""
     dataset = _few(group, name)
     if dataset.ndim == 1 and dataset.dtype.kind in "iu":
         return [str(value) for value in dataset[...].tolist()]
@@ -143,7 +143,7 @@ def _labels(group: Hdf5Group, name: str) -> list[str]:
 
 
 def _few(group: Hdf5Group, name: str) -> Any:
-    """An array of no more labels than can be held: each takes many times its room in the file."""
+    """Return an array, or raise if it is too long: labels take far more memory than file space."""
     dataset = hdf5_dataset(group, name)
     if dataset.size > _MAX_LABELS:
         raise DataError(f"{group.filename}: {name[:80]!r} has {dataset.size} labels, too many.")
@@ -151,7 +151,7 @@ def _few(group: Hdf5Group, name: str) -> Any:
 
 
 def _table(group: Hdf5Group) -> NumberTable:
-    """One array of records, whose blocks of values name their columns in pickled lists."""
+    """Read an array of records; each block of values names its columns in a pickled list."""
     dataset = _few(group, "table")
     fields = dataset.dtype.fields or {}
     if dataset.ndim != 1 or "index" not in fields:
@@ -179,7 +179,7 @@ def _record_labels(dataset: Any, dtype: np.dtype[Any], group: Hdf5Group) -> Labe
 
 
 def _pickled_labels(value: Any, group: Hdf5Group) -> Labels:
-    """Columns from a pickled list of texts, or of tuples with a text a level."""
+    """Return columns from a pickled list of strings, or of tuples with one string per level."""
     if not isinstance(value, bytes):
         raise DataError(f"{group.filename}: a block of values does not name its columns.")
     labels = load_pickle(bytes(value), group.filename)

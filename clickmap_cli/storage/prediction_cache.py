@@ -1,4 +1,4 @@
-"""Predictions on disk, each used only while what made it is still the same."""
+"""Cache of predictions on disk; each one is used only while its inputs are unchanged."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ODD = frozenset('%/\\:*?"<>|')
 
 @dataclass(frozen=True)
 class KeptWith:
-    """What is kept with a prediction.
+    """Facts that are stored with a prediction.
 
     Attributes:
-        details: finite numbers that the model gave along with it.
-        placement: what was done to bring it onto the pixels it is scored on.
-        oddities: finite numbers of what a person should know of it.
+        details: finite numbers that the model returned with the prediction.
+        placement: how the prediction was brought onto the pixels on which it is scored.
+        oddities: finite numbers that describe unusual properties of the prediction.
     """
 
     details: Mapping[str, float] = field(default_factory=dict)
@@ -40,19 +40,19 @@ class KeptWith:
 class PredictionCache:
     """The predictions of one model for one data set: `<folder>/<image_id>.npy`.
 
-    Beside each array stands `<image_id>.json` with the key it was made under and the array's
-    SHA-256: an array without it, with another key, or with other bytes (cut, replaced, half of a
-    killed run) is not used.
+    Each array has a `<image_id>.json` with its key and its SHA-256. An array is not used if this
+    file is missing, if the key differs, or if the bytes differ (because the array is truncated,
+    replaced, or left by a killed run).
 
     Args:
-        folder: where they are.
+        folder: folder of the predictions.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str, key: str) -> NDArray[np.float32] | None:
-        """The prediction of this name, if it was made under this key and is whole."""
+        """Return the prediction if it was made with this key and is intact, else None."""
         path = self.path(name)
         try:
             stated = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ class PredictionCache:
         return array if isinstance(array, np.ndarray) else None
 
     def kept_with(self, name: str) -> KeptWith:
-        """What was kept with a prediction that `get` has given."""
+        """Return the facts stored with a prediction that `get` has returned."""
         try:
             stated = json.loads(self.path(name).with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -91,13 +91,13 @@ class PredictionCache:
         prediction: NDArray[np.float32],
         kept: KeptWith | None = None,
     ) -> None:
-        """Keep a prediction; the array first, then what proves it.
+        """Store a prediction: first the array, then the file that proves it.
 
         Args:
-            name: what it is called.
-            key: what it was made under.
+            name: name of the prediction.
+            key: key of everything that the prediction depends on.
             prediction: (h, w).
-            kept: what is worth keeping with it.
+            kept: facts to store with it.
 
         Raises:
             RunError: the disk is full, or the folder cannot be written.
@@ -109,10 +109,10 @@ class PredictionCache:
         write_json(path.with_suffix(".json"), proof)
 
     def path(self, name: str) -> Path:
-        """Where the array of this name is.
+        """Return the path of the array of this name.
 
-        Characters that do not belong into a file's name are escaped, and a name too long for a
-        file is cut and ends in its hash, so that it stays in `folder` and has it for itself.
+        Characters that are unsafe in file names are escaped. A name that is too long is cut and
+        ends in its hash. The path therefore stays in `folder` and is unique.
         """
         plain = "".join(
             quote(c, safe="", errors="surrogatepass") if c in _ODD or not c.isprintable() else c

@@ -1,4 +1,4 @@
-"""Arrays from files that strangers made: .npy, .npz, torch tensors."""
+"""Read arrays from untrusted files: .npy, .npz, torch tensors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ _PIECE_BYTES = 1 << 24
 _SMALL_BYTES, _LARGE_BYTES = 64 << 20, 1 << 30
 _MOST_PER_BYTE, _MOST_PER_BYTE_OF_LARGE = 1032, 400
 _SMALL_PICKLE_BYTES, _MOST_PICKLED_PER_BYTE = 4 << 20, 100
-"""Every byte of a pickle is an operation; none but one made to take forever is packed better."""
+"""A compressed pickle above the first size may unpack to at most so many times its stored size.
+
+Every byte of a pickle is an operation, so a decompression bomb would run forever.
+"""
 
 
 def read_npy(path: Path) -> Any:
-    """The array in a `.npy` file; an object array of one value gives that value.
+    """Read the array in a `.npy` file; an object array of one value gives that value.
 
     Raises:
         DataError: the file is missing, damaged, or holds more than plain data.
@@ -45,10 +48,10 @@ def read_npy(path: Path) -> Any:
 
 
 class NpzArrays(Mapping[str, NDArray[Any]]):
-    """The arrays of a `.npz` file, each read when asked for.
+    """The arrays of a `.npz` file, each read on access.
 
     Raises:
-        DataError: the file is missing or no zip archive; on access, a member that is damaged or
+        DataError: the file is missing or not a zip archive; on access, a member is damaged or
             holds more than plain data.
     """
 
@@ -89,7 +92,7 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
             ) from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self._members  # without reading it, as a mapping would
+        return name in self._members  # the default of Mapping would read the array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -99,11 +102,11 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
 
 
 def read_tensors(path: Path) -> Any:
-    """What a torch file holds, tensors as NumPy arrays inside lists, tuples and dicts.
+    """Read a torch file, with tensors as NumPy arrays inside lists, tuples and dicts.
 
     Raises:
-        DataError: as `load_tensors`, or a tensor is sparse, of a type that NumPy lacks, or states
-            more values than it holds.
+        DataError: as for `load_tensors`, or a tensor is sparse, has a type that NumPy lacks, or
+            states more values than it holds.
     """
     try:
         return _as_numpy(load_tensors(path))
@@ -114,10 +117,10 @@ def read_tensors(path: Path) -> Any:
 
 
 def load_tensors(path: Path) -> Any:
-    """What a torch file holds, on the CPU; only tensors and plain values are admitted.
+    """Load a torch file on the CPU; only tensors and plain values are allowed.
 
     Raises:
-        DataError: the file is missing, damaged, or holds more than that.
+        DataError: the file is missing, damaged, or holds anything else.
     """
     import torch
 
@@ -131,10 +134,10 @@ def load_tensors(path: Path) -> Any:
         _check_unpacked(file, path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it is another kind of pickle
+            warnings.simplefilter("ignore")  # torch warns about other kinds of pickle
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's own words go on to say how to load it all the same
+        # torch's message goes on to explain how to load the file in spite of this
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"it holds {named[1]}" if named else "it is damaged or holds more"
         raise DataError(
@@ -142,17 +145,17 @@ def load_tensors(path: Path) -> Any:
             "It may be an attack; nothing was run."
         ) from error
     except Exception as error:
-        # torch raises many types here; each means the same to the reader: not a file of tensors
+        # torch raises many types here; all of them mean that this is not a file of tensors
         raise DataError(
             f"{path}: not a checkpoint of PyTorch ({_why_no_tensors(error)})."
         ) from error
 
 
 def known_format(path: Path) -> str:
-    """Return what a file is, where it is a file of numbers but not of PyTorch; else nothing.
+    """Describe a file of numbers that is not PyTorch's; return an empty string for other files.
 
     Raises:
-        DataError: it is missing or cannot be read.
+        DataError: the file is missing or cannot be read.
     """
     with _opened(path) as file:
         begin = file.read(8)
@@ -172,17 +175,17 @@ def known_format(path: Path) -> str:
 
 
 def _why_no_tensors(error: Exception) -> str:
-    """Torch's reason, where it is one in words."""
+    """Return torch's reason if it is in words, else a general one."""
     reason = short_reason(error)
     return "its content is something else" if reason.isdigit() else reason
 
 
 def _check_unpacked(file: IO[bytes], path: Path) -> None:
-    """Refuse packed parts: torch packs nothing, so a packed one is made to fill the memory."""
+    """Refuse compressed parts: torch never compresses, so a compressed part may be a zip bomb."""
     try:
         packed = any(info.compress_type for info in zipfile.ZipFile(file).infolist())
     except _DAMAGED_ZIP:
-        return  # an older form, or damaged, which torch says itself
+        return  # an older format, or a damaged file, which torch reports itself
     if packed:
         raise DataError(f"{path}: refused to load it as tensors: parts of it are packed.")
 
@@ -211,13 +214,13 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _read_stream(file: IO[bytes], size: int, name: str, stored: int | None = None) -> NDArray[Any]:
-    """One array in NumPy's format; its stated size must be the size that is there.
+    """Read one array in NumPy's format; the stated size must match the actual size.
 
     Args:
-        file: its bytes.
-        size: how many there are.
-        name: what is read, for messages.
-        stored: how many they are packed into, where they are.
+        file: stream of the array's bytes.
+        size: number of these bytes.
+        name: name of the array, for messages.
+        stored: number of compressed bytes, if compressed.
     """
     shape, fortran, dtype = _read_header(file, name)
     if dtype.hasobject:
@@ -236,7 +239,7 @@ def _read_stream(file: IO[bytes], size: int, name: str, stored: int | None = Non
         piece = file.read(min(_PIECE_BYTES, count * dtype.itemsize - len(data)))
         if not piece:
             raise DataError(f"{name}: it ends too early; the file was cut.")
-        data += piece  # once: a copy of all would be as large as the array
+        data += piece  # piece by piece: joining a list would need twice the memory
     try:
         array = np.frombuffer(data, dtype=dtype, count=count)
         check_text(array)
@@ -246,7 +249,7 @@ def _read_stream(file: IO[bytes], size: int, name: str, stored: int | None = Non
 
 
 def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the order is Fortran's, and type."""
+    """Return shape, True for Fortran order, and type."""
     try:
         version = np.lib.format.read_magic(file)
         reader, length_format = {
@@ -258,7 +261,7 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
         if length > _MAX_HEADER_BYTES:
             raise DataError(f"{name}: not a NumPy array (its header has {length} bytes).")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # headers of Python 2, odd escapes
+            warnings.simplefilter("ignore")  # headers of Python 2, unusual escapes
             shape, fortran, dtype = reader(io.BytesIO(stated + file.read(length)))
     except KeyError as error:
         raise DataError(f"{name}: NumPy format version {error} is not known.") from error
@@ -295,32 +298,32 @@ def _read_objects(
 
 
 def is_bomb(content: int, stored: int) -> bool:
-    """Whether a file holds more than it can be meant to: it is made to fill the memory.
+    """Return True if the content is implausibly large for its file, as in a decompression bomb.
 
     Args:
-        content: bytes of what is to be read.
-        stored: bytes of the file, or of the part of it that holds this.
+        content: number of bytes to be read.
+        stored: number of bytes of the file, or of the part of it that holds the content.
     """
     return content > most_content(stored)
 
 
 def most_content(stored: int) -> int:
-    """Bytes that so many stored ones may be unpacked to.
+    """Return the largest plausible number of bytes that `stored` bytes unpack to.
 
-    Deflate packs no more than 1032 bytes into one, which maps that are mostly zeros come near to;
-    of what is longer than a gigabyte, nothing honest is packed so well.
+    Deflate packs at most 1032 bytes into one, and maps that are mostly zeros come close to that.
+    Above a gigabyte, no legitimate content is packed so densely.
     """
     most = min(_MOST_PER_BYTE * stored, max(_LARGE_BYTES, _MOST_PER_BYTE_OF_LARGE * stored))
     return max(_SMALL_BYTES, most)
 
 
 def short_reason(error: BaseException) -> str:
-    """What an error of a library says, in one line."""
+    """Return the message of a library's error in one line."""
     return short(str(error)) or type(error).__name__
 
 
 def short(text: str) -> str:
-    """Text of a stranger as it may stand in a message: one line, not a long one."""
+    """Shorten untrusted text for a message: one line of at most 200 characters."""
     return " ".join(text.split())[:200]
 
 

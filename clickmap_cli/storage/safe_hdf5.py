@@ -1,4 +1,4 @@
-"""Arrays from HDF5 files that strangers made: no links out of the file, no announced terabytes."""
+"""Read arrays from untrusted HDF5 files: no links are followed, stated sizes are checked."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _TEXT_BYTES = 64 << 20
 
 @contextmanager
 def hdf5_file(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from.
+    """Open an HDF5 file for reading.
 
     Raises:
-        DataError: the file is missing or no HDF5 file, or what is read in the block is damaged.
+        DataError: the file is missing or not HDF5, or data read inside the block is damaged.
     """
     if not path.is_file():
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
@@ -42,11 +42,11 @@ def hdf5_file(path: Path) -> Iterator[h5py.File]:
 
 
 class Hdf5Group(Mapping[str, Any]):
-    """A group of a file, to be read as the functions here read a file.
+    """A group of a file, which the functions here accept like a file.
 
     Args:
-        group: h5py's.
-        filename: of its file.
+        group: the group of h5py.
+        filename: path of its file.
     """
 
     def __init__(self, group: h5py.Group, filename: str) -> None:
@@ -65,7 +65,7 @@ class Hdf5Group(Mapping[str, Any]):
         return len(self._group)
 
     def get(self, name: str, default: Any = None, **options: Any) -> Any:
-        """As h5py's, which can give a link without following it."""
+        """Return an item as h5py's `get`, which can return a link without following it."""
         return self._group.get(name, default, **options)
 
 
@@ -73,10 +73,10 @@ Place: TypeAlias = h5py.File | Hdf5Group
 
 
 def hdf5_group(file: Place, name: str) -> Hdf5Group:
-    """A group of the file itself.
+    """Return a group of the file itself.
 
     Raises:
-        DataError: there is none, or it is a link.
+        DataError: the group is missing, or it is a link.
     """
     found = _own(file, name)
     if not isinstance(found, h5py.Group):
@@ -85,7 +85,7 @@ def hdf5_group(file: Place, name: str) -> Hdf5Group:
 
 
 def _own(file: Place, name: str) -> Any:
-    """What has this name, where that is no link."""
+    """Return the item of this name, unless it is a link."""
     where = f"{file.filename}: {name[:80]!r}"
     link = file.get(name, getlink=True)
     if link is None or "/" in name:
@@ -97,10 +97,10 @@ def _own(file: Place, name: str) -> Any:
 
 
 def hdf5_dataset(file: Place, name: str) -> Any:
-    """A dataset of the file itself, of a size that the file can hold; nothing is read yet.
+    """Return a dataset of the file itself, of plausible size, without reading its values.
 
     Raises:
-        DataError: there is none, it is a link, its values lie elsewhere, or it is too large.
+        DataError: the dataset is missing, is a link, is stored in other files, or is too large.
     """
     where = f"{file.filename}: {name[:80]!r}"
     dataset = _own(file, name)
@@ -108,7 +108,7 @@ def hdf5_dataset(file: Place, name: str) -> Any:
         raise DataError(f"{where} is no array.")
     if dataset.is_virtual or dataset.external:
         raise DataError(f"{where} lies in other files, which are not read; copy the data into it.")
-    # a chunk may be larger than the whole array, and is unpacked to read one value of it
+    # a chunk may be larger than the whole array, and one value of it needs the whole chunk
     shapes = (dataset.shape, dataset.chunks or ())
     most = max(int(np.prod(shape, dtype=object)) for shape in shapes)
     stated = most * max(dataset.dtype.itemsize, 1)
@@ -119,10 +119,10 @@ def hdf5_dataset(file: Place, name: str) -> Any:
 
 
 def hdf5_numbers(file: Place, name: str) -> NDArray[Any]:
-    """The numbers of a dataset.
+    """Read the numbers of a dataset.
 
     Raises:
-        DataError: as `hdf5_dataset`, or it holds no numbers.
+        DataError: as for `hdf5_dataset`, or the dataset does not hold numbers.
     """
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
@@ -131,17 +131,18 @@ def hdf5_numbers(file: Place, name: str) -> NDArray[Any]:
 
 
 def hdf5_texts(file: Place, name: str) -> list[str]:
-    """The strings of a one-dimensional dataset.
+    """Read the strings of a one-dimensional dataset.
 
     Raises:
-        DataError: as `hdf5_dataset`, or it holds no UTF-8 strings, or more text than the file can.
+        DataError: as for `hdf5_dataset`, or the dataset does not hold strings, or states more text
+            than the file can hold.
     """
     dataset = hdf5_dataset(file, name)
     where = f"{file.filename}: {name[:80]!r}"
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
         raise DataError(f"{where} holds {dataset.dtype}, not a list of strings.")
     size = Path(file.filename).stat().st_size
-    # strings of their own lengths are never packed, but many may point to one that is long
+    # strings of variable length are never compressed, but many may point to one long string
     step = max(1, _TEXT_BYTES // size)
     texts: list[str] = []
     held = 0
@@ -155,10 +156,10 @@ def hdf5_texts(file: Place, name: str) -> list[str]:
 
 
 def hdf5_attribute(file: Any, name: str) -> Any:
-    """An attribute of a file, a group or a dataset: text or a number; None where there is none.
+    """Return an attribute of a file, a group or a dataset: text or a number, or None if missing.
 
     Raises:
-        DataError: it is a list.
+        DataError: the attribute is a list.
     """
     value = stored_attribute(file, name)
     if isinstance(value, bytes):
@@ -167,14 +168,14 @@ def hdf5_attribute(file: Any, name: str) -> Any:
 
 
 def stored_attribute(file: Any, name: str) -> Any:
-    """The same as it is stored: text may be bytes, and a number NumPy's.
+    """Return an attribute as it is stored: text may be bytes, and a number may be NumPy's.
 
     Raises:
-        DataError: it is a list.
+        DataError: the attribute is a list.
     """
     if name not in file.attrs:
         return None
-    # looked at before it is read: a short list of texts may be endless
+    # the shape is checked before reading: a short list of strings may be endless
     if file.attrs.get_id(name).shape:
         raise DataError(f"{_file_of(file)}: the attribute {name[:80]!r} holds a list, not a value.")
     return file.attrs[name]

@@ -1,4 +1,4 @@
-"""Pictures that strangers made: Pillow's size limit holds, cut files are refused."""
+"""Read untrusted images: Pillow's size limit applies, truncated files are refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import short_reason
 
 _KINDS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What is read. Pillow knows more: some are programs, such as PostScript, which it hands to an
-interpreter; others are rare, and their readers less tried."""
+"""Formats that are read. Pillow knows more, but some are programs, such as PostScript, which it
+passes to an interpreter; others are rare, and their readers are less tested."""
 
 _DAMAGED_IMAGE = (
     OSError, ValueError, SyntaxError, TypeError, EOFError, KeyError, IndexError, AttributeError,
@@ -26,13 +26,13 @@ _DAMAGED_IMAGE = (
 
 
 _ORIENTATION = 0x0112
-"""EXIF's tag of how a picture must be turned."""
+"""EXIF tag that states how an image must be rotated or mirrored."""
 
 _FORMS = {
     "1": "black and white", "L": "grey", "LA": "grey with transparency", "P": "palette",
     "RGBA": "transparency", "I": "32-bit grey", "F": "grey floats",
 }  # fmt: skip
-"""Modes of Pillow in plain words; others are named as Pillow names them."""
+"""Plain names of Pillow's modes; modes not listed keep Pillow's name."""
 
 _BAND_VALUES = 1 << 22
 
@@ -40,33 +40,33 @@ _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
 
 _LARGEST = (255.0, 65_535.0, 4_294_967_295.0)
-"""What numbers of 8, 16 and 32 bits go up to."""
+"""Largest values of 8, 16 and 32 bits."""
 
 
 def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
-    """An image's pixels, upright by its EXIF orientation.
+    """Read an image's pixels, upright according to its EXIF orientation.
 
     They are (H, W, 3) for the mode `RGB`, (H, W, 4) for `RGBA` and (H, W) for `L`.
 
-    Grey values of 16 bits are scaled to 8; those of 32 bits and floats from the range (1 for
-    floats, 8, 16 or 32 bits) that their largest needs. What is above 0 stays so. Transparency is
-    dropped, except for `RGBA`.
+    Grey values of 16 bits are scaled to 8 bits. Grey values of 32 bits and floats are scaled from
+    the smallest range that holds their maximum (1 for floats, 8, 16 or 32 bits). Values above 0
+    stay above 0. Transparency is dropped, except for `RGBA`.
 
     Raises:
-        DataError: not an image, truncated, or larger than Pillow's safe size.
+        DataError: the file is not an image, is truncated, or exceeds Pillow's safe size.
     """
     return read_described(path, mode)[0]
 
 
 def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """An image's pixels as `read_image` gives them, and what had to be converted for that.
+    """Read an image's pixels as `read_image` does, and list the conversions that were needed.
 
     Returns:
         The pixels; words such as `CMYK`, `16-bit grey` or `turned as its EXIF says`, none for
-        an upright picture of 8-bit RGB.
+        an upright image of 8-bit RGB.
 
     Raises:
-        DataError: as `read_image`.
+        DataError: as for `read_image`.
     """
     from PIL import ImageOps
 
@@ -74,9 +74,9 @@ def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tu
         found = [] if image.mode == "RGB" else [_form(image.mode)]
         if image.getexif().get(_ORIENTATION, 1) != 1:
             found.append("turned as its EXIF says")
-        # Pillow's older versions give PNG of 16 bits as numbers of 32
+        # older versions of Pillow read a 16-bit PNG as 32-bit numbers
         wide = image.mode.startswith("I;16") or image.format == "PNG"
-        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture fills the memory
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large image fills the memory
         upright = _of_8_bits(image, wide)
         pixels = upright if upright.mode == mode else upright.convert(mode)
         return np.asarray(pixels, dtype=np.uint8), tuple(found)
@@ -87,11 +87,11 @@ def _form(mode: str) -> str:
 
 
 def _of_8_bits(image: Any, wide: bool) -> Any:
-    """A picture of wider grey values as one of 8 bits, where Pillow would clip them at 255.
+    """Convert wider grey values to 8 bits by scaling, because Pillow would clip them at 255.
 
     Args:
-        image: of any mode.
-        wide: whether its values have 16 bits, however small they are.
+        image: image of any mode.
+        wide: True if its values have 16 bits, however small they are.
     """
     from PIL import Image
 
@@ -108,7 +108,7 @@ def _of_8_bits(image: Any, wide: bool) -> Any:
 
 
 def _bands(image: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """First row and values of some rows at a time: all of a large picture would be gigabytes."""
+    """Yield first row and values of bands of rows; a large image as a whole takes gigabytes."""
     step = max(1, _BAND_VALUES // image.width)
     for first in range(0, image.height, step):
         band = image.crop((0, first, image.width, min(first + step, image.height)))
@@ -117,16 +117,16 @@ def _bands(image: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[Any]:
-    """A picture with its header read and its pixels not.
+    """Open an image and read only its header.
 
     Raises:
-        DataError: the file is missing, no image, damaged, or larger than Pillow's safe size.
+        DataError: the file is missing, not an image, damaged, or exceeds Pillow's safe size.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata
+            warnings.simplefilter("ignore")  # unusual metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_KINDS) as image:
                 yield image
@@ -146,10 +146,10 @@ def opened_image(path: Path) -> Iterator[Any]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as `read_image` gives it, from the file's header alone.
+    """Return height and width of an image as `read_image` gives it, from the header alone.
 
     Raises:
-        DataError: the file is missing, no image, or larger than Pillow's safe size.
+        DataError: the file is missing, not an image, or exceeds Pillow's safe size.
     """
     from PIL import ImageOps
 
@@ -158,16 +158,17 @@ def image_size(path: Path) -> tuple[int, int]:
         if image_orientation(image) not in _SIDEWAYS:
             return height, width
         if image.format == "TIFF":
-            # Pillow's versions differ in whether a TIFF's size is given before or after turning
+            # versions of Pillow differ in whether a TIFF's size is given before or after turning
             upright = ImageOps.exif_transpose(image)
             return upright.height, upright.width
         return width, height
 
 
 def image_orientation(image: Any) -> int:
-    """The EXIF orientation of an opened picture, 1 where there is none.
+    """Return the EXIF orientation of an opened image, or 1 if there is none.
 
-    A PNG may state it behind its pixels; that is not looked for, as it would decode every image.
+    A PNG may state the orientation after its pixels. That is ignored, because every image would
+    have to be decoded.
     """
     from PIL import Image
 

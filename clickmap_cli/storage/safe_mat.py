@@ -1,4 +1,4 @@
-"""Variables from MATLAB files that strangers made."""
+"""Read variables from untrusted MATLAB files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DAMAGED = (
 
 
 def read_mat(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """The variables of a `.mat` file, in the forms that `scipy.io.loadmat` gives them.
+    """Read the variables of a `.mat` file, in the same forms as `scipy.io.loadmat`.
 
-    Structs are structured arrays of objects, cells are arrays of objects, char arrays are strings
-    a row, sparse arrays are made dense, logical ones are bool. Files of version 7.3 are HDF5: their
-    numeric, logical and char arrays are read, in MATLAB's order of axes.
+    Structs are structured arrays of objects, cells are arrays of objects, char arrays have one
+    string per row, sparse arrays become dense, and logical arrays are bool. Files of version 7.3
+    are HDF5: their numeric, logical and char arrays are read, in MATLAB's order of axes.
 
     Args:
         path: the file.
@@ -37,7 +37,7 @@ def read_mat(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
 
     Raises:
         DataError: the file is missing, damaged or too large, or a named variable is not in it
-            (or, in version 7.3, is no array).
+            (or, in version 7.3, is not an array).
     """
     if not path.is_file():
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
@@ -51,14 +51,14 @@ def read_mat(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
 
 
 def mat_array(path: Path, name: str | None = None) -> NDArray[Any]:
-    """A two-dimensional numeric variable of a `.mat` file.
+    """Read a two-dimensional numeric variable of a `.mat` file.
 
     Args:
         path: the file.
-        name: the variable; None for the only one.
+        name: name of the variable; None for the only one.
 
     Raises:
-        DataError: as `read_mat`, or there is none, or more than one.
+        DataError: as for `read_mat`, or the number of such variables is not one.
     """
     found = read_mat(path, None if name is None else [name])
     arrays = {key: value for key, value in found.items() if _is_plane(value)}
@@ -75,7 +75,7 @@ def _is_plane(value: Any) -> bool:
 
 
 def _read_old(path: Path, names: list[str] | None) -> dict[str, Any]:
-    """Versions 5 to 7.2."""
+    """Read versions 5 to 7.2."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise DataError(f"{path}: {path.stat().st_size} bytes are too many for a .mat file.")
@@ -85,7 +85,7 @@ def _read_old(path: Path, names: list[str] | None) -> dict[str, Any]:
 
 
 def _read_hdf5(path: Path, names: list[str] | None) -> dict[str, Any]:
-    """Version 7.3; structs and cells are left out unless they are asked for."""
+    """Read version 7.3; structs and cells are left out unless they are named."""
     found = {}
     with hdf5_file(path) as file:
         for name in sorted(file) if names is None else names:
@@ -98,14 +98,14 @@ def _read_hdf5(path: Path, names: list[str] | None) -> dict[str, Any]:
 
 
 def _is_array(file: h5py.File, name: str) -> bool:
-    """Whether a variable is an array by its own link; structs are groups, cells references."""
+    """Return True if a variable is a numeric array, not a link, a group (struct) or a cell."""
     return isinstance(file.get(name, getlink=True), h5py.HardLink) and (
         file.get(name, getclass=True) is h5py.Dataset and file[name].dtype.kind in "biuf"
     )
 
 
 def _hdf5_value(file: h5py.File, name: str) -> Any:
-    """One array, its axes in MATLAB's order."""
+    """Return one array, with its axes in MATLAB's order."""
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
         raise DataError(
@@ -113,7 +113,7 @@ def _hdf5_value(file: h5py.File, name: str) -> Any:
         )
     kind = stored_attribute(dataset, "MATLAB_class")
     if "MATLAB_empty" in dataset.attrs:
-        # the array then holds the shape
+        # the dataset of an empty array holds the shape
         shape = tuple(int(side) for side in dataset[...].ravel())
         if not shape or min(shape) != 0 or max(shape) > _MAX_SIDE:
             raise DataError(f"{file.filename}: {name[:80]!r} states the shape {str(shape)[:80]}.")

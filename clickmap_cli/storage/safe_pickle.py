@@ -1,12 +1,13 @@
-"""Reading pickled NumPy data from strangers.
+"""Read pickled NumPy data from untrusted files.
 
 `pickle` runs code that its input names. Object arrays in `.npz` and `.npy` files are pickles, and
-the field exchanges such files, so they are read by an unpickler that knows arrays, scalars and
-plain Python values and nothing else. Even NumPy's own reconstruction is not handed to the file:
-its dtypes are rebuilt here from a short list, because a forged dtype state can corrupt memory.
+the field exchanges such files, so they are read by an unpickler that supports only arrays, scalars
+and plain Python values. Even NumPy's own reconstruction is not exposed to the file: its dtypes are
+rebuilt here from a short list, because a forged dtype state can corrupt memory.
 
-The standard library's Python unpickler does the work, not its C one: a few bytes make the latter
-fill gigabytes (a large memo index) or crash the interpreter (a deeply nested dictionary key).
+The standard library's Python unpickler does the work, not its C version: a few bytes can make the
+C version fill gigabytes (a large memo index) or crash the interpreter (a deeply nested dictionary
+key).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _TIME_UNITS = frozenset({
 _PLAIN = frozenset({str, bytes, int, float, complex, bool, type(None)})
 _TEXTS = frozenset({str, bytes})
 _LETTERS = 4
-"""Letters that count as one value."""
+"""Number of letters that count as one value."""
 
 _MAX_DEPTH = 50
 _MAX_REPEATS = 64
@@ -37,18 +38,18 @@ _SPARE_VALUES = 1_000_000
 
 
 def load_pickle(data: bytes, name: str) -> Any:
-    """The value in a pickle of arrays, scalars, strings, lists, tuples and dicts.
+    """Load a pickle of arrays, scalars, strings, lists, tuples and dicts.
 
     Args:
         data: the pickle's bytes.
-        name: what is read, for messages.
+        name: name of the data, for messages.
 
     Raises:
-        DataError: the pickle holds anything else, or is damaged. Nothing of it has run.
+        DataError: the pickle holds anything else, or is damaged. None of its code has run.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # forged type names and escapes draw deprecations
+            warnings.simplefilter("ignore")  # forged names and escapes cause deprecation warnings
             loaded = _Restricted(io.BytesIO(data)).load()
             return _Resolver(_MAX_REPEATS * len(data) + _SPARE_VALUES).value_of(loaded)
     except _RefusedError as refused:
@@ -66,11 +67,11 @@ def load_pickle(data: bytes, name: str) -> Any:
 
 
 class _RefusedError(Exception):
-    """The pickle names something that is not on the list."""
+    """Raised if the pickle names something that is not on the list."""
 
 
 class _DType:
-    """Stands for numpy.dtype while unpickling; only plain kinds come out."""
+    """Replacement of numpy.dtype during unpickling; it accepts only plain kinds."""
 
     def __init__(self, spec: Any, *_: Any) -> None:
         if not isinstance(spec, str) or len(spec) > 16:
@@ -95,11 +96,11 @@ class _DType:
 
 
 class _Array:
-    """Stands for numpy.ndarray while unpickling; checked against its own shape."""
+    """Replacement of numpy.ndarray during unpickling; it is checked against its own shape."""
 
     value: Any = None
     items: list[Any] | None = None
-    """What an object array holds, in C order whatever its own order is."""
+    """Items of an object array, in C order whatever the array's own order is."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
@@ -117,7 +118,7 @@ class _Array:
 
 
 class _Name:
-    """What a pickle's global name becomes: callable only where it stands for a function here."""
+    """Replacement of a global name in a pickle; callable only if it maps to a function here."""
 
     __slots__ = ("_function",)
 
@@ -140,10 +141,10 @@ def _filled(raw: Any, dtype: _DType, shape: Any, order: Any) -> Any:
 
 
 def check_text(values: Any) -> None:
-    """Whether every code in an array of text is a character; NumPy itself takes any.
+    """Raise unless every code in an array of text is a character; NumPy accepts any code.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a code is not a Unicode character.
     """
     if values.dtype.kind == "U" and values.size:
         codes = np.ascontiguousarray(values).view(f"{values.dtype.str[0]}u4")
@@ -168,7 +169,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
-    """What pickle protocol 5 calls for contiguous arrays."""
+    """Build a contiguous array; pickle protocol 5 calls this."""
     if not isinstance(dtype, _DType) or dtype.dtype.kind == "O":
         raise _RefusedError("an unusual array")
     if not isinstance(raw, bytes | bytearray):
@@ -177,7 +178,7 @@ def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """What pickle protocol 2 calls to write bytes as text."""
+    """Encode text as bytes; pickle protocol 2 calls this, because it stores bytes as text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise _RefusedError("a call of codecs.encode")
     return text.encode("latin1")
@@ -190,7 +191,7 @@ def _complex(real: Any, imaginary: Any) -> complex:
 
 
 def _no_bytes(*given: Any) -> bytes:
-    """What pickle protocol 2 calls for empty bytes."""
+    """Return empty bytes; pickle protocol 2 calls this for them."""
     if given:
         raise _RefusedError("a call of bytes")
     return b""
@@ -243,7 +244,7 @@ _REFUSED_CODES = {
 }
 
 
-class _Restricted(pickle._Unpickler):  # noqa: SLF001 - see above why not the C one
+class _Restricted(pickle._Unpickler):  # noqa: SLF001 - the C version is unsafe, see above
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
@@ -283,7 +284,7 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - see above why not the C 
         self._set_items(self.stack[-1], items)
 
     def load_bytearray8(self) -> None:
-        # the library allocates what is announced before it looks at what is there
+        # the library allocates the stated size before it checks how many bytes follow
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(min(size, 1 << 62))))
 
@@ -311,10 +312,10 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - see above why not the C 
 
 
 class _Resolver:
-    """Replaces every stand-in by what it stands for.
+    """Replaces every placeholder by its value.
 
-    A list that holds another one twice, which holds another one twice, ... is a short pickle and
-    an endless text, so values are counted as often as they are met.
+    A list that holds another list twice, which holds another list twice, and so on, is a short
+    pickle but an endless text. Values are therefore counted each time they occur.
     """
 
     def __init__(self, most: int) -> None:
@@ -330,7 +331,7 @@ class _Resolver:
         return done
 
     def _resolved(self, value: Any, depth: int) -> tuple[Any, int]:
-        """The value, and how many values it holds; some letters count as one."""
+        """Return the value, and the number of values it holds; a few letters count as one."""
         kind = type(value)
         if kind in _PLAIN or isinstance(value, np.generic):
             return value, 1 + (len(value) // _LETTERS if kind in _TEXTS else 0)

@@ -1,4 +1,4 @@
-"""Text tables, plain or compressed, as blocks of whole lines in bounded memory."""
+"""Read text tables, plain or compressed, as blocks of complete lines in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from clickmap_cli.runtime.errors import DataError
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
-"""A line longer than this is no trial; reading it whole could exhaust the memory."""
+"""A longer line cannot be a trial, and reading it as a whole could exhaust the memory."""
 
 _SMALL_BYTES = 64 << 20
 _MOST_PER_BYTE = 100
-"""Tables are packed into a tenth or so; longer ones that are packed better than this are made to
-fill the memory."""
+"""Largest plausible ratio of unpacked to packed bytes, for tables above `_SMALL_BYTES`. Tables
+usually shrink to about a tenth; a much higher ratio indicates a decompression bomb."""
 
 _PACKED = (".gz", ".zst")
 
 
 def line_blocks(path: Path) -> Iterator[bytes]:
-    """Blocks of whole lines; the last one may lack its line end.
+    """Yield blocks of complete lines; the last one may lack its line end.
 
     Args:
-        path: the table; decompressed when its name ends in `.gz` or `.zst`.
+        path: the table; decompressed if its name ends in `.gz` or `.zst`.
 
     Raises:
-        DataError: the file is missing, unreadable, damaged or cut, or a line is absurdly long.
+        DataError: the file is missing, unreadable, damaged or truncated, or a line is too long.
     """
     held: list[bytes] = []
     size = 0

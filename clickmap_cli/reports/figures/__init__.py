@@ -1,4 +1,4 @@
-"""Figures of `visualize`: of images with their maps, and of distributions."""
+"""Figures of `visualize`: images with their maps, and distributions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from clickmap_cli.services.visualize.drawing import VisualizeFigures
 
 
 def all_figures() -> VisualizeFigures:
-    """How every figure is drawn."""
+    """Return the functions that draw all figures."""
     from clickmap_cli.reports.figures import clicks, images, morph, numbers
 
     return VisualizeFigures(

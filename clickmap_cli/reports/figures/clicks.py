@@ -1,4 +1,4 @@
-"""Clicks in the order they were made, as numbered points or as a path."""
+"""Clicks in their order, as numbered points or as a path."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.services.visualize.pictures import ClicksPicture, Track
 
 _NUMBERS = 6
-"""Numbers that stand beside points, about; more would hide one another."""
+"""Approximate count of numbers beside points; more would hide one another."""
 
 _FEW = 30
-"""Clicks of a trial whose points have their full size; more have smaller ones."""
+"""Largest number of clicks for which points have their full size; more have smaller ones."""
 
 _SMALLEST = 0.5
-"""Of points, in their full size."""
+"""Smallest size of points, as a share of their full size."""
 
 _ROOM = (0.13, 0.07)
-"""Width and height of a number, in widths of its panel."""
+"""Width and height of a number, as shares of its panel's width."""
 
 _PALE = 0.35
-"""How much of the image gives way to white, so that points stand out."""
+"""Share of white that is mixed into the image, so that points stand out."""
 
 
 def draw_clicks(clicks: ClicksPicture, look: Look, paths: Mapping[str, Path]) -> None:
-    """One panel a participant: every click, the earlier the darker, and some of their numbers."""
+    """Draw one panel per participant: every click, darker if earlier, and some of their numbers."""
     picture = clicks.picture
     columns = min(2 if look.preset == "paper" else 3, len(clicks.tracks))
     rows = -(-len(clicks.tracks) // columns)
@@ -62,16 +62,16 @@ def draw_clicks(clicks: ClicksPicture, look: Look, paths: Mapping[str, Path]) ->
 
 
 def shares_of(track: Track) -> NDArray[np.float64]:
-    """(clicks) how far each click is through its trial: 0 the first, 1 the last."""
+    """Return (clicks) the position of each click in its trial: 0 the first, 1 the last."""
     return np.asarray((track.number - 1) / max(track.n_clicks - 1, 1))
 
 
 def numbered(track: Track, width: float) -> list[int]:
-    """Positions of the clicks whose numbers are written: the first, the last, and some between.
+    """Return positions of the clicks that get numbers: the first, the last, and some between.
 
     Args:
         track: the clicks.
-        width: of the panel, in pixels of the map; a number that would hide another is left out.
+        width: width of the panel, in pixels of the map; a number that would overlap is left out.
     """
     n = len(track.number)
     among = np.unique(np.rint(np.linspace(0, n - 1, min(_NUMBERS, n))).astype(int)).tolist()
@@ -89,7 +89,7 @@ def numbered(track: Track, width: float) -> list[int]:
 
 
 def _shrunk(n: int) -> float:
-    """How much smaller points are where there are many of them."""
+    """Return the factor that makes points smaller if there are many."""
     return float(np.clip(np.sqrt(_FEW / n), _SMALLEST, 1))
 
 
@@ -105,7 +105,7 @@ def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
     if look.order == "path":
         _draw_path(axis, track, shares, look)
     else:
-        # rims below all points: between points that lie close they would hide the points
+        # all rims are drawn first: a later rim would hide points close to it
         size = 0.45 * preset.font * _shrunk(len(track.x))
         for wide, look_of in (
             (size + preset.line, {"color": "white"}),

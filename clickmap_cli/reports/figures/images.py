@@ -1,4 +1,4 @@
-"""Images with their maps: side by side, everybody's, as they grew, and many on one page."""
+"""Images with their maps: side by side, per participant, cumulative, and many on one page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BIN_COLUMNS = {"screen": 4, "paper": 2, "paper-wide": 4}
 
 
 def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
-    """Image, heat, and the heat over the image, with a colour bar."""
+    """Draw image, heat, and the heat over the image, with a colour bar."""
     values = values_of(picture, look)
     with styled(look.preset) as plt:
         panels = grid(plt, 1, 3, shape_of(picture), look, bar_label(look))
@@ -52,7 +52,7 @@ def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
 
 
 def draw_participants(people: PeoplePicture, look: Look, paths: Paths) -> None:
-    """The mean, then everybody's map over the image, each with its participant's name."""
+    """Draw the mean, then each participant's map over the image, with the participant's name."""
     picture = people.picture
     count = len(people.names) + 1
     columns = columns_for(count, look, shape_of(picture))
@@ -71,7 +71,7 @@ def draw_participants(people: PeoplePicture, look: Look, paths: Paths) -> None:
 
 
 def draw_bins(bins: BinsPicture, look: Look, paths: Paths) -> None:
-    """Cumulative maps over the image, from the first clicks to all."""
+    """Draw cumulative maps over the image, from the first clicks to all."""
     picture = bins.picture
     columns = min(_BIN_COLUMNS[look.preset], len(bins.maps))
     rows = -(-len(bins.maps) // columns)
@@ -87,20 +87,20 @@ def draw_bins(bins: BinsPicture, look: Look, paths: Paths) -> None:
 
 
 def bins_top(bins: BinsPicture, look: Look) -> float:
-    """What all maps of one image share as the full colour."""
+    """Return the value of full colour, which all maps of one image share."""
     return bins.densest if look.normalize == "sum" else bins.greatest
 
 
 def limit_text(bins: BinsPicture, limit: float) -> str:
-    """What one cumulative map holds."""
+    """Name the clicks that a cumulative map contains."""
     if bins.by_time:
         return f"first {100 * limit:.0f}%"
     return "first click" if limit == 1 else f"first {limit:.0f} clicks"
 
 
 def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
-    """Many overlays on one page, each with its key and its participants."""
-    # a sheet of one image is as large as a sheet's image, not as the sheet
+    """Draw many overlays on one page, each with its key and its number of participants."""
+    # a sheet of one image draws it at the size of a sheet's panel, not as large as the sheet
     columns = _SHEET_COLUMNS[look.preset]
     shape = float(np.median([shape_of(picture) for picture in pictures]))
     with styled(look.preset) as plt:

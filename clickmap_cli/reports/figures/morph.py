@@ -1,4 +1,4 @@
-"""A map as it grew, click by click, as an animation."""
+"""An animation of a map that grows click by click."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.services.visualize.pictures import BinsPicture
 
 SHORT_SIDE = 320
-"""Of a frame, in pixels; smaller maps are enlarged."""
+"""Shortest side of a frame, in pixels; smaller maps are enlarged."""
 
 BAR = 6
-"""Height of the strip below a frame that fills as clicks are counted, in pixels."""
+"""Height of the progress strip below a frame, in pixels."""
 
 _STEP_MS, _LAST_MS = 350, 1500
 
 
 def draw_morph(bins: BinsPicture, look: Look, paths: Mapping[str, Path]) -> None:
-    """One frame a cumulative map, into `gif` and `apng`; the last one stays longer."""
+    """Write one frame per cumulative map, as `gif` and `apng`; the last frame is shown longer."""
     from PIL import Image
 
     pictures = [Image.fromarray(frame) for frame in frames(bins, look)]
     times = [_STEP_MS] * (len(pictures) - 1) + [_LAST_MS]
     for kind, path in paths.items():
         if kind == "gif":
-            # the last frame has every colour that the others have
+            # the palette of the last frame is used for all, because it has every colour
             palette = pictures[-1].quantize(256)
             shown = [picture.quantize(palette=palette) for picture in pictures]
             _save(shown, path, "GIF", times, optimize=False)
@@ -40,7 +40,7 @@ def draw_morph(bins: BinsPicture, look: Look, paths: Mapping[str, Path]) -> None
 
 
 def frames(bins: BinsPicture, look: Look) -> list[Bytes]:
-    """(H, W, 3) uint8 overlays of each cumulative map, with a strip that says how far they are."""
+    """Return (H, W, 3) uint8 overlays of the cumulative maps, each with a progress strip."""
     picture = bins.picture
     found = []
     for at, heat in enumerate(bins.maps, 1):
@@ -53,7 +53,7 @@ def frames(bins: BinsPicture, look: Look) -> list[Bytes]:
 
 
 def _enlarged(pixels: Bytes, pixel_aspect: float) -> Bytes:
-    """Pixels in the image's own proportions, with a short side of at least `SHORT_SIDE`."""
+    """Resize pixels to the image's own proportions, with a short side of at least `SHORT_SIDE`."""
     from PIL import Image
 
     height, width = pixels.shape[0] * pixel_aspect, float(pixels.shape[1])

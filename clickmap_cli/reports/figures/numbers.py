@@ -24,28 +24,28 @@ from clickmap_cli.services.visualize.options import Look
 Paths = Mapping[str, Path]
 
 _MOST_GROUPS = 30
-_MOST_BARS = 30  # of a histogram
+_MOST_BARS = 30  # in a histogram
 _LABEL = 26
 _OFF = ("off", "no such column", "0")
 
 
 def draw_trials_per_participant(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """How many trials each participant has."""
+    """Draw the distribution of trials per participant."""
     _draw_spread(numbers, "trials_per_participant", look, paths)
 
 
 def draw_clicks_per_trial(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """How many clicks each trial has."""
+    """Draw the distribution of clicks per trial."""
     _draw_spread(numbers, "clicks_per_trial", look, paths)
 
 
 def draw_participants_per_image(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """How many participants each image has."""
+    """Draw the distribution of participants per image."""
     _draw_spread(numbers, "participants_per_image", look, paths)
 
 
 def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """How many images each category has."""
+    """Draw the number of images in each category."""
     groups = numbers.groups[:_MOST_GROUPS]
     with styled(look.preset) as plt:
         figure, axis = _axes(plt, look, len(groups))
@@ -61,7 +61,7 @@ def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
 
 
 def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """A box of each category's images, the one people agree on most at the top."""
+    """Draw a box per category over its images, with the highest agreement at the top."""
     groups = numbers.agreed[:_MOST_GROUPS]
     with styled(look.preset) as plt:
         figure, axis = _axes(plt, look, len(groups))
@@ -78,7 +78,7 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
 
 
 def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Trials that every filter kept; filters that are off are left out."""
+    """Draw the number of trials that every filter kept; filters that are off are left out."""
     rows = [row for row in numbers.funnel if row.setting not in _OFF]
     rows = rows or list(numbers.funnel[:1])
     with styled(look.preset) as plt:
@@ -113,14 +113,14 @@ def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) ->
 
 
 def _edges(spread: Spread) -> Any:
-    """Edges of a histogram's bars: between whole numbers, each bar as many of them."""
+    """Return edges of a histogram's bars, between whole numbers; all bars are equally wide."""
     low, high = int(spread.values.min()), int(spread.values.max())
     width = max(1, -(-(high - low + 1) // _MOST_BARS))
     return np.arange(low, high + width + 1, width) - 0.5
 
 
 def _axes(plt: Any, look: Look, rows: int) -> tuple[Any, Any]:
-    """A figure for horizontal bars, as high as they need."""
+    """Return a figure for horizontal bars, as high as the number of bars requires."""
     preset = preset_of(look)
     width = min(preset.width, 5.4)
     height = (rows * 1.75 + 5.5) * preset.font / 72
@@ -136,7 +136,7 @@ def _names(axis: Any, names: list[str]) -> None:
 
 
 def _bar_numbers(axis: Any, texts: list[str], counts: list[int], look: Look) -> None:
-    """A number behind each bar, and room for it."""
+    """Draw a number behind each bar, and extend the axis to make room for it."""
     most = max(counts)
     for at, (text, count) in enumerate(zip(texts, counts, strict=True)):
         axis.text(
@@ -148,7 +148,7 @@ def _bar_numbers(axis: Any, texts: list[str], counts: list[int], look: Look) -> 
 
 
 def _whole_numbers(axis: Any, ticks: int) -> None:
-    """Ticks at whole numbers only, even where there is but one."""
+    """Put ticks only at whole numbers, even if there is only one."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=ticks, integer=True, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""Parts that figures of images share: fields of pixels, rows of panels, titles, colour bars."""
+"""Parts shared by figures of images: fields of pixels, grids of panels, titles, colour bars."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POINTS = 72
 
 _PAD = 0.05
 _GAP = 0.05
-"""Around panels and between them, in inches."""
+"""Space around and between panels, in inches."""
 
 _FLATTEST, _TALLEST = 0.2, 2.5
-"""Height of a panel in its widths, at least and at most."""
+"""Least and greatest height of a panel, as multiples of its width."""
 
 _BAR = 0.11
 _LONGEST_BAR = 2.6
@@ -30,20 +30,20 @@ _LONGEST_BAR = 2.6
 
 
 def preset_of(look: Look) -> Preset:
-    """The preset of a look."""
+    """Return the preset of a look."""
     return PRESETS[look.preset]
 
 
 def values_of(
     picture: Picture, look: Look, heat: NDArray[Any] | None = None, top: float | None = None
 ) -> NDArray[np.float32]:
-    """A map as it is shown, in 0..1.
+    """Return a map scaled for display, in 0..1.
 
     Args:
-        picture: the image; its mean map unless `heat` is given.
-        look: scale, and whether participants count.
+        picture: the image; its mean map is used unless `heat` is given.
+        look: scale, and whether to multiply by the share of participants.
         heat: (h, w) another map of the image.
-        top: what is shown as 1; None = the map's own maximum, or the densest of all images.
+        top: value that is shown as 1; None = the map's own maximum, or the densest of all images.
     """
     if top is None and look.normalize == "sum":
         top = picture.densest
@@ -53,21 +53,21 @@ def values_of(
 
 
 def field_of(picture: Picture) -> Bytes:
-    """The image, or an empty field of its size."""
+    """Return the image, or an empty field of its size."""
     height, width = picture.heat.shape
     pixels = picture.image.pixels
     return placeholder(height, width) if pixels is None else pixels
 
 
 def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = False) -> Bytes:
-    """A map over its image, or over an empty field.
+    """Return a map over its image, or over an empty field.
 
     Args:
         picture: the image.
         look: colours and alpha.
         values: (h, w) in 0..1.
-        grey: whether the image is drawn without its colours, so that weak heat stands out; not
-            where the image alone is wished for.
+        grey: True to draw the image without its colours, so that weak heat is visible; ignored
+            if alpha is 0, which shows the image alone.
     """
     field = field_of(picture)
     if grey and look.alpha > 0:
@@ -76,7 +76,7 @@ def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = 
 
 
 def shape_of(picture: Picture) -> float:
-    """Height of a panel for the image, in its widths; very long images do not fill theirs."""
+    """Return a panel's height as a multiple of its width; very long images do not fill it."""
     height, width = picture.heat.shape
     shape = float(height * picture.image.pixel_aspect / width)
     return min(max(shape, _FLATTEST), _TALLEST)
@@ -85,7 +85,7 @@ def shape_of(picture: Picture) -> float:
 def show(
     axis: Any, pixels: Bytes, picture: Picture, look: Look, title: str = "", facts: str = ""
 ) -> None:
-    """Pixels in a panel without axes, in the image's own proportions, under a title that fits."""
+    """Show pixels in a panel without axes, in the image's proportions, with a title that fits."""
     # enlarged pixels keep their edges, reduced ones are averaged
     axis.imshow(pixels, aspect=picture.image.pixel_aspect, interpolation="auto")
     axis.set_axis_off()
@@ -97,7 +97,7 @@ def show(
 
 
 def say_missing(axis: Any, picture: Picture, look: Look) -> None:
-    """In an empty field, why it is empty."""
+    """Write into an empty field why the image is missing."""
     if picture.image.pixels is None:
         axis.text(
             0.5, 0.5, f"image {picture.image.state}", transform=axis.transAxes, ha="center",
@@ -110,10 +110,10 @@ class Grid:
     """A figure of equal panels.
 
     Attributes:
-        figure: matplotlib's.
+        figure: figure of matplotlib.
         axes: (rows x columns) panels, row by row.
-        bar: where the colour bar goes, or None.
-        label: of the colour bar.
+        bar: axes of the colour bar, or None.
+        label: label of the colour bar.
         upright: True for a bar at the right, False for one below the panels.
     """
 
@@ -125,17 +125,17 @@ class Grid:
 
 
 def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: str = "") -> Grid:
-    """A figure as wide as the preset and as high as its panels need, everything in its place.
+    """Create a figure of the preset's width, and of the height that its panels require.
 
-    A colour bar stands at the right of the panels, or below them where they are lower than its
+    The colour bar is at the right of the panels, or below them if the panels are lower than its
     label is long.
 
     Args:
         plt: pyplot, styled.
-        rows: of panels.
-        columns: of panels.
-        shape: height of a panel in its widths.
-        look: the preset, and whether a colour bar is drawn.
+        rows: rows of panels.
+        columns: columns of panels.
+        shape: height of a panel as a multiple of its width.
+        look: gives the preset, and whether a colour bar is drawn.
         bar: label of the colour bar; empty for none.
     """
     preset = preset_of(look)
@@ -144,7 +144,7 @@ def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: str =
     figure = plt.figure(figsize=(preset.width, preset.width))
 
     def sizes(taken: float) -> tuple[float, float, float]:
-        """Width and height of a panel, and the height of all."""
+        """Return width and height of a panel, and the height of all."""
         wide = (preset.width - 2 * _PAD - (columns - 1) * _GAP - taken) / columns
         tall = wide * shape
         return wide, tall, head + rows * (title + tall + _GAP) - _GAP + _PAD
@@ -173,20 +173,20 @@ def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: str =
         left = preset.width - beside + 0.4 * em
         axis = axes_at(left, head + title, _BAR, min(room, _LONGEST_BAR))
     elif has_bar:
-        # letters at both ends of the bar stand half beside it
+        # tick labels at both ends of the bar extend beyond it by half their width
         length = min(_LONGEST_BAR, preset.width - 2 * _PAD - 3 * em)
         axis = axes_at(_PAD + 1.5 * em, height - _PAD + 0.5 * em, length, _BAR)
     return Grid(figure, tuple(panels), axis, bar, upright)
 
 
 def columns_for(panels: int, look: Look, shape: float) -> int:
-    """Columns of a grid that is about as high as wide, or higher in a narrow one."""
+    """Return the columns of a grid that is about square, or higher than wide in a narrow preset."""
     height = 1.0 if look.preset != "paper" else 1.4
     return max(1, min(panels, math.ceil(math.sqrt(panels * shape / height))))
 
 
 def headline(panels: Grid, text: str, look: Look, facts: str = "") -> None:
-    """The title of a figure, at its left; a key may hold dollar signs, which are no formulas."""
+    """Draw the title of a figure at its left; dollar signs in a key are plain text."""
     font = preset_of(look).font
     width, height = panels.figure.get_size_inches()
     panels.figure.text(
@@ -197,7 +197,7 @@ def headline(panels: Grid, text: str, look: Look, facts: str = "") -> None:
 
 
 def facts_of(picture: Picture) -> str:
-    """What stands behind an image's key in a title: participants, clicks and agreement."""
+    """Return the facts after an image's key in a title: participants, clicks and agreement."""
     facts = f", n = {picture.n_participants:,}, {picture.n_clicks:,} clicks"
     if math.isfinite(picture.agreement) and picture.metric:
         facts += f", {picture.metric} {picture.agreement:.2f}"
@@ -205,20 +205,20 @@ def facts_of(picture: Picture) -> str:
 
 
 def some_of(picture: Picture, n_shown: int) -> str:
-    """The same where a figure shows its participants one by one, and perhaps not all."""
+    """Return the facts for a figure that shows single participants, perhaps not all of them."""
     n = picture.n_participants
     return f", {n_shown:,} of {n:,} participants" if n_shown < n else f", {n:,} participants"
 
 
 def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") -> str:
-    """A text that is as wide as there is room for; what is too much is cut from its middle.
+    """Shorten a text in its middle until it fits a width.
 
     Args:
-        figure: matplotlib's, whose letters are measured.
-        text: such as an image's key.
-        wide: the room, in inches.
-        size: of the letters, in points.
-        facts: stand behind the text and are never cut.
+        figure: figure of matplotlib, in which letters are measured.
+        text: text to shorten, such as an image's key.
+        wide: available width, in inches.
+        size: size of the letters, in points.
+        facts: text that follows and is never shortened.
     """
 
     def fits(words: str) -> bool:
@@ -245,7 +245,7 @@ def _width_of(figure: Any, words: str, size: float) -> float:
 
 
 def cut(text: str, length: int) -> str:
-    """A text's start and end, where it is too long: folders and numbers tell images apart."""
+    """Keep start and end of a text that is too long: folders and numbers distinguish images."""
     if len(text) <= length:
         return text
     end = length // 2
@@ -253,7 +253,7 @@ def cut(text: str, length: int) -> str:
 
 
 def bar_label(look: Look) -> str:
-    """Name what the colours of heat stand for."""
+    """Return the label of the colours of heat."""
     label = {
         "max": "heat / maximum",
         "sum": "heat / even spread",
@@ -264,12 +264,12 @@ def bar_label(look: Look) -> str:
 
 
 def colour_bar(panels: Grid, look: Look, top: float | None = None) -> None:
-    """Draw what colours stand for.
+    """Draw the colour bar of heat.
 
     Args:
         panels: the figure; nothing happens if it was made without a bar.
         look: colours and scale.
-        top: what full colour stands for in the unit of `sum`; of no use to other scales.
+        top: value of full colour in the unit of `sum`; ignored by other scales.
     """
     most = top if look.normalize == "sum" and top else 1.0
     bar = draw_colours(panels, look, most)
