@@ -36,6 +36,10 @@ class Loss:
         return f"{self.lost:,} of {self.total:,} {self.what} ({percent})."
 
 
+class TooMuchLostError(DataError):
+    """More of a data set is lost than `max_lost` allows."""
+
+
 def check_losses(
     losses: Iterable[Loss],
     max_lost: float,
@@ -62,7 +66,7 @@ def check_losses(
     if fatal:
         worst = max(fatal, key=lambda loss: loss.share)
         cause = f" {worst.cause}" if worst.cause else ""
-        raise DataError(
+        raise TooMuchLostError(
             f"{said}{worst}{cause} Results of what is left would mislead, so none are computed; "
             f"mend it, or raise max_lost (now {max_lost:g}) to go on without."
         )

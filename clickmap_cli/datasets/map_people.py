@@ -40,6 +40,11 @@ class ManyMapsStimulus(FileStimulus):
         """Return True if the image has no map and no fixations."""
         return not self.people_maps and super().uniform
 
+    @property
+    def has_truth(self) -> bool:
+        """Return True if the image has a map, of its own or of a participant, or fixations."""
+        return bool(self.people_maps) or super().has_truth
+
     def truth(self) -> NDArray[np.float64]:
         """Return the (h, w) map of the image, or the mean of its participants' maps.
 

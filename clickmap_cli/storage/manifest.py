@@ -87,10 +87,15 @@ def load_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
+    damaged = f"{path} is damaged; run the command again with --overwrite."
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        are_texts = all(isinstance(text, str) for text in manifest.notices)
     except (ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged; run the command again with --overwrite.") from error
+        raise RunError(damaged) from error
+    if not are_texts:
+        raise RunError(damaged)
+    return manifest
 
 
 def describe_files(base: Path | None, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ HEADER = "image_path,user_id,clicks\n"
 GOOD = 'cats/a.jpg,u1,"[(1, 2), (30, 5)]"\ncats/a.jpg,u2,"[(9, 2)]"\n'
 SMALL = (
     "experiment_name=run", "min_subjects=1", "min_clicks=1", "image_shape=[40,40]", "blur_size=5",
-    "n_jobs=1",
+    "n_jobs=1", "max_lost=1",
 )  # fmt: skip
 
 Made = tuple[str, bytes]

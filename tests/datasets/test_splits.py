@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from clickmap_cli.app import app
@@ -127,6 +129,13 @@ def test_a_missing_list_is_the_same_error_in_every_command(
 def test_a_label_is_told_by_every_command(tmp_path, monkeypatch) -> None:
     images(tmp_path)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "gt_maps").mkdir()
+    for path in (tmp_path / "images").iterdir():
+        with Image.open(path) as image:
+            size = image.size[::-1]
+        np.save(tmp_path / "gt_maps" / f"{path.stem}.npy", np.random.default_rng(0).random(size))
+    rows = "".join(f"{name},images/{name}.png,gt_maps/{name}.npy\n" for name in "abc")
+    (tmp_path / "index.csv").write_text(f"image_id,image_path,map_path\n{rows}")
     for at, settings in enumerate(
         ({"name": "folder", "root": "."}, {"name": "csv_indexed", "index_csv": "index.csv"})
     ):

@@ -13,7 +13,7 @@ import pytest
 
 from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
 from clickmap_cli.datasets.fixations_csv import fixations_csv
-from clickmap_cli.datasets.folder import csv_indexed
+from clickmap_cli.datasets.indexed_table import csv_indexed
 from clickmap_cli.datasets.keypoint_labels import read_labels
 from clickmap_cli.datasets.small_tables import table_rows
 from clickmap_cli.runtime.errors import DataError

@@ -74,7 +74,8 @@ def test_shapes(model, size, more) -> None:
     with torch.inference_mode():
         found = network(torch.zeros(2, 3, height, width))
     assert found.shape == (2, 5, 2)
-    assert torch.equal(found[0], found[1])
+    # images of a batch are equal but for the order of sums, which is the processor's
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
     assert (found - 0.5).abs().max() < 0.5  # all begin inside
 
 

@@ -238,6 +238,9 @@ def _read(settings: Mapping[str, Any]) -> DataSet:
     if not isinstance(name, str):
         raise ConfigError("Say which data set: name=folder root=photos, for example.")
     rest.pop("label", None)
+    max_lost = rest.pop("max_lost", MAX_LOST)
+    if not isinstance(max_lost, int | float) or not 0 <= max_lost <= 1:
+        raise ConfigError(f"max_lost is {max_lost!r}; it must be a number from 0 to 1.")
     data = read_set(name, rest, f"data set {name}")
-    check_losses(data.losses, MAX_LOST, Silent(), f"data set {name}")
+    check_losses(data.losses, max_lost, Silent(), f"data set {name}")
     return data

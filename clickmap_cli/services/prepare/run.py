@@ -12,6 +12,7 @@ from typing import Any
 from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
 from clickmap_cli.clickmaps.filters import Quality
 from clickmap_cli.clickmaps.funnel import FunnelRow
+from clickmap_cli.clickmaps.losses import TooMuchLostError
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.survivors import (
     Survivors,
@@ -200,8 +201,7 @@ def _make_whole(
             _say_other_pictures(config, done, work.progress)
             return _from_manifest(folder, done)
         try:
-            with _rejections(folder) as reject:
-                found = work.survivors(reject)
+            found = _survivors(work, folder)
             _write_funnel(folder, found.funnel)
             require_images(found)
         except DataError:
@@ -281,6 +281,20 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
         content += [path.as_posix() for path in mask_files(Path(config.mask_dir), relative=True)]
     content.append(f"gpu {config.use_gpu_blurring}")
     return _Inputs(described, numbers_hash(config, ["maps", "output"], *content))
+
+
+def _survivors(work: _Work, folder: Path) -> Survivors:
+    """Read and filter the trials, and write `rejected.csv`.
+
+    Raises:
+        DataError: the input cannot be used. If too much of it is lost, `rejected.csv` is kept.
+    """
+    with _rejections(folder) as reject:
+        try:
+            return work.survivors(reject)
+        except TooMuchLostError as error:
+            lost = error
+    raise lost
 
 
 @contextlib.contextmanager

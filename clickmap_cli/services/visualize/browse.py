@@ -328,7 +328,7 @@ def _table_of(path: Path) -> dict[str, dict[str, str]]:
                 row["image_id"]: {
                     name: _number(float(value)) if value else ""
                     for name, value in row.items()
-                    if name != "image_id"
+                    if name not in ("image_id", "placement")
                 }
                 for row in csv.DictReader(file)
             }

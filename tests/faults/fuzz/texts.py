@@ -169,7 +169,7 @@ def _use_records(place: Path) -> bool:
     run.recorded("piece")
     cache = PredictionCache(place)
     cache.get("a", "abc")
-    cache.details("a")
+    cache.kept_with("a")
     with suppress(ClickmapError):
         run.require_shards("abc")
     load_manifest(place)

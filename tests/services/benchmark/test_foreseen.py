@@ -76,8 +76,13 @@ def test_they_may_be_predicted_and_one_with_truth_is_enough(tmp_path) -> None:
 def test_a_dry_run_sees_a_folder_without_the_images(tmp_path) -> None:
     csv, empty = table(tmp_path)
     entry = {"name": "fixations_csv", "csv": str(csv), "images": str(empty)}
-    dry = invoke("benchmark", *words(entry, tmp_path / "out"), "--dry-run", "--json")
-    real = invoke("benchmark", *words(entry, tmp_path / "out"))
+    for dry in ([], ["--dry-run"]):
+        stopped = invoke("benchmark", *words(entry, tmp_path / "out"), *dry)
+        assert stopped.exit_code == 1
+        assert "3 of 3 images cannot be used (100%)" in said(stopped)
+    all_the_same = [*words(entry, tmp_path / "out"), "max_lost=1"]
+    dry = invoke("benchmark", *all_the_same, "--dry-run", "--json")
+    real = invoke("benchmark", *all_the_same)
     assert dry.exit_code == real.exit_code == 1
     assert f"{empty / 'p0.png'}: no such image" in said(dry)
     assert [row["image_id"] for row in json.loads(dry.stdout)["failures"]] == ["p0", "p1", "p2"]
@@ -97,7 +102,10 @@ def test_images_that_only_some_models_need_are_foreseen_for_those(tmp_path) -> N
     entry = {"name": "folder", "root": str(root)}
     line = words(entry, tmp_path / "out", "[uniform,{name: deepgaze_iie,weights: none}]")
     pytest.importorskip("torch")
-    dry = invoke("benchmark", *line, "--dry-run", "--json")
+    stopped = invoke("benchmark", *line, "--dry-run")
+    assert stopped.exit_code == 1
+    assert "2 of 2 images that deepgaze_iie must look at are missing" in said(stopped)
+    dry = invoke("benchmark", *line, "max_lost=1", "--dry-run", "--json")
     assert dry.exit_code == 1
     rows = json.loads(dry.stdout)["failures"]
     assert [(row["model"], row["image_id"]) for row in rows] == [
@@ -111,6 +119,10 @@ def test_a_fine_tuning_says_that_no_image_can_be_used(tmp_path) -> None:
     csv, empty = table(tmp_path)
     entry = {"name": "fixations_csv", "csv": str(csv), "images": str(empty)}
     model = "model={name: readout, backbone: test_resnet, layers: [layer1], weights: none}"
-    done = invoke("finetune", f"datasets=[{json.dumps(entry)}]", model, "--dry-run")
+    line = ["finetune", f"datasets=[{json.dumps(entry)}]", model, "--dry-run"]
+    stopped = invoke(*line)
+    assert stopped.exit_code == 1
+    assert "3 of 3 images cannot be used (100%)" in said(stopped)
+    done = invoke(*line, "max_lost=1")
     assert done.exit_code == 1
     assert "data set fixations_csv: none of its 3 images can be used, p0 for one" in said(done)

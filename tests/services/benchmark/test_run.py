@@ -397,7 +397,11 @@ def test_a_ground_truth_that_nothing_uses_is_not_spoken_of(corpus, predict_only)
     words = [*words_for(corpus, "[center_bias]"), f"predict_only={predict_only}"]
     words[0] = f"datasets=[{{name: folder, label: toy, root: {corpus}}}]"
     progress = Silent()
-    run(words, progress)
+    if predict_only:
+        run(words, progress)
+    else:
+        with pytest.raises(DataError, match="none of its 6 images has fixations"):
+            run(words, progress)
     said = [text for text in progress.notices if "ground truth is uniform" in text]
     assert len(said) == (0 if predict_only else 1)
 

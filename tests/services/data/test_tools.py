@@ -203,7 +203,7 @@ def test_ids_may_be_a_list_and_none_that_is_there_is_an_error_with_examples(tmp_
     there = [s.image_id for s in read_set("folder", {"root": root}, "x").stimuli]
     data = read_set("folder", {"root": root, "ids": [there[2], there[0], "gone"]}, "x")
     assert [s.image_id for s in data.stimuli] == [there[0], there[2]]
-    assert "1 ids of its list ids are not in it." in data.notices
+    assert any(str(loss).startswith("1 of 3 ids of its list ids") for loss in data.losses)
     with pytest.raises(ConfigError) as caught:
         read_set("folder", {"root": root, "ids": [f"images/{there[0]}.png"]}, "x")
     assert (
@@ -324,7 +324,9 @@ def test_mean_maps_of_clickmaps_and_back(tmp_path) -> None:
 def test_somebody_without_a_point_does_not_count(tmp_path) -> None:
     """A map of nothing is no density; the others' mean stands."""
     settings = gaze(tmp_path, "a.png,u1,0,3,4\na.png,u2,0,5,5\na.png,u3,0,99,99\n", names=["a"])
-    data_tools.mean_maps(settings, tmp_path / "gt", "mean", Silent())
+    with pytest.raises(DataError, match="1 of 3 fixations lie outside"):
+        data_tools.mean_maps(settings, tmp_path / "gt", "mean", Silent())
+    data_tools.mean_maps({**settings, "max_lost": 0.4}, tmp_path / "gt", "mean", Silent())
     densities = [to_one(gaussian_sum([x], [y], (12, 16), 2.0)) for x, y in ((3, 4), (5, 5))]
     np.testing.assert_allclose(
         np.load(tmp_path / "gt" / "a.npy"), np.mean(densities, axis=0), rtol=1e-5
@@ -437,7 +439,9 @@ def test_export_as_a_command(tmp_path) -> None:
     refused = invoke(*words, "--json")
     assert refused.exit_code == 2
     assert "--overwrite" in refused.stderr
-    result = invoke(*words, "--json", "--overwrite")
+    assert invoke(*words, "--overwrite").exit_code == 1  # a third of the images
+    assert invoke(*words, "--overwrite", "max_lost=2").exit_code == 2
+    result = invoke(*words, "--json", "--overwrite", "max_lost=0.5")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["counts"] == {"images": 2, "files": 2}
     assert invoke("export-pysaliency", f"root={root}").exit_code == 2
