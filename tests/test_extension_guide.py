@@ -148,7 +148,8 @@ def test_the_new_data_set_is_benchmarked(extended, tmp_path) -> None:
 
     # damage to one image is said, and the others go on
     (tmp_path / "pictures" / "p1.txt").write_text("not numbers")
-    code, found = benchmark(extended, *words, "max_lost=0.5"[:-1], f"output_dir={tmp_path / 'again'}")
+    again = (*words[:-1], f"output_dir={tmp_path / 'again'}", "max_lost=0.5")
+    code, found = benchmark(extended, *again)
     assert code == 1
     assert [row["image_id"] for row in found["failures"]] == ["p1"]
     assert found["results"][0]["n_images"] == 2
