@@ -77,8 +77,10 @@ def draw_examples(
     names = picture_names(flat_name(key) for key in codes)
     paths, missing = [], []
     progress.stage("Drawing examples", len(keys))
+    people = trials.people_per_image()
     for key in keys:
-        clicks = image_clicks(trials, slices, codes[key])
+        code = codes[key]
+        clicks = image_clicks(trials, slices, code)
         file = None if image_dir is None else image_file(image_dir, key)
         if image_dir is not None and file is None:
             missing.append(key)
@@ -91,7 +93,7 @@ def draw_examples(
                 progress.notice(f"{error} Its example shows the heat alone.")
         path = folder / "examples" / f"{names[flat_name(key)]}.png"
         with replacing(path) as partial:
-            draw(Example(key, image, mean_map(clicks, settings), len(clicks), partial))
+            draw(Example(key, image, mean_map(clicks, settings), int(people[code]), partial))
         paths.append(path)
         progress.advance()
     if missing:
@@ -108,7 +110,7 @@ def example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -
     if wanted is None:
         return []
     if wanted == "auto":
-        most = np.argsort(-np.diff(trials.image_slices()), kind="stable")[:N_EXAMPLES]
+        most = np.argsort(-trials.people_per_image(), kind="stable")[:N_EXAMPLES]
         return [keys[code] for code in most]
     words = [wanted] if isinstance(wanted, str) else list(wanted)
     found = match_keys(words, keys)
