@@ -618,7 +618,7 @@ def test_independent_pixels_are_at_chance(name, chance) -> None:
 
 def test_careless_and_cheating_participants_stand_at_the_bottom() -> None:
     areas = []
-    for seed in range(20):
+    for seed in range(8):
         study = Simulation(seed)
         trials = study.trials().compacted()
         settings = MapSettings((256, 256), None, "circle", 21, None, 51, None)
