@@ -99,8 +99,6 @@ class Stimulus(ABC):
         size: height and width, in pixels, at which models see the image and are scored.
         points: the points people looked at, or None if they are not known.
         nonfixations: points that the data set provides as negatives for sAUC, or None.
-        cropped: True if models see only a part of the image's file.
-        has_image: False if the image has no file.
     """
 
     image_id: str
@@ -108,8 +106,6 @@ class Stimulus(ABC):
     size: Size
     points: Points | None = None
     nonfixations: Points | None = None
-    cropped: bool = False
-    has_image: bool = True
 
     @property
     def key(self) -> str:
@@ -131,6 +127,16 @@ class Stimulus(ABC):
         Raises:
             DataError: the map is missing, damaged or of another shape.
         """
+
+    @property
+    def has_image(self) -> bool:
+        """Return True if the image's file was found, so that models can look at it."""
+        return True
+
+    @property
+    def cropped(self) -> bool:
+        """Return True if models see only a part of the image's file."""
+        return False
 
     @property
     def has_truth(self) -> bool:

@@ -61,7 +61,7 @@ class FileStimulus(Stimulus):
     sigma_px: float = SIGMA_PX
 
     @property
-    def has_image(self) -> bool:  # type: ignore[override]
+    def has_image(self) -> bool:
         """Return True if the data set has a file of the image."""
         return self.image_path is not None
 

@@ -66,12 +66,12 @@ class ClickmapStimulus(Stimulus):
         return self.geometry.final
 
     @property
-    def has_image(self) -> bool:  # type: ignore[override]
+    def has_image(self) -> bool:
         """Return True if the image's file was found."""
         return self.file is not None
 
     @property
-    def cropped(self) -> bool:  # type: ignore[override]
+    def cropped(self) -> bool:
         """Return True if the map shows only a part of the image."""
         return self.geometry.final != self.geometry.resized
 

@@ -63,7 +63,7 @@ class StoredStimulus(FileStimulus):
     array: str = ""
 
     @property
-    def has_image(self) -> bool:  # type: ignore[override]
+    def has_image(self) -> bool:
         """Return True if the file of stimuli is known."""
         return self.store is not None
 

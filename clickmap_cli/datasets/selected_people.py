@@ -61,14 +61,22 @@ class OnlySome(Stimulus):
         self.category = stimulus.category
         self.size = stimulus.size
         self.nonfixations = stimulus.nonfixations
-        self.cropped = stimulus.cropped
-        self.has_image = stimulus.has_image
         self.points = self._own_points()
 
     @property
     def key(self) -> str:
         """Key from which random draws for the image are seeded."""
         return self._stimulus.key
+
+    @property
+    def has_image(self) -> bool:
+        """Return True if the image's file was found."""
+        return self._stimulus.has_image
+
+    @property
+    def cropped(self) -> bool:
+        """Return True if models see only a part of the image's file."""
+        return self._stimulus.cropped
 
     def placement(self, shape: Size, of_file: bool = False) -> Geometry:
         """Return the placement of the wrapped image."""
