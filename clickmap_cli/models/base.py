@@ -48,15 +48,14 @@ class SaliencyModel(ABC):
     notices: tuple[str, ...] = ()
     flat: ClassVar[bool] = False
 
-    @property
-    def stretched_to(self) -> Size | None:
-        """(height, width) that images are stretched to before they are predicted.
+    is_people: ClassVar[bool] = False
+
+    def stretched_to(self, size: Size) -> Size | None:  # noqa: ARG002
+        """Return the (height, width) that an image of `size` is stretched to before prediction.
 
         None if images, and therefore predictions, keep their aspect ratio.
         """
         return None
-
-    is_people: ClassVar[bool] = False
 
     @cached_property
     def details(self) -> dict[str, dict[str, float]]:

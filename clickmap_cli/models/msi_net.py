@@ -294,6 +294,10 @@ class MsiNetModel(TorchSaliencyModel):
         )
         return load_state(network, found, self._path)
 
+    def stretched_to(self, size: Size) -> Size | None:
+        """Return the input's size; None if images are padded instead."""
+        return None if self._pad else frame_of(size, self.size, pad=False).whole
+
     def planes(self, stimulus: Stimulus) -> NDArray[Any]:
         """Return (3, h, w) RGB in 0..1, padded."""
         return self._frame(stimulus).placed(np.moveaxis(stimulus.image(), -1, 0))

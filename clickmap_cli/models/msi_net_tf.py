@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.msi_net import SALICON_SIZE, frame_of, input_size
@@ -108,6 +109,10 @@ class MsiNetTensorFlow(SaliencyModel):
     def release(self) -> None:
         """Free the network."""
         self._signature = None
+
+    def stretched_to(self, size: Size) -> Size | None:
+        """Return the input's size; None if images are padded instead."""
+        return None if self._pad else frame_of(size, self._size, pad=False).whole
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
         """Predict the (h, w) map, without padding.

@@ -73,9 +73,8 @@ class TorchSaliencyModel(SaliencyModel):
         self._network: torch.nn.Module | None = None
         self._on = ""
 
-    @property
-    def stretched_to(self) -> Size | None:
-        """The setting `requires_size`."""
+    def stretched_to(self, size: Size) -> Size | None:  # noqa: ARG002
+        """Return the setting `requires_size`."""
         return self.size
 
     @abstractmethod

@@ -161,7 +161,7 @@ class Predictor:
                 f"the prediction has the shape {values.shape}; it must be (height, width)"
             )
         height, width = values.shape
-        stretched = self._model.stretched_to
+        stretched = self._model.stretched_to(stimulus.size)
         if stretched is not None and same_aspect((height, width), stretched):
             geometry = Geometry((height, width), stimulus.size, None)
         else:
