@@ -43,7 +43,8 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
         job.progress.notice(
             f"EMD is solved exactly, and that is slow: {n:,} distances between maps will take "
             f"about {duration(total)} in all. Leave EMD out of metrics, or score fewer images "
-            "(limit_images), to be done sooner."
+            "(limit_images), to be done sooner.",
+            keep=False,  # a time of this call, not of its results
         )
 
 

@@ -122,12 +122,19 @@ def run(
         for name in results:
             progress.notice(already_done(jobs[name].folder.path), keep=False)
         plan = _plan(config, method, todo, found.trials if subject_curve else None)
-        for result in _compute(found.trials, settings, plan, config, todo, pool, progress):
+        computed = _compute(found.trials, settings, plan, config, todo, pool, progress)
+        of_all = tuple(progress.kept)
+        for result in computed:
             name = str(result.summary["metric"])
             results[name] = result
+            # a metric's folder must not depend on which other metrics are computed beside it
+            of_metric = _notices_of(result)
+            for text in of_metric:
+                progress.notice(text)
             outputs = write_outputs(jobs[name].folder.path, result, figures)
+            notices = (*of_all, *of_metric)
             jobs[name].folder.finish(
-                _manifest(config, jobs[name], described, outputs, started, result, progress.kept)
+                _manifest(config, jobs[name], described, outputs, started, result, notices)
             )
         ordered = tuple(results[name] for name in config.metric)
         return CeilingRun(folder, ordered, found.rejected, found.rows, started.seconds)
@@ -243,15 +250,22 @@ def _compute(
     }
     if "rsa" in todo:
         results["rsa"] = rsa_ceiling(trials, settings, plan, config.n_jobs, progress)
-    for result in results.values():
-        for reason, count in result.summary["left_out"].items():
-            if count:
-                progress.notice(f"{result.summary['metric']}: {count} images left out, {reason}.")
-    if usable and plan.method == "split-half" and "spearman" in results:
-        progress.notice(
+    return list(results.values())
+
+
+def _notices_of(result: CeilingResult) -> list[str]:
+    """Return what a user should know about the ceiling of one metric."""
+    summary = result.summary
+    notices = [
+        f"{summary['metric']}: {count} images left out, {reason}."
+        for reason, count in summary["left_out"].items()
+        if count
+    ]
+    if (summary["method"], summary["metric"]) == ("split-half", "spearman") and summary["n_images"]:
+        notices.append(
             "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
         )
-    return list(results.values())
+    return notices
 
 
 def _manifest(

@@ -224,7 +224,9 @@ class _Run:
                 )
         if kept:
             names = ", ".join(fold.name for fold in kept)
-            self.progress.notice(f"{names} of {self.folder.path} is finished and is kept.")
+            self.progress.notice(
+                f"{names} of {self.folder.path} is finished and is kept.", keep=False
+            )
         return sorted({*numbers, *(fold.number for fold in kept)})
 
     def _files_of(self, fold: Fold) -> dict[str, dict[str, Any]] | None:

@@ -24,8 +24,8 @@ class StopsAtEmd(Silent):
     def stage(self, name: str, total: int | None = None) -> None:
         self.stages.append(name)
 
-    def notice(self, text: str) -> None:
-        super().notice(text)
+    def notice(self, text: str, keep: bool = True, again: bool = False) -> None:
+        super().notice(text, keep, again)
         if "EMD" in text:
             raise KeyboardInterrupt
 

@@ -539,6 +539,19 @@ def test_one_category_only_is_said(tmp_path) -> None:
     assert any("one category" in text for text in progress.notices)
 
 
+def test_a_metrics_notices_do_not_depend_on_the_metrics_beside_it(data) -> None:
+    alone = run(data, "split-half", "metric=[spearman]").folder
+    run(data, "split-half", "metric=[spearman,auc]", when=WhenPresent.RESUME)
+    together = run(data, "split-half", "metric=[spearman,auc]", "experiment_name=two").folder
+    for metric, said in (("spearman", True), ("auc", False)):
+        manifests = [
+            load_manifest(folder / "ceiling" / f"split-half-{metric}")
+            for folder in (alone, together)
+        ]
+        assert manifests[0].notices == manifests[1].notices
+        assert any("Spearman-Brown" in text for text in manifests[0].notices) is said
+
+
 def test_all_maps_constant(tmp_path) -> None:
     everywhere = [(x, y) for y in range(4) for x in range(4)]
     rows = [(f"c{i}/{i}.png", f"u{u}", everywhere) for i in range(3) for u in range(4)]
