@@ -13,6 +13,7 @@ from clickmap_cli.clickmaps.filters import filter_trials
 from clickmap_cli.clickmaps.funnel import Funnel
 from clickmap_cli.clickmaps.masks import find_masks
 from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
 from tests.helpers.studies import random_rows, trials_of
 
@@ -293,3 +294,29 @@ def test_blocks_and_files_of_clicks_do_not_change_what_is_selected(
     assert parts.funnel == whole.funnel
     for name, array in whole.trials.as_arrays().items():
         np.testing.assert_array_equal(array, parts.trials.as_arrays()[name], err_msg=name)
+
+
+def test_a_mask_goes_through_the_images_geometry(tmp_path) -> None:
+    """A mask of the whole image is cropped like the map, one of the map's shape is taken as it is,
+    and any other is refused."""
+    masks, images = tmp_path / "masks", tmp_path / "images"
+    masks.mkdir()
+    images.mkdir()
+    rows = [("a.png", "u", [(8, 8)])]
+    values = {
+        "kernel_type": "none", "mask_dir": str(masks), "center_crop": [20, 20],
+        "mask_threshold": 0.9,
+    }  # fmt: skip
+    # the clicked pixel (8, 8) of 32 x 32 lies at (2, 2) of the crop of 20 x 20
+    for side, at in ((32, 8), (20, 2)):
+        mask = np.zeros((side, side))
+        mask[at, at] = 1
+        np.save(masks / "a.npy", mask)
+        assert run(trials_of(rows), **values).trials.images.tolist() == []
+    np.save(masks / "a.npy", np.ones((20, 31)))
+    with pytest.raises(DataError, match=r"a\.npy: a map of 20 x 31 .* 20 x 20.* Set image_dir"):
+        run(trials_of(rows), **values)
+    # the photograph has that aspect ratio: the mask is of the whole image
+    Image.new("RGB", (62, 40)).save(images / "a.png")
+    found = run(trials_of(rows), image_dir=str(images), **values)
+    assert found.trials.images.tolist() == ["a.png"]

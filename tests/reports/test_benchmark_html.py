@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -137,3 +138,32 @@ def test_thumbnails_are_small_and_keep_their_shape() -> None:
     assert photo(None) is None
     assert heat(None) is None
     assert heat(np.full((600, 800), 1 / 480000)) == heat(np.zeros((600, 800)))
+
+
+def test_what_the_run_said_stands_on_the_page_and_acts_as_nothing(tmp_path: Path) -> None:
+    told = ("8 of 8 maps are of whole images and were cropped.", f"{EVIL}: half of them.")
+    text = write(tmp_path / "report.html", dataclasses.replace(made_result(), notices=told))
+    listed = re.search(r'<section id="notices".*?</section>', text, re.S)
+    assert listed is not None
+    assert listed[0].count("<li>") == 2
+    assert told[0] in listed[0]
+    assert EVIL not in text
+    without = write(tmp_path / "without.html", made_result())
+    assert 'id="notices"' not in without
+
+
+def test_what_was_done_to_predictions_is_on_the_page(tmp_path: Path) -> None:
+    result = made_result()
+    placed = [
+        dataclasses.replace(row, placement="cropped" if at % 2 else "as it is")
+        for at, row in enumerate(result.models[0].images)
+    ]
+    first = dataclasses.replace(result.models[0], images=tuple(placed))
+    models = (first, *result.models[1:])
+    page = write(tmp_path / "report.html", dataclasses.replace(result, models=models))
+    data = embedded(page, "report-data")
+    n = len(placed)
+    assert data["datasets"][0]["models"][0]["placement"] == {
+        "as it is": n - n // 2, "cropped": n // 2,
+    }  # fmt: skip
+    assert data["datasets"][0]["models"][1]["placement"] == {}

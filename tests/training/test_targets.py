@@ -76,3 +76,10 @@ def test_an_image_without_truth_is_named(monkeypatch) -> None:
     spot.points = None
     with pytest.raises(DataError, match="lonely: no fixations"):
         Targets().points(spot)
+
+
+def test_a_cached_map_of_another_aspect_ratio_is_refused(tmp_path) -> None:
+    height, width = SIZE
+    np.save(tmp_path / "s.npy", np.ones((height, 3 * width), dtype=np.float32))
+    with pytest.raises(DataError, match=rf"s\.npy: a map of {height} x {3 * width} fits neither"):
+        Targets("mean", "bilinear", tmp_path).density(Spot("s", 1))
