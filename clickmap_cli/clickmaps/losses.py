@@ -68,7 +68,7 @@ def check_losses(
         cause = f" {worst.cause}" if worst.cause else ""
         raise TooMuchLostError(
             f"{said}{worst}{cause} Results of what is left would mislead, so none are computed; "
-            f"mend it, or raise max_lost (now {max_lost:g}) to go on without."
+            f"correct the input, or raise max_lost (now {max_lost:g}) to go on with the rest."
         )
     for loss in known:
         if loss.share <= least:

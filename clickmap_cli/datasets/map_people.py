@@ -42,7 +42,7 @@ class ManyMapsStimulus(FileStimulus):
 
     @property
     def has_truth(self) -> bool:
-        """Return True if the image has a map, of its own or of a participant, or fixations."""
+        """Return True if the image or a participant has a map, or if there are fixations."""
         return bool(self.people_maps) or super().has_truth
 
     def truth(self) -> NDArray[np.float64]:

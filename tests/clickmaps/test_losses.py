@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
+from clickmap_cli.clickmaps.survivors import surviving_trials
+from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
+from tests.helpers.studies import write_csv
 
 
 def test_a_loss_says_how_much() -> None:
@@ -43,3 +46,18 @@ def test_the_worst_loss_is_named() -> None:
         check_losses(losses, 0.25, Silent())
     check_losses([Loss(1, 10, "a"), Loss(2, 10, "b")], 0.25, told := Silent(), least=0.1)
     assert told.notices == ["2 of 10 b (20%)."]
+
+
+def test_clicks_of_every_block_count(tmp_path, monkeypatch) -> None:
+    """Clicks are counted block by block; here each of three trials is a block of its own."""
+    monkeypatch.setattr("clickmap_cli.storage.long_arrays.BLOCK_VALUES", 40)
+    inside, outside = [(x, 5) for x in range(40)], [(200, 5)] * 40
+    rows = [("a.png", "u", inside), ("a.png", "v", inside), ("a.png", "w", outside)]
+    data = write_csv(tmp_path / "trials.csv", rows)
+    words = [f"clickme_data={data}", "image_shape=[100,100]", "min_subjects=1"]
+    with pytest.raises(DataError, match="40 of 120 clicks lie outside their image"):
+        surviving_trials(load_experiment(None, words).config, lambda *_: None, Silent())
+    told = Silent()
+    config = load_experiment(None, [*words, "max_lost=0.4"]).config
+    surviving_trials(config, lambda *_: None, told)
+    assert any(text.startswith("40 of 120 clicks lie outside") for text in told.to_repeat)
