@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def predict_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet
         for built in models:
             job.progress.stage(f"{built.label} on {loaded.label}", len(loaded.stimuli))
             odd = {}
+            placements: dict[str, str] = {}
             for predicted in job.predictor(built, loaded.label).predict(loaded.stimuli):
                 if predicted.reason:
                     image_id = predicted.stimulus.image_id
@@ -47,10 +48,12 @@ def predict_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet
                 else:
                     job.heatmaps.draw(loaded.label, built, predicted)
                     odd[predicted.stimulus.image_id] = predicted.oddities
+                    placements[predicted.stimulus.image_id] = predicted.placement
                     done += 1
                 job.progress.advance()
             for text in oddity_notices(odd):
                 job.progress.notice(f"{loaded.label}, {built.label}: {text}")
+            _say_what_was_cropped(job, loaded, built, placements)
     return done
 
 
@@ -76,7 +79,8 @@ def score_all(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet])
             )
             results.append(found)
             _say_what_is_infinite(job, found)
-            _say_what_was_cropped(job, loaded, built, found)
+            placements = {row.image_id: row.placement for row in found.images}
+            _say_what_was_cropped(job, loaded, built, placements)
             dives += dive_rows(job, loaded, built, found, others)
         _say_what_is_missing(job, loaded, results[-len(models) :])
     return BenchmarkResult(
@@ -130,15 +134,22 @@ def _note_problems(job: Job, loaded: LoadedSet) -> None:
 
 
 def _say_what_was_cropped(
-    job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult
+    job: Job, loaded: LoadedSet, built: BuiltModel, placements: Mapping[str, str]
 ) -> None:
-    """Say how many predictions were cropped to match cropped clickmaps, and how many were not."""
+    """Say how many predictions were cropped to match cropped clickmaps, and how many were not.
+
+    Args:
+        job: the run.
+        loaded: the data set.
+        built: the model.
+        placements: image id -> what was done to its prediction.
+    """
     if not built.model.of_file:
         return
     cropped = {stimulus.image_id for stimulus in loaded.stimuli if stimulus.cropped}
-    rows = [row for row in found.images if row.image_id in cropped]
-    taken = sum(row.placement == AS_IT_IS for row in rows)
-    who, n = f"{found.dataset}, {found.model}", len(found.images)
+    rows = [done for image_id, done in placements.items() if image_id in cropped]
+    taken = rows.count(AS_IT_IS)
+    who, n = f"{loaded.label}, {built.label}", len(placements)
     if taken:
         job.progress.notice(
             f"{who}: {taken} of {n} maps have the shape of the cropped clickmaps and are taken as "

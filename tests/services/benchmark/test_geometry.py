@@ -112,7 +112,10 @@ def test_maps_of_the_photographs_keep_the_true_order(study, tmp_path, crop) -> N
     manifest = load_manifest(tmp_path / "out")
     assert manifest is not None
     assert manifest.counts["placement"]["d"]["good"] == {action: 12}
+    predicting = Silent()
+    scored(experiment, tmp_path / "alone", study, "predict_only=true", told=predicting)
     said = [text for text in told.notices if "cropped like the clicks" in text]
+    assert said == [text for text in predicting.notices if "cropped like the clicks" in text]
     assert len(said) == (len(MODELS) if CROPS[crop] else 0)
     assert all(text in manifest.notices for text in said)
 
