@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
 from clickmap_cli.config.classifier import HeatmapConfig

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.participants import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.clickmaps.user_lists import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
