@@ -43,7 +43,7 @@ from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
-from clickmap_cli.training.quality_task import QualityTask
+from clickmap_cli.training.tasks.participant_quality import QualityTask
 
 SUMMARY = "summary.json"
 _COUNTS = ("n_good", "n_bad", "n_trials", "resamples")

@@ -21,8 +21,8 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.keypoint_augmentation import drawn
-from clickmap_cli.training.keypoint_task import (
+from clickmap_cli.training.tasks.keypoint_augmentation import drawn
+from clickmap_cli.training.tasks.keypoints import (
     Augmenting,
     KeypointTask,
     NetworkImages,

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clickmap_cli.clickmaps.keys import picture_names
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.models.class_saliency import METHODS, Noise, saliency_of_class
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy
-from clickmap_cli.services.heatmap_classifier.scores import NETWORK, FoldOutcome
+from clickmap_cli.services.classifier.data import ClassifierStudy
+from clickmap_cli.services.classifier.scores import NETWORK, FoldOutcome
 from clickmap_cli.storage.npz import write_npy
-from clickmap_cli.training.class_task import PlaneCache
+from clickmap_cli.training.tasks.classifier import PlaneCache
 
 FOLDER = "interpretation"
 AVERAGES = "mean_maps.png"
@@ -76,14 +76,14 @@ class AverageSheet:
 
 
 @dataclass(frozen=True)
-class HeatmapFigures:
+class ClassifierFigures:
     """Functions of `reports/` that draw pictures; the services choose contents and paths."""
 
     picture: Callable[[SaliencyPicture], None]
     averages: Callable[[AverageSheet], None]
 
 
-def usable_methods(network: nn.Module, study: HeatmapStudy) -> tuple[tuple[str, ...], str]:
+def usable_methods(network: nn.Module, study: ClassifierStudy) -> tuple[tuple[str, ...], str]:
     """Return the saliency methods that a network allows, and a sentence about one it does not.
 
     Grad-CAM needs a convolution that has more than one position. The sentence is empty if the
@@ -120,11 +120,11 @@ class Interpretation:
 
     def __init__(
         self,
-        config: HeatmapConfig,
-        study: HeatmapStudy,
+        config: ClassifierConfig,
+        study: ClassifierStudy,
         folder: Path,
         methods: Sequence[str],
-        figures: HeatmapFigures,
+        figures: ClassifierFigures,
         cache: PlaneCache,
     ) -> None:
         self._config = config

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clickmap_cli.datasets.heatmap_images import (
+from clickmap_cli.datasets.classifier_images import (
     LabelledImage,
     LabelledImages,
     Picture,

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.datasets.classifier_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
-from clickmap_cli.training.tasks import Task, autocast
+from clickmap_cli.training.tasks.base import Task, autocast
 
 KEPT_BYTES = 1 << 30
 """Bytes of images kept in memory between epochs and folds."""
@@ -67,7 +67,7 @@ class PlaneCache:
         return planes
 
 
-class ImageClassTask(Task):
+class ClassifierTask(Task):
     """Images, their classes, and cross-entropy.
 
     Args:

@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from clickmap_cli.config.classifier import HeatmapConfig
-from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.config.classifier import ClassifierConfig
+from clickmap_cli.datasets.classifier_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
 from clickmap_cli.metrics.map_statistics import statistics_vector
 from clickmap_cli.models.logistic import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy, new_network
-from clickmap_cli.services.heatmap_classifier.folds import best_of
-from clickmap_cli.services.heatmap_classifier.scores import BASELINE, NETWORK, FoldOutcome
-from clickmap_cli.training.class_task import ImageClassTask, PlaneCache
+from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
+from clickmap_cli.services.classifier.folds import best_of
+from clickmap_cli.services.classifier.scores import BASELINE, NETWORK, FoldOutcome
 from clickmap_cli.training.nested_folds import OuterFold
+from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
 
 
 def tested(
-    config: HeatmapConfig, study: HeatmapStudy, fold: OuterFold, path: Path, cache: PlaneCache
+    config: ClassifierConfig, study: ClassifierStudy, fold: OuterFold, path: Path, cache: PlaneCache
 ) -> tuple[FoldOutcome, nn.Module]:
     """Predict probabilities for a fold's test maps; return them with the network.
 
@@ -42,7 +42,7 @@ def tested(
     network.load_state_dict(weights)
     network.to(choose_device(config.device))
     items = study.of(fold.test)
-    task = ImageClassTask(network, (), (), study.images.classes, False, cache)
+    task = ClassifierTask(network, (), (), study.images.classes, False, cache)
     said = {NETWORK: task.probabilities(items, config.training.batch_size)}
     if config.baseline:
         said[BASELINE] = _baseline(config, study, fold, cache)
@@ -50,7 +50,7 @@ def tested(
 
 
 def _baseline(
-    config: HeatmapConfig, study: HeatmapStudy, fold: OuterFold, cache: PlaneCache
+    config: ClassifierConfig, study: ClassifierStudy, fold: OuterFold, cache: PlaneCache
 ) -> NDArray[np.float64]:
     """Predict (n, classes) probabilities by logistic regression on five statistics of each map.
 

@@ -9,23 +9,23 @@ from typing import Any
 
 from torch import nn
 
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy, new_network
-from clickmap_cli.services.heatmap_classifier.logs import LoggedEpochs, RunLog
-from clickmap_cli.services.heatmap_classifier.scores import Best
+from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
+from clickmap_cli.services.classifier.logs import LoggedEpochs, RunLog
+from clickmap_cli.services.classifier.scores import Best
 from clickmap_cli.services.training_views import HISTORY, TrainingViews, trackers
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
-from clickmap_cli.training.class_task import ImageClassTask, PlaneCache
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.nested_folds import InnerFold, OuterFold
+from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
 from clickmap_cli.training.trackers import Row
 
 BEST_MODEL = "best_model.pt"
@@ -39,8 +39,8 @@ _PASSING = (BEST, FINAL, LAST)
 class FoldRun:
     """A test fold, and the objects that it shares with the other folds."""
 
-    config: HeatmapConfig
-    study: HeatmapStudy
+    config: ClassifierConfig
+    study: ClassifierStudy
     fold: OuterFold
     path: Path
     identity: str
@@ -96,7 +96,7 @@ class FoldRun:
         study, training = self.study, self.config.training
         check_apart(self.fold, inner)
         folder = self.path / inner.name
-        task = ImageClassTask(
+        task = ClassifierTask(
             network, study.of(inner.train), study.of(inner.validation), study.images.classes,
             training.class_weights, self.cache, self._about(inner),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from clickmap_cli.models.click_features import ClickFeatures, FeatureSettings, f
 from clickmap_cli.models.click_gru import ClickGRU, padded
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.training.tasks import Task, autocast
+from clickmap_cli.training.tasks.base import Task, autocast
 
 
 @dataclass(frozen=True)

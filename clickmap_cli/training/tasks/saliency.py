@@ -16,7 +16,7 @@ from clickmap_cli.metrics.views import MapView
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.training.losses import Pixels, kl, log_densities, nll_fixations
 from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.tasks import Task, autocast
+from clickmap_cli.training.tasks.base import Task, autocast
 
 _KEPT_BYTES = 1 << 30
 """Bytes of images and targets kept in memory between epochs."""

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.config.finetune import Stage
-from clickmap_cli.datasets.heatmap_images import LabelledImage, Picture, image_folder
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.datasets.classifier_images import LabelledImage, Picture, image_folder
+from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
-from clickmap_cli.training.class_task import ImageClassTask, PlaneCache
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.nested_folds import nested_folds
+from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
 
 SIZE = (16, 18)
 
@@ -50,9 +50,9 @@ def network(channels=1, classes=2) -> torch.nn.Module:
     return build_classifier(ClassifierSettings(in_size=2, dropout=0.2), SIZE, channels, classes)
 
 
-def task_of(labels="CCCP", classes=("C", "P"), **given) -> ImageClassTask:
+def task_of(labels="CCCP", classes=("C", "P"), **given) -> ClassifierTask:
     images = items(labels)
-    return ImageClassTask(network(1, len(classes)), images, images, classes, **given)
+    return ClassifierTask(network(1, len(classes)), images, images, classes, **given)
 
 
 @settings(max_examples=20, deadline=None)
@@ -106,7 +106,7 @@ def test_colour_and_grey_come_as_planes() -> None:
     planes = cache.planes(other)
     assert planes.shape == (3, *SIZE)
     np.testing.assert_array_equal(planes.numpy(), np.moveaxis(colour.picture.pixels, -1, 0))
-    task = ImageClassTask(network(3), [other], [], ("C", "P"))
+    task = ClassifierTask(network(3), [other], [], ("C", "P"))
     assert task.alike(task.read(other, None)) == (3, *SIZE)
 
 
@@ -118,7 +118,7 @@ def test_images_are_kept_while_they_fit() -> None:
         for item in images:
             np.testing.assert_array_equal(cache.planes(item)[0], item.picture.pixels)
     assert [item.picture.reads for item in images] == [1, 1, 3, 3]
-    one, two = (ImageClassTask(network(), images, [], "CP", cache=cache) for _ in range(2))
+    one, two = (ClassifierTask(network(), images, [], "CP", cache=cache) for _ in range(2))
     for task in (one, two):
         task.read(images[0], 1)
     assert images[0].picture.reads == 1  # folds share what was read
@@ -157,10 +157,10 @@ def study(folder, **given):
     return image_folder(folder)
 
 
-def trained(images, train, validation, folder, resume=False) -> ImageClassTask:
+def trained(images, train, validation, folder, resume=False) -> ClassifierTask:
     made = build_classifier(ClassifierSettings(in_size=4, dropout=0.2, seed=1), (32, 32), 1, 2)
     about = {"network": "base", "in_size": 4}
-    task = ImageClassTask(made, train, validation, images.classes, about=about)
+    task = ClassifierTask(made, train, validation, images.classes, about=about)
     fit(FitJob(task, SETTINGS, folder), resume)
     task.network.load_state_dict(load(folder / "best.pth")["state_dict"])
     return task
@@ -211,7 +211,7 @@ def test_a_resumed_training_equals_one_never_killed(tmp_path) -> None:
     train, validation = list(images.items)[::2], list(images.items)[1::2]
     whole = trained(images, train, validation, tmp_path / "whole")
     made = build_classifier(ClassifierSettings(in_size=4, dropout=0.2, seed=1), (32, 32), 1, 2)
-    task = ImageClassTask(made, train, validation, images.classes)
+    task = ClassifierTask(made, train, validation, images.classes)
 
     read, reads = task.read, []
 

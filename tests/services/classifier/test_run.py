@@ -17,16 +17,16 @@ import torch
 from PIL import Image
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
-from clickmap_cli.config.loading import HEATMAP, load_config
-from clickmap_cli.datasets.heatmap_images import image_folder
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.config.loading import CLASSIFIER, load_config
+from clickmap_cli.datasets.classifier_images import image_folder
+from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.heatmap_classifier import run as heatmap_classifier
-from clickmap_cli.services.heatmap_classifier.interpretation import (
+from clickmap_cli.services.classifier import run as heatmap_classifier
+from clickmap_cli.services.classifier.interpretation import (
     AverageSheet,
-    HeatmapFigures,
+    ClassifierFigures,
     SaliencyPicture,
 )
 from clickmap_cli.services.training_views import TrainingViews
@@ -49,8 +49,8 @@ def dying(sheet: AverageSheet) -> None:
     raise KeyboardInterrupt
 
 
-FIGURES = HeatmapFigures(small_picture, small_picture)
-DYING = HeatmapFigures(small_picture, dying)
+FIGURES = ClassifierFigures(small_picture, small_picture)
+DYING = ClassifierFigures(small_picture, dying)
 VIEWS = TrainingViews(lambda title, rows: None, lambda text: None)
 EASY = {"n_participants": 7, "n_maps": 4, "side": 20, "peak": 4, "sigma_px": 4, "wander": 1}
 TABLES = (
@@ -69,7 +69,7 @@ def words_for(maps: Path, out: Path, *more: str) -> list[str]:
 
 
 def run(maps: Path, out: Path, *more: str, progress=None, views=VIEWS, figures=FIGURES, **kwargs):
-    config = load_config(HEATMAP, None, words_for(maps, out, *more)).config
+    config = load_config(CLASSIFIER, None, words_for(maps, out, *more)).config
     return heatmap_classifier.run(config, progress or Silent(), views, figures, **kwargs)
 
 
@@ -96,7 +96,7 @@ def easy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(easy) -> tuple[Path, heatmap_classifier.HeatmapRun]:
+def whole(easy) -> tuple[Path, heatmap_classifier.ClassifierRun]:
     out = easy.parent / "whole"
     return out, run(easy, out, "training.autosave=true", "interpretation.n_images=99")
 

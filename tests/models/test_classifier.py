@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.models.heatmap_cnn import (
+from clickmap_cli.models.classifier import (
     ClassifierSettings,
     build_classifier,
     feature_size,

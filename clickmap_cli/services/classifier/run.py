@@ -13,21 +13,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.stopwatch import Stopwatch
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy, load_study, new_network
-from clickmap_cli.services.heatmap_classifier.folds import FoldRun, clear_folds
-from clickmap_cli.services.heatmap_classifier.interpretation import (
+from clickmap_cli.services.classifier.data import ClassifierStudy, load_study, new_network
+from clickmap_cli.services.classifier.folds import FoldRun, clear_folds
+from clickmap_cli.services.classifier.interpretation import (
     FOLDER,
-    HeatmapFigures,
+    ClassifierFigures,
     Interpretation,
     usable_methods,
 )
-from clickmap_cli.services.heatmap_classifier.logs import RunLog
-from clickmap_cli.services.heatmap_classifier.tables import (
+from clickmap_cli.services.classifier.logs import RunLog
+from clickmap_cli.services.classifier.tables import (
     SUMMARY,
     TABLES,
     HeatmapResult,
@@ -35,17 +35,17 @@ from clickmap_cli.services.heatmap_classifier.tables import (
     scored,
     write_tables,
 )
-from clickmap_cli.services.heatmap_classifier.testing import tested
+from clickmap_cli.services.classifier.testing import tested
 from clickmap_cli.services.training_views import HISTORY, TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.training.class_task import PlaneCache
 from clickmap_cli.training.nested_folds import OuterFold
+from clickmap_cli.training.tasks.classifier import PlaneCache
 
 
 @dataclass(frozen=True)
-class HeatmapRun:
+class ClassifierRun:
     """Results of a run.
 
     Attributes:
@@ -66,13 +66,13 @@ class HeatmapRun:
 
 
 def run(
-    config: HeatmapConfig,
+    config: ClassifierConfig,
     progress: Progress,
     views: TrainingViews,
-    figures: HeatmapFigures,
+    figures: ClassifierFigures,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
-) -> HeatmapRun:
+) -> ClassifierRun:
     """Train and test a classifier of attention maps, with logistic regression as a baseline.
 
     Args:
@@ -95,10 +95,10 @@ def run(
 class _Run:
     def __init__(
         self,
-        config: HeatmapConfig,
+        config: ClassifierConfig,
         progress: Progress,
         views: TrainingViews,
-        figures: HeatmapFigures,
+        figures: ClassifierFigures,
     ) -> None:
         self.config = config
         self.progress = progress
@@ -111,7 +111,7 @@ class _Run:
         )
         self.cache = PlaneCache()
 
-    def go(self, when: WhenPresent, dry_run: bool) -> HeatmapRun:
+    def go(self, when: WhenPresent, dry_run: bool) -> ClassifierRun:
         path = self.folder.path
         if not dry_run:
             when = self.folder.refuse_if_there(when)
@@ -132,7 +132,7 @@ class _Run:
 
     def _validated(
         self,
-        study: HeatmapStudy,
+        study: ClassifierStudy,
         identity: str,
         log: RunLog,
         methods: Sequence[str],
@@ -165,7 +165,7 @@ class _Run:
         return result
 
     def _train(
-        self, study: HeatmapStudy, fold: OuterFold, identity: str, log: RunLog, resume: bool
+        self, study: ClassifierStudy, fold: OuterFold, identity: str, log: RunLog, resume: bool
     ) -> bool:
         """Train a fold; return False if an earlier run has already trained it."""
         path = self.folder.path / fold.name
@@ -179,7 +179,7 @@ class _Run:
         training.tidy()
         return not done
 
-    def _methods(self, study: HeatmapStudy) -> tuple[str, ...]:
+    def _methods(self, study: ClassifierStudy) -> tuple[str, ...]:
         """Return the saliency methods to use; give a notice if the network does not allow all."""
         if not self.config.interpretation.enabled:
             return ()
@@ -219,7 +219,7 @@ class _Run:
             )
         )  # fmt: skip
 
-    def _identity(self, study: HeatmapStudy) -> str:
+    def _identity(self, study: ClassifierStudy) -> str:
         """Return a hash of everything the results depend on; files count by their content."""
         config = self.config
         weights = config.model.weights_path
@@ -237,9 +237,9 @@ class _Run:
         failures: int,
         folds: tuple[OuterFold, ...] = (),
         written: bool = True,
-    ) -> HeatmapRun:
+    ) -> ClassifierRun:
         seconds = self.started.seconds
-        return HeatmapRun(self.folder.path, summary, failures, seconds, folds, written)
+        return ClassifierRun(self.folder.path, summary, failures, seconds, folds, written)
 
 
 def _history(path: Path) -> list[dict[str, str]]:

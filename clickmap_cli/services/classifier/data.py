@@ -15,18 +15,18 @@ from torch import nn
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
-from clickmap_cli.config.classifier import HeatmapConfig, classes_in_order
+from clickmap_cli.config.classifier import ClassifierConfig, classes_in_order
 from clickmap_cli.config.finetune import fold_numbers
-from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.datasets.heatmap_images import (
+from clickmap_cli.datasets.classifier_images import (
     LabelledImage,
     LabelledImages,
     findings,
     image_folder,
 )
+from clickmap_cli.datasets.gathering import as_folder
 from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
 from clickmap_cli.metrics.classification import shuffled_within
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
@@ -38,7 +38,7 @@ _LISTED = 10
 
 
 @dataclass(frozen=True)
-class HeatmapStudy:
+class ClassifierStudy:
     """The maps of a study and their folds.
 
     Attributes:
@@ -69,7 +69,7 @@ class HeatmapStudy:
         return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
+def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
     """Read every map once, and report everything that prevents the study in one error.
 
     Raises:
@@ -117,13 +117,13 @@ def load_study(config: HeatmapConfig, progress: Progress) -> HeatmapStudy:
         images = _shuffled(images, config.seed)
     chosen = fold_numbers(cv.only_folds, len(folds))
     (size,) = images.sizes
-    return HeatmapStudy(
+    return ClassifierStudy(
         images, size, tuple(folds[number - 1] for number in chosen), len(folds), mixed
     )
 
 
 def new_network(
-    config: HeatmapConfig, images: LabelledImages, size: Size, seed: int, pretrained: bool = True
+    config: ClassifierConfig, images: LabelledImages, size: Size, seed: int, pretrained: bool = True
 ) -> nn.Module:
     """Return the network of a configuration with its initial weights, on the CPU.
 
@@ -156,7 +156,7 @@ def _hash_of(path: Path) -> str:
         return ""
 
 
-def _read(config: HeatmapConfig) -> LabelledImages:
+def _read(config: ClassifierConfig) -> LabelledImages:
     settings = config.data
     root = as_folder(settings.root, "data.root")
     size = None if settings.size is None else (settings.size[0], settings.size[1])
@@ -196,7 +196,9 @@ def _shuffled(images: LabelledImages, seed: int) -> LabelledImages:
     return replace(images, items=tuple(items))
 
 
-def _try_network(config: HeatmapConfig, images: LabelledImages, folds: Sequence[OuterFold]) -> None:
+def _try_network(
+    config: ClassifierConfig, images: LabelledImages, folds: Sequence[OuterFold]
+) -> None:
     """Build the network, and try a batch of one map if any fold's training has such a batch."""
     (size,) = images.sizes
     network = new_network(config, images, size, config.seed)

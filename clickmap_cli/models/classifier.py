@@ -47,7 +47,7 @@ class ClassifierSettings:
     seed: int = 0
 
 
-class HeatmapCnn(nn.Module):
+class ClassifierNetwork(nn.Module):
     """The network `base` of the reading study.
 
     A BatchNorm without learnable parameters on the image; two blocks Conv -> ReLU -> MaxPool (2) ->
@@ -137,7 +137,7 @@ def build_classifier(
     if settings.weights_path or settings.weights != RANDOM:
         raise ConfigError("network base: it has no weights to begin with; leave weights out.")
     with seeded(settings.seed):
-        return HeatmapCnn(size, channels, n_classes, settings.in_size, settings.dropout)
+        return ClassifierNetwork(size, channels, n_classes, settings.in_size, settings.dropout)
 
 
 def _timm_classifier(

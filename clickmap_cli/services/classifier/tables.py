@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.metrics.classification import accuracy, f1, roc_auc
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy
-from clickmap_cli.services.heatmap_classifier.scores import (
+from clickmap_cli.services.classifier.data import ClassifierStudy
+from clickmap_cli.services.classifier.scores import (
     BASELINE,
     F1,
     NETWORK,
@@ -49,8 +49,8 @@ class HeatmapResult:
         difference: network minus baseline; None without a baseline.
     """
 
-    config: HeatmapConfig
-    study: HeatmapStudy
+    config: ClassifierConfig
+    study: ClassifierStudy
     outcomes: tuple[FoldOutcome, ...]
     histories: Mapping[int, Mapping[int, Sequence[Mapping[str, str]]]]
     scores: Mapping[str, ModelScores]
@@ -58,8 +58,8 @@ class HeatmapResult:
 
 
 def scored(
-    config: HeatmapConfig,
-    study: HeatmapStudy,
+    config: ClassifierConfig,
+    study: ClassifierStudy,
     outcomes: Sequence[FoldOutcome],
     histories: Mapping[int, Mapping[int, Sequence[Mapping[str, str]]]],
 ) -> HeatmapResult:

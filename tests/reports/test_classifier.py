@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from clickmap_cli.reports.heatmap_classifier import (
+from clickmap_cli.reports.classifier import (
     draw_averages,
     draw_picture,
     failure_lines,
@@ -19,12 +19,12 @@ from clickmap_cli.reports.heatmap_classifier import (
     summary_lines,
 )
 from clickmap_cli.reports.overlays import palette
-from clickmap_cli.services.heatmap_classifier.interpretation import (
+from clickmap_cli.services.classifier.interpretation import (
     AverageRow,
     AverageSheet,
     SaliencyPicture,
 )
-from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
+from clickmap_cli.services.classifier.run import ClassifierRun
 from clickmap_cli.training.nested_folds import nested_folds
 
 
@@ -60,8 +60,8 @@ def summary(**changes) -> dict:
     }  # fmt: skip
 
 
-def run_of(**changes) -> HeatmapRun:
-    return HeatmapRun(Path("out"), summary(**changes), 12, 3.25)
+def run_of(**changes) -> ClassifierRun:
+    return ClassifierRun(Path("out"), summary(**changes), 12, 3.25)
 
 
 def printed(*tables) -> str:
@@ -109,11 +109,11 @@ def test_what_must_be_known_is_said() -> None:
 
 def test_a_run_that_only_checks_says_who_is_tested() -> None:
     folds = nested_folds(dict.fromkeys("abcdef", ("C", "P")), 2, 3, 0)
-    lines = summary_lines(HeatmapRun(Path("out"), {}, 0, 1.0, folds, False))
+    lines = summary_lines(ClassifierRun(Path("out"), {}, 0, 1.0, folds, False))
     for fold, line in zip(folds, lines, strict=False):
         assert line == f"Fold {fold.number}: tests {', '.join(fold.test)}; 3 trainings"
     assert lines[-1] == "Would train into out; nothing was written."
-    assert failure_lines(HeatmapRun(Path("out"), {}, 0, 1.0, folds, False)) == []
+    assert failure_lines(ClassifierRun(Path("out"), {}, 0, 1.0, folds, False)) == []
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])

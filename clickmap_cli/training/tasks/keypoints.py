@@ -21,8 +21,13 @@ from clickmap_cli.metrics.keypoints import ALPHA, scaled, score_keypoints
 from clickmap_cli.models.vit_keypoints import KeypointInput, evaluating
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.safe_images import read_image
-from clickmap_cli.training.keypoint_augmentation import Changed, is_on, random_change, sheet_row
-from clickmap_cli.training.tasks import Task, autocast
+from clickmap_cli.training.tasks.base import Task, autocast
+from clickmap_cli.training.tasks.keypoint_augmentation import (
+    Changed,
+    is_on,
+    random_change,
+    sheet_row,
+)
 
 KEPT_BYTES = 1 << 30
 """Bytes of images of the network's size kept in memory between epochs."""

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.training.keypoint_augmentation import (
+from clickmap_cli.training.tasks.keypoint_augmentation import (
     KINDS,
     Change,
     alone,

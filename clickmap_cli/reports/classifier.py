@@ -13,8 +13,8 @@ from rich.text import Text
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
-from clickmap_cli.services.heatmap_classifier.interpretation import AverageSheet, SaliencyPicture
-from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
+from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
+from clickmap_cli.services.classifier.run import ClassifierRun
 from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
@@ -28,7 +28,7 @@ _BELOW = 0.6
 # --- the terminal -------------------------------------------------------------------------------
 
 
-def score_tables(run: HeatmapRun) -> list[Table]:
+def score_tables(run: ClassifierRun) -> list[Table]:
     """Return the tables of network and baseline: over all folds, then by fold."""
     return [_model_table(run.summary), _fold_table(run.summary)] if run.summary else []
 
@@ -78,7 +78,7 @@ def _fold_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def summary_lines(run: HeatmapRun) -> list[str]:
+def summary_lines(run: ClassifierRun) -> list[str]:
     """Return explanations and the remaining results in a few lines."""
     if not run.written:
         lines = [
@@ -112,7 +112,7 @@ def summary_lines(run: HeatmapRun) -> list[str]:
     return lines
 
 
-def failure_lines(run: HeatmapRun) -> list[str]:
+def failure_lines(run: ClassifierRun) -> list[str]:
     """Return the first maps that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
     lines = [f"{row['image_id']}: {row['reason']}" for row in failures[:_FIRST_FAILURES]]

@@ -23,7 +23,7 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.quality_task import QualityTask
+from clickmap_cli.training.tasks.participant_quality import QualityTask
 from tests.helpers.studies import random_rows, trials_of
 
 SETTINGS = FeatureSettings()

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.metrics.classification import accuracy, f1
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy
-from clickmap_cli.services.heatmap_classifier.scores import (
+from clickmap_cli.services.classifier.data import ClassifierStudy
+from clickmap_cli.services.classifier.scores import (
     BASELINE,
     NETWORK,
     Codes,
@@ -60,7 +60,7 @@ class RunLog:
         """Add lines."""
         append_lines(self.path, lines)
 
-    def begin(self, config: HeatmapConfig, study: HeatmapStudy, resumed: bool) -> None:
+    def begin(self, config: ClassifierConfig, study: ClassifierStudy, resumed: bool) -> None:
         """Log the data and settings of a run that begins or resumes."""
         images, cv = study.images, config.cv
         what = "goes on" if resumed else "begins"
@@ -94,7 +94,7 @@ class RunLog:
         self.add(*_test_lines(outcome, classes))
 
     def end(
-        self, config: HeatmapConfig, study: HeatmapStudy, scores: Mapping[str, ModelScores]
+        self, config: ClassifierConfig, study: ClassifierStudy, scores: Mapping[str, ModelScores]
     ) -> None:
         """Log the means over folds, and append them to `f1_history.csv`."""
         for model, found in scores.items():
