@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.storage.id_lists import read_ids
+from clickmap_cli.storage.text_files import read_ids
 
 UNLISTED, GOOD, BAD = -1, 0, 1
 

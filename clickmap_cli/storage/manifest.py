@@ -14,7 +14,7 @@ from typing import Any
 
 import clickmap_cli
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Stopwatch
 from clickmap_cli.storage.atomic import is_whole, sha256_of, write_json
 
 MANIFEST = "manifest.json"

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import is_whole, sha256_of, write_json
-from clickmap_cli.storage.npz import write_npy
-from clickmap_cli.storage.safe_arrays import read_npy
+from clickmap_cli.storage.safe_arrays import read_npy, write_npy
 
 _MAX_NAME_BYTES = 200
 _ODD = frozenset('%/\\:*?"<>|')

@@ -13,9 +13,13 @@ from clickmap_cli.clickmaps.reading.object_tables import opened_parquet
 from clickmap_cli.clickmaps.reading.text_header import kind_of, split_header
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.csv_rows import MAX_JOINED_BYTES, MAX_JOINED_LINES, split_fields
 from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import (
+    MAX_JOINED_BYTES,
+    MAX_JOINED_LINES,
+    line_blocks,
+    split_fields,
+)
 
 
 def rows_per_image(

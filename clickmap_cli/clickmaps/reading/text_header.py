@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of, split_fields
+from clickmap_cli.storage.text_files import delimiter_hint, delimiter_of, split_fields
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TEXTS = (".csv", ".tsv", ".txt")

@@ -15,8 +15,7 @@ from clickmap_cli.clickmaps.reading.text_header import Header, kind_of, split_he
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.csv_rows import Row, csv_rows
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import Row, csv_rows, line_blocks
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,8 @@ from clickmap_cli.config.loading import (
 from clickmap_cli.config.participant_quality import QualityConfig
 from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
-from clickmap_cli.runtime.machine import disk
+from clickmap_cli.runtime.machine import disk, unreachable
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.probes import unreachable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.doctor.disk_need import DiskNeed, disk_need

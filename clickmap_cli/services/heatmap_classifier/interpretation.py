@@ -19,7 +19,7 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy
 from clickmap_cli.services.heatmap_classifier.scores import NETWORK, FoldOutcome
-from clickmap_cli.storage.npz import write_npy
+from clickmap_cli.storage.safe_arrays import write_npy
 from clickmap_cli.training.class_task import PlaneCache
 
 FOLDER = "interpretation"

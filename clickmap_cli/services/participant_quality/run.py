@@ -32,8 +32,7 @@ from clickmap_cli.models.quality_checkpoint import (
     save_quality,
 )
 from clickmap_cli.models.weights import seeded
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
