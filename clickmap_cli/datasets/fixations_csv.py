@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
 from clickmap_cli.clickmaps.losses import Loss
-from clickmap_cli.clickmaps.participant_ids import IdSpelling
+from clickmap_cli.clickmaps.participants import IdSpelling
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import MAP_SUFFIXES, FileStimulus, printable
 from clickmap_cli.datasets.gathering import (
