@@ -23,19 +23,15 @@ from clickmap_cli.clickmaps.reading.raw_table import Reject, TableBuilder, TextC
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-<<<<<<< HEAD
-from clickmap_cli.storage.text_files import Row, csv_rows, line_blocks
-=======
+from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
 from clickmap_cli.storage.text_files import (
     MAX_JOINED_BYTES,
     MAX_JOINED_LINES,
     Row,
     csv_rows,
+    line_blocks,
     split_fields,
 )
-from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
-from clickmap_cli.storage.text_files import line_blocks
->>>>>>> main
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,10 @@ from clickmap_cli.models.class_saliency import METHODS, Noise, saliency_of_class
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-<<<<<<< HEAD:clickmap_cli/services/heatmap_classifier/interpretation.py
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy
-from clickmap_cli.services.heatmap_classifier.scores import NETWORK, FoldOutcome
-from clickmap_cli.storage.safe_arrays import write_npy
-from clickmap_cli.training.class_task import PlaneCache
-=======
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import NETWORK, FoldOutcome
 from clickmap_cli.storage.safe_arrays import write_npy
 from clickmap_cli.training.tasks.classifier import PlaneCache
->>>>>>> main:clickmap_cli/services/classifier/interpretation.py
 
 FOLDER = "interpretation"
 AVERAGES = "mean_maps.png"

@@ -16,18 +16,10 @@ from typing import Any
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-<<<<<<< HEAD:clickmap_cli/services/heatmap_classifier/run.py
 from clickmap_cli.runtime.progress import Progress, Stopwatch
-from clickmap_cli.services.heatmap_classifier.data import HeatmapStudy, load_study, new_network
-from clickmap_cli.services.heatmap_classifier.folds import FoldRun, clear_folds
-from clickmap_cli.services.heatmap_classifier.interpretation import (
-=======
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.progress import Stopwatch
 from clickmap_cli.services.classifier.data import ClassifierStudy, load_study, new_network
 from clickmap_cli.services.classifier.folds import FoldRun, clear_folds
 from clickmap_cli.services.classifier.interpretation import (
->>>>>>> main:clickmap_cli/services/classifier/run.py
     FOLDER,
     ClassifierFigures,
     Interpretation,
