@@ -11,9 +11,9 @@ import numpy as np
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import Points
-from clickmap_cli.datasets.files import plane_size, printable, read_counts
+from clickmap_cli.datasets.files import plane_size, read_counts
 from clickmap_cli.datasets.map_people import ManyMapsStimulus, NamedMap, split_blank
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.safe_images import image_size
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size, resize, same_aspect, shown_size
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.datasets.base import Problem
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, checked_id, printable
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, checked_id
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.map_pictures import grey_values
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.storage.safe_images import opened_image, read_image
 

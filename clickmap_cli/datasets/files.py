@@ -19,7 +19,7 @@ from clickmap_cli.datasets.map_pictures import map_values
 from clickmap_cli.datasets.nonfixations import PooledPoints
 from clickmap_cli.datasets.people import FixationPeople, People
 from clickmap_cli.datasets.plausible_maps import log_density_words, transposed_words
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_images import image_size, read_image
@@ -185,12 +185,6 @@ def checked_id(image_id: str) -> str:
     else:
         return image_id
     raise DataError(f"The image id {printable(image_id)!r} {problem}; rename the image.")
-
-
-def printable(text: str) -> str:
-    """Make text from a file safe for a message: escape unprintable text, cut to 120 characters."""
-    shown = text if text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
 
 def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.assembling import Assembler, ImageFiles
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, printable
+from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
@@ -25,7 +25,7 @@ from clickmap_cli.datasets.participant_files import (
     suggest_pattern,
 )
 from clickmap_cli.datasets.splits import read_split
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 
 
 def folder(

@@ -22,9 +22,9 @@ from clickmap_cli.clickmaps.losses import (
     suspicions,
 )
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
-from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
+from clickmap_cli.datasets.files import FileStimulus, checked_id
 from clickmap_cli.datasets.splits import Split
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 
 _MANY_OUTSIDE = 0.1
 """Share of points outside their image above which a likely cause is given."""

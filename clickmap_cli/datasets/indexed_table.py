@@ -10,12 +10,11 @@ from pathlib import Path, PurePosixPath
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.assembling import Assembler, ImageFiles
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.gathering import Gathering, as_folder, as_path, checked_sigma
 from clickmap_cli.datasets.map_people import NamedMap
 from clickmap_cli.datasets.participant_files import Pattern
 from clickmap_cli.datasets.splits import Split, first_line, is_list, read_split, table_columns
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.text_files import csv_rows, delimiter_hint, delimiter_of, line_blocks
 
 _REQUIRED = ("image_id", "image_path")

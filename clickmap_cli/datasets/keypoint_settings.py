@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from clickmap_cli.datasets.files import printable
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean, printable
 
 _DEFAULT_REFERENCE = ("eye top", "eye bottom")
 _PAIRS_KEY = "augment.pairs"

@@ -20,10 +20,9 @@ from clickmap_cli.datasets.classifier_images import (
     labelled_image,
     read_once,
 )
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.prepared import ClickmapStimulus, clickmaps
 from clickmap_cli.datasets.small_tables import TableRow, table_rows
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from clickmap_cli.clickmaps.keys import match_keys
 from clickmap_cli.datasets.classifier_images import few
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.small_tables import table_rows
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the whole picture; right and bottom are exclusive."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.datasets.files import printable
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.text_files import delimiter_of, line_blocks, read_ids, split_fields
 
 LIST = ".txt"

@@ -17,9 +17,8 @@ from clickmap_cli.models.baselines import size_setting
 from clickmap_cli.models.timm_models import RELEASE
 from clickmap_cli.models.vit_npz import RELEASE_MEAN, RELEASE_STD, load_vit_npz
 from clickmap_cli.models.weights import seeded, without_memory
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, short_reason
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.storage.safe_arrays import short_reason
 
 NAMES = {
     "ViT-B_16": "vit_base_patch16_224.orig_in21k",

@@ -125,7 +125,7 @@ def test_what_7_3_keeps_elsewhere_is_not_followed(tmp_path) -> None:
     assert list(read_mat(path)) == ["a"]
     with pytest.raises(DataError, match="'out' is a link"):
         read_mat(path, ["out"])
-    with pytest.raises(DataError, match="'struct' is no array"):
+    with pytest.raises(DataError, match="'struct' is not an array"):
         read_mat(path, ["struct"])
 
 

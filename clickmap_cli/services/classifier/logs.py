@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.metrics.classification import accuracy, f1
+from clickmap_cli.runtime.errors import printable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import (
