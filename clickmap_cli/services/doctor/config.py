@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
 from clickmap_cli.config.classifier import ClassifierConfig
@@ -26,9 +26,8 @@ from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import SaliencyConfig, model_spec
 from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
-from clickmap_cli.runtime.machine import disk
+from clickmap_cli.runtime.machine import disk, unreachable
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.probes import unreachable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.doctor.disk_need import DiskNeed, disk_need

@@ -14,7 +14,7 @@ from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
-from clickmap_cli.storage.id_lists import write_ids
+from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.distributed import Group
 from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch

@@ -17,7 +17,7 @@ from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.emd import need_solver
+from clickmap_cli.metrics.map_scores import need_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -28,9 +28,8 @@ from clickmap_cli.models.building import (
 from clickmap_cli.models.downloads import download_note
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,
     check_set,
@@ -52,8 +51,8 @@ from clickmap_cli.services.finetune.tables import (
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
-from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
+from clickmap_cli.storage.text_files import read_ids
 from clickmap_cli.training.blocks import apply_freeze
 from clickmap_cli.training.checkpoints import BEST, FOLD_FILES, LAST
 from clickmap_cli.training.distributed import Group, joined

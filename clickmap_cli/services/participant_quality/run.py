@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.participants import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.clickmaps.user_lists import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
@@ -32,8 +32,7 @@ from clickmap_cli.models.quality_checkpoint import (
     save_quality,
 )
 from clickmap_cli.models.weights import seeded
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done

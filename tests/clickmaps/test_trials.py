@@ -4,7 +4,7 @@ import statistics
 
 import numpy as np
 
-from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
+from clickmap_cli.clickmaps.trials import click_medians, clicks_per_image
 from tests.helpers.studies import random_rows, trials_of
 
 

@@ -8,9 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.participant_ids import IdSpelling
+from clickmap_cli.clickmaps.participants import (
+    BAD,
+    GOOD,
+    UNLISTED,
+    IdSpelling,
+    known_users,
+    read_users,
+)
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
+from tests.helpers.studies import trials_of
 from tests.helpers.tables import Raw, read, write_table
 
 WORDS = ["nan", "NA", "null", "NaN", "None", "<NA>", "N/A", "ann"]
@@ -73,3 +82,62 @@ def test_ids_without_blanks_are_not_talked_about(tmp_path) -> None:
     spelling = IdSpelling()
     assert [spelling.strip(text) for text in ("", "  ", "a")] == ["", "", "a"]
     assert list(spelling.notices("who", ["a"])) == []
+
+
+def test_a_file_or_a_list(tmp_path) -> None:
+    path = tmp_path / "good.txt"
+    path.write_text("# careful ones\nu1\n\n u2 \nu1\n")
+    assert read_users(str(path), "good_users") == ["u1", "u2"]
+    assert read_users(["u2", "u1", "u2"], "good_users") == ["u2", "u1"]
+    assert read_users([17, "u"], "good_users") == ["17", "u"]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([], "bad_users is an empty list"),
+        (None, "bad_users is None"),
+        ("", "bad_users is ''"),
+        (3, "bad_users is 3"),
+        ({"u": 1}, "must be a text file"),
+        ([1.5], "bad_users holds 1.5"),
+        ([True], "bad_users holds True"),
+        (["u", ""], "bad_users holds ''"),
+        ([["u"]], "no user id"),
+    ],
+)
+def test_what_is_no_list(value, says) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_users(value, "bad_users")
+    assert says in str(caught.value)
+
+
+def test_files_that_are_missing_or_hold_nothing(tmp_path) -> None:
+    with pytest.raises(DataError, match="No list of ids"):
+        read_users(str(tmp_path / "none.txt"), "good_users")
+    (tmp_path / "empty.txt").write_text("# nobody\n\n")
+    with pytest.raises(DataError, match="holds no id"):
+        read_users(str(tmp_path / "empty.txt"), "good_users")
+
+
+def table():
+    rows = [("a.png", user, [(1, 1)]) for user in ("w", "x", "y", "z")]
+    trials = trials_of(rows)
+    return trials.select(np.array([0, 1, 3]))  # y was read, and then filtered out
+
+
+def test_labels_are_in_the_order_of_the_vocabulary() -> None:
+    known = known_users(table(), ["z", "y"], ["w"])
+    assert known.labels.tolist() == [BAD, UNLISTED, UNLISTED, GOOD]
+    assert known.idle == ("y",)
+
+
+def test_contradictions_are_said() -> None:
+    with pytest.raises(ConfigError, match="both list 'w'"):
+        known_users(table(), ["z", "w"], ["w"])
+    with pytest.raises(
+        ConfigError, match=r"bad_users lists 'q', who is not in the data \(it has 4"
+    ):
+        known_users(table(), ["z"], ["w", "q"])
+    with pytest.raises(ConfigError, match="'a', 'b', 'c' and 2 more, who are not"):
+        known_users(table(), list("abcde"), ["w"])

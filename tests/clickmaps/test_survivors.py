@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clickmap_cli.clickmaps.unmatched import unmatched_names
+from clickmap_cli.clickmaps.survivors import unmatched_names
 from clickmap_cli.config.experiment import ExperimentConfig
 from tests.helpers.studies import trials_of
 

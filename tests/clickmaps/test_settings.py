@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from clickmap_cli.clickmaps.blur import Kernel, blur_clicks
-from clickmap_cli.clickmaps.blur_notices import blur_notices
-from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.settings import MapSettings, blur_notices
 from clickmap_cli.config.loading import load_experiment
 
 

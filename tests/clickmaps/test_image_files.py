@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from clickmap_cli.metrics.overlap import intersection_over_union
+from clickmap_cli.clickmaps.image_files import intersection_over_union
 
 
 def test_hand_counted() -> None:
