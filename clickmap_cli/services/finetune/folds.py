@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickmap_cli.config.finetune import FinetuneConfig, stages_of
 from clickmap_cli.config.loading import as_dict
+from clickmap_cli.config.saliency import SaliencyConfig, stages_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.selected_people import OnlySome
 from clickmap_cli.models.torch_model import TorchSaliencyModel
@@ -29,7 +29,7 @@ from clickmap_cli.training.trackers import Tracker, WandbRun
 class FoldRun:
     """A fold and everything that its training needs; `of` is the number of folds."""
 
-    config: FinetuneConfig
+    config: SaliencyConfig
     fold: Fold
     path: Path
     identity: str

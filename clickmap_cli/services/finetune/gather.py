@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.finetune import FinetuneConfig
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.benchmark.result import Failure
@@ -188,7 +188,7 @@ def _require_one_study(first: _Part, other: _Part) -> None:
     if one.config_hash == two.config_hash:
         return
     start = f"--gather: {first.folder} and {other.folder} are not folds of one study: "
-    known = keys_of(FinetuneConfig)
+    known = keys_of(SaliencyConfig)
     for name, a, b in _differences(one.config, two.config):
         top = name.partition(".")[0]
         if top in known and known[top].scope == "scores" and name != "cv.only_folds":

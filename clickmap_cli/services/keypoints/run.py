@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.keypoint_attention import keypoint_maps, over_image
 from clickmap_cli.models.vit_keypoints import KeypointNet, build_keypoint_net
