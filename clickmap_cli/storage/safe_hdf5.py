@@ -165,7 +165,7 @@ def hdf5_group(file: Place, name: str) -> Hdf5Group:
     """
     found = _own(file, name)
     if not isinstance(found, h5py.Group):
-        raise DataError(f"{file.filename}: '{printable(name)}' is no group.")
+        raise DataError(f"{file.filename}: '{printable(name)}' is not a group.")
     return Hdf5Group(found, file.filename)
 
 
@@ -190,7 +190,7 @@ def hdf5_dataset(file: Place, name: str) -> Any:
     where = f"{file.filename}: '{printable(name)}'"
     dataset = _own(file, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise DataError(f"{where} is no array.")
+        raise DataError(f"{where} is not an array.")
     if dataset.is_virtual or dataset.external:
         raise DataError(f"{where} lies in other files, which are not read; copy the data into it.")
     # a chunk may be larger than the whole array, and one value of it needs the whole chunk

@@ -200,6 +200,6 @@ def test_names_that_break_lines_stay_in_one(tmp_path) -> None:
     path = tmp_path / "a.mat"
     array = (np.zeros((2, 2)), "double")
     write_73(path, **{"a\nb": array, "c": array})
-    with pytest.raises(DataError, match="found a b, c") as caught:
+    with pytest.raises(DataError, match=r"found a\\nb, c") as caught:
         mat_array(path)
     assert "\n" not in str(caught.value)
