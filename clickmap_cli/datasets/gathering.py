@@ -23,8 +23,8 @@ from clickmap_cli.clickmaps.keys import look_alike_notices
 from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
 from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
-from clickmap_cli.datasets.splits import Split
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.datasets.settings import Split
+from clickmap_cli.runtime.errors import DataError
 
 _MANY_OUTSIDE = 0.1
 """Share of points outside their image above which a likely cause is given."""
@@ -176,42 +176,6 @@ class Gathering:
             joined([np.full(int(ok.sum()), size[1], np.float64) for _, size, ok in finite]),
             joined([np.full(int(ok.sum()), size[0], np.float64) for _, size, ok in finite]),
         )
-
-
-def as_path(value: object, key: str) -> Path:
-    """Return a path from a config.
-
-    Raises:
-        ConfigError: the value is not a path.
-    """
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise ConfigError(f"{key}: expected a path, found {value!r}.")
-    return Path(value).expanduser()
-
-
-def as_folder(value: object, key: str) -> Path:
-    """Return an existing folder from a config.
-
-    Raises:
-        ConfigError: the value is not a path.
-        DataError: the folder does not exist.
-    """
-    path = as_path(value, key)
-    if not path.is_dir():
-        what = "it is a file" if path.is_file() else f"looked from {Path.cwd()}"
-        raise DataError(f"{key}: no folder at {path} ({what}); correct the path.")
-    return path
-
-
-def checked_sigma(sigma_px: object) -> float:
-    """Return the width of a blur kernel in pixels, as a float.
-
-    Raises:
-        ConfigError: the value is not a positive number.
-    """
-    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
-        return float(sigma_px)
-    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
 
 
 def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:

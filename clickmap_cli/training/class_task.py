@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.datasets.labelled_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
 from clickmap_cli.training.tasks import Task, autocast
 

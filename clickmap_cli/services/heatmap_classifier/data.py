@@ -17,14 +17,14 @@ from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.classifier import HeatmapConfig, classes_in_order
 from clickmap_cli.config.finetune import fold_numbers
-from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.datasets.heatmap_images import (
+from clickmap_cli.datasets.labelled_images import (
     LabelledImage,
     LabelledImages,
     findings,
     image_folder,
+    labelled_clickmaps,
 )
-from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
+from clickmap_cli.datasets.settings import as_folder
 from clickmap_cli.metrics.classification import shuffled_within
 from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.datasets.labelled_images import LabelledImage
 from clickmap_cli.metrics.class_blocks import ClassBlocks, class_blocks
 from clickmap_cli.metrics.classification import (
     accuracy,

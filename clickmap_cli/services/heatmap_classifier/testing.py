@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clickmap_cli.config.classifier import HeatmapConfig
-from clickmap_cli.datasets.heatmap_images import LabelledImage
+from clickmap_cli.datasets.labelled_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
 from clickmap_cli.metrics.map_statistics import statistics_vector
 from clickmap_cli.models.logistic import fit_logistic

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.config.loading import HEATMAP, load_config
-from clickmap_cli.datasets.heatmap_images import image_folder
+from clickmap_cli.datasets.labelled_images import image_folder
 from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
@@ -33,7 +33,7 @@ from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.training.checkpoints import load
-from tests.datasets.test_labelled_clickmaps import prepared
+from tests.datasets.test_labelled_images import prepared
 
 
 def small_picture(picture: SaliencyPicture | AverageSheet) -> None:
