@@ -10,7 +10,7 @@ from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
-    from clickmap_cli.config.classifier import HeatmapConfig
+    from clickmap_cli.config.classifier import ClassifierConfig
     from clickmap_cli.config.participant_quality import QualityConfig
     from clickmap_cli.storage.folder import WhenPresent
 
@@ -36,20 +36,20 @@ def train_classifier(
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.classifier import HeatmapConfig
-        from clickmap_cli.config.loading import BY_TASK, HEATMAP, load_config, schema_of
+        from clickmap_cli.config.classifier import ClassifierConfig
+        from clickmap_cli.config.loading import BY_TASK, CLASSIFIER, load_config, schema_of
         from clickmap_cli.config.participant_quality import QualityConfig
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.runtime.errors import ConfigError
 
         words = overrides or ()
         # configuration of a task -> function that runs it
-        tasks = {HeatmapConfig: _heatmap, QualityConfig: _quality}
+        tasks = {ClassifierConfig: _heatmap, QualityConfig: _quality}
         schema = schema_of(config, words)
         if schema.type not in tasks:
             if schema in BY_TASK.values():
                 raise ConfigError("This task is one of `clickmap finetune`.")
-            schema = HEATMAP
+            schema = CLASSIFIER
         chosen = {"output_dir": output, "seed": seed}
         if schema.type is not QualityConfig:
             chosen |= {"n_jobs": n_jobs, "device": device}
@@ -69,17 +69,17 @@ def train_classifier(
 
 
 def _heatmap(
-    terminal: Terminal, config: HeatmapConfig, when: WhenPresent, dry_run: bool
+    terminal: Terminal, config: ClassifierConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
     """Run `task: heatmap`, and return the exit code and the summary."""
-    from clickmap_cli.reports import heatmap_classifier as report
-    from clickmap_cli.services.heatmap_classifier import run as service
-    from clickmap_cli.services.heatmap_classifier.interpretation import HeatmapFigures
+    from clickmap_cli.reports import classifier as report
+    from clickmap_cli.services.classifier import run as service
+    from clickmap_cli.services.classifier.interpretation import ClassifierFigures
     from clickmap_cli.services.training_views import TrainingViews
 
     # no table of parameters: it would be the same for each of twenty trainings
     views = TrainingViews(lambda *_: None, terminal.describe)
-    figures = HeatmapFigures(report.draw_picture, report.draw_averages)
+    figures = ClassifierFigures(report.draw_picture, report.draw_averages)
     run = service.run(config, terminal, views, figures, when, dry_run)
     for table in report.score_tables(run):
         terminal.show(table)

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clickmap_cli.config.benchmark import BENCHMARK_ALIASES, BenchmarkConfig
-from clickmap_cli.config.classifier import HeatmapConfig, check_heatmap
+from clickmap_cli.config.classifier import ClassifierConfig, check_classifier
 from clickmap_cli.config.experiment import (
     ALIASES,
     NO_LONGER_NEEDED,
@@ -108,11 +108,11 @@ FINETUNE = Schema(
 KEYPOINTS = Schema(
     KeypointConfig, check_keypoints, KEYPOINT_ALIASES, KEYPOINT_RETIRED, command="finetune"
 )
-HEATMAP = Schema(HeatmapConfig, check_heatmap, command="train-classifier")
+CLASSIFIER = Schema(ClassifierConfig, check_classifier, command="train-classifier")
 QUALITY = Schema(QualityConfig, check_quality, command="train-classifier")
 
 BY_TASK: Mapping[str, Schema[Any]] = {
-    "saliency": FINETUNE, "keypoints": KEYPOINTS, "heatmap": HEATMAP,
+    "saliency": FINETUNE, "keypoints": KEYPOINTS, "heatmap": CLASSIFIER,
     "participant-quality": QUALITY,
 }  # fmt: skip
 """Value of the key `task` -> the kind of file."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Geometry, Size, resize
-from clickmap_cli.clickmaps.trial_stack import ClickStack
+from clickmap_cli.clickmaps.maps import ClickStack
 from clickmap_cli.datasets.base import People, Points, Stimulus
 from clickmap_cli.datasets.fixations import kernel_density, scaled_to
 from clickmap_cli.datasets.maps import read_map

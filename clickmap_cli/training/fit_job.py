@@ -9,7 +9,7 @@ from pathlib import Path
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.training.blocks import BlockRow
 from clickmap_cli.training.distributed import Group
-from clickmap_cli.training.tasks import Task
+from clickmap_cli.training.tasks.base import Task
 from clickmap_cli.training.trackers import Row, Tracker
 
 FIRST_SCALE = 65536.0

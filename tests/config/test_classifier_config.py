@@ -8,29 +8,29 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.classifier import (
+    ClassifierConfig,
+    ClassifierData,
+    ClassifierModel,
     ClassifierTraining,
-    HeatmapConfig,
-    HeatmapData,
-    HeatmapModel,
     Interpretation,
     NestedCv,
     classes_in_order,
 )
 from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.loading import HEATMAP, load_any, load_config, schema_of
+from clickmap_cli.config.loading import CLASSIFIER, load_any, load_config, schema_of
 from clickmap_cli.runtime.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
 
-def load(*words: str) -> HeatmapConfig:
-    return load_config(HEATMAP, None, ["data.root=maps", *words]).config
+def load(*words: str) -> ClassifierConfig:
+    return load_config(CLASSIFIER, None, ["data.root=maps", *words]).config
 
 
 def test_a_file_that_says_so_is_of_this_kind(tmp_path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("task: heatmap\ndata: {root: maps}\n")
-    assert schema_of(path) is HEATMAP
+    assert schema_of(path) is CLASSIFIER
     assert load_any(path).config.data.root == "maps"
 
 
@@ -48,7 +48,7 @@ def test_defaults_are_the_published_division_and_what_the_simulated_study_likes(
 
 def test_the_config_that_comes_along_is_for_the_simulated_study() -> None:
     config = load_any(ROOT / "configs/heatmap_cnn.yaml").config
-    assert isinstance(config, HeatmapConfig)
+    assert isinstance(config, ClassifierConfig)
     assert (config.data.root, config.data.size) == ("reading_study", [32, 32])
     assert config.training.autosave
 
@@ -109,7 +109,8 @@ def test_wrong_values_are_named(words, message) -> None:
 def test_every_key_is_documented_and_used() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "clickmap_cli").rglob("*.py"))
     schemas = (
-        HeatmapConfig, HeatmapData, HeatmapModel, ClassifierTraining, NestedCv, Interpretation,
+        ClassifierConfig, ClassifierData, ClassifierModel, ClassifierTraining, NestedCv,
+        Interpretation,
     )  # fmt: skip
     for schema in schemas:
         for name, known in keys_of(schema).items():

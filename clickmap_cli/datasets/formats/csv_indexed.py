@@ -11,9 +11,8 @@ from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.formats.participant_files import Assembler, ImageFiles, Pattern
-from clickmap_cli.datasets.gathering import Gathering
-from clickmap_cli.datasets.people import NamedMap
-from clickmap_cli.datasets.settings import (
+from clickmap_cli.datasets.gathering import (
+    Gathering,
     Split,
     as_folder,
     as_path,
@@ -21,6 +20,7 @@ from clickmap_cli.datasets.settings import (
     is_list,
     read_split,
 )
+from clickmap_cli.datasets.people import NamedMap
 from clickmap_cli.datasets.tables import first_line, table_columns
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of

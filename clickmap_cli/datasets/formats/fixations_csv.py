@@ -15,12 +15,18 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
 from clickmap_cli.clickmaps.losses import Loss
-from clickmap_cli.clickmaps.participant_ids import IdSpelling
+from clickmap_cli.clickmaps.participants import IdSpelling
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus, printable
-from clickmap_cli.datasets.gathering import Gathering, named_points
+from clickmap_cli.datasets.gathering import (
+    Gathering,
+    as_folder,
+    as_path,
+    checked_sigma,
+    named_points,
+    read_split,
+)
 from clickmap_cli.datasets.maps import MAP_SUFFIXES
-from clickmap_cli.datasets.settings import as_folder, as_path, checked_sigma, read_split
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of
 from clickmap_cli.storage.safe_arrays import short_reason

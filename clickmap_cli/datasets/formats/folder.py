@@ -19,9 +19,14 @@ from clickmap_cli.datasets.formats.participant_files import (
     stray_reason,
     suggest_pattern,
 )
-from clickmap_cli.datasets.gathering import Gathering, files_by_stem
+from clickmap_cli.datasets.gathering import (
+    Gathering,
+    as_folder,
+    checked_sigma,
+    files_by_stem,
+    read_split,
+)
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES
-from clickmap_cli.datasets.settings import as_folder, checked_sigma, read_split
 from clickmap_cli.runtime.errors import DataError
 
 

@@ -17,9 +17,15 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import image_key
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus, printable
-from clickmap_cli.datasets.gathering import Gathering, files_by_stem, named_points
+from clickmap_cli.datasets.gathering import (
+    Gathering,
+    as_folder,
+    as_path,
+    checked_sigma,
+    files_by_stem,
+    named_points,
+)
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES
-from clickmap_cli.datasets.settings import as_folder, as_path, checked_sigma
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.safe_images import image_size

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
-from clickmap_cli.datasets.gathering import files_by_stem
+from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
-from clickmap_cli.datasets.settings import as_folder
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark.pictures import Pictures

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.finetune import FinetuneConfig, model_spec
 from clickmap_cli.config.finetune_checks import as_benchmark
@@ -43,7 +43,7 @@ _KINDS: Mapping[type, tuple[str, str]] = {
     BenchmarkConfig: ("benchmark", "benchmark"),
     FinetuneConfig: ("fine-tuning", "finetune"),
     KeypointConfig: ("key points", "finetune"),
-    HeatmapConfig: ("classifier of maps", "train-classifier"),
+    ClassifierConfig: ("classifier of maps", "train-classifier"),
     QualityConfig: ("participant quality", "train-classifier"),
 }
 """Schema -> its name in the output, and the command that writes its folder."""

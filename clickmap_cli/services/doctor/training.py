@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.participant_quality import QualityConfig
@@ -27,13 +27,13 @@ def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
         progress: receives the current stage.
     """
     checks: dict[type, Callable[[Any, Progress], None]] = {
-        HeatmapConfig: _check_maps,
+        ClassifierConfig: _check_maps,
         QualityConfig: _check_people,
     }
     if isinstance(config, KeypointConfig):
         yield from _key_points(config, progress)
     elif type(config) in checks:
-        if isinstance(config, HeatmapConfig):
+        if isinstance(config, ClassifierConfig):
             yield from _classifier_weights(config)
         progress.stage("Reading what is learnt from")
         yield from _said(checks[type(config)], config)
@@ -86,7 +86,7 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
         yield Finding("problem", str(error))
 
 
-def _classifier_weights(config: HeatmapConfig) -> Iterator[Finding]:
+def _classifier_weights(config: ClassifierConfig) -> Iterator[Finding]:
     from clickmap_cli.models.downloads import release_note
 
     note = None
@@ -96,8 +96,8 @@ def _classifier_weights(config: HeatmapConfig) -> Iterator[Finding]:
         yield Finding("note", note)
 
 
-def _check_maps(config: HeatmapConfig, told: Progress) -> None:
-    from clickmap_cli.services.heatmap_classifier.data import load_study
+def _check_maps(config: ClassifierConfig, told: Progress) -> None:
+    from clickmap_cli.services.classifier.data import load_study
 
     load_study(
         replace(config, model=replace(config.model, weights="none", weights_path=None)), told

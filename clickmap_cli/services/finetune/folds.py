@@ -20,8 +20,8 @@ from clickmap_cli.training.distributed import Group
 from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.folds import Fold
-from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.tasks.saliency import SaliencyTask
 from clickmap_cli.training.trackers import Tracker, WandbRun
 
 

@@ -17,7 +17,7 @@ from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spe
 from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.emd import need_solver
+from clickmap_cli.metrics.map_scores import need_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,

@@ -28,7 +28,7 @@ from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, load
-from clickmap_cli.training.keypoint_task import predict
+from clickmap_cli.training.tasks.keypoints import predict
 
 _TABLES = ("predictions.csv", "predictions_dlc.csv", "failures.csv")
 _OVERLAYS = "overlays"

@@ -48,8 +48,8 @@ from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.distributed import Group, joined
 from clickmap_cli.training.fit_job import FIRST_SCALE, FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.keypoint_augmentation import is_on
-from clickmap_cli.training.keypoint_task import (
+from clickmap_cli.training.tasks.keypoint_augmentation import is_on
+from clickmap_cli.training.tasks.keypoints import (
     Augmenting,
     KeypointTask,
     NetworkImages,

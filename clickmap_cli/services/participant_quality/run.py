@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.participants import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.clickmaps.user_lists import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
@@ -43,7 +43,7 @@ from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
-from clickmap_cli.training.quality_task import QualityTask
+from clickmap_cli.training.tasks.participant_quality import QualityTask
 
 SUMMARY = "summary.json"
 _COUNTS = ("n_good", "n_bad", "n_trials", "resamples")

@@ -37,7 +37,7 @@ from clickmap_cli.config.loading import (
     load_experiment,
 )
 from clickmap_cli.config.updating import missing_keys, updated_text
-from clickmap_cli.datasets.labelled_images import safe_word
+from clickmap_cli.datasets.classifier_images import safe_word
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
