@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of, split_fields
+from clickmap_cli.storage.text_files import delimiter_hint, delimiter_of, split_fields
 
 _IMAGE = ("image_path", "file_pointer", "image")
 _USER = ("user_id", "user")

@@ -28,10 +28,9 @@ from clickmap_cli.datasets.gathering import (
 )
 from clickmap_cli.datasets.maps import MAP_SUFFIXES
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of
 from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.safe_images import image_size
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import delimiter_hint, delimiter_of, line_blocks
 
 
 def fixations_csv(

@@ -18,9 +18,8 @@ from clickmap_cli.models.building import BuiltModel, build_model, model_settings
 from clickmap_cli.models.downloads import download_note
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark.coverage import require_maps
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,

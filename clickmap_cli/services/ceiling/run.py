@@ -26,8 +26,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.ceiling.outputs import SUMMARY, CeilingFigures, write_outputs
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling

@@ -16,7 +16,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.classifier import ClassifierConfig, classes_in_order
-from clickmap_cli.config.finetune import fold_numbers
+from clickmap_cli.config.saliency import fold_numbers
 from clickmap_cli.datasets.classifier_images import (
     LabelledImage,
     LabelledImages,

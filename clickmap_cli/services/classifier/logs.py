@@ -22,7 +22,7 @@ from clickmap_cli.services.classifier.scores import (
     ModelScores,
 )
 from clickmap_cli.services.training_views import Shown, TrainingViews
-from clickmap_cli.storage.growing import append_lines, append_row, check_columns
+from clickmap_cli.storage.appending import append_lines, append_row, require_columns
 from clickmap_cli.training.nested_folds import InnerFold, OuterFold
 from clickmap_cli.training.trackers import Row
 
@@ -54,7 +54,7 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"log_{time.strftime('%Y-%m-%d')}.txt"
         self._history = folder / F1_HISTORY
-        check_columns(self._history, _COLUMNS)
+        require_columns(self._history, _COLUMNS)
 
     def add(self, *lines: str) -> None:
         """Add lines."""

@@ -16,8 +16,7 @@ from typing import Any
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.classifier.data import ClassifierStudy, load_study, new_network
 from clickmap_cli.services.classifier.folds import FoldRun, clear_folds
 from clickmap_cli.services.classifier.interpretation import (

@@ -26,8 +26,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.participant_quality.judge import quality_of
 from clickmap_cli.services.prepare.examples import Example, draw_examples
 from clickmap_cli.services.prepare.map_shards import MapOutput
@@ -41,7 +40,7 @@ from clickmap_cli.services.prepare.maps import (
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.storage.npz import write_npz
+from clickmap_cli.storage.safe_arrays import write_npz
 
 _OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
 """Outputs that only `prepare` writes, and only with some settings."""

@@ -83,7 +83,7 @@ class WandbSettings:
 
 
 @dataclass
-class FinetuneConfig:
+class SaliencyConfig:
     """One fine-tuning. Relative paths are taken from the folder the command is called in."""
 
     task: str = key("saliency", "Task: saliency.", "scores", choices=("saliency",))
@@ -111,7 +111,7 @@ class FinetuneConfig:
 
 # fmt: on
 
-FINETUNE_ALIASES = {"experiment_name": "experiment", "metric": "metrics"}
+SALIENCY_ALIASES = {"experiment_name": "experiment", "metric": "metrics"}
 """Old name -> current name."""
 
 
@@ -155,7 +155,7 @@ _OWN = (
 )  # fmt: skip
 
 
-def stages_of(config: FinetuneConfig) -> tuple[Stage, ...]:
+def stages_of(config: SaliencyConfig) -> tuple[Stage, ...]:
     """Return the stages of a configuration, in order.
 
     Raises:
@@ -174,7 +174,7 @@ def stages_of(config: FinetuneConfig) -> tuple[Stage, ...]:
     return stages
 
 
-def _stage(entry: Any, at: int, config: FinetuneConfig) -> Stage:
+def _stage(entry: Any, at: int, config: SaliencyConfig) -> Stage:
     what = f"training.stages.{at}"
     if not isinstance(entry, dict):
         raise ConfigError(f"{what} is {entry!r}; it must hold 'key: value' pairs.")
@@ -260,7 +260,7 @@ def freeze_of(settings: FreezeSettings, what: str = "freeze") -> Freeze:
     return Freeze(settings.mode, tuple(blocks), last)
 
 
-def model_spec(config: FinetuneConfig) -> Spec:
+def model_spec(config: SaliencyConfig) -> Spec:
     """Return the model to train.
 
     Raises:

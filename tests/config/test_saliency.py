@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.finetune import (
+from clickmap_cli.config.loading import SALIENCY, load_any, load_config, schema_of
+from clickmap_cli.config.saliency import (
     CvSettings,
-    FinetuneConfig,
     Freeze,
     FreezeSettings,
+    SaliencyConfig,
     TrainingSettings,
     WandbSettings,
     freeze_of,
     stages_of,
 )
-from clickmap_cli.config.loading import FINETUNE, load_any, load_config, schema_of
 from clickmap_cli.runtime.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -26,13 +26,13 @@ BASE = ("model=readout", "datasets=[folder]")
 
 
 def load(*words: str):
-    return load_config(FINETUNE, None, [*BASE, *words]).config
+    return load_config(SALIENCY, None, [*BASE, *words]).config
 
 
 def test_a_file_with_a_task_is_a_fine_tuning(tmp_path) -> None:
     path = tmp_path / "ft.yaml"
     path.write_text("task: saliency\nmodel: readout\ndatasets: [folder]\n")
-    assert schema_of(path) is FINETUNE
+    assert schema_of(path) is SALIENCY
     assert load_any(path).config.loss == "kl"
 
 
@@ -90,7 +90,7 @@ def test_wrong_values_are_named(words, message) -> None:
 
 def test_every_key_is_documented_and_used() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "clickmap_cli").rglob("*.py"))
-    for schema in (FinetuneConfig, FreezeSettings, TrainingSettings, CvSettings, WandbSettings):
+    for schema in (SaliencyConfig, FreezeSettings, TrainingSettings, CvSettings, WandbSettings):
         for name, known in keys_of(schema).items():
             assert known.help.endswith("."), name
             read = rf"(config|settings|training|cv|wandb|stage|_stage)\.{name}\b|\"{name}\""

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.hdf5_heaps import check_heaps
-from clickmap_cli.storage.safe_hdf5 import hdf5_file, hdf5_texts
+from clickmap_cli.storage.safe_hdf5 import check_heaps, hdf5_file, hdf5_texts
 
 TEXTS = ["a" * at for at in range(1, 60)]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Stopwatch
 
 
 def test_a_clock_that_jumps_changes_no_duration(monkeypatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clickmap_cli.config.loading import FINETUNE, KEYPOINTS, load_any, load_config, schema_of
+from clickmap_cli.config.loading import KEYPOINTS, SALIENCY, load_any, load_config, schema_of
 from clickmap_cli.runtime.errors import ConfigError
 
 
@@ -74,7 +74,7 @@ def test_defaults_are_those_of_the_script() -> None:
 
 def test_the_task_may_come_from_the_command_line(tmp_path) -> None:
     assert schema_of(None, ["task=keypoints"]) is KEYPOINTS
-    assert schema_of(None, ["task=saliency"]) is FINETUNE
+    assert schema_of(None, ["task=saliency"]) is SALIENCY
     path = tmp_path / "odd.yaml"
     path.write_text("task: keypoint\n")
     with pytest.raises(ConfigError, match="'keypoints'"):

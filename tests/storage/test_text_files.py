@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.id_lists import read_ids, write_ids
+from clickmap_cli.storage.text_files import read_ids, write_ids
 
 IDS = st.lists(
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
