@@ -16,8 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 

@@ -24,8 +24,7 @@ from clickmap_cli.clickmaps.survivors import (
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import numbers_hash
-from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
-from clickmap_cli.clickmaps.filters import Quality
-from clickmap_cli.clickmaps.funnel import FunnelRow
+from clickmap_cli.clickmaps.filters import FunnelRow, Quality
 from clickmap_cli.clickmaps.losses import TooMuchLostError
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.survivors import (
@@ -22,7 +20,7 @@ from clickmap_cli.clickmaps.survivors import (
     require_images,
     surviving_trials,
 )
-from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, click_medians, clicks_per_image
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
@@ -43,7 +41,7 @@ from clickmap_cli.services.prepare.maps import (
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.storage.npz import write_npz
+from clickmap_cli.storage.safe_arrays import write_npz
 
 _PICTURE_KEYS = ("image_dir", "display_image_keys")
 

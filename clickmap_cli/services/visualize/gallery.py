@@ -16,8 +16,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.verify import PAGE_MANIFEST
 from clickmap_cli.services.visualize.agreement import Agreement
 from clickmap_cli.services.visualize.ceilings import ceilings_beside
