@@ -543,9 +543,8 @@ def test_one_category_only_is_said(tmp_path) -> None:
 def test_a_metrics_notices_do_not_depend_on_the_metrics_beside_it(data) -> None:
     first = run(data, "split-half", "metric=[spearman]")
     run(data, "split-half", "metric=[spearman,auc]", when=WhenPresent.RESUME)
-    together = run(data, "split-half", "metric=[spearman,auc]", "experiment_name=two")[
-        0
-    ].folder.parents[1]
+    both = run(data, "split-half", "metric=[spearman,auc]", "experiment_name=two")
+    alone, together = (outcomes[0].folder.parents[1] for outcomes in (first, both))
     for metric, said in (("spearman", True), ("auc", False)):
         manifests = [
             load_manifest(folder / "ceiling" / f"split-half-{metric}")
