@@ -7,7 +7,7 @@ import pytest
 
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare

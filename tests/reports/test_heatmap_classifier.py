@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from clickmap_cli.reports.heatmap_classifier import (
+from clickmap_cli.reports.classifier import (
     draw_averages,
     draw_picture,
     failure_lines,
