@@ -12,10 +12,9 @@ from typer.testing import CliRunner
 from clickmap_cli.app import app
 from clickmap_cli.config.benchmark import SALIENCY_METRICS
 from clickmap_cli.config.experiment import METRICS
-from clickmap_cli.config.finetune import LOSSES, OPTIMIZERS, SCHEDULES
+from clickmap_cli.config.saliency import LOSSES, OPTIMIZERS, SCHEDULES
 from clickmap_cli.datasets.base import DATASETS
-from clickmap_cli.metrics.map_scores import MAP_SCORES
-from clickmap_cli.metrics.rsa import rsa
+from clickmap_cli.metrics.map_scores import MAP_SCORES, rsa
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.runtime.registry import setting_names, settings_of

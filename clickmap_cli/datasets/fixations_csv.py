@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
 from clickmap_cli.clickmaps.losses import Loss
-from clickmap_cli.clickmaps.participant_ids import IdSpelling
+from clickmap_cli.clickmaps.participants import IdSpelling
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import MAP_SUFFIXES, FileStimulus, printable
 from clickmap_cli.datasets.gathering import (
@@ -27,10 +27,9 @@ from clickmap_cli.datasets.gathering import (
 )
 from clickmap_cli.datasets.splits import read_split
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.csv_rows import delimiter_hint, delimiter_of
 from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.safe_images import image_size
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import delimiter_hint, delimiter_of, line_blocks
 
 
 def fixations_csv(

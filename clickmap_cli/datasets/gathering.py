@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.coordinates import (
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.keys import look_alike_notices
+from clickmap_cli.clickmaps.losses import (
     FRACTIONS,
     Coordinates,
+    Loss,
     are_fractions,
     likeliest_cause,
     suspicions,
 )
-from clickmap_cli.clickmaps.geometry import Size
-from clickmap_cli.clickmaps.keys import look_alike_notices
-from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
 from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
 from clickmap_cli.datasets.splits import Split

@@ -16,8 +16,7 @@ from clickmap_cli.datasets.map_people import NamedMap
 from clickmap_cli.datasets.participant_files import Pattern
 from clickmap_cli.datasets.splits import Split, first_line, is_list, read_split, table_columns
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import csv_rows, delimiter_hint, delimiter_of, line_blocks
 
 _REQUIRED = ("image_id", "image_path")
 _FILES = ("image_path", "fix_path", "map_path")

@@ -11,8 +11,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import flat_name, match_keys
 from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
-from clickmap_cli.datasets.files import printable
-from clickmap_cli.datasets.heatmap_images import (
+from clickmap_cli.datasets.classifier_images import (
     LabelledImages,
     Picture,
     Pixels,
@@ -21,6 +20,7 @@ from clickmap_cli.datasets.heatmap_images import (
     labelled_image,
     read_once,
 )
+from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.prepared import ClickmapStimulus, clickmaps
 from clickmap_cli.datasets.small_tables import TableRow, table_rows
 from clickmap_cli.runtime.errors import DataError

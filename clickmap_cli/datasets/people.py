@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size, resize
-from clickmap_cli.clickmaps.trial_stack import ClickStack
+from clickmap_cli.clickmaps.maps import ClickStack
 from clickmap_cli.datasets.kernel_density import kernel_density
 from clickmap_cli.metrics.views import MapView
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Geometry, Size, same_aspect, shown_size
 from clickmap_cli.clickmaps.image_files import image_file, size_of
 from clickmap_cli.clickmaps.keys import ALL, flat_name
-from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks, mean_map
+from clickmap_cli.clickmaps.maps import ClickStack, ImageClicks, Maps, image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import finished_prepare, prepared_trials
-from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.datasets.base import DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import file_digest
 from clickmap_cli.datasets.gathering import as_path

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.datasets.base import Problem
+from clickmap_cli.datasets.classifier_images import read_pixels, safe_word
 from clickmap_cli.datasets.files import IMAGE_SUFFIXES, printable
 from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.datasets.heatmap_images import read_pixels, safe_word
 from clickmap_cli.datasets.sentence_table import MAX_SIDE, Box, Sentence, Sentences, box_problem
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import replacing

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clickmap_cli.clickmaps.keys import match_keys
+from clickmap_cli.datasets.classifier_images import few
 from clickmap_cli.datasets.files import printable
-from clickmap_cli.datasets.heatmap_images import few
 from clickmap_cli.datasets.small_tables import table_rows
 from clickmap_cli.runtime.errors import DataError
 

@@ -8,8 +8,13 @@ from pathlib import Path
 
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.csv_rows import csv_rows, delimiter_hint, delimiter_of, split_fields
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import (
+    csv_rows,
+    delimiter_hint,
+    delimiter_of,
+    line_blocks,
+    split_fields,
+)
 
 TableRow = tuple[int, dict[str, str]]
 """Line number in the file, and column -> text without surrounding blanks."""

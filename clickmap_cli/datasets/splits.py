@@ -10,9 +10,7 @@ from typing import Any
 
 from clickmap_cli.datasets.files import printable
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.csv_rows import delimiter_of, split_fields
-from clickmap_cli.storage.id_lists import read_ids
-from clickmap_cli.storage.text_streams import line_blocks
+from clickmap_cli.storage.text_files import delimiter_of, line_blocks, read_ids, split_fields
 
 LIST = ".txt"
 """The ending of a list of ids; a list that a `split` with this ending names must exist."""

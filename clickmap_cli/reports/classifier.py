@@ -14,8 +14,8 @@ from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
-from clickmap_cli.services.heatmap_classifier.interpretation import AverageSheet, SaliencyPicture
-from clickmap_cli.services.heatmap_classifier.run import HeatmapRun
+from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
+from clickmap_cli.services.classifier.run import ClassifierRun
 from clickmap_cli.services.participant_quality.run import QualityRun
 from clickmap_cli.storage.atomic import replacing
 
@@ -30,7 +30,7 @@ _BELOW = 0.6
 # --- the terminal -------------------------------------------------------------------------------
 
 
-def score_tables(run: HeatmapRun) -> list[Table]:
+def score_tables(run: ClassifierRun) -> list[Table]:
     """Return the tables of network and baseline: over all folds, then by fold."""
     return [_model_table(run.summary), _fold_table(run.summary)] if run.summary else []
 
@@ -80,7 +80,7 @@ def _fold_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def summary_lines(run: HeatmapRun) -> list[str]:
+def summary_lines(run: ClassifierRun) -> list[str]:
     """Return explanations and the remaining results in a few lines."""
     if not run.written:
         lines = [
@@ -114,7 +114,7 @@ def summary_lines(run: HeatmapRun) -> list[str]:
     return lines
 
 
-def failure_lines(run: HeatmapRun) -> list[str]:
+def failure_lines(run: ClassifierRun) -> list[str]:
     """Return the first maps that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
     lines = [f"{row['image_id']}: {row['reason']}" for row in failures[:_FIRST_FAILURES]]

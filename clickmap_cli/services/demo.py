@@ -30,8 +30,8 @@ from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.prepare.examples import Example
 from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
-from clickmap_cli.storage.id_lists import write_ids
-from clickmap_cli.storage.npz import write_npy
+from clickmap_cli.storage.safe_arrays import write_npy
+from clickmap_cli.storage.text_files import write_ids
 
 _FIRST = ("demo.yaml", "data")
 _OWN = (*_FIRST, "assets", "benchmark", "benchmark.yaml", "networks", "networks.yaml")

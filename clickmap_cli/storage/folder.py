@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.runtime.errors import ConfigError, DiskFullError, RunError
+from clickmap_cli.storage.appending import LineJournal
 from clickmap_cli.storage.atomic import PARTIAL, write_json
-from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.lock import busy_shards, only_run, only_shard, require_free
 from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
 

@@ -6,9 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.clickmaps.maps import image_clicks, trial_maps
+from clickmap_cli.clickmaps.maps import ClickStack, image_clicks, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.datasets.people import ClickPeople, FixationPeople, scaled_to
 from tests.datasets.scenes import gaussian_sum

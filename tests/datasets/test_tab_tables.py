@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.datasets.fixations_csv import fixations_csv
 from clickmap_cli.datasets.indexed_table import csv_indexed
 from clickmap_cli.datasets.keypoint_labels import read_labels

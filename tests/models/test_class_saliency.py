@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from clickmap_cli.models.class_saliency import METHODS, Noise, gradcam, saliency_of_class
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, HeatmapCnn, build_classifier
+from clickmap_cli.models.classifier import ClassifierNetwork, ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
 SIZE = (20, 24)
 
 
-def network(channels=1, dtype=torch.float64) -> HeatmapCnn:
+def network(channels=1, dtype=torch.float64) -> ClassifierNetwork:
     made = build_classifier(ClassifierSettings(in_size=3, seed=1), SIZE, channels, 3)
     made.train()
     with torch.no_grad():

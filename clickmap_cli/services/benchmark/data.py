@@ -19,7 +19,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import settings_of
 from clickmap_cli.services.benchmark.result import Failure
-from clickmap_cli.storage.id_lists import read_ids
+from clickmap_cli.storage.text_files import read_ids
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,10 @@ from clickmap_cli.clickmaps.survivors import (
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
-from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.ceiling.outputs import SUMMARY, CeilingFigures, write_outputs
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling

@@ -14,7 +14,7 @@ from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
 from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Stopwatch
 from clickmap_cli.services.benchmark.pictures import Pictures
 from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
 from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows

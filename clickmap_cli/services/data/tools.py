@@ -19,8 +19,8 @@ from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.data import read_set
 from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
-from clickmap_cli.storage.id_lists import write_ids
-from clickmap_cli.storage.npz import write_npy
+from clickmap_cli.storage.safe_arrays import write_npy
+from clickmap_cli.storage.text_files import write_ids
 
 _TOY_CONFIG = """\
 # A benchmark of the toy corpus. Run: clickmap benchmark --config {config}

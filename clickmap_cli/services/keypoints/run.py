@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.keypoint_attention import keypoint_maps, over_image
 from clickmap_cli.models.vit_keypoints import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.progress import Progress, Silent
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
 from clickmap_cli.services.keypoints.data import KeypointData, load_keypoints
 from clickmap_cli.services.keypoints.pictures import (
     AttentionSheet,
@@ -41,15 +40,15 @@ from clickmap_cli.services.keypoints.tables import (
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
-from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_images import read_image
+from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.distributed import Group, joined
 from clickmap_cli.training.fit_job import FIRST_SCALE, FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.keypoint_augmentation import is_on
-from clickmap_cli.training.keypoint_task import (
+from clickmap_cli.training.tasks.keypoint_augmentation import is_on
+from clickmap_cli.training.tasks.keypoints import (
     Augmenting,
     KeypointTask,
     NetworkImages,

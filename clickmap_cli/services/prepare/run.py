@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.clickmaps.counting import click_medians, clicks_per_image
-from clickmap_cli.clickmaps.filters import Quality
-from clickmap_cli.clickmaps.funnel import FunnelRow
+from clickmap_cli.clickmaps.filters import FunnelRow, Quality
 from clickmap_cli.clickmaps.losses import TooMuchLostError
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.survivors import (
@@ -22,14 +20,13 @@ from clickmap_cli.clickmaps.survivors import (
     require_images,
     surviving_trials,
 )
-from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, click_medians, clicks_per_image
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.participant_quality.judge import quality_of
 from clickmap_cli.services.prepare.examples import Example, draw_examples
 from clickmap_cli.services.prepare.map_shards import MapOutput
@@ -43,7 +40,7 @@ from clickmap_cli.services.prepare.maps import (
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.storage.npz import write_npz
+from clickmap_cli.storage.safe_arrays import write_npz
 
 _OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
 """Outputs that only `prepare` writes, and only with some settings."""

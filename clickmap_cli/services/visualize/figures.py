@@ -17,9 +17,8 @@ from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.prepare.examples import example_keys
 from clickmap_cli.services.visualize.agreement import Agreement, find_agreement
 from clickmap_cli.services.visualize.experiment import (

@@ -22,8 +22,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.verify import PAGE_MANIFEST
 from clickmap_cli.services.visualize.agreement import Agreement, ceilings_beside
 from clickmap_cli.services.visualize.experiment import (
@@ -35,7 +34,7 @@ from clickmap_cli.services.visualize.experiment import (
     read_pixels,
 )
 from clickmap_cli.services.visualize.options import PARTICIPANTS, Look
-from clickmap_cli.storage.atomic import write_bytes, write_json
+from clickmap_cli.storage.atomic import is_whole, write_bytes, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
@@ -631,6 +630,4 @@ def _whole(path: Path) -> dict[str, Any] | None:
         stated = json.loads(first.removeprefix(_MARK))
     except (OSError, ValueError):
         return None
-    if not isinstance(stated, dict) or stated.get("bytes") != len(content):
-        return None
-    return stated if stated.get("sha256") == hashlib.sha256(content).hexdigest() else None
+    return stated if isinstance(stated, dict) and is_whole(content, stated) else None

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from clickmap_cli.clickmaps.masks import read_mask
+from clickmap_cli.clickmaps.image_files import read_mask
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.datasets.keypoint_labels import read_labels
 from clickmap_cli.datasets.pysaliency_files import pysaliency

@@ -12,8 +12,7 @@ import torch
 from scipy.ndimage import convolve
 from scipy.stats import pearsonr, spearmanr
 
-from clickmap_cli.clickmaps.agreement import random_halves
-from clickmap_cli.clickmaps.nulls import OtherImages
+from clickmap_cli.clickmaps.agreement import OtherImages, random_halves
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
 from clickmap_cli.runtime.progress import Silent

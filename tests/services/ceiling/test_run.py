@@ -15,9 +15,8 @@ from rich.console import Console
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from clickmap_cli.clickmaps.agreement import random_halves
+from clickmap_cli.clickmaps.agreement import OtherImages, random_halves
 from clickmap_cli.clickmaps.maps import image_clicks, trial_maps
-from clickmap_cli.clickmaps.nulls import OtherImages
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation.people import Simulation
 from clickmap_cli.clickmaps.survivors import READ_AND_FILTER

@@ -16,9 +16,7 @@ from PIL import Image
 import clickmap_cli
 from clickmap_cli.config.loading import BENCHMARK, BY_TASK, EXPERIMENT, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.machine import Cores, Disk, Memory
-from clickmap_cli.runtime.packages import Package
-from clickmap_cli.runtime.probes import Gpus, Probed
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package, Probed
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.data import tools as data_tools
 from clickmap_cli.services.doctor import config as doctor_config

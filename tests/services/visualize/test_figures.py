@@ -228,7 +228,7 @@ def test_many_trials_are_not_scored_for_a_figure_alone(config, monkeypatch) -> N
     monkeypatch.setattr("clickmap_cli.services.visualize.agreement.QUICK_TRIALS", 5)
     recorder, progress = Recorder(), Silent()
     result = run(config, kinds=("distributions",), figures=recorder.figures(), progress=progress)
-    assert [name for name, _ in recorder.drawn] == ["clicks_per_trial"]
+    assert [name for name, _ in recorder.drawn] == ["distributions/clicks_per_trial"]
     assert any("21 trials" in text for text in progress.notices)
     assert result.numbers.agreed == ()
 

@@ -1,0 +1,186 @@
+"""Classifiers of attention images: a small convolutional network, or any network of timm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.models.gradient import Normalised
+from clickmap_cli.models.timm_models import RELEASE, TimmNetwork, TimmSettings
+from clickmap_cli.models.weights import RANDOM, seeded
+from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.storage.safe_arrays import short_reason
+
+BASE = "base"
+"""The name of the small network."""
+
+KERNELS = (3, 5)
+STRIDES = (1, 2)
+"""Kernels and strides of the convolutions of the two blocks of `base`."""
+
+_POOL = 2
+_MISFITS = (AssertionError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Settings of a classifier.
+
+    Attributes:
+        network: `base`, or the name of a network in timm.
+        in_size: channels of the first block of `base`; the second one has twice as many.
+        dropout: share of activations of `base` that are dropped in training.
+        weights: for a timm network: `none` draws random weights, `timm` downloads timm's.
+        weights_path: a checkpoint of the timm network to start from, in place of `weights`.
+        seed: seed of random weights.
+    """
+
+    network: str = BASE
+    in_size: int = 16
+    dropout: float = 0.4
+    weights: str = RANDOM
+    weights_path: str | None = None
+    seed: int = 0
+
+
+class ClassifierNetwork(nn.Module):
+    """The network `base` of the reading study.
+
+    A BatchNorm without learnable parameters on the image; two blocks Conv -> ReLU -> MaxPool (2) ->
+    Dropout -> BatchNorm (learnable), with kernels 3 and 5, strides 1 and 2, and `in_size` and 2 x
+    `in_size` channels, without padding; one linear layer.
+
+    Args:
+        size: height and width of the images.
+        channels: number of channels of the images.
+        n_classes: number of classes.
+        in_size: number of channels of the first block.
+        dropout: share of activations that are dropped in training.
+
+    Raises:
+        ConfigError: the images are too small, or a setting is wrong.
+    """
+
+    def __init__(
+        self, size: Size, channels: int, n_classes: int, in_size: int = 16, dropout: float = 0.4
+    ) -> None:
+        super().__init__()
+        if in_size < 1:
+            raise ConfigError(f"network base: in_size is {in_size}; it must be 1 or more.")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"network base: dropout is {dropout}; it must be from 0 to below 1.")
+        height, width = feature_size(size)
+        widths = (channels, in_size, 2 * in_size)
+        self.input_norm = nn.BatchNorm2d(channels, affine=False)
+        self.first, self.second = (
+            nn.Sequential(
+                nn.Conv2d(widths[at], widths[at + 1], KERNELS[at], STRIDES[at]),
+                nn.ReLU(),
+                nn.MaxPool2d(_POOL),
+                nn.Dropout(dropout),
+                nn.BatchNorm2d(widths[at + 1]),
+            )
+            for at in range(2)
+        )
+        self.linear = nn.Linear(widths[2] * height * width, n_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (n, classes) scores, before any softmax, of (n, channels, h, w) images in 0..1."""
+        features = self.second(self.first(self.input_norm(images)))
+        scores: torch.Tensor = self.linear(features.flatten(1))
+        return scores
+
+
+def feature_size(size: Size) -> Size:
+    """Return height and width of an image's features after the two blocks of `base`.
+
+    Raises:
+        ConfigError: the features would be empty.
+
+    >>> feature_size((128, 200))
+    (15, 24)
+    """
+    height, width = size
+    for kernel, stride in zip(KERNELS, STRIDES, strict=True):
+        height, width = (
+            max(0, (side - kernel) // stride + 1) // _POOL for side in (height, width)
+        )  # fmt: skip
+    if height < 1 or width < 1:
+        raise ConfigError(
+            f"network base: images of {list(size)} are too small; they must have 16 x 16 pixels or "
+            "more. Set size to resize them."
+        )
+    return height, width
+
+
+def build_classifier(
+    settings: ClassifierSettings, size: Size, channels: int, n_classes: int
+) -> nn.Module:
+    """Build a network on the CPU that scores classes of images with values in 0..1.
+
+    Args:
+        settings: the network's settings.
+        size: height and width of the images.
+        channels: 1 for grey, 3 for colour.
+        n_classes: number of classes.
+
+    Raises:
+        ConfigError: a setting is wrong, or the network cannot take such images.
+        DataError: its weights are missing, cannot be downloaded or do not fit.
+    """
+    if settings.network != BASE:
+        return _timm_classifier(settings, size, channels, n_classes)
+    if settings.weights_path or settings.weights != RANDOM:
+        raise ConfigError("network base: it has no weights to begin with; leave weights out.")
+    with seeded(settings.seed):
+        return ClassifierNetwork(size, channels, n_classes, settings.in_size, settings.dropout)
+
+
+def _timm_classifier(
+    settings: ClassifierSettings, size: Size, channels: int, n_classes: int
+) -> nn.Module:
+    """Build a timm network with a new last layer, which normalises images as for its weights.
+
+    For grey images, the means and deviations are averaged over RGB, and weights of the first layer
+    are summed over RGB, as timm does.
+    """
+    import timm
+
+    name, what = settings.network, f"network {settings.network}"
+    told = None if settings.weights_path else settings.weights
+    known = TimmNetwork(TimmSettings(name, told, settings.weights_path, None, settings.seed), what)
+    options: dict[str, Any] = {"in_chans": channels, "num_classes": n_classes}
+    if settings.weights_path or str(settings.weights).lower() == RELEASE:
+        # load them unchanged first, because every key must fit; timm then changes the first and
+        # last layer
+        state = known.build().state_dict()
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    with seeded(settings.seed):
+        try:
+            made: nn.Module = timm.create_model(name, **options)
+        except _MISFITS as error:
+            raise ConfigError(f"{what}: it cannot be built ({short_reason(error)}).") from error
+    _fit_to(made, size, channels, what)
+    mean, std = known.mean, known.std
+    if channels == 1:
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return Normalised(made, mean, std)
+
+
+def _fit_to(network: nn.Module, size: Size, channels: int, what: str) -> None:
+    """Resize position embeddings to the images' size, and try one image; raise if it fails."""
+    change = getattr(network, "set_input_size", None)
+    try:
+        if change is not None:
+            change(img_size=size)
+        network.eval()
+        with torch.no_grad():
+            network(torch.zeros(1, channels, *size))
+    except _MISFITS as error:
+        raise ConfigError(
+            f"{what}: it cannot take images of {list(size)} ({short_reason(error)}); set size."
+        ) from error
