@@ -92,7 +92,7 @@ def run(
             load_plugin(Path(path))
         folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
         if not dry_run and not config.predict_only:
-            when = folder.refuse_if_there(when)
+            when = folder.require_startable(when)
         models = [
             build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
             for spec in model_specs(config)
@@ -118,8 +118,11 @@ def run(
         identity = _identity(config, sets, keys)
         lacking = [problem.reason for loaded in sets for problem in loaded.problems]
         with folder.held():
-            if folder.finished(identity, when, lacking) is not None:
-                progress.notice(already_done(folder.path), keep=False)
+            if folder.reuse_or_begin(identity, when, lacking) is not None:
+                progress.notice(
+                    already_done(folder.path),
+                    keep=False,
+                )
                 stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
             result = score_all(job, models, sets)

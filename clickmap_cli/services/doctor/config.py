@@ -191,7 +191,7 @@ class _Look:
         """Report existing results, and other output folders that cannot be written."""
         command = _KINDS[type(self.config)][1]
         try:
-            RunFolder(self.output, command).refuse_if_there(WhenPresent.STOP)
+            RunFolder(self.output, command).require_startable(WhenPresent.STOP)
         except ClickmapError as error:
             self.note(str(error))
         places = {"prediction_cache_dir": getattr(self.config, "prediction_cache_dir", None)}

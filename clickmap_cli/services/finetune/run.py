@@ -172,7 +172,7 @@ class _Run:
         for path in config.plugins:
             load_plugin(Path(path))
         if not dry_run and self.group.first:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         loaded = load_sets(as_benchmark(config), self.progress)[0]
         require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
@@ -186,11 +186,14 @@ class _Run:
             needed = [f"{division.folds[number - 1].name}/{BEST}" for number in numbers]
             there = (
                 self.group.first
-                and self.folder.finished(identity, when, lacking, needed) is not None
+                and self.folder.reuse_or_begin(identity, when, lacking, needed) is not None
             )
             there, when = self.group.from_first((there, when))
             if there:
-                self.progress.notice(already_done(self.folder.path), keep=False)
+                self.progress.notice(
+                    already_done(self.folder.path),
+                    keep=False,
+                )
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
             if self.group.first:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from clickmap_cli.config.saliency import SaliencyConfig, model_spec
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.fixations import OtherFixations
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.building import BuiltModel, build_model
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress

@@ -91,12 +91,12 @@ def run(
     _say_overruled(config, best, network, progress)
     found = frames(source)
     folder = _folder_of(config, source)
-    when = folder.refuse_if_there(when)
+    when = folder.require_startable(when)
     inputs = describe_files(None, [best]) | {str(source): _described(found)}
     words = [config.overlay_images, *(entry["sha256"] for entry in inputs.values())]
     identity = hashlib.sha256(json.dumps(words).encode()).hexdigest()
     with folder.held():
-        done = folder.finished(identity, when)
+        done = folder.reuse_or_begin(identity, when)
         if done is None:
             predictor = _Predictor(config, network, folder.path, progress, figures)
             try:

@@ -140,7 +140,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> KeypointRun:
         config, path = self.config, self.folder.path
         if not dry_run and self.group.first:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         data = load_keypoints(config)
         network = network_of(config, len(data.names))
         for text in (*data.notices, *network.notices, *_old_keys(config)):
@@ -153,7 +153,7 @@ class _Run:
             config, ["scores", "output"], data.digest(), _weights_digest(config)
         )
         with self.folder.held() if self.group.first else nullcontext():
-            there = self.group.first and self.folder.finished(identity, when) is not None
+            there = self.group.first and self.folder.reuse_or_begin(identity, when) is not None
             there, when = self.group.from_first((there, when))
             if there:
                 self.progress.notice(already_done(path), keep=False)

@@ -151,7 +151,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> QualityRun:
         config, path = self.config, self.folder.path
         if not dry_run:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         data = load_people(config, self.progress)
         if dry_run:
             return self._result({}, written=False)
@@ -160,7 +160,7 @@ class _Run:
         reading = numbers_hash(data.experiment, ["maps"])
         identity = numbers_hash(config, ["scores"], reading, *words)
         with self.folder.held():
-            if self.folder.finished(identity, when) is not None:
+            if self.folder.reuse_or_begin(identity, when) is not None:
                 self.progress.notice(already_done(path), keep=False)
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             resume = when is WhenPresent.RESUME

@@ -288,7 +288,7 @@ def run(
     folder = config.folder / FOLDER
     run_folder = RunFolder(folder, "visualize", _OWN)
     if not dry_run:
-        when = run_folder.refuse_if_there(when)
+        when = run_folder.require_startable(when)
     experiment = open_experiment(config, progress)
     needed = options.by in ("agreement", "disagreement")
     wished = needed or "distributions" in options.kinds
@@ -303,7 +303,7 @@ def run(
         return _result(folder, rows, numbers, {}, started, written=False)
     inputs, identity = _inputs(job)
     with run_folder.held():
-        done = run_folder.finished(identity, when)
+        done = run_folder.reuse_or_begin(identity, when)
         if done is not None:
             return replace(_result(folder, [], numbers, done.outputs, started), reused=True)
         rows, outputs = draw_images(job, run_folder, progress)

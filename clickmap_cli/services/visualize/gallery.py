@@ -183,7 +183,7 @@ def run(
     folder = config.folder
     place = RunFolder(folder / FOLDER, "visualize --html", (_PAGES, _OPENED))
     if not dry_run:
-        place.refuse_if_there(when)
+        place.require_startable(when)
     progress.stage("Reading the experiment")
     experiment = open_experiment(config, progress)
     people = _with_people(experiment, options.participants, progress)
