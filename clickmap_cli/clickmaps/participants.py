@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.keys import some_names
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.storage.id_lists import read_ids
+from clickmap_cli.storage.text_files import read_ids
 
 _MISSING_WORDS = frozenset({"nan", "na", "n/a", "<na>", "null", "none"})
 
