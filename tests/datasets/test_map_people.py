@@ -15,7 +15,7 @@ from clickmap_cli.datasets.indexed_table import csv_indexed
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.datasets.selected_people import OnlySome
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.tasks.saliency import Targets
 from tests.datasets.scenes import array, by_id, counts, grey, picture, reasons
 
 SIZE = (12, 16)
