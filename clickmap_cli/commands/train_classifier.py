@@ -11,7 +11,7 @@ from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
     from clickmap_cli.config.classifier import ClassifierConfig
-    from clickmap_cli.config.participant_quality import QualityConfig
+    from clickmap_cli.config.participant_quality import ParticipantQualityConfig
     from clickmap_cli.storage.folder import WhenPresent
 
     Task = Callable[[Terminal, Any, WhenPresent, bool], tuple[int, Any]]
@@ -32,26 +32,26 @@ def train_classifier(
 ) -> None:
     """Train a classifier of attention maps or of participants, tested on people it has not seen.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
     """
 
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.classifier import ClassifierConfig
         from clickmap_cli.config.loading import BY_TASK, CLASSIFIER, load_config, schema_of
-        from clickmap_cli.config.participant_quality import QualityConfig
+        from clickmap_cli.config.participant_quality import ParticipantQualityConfig
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.runtime.errors import ConfigError
 
         words = overrides or ()
         # configuration of a task -> function that runs it
-        tasks = {ClassifierConfig: _heatmap, QualityConfig: _quality}
+        tasks = {ClassifierConfig: _heatmap, ParticipantQualityConfig: _quality}
         schema = schema_of(config, words)
         if schema.type not in tasks:
             if schema in BY_TASK.values():
                 raise ConfigError("This task is one of `clickmap finetune`.")
             schema = CLASSIFIER
         chosen = {"output_dir": output, "seed": seed}
-        if schema.type is not QualityConfig:
+        if schema.type is not ParticipantQualityConfig:
             chosen |= {"n_jobs": n_jobs, "device": device}
         elif n_jobs is not None or device is not None:
             terminal.notice("This small network takes one core; -j and --device change nothing.")
@@ -91,15 +91,15 @@ def _heatmap(
 
 
 def _quality(
-    terminal: Terminal, config: QualityConfig, when: WhenPresent, dry_run: bool
+    terminal: Terminal, config: ParticipantQualityConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
     """Run `task: participant-quality`, and return the exit code and the summary."""
-    from clickmap_cli.reports.participant_quality import summary_lines
+    from clickmap_cli.reports.classifier import quality_lines
     from clickmap_cli.services.participant_quality import run as service
     from clickmap_cli.services.training_views import TrainingViews
 
     views = TrainingViews(lambda *_: None, terminal.describe)
     run = service.run(config, terminal, views, when, dry_run)
-    for line in summary_lines(run):
+    for line in quality_lines(run):
         terminal.show(line)
     return 0, run.summary

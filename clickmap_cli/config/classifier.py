@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickmap_cli.config.fields import key, max_lost_key
-from clickmap_cli.config.finetune import OPTIMIZERS, PRECISIONS, fold_numbers
+from clickmap_cli.config.saliency import OPTIMIZERS, PRECISIONS, fold_numbers
 from clickmap_cli.config.validation import check_workers, failing
 from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError
@@ -85,8 +85,8 @@ class ClassifierConfig:
     """One study of attention maps. Relative paths are taken from the folder the command is called in."""
 
     task: str = key("heatmap", "Task: heatmap (participant-quality has other keys).", "scores", choices=("heatmap",))
-    experiment: str = key("heatmap_cnn", "Name of the run.", "run")
-    output_dir: str = key("results/heatmap_cnn", "Folder of the models, logs and tables.", "run")
+    experiment: str = key("classifier", "Name of the run.", "run")
+    output_dir: str = key("results/classifier", "Folder of the models, logs and tables.", "run")
     data: ClassifierData = field(default_factory=ClassifierData, metadata=key(None, "Maps and classes (see below).", "scores").metadata)
     model: ClassifierModel = field(default_factory=ClassifierModel, metadata=key(None, "The network (see below).", "scores").metadata)
     training: ClassifierTraining = field(default_factory=ClassifierTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)

@@ -12,9 +12,8 @@ import torch
 
 from clickmap_cli.models.timm_models import load_pretrained_config
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, short_reason
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import short_reason
 
 DOWNLOADED = ("torchvision", "timm")
 _DETECTOR = "fasterrcnn_resnet50_fpn"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import AS_IT_IS, Geometry
-from clickmap_cli.datasets.plausible_maps import log_density_words, nothing_left_words
+from clickmap_cli.datasets.maps import log_density_words, nothing_left_words
 from clickmap_cli.models.base import Output
 
 Finished = NDArray[np.float32]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import read_npy

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import torch
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.storage.atomic import is_whole, sha256_of
 from clickmap_cli.training.blocks import BlockRow, apply_freeze, set_modes
 from clickmap_cli.training.checkpoints import (
     BEST,
@@ -44,7 +44,7 @@ _NAMED = 8
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Settings of a training; see `config.finetune.TrainingSettings`.
+    """Settings of a training; see `config.saliency.TrainingSettings`.
 
     Attributes:
         monitor: column of the history that chooses the best weights, ends stages and drives
@@ -537,11 +537,9 @@ def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
     place = stored["place"]
     if not place["best_epoch"]:
         return True
-    if not path.is_file():
-        return False
-    if sha256_of(path) == stored.get("best_sha256"):
+    if is_whole(path, {"sha256": stored.get("best_sha256")}):
         return True
-    if place["finished"]:
+    if place["finished"] or not path.is_file():
         return False
     try:  # killed between `best.pth` and `last.pth`: the epoch is repeated and writes both again
         return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.config.finetune import Freeze
+from clickmap_cli.config.saliency import Freeze
 from clickmap_cli.models.vit_keypoints import (
     NAMES,
     KeypointInput,

@@ -13,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.config.finetune import Freeze, Stage
+from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.training import fitting

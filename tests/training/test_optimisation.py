@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.optimisation import Schedule

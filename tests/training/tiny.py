@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clickmap_cli.config.finetune import Freeze, Stage
+from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.datasets.base import Points, Stimulus
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.models.torch_model import TorchSaliencyModel

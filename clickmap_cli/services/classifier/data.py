@@ -16,15 +16,15 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.classifier import ClassifierConfig, classes_in_order
-from clickmap_cli.config.finetune import fold_numbers
+from clickmap_cli.config.saliency import fold_numbers
 from clickmap_cli.datasets.classifier_images import (
     LabelledImage,
     LabelledImages,
     findings,
     image_folder,
+    labelled_clickmaps,
 )
 from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
 from clickmap_cli.metrics.classification import shuffled_within
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.runtime.parallel import worker_count

@@ -19,7 +19,7 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import NETWORK, FoldOutcome
-from clickmap_cli.storage.npz import write_npy
+from clickmap_cli.storage.safe_arrays import write_npy
 from clickmap_cli.training.tasks.classifier import PlaneCache, planes_of
 
 FOLDER = "interpretation"

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.metrics.classification import accuracy, f1
+from clickmap_cli.runtime.errors import printable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import (
@@ -22,7 +22,7 @@ from clickmap_cli.services.classifier.scores import (
     ModelScores,
 )
 from clickmap_cli.services.training_views import Shown, TrainingViews
-from clickmap_cli.storage.growing import append_lines, append_row, check_columns
+from clickmap_cli.storage.appending import append_lines, append_row, require_columns
 from clickmap_cli.training.nested_folds import InnerFold, OuterFold
 from clickmap_cli.training.trackers import Row
 
@@ -54,7 +54,7 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"log_{time.strftime('%Y-%m-%d')}.txt"
         self._history = folder / F1_HISTORY
-        check_columns(self._history, _COLUMNS)
+        require_columns(self._history, _COLUMNS)
 
     def add(self, *lines: str) -> None:
         """Add lines."""

@@ -16,8 +16,7 @@ from typing import Any
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.classifier.data import ClassifierStudy, load_study, new_network
 from clickmap_cli.services.classifier.folds import FoldRun, clear_folds
 from clickmap_cli.services.classifier.interpretation import (
@@ -114,7 +113,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> ClassifierRun:
         path = self.folder.path
         if not dry_run:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         log = RunLog(path)
         study = load_study(self.config, self.progress)
         failures = len(study.images.problems)
@@ -123,7 +122,7 @@ class _Run:
             return self._result({}, failures, study.folds, written=False)
         identity = self._identity(study)
         with self.folder.held():
-            if self.folder.finished(identity, when) is not None:
+            if self.folder.reuse_or_begin(identity, when) is not None:
                 self.progress.notice(already_done(path), keep=False)
                 stored = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, failures)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec
 from clickmap_cli.config.keypoints import KeypointConfig
-from clickmap_cli.config.participant_quality import QualityConfig
+from clickmap_cli.config.participant_quality import ParticipantQualityConfig
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -28,7 +28,7 @@ def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
     """
     checks: dict[type, Callable[[Any, Progress], None]] = {
         ClassifierConfig: _check_maps,
-        QualityConfig: _check_people,
+        ParticipantQualityConfig: _check_people,
     }
     if isinstance(config, KeypointConfig):
         yield from _key_points(config, progress)
@@ -39,7 +39,7 @@ def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
         yield from _said(checks[type(config)], config)
 
 
-def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) -> Iterator[Finding]:
+def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) -> Iterator[Finding]:
     """Yield findings about impossible folds, and about blocks that the network does not have.
 
     Args:
@@ -50,11 +50,11 @@ def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) ->
     from clickmap_cli.services.finetune.run import check_stages, fold_settings
     from clickmap_cli.training.folds import divide
 
-    def folds(config: FinetuneConfig, _: Progress) -> None:
+    def folds(config: SaliencyConfig, _: Progress) -> None:
         division = divide(stimuli[: config.limit_images], fold_settings(config))
         fold_numbers(config.cv.only_folds, len(division.folds))
 
-    def blocks(config: FinetuneConfig, _: Progress) -> None:
+    def blocks(config: SaliencyConfig, _: Progress) -> None:
         spec = model_spec(config)
         network = try_network(spec.label, spec.name, spec.settings, config.device)
         if network is not None:
@@ -104,7 +104,7 @@ def _check_maps(config: ClassifierConfig, told: Progress) -> None:
     )
 
 
-def _check_people(config: QualityConfig, told: Progress) -> None:
+def _check_people(config: ParticipantQualityConfig, told: Progress) -> None:
     from clickmap_cli.services.participant_quality.run import load_people
 
     load_people(config, told)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values, numbers_hash
-from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress
@@ -102,6 +101,31 @@ def find_agreement(
         f"`{what}` would keep it."
     )
     return _computed(experiment, metric, config, progress)
+
+
+def ceilings_beside(
+    experiment: PreparedExperiment, config: ExperimentConfig, progress: Progress
+) -> tuple[Agreement, ...]:
+    """Return the agreement on each image, once per metric that has a ceiling.
+
+    Args:
+        experiment: the prepared folder.
+        config: the checked configuration.
+        progress: receives a notice about each ceiling that belongs to other maps.
+
+    Raises:
+        DataError: a ceiling's table is damaged.
+    """
+    tables = (experiment.folder / "ceiling").glob("*/per_image.csv")
+    folders = {table.parent.name for table in tables}
+    found = []
+    for metric in MAP_SCORES:
+        if folders & {f"hold-one-out-{metric}", f"split-half-{metric}"}:
+            asked = dataclasses.replace(config, metric=[metric])
+            found.append(
+                find_agreement(experiment, asked, needed=False, progress=progress, compute=False)
+            )
+    return tuple(agreement for agreement in found if agreement is not None)
 
 
 def _computed(

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.clickmaps.trials import Bools, Trials
-from clickmap_cli.clickmaps.user_lists import BAD, GOOD
 from clickmap_cli.models.click_features import ClickFeatures, FeatureSettings, features_of
 from clickmap_cli.models.click_gru import ClickGRU, padded
 from clickmap_cli.runtime.errors import DataError

@@ -41,11 +41,11 @@ from clickmap_cli.datasets.classifier_images import safe_word
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
+from clickmap_cli.storage.appending import LineJournal
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.id_lists import read_ids
-from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.manifest import Manifest, load_manifest
 from clickmap_cli.storage.prediction_cache import PredictionCache
+from clickmap_cli.storage.text_files import read_ids
 from tests.faults.fuzz.mutation import Bytewise, behind, lines_of
 from tests.faults.fuzz.target import Target, any_reads
 from tests.helpers import hostile
@@ -175,7 +175,7 @@ def _use_records(place: Path) -> bool:
     load_manifest(place)
     for when in WhenPresent:
         with suppress(ClickmapError), run.held():
-            run.finished("abc", when)
+            run.reuse_or_begin("abc", when)
     run.finish(Manifest("prepare", {}, "abc", {}, {}, {}, {}, 0))
     return True
 
@@ -375,8 +375,7 @@ class _Nothing:
 
 def _gallery_of(name: str) -> Any:
     from clickmap_cli.services.visualize.agreement import Agreement
-    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts
-    from clickmap_cli.services.visualize.gallery_pages import Remark
+    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts, Remark
     from clickmap_cli.services.visualize.options import Look
 
     return Gallery(
@@ -399,7 +398,7 @@ def _gallery_index(name: str) -> bytes:
 
 def _gallery_page(name: str) -> bytes:
     from clickmap_cli.reports.gallery_html import page_content
-    from clickmap_cli.services.visualize.gallery_pages import SmallPicture
+    from clickmap_cli.services.visualize.gallery import SmallPicture
 
     return page_content(
         "pages/00001", [SmallPicture(None, np.zeros((2, 2), np.float32), "x", name)]

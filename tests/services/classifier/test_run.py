@@ -33,7 +33,7 @@ from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.training.checkpoints import load
-from tests.datasets.test_labelled_clickmaps import prepared
+from tests.datasets.test_classifier_images import prepared
 
 
 def small_picture(picture: SaliencyPicture | AverageSheet) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.classifier_images import LabelledImage, Picture, image_folder
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.keypoints import AugmentSettings
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
 from clickmap_cli.metrics.keypoints import scaled
 from clickmap_cli.models.vit_keypoints import KeypointInput

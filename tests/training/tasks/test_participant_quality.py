@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, known_users
 from clickmap_cli.clickmaps.simulation.people import Simulation
-from clickmap_cli.clickmaps.user_lists import BAD, GOOD, UNLISTED, known_users
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.classification import roc_auc
 from clickmap_cli.models.click_features import FeatureSettings, click_features
 from clickmap_cli.models.click_gru import ClickGRU, trial_logits
