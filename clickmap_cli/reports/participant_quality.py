@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
+from clickmap_cli.models.participant_quality import QUALITY_FILE
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.services.participant_quality.run import QualityRun
 

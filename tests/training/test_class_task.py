@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.config.finetune import Stage
 from clickmap_cli.datasets.heatmap_images import LabelledImage, Picture, image_folder
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifiers import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
 from clickmap_cli.training.class_task import ImageClassTask, PlaneCache

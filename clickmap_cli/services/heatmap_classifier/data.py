@@ -26,7 +26,7 @@ from clickmap_cli.datasets.heatmap_images import (
 )
 from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
 from clickmap_cli.metrics.classification import shuffled_within
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifiers import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress

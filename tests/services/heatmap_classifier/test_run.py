@@ -19,7 +19,7 @@ from PIL import Image
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.config.loading import HEATMAP, load_config
 from clickmap_cli.datasets.heatmap_images import image_folder
-from clickmap_cli.models.heatmap_cnn import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifiers import ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
