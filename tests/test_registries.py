@@ -12,10 +12,9 @@ from typer.testing import CliRunner
 from clickmap_cli.app import app
 from clickmap_cli.config.benchmark import SALIENCY_METRICS
 from clickmap_cli.config.experiment import METRICS
-from clickmap_cli.config.finetune import LOSSES, OPTIMIZERS, SCHEDULES
+from clickmap_cli.config.saliency import LOSSES, OPTIMIZERS, SCHEDULES
 from clickmap_cli.datasets.base import DATASETS
-from clickmap_cli.metrics.map_scores import MAP_SCORES
-from clickmap_cli.metrics.rsa import rsa
+from clickmap_cli.metrics.map_scores import MAP_SCORES, rsa
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.runtime.registry import setting_names, settings_of
@@ -61,7 +60,7 @@ def test_configs_name_the_scores_that_there_are() -> None:
 def test_a_model_or_data_set_has_a_source_a_summary_and_a_target(entry) -> None:
     assert len(entry.reference) >= 10
     assert 10 <= len(entry.summary) <= 80
-    assert re.fullmatch(r"clickmap_cli\.(models|datasets)\.\w+:\w+", entry.target)
+    assert re.fullmatch(r"clickmap_cli\.(models|datasets)(\.\w+)+:\w+", entry.target)
 
 
 def test_list_says_where_each_comes_from() -> None:

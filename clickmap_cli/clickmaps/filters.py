@@ -1,31 +1,108 @@
-"""The filters that decide which trials count, in their fixed order."""
+"""The filters that decide which trials count, in their fixed order, and what each one left."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.duplicates import same_pixels
-from clickmap_cli.clickmaps.funnel import Bools, Funnel, FunnelRow
-from clickmap_cli.clickmaps.image_files import image_file, size_of
+from clickmap_cli.clickmaps.image_files import (
+    find_masks,
+    heat_on_mask,
+    image_file,
+    read_mask,
+    size_of,
+)
 from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
-from clickmap_cli.clickmaps.masks import find_masks, heat_on_mask, read_mask
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.clickmaps.unmatched import filter_words
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 
+Bools = NDArray[np.bool_]
+
 Quality = Callable[[Trials], Bools]
 """(users) True for participants who are careless or cheat, in the order of the table's vocabulary.
 This is the `participant_filter`, which needs a network and so is passed in by callers that may load
 one."""
+
+
+@dataclass(frozen=True)
+class FunnelRow:
+    """The trials, images and clicks that one filter left.
+
+    Attributes:
+        step: key of the filter in a config.
+        setting: value of that key, as text; `off` if the filter does nothing.
+        trials: number of trials kept.
+        images: number of images that still have trials.
+        clicks: number of clicks kept.
+    """
+
+    step: str
+    setting: str
+    trials: int
+    images: int
+    clicks: int
+
+
+class Funnel:
+    """The trials so far and a row for each filter that has run.
+
+    The funnel owns the trials: the memory of dropped ones is freed unless a caller holds them.
+
+    Args:
+        trials: the trials as read.
+        rows: number of rows of the file.
+    """
+
+    def __init__(self, trials: Trials, rows: int) -> None:
+        self.trials = trials
+        self.rows = [FunnelRow("rows in the file", "", rows, self._images(), len(trials.x))]
+        self._note("unreadable rows", "dropped")
+
+    def by_trial(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
+        """Keep the trials for which `keep` returns True; None keeps all."""
+        kept = keep(self.trials)
+        if kept is not None and not kept.all():
+            self.trials = self.trials.select(np.flatnonzero(kept))
+        self._note(step, setting)
+
+    def by_image(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
+        """Keep the images for which `keep` returns True; None keeps all."""
+
+        def of_trials(trials: Trials) -> Bools | None:
+            kept = keep(trials)
+            return None if kept is None else kept[trials.image]
+
+        self.by_trial(step, setting, of_trials)
+
+    def replace(self, step: str, setting: str, change: Callable[[Trials], Trials]) -> None:
+        """Replace the trials by the result of `change`."""
+        self.trials = change(self.trials)
+        self._note(step, setting)
+
+    def skip(self, step: str) -> None:
+        """Record a filter that is off."""
+        self._note(step, "off")
+
+    def compact(self) -> None:
+        """Sort the trials; see `Trials.compacted`."""
+        self.trials = self.trials.compacted()
+
+    def _note(self, step: str, setting: str) -> None:
+        n = len(self.trials)
+        self.rows.append(FunnelRow(step, setting, n, self._images(), len(self.trials.x)))
+
+    def _images(self) -> int:
+        return int(np.count_nonzero(np.bincount(self.trials.image))) if len(self.trials) else 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +208,11 @@ def _before_quality(
     funnel.by_image(
         "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
     )
+
+
+def filter_words(value: str | Sequence[str] | None) -> list[str]:
+    """Return the words of `file_inclusion_filter` or `file_exclusion_filter` as a list."""
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
 def _setting(on: bool) -> str:
@@ -295,3 +377,59 @@ def _mask_filter(
     funnel.by_image("mask_dir", f"IoU < {config.mask_threshold:g}", lambda _: keep)
     without = len(trials.images) - len(masks)
     return [f"{without} images have no mask in {config.mask_dir}; they stay."] if without else []
+
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
+    """Group the trials of each image whose clicks cover the same set of pixels.
+
+    Trials are first compared by a fingerprint that does not depend on order or repetition; only
+    trials with equal fingerprints are compared pixel by pixel.
+
+    Returns:
+        Trial numbers of each group of two or more trials, in the order of the table.
+    """
+    prints = _fingerprints(trials)
+    order = np.lexsort((prints, trials.image))
+    keyed, images = prints[order], trials.image[order]
+    new = np.ones(len(trials), dtype=np.bool_)
+    new[1:] = (keyed[1:] != keyed[:-1]) | (images[1:] != images[:-1])
+    bounds = np.append(np.flatnonzero(new), len(trials))
+    groups = []
+    for first, last in pairwise(bounds):
+        if last - first > 1:
+            groups.extend(_equal_sets(trials, np.sort(order[first:last])))
+    return groups
+
+
+def _fingerprints(trials: Trials) -> NDArray[np.uint64]:
+    """Compute (n) numbers that are equal for equal sets of pixels."""
+    prints = np.zeros(len(trials), dtype=np.uint64)
+    for block, clicks in trials.blocks():
+        pixel = trials.y[clicks].astype(np.uint64) << np.uint64(32)
+        pixel |= trials.x[clicks].astype(np.uint64)
+        mixed = pixel * _MIX
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= _MIX
+        some = np.flatnonzero(trials.n_clicks[block]) + block.start
+        if not len(some):
+            continue
+        starts = trials.offsets[some] - clicks.start
+        bits = np.left_shift(np.uint64(1), mixed >> np.uint64(58))
+        for summary, values in (
+            (np.minimum, mixed), (np.maximum, mixed), (np.bitwise_or, mixed), (np.bitwise_or, bits),
+        ):  # fmt: skip
+            one = summary.reduceat(values, starts)
+            prints[some] = (prints[some] ^ one ^ (one >> np.uint64(31))) * _MIX
+    return prints
+
+
+def _equal_sets(trials: Trials, numbers: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    exact: defaultdict[bytes, list[int]] = defaultdict(list)
+    for number in numbers.tolist():
+        x, y = trials.clicks(number)
+        pixels = np.unique(y.astype(np.int64) << 32 | x.astype(np.int64))
+        exact[pixels.tobytes()].append(number)
+    return [np.array(group) for group in exact.values() if len(group) > 1]

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from clickmap_cli.clickmaps.blur_notices import blur_notices
-from clickmap_cli.clickmaps.coordinates import (
+from clickmap_cli.clickmaps.filters import (
+    Funnel,
+    FunnelRow,
+    Quality,
+    filter_trials,
+    filter_words,
+    trials_to_judge,
+)
+from clickmap_cli.clickmaps.geometry import ImageShapes, Size
+from clickmap_cli.clickmaps.keys import check_flat_names, image_key, match_keys, some_names
+from clickmap_cli.clickmaps.losses import (
     FRACTIONS,
+    Loss,
     are_fractions,
+    check_losses,
     coordinates_of,
     likeliest_cause,
     suspicions,
 )
-from clickmap_cli.clickmaps.filters import Quality, filter_trials, trials_to_judge
-from clickmap_cli.clickmaps.funnel import Funnel, FunnelRow
-from clickmap_cli.clickmaps.geometry import ImageShapes, Size
-from clickmap_cli.clickmaps.keys import check_flat_names, image_key
-from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, ReadResult, read_trials
-from clickmap_cli.clickmaps.settings import MapSettings
+from clickmap_cli.clickmaps.settings import MapSettings, blur_notices
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
-from clickmap_cli.clickmaps.unmatched import unmatched_names
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -322,3 +327,51 @@ def _check_content(trials: Trials, path: Path) -> None:
         safe = False
     if not (in_order and inside and safe):
         raise DataError(f"{path}: its content is not what prepare writes; make it anew.")
+
+
+_MOST = 20
+
+
+def unmatched_names(
+    trials: Trials,
+    config: ExperimentConfig,
+    sizes: Mapping[str, Size] | None,
+    categories: Collection[str] | None,
+) -> Iterator[str]:
+    """Yield notices about names that match no image.
+
+    Args:
+        trials: the trials as read, before any filter.
+        config: the filters' settings.
+        sizes: content of `metadata_file`, or None.
+        categories: content of `class_filter_file`, or None.
+
+    Yields:
+        One sentence for each filter or table that holds such names.
+    """
+    keys = trials.images.tolist()
+    if not keys:
+        return  # nothing can match, and the run says so
+    if sizes:
+        lost = sorted(set(sizes) - set(match_keys(list(sizes), keys)))
+        if lost:
+            yield (
+                f"metadata_file: {len(lost)} of {len(sizes)} entries name no image of the trials, "
+                f"or more than one: {some_names(lost)}."
+            )
+    for name in ("file_inclusion_filter", "file_exclusion_filter"):
+        words = filter_words(getattr(config, name))
+        lost = [word for word in words if not any(word in key for key in keys)]
+        if lost:
+            yield (
+                f"{name}: no image's key contains {some_names(lost, _MOST)} (one of the "
+                f"keys is {keys[0]!r})."
+            )
+    if categories is not None:
+        known = sorted(set(trials.categories.tolist()))
+        lost = sorted(set(categories) - set(known))
+        if lost:
+            yield (
+                f"class_filter_file: {len(lost)} of {len(categories)} categories match no image: "
+                f"{some_names(lost, _MOST)} (the images' categories are {some_names(known)})."
+            )

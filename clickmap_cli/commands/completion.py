@@ -221,10 +221,12 @@ def _bash_is_at_equals() -> bool:
 
 def _schema(ctx: typer.Context, words: list[str]) -> Schema[Any]:
     """Return the schema to complete: that of `--config` and `task=`, else that of the command."""
-    from clickmap_cli.config.loading import BENCHMARK, EXPERIMENT, FINETUNE, HEATMAP, schema_of
+    from clickmap_cli.config.loading import BENCHMARK, CLASSIFIER, EXPERIMENT, SALIENCY, schema_of
     from clickmap_cli.runtime.errors import ClickmapError
 
-    of_command = {schema.command: schema for schema in (EXPERIMENT, BENCHMARK, FINETUNE, HEATMAP)}
+    of_command = {
+        schema.command: schema for schema in (EXPERIMENT, BENCHMARK, SALIENCY, CLASSIFIER)
+    }
     of_command |= {"ceiling": EXPERIMENT, "visualize": EXPERIMENT}
     command = ctx.info_name or ""
     config = ctx.params.get("config")

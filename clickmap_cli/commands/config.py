@@ -160,8 +160,8 @@ def check(
 
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.benchmark import BenchmarkConfig
-        from clickmap_cli.config.finetune import FinetuneConfig
         from clickmap_cli.config.loading import load_any
+        from clickmap_cli.config.saliency import SaliencyConfig
         from clickmap_cli.reports.console import print_line
         from clickmap_cli.runtime.errors import ClickmapError
         from clickmap_cli.services.benchmark import run as benchmark
@@ -174,7 +174,7 @@ def check(
                 loaded = load_any(file)
                 if isinstance(loaded.config, BenchmarkConfig):
                     about_data = benchmark.check(loaded.config)
-                elif isinstance(loaded.config, FinetuneConfig):
+                elif isinstance(loaded.config, SaliencyConfig):
                     about_data = finetune.check(loaded.config)
             except ClickmapError as error:
                 terminal.error(str(error))

@@ -244,7 +244,7 @@ def reading_study(
 ) -> None:
     """Draw a simulated reading study: maps of two classes with a known difference.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
     """
 
     def job(terminal: Terminal) -> Made:

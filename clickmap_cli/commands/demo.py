@@ -62,7 +62,7 @@ def demo(
         )
         when = when_present(resume)
         result = service.run(folder, terminal, figures, when, seed or 0, everything)
-        terminal.show(prepare_report.funnel_table(result.prepared))
+        terminal.show(prepare_report.funnel_table(result.prepared.summary))
         for ceiling_run in result.ceilings:
             terminal.show(ceiling_report.ceiling_table(ceiling_run))
         runs = [result.benchmark, *([result.networks] if result.networks else [])]

@@ -14,8 +14,8 @@ from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
-    from clickmap_cli.config.finetune import FinetuneConfig
     from clickmap_cli.config.keypoints import KeypointConfig
+    from clickmap_cli.config.saliency import SaliencyConfig
     from clickmap_cli.services.finetune.run import FinetuneRun
     from clickmap_cli.services.training_views import TrainingViews
     from clickmap_cli.storage.folder import WhenPresent
@@ -59,9 +59,9 @@ def finetune(
         run_session(lambda terminal: _gather(terminal, call, json), quiet=quiet, verbose=verbose)
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.finetune import FinetuneConfig
         from clickmap_cli.config.keypoints import KeypointConfig
-        from clickmap_cli.config.loading import BY_TASK, FINETUNE, load_config, schema_of
+        from clickmap_cli.config.loading import BY_TASK, SALIENCY, load_config, schema_of
+        from clickmap_cli.config.saliency import SaliencyConfig
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.reports.finetune import block_table
         from clickmap_cli.runtime.errors import ConfigError
@@ -70,10 +70,10 @@ def finetune(
         words = overrides or ()
         schema = schema_of(config, words)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
-        if schema.type not in (FinetuneConfig, KeypointConfig):
+        if schema.type not in (SaliencyConfig, KeypointConfig):
             if schema in BY_TASK.values():
                 raise ConfigError("This task is one of `clickmap train-classifier`.")
-            schema = FINETUNE
+            schema = SALIENCY
         loaded = load_config(schema, config, words, chosen)
         for text in loaded.notices:
             terminal.notice(text)
@@ -103,7 +103,7 @@ def finetune(
 
 def _saliency(
     terminal: Terminal,
-    config: FinetuneConfig,
+    config: SaliencyConfig,
     views: TrainingViews,
     when: WhenPresent,
     dry_run: bool,

@@ -10,8 +10,8 @@ from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
-    from clickmap_cli.config.classifier import HeatmapConfig
-    from clickmap_cli.config.participant_quality import QualityConfig
+    from clickmap_cli.config.classifier import ClassifierConfig
+    from clickmap_cli.config.participant_quality import ParticipantQualityConfig
     from clickmap_cli.storage.folder import WhenPresent
 
     Task = Callable[[Terminal, Any, WhenPresent, bool], tuple[int, Any]]
@@ -32,26 +32,26 @@ def train_classifier(
 ) -> None:
     """Train a classifier of attention maps or of participants, tested on people it has not seen.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.classifier import HeatmapConfig
-        from clickmap_cli.config.loading import BY_TASK, HEATMAP, load_config, schema_of
-        from clickmap_cli.config.participant_quality import QualityConfig
+        from clickmap_cli.config.classifier import ClassifierConfig
+        from clickmap_cli.config.loading import BY_TASK, CLASSIFIER, load_config, schema_of
+        from clickmap_cli.config.participant_quality import ParticipantQualityConfig
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.runtime.errors import ConfigError
 
         words = overrides or ()
         # configuration of a task -> function that runs it
-        tasks = {HeatmapConfig: _heatmap, QualityConfig: _quality}
+        tasks = {ClassifierConfig: _heatmap, ParticipantQualityConfig: _quality}
         schema = schema_of(config, words)
         if schema.type not in tasks:
             if schema in BY_TASK.values():
                 raise ConfigError("This task is one of `clickmap finetune`.")
-            schema = HEATMAP
+            schema = CLASSIFIER
         chosen = {"output_dir": output, "seed": seed}
-        if schema.type is not QualityConfig:
+        if schema.type is not ParticipantQualityConfig:
             chosen |= {"n_jobs": n_jobs, "device": device}
         elif n_jobs is not None or device is not None:
             terminal.notice("This small network takes one core; -j and --device change nothing.")
@@ -69,17 +69,17 @@ def train_classifier(
 
 
 def _heatmap(
-    terminal: Terminal, config: HeatmapConfig, when: WhenPresent, dry_run: bool
+    terminal: Terminal, config: ClassifierConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
     """Run `task: heatmap`, and return the exit code and the summary."""
-    from clickmap_cli.reports import heatmap_classifier as report
-    from clickmap_cli.services.heatmap_classifier import run as service
-    from clickmap_cli.services.heatmap_classifier.interpretation import HeatmapFigures
+    from clickmap_cli.reports import classifier as report
+    from clickmap_cli.services.classifier import run as service
+    from clickmap_cli.services.classifier.interpretation import ClassifierFigures
     from clickmap_cli.services.training_views import TrainingViews
 
     # no table of parameters: it would be the same for each of twenty trainings
     views = TrainingViews(lambda *_: None, terminal.describe)
-    figures = HeatmapFigures(report.draw_picture, report.draw_averages)
+    figures = ClassifierFigures(report.draw_picture, report.draw_averages)
     run = service.run(config, terminal, views, figures, when, dry_run)
     for table in report.score_tables(run):
         terminal.show(table)
@@ -91,7 +91,7 @@ def _heatmap(
 
 
 def _quality(
-    terminal: Terminal, config: QualityConfig, when: WhenPresent, dry_run: bool
+    terminal: Terminal, config: ParticipantQualityConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
     """Run `task: participant-quality`, and return the exit code and the summary."""
     from clickmap_cli.reports.participant_quality import summary_lines

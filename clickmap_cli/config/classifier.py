@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickmap_cli.config.fields import key, max_lost_key
-from clickmap_cli.config.finetune import OPTIMIZERS, PRECISIONS, fold_numbers
+from clickmap_cli.config.saliency import OPTIMIZERS, PRECISIONS, fold_numbers
 from clickmap_cli.config.validation import check_workers, failing
 from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError
@@ -21,7 +21,7 @@ LEAST_SIDE, MOST_SIDE = 8, 4096
 # fmt: off
 # One line per key, so that the schema reads as a table.
 @dataclass
-class HeatmapData:
+class ClassifierData:
     """The maps to classify."""
 
     root: str | None = key(None, "Folder of `<class>/<participant>/*.png`, or, with `labels`, a folder that `prepare` wrote.", "input", false_is_null=True)
@@ -33,7 +33,7 @@ class HeatmapData:
 
 
 @dataclass
-class HeatmapModel:
+class ClassifierModel:
     """The network."""
 
     name: str = key("base", "base (two convolutions), or any network of timm by its name.", "scores")
@@ -81,14 +81,14 @@ class Interpretation:
 
 
 @dataclass
-class HeatmapConfig:
+class ClassifierConfig:
     """One study of attention maps. Relative paths are taken from the folder the command is called in."""
 
     task: str = key("heatmap", "Task: heatmap (participant-quality has other keys).", "scores", choices=("heatmap",))
-    experiment: str = key("heatmap_cnn", "Name of the run.", "run")
-    output_dir: str = key("results/heatmap_cnn", "Folder of the models, logs and tables.", "run")
-    data: HeatmapData = field(default_factory=HeatmapData, metadata=key(None, "Maps and classes (see below).", "scores").metadata)
-    model: HeatmapModel = field(default_factory=HeatmapModel, metadata=key(None, "The network (see below).", "scores").metadata)
+    experiment: str = key("classifier", "Name of the run.", "run")
+    output_dir: str = key("results/classifier", "Folder of the models, logs and tables.", "run")
+    data: ClassifierData = field(default_factory=ClassifierData, metadata=key(None, "Maps and classes (see below).", "scores").metadata)
+    model: ClassifierModel = field(default_factory=ClassifierModel, metadata=key(None, "The network (see below).", "scores").metadata)
     training: ClassifierTraining = field(default_factory=ClassifierTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)
     cv: NestedCv = field(default_factory=NestedCv, metadata=key(None, "Folds of participants (see below).", "scores").metadata)
     baseline: bool = key(True, "Logistic regression on five statistics of each map, on the same folds.", "scores")
@@ -103,7 +103,7 @@ class HeatmapConfig:
 # fmt: on
 
 
-def check_heatmap(config: HeatmapConfig, sources: Mapping[str, str]) -> None:
+def check_classifier(config: ClassifierConfig, sources: Mapping[str, str]) -> None:
     """Raise unless the values fit together.
 
     Raises:
@@ -116,7 +116,7 @@ def check_heatmap(config: HeatmapConfig, sources: Mapping[str, str]) -> None:
     fold_numbers(config.cv.only_folds, config.cv.outer_kfolds)
 
 
-def _check_data(data: HeatmapData, fail: Callable[[str, str], None]) -> None:
+def _check_data(data: ClassifierData, fail: Callable[[str, str], None]) -> None:
     """Raise unless the settings of the data are valid; a size and classes become lists."""
     if data.root is None:
         fail("data", "has no root; say where the maps are, such as data.root=maps.")
@@ -144,7 +144,7 @@ def _check_data(data: HeatmapData, fail: Callable[[str, str], None]) -> None:
         fail("data", f"has positive {data.positive!r}, which is none of its classes.")
 
 
-def _check_model(model: HeatmapModel, fail: Callable[[str, str], None]) -> None:
+def _check_model(model: ClassifierModel, fail: Callable[[str, str], None]) -> None:
     """Raise unless weights are set once at most, and only for a network of timm."""
     said = model.weights != "none", model.weights_path is not None
     if model.name == BASE and any(said):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, metric_names
-from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
 from clickmap_cli.config.validation import check_workers, failing, word_list
 
 
-def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
+def check_saliency(config: SaliencyConfig, sources: Mapping[str, str]) -> None:
     """Raise unless the values fit together; words that may be lists become lists.
 
     Raises:
@@ -36,7 +36,7 @@ def check_finetune(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
         fail("gt_cache_dir", "holds maps of everybody, and cv.group_by holds participants out.")
 
 
-def as_benchmark(config: FinetuneConfig) -> BenchmarkConfig:
+def as_benchmark(config: SaliencyConfig) -> BenchmarkConfig:
     """Return a benchmark configuration that reads the same data and gives the same scores."""
     return BenchmarkConfig(
         datasets=config.datasets, limit_images=config.limit_images, metrics=config.metrics,

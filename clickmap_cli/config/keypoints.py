@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clickmap_cli.config.fields import key, max_lost_key
-from clickmap_cli.config.finetune import OPTIMIZERS
+from clickmap_cli.config.saliency import OPTIMIZERS
 from clickmap_cli.config.validation import check_workers, failing, word_list
 from clickmap_cli.runtime.devices import DEVICES
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clickmap_cli.config.benchmark import BENCHMARK_ALIASES, BenchmarkConfig
-from clickmap_cli.config.classifier import HeatmapConfig, check_heatmap
+from clickmap_cli.config.classifier import ClassifierConfig, check_classifier
 from clickmap_cli.config.experiment import (
     ALIASES,
     NO_LONGER_NEEDED,
@@ -25,8 +25,7 @@ from clickmap_cli.config.experiment import (
     blur_window,
 )
 from clickmap_cli.config.fields import Key, Scope, default_of, keys_of
-from clickmap_cli.config.finetune import FINETUNE_ALIASES, FinetuneConfig
-from clickmap_cli.config.finetune_checks import check_finetune
+from clickmap_cli.config.finetune_checks import check_saliency
 from clickmap_cli.config.keypoints import (
     KEYPOINT_ALIASES,
     KEYPOINT_KEYS,
@@ -34,7 +33,10 @@ from clickmap_cli.config.keypoints import (
     KeypointConfig,
     check_keypoints,
 )
-from clickmap_cli.config.participant_quality import QualityConfig, check_quality
+from clickmap_cli.config.participant_quality import (
+    ParticipantQualityConfig,
+    check_participant_quality,
+)
 from clickmap_cli.config.playground import (
     BLOCK,
     Translated,
@@ -43,6 +45,7 @@ from clickmap_cli.config.playground import (
     translate_models,
 )
 from clickmap_cli.config.reading import one_line, parse_override, read_yaml
+from clickmap_cli.config.saliency import SALIENCY_ALIASES, SaliencyConfig
 from clickmap_cli.config.validation import (
     check_benchmark,
     check_experiment,
@@ -102,18 +105,20 @@ EXPERIMENT = Schema(
     ExperimentConfig, check_experiment, ALIASES, NO_LONGER_NEEDED, NOT_SUPPORTED_YET
 )
 BENCHMARK = Schema(BenchmarkConfig, check_benchmark, BENCHMARK_ALIASES, command="benchmark")
-FINETUNE = Schema(
-    FinetuneConfig, check_finetune, FINETUNE_ALIASES, command="finetune", playground=True
+SALIENCY = Schema(
+    SaliencyConfig, check_saliency, SALIENCY_ALIASES, command="finetune", playground=True
 )
 KEYPOINTS = Schema(
     KeypointConfig, check_keypoints, KEYPOINT_ALIASES, KEYPOINT_RETIRED, command="finetune"
 )
-HEATMAP = Schema(HeatmapConfig, check_heatmap, command="train-classifier")
-QUALITY = Schema(QualityConfig, check_quality, command="train-classifier")
+CLASSIFIER = Schema(ClassifierConfig, check_classifier, command="train-classifier")
+PARTICIPANT_QUALITY = Schema(
+    ParticipantQualityConfig, check_participant_quality, command="train-classifier"
+)
 
 BY_TASK: Mapping[str, Schema[Any]] = {
-    "saliency": FINETUNE, "keypoints": KEYPOINTS, "heatmap": HEATMAP,
-    "participant-quality": QUALITY,
+    "saliency": SALIENCY, "keypoints": KEYPOINTS, "heatmap": CLASSIFIER,
+    "participant-quality": PARTICIPANT_QUALITY,
 }  # fmt: skip
 """Value of the key `task` -> the kind of file."""
 
@@ -251,7 +256,7 @@ def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
     if KEYPOINT_KEYS & set(values):
         return KEYPOINTS
     if is_saliency(values):
-        return FINETUNE
+        return SALIENCY
     return BENCHMARK if {"datasets", "models"} & set(values) else EXPERIMENT
 
 

@@ -13,7 +13,7 @@ from clickmap_cli.runtime.errors import ConfigError
 # fmt: off
 # One line per key, so that the schema reads as a table.
 @dataclass
-class QualityData:
+class ParticipantQualityData:
     """The trials, and the participants whose quality is known."""
 
     experiment: str | None = key(None, "YAML file of the experiment whose trials are learnt from; its filters up to class_filter_file apply, including catch_threshold.", "input", false_is_null=True)
@@ -22,7 +22,7 @@ class QualityData:
 
 
 @dataclass
-class QualityNetwork:
+class ParticipantQualityNetwork:
     """The network and its input."""
 
     hidden: int = key(32, "Units of the GRU in each direction.", "scores", minimum=1, maximum=1024)
@@ -33,7 +33,7 @@ class QualityNetwork:
 
 
 @dataclass
-class QualityTraining:
+class ParticipantQualityTraining:
     """Settings of the training."""
 
     num_epochs: int = key(10, "Epochs; each has as many trials of bad participants as of good ones.", "scores", minimum=1)
@@ -44,15 +44,15 @@ class QualityTraining:
 
 
 @dataclass
-class QualityConfig:
+class ParticipantQualityConfig:
     """One participant-quality model. Relative paths are taken from the folder the command is called in."""
 
     task: str = key("participant-quality", "Task: participant-quality.", "scores", choices=("participant-quality",))
     experiment: str = key("participant_quality", "Name of the run.", "run")
     output_dir: str = key("results/participant_quality", "Folder of the model and the tables.", "run")
-    data: QualityData = field(default_factory=QualityData, metadata=key(None, "Trials and known participants (see below).", "input").metadata)
-    model: QualityNetwork = field(default_factory=QualityNetwork, metadata=key(None, "The network (see below).", "scores").metadata)
-    training: QualityTraining = field(default_factory=QualityTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)
+    data: ParticipantQualityData = field(default_factory=ParticipantQualityData, metadata=key(None, "Trials and known participants (see below).", "input").metadata)
+    model: ParticipantQualityNetwork = field(default_factory=ParticipantQualityNetwork, metadata=key(None, "The network (see below).", "scores").metadata)
+    training: ParticipantQualityTraining = field(default_factory=ParticipantQualityTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)
     folds: int = key(5, "Folds of participants; each is judged by a network that has not seen them.", "scores", minimum=2)
     threshold: float = key(0.5, "Flag a participant whose probability of being bad reaches this.", "scores", minimum=0, maximum=1)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
@@ -60,7 +60,7 @@ class QualityConfig:
 # fmt: on
 
 
-def check_quality(config: QualityConfig, sources: Mapping[str, str]) -> None:
+def check_participant_quality(config: ParticipantQualityConfig, sources: Mapping[str, str]) -> None:
     """Raise unless the experiment and the known participants are named.
 
     Raises:

@@ -6,6 +6,7 @@ score's definition gives; a constant or empty target has no score (NaN).
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.metrics.emd import earth_movers_distance
 from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView, Vector, blocks, unit
+from clickmap_cli.runtime.errors import MissingExtraError
 
 KL_EPS = 2.2204e-16  # the constant of the MIT benchmark's KLDiv
 
@@ -263,3 +264,119 @@ MAP_SCORES: dict[str, MapScore] = {
     )
 }  # fmt: skip
 """Every score of one map against another, by name; `rsa` belongs to a set of images."""
+
+
+MAX_SIDE = 32
+"""Maps are area-averaged to at most this many rows and columns: the solver takes cubic time."""
+
+
+def need_solver() -> None:
+    """Raise unless the exact solver is installed.
+
+    Raises:
+        MissingExtraError: POT is not installed (extra `emd`).
+    """
+    if importlib.util.find_spec("ot") is None:
+        raise MissingExtraError("emd", "the metric 'emd'")
+
+
+def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the least work that turns one density into the other (Rubner et al. 2000).
+
+    Both maps are area-averaged to at most 32 x 32 and scaled to sum 1. Distances between pixels
+    are Euclidean, in units of the image diagonal.
+
+    Args:
+        first: (H, W), at least 0.
+        second: (H, W), at least 0.
+
+    Returns:
+        0 (equal) to 1.
+
+    Raises:
+        MissingExtraError: POT is not installed (extra `emd`).
+        ValueError: the shapes differ, or a map has no mass or a negative value.
+    """
+    try:
+        import ot
+    except ImportError as error:
+        raise MissingExtraError("emd", "the metric 'emd'") from error
+    if first.shape != second.shape:
+        raise ValueError(f"maps of unequal shapes {first.shape} and {second.shape}")
+    p, q = _small(first), _small(second)
+    rows, columns = p.shape
+    y, x = np.mgrid[0:rows, 0:columns]
+    # centres of the blocks, in units of the image diagonal
+    height, width = first.shape
+    place = np.stack(((y.ravel() + 0.5) * height / rows, (x.ravel() + 0.5) * width / columns), 1)
+    place = place / np.hypot(height, width)
+    distance = np.sqrt(((place[:, None] - place) ** 2).sum(axis=-1))
+    a, b = p.ravel(), q.ravel()
+    used_a, used_b = np.flatnonzero(a), np.flatnonzero(b)
+    work = ot.emd2(a[used_a], b[used_b], distance[np.ix_(used_a, used_b)].copy())
+    return float(work)
+
+
+def _small(density: NDArray[Any]) -> NDArray[np.float64]:
+    """Area-average a map and scale it to sum 1."""
+    values = density.astype(np.float64)
+    if values.min() < 0 or values.sum() <= 0:
+        raise ValueError("a map without mass, or with negative mass")
+    rows, columns = (_area(side) for side in values.shape)
+    small = rows @ values @ columns.T
+    return np.asarray(small / small.sum())
+
+
+def _area(size: int) -> NDArray[np.float64]:
+    """Return (out, size) the share of each pixel in each block; all blocks are equally wide."""
+    out = min(size, MAX_SIDE)
+    edges = np.linspace(0, size, out + 1)
+    at = np.arange(size)
+    overlap = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
+    return np.asarray(np.maximum(overlap, 0))
+
+
+def similarity_matrix(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Pearson correlation of each pair of images.
+
+    Args:
+        vectors: (n, pixels), each centred and of length 1 (zeros for a constant map).
+
+    Returns:
+        (n, n).
+    """
+    return np.asarray(np.clip(vectors @ vectors.T, -1, 1))
+
+
+def rsa(
+    first: NDArray[np.float64], second: NDArray[np.float64], keep: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the Spearman correlation of the upper triangles of two similarity matrices.
+
+    Args:
+        first: (n, n).
+        second: (n, n).
+        keep: (n, n) True for pairs that are used; None uses all.
+
+    Returns:
+        -1 to 1; NaN with fewer than three pairs, or when one triangle is constant.
+
+    Reference: Kriegeskorte, Mur and Bandettini (2008).
+    """
+    upper = np.triu(np.ones(first.shape, dtype=np.bool_), 1)
+    if keep is not None:
+        upper &= keep
+    a, b = first[upper], second[upper]
+    if len(a) < 3:
+        return math.nan
+    x, y = _ranks(a), _ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    length = math.sqrt(float(np.dot(x, x)) * float(np.dot(y, y)))
+    return math.nan if length == 0 else float(np.clip(np.dot(x, y) / length, -1, 1))
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    # similarities are float64 and must not be rounded to float32 before ranking
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(values), dtype=np.float64)

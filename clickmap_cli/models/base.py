@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import AS_IT_IS, Geometry, Size
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.plausible_maps import log_density_words, nothing_left_words
+from clickmap_cli.datasets.maps import log_density_words, nothing_left_words
 from clickmap_cli.runtime.registry import Registry
 
 Output = Literal["map", "density", "log_density"]

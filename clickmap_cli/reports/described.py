@@ -9,8 +9,8 @@ from typing import Any
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.reports.benchmark import listing_json
-from clickmap_cli.runtime.described import Setting, described_settings
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.registry import Setting, described_settings
 
 _KINDS = {"datasets": "data set", "models": "model", "metrics": "metric"}
 _OF_EVERY = {

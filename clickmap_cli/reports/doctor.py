@@ -7,9 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.runtime.machine import Cores, Disk, Memory
-from clickmap_cli.runtime.probes import Gpus
-from clickmap_cli.runtime.sizes import readable_size
+from clickmap_cli.runtime.errors import readable_size
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 from clickmap_cli.services.doctor.facts import ConfigFacts, Diagnosis
 

@@ -26,12 +26,14 @@ from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.benchmark.run import BenchmarkRun
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.prepare.examples import Example
 from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
 from clickmap_cli.storage.folder import WhenPresent
-from clickmap_cli.storage.id_lists import write_ids
-from clickmap_cli.storage.npz import write_npy
+from clickmap_cli.storage.safe_arrays import write_npy
+from clickmap_cli.storage.text_files import write_ids
 
 _FIRST = ("demo.yaml", "data")
 _OWN = (*_FIRST, "assets", "benchmark", "benchmark.yaml", "networks", "networks.yaml")
@@ -119,8 +121,8 @@ class DemoResult:
     folder: Path
     config: Path
     trials: Path
-    prepared: prepare.PrepareResult
-    ceilings: tuple[ceiling.CeilingRun, ...]
+    prepared: Outcome[prepare.PrepareSummary]
+    ceilings: tuple[list[Outcome[CeilingResult]], ...]
     benchmark: BenchmarkRun
     benchmark_config: Path
     networks: BenchmarkRun | None = None

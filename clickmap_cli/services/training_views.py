@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.training.blocks import BlockRow
 from clickmap_cli.training.fit_job import Watch

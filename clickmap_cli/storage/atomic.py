@@ -1,4 +1,7 @@
-"""Write files so that they are complete or absent: write to a temporary file, then rename it."""
+"""Write files so that they are complete or absent: write to a temporary file, then rename it.
+
+`is_whole` is the only place that decides if bytes that were read are those that were written.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +143,35 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> None:
     write_csv(path, header, ([getattr(row, name) for name in header] for row in rows))
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+def sha256_of(path: Path, end: int | None = None) -> str:
+    """Return the SHA-256 of a file's bytes, or of its first `end` bytes, in hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if end is None:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while part := file.read(min(end - file.tell(), 1 << 20)):
+            digest.update(part)
+        return digest.hexdigest()
+
+
+def is_whole(source: Path | bytes, stated: Mapping[str, Any], end: int | None = None) -> bool:
+    """Return True if bytes are those of which size and SHA-256 were stated when they were written.
+
+    Args:
+        source: a file, which may be missing, or the bytes themselves.
+        stated: the SHA-256 as `sha256`, in hexadecimal, and possibly the number of bytes as `size`.
+        end: number of bytes that the SHA-256 covers, from the beginning of a file; None for all.
+
+    Raises:
+        OSError: the file exists and cannot be read.
+    """
+    sha256 = stated.get("sha256")
+    if isinstance(source, bytes):
+        return bool(
+            stated.get("size", len(source)) == len(source)
+            and hashlib.sha256(source).hexdigest() == sha256
+        )
+    if not source.is_file():
+        return False
+    size = source.stat().st_size
+    return bool(stated.get("size", size) == size and sha256_of(source, end) == sha256)

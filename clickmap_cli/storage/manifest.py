@@ -14,8 +14,8 @@ from typing import Any
 
 import clickmap_cli
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.runtime.stopwatch import Stopwatch
-from clickmap_cli.storage.atomic import sha256_of, write_json
+from clickmap_cli.runtime.progress import Stopwatch
+from clickmap_cli.storage.atomic import is_whole, sha256_of, write_json
 
 MANIFEST = "manifest.json"
 _PACKAGES = ("numpy", "scipy", "torch", "h5py", "pillow")
@@ -109,16 +109,7 @@ def describe_files(base: Path | None, paths: Iterable[Path]) -> dict[str, dict[s
 
 def damaged_outputs(folder: Path, outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the outputs that are missing or whose bytes differ from those in the manifest."""
-    damaged = []
-    for name, stated in outputs.items():
-        path = folder / name
-        if (
-            not path.is_file()
-            or path.stat().st_size != stated.get("size")
-            or sha256_of(path) != stated.get("sha256")
-        ):
-            damaged.append(name)
-    return damaged
+    return [name for name, stated in outputs.items() if not is_whole(folder / name, stated)]
 
 
 def versions() -> dict[str, str]:

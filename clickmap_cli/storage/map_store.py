@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import write_bytes
-from clickmap_cli.storage.npz import write_npy, write_npz
-from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy
+from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy, write_npy, write_npz
 from clickmap_cli.storage.safe_hdf5 import Hdf5Group, hdf5_file, hdf5_group, hdf5_numbers
 
 Array = NDArray[np.float32]

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.atomic import sha256_of, write_json
-from clickmap_cli.storage.npz import write_npy
-from clickmap_cli.storage.safe_arrays import read_npy
+from clickmap_cli.storage.atomic import is_whole, sha256_of, write_json
+from clickmap_cli.storage.safe_arrays import read_npy, write_npy
 
 _MAX_NAME_BYTES = 200
 _ODD = frozenset('%/\\:*?"<>|')
@@ -61,9 +60,7 @@ class PredictionCache:
         if not isinstance(stated, dict) or stated.get("key") != key:
             return None
         try:
-            if sha256_of(path) != stated.get("sha256"):
-                return None
-            array = read_npy(path)
+            array = read_npy(path) if is_whole(path, stated) else None
         except (OSError, DataError):
             return None
         return array if isinstance(array, np.ndarray) else None

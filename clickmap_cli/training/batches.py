@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from clickmap_cli.training.tasks import Task
+from clickmap_cli.training.tasks.base import Task
 
 
 def read_ahead(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from clickmap_cli.config.finetune import Freeze
+from clickmap_cli.config.saliency import Freeze
 from clickmap_cli.runtime.errors import ConfigError
 
 Blocks = dict[str, list[nn.Parameter]]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.atomic import is_whole, replacing
 from clickmap_cli.storage.safe_arrays import known_format, short_reason
 
 BEST, FINAL, LAST = "best.pth", "final.pth", "last.pth"
@@ -110,15 +110,7 @@ def _seal_holds(path: Path) -> bool:
         length, comment = tail[end : end + len(_SEAL)], tail[end + len(_SEAL) :]
         if (length, comment) == (_NO_COMMENT, b""):
             return True
-        if length != _SEAL:
-            return False
-        file.seek(0)
-        digest, left = hashlib.sha256(), begin + end
-        while left:
-            part = file.read(min(left, 1 << 20))
-            digest.update(part)
-            left -= len(part)
-    return comment == digest.hexdigest().encode()
+    return length == _SEAL and is_whole(path, {"sha256": comment.decode("latin-1")}, begin + end)
 
 
 def random_states() -> dict[str, Any]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.training.blocks import BlockRow
 from clickmap_cli.training.distributed import Group
-from clickmap_cli.training.tasks import Task
+from clickmap_cli.training.tasks.base import Task
 from clickmap_cli.training.trackers import Row, Tracker
 
 FIRST_SCALE = 65536.0
@@ -18,7 +18,7 @@ FIRST_SCALE = 65536.0
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Settings of a training; see `config.finetune.TrainingSettings`.
+    """Settings of a training; see `config.saliency.TrainingSettings`.
 
     Attributes:
         monitor: column of the history that chooses the best weights, ends stages and drives

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.training.batches import batches, epoch_steps, read_ahead

@@ -9,7 +9,7 @@ from pathlib import Path
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.storage.id_lists import read_ids
+from clickmap_cli.storage.text_files import read_ids
 
 
 @dataclass(frozen=True)

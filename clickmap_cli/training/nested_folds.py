@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from clickmap_cli.datasets.heatmap_images import few, folds_fault
+from clickmap_cli.datasets.classifier_images import few, folds_fault
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.training.blocks import blocks_of, expanded, trained_by_block
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.user_lists import BAD, GOOD
+from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 

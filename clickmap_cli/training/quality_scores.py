@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.user_lists import BAD
+from clickmap_cli.clickmaps.participants import BAD
 from clickmap_cli.metrics.classification import Reliability, brier, reliability, roc_auc
 from clickmap_cli.metrics.platt import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import sha256_of
+from clickmap_cli.storage.atomic import is_whole
 from clickmap_cli.training.checkpoints import BEST, LAST, load
 from clickmap_cli.training.fit_job import FitJob
 
@@ -58,11 +58,9 @@ def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
     place = stored["place"]
     if not place["best_epoch"]:
         return True
-    if not path.is_file():
-        return False
-    if sha256_of(path) == stored.get("best_sha256"):
+    if is_whole(path, {"sha256": stored.get("best_sha256")}):
         return True
-    if place["finished"]:
+    if place["finished"] or not path.is_file():
         return False
     try:  # killed between `best.pth` and `last.pth`: the epoch is repeated and writes both again
         return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)

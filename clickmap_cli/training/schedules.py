@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 
 
 class Schedule:

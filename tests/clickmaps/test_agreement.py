@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from clickmap_cli.clickmaps.agreement import (
+    OtherImages,
     random_groups,
     random_halves,
     score_groups,
     score_halves,
     score_held_out,
 )
-from clickmap_cli.clickmaps.maps import trial_maps
-from clickmap_cli.clickmaps.nulls import OtherImages
-from clickmap_cli.clickmaps.trial_stack import ClickStack
+from clickmap_cli.clickmaps.maps import ClickStack, trial_maps
 from clickmap_cli.metrics.map_scores import MAP_SCORES
 from tests.clickmaps.test_maps import clicks_of, settings_of
 from tests.helpers.map_stack import MapStack

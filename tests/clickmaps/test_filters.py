@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.signal import convolve2d
 
-from clickmap_cli.clickmaps.filters import filter_trials
-from clickmap_cli.clickmaps.funnel import Funnel
-from clickmap_cli.clickmaps.masks import find_masks
+from clickmap_cli.clickmaps.filters import Funnel, filter_trials
+from clickmap_cli.clickmaps.image_files import find_masks
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from clickmap_cli.app import app
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
-from tests.services.heatmap_classifier.test_run import EASY, PLAIN, words_for
+from tests.services.classifier.test_run import EASY, PLAIN, words_for
 
 
 def invoke(*words: object) -> Result:

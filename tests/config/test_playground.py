@@ -8,16 +8,16 @@ import pytest
 import yaml
 
 from clickmap_cli.config.benchmark import model_specs
-from clickmap_cli.config.finetune import Freeze, model_spec, stages_of
 from clickmap_cli.config.loading import (
     BENCHMARK,
     EXPERIMENT,
-    FINETUNE,
     KEYPOINTS,
+    SALIENCY,
     load_any,
     load_config,
     schema_of,
 )
+from clickmap_cli.config.saliency import Freeze, model_spec, stages_of
 from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.runtime.errors import ConfigError
 
@@ -92,7 +92,7 @@ def without(tmp_path: Path, *names: str) -> Path:
 def test_a_file_of_the_playground_means_here_what_it_means_there(tmp_path) -> None:
     path = tmp_path / "ft.yaml"
     path.write_text(KAGGLE)
-    assert schema_of(path) is FINETUNE  # without a task
+    assert schema_of(path) is SALIENCY  # without a task
     loaded = load_any(path)
     config = loaded.config
     assert config.task == "saliency"
@@ -174,7 +174,7 @@ def test_a_centre_bias_by_its_path(tmp_path) -> None:
 
 def test_keys_of_the_playgrounds_model_are_understood_beside_ours(tmp_path) -> None:
     words = ["datasets=[{name: folder, root: x}]", "model.name=deepgaze_iie"]
-    loaded = load_config(FINETUNE, None, [*words, "model.use_uniform_centerbias=true"])
+    loaded = load_config(SALIENCY, None, [*words, "model.use_uniform_centerbias=true"])
     assert model_spec(loaded.config).settings == {"centerbias": "uniform"}
     (notice,) = loaded.notices
     assert notice == (
@@ -182,7 +182,7 @@ def test_keys_of_the_playgrounds_model_are_understood_beside_ours(tmp_path) -> N
     )
     with pytest.raises(ConfigError, match=r"model\.centerbias is 'fitted' and model\.use_uniform"):
         load_config(
-            FINETUNE, None,
+            SALIENCY, None,
             [*words, "model.use_uniform_centerbias=true", "model.centerbias=fitted"],
         )  # fmt: skip
 
@@ -203,7 +203,7 @@ def test_a_benchmark_understands_them_too(tmp_path) -> None:
 
 def test_settings_of_ones_own_network_stay_as_they_are() -> None:
     own = "model={name: mine, pretrained: true, centerbias_path: a}"
-    loaded = load_config(FINETUNE, None, ["datasets=[{name: folder, root: x}]", own])
+    loaded = load_config(SALIENCY, None, ["datasets=[{name: folder, root: x}]", own])
     assert model_spec(loaded.config).settings == {"pretrained": True, "centerbias_path": "a"}
     assert loaded.notices == ()
 
@@ -277,8 +277,8 @@ def test_config_update_understands_the_same(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "schema"),
     [
-        ("model: {name: readout}\ndatasets: [{name: folder, root: x}]\ncv: {folds: 2}\n", FINETUNE),
-        ("model: readout\ndatasets: [folder]\nfreeze: {blocks: [head]}\n", FINETUNE),
+        ("model: {name: readout}\ndatasets: [{name: folder, root: x}]\ncv: {folds: 2}\n", SALIENCY),
+        ("model: readout\ndatasets: [folder]\nfreeze: {blocks: [head]}\n", SALIENCY),
         ("models: [center_bias]\ndatasets: [folder]\n", BENCHMARK),
         ("n_KPs: 3\neval_every: 100\n", KEYPOINTS),
         ("min_clicks: 3\n", EXPERIMENT),

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clickmap_cli.datasets.heatmap_images import image_folder
+from clickmap_cli.datasets.classifier_images import image_folder
 from clickmap_cli.datasets.recordings import (
     KINDS,
     Crop,

@@ -26,12 +26,12 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.config.loading import load_any
-from clickmap_cli.datasets.fixations_csv import fixations_csv
+from clickmap_cli.datasets.formats.fixations_csv import fixations_csv
+from clickmap_cli.datasets.formats.pysaliency import pysaliency
 from clickmap_cli.datasets.keypoint_labels import read_labels
-from clickmap_cli.datasets.pysaliency_files import pysaliency
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.map_store import MapStore
@@ -331,7 +331,7 @@ def checkpoint_of_a_huge_network(folder: Path) -> Any:
 def mask_of_one_number(folder: Path) -> Any:
     import torch
 
-    from clickmap_cli.clickmaps.masks import read_mask
+    from clickmap_cli.clickmaps.image_files import read_mask
 
     torch.save(torch.zeros(1).expand(60_000, 60_000), folder / "a.pth")
     return read_mask(folder / "a.pth")

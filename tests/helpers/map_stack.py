@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.maps import Maps
-from clickmap_cli.clickmaps.trial_stack import Ints
+from clickmap_cli.clickmaps.maps import Ints, Maps
 from clickmap_cli.metrics.views import MapView
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
+from clickmap_cli.metrics.map_scores import MAP_SCORES, earth_movers_distance, score_maps
 from clickmap_cli.metrics.views import IOU_LEVELS, IOU_TARGET_LEVELS, MapView
 
 # --- the definitions, written out --------------------------------------------------------------
@@ -266,3 +268,34 @@ def test_emd_without_its_extra_says_what_to_install(monkeypatch) -> None:
     t = np.arange(4.0).reshape(1, 2, 2)
     with pytest.raises(MissingExtraError, match=r"clickmap\[emd\]"):
         score_maps("emd", t, t)
+
+
+needs_pot = pytest.mark.skipif(find_spec("ot") is None, reason="the extra 'emd' is not installed")
+
+
+def by_linear_programme(p: np.ndarray, q: np.ndarray) -> float:
+    h, w = p.shape
+    at = np.stack(np.mgrid[0:h, 0:w], -1).reshape(-1, 2)
+    cost = np.linalg.norm(at[:, None] - at, axis=-1) / np.hypot(h, w)
+    n = h * w
+    rows = np.kron(np.eye(n), np.ones(n))
+    columns = np.kron(np.ones(n), np.eye(n))
+    mass = np.concatenate([p.ravel() / p.sum(), q.ravel() / q.sum()])
+    return linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=mass).fun
+
+
+@needs_pot
+@pytest.mark.parametrize("seed", range(5))
+def test_emd_equals_the_linear_programme(seed) -> None:
+    rng = np.random.default_rng(seed)
+    p, q = rng.random((2, 3, 4))
+    assert earth_movers_distance(p, q) == pytest.approx(by_linear_programme(p, q), abs=1e-9)
+
+
+@needs_pot
+def test_emd_of_one_point_moved_across_a_large_image() -> None:
+    p, q = np.zeros((2, 64, 96))
+    p[0, 0] = q[63, 95] = 1
+    # blocks of 2 x 3 pixels; their centres are 62 rows and 93 columns apart
+    assert earth_movers_distance(p, q) == pytest.approx(np.hypot(62, 93) / np.hypot(64, 96))
+    assert earth_movers_distance(p, p) == 0

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from clickmap_cli.models.class_saliency import METHODS, Noise, gradcam, saliency_of_class
 from torch import nn
 
-from clickmap_cli.models.classifiers import ClassifierSettings, HeatmapCnn, build_classifier
-from clickmap_cli.models.gradient import METHODS, Noise, gradcam, saliency_of_class
+from clickmap_cli.models.classifier import ClassifierNetwork, ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
 SIZE = (20, 24)
 
 
-def network(channels=1, dtype=torch.float64) -> HeatmapCnn:
+def network(channels=1, dtype=torch.float64) -> ClassifierNetwork:
     made = build_classifier(ClassifierSettings(in_size=3, seed=1), SIZE, channels, 3)
     made.train()
     with torch.no_grad():

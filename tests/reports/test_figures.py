@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot
 from PIL import Image
 
-from clickmap_cli.clickmaps.funnel import FunnelRow
+from clickmap_cli.clickmaps.filters import FunnelRow
 from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
 from clickmap_cli.reports.style import PRESETS, draw_boxes, styled

@@ -12,7 +12,7 @@ from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.reports.keypoints import HEAD, SIDE, draw_losses, draw_overlay, draw_sheet
 from clickmap_cli.reports.style import COLOURS
 from clickmap_cli.services.keypoints.pictures import AugmentationSheet, KeypointOverlay, LossCurves
-from clickmap_cli.training.keypoint_augmentation import sheet_row
+from clickmap_cli.training.tasks.keypoint_augmentation import sheet_row
 
 NAN = math.nan
 NAMES = ("nose tip", "eye $top$", "ear")

@@ -173,7 +173,7 @@ def test_a_worker_of_a_run_that_was_replaced_writes_nothing(tmp_path, monkeypatc
     monkeypatch.setattr(folder_module, "_SEEN_SECONDS", 0)
     run = RunFolder(tmp_path / "run", "prepare")
     with run.held():
-        run.finished("mine", folder_module.WhenPresent.STOP)
+        run.reuse_or_begin("mine", folder_module.WhenPresent.STOP)
         require_begun(run.path, "mine")
         with pytest.raises(RunError, match="belongs to another run"):
             require_begun(run.path, "theirs")

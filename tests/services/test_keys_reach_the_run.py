@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.config.finetune import stages_of
-from clickmap_cli.config.loading import FINETUNE, load_config, load_experiment
+from clickmap_cli.config.loading import SALIENCY, load_config, load_experiment
+from clickmap_cli.config.saliency import stages_of
 from clickmap_cli.reports.examples import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
@@ -58,7 +58,7 @@ def test_target_reliability_says_how_many_participants_are_needed(tmp_path, wish
             rows.append((f"a/{i}.png", f"u{u}", [(x, y) for x, y in clicks]))
     data = write_csv(tmp_path / "trials.csv", rows)
     words = ("metric=pearson", f"target_reliability={wished}")
-    found = test_ceiling.run(data, "split-half", *words, subject_curve=True).results[0].summary
+    found = test_ceiling.run(data, "split-half", *words, subject_curve=True)[0].summary.summary
     single = found["single_participant_reliability"]
     assert 0 < single < 1
     assert found["target_reliability"] == wished
@@ -90,7 +90,7 @@ def test_gt_resize_interp_is_how_cached_maps_come_to_the_images_size(tmp_path) -
 def test_momentum_is_sgds() -> None:
     words = ["training.optimizer=sgd", "training.momentum=0.5", "training.lr=0.1", "model.name=x",
              "training.schedule=constant", "datasets=[{name: folder, root: x}]"]  # fmt: skip
-    config = load_config(FINETUNE, None, words).config
+    config = load_config(SALIENCY, None, words).config
     network = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False))
     (weight,) = network.parameters()
     with torch.no_grad():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import pytest
 
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.storage.atomic import (
+    is_whole,
     json_ready,
     replacing,
     sha256_of,
@@ -86,3 +88,20 @@ def test_rows_have_a_column_a_field(tmp_path) -> None:
 def test_sha256(tmp_path) -> None:
     write_bytes(tmp_path / "a", b"abc")
     assert sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_bytes_are_whole_if_they_are_those_that_were_stated(tmp_path) -> None:
+    path, content = tmp_path / "f", b"first\nrest"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    for source in (path, content):
+        assert is_whole(source, {"size": len(content), "sha256": digest})
+        assert is_whole(source, {"sha256": digest})
+        assert not is_whole(source, {"size": len(content) + 1, "sha256": digest})
+        assert not is_whole(source, {"size": len(content), "sha256": digest[::-1]})
+        assert not is_whole(source, {"size": len(content)})
+    assert not is_whole(tmp_path / "missing", {"sha256": digest})
+    assert not is_whole(tmp_path, {"sha256": digest})
+    beginning = {"sha256": hashlib.sha256(content[:6]).hexdigest()}
+    assert is_whole(path, beginning, 6)
+    assert not is_whole(path, beginning, 7)

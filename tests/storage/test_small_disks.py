@@ -12,7 +12,7 @@ import pytest
 
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.storage.map_store import Compression, StoredImage, write_hdf5
-from clickmap_cli.storage.npz import write_npy, write_npz
+from clickmap_cli.storage.safe_arrays import write_npy, write_npz
 
 ARRAY = np.random.default_rng(0).random((4, 40, 50), dtype=np.float32)
 IMAGES = [StoredImage(f"c/{i}.png", f"c_{i}.png", 3, 10, {"clickmap": ARRAY}) for i in range(3)]

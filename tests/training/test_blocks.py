@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clickmap_cli.config.finetune import Freeze, Stage
+from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.training.blocks import apply_freeze, block_table, blocks_of, set_modes
 from clickmap_cli.training.fitting import fit

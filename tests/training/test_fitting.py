@@ -13,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.config.finetune import Freeze, Stage
+from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.training import fitting
@@ -21,9 +21,9 @@ from clickmap_cli.training.checkpoints import load, save
 from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.optimisers import block_rates
-from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.tasks import Task
+from clickmap_cli.training.tasks.base import Task
+from clickmap_cli.training.tasks.saliency import SaliencyTask
 from clickmap_cli.training.trackers import CsvTracker
 from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, spots
 

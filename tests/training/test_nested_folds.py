@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.datasets.heatmap_images import folds_fault
+from clickmap_cli.datasets.classifier_images import folds_fault
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.training.nested_folds import nested_folds
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.config.finetune import Stage
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.tasks import Task
+from clickmap_cli.training.tasks.base import Task
 
 RNG = np.random.default_rng(4)
 X, Y = RNG.normal(0, 1, (5, 3)), RNG.normal(0, 1, 5)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.clickmaps.user_lists import BAD, GOOD, UNLISTED
+from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from clickmap_cli.config.finetune import Freeze, Stage
+from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.training.distributed import joined
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.trackers import CsvTracker

@@ -15,7 +15,7 @@ from clickmap_cli.clickmaps.reading.click_text import (
     parse_columns,
     parse_pairs,
 )
-from clickmap_cli.clickmaps.reading.columns import Columns, find_columns
+from clickmap_cli.clickmaps.reading.header import Columns, find_columns
 from clickmap_cli.clickmaps.reading.raw_table import TextChunk
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.keys import ALL, category_of, image_key, look_alike_notices
-from clickmap_cli.clickmaps.participant_ids import IdSpelling
+from clickmap_cli.clickmaps.participants import IdSpelling
 from clickmap_cli.clickmaps.reading.click_text import ParsedClicks
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.storage.long_arrays import LongArray

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.deepgaze.network import HISTORY, DeepGazeIIE, DeepGazeIII
 from clickmap_cli.models.torch_model import TorchSaliencyModel

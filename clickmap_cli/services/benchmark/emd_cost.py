@@ -9,7 +9,7 @@ import numpy as np
 
 from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.emd import earth_movers_distance
+from clickmap_cli.metrics.map_scores import earth_movers_distance
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction, Target
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.models.base import SubjectModel, finished

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Kind, Prediction
 from clickmap_cli.models.base import SaliencyModel

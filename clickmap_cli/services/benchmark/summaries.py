@@ -9,11 +9,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.metrics.comparison import compare_paired, holm
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.metrics.uncertainty import (
     bootstrap_means,
     bootstrap_normalised,
+    compare_paired,
+    holm,
     known_mean,
     percentile_interval,
 )

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clickmap_cli.metrics.comparison import DRAWS, EXACT_UP_TO
-from clickmap_cli.metrics.uncertainty import RESAMPLES
+from clickmap_cli.metrics.uncertainty import DRAWS, EXACT_UP_TO, RESAMPLES
 from clickmap_cli.services.benchmark.result import (
     BenchmarkResult,
     ComparisonRow,

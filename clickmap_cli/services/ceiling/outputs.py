@@ -20,7 +20,7 @@ from clickmap_cli.services.ceiling.result import (
 )
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.manifest import describe_files
-from clickmap_cli.storage.npz import write_npz
+from clickmap_cli.storage.safe_arrays import write_npz
 
 SUMMARY = "summary.json"
 DrawCeiling = Callable[[CeilingResult, Path], None]

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.agreement import random_halves
 from clickmap_cli.clickmaps.geometry import Size, resize
-from clickmap_cli.clickmaps.maps import image_clicks
+from clickmap_cli.clickmaps.maps import ClickStack, image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.metrics.rsa import rsa, similarity_matrix
+from clickmap_cli.metrics.map_scores import rsa, similarity_matrix
 from clickmap_cli.metrics.uncertainty import RESAMPLES, known_mean, percentile_interval
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import ordered_map

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.agreement import (
     Half,
+    OtherImages,
     random_groups,
     random_halves,
+    remembered,
     score_groups,
     score_halves,
     score_held_out,
 )
 from clickmap_cli.clickmaps.geometry import Size, resize
-from clickmap_cli.clickmaps.maps import image_clicks
-from clickmap_cli.clickmaps.nulls import OtherImages, remembered
+from clickmap_cli.clickmaps.maps import ClickStack, image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trial_stack import ClickStack
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.views import MapView

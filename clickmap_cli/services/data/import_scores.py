@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
+from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Stopwatch
 from clickmap_cli.services.benchmark.pictures import Pictures
 from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
 from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows
@@ -95,7 +95,7 @@ def run(
     started = Stopwatch()
     _check_names(naming)
     run_folder = RunFolder(folder, "import-scores", ("report.html", "summary.json"))
-    when = run_folder.refuse_if_there(when)
+    when = run_folder.require_startable(when)
     described = describe_files(None, [path]) if path.is_file() else {}
     images, unknown = _read(path, naming)
     metrics = [
@@ -114,7 +114,7 @@ def run(
     )  # fmt: skip
     identity = str(next(iter(described.values()))["sha256"])
     with run_folder.held():
-        run_folder.finished(identity, when)
+        run_folder.reuse_or_begin(identity, when)
         paths = write_tables(folder, result)
         report = folder / "report.html"
         with replacing(report) as partial:

@@ -13,7 +13,7 @@ from typing import IO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.simulation.large import LargeStudy, TrialBlock
+from clickmap_cli.clickmaps.simulation.people import LargeStudy, TrialBlock
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.data.tools import Made

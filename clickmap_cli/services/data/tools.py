@@ -19,8 +19,8 @@ from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.data import read_set
 from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
-from clickmap_cli.storage.id_lists import write_ids
-from clickmap_cli.storage.npz import write_npy
+from clickmap_cli.storage.safe_arrays import write_npy
+from clickmap_cli.storage.text_files import write_ids
 
 _TOY_CONFIG = """\
 # A benchmark of the toy corpus. Run: clickmap benchmark --config {config}
@@ -214,7 +214,7 @@ def export_pysaliency(settings: Mapping[str, Any], folder: Path, overwrite: bool
     """
     files = [folder / "stimuli.hdf5", folder / "fixations.hdf5"]
     _refuse_if_there(files, overwrite)
-    from clickmap_cli.datasets.pysaliency_export import write_pysaliency
+    from clickmap_cli.datasets.formats.pysaliency import write_pysaliency
 
     data = _read(settings)
     with removing_when_full(lambda: () if overwrite else files):

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
-from clickmap_cli.config.classifier import HeatmapConfig
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.experiment import ExperimentConfig
-from clickmap_cli.config.finetune import FinetuneConfig, model_spec
 from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import (
@@ -23,12 +22,12 @@ from clickmap_cli.config.loading import (
     load_experiment,
     schema_of,
 )
-from clickmap_cli.config.participant_quality import QualityConfig
+from clickmap_cli.config.participant_quality import ParticipantQualityConfig
+from clickmap_cli.config.saliency import SaliencyConfig, model_spec
 from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
-from clickmap_cli.runtime.machine import disk
+from clickmap_cli.runtime.machine import disk, unreachable
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.probes import unreachable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.doctor.disk_need import DiskNeed, disk_need
@@ -41,10 +40,10 @@ from clickmap_cli.storage.folder import RunFolder, WhenPresent
 _KINDS: Mapping[type, tuple[str, str]] = {
     ExperimentConfig: ("experiment", "prepare"),
     BenchmarkConfig: ("benchmark", "benchmark"),
-    FinetuneConfig: ("fine-tuning", "finetune"),
+    SaliencyConfig: ("fine-tuning", "finetune"),
     KeypointConfig: ("key points", "finetune"),
-    HeatmapConfig: ("classifier of maps", "train-classifier"),
-    QualityConfig: ("participant quality", "train-classifier"),
+    ClassifierConfig: ("classifier of maps", "train-classifier"),
+    ParticipantQualityConfig: ("participant quality", "train-classifier"),
 }
 """Schema -> its name in the output, and the command that writes its folder."""
 
@@ -126,9 +125,9 @@ class _Look:
             sets = self._sets(config)
             self._models(model_specs(config), config.device)
             self.findings += image_findings(sets, self.models)
-        elif isinstance(config, FinetuneConfig):
+        elif isinstance(config, SaliencyConfig):
             self._fine_tuning(config, all_there)
-        elif isinstance(config, QualityConfig):
+        elif isinstance(config, ParticipantQualityConfig):
             all_there &= self._learnt_experiment(config)
         if all_there and self._has_torch():
             self.findings += training_findings(config, self.progress)
@@ -192,7 +191,7 @@ class _Look:
         """Report existing results, and other output folders that cannot be written."""
         command = _KINDS[type(self.config)][1]
         try:
-            RunFolder(self.output, command).refuse_if_there(WhenPresent.STOP)
+            RunFolder(self.output, command).require_startable(WhenPresent.STOP)
         except ClickmapError as error:
             self.note(str(error))
         places = {"prediction_cache_dir": getattr(self.config, "prediction_cache_dir", None)}
@@ -260,14 +259,14 @@ class _Look:
                 f"not in {config.image_dir}, '{absent[0]}' for one; only pictures need them."
             )
 
-    def _fine_tuning(self, config: FinetuneConfig, all_there: bool) -> None:
+    def _fine_tuning(self, config: SaliencyConfig, all_there: bool) -> None:
         self._plugins(config)
         sets = self._sets(as_benchmark(config))
         sound = self._models([model_spec(config)], config.device)
         if all_there and sound and sets and self._has_torch():
             self.findings += fine_tuning_findings(config, sets[0].stimuli)
 
-    def _plugins(self, config: BenchmarkConfig | FinetuneConfig) -> None:
+    def _plugins(self, config: BenchmarkConfig | SaliencyConfig) -> None:
         for path in config.plugins:
             try:
                 load_plugin(Path(path))
@@ -353,7 +352,7 @@ class _Look:
             if found.refused:
                 self.problem(found.refused)
 
-    def _learnt_experiment(self, config: QualityConfig) -> bool:
+    def _learnt_experiment(self, config: ParticipantQualityConfig) -> bool:
         """Check the experiment with the training trials; return True if it has no problem."""
         path = Path(str(config.data.experiment))
         if not there(path):
@@ -381,7 +380,7 @@ def _wanted_extras(config: Any) -> Iterator[tuple[str, str]]:
     """Yield the extras that a config needs, and the setting that needs each."""
     if isinstance(config, ExperimentConfig) and "emd" in config.metric:
         yield "emd", "metric: emd"
-    if isinstance(config, BenchmarkConfig | FinetuneConfig) and "EMD" in config.metrics:
+    if isinstance(config, BenchmarkConfig | SaliencyConfig) and "EMD" in config.metrics:
         yield "emd", "metrics: EMD"
     if getattr(config, "backend", None) == "dask":
         yield "dask", "backend: dask"
@@ -389,5 +388,5 @@ def _wanted_extras(config: Any) -> Iterator[tuple[str, str]]:
         yield "tensorboard", "tensorboard: true"
     if getattr(config, "use_wandb", False):
         yield "wandb", "use_wandb: true"
-    if isinstance(config, FinetuneConfig) and config.wandb.enabled:
+    if isinstance(config, SaliencyConfig) and config.wandb.enabled:
         yield "wandb", "wandb.enabled: true"

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clickmap_cli.runtime.machine import Cores, Disk, Memory
-from clickmap_cli.runtime.packages import Package
-from clickmap_cli.runtime.probes import Gpus, Probed
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package, Probed
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.finetune import FinetuneConfig
+from clickmap_cli.config.saliency import SaliencyConfig
 
 _NAMES = frozenset(
     {
@@ -32,7 +32,7 @@ def named_paths(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             continue
         elif name != "pretrained_dir" or value.lower() not in _NO_FILES:
             yield f"{prefix}{name}", value
-    if isinstance(config, FinetuneConfig):
+    if isinstance(config, SaliencyConfig):
         files = config.cv.fold_files if isinstance(config.cv.fold_files, list) else []
         named = [("gt_cache_dir", config.gt_cache_dir), ("cv.holdout", config.cv.holdout)]
         for name, value in [*named, *(("cv.fold_files", path) for path in files)]:

@@ -6,12 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from clickmap_cli.runtime import machine
-from clickmap_cli.runtime.errors import ClickmapError
-from clickmap_cli.runtime.machine import Disk
-from clickmap_cli.runtime.packages import Package, wanted_packages
-from clickmap_cli.runtime.probes import Probed, probe
+from clickmap_cli.runtime.errors import ClickmapError, readable_size
+from clickmap_cli.runtime.machine import Disk, Package, Probed, probe, wanted_packages
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.sizes import readable_size
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 from clickmap_cli.services.doctor.facts import (
     ConfigFacts,

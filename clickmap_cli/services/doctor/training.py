@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from clickmap_cli.config.classifier import HeatmapConfig
-from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec
+from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.keypoints import KeypointConfig
-from clickmap_cli.config.participant_quality import QualityConfig
+from clickmap_cli.config.participant_quality import ParticipantQualityConfig
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -27,19 +27,19 @@ def training_findings(config: Any, progress: Progress) -> Iterator[Finding]:
         progress: receives the current stage.
     """
     checks: dict[type, Callable[[Any, Progress], None]] = {
-        HeatmapConfig: _check_maps,
-        QualityConfig: _check_people,
+        ClassifierConfig: _check_maps,
+        ParticipantQualityConfig: _check_people,
     }
     if isinstance(config, KeypointConfig):
         yield from _key_points(config, progress)
     elif type(config) in checks:
-        if isinstance(config, HeatmapConfig):
+        if isinstance(config, ClassifierConfig):
             yield from _classifier_weights(config)
         progress.stage("Reading what is learnt from")
         yield from _said(checks[type(config)], config)
 
 
-def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) -> Iterator[Finding]:
+def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) -> Iterator[Finding]:
     """Yield findings about impossible folds, and about blocks that the network does not have.
 
     Args:
@@ -50,11 +50,11 @@ def fine_tuning_findings(config: FinetuneConfig, stimuli: Sequence[Stimulus]) ->
     from clickmap_cli.services.finetune.run import check_stages, fold_settings
     from clickmap_cli.training.folds import divide
 
-    def folds(config: FinetuneConfig, _: Progress) -> None:
+    def folds(config: SaliencyConfig, _: Progress) -> None:
         division = divide(stimuli[: config.limit_images], fold_settings(config))
         fold_numbers(config.cv.only_folds, len(division.folds))
 
-    def blocks(config: FinetuneConfig, _: Progress) -> None:
+    def blocks(config: SaliencyConfig, _: Progress) -> None:
         spec = model_spec(config)
         network = try_network(spec.label, spec.name, spec.settings, config.device)
         if network is not None:
@@ -86,8 +86,8 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
         yield Finding("problem", str(error))
 
 
-def _classifier_weights(config: HeatmapConfig) -> Iterator[Finding]:
-    from clickmap_cli.models.building import release_note
+def _classifier_weights(config: ClassifierConfig) -> Iterator[Finding]:
+    from clickmap_cli.models.downloads import release_note
 
     note = None
     if config.model.weights_path is None:
@@ -96,15 +96,15 @@ def _classifier_weights(config: HeatmapConfig) -> Iterator[Finding]:
         yield Finding("note", note)
 
 
-def _check_maps(config: HeatmapConfig, told: Progress) -> None:
-    from clickmap_cli.services.heatmap_classifier.data import load_study
+def _check_maps(config: ClassifierConfig, told: Progress) -> None:
+    from clickmap_cli.services.classifier.data import load_study
 
     load_study(
         replace(config, model=replace(config.model, weights="none", weights_path=None)), told
     )
 
 
-def _check_people(config: QualityConfig, told: Progress) -> None:
+def _check_people(config: ParticipantQualityConfig, told: Progress) -> None:
     from clickmap_cli.services.participant_quality.run import load_people
 
     load_people(config, told)

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickmap_cli.config.finetune import FinetuneConfig, stages_of
 from clickmap_cli.config.loading import as_dict
+from clickmap_cli.config.saliency import SaliencyConfig, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
-from clickmap_cli.storage.id_lists import write_ids
+from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.distributed import Group
 from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.folds import Fold
-from clickmap_cli.training.saliency_task import SaliencyTask
 from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.tasks.saliency import SaliencyTask
 from clickmap_cli.training.trackers import Tracker, WandbRun
 
 
@@ -29,7 +29,7 @@ from clickmap_cli.training.trackers import Tracker, WandbRun
 class FoldRun:
     """A fold and everything that its training needs; `of` is the number of folds."""
 
-    config: FinetuneConfig
+    config: SaliencyConfig
     fold: Fold
     path: Path
     identity: str

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.config.fields import keys_of
-from clickmap_cli.config.finetune import FinetuneConfig
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.benchmark.result import Failure
 from clickmap_cli.services.finetune.run import FinetuneRun
 from clickmap_cli.services.finetune.tables import (
@@ -36,7 +35,6 @@ from clickmap_cli.services.finetune.tables import (
 )
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
-from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.manifest import (
     MANIFEST,
     Manifest,
@@ -44,6 +42,7 @@ from clickmap_cli.storage.manifest import (
     describe_files,
     load_manifest,
 )
+from clickmap_cli.storage.text_files import read_ids
 from clickmap_cli.training.checkpoints import BEST
 
 COMMAND = "finetune --gather"
@@ -115,7 +114,7 @@ def run(
         )
     target = RunFolder(output, COMMAND, OWN)
     if not dry_run:
-        target.refuse_if_there(when)
+        target.require_startable(when)
     parts = [_load(folder) for folder in folders]
     for part in parts[1:]:
         _require_one_study(parts[0], part)
@@ -126,7 +125,7 @@ def run(
         return FinetuneRun(output, {}, 0, started.seconds, written=False)
     identity = _identity(parts, owners)
     with target.held():
-        if target.finished(identity, when) is not None:
+        if target.reuse_or_begin(identity, when) is not None:
             progress.notice(already_done(output), keep=False)
             stored = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
             return FinetuneRun(output, stored, len(stored["failures"]), started.seconds)
@@ -189,7 +188,7 @@ def _require_one_study(first: _Part, other: _Part) -> None:
     if one.config_hash == two.config_hash:
         return
     start = f"--gather: {first.folder} and {other.folder} are not folds of one study: "
-    known = keys_of(FinetuneConfig)
+    known = keys_of(SaliencyConfig)
     for name, a, b in _differences(one.config, two.config):
         top = name.partition(".")[0]
         if top in known and known[top].scope == "scores" and name != "cv.only_folds":

@@ -13,11 +13,11 @@ from typing import Any
 from torch.nn import Module
 
 from clickmap_cli.config.benchmark import Spec, dataset_specs
-from clickmap_cli.config.finetune import FinetuneConfig, fold_numbers, model_spec, stages_of
 from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.emd import need_solver
+from clickmap_cli.metrics.map_scores import need_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -28,9 +28,8 @@ from clickmap_cli.models.building import (
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.benchmark.data import (
     LoadedSet,
     check_set,
@@ -52,8 +51,8 @@ from clickmap_cli.services.finetune.tables import (
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
-from clickmap_cli.storage.id_lists import read_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
+from clickmap_cli.storage.text_files import read_ids
 from clickmap_cli.training.blocks import apply_freeze
 from clickmap_cli.training.checkpoints import BEST, FOLD_FILES, LAST
 from clickmap_cli.training.distributed import Group, joined
@@ -85,7 +84,7 @@ class FinetuneRun:
 
 
 def run(
-    config: FinetuneConfig,
+    config: SaliencyConfig,
     progress: Progress,
     views: TrainingViews,
     when: WhenPresent = WhenPresent.STOP,
@@ -112,7 +111,7 @@ def run(
         return _Run(config, progress if group.first else Silent(), views, group).go(when, dry_run)
 
 
-def check(config: FinetuneConfig) -> list[str]:
+def check(config: SaliencyConfig) -> list[str]:
     """Check that everything a config names exists and takes its settings; read no data.
 
     Returns:
@@ -133,7 +132,7 @@ def check(config: FinetuneConfig) -> list[str]:
     return notices
 
 
-def fold_settings(config: FinetuneConfig) -> FoldSettings:
+def fold_settings(config: SaliencyConfig) -> FoldSettings:
     """Return the settings by which a configuration divides its data set."""
     cv = config.cv
     files = tuple(Path(path) for path in cv.fold_files)
@@ -141,7 +140,7 @@ def fold_settings(config: FinetuneConfig) -> FoldSettings:
     return FoldSettings(cv.folds, cv.group_by, files, held, cv.val_share, config.seed)
 
 
-def check_stages(network: Module, config: FinetuneConfig) -> None:
+def check_stages(network: Module, config: SaliencyConfig) -> None:
     """Raise unless a network has the blocks that the stages name.
 
     Raises:
@@ -154,7 +153,7 @@ def check_stages(network: Module, config: FinetuneConfig) -> None:
 
 class _Run:
     def __init__(
-        self, config: FinetuneConfig, progress: Progress, views: TrainingViews, group: Group
+        self, config: SaliencyConfig, progress: Progress, views: TrainingViews, group: Group
     ) -> None:
         self.config = config
         self.progress = progress
@@ -173,7 +172,7 @@ class _Run:
         for path in config.plugins:
             load_plugin(Path(path))
         if not dry_run and self.group.first:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         loaded = load_sets(as_benchmark(config), self.progress)[0]
         require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
@@ -187,11 +186,14 @@ class _Run:
             needed = [f"{division.folds[number - 1].name}/{BEST}" for number in numbers]
             there = (
                 self.group.first
-                and self.folder.finished(identity, when, lacking, needed) is not None
+                and self.folder.reuse_or_begin(identity, when, lacking, needed) is not None
             )
             there, when = self.group.from_first((there, when))
             if there:
-                self.progress.notice(already_done(self.folder.path), keep=False)
+                self.progress.notice(
+                    already_done(self.folder.path),
+                    keep=False,
+                )
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
             if self.group.first:
@@ -363,11 +365,11 @@ class _Run:
         return FinetuneRun(self.folder.path, summary, n, seconds, written, self.group.first)
 
 
-def _data_spec(config: FinetuneConfig) -> Spec:
+def _data_spec(config: SaliencyConfig) -> Spec:
     return dataset_specs(as_benchmark(config))[0]
 
 
-def _need_packages(config: FinetuneConfig) -> None:
+def _need_packages(config: SaliencyConfig) -> None:
     if config.wandb.enabled:
         need_wandb()
     if config.tensorboard:

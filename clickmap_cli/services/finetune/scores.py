@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from clickmap_cli.config.finetune import FinetuneConfig, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig, model_spec
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.fixations import OtherFixations
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.building import BuiltModel, build_model
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
@@ -41,7 +41,7 @@ class Scorer:
         failures: images that could not be scored are appended here.
     """
 
-    config: FinetuneConfig
+    config: SaliencyConfig
     stimuli: Sequence[Stimulus]
     label: str
     progress: Progress
@@ -123,7 +123,7 @@ class Scorer:
         self.failures.append(Failure(self.label, built.label, stimulus.image_id, reason))
 
 
-def finetuned(config: FinetuneConfig, weights_path: str) -> BuiltModel:
+def finetuned(config: SaliencyConfig, weights_path: str) -> BuiltModel:
     """Build the model with the weights of a checkpoint, as a benchmark builds it."""
     spec = model_spec(config)
     settings = {key: value for key, value in spec.settings.items() if key != "weights"}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.keys import flat_name
-from clickmap_cli.training.keypoint_augmentation import Changed
+from clickmap_cli.training.tasks.keypoint_augmentation import Changed
 
 
 def picture_file(number: int, name: str) -> str:

@@ -21,14 +21,13 @@ from clickmap_cli.datasets.keypoint_labels import KeypointLabels, write_dlc_csv,
 from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.keypoints.pictures import KeypointFigures, KeypointOverlay, picture_file
 from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, load
-from clickmap_cli.training.keypoint_task import predict
+from clickmap_cli.training.tasks.keypoints import predict
 
 _TABLES = ("predictions.csv", "predictions_dlc.csv", "failures.csv")
 _OVERLAYS = "overlays"
@@ -92,12 +91,12 @@ def run(
     _say_overruled(config, best, network, progress)
     found = frames(source)
     folder = _folder_of(config, source)
-    when = folder.refuse_if_there(when)
+    when = folder.require_startable(when)
     inputs = describe_files(None, [best]) | {str(source): _described(found)}
     words = [config.overlay_images, *(entry["sha256"] for entry in inputs.values())]
     identity = hashlib.sha256(json.dumps(words).encode()).hexdigest()
     with folder.held():
-        done = folder.finished(identity, when)
+        done = folder.reuse_or_begin(identity, when)
         if done is None:
             predictor = _Predictor(config, network, folder.path, progress, figures)
             try:

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.attention import keypoint_maps, over_image
 from clickmap_cli.models.keypoint_net import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.progress import Progress, Silent
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
 from clickmap_cli.services.keypoints.data import KeypointData, load_keypoints
 from clickmap_cli.services.keypoints.pictures import (
     AttentionSheet,
@@ -41,15 +40,15 @@ from clickmap_cli.services.keypoints.tables import (
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
-from clickmap_cli.storage.id_lists import write_ids
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_images import read_image
+from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.distributed import Group, joined
 from clickmap_cli.training.fit_job import FIRST_SCALE, FitJob, FitSettings, Watch
 from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.keypoint_augmentation import is_on
-from clickmap_cli.training.keypoint_task import (
+from clickmap_cli.training.tasks.keypoint_augmentation import is_on
+from clickmap_cli.training.tasks.keypoints import (
     Augmenting,
     KeypointTask,
     NetworkImages,
@@ -141,7 +140,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> KeypointRun:
         config, path = self.config, self.folder.path
         if not dry_run and self.group.first:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         data = load_keypoints(config)
         network = network_of(config, len(data.names))
         for text in (*data.notices, *network.notices, *_old_keys(config)):
@@ -154,7 +153,7 @@ class _Run:
             config, ["scores", "output"], data.digest(), _weights_digest(config)
         )
         with self.folder.held() if self.group.first else nullcontext():
-            there = self.group.first and self.folder.finished(identity, when) is not None
+            there = self.group.first and self.folder.reuse_or_begin(identity, when) is not None
             there, when = self.group.from_first((there, when))
             if there:
                 self.progress.notice(already_done(path), keep=False)

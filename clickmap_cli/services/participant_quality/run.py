@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.participants import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.clickmaps.user_lists import BAD, UNLISTED, known_users, read_users
 from clickmap_cli.config.experiment import ExperimentConfig
-from clickmap_cli.config.finetune import Stage
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
-from clickmap_cli.config.participant_quality import QualityConfig
+from clickmap_cli.config.participant_quality import ParticipantQualityConfig
+from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.platt import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
@@ -31,8 +31,7 @@ from clickmap_cli.models.participant_quality import (
     save_quality,
 )
 from clickmap_cli.models.weights import seeded
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
@@ -42,7 +41,7 @@ from clickmap_cli.training.fit_job import FitJob, FitSettings
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
-from clickmap_cli.training.quality_task import QualityTask
+from clickmap_cli.training.tasks.participant_quality import QualityTask
 
 SUMMARY = "summary.json"
 _COUNTS = ("n_good", "n_bad", "n_trials", "resamples")
@@ -70,7 +69,7 @@ class QualityRun:
 
 
 def run(
-    config: QualityConfig,
+    config: ParticipantQualityConfig,
     progress: Progress,
     views: TrainingViews,
     when: WhenPresent = WhenPresent.STOP,
@@ -114,7 +113,7 @@ class KnownPeople:
     folds: NDArray[np.int64]
 
 
-def load_people(config: QualityConfig, progress: Progress) -> KnownPeople:
+def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPeople:
     """Read lists and trials and divide the participants, before anything is trained.
 
     Raises:
@@ -137,7 +136,9 @@ def load_people(config: QualityConfig, progress: Progress) -> KnownPeople:
 
 
 class _Run:
-    def __init__(self, config: QualityConfig, progress: Progress, views: TrainingViews) -> None:
+    def __init__(
+        self, config: ParticipantQualityConfig, progress: Progress, views: TrainingViews
+    ) -> None:
         self.config = config
         self.progress = progress
         self.views = views
@@ -149,7 +150,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> QualityRun:
         config, path = self.config, self.folder.path
         if not dry_run:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         data = load_people(config, self.progress)
         if dry_run:
             return self._result({}, written=False)
@@ -158,7 +159,7 @@ class _Run:
         reading = numbers_hash(data.experiment, ["maps"])
         identity = numbers_hash(config, ["scores"], reading, *words)
         with self.folder.held():
-            if self.folder.finished(identity, when) is not None:
+            if self.folder.reuse_or_begin(identity, when) is not None:
                 self.progress.notice(already_done(path), keep=False)
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             resume = when is WhenPresent.RESUME

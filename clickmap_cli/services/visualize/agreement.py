@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values, numbers_hash
-from clickmap_cli.metrics.emd import need_solver
-from clickmap_cli.metrics.map_scores import MAP_SCORES
+from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress

@@ -16,8 +16,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.stopwatch import Stopwatch
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.services.verify import PAGE_MANIFEST
 from clickmap_cli.services.visualize.agreement import Agreement
 from clickmap_cli.services.visualize.ceilings import ceilings_beside
@@ -183,7 +182,7 @@ def run(
     folder = config.folder
     place = RunFolder(folder / FOLDER, "visualize --html", (_PAGES, _OPENED))
     if not dry_run:
-        place.refuse_if_there(when)
+        place.require_startable(when)
     progress.stage("Reading the experiment")
     experiment = open_experiment(config, progress)
     people = _with_people(experiment, options.participants, progress)

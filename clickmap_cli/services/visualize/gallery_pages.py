@@ -18,7 +18,7 @@ from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.services.visualize.experiment import PreparedExperiment
 from clickmap_cli.services.visualize.pictures import SHOWN, ImagePixels, file_of, read_pixels
-from clickmap_cli.storage.atomic import write_bytes
+from clickmap_cli.storage.atomic import is_whole, write_bytes
 
 FORMAT = 1
 """Version of the files' content; raise it when the same inputs give different files."""
@@ -267,6 +267,4 @@ def _whole(path: Path) -> dict[str, Any] | None:
         stated = json.loads(first.removeprefix(_MARK))
     except (OSError, ValueError):
         return None
-    if not isinstance(stated, dict) or stated.get("bytes") != len(content):
-        return None
-    return stated if stated.get("sha256") == hashlib.sha256(content).hexdigest() else None
+    return stated if isinstance(stated, dict) and is_whole(content, stated) else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.funnel import FunnelRow
+from clickmap_cli.clickmaps.filters import FunnelRow
 from clickmap_cli.clickmaps.reading.side_tables import read_table
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.visualize.agreement import Agreement

@@ -14,9 +14,8 @@ import numpy as np
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.runtime.stopwatch import Stopwatch
 from clickmap_cli.services.prepare.examples import example_keys
 from clickmap_cli.services.visualize.agreement import Agreement, find_agreement
 from clickmap_cli.services.visualize.drawing import (
@@ -92,7 +91,7 @@ def run(
     folder = config.folder / FOLDER
     run_folder = RunFolder(folder, "visualize", _OWN)
     if not dry_run:
-        when = run_folder.refuse_if_there(when)
+        when = run_folder.require_startable(when)
     experiment = open_experiment(config, progress)
     needed = options.by in ("agreement", "disagreement")
     wished = needed or "distributions" in options.kinds
@@ -107,7 +106,7 @@ def run(
         return _result(folder, rows, numbers, {}, started, written=False)
     inputs, identity = _inputs(job)
     with run_folder.held():
-        done = run_folder.finished(identity, when)
+        done = run_folder.reuse_or_begin(identity, when)
         if done is not None:
             return replace(_result(folder, [], numbers, done.outputs, started), reused=True)
         rows, outputs = draw_images(job, run_folder, progress)

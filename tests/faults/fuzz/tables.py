@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from clickmap_cli.clickmaps.keys import flat_name
-from clickmap_cli.clickmaps.reading.image_counts import rows_per_image
+from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.datasets.keypoint_labels import (
     KeypointLabels,
     read_labels,

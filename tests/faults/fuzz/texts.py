@@ -37,15 +37,15 @@ from clickmap_cli.config.loading import (
     load_experiment,
 )
 from clickmap_cli.config.updating import missing_keys, updated_text
-from clickmap_cli.datasets.heatmap_images import safe_word
+from clickmap_cli.datasets.classifier_images import safe_word
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
+from clickmap_cli.storage.appending import LineJournal
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
-from clickmap_cli.storage.id_lists import read_ids
-from clickmap_cli.storage.line_journal import LineJournal
 from clickmap_cli.storage.manifest import Manifest, load_manifest
 from clickmap_cli.storage.prediction_cache import PredictionCache
+from clickmap_cli.storage.text_files import read_ids
 from tests.faults.fuzz.mutation import Bytewise, behind, lines_of
 from tests.faults.fuzz.target import Target, any_reads
 from tests.helpers import hostile
@@ -175,7 +175,7 @@ def _use_records(place: Path) -> bool:
     load_manifest(place)
     for when in WhenPresent:
         with suppress(ClickmapError), run.held():
-            run.finished("abc", when)
+            run.reuse_or_begin("abc", when)
     run.finish(Manifest("prepare", {}, "abc", {}, {}, {}, {}, 0))
     return True
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from clickmap_cli.app import app
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy, as_grey
-from clickmap_cli.config.loading import HEATMAP, load_config
+from clickmap_cli.config.loading import CLASSIFIER, load_config
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.services.classifier.data import load_study
 from clickmap_cli.services.data.attention_maps import reading_study
-from clickmap_cli.services.heatmap_classifier.data import load_study
 
 
 def invoke(*words: object):
@@ -145,7 +145,7 @@ def test_the_simulated_study_is_the_documented_one(tmp_path) -> None:
     drawn = next(iter(ReadingStudy(3).maps()))
     found = pixels_of(tmp_path / "study" / drawn.path)
     assert np.array_equal(found, as_grey(drawn.values))
-    config = load_config(HEATMAP, None, [f"data.root={tmp_path / 'study'}"]).config
+    config = load_config(CLASSIFIER, None, [f"data.root={tmp_path / 'study'}"]).config
     read = load_study(config, Silent())
     assert (len(read.images.items), read.size, len(read.folds)) == (192, (128, 128), 5)
     again = invoke("reading-study", "-o", tmp_path / "study")

@@ -12,8 +12,8 @@ import pytest
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
-from clickmap_cli.clickmaps.simulation import large as large_simulation
-from clickmap_cli.clickmaps.simulation.large import LargeStudy
+from clickmap_cli.clickmaps.simulation import people as simulated
+from clickmap_cli.clickmaps.simulation.people import LargeStudy
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Silent
@@ -32,7 +32,7 @@ def job(folder: Path, **changed: object) -> SimulateJob:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch) -> None:
     """Several blocks from few trials."""
-    monkeypatch.setattr(large_simulation, "BLOCK", 64)
+    monkeypatch.setattr(simulated, "BLOCK", 64)
 
 
 def digest(path: Path) -> str:
@@ -97,7 +97,7 @@ def test_the_config_beside_it_runs(tmp_path, pictures) -> None:
         example.path.write_bytes(b"drawn")
 
     result = prepare.run(loaded.config, Silent(), draw)
-    assert (result.images, result.trials, result.rejected) == (7, 150, 0)
+    assert (result.summary.images, result.summary.trials, result.summary.rejected) == (7, 150, 0)
     assert result.folder.parent == folder / "assets"
     assert bool(drawn) is pictures
 
@@ -105,7 +105,7 @@ def test_the_config_beside_it_runs(tmp_path, pictures) -> None:
 def test_pictures_are_the_scenes_and_truth_names_every_user(tmp_path, monkeypatch) -> None:
     from PIL import Image
 
-    monkeypatch.setattr(large_simulation, "SCENES", 3)
+    monkeypatch.setattr(simulated, "SCENES", 3)
     simulate.run(job(tmp_path, pictures=True), Silent())
     study = LargeStudy(2, 7, 40, SIDE)
     scenes = [scene.pixels for scene in study.scenes()]

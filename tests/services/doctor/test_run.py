@@ -16,9 +16,7 @@ from PIL import Image
 import clickmap_cli
 from clickmap_cli.config.loading import BENCHMARK, BY_TASK, EXPERIMENT, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.machine import Cores, Disk, Memory
-from clickmap_cli.runtime.packages import Package
-from clickmap_cli.runtime.probes import Gpus, Probed
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package, Probed
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.data import tools as data_tools
 from clickmap_cli.services.doctor import config as doctor_config
@@ -202,7 +200,7 @@ def test_the_estimate_holds_what_prepare_writes(experiment) -> None:
         config = load_experiment(experiment, [*words, name, "hdf5_compression=null"]).config
         done = prepare.run(config, Silent(), lambda _: None)
         assert facts.need is not None
-        assert facts.need.images == done.images
+        assert facts.need.images == done.summary.images
         written = (done.folder / "maps.h5").stat().st_size
         assert facts.need.most <= written < facts.need.most + 40_000  # and HDF5's own words
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clickmap_cli.config.loading import BENCHMARK, FINETUNE, load_config
+from clickmap_cli.config.loading import BENCHMARK, SALIENCY, load_config
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
@@ -63,7 +63,7 @@ class Views(list):
 def run(
     words: list[str], views: Views | None = None, progress: Silent | None = None, **kwargs
 ) -> finetune.FinetuneRun:
-    config = load_config(FINETUNE, None, words).config
+    config = load_config(SALIENCY, None, words).config
     views = Views() if views is None else views
     return finetune.run(config, progress or Silent(), views.made(), **kwargs)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clickmap_cli.models.quality_checkpoint import load_quality
 
 from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text
-from clickmap_cli.config.loading import EXPERIMENT, QUALITY, load_config
-from clickmap_cli.models.participant_quality import load_quality
+from clickmap_cli.config.loading import EXPERIMENT, PARTICIPANT_QUALITY, load_config
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.participant_quality import run as quality_training
@@ -60,7 +60,7 @@ def words_for(study: Path, out: Path, *more: str) -> list[str]:
 
 
 def run(study: Path, out: Path, *more: str, views=VIEWS, **kwargs) -> quality_training.QualityRun:
-    config = load_config(QUALITY, None, words_for(study, out, *more)).config
+    config = load_config(PARTICIPANT_QUALITY, None, words_for(study, out, *more)).config
     return quality_training.run(config, Silent(), views, **kwargs)
 
 
@@ -173,7 +173,7 @@ def test_somebody_in_both_lists_and_lists_that_are_not_named(study, tmp_path) ->
     with pytest.raises(ConfigError, match="both list"):
         run(study, tmp_path / "out", f"data.bad_users=[{someone}]")
     with pytest.raises(ConfigError, match="data has no good_users"):
-        load_config(QUALITY, None, ["data.experiment=a.yaml"])
+        load_config(PARTICIPANT_QUALITY, None, ["data.experiment=a.yaml"])
 
 
 def test_a_dry_run_writes_nothing(study, tmp_path) -> None:

@@ -185,7 +185,7 @@ def test_agreement_computed_here_is_the_ceilings(config) -> None:
     computed = find_agreement(experiment, config, True, progress)
     assert computed.table is None
     assert "clickmap ceiling hold-one-out metric=spearman" in progress.notices[0]
-    result = run_ceiling(config).results[0]
+    result = run_ceiling(config)[0].summary
     progress = Silent()
     read = find_agreement(experiment, config, True, progress)
     assert read.table is not None
@@ -201,7 +201,7 @@ def test_a_ceiling_that_is_there_is_shown_and_none_is_computed_for_pictures_alon
     alone = run(config, top=2, progress=progress)
     assert progress.notices == []
     assert all(math.isnan(row.agreement) for row in alone.images)
-    result = run_ceiling(config).results[0]
+    result = run_ceiling(config)[0].summary
     ceilings = {row.image_path: row.ceiling for row in result.images}
     beside = run(config, top=2, when=WhenPresent.OVERWRITE)
     assert [row.agreement for row in beside.images] == pytest.approx(

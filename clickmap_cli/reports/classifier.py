@@ -1,0 +1,222 @@
+"""Output of a classifier of attention maps: tables, and figures of its networks' saliency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
+from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
+from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
+from clickmap_cli.services.classifier.run import ClassifierRun
+from clickmap_cli.storage.atomic import replacing
+
+TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
+_MODELS = {"baseline": "logistic regression"}
+_FIRST_FAILURES = 10
+_PANEL = 1.75
+_BELOW = 0.6
+"""Width of a panel, and height of the colour bar with its label, in inches."""
+
+
+# --- the terminal -------------------------------------------------------------------------------
+
+
+def score_tables(run: ClassifierRun) -> list[Table]:
+    """Return the tables of network and baseline: over all folds, then by fold."""
+    return [_model_table(run.summary), _fold_table(run.summary)] if run.summary else []
+
+
+def _model_table(found: Mapping[str, Any]) -> Table:
+    size = " x ".join(str(side) for side in found["size"])
+    table = _table(
+        f"{found['n_maps']:,} maps ({size}) of {found['n_participants']} participants, "
+        f"{len(found['folds'])} test folds, positive class {found['positive']}"
+    )
+    for name in ("", "of"):
+        table.add_column(name, no_wrap=True)
+    for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for model, row in found["results"].items():
+        name = _MODELS.get(model, found["model"])
+        for what, part in (("maps", row), ("blocks", row["blocks"])):
+            table.add_row(
+                Text(name if what == "maps" else ""), what, number(part["f1"]),
+                number(part["f1_weighted"]), number(part["chance_f1"]), _p(part["p"]),
+                number(part.get("f1_pooled")), _pooled_interval(part), number(part["accuracy"]),
+                number(part["auc"]) if "auc" in part else "",
+            )  # fmt: skip
+    return table
+
+
+def _pooled_interval(part: Mapping[str, Any]) -> str:
+    """Format the interval of the pooled F1; summaries of earlier versions hold another interval."""
+    return interval(part["f1_ci"]) if "f1_pooled" in part else ""
+
+
+def _fold_table(found: Mapping[str, Any]) -> Table:
+    models = list(found["results"])
+    table = _table("By fold")
+    for name in ("fold", "inner", "epoch", "val acc"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for model in models:
+        table.add_column(Text(f"F1 {_MODELS.get(model, found['model'])}"), justify="right")
+    table.add_column("test participants")
+    for fold in found["folds"]:
+        best = fold["best"]
+        table.add_row(
+            str(fold["fold"]), str(best["inner"]), str(best["epoch"]),
+            number(best["val_accuracy"]), *(number(fold[model]["f1"]) for model in models),
+            Text(_few(fold["test_participants"])),
+        )  # fmt: skip
+    return table
+
+
+def summary_lines(run: ClassifierRun) -> list[str]:
+    """Return explanations and the remaining results in a few lines."""
+    if not run.written:
+        lines = [
+            f"Fold {fold.number}: tests {_few(fold.test)}; {len(fold.inner)} trainings"
+            for fold in run.folds
+        ]
+        return [*lines, f"Would train into {run.folder}; nothing was written."]
+    found, lines = run.summary, []
+    away = found["difference"]
+    if "resamples" in found:
+        permuted = f" of {found['permutations']:,} permutations" if found["permutations"] else ""
+        lines.append(
+            f"F1, weighted and chance{permuted} are means over folds; weighted is the F1 of every "
+            "class by its number of maps; pooled is the F1 of all folds together, and its interval "
+            f"is from {found['resamples']:,} resamples of all participants."
+        )
+        if away is not None:
+            ends = interval(away["f1_ci"])
+            lines.append(f"Network less baseline: pooled F1 {away['f1_pooled']:+.3f} {ends}.")
+    if found["inner_mode"] == "sequential":
+        lines.append(
+            "val acc is optimistic: one model goes on through the inner folds, and has learnt from "
+            "most of those who validate it."
+        )
+    if found["shuffle_labels"]:
+        lines.append("Labels were shuffled within participants: this is what chance gives.")
+    lines.append(
+        f"{run.folder / 'per_image.csv'}: every test map; tables, logs and interpretation beside "
+        f"it. {run.seconds:.1f} s."
+    )
+    return lines
+
+
+def failure_lines(run: ClassifierRun) -> list[str]:
+    """Return the first maps that were left out, and the number of the others."""
+    failures = run.summary.get("failures", [])
+    lines = [f"{row['image_id']}: {row['reason']}" for row in failures[:_FIRST_FAILURES]]
+    if len(failures) > _FIRST_FAILURES:
+        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
+    return lines
+
+
+def _table(title: str) -> Table:
+    return Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if value >= 0.0005 else f"{value:.1e}"
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def draw_picture(picture: SaliencyPicture) -> None:
+    """Write a map, and beside it the same map with each kind of saliency over it."""
+    with styled() as plt:
+        figure, grid = _panels(plt, 1, 1 + len(picture.maps), picture.pixels)
+        _draw_row(grid[0], "map", picture.pixels, picture.maps)
+        _draw_colours(figure, grid)
+        headline(figure, picture.title)
+        with replacing(picture.path) as partial:
+            save(figure, partial)
+
+
+def draw_averages(sheet: AverageSheet) -> None:
+    """Write the mean map of every class, and beside it the mean saliency over it.
+
+    Mean maps are scaled from their least to their greatest grey value, equally for all classes.
+    """
+    low = min(float(row.pixels.min()) for row in sheet.rows)
+    high = max(float(row.pixels.max()) for row in sheet.rows)
+    with styled() as plt:
+        first = sheet.rows[0]
+        figure, grid = _panels(plt, len(sheet.rows), 1 + len(first.maps), first.pixels)
+        for axes, row in zip(grid, sheet.rows, strict=True):
+            pixels = (row.pixels - low) / ((high - low) or 1)
+            _draw_row(axes, "mean map", pixels, row.maps, titled=row is first)
+            axes[0].text(
+                -0.06, 0.5, f"{row.label} (n = {row.n_maps:,})", rotation=90, va="center",
+                ha="right", transform=axes[0].transAxes, parse_math=False,
+            )  # fmt: skip
+        _draw_colours(figure, grid)
+        headline(figure, "Mean maps of each class, and where the networks look (held-out maps)")
+        with replacing(sheet.path) as partial:
+            save(figure, partial)
+
+
+def _panels(plt: Any, rows: int, columns: int, pixels: NDArray[Any]) -> tuple[Any, Any]:
+    ratio = min(pixels.shape[0] / pixels.shape[1], 2)
+    figure, grid = plt.subplots(
+        rows, columns, squeeze=False, layout="constrained",
+        figsize=(columns * _PANEL, rows * _PANEL * ratio + 0.35 + (_BELOW if columns > 1 else 0)),
+    )  # fmt: skip
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def _draw_colours(figure: Any, panels: NDArray[Any]) -> None:
+    """Draw a colour bar of saliency below all panels, if there is saliency."""
+    if panels.shape[1] == 1:
+        return
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), HEAT), ax=panels, location="bottom", aspect=40, pad=0.02
+    )
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, 1], labels=["least saliency", "greatest in the panel"])
+    for label, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
+        label.set_horizontalalignment(side)
+
+
+def _draw_row(
+    row: Sequence[Any],
+    what: str,
+    pixels: NDArray[Any],
+    maps: Mapping[str, NDArray[Any]],
+    titled: bool = True,
+) -> None:
+    """Draw a map, and each kind of saliency over it, scaled from its least to its greatest value.
+
+    Below saliency a coloured map is grey, so that only the colours of the colour bar occur.
+    """
+    image = as_bytes(pixels)
+    image = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+    row[0].imshow(image)
+    titles = [what]
+    below = grey(image)
+    for axes, (method, values) in zip(row[1:], maps.items(), strict=True):
+        axes.imshow(overlaid(below, shown(values, "minmax"), HEAT, OVERLAY_ALPHA))
+        titles.append(TITLES[method])
+    for axes, title in zip(row, titles, strict=True):
+        if titled:
+            axes.set_title(title, fontsize="small")

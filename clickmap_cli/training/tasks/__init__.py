@@ -1,0 +1,1 @@
+"""Tasks of networks: what each learns, from which examples."""

@@ -1,0 +1,216 @@
+"""Balance, mirrors and losses by their definitions; nobody who is held out leaves a trace."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, known_users
+from clickmap_cli.clickmaps.simulation.people import Simulation
+from clickmap_cli.config.saliency import Stage
+from clickmap_cli.metrics.classification import roc_auc
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, click_features, trial_logits
+from clickmap_cli.models.participant_quality import participant_scores
+from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.training.fit_job import FitJob, FitSettings
+from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.tasks.participant_quality import QualityTask
+from tests.helpers.studies import random_rows, trials_of
+
+SETTINGS = FeatureSettings()
+
+
+def network(seed: int = 0) -> ClickGRU:
+    torch.manual_seed(seed)
+    return ClickGRU(len(SETTINGS.names), 4)
+
+
+def study(seed: int = 0, users: int = 9):
+    """Nine participants: six good or bad, the last three in no list; some come more often."""
+    rng = np.random.default_rng(seed)
+    rows = [row for row in random_rows(seed, images=5, users=users) if rng.random() < 0.8]
+    rows += [("cat0/0.png", f"u{u}", [(1, 1)]) for u in range(users)]
+    trials = trials_of(rows)
+    number = np.array([int(name[1:]) for name in trials.users.tolist()])
+    labels = np.where(number >= 6, UNLISTED, np.where(number % 3 == 0, BAD, GOOD)).astype(np.int8)
+    return trials, labels, number
+
+
+def task(trials, labels, train, validation=None, seed=0) -> QualityTask:
+    return QualityTask(network(), trials, labels, train, validation, SETTINGS, seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 50))
+def test_an_epoch_has_as_many_of_each_kind_and_of_each_person(seed, epoch) -> None:
+    trials, labels, _ = study(seed)
+    made = task(trials, labels, labels != UNLISTED)
+    items = made.items(epoch, seed)
+    assert items == made.items(epoch, seed)
+    assert set(items) <= set(made.train)
+    kinds = Counter(int(labels[trials.user[item]]) for item in items)
+    assert kinds[GOOD] == kinds[BAD] == math.ceil(len(made.train) / 2)
+    for kind in (GOOD, BAD):
+        people = Counter(
+            int(trials.user[item]) for item in items if labels[trials.user[item]] == kind
+        )
+        assert max(people.values()) - min(people.values()) <= 1
+        assert set(people) == set(np.flatnonzero(labels == kind))
+    came = Counter(items)
+    for person in np.flatnonzero(labels != UNLISTED):
+        own = [came[item] for item in made.train if trials.user[item] == person]
+        assert max(own) - min(own) <= 1
+
+
+def test_epochs_come_in_other_orders() -> None:
+    trials, labels, _ = study()
+    made = task(trials, labels, labels != UNLISTED)
+    assert made.items(1, 0) != made.items(2, 0)
+    assert made.items(1, 0) != made.items(1, 1)
+
+
+def with_other_clicks(trials, people: np.ndarray, seed: int):
+    """The same table, but some people clicked elsewhere."""
+    rng = np.random.default_rng(seed)
+    changed = np.repeat(people[trials.user], trials.n_clicks)
+    x, y = trials.x.copy(), trials.y.copy()
+    x[changed] = rng.integers(0, 32, int(changed.sum()))
+    y[changed] = rng.integers(0, 32, int(changed.sum()))
+    return dataclasses.replace(trials, x=x, y=y)
+
+
+def examples(made: QualityTask, items, epoch) -> list[torch.Tensor]:
+    return [made.read(item, epoch).clicks for item in items]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_what_is_learnt_holds_no_trace_of_who_is_held_out(seed) -> None:
+    trials, labels, number = study(seed)
+    train, validation = np.isin(number, (0, 1, 2)), np.isin(number, (3, 4))
+    tested = number == 5
+    made = task(trials, labels, train, validation)
+    assert not set(made.train) & set(made.validation)
+    assert {int(number[trials.user[i]]) for i in made.train} == {0, 1, 2}
+    assert {int(number[trials.user[i]]) for i in made.validation} == {3, 4}
+    # whatever those who validate or are tested click, what is learnt from stays the same
+    other = task(with_other_clicks(trials, validation | tested, seed), labels, train, validation)
+    for epoch in (None, 3):
+        for a, b in zip(
+            examples(made, made.train, epoch), examples(other, made.train, epoch), strict=True
+        ):
+            assert torch.equal(a, b)
+    assert torch.equal(made.network.centre, other.network.centre)
+    assert torch.equal(made.network.spread, other.network.spread)
+    # and what chooses the best weights does not know those who are tested
+    third = task(with_other_clicks(trials, tested, seed), labels, train, validation)
+    pairs = zip(
+        examples(made, made.validation, None), examples(third, made.validation, None), strict=True
+    )
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_context_comes_from_everybody_who_is_not_held_out() -> None:
+    trials, labels, number = study()
+    made = task(trials, labels, number < 3)
+    seen = click_features(trials, SETTINGS, among=(number < 3) | (labels == UNLISTED))
+    for item in made.train:
+        np.testing.assert_array_equal(made.read(item, None).clicks, seen.trial(item))
+    everybody = click_features(trials, SETTINGS)
+    assert any(
+        not np.array_equal(made.read(item, None).clicks, everybody.trial(item))
+        for item in made.train
+    )
+
+
+def test_mirrors_turn_positions_and_steps_and_nothing_else() -> None:
+    trials, labels, number = study()
+    made = task(trials, labels, number < 3, np.isin(number, (3, 4)), seed=7)
+    turned = set()
+    for item in made.train:
+        plain = made.read(item, None).clicks.numpy()
+        for epoch in range(1, 9):
+            found = made.read(item, epoch).clicks.numpy()
+            np.testing.assert_array_equal(found, made.read(item, epoch).clicks.numpy())
+            np.testing.assert_array_equal(found[:, [2, 5, 6]], plain[:, [2, 5, 6]])
+            flips = []
+            for at, step in ((0, 3), (1, 4)):
+                flipped = not np.array_equal(found[:, at], plain[:, at])
+                side = 1 - plain[:, at] if flipped else plain[:, at]
+                np.testing.assert_array_equal(found[:, at], side)
+                sign = -1 if flipped else 1
+                np.testing.assert_array_equal(found[:, step], sign * plain[:, step])
+                flips.append(flipped)
+            turned.add(tuple(flips))
+    assert turned == {(a, b) for a in (False, True) for b in (False, True)}
+    other = task(trials, labels, number < 3, seed=8)
+    drawn = [
+        torch.equal(made.read(item, 1).clicks, other.read(item, 1).clicks) for item in made.train
+    ]
+    assert not all(drawn)
+
+
+def test_losses_are_cross_entropies_of_the_logits() -> None:
+    trials, labels, number = study()
+    made = task(trials, labels, number < 3)
+    made.network.eval()
+    batch = [made.read(item, None) for item in made.train[:6]]
+    losses, outputs = made.losses(batch, "fp32")
+    for example, loss, logit in zip(batch, losses.tolist(), outputs, strict=True):
+        z = float(logit)
+        p = 1 / (1 + math.exp(-z))
+        wanted = -math.log(p if example.bad else 1 - p)
+        assert loss == pytest.approx(wanted, rel=1e-5)
+        right = (z > 0) == bool(example.bad)
+        assert made.scores(example, logit) == {"accuracy": float(right)}
+    losses.sum().backward()
+    assert all(p.grad is not None for p in made.network.parameters())
+    assert {example.bad for example in batch} <= {0.0, 1.0}
+    wanted = [float(labels[trials.user[item]] == BAD) for item in made.train]
+    assert [made.read(item, 1).bad for item in made.train] == wanted
+    assert made.name(made.train[0]).startswith("u")
+
+
+def test_trials_without_a_click_in_the_image_teach_nothing() -> None:
+    rows = [("a.png", "g", [(1, 1)]), ("a.png", "b", [(2, 2)]), ("b.png", "b", [(-1, 3)])]
+    trials = trials_of(rows)
+    known = known_users(trials, ["g"], ["b"])
+    made = task(trials, known.labels, known.labels != UNLISTED)
+    assert made.train == [0, 1]
+    without = trials_of([rows[0], rows[2]])
+    labels = known_users(without, ["g"], ["b"]).labels
+    with pytest.raises(DataError, match="No trial of a bad participant is left"):
+        task(without, labels, labels != UNLISTED)
+    with pytest.raises(DataError, match="No trial of a good participant is left"):
+        task(trials, known.labels, known.labels == BAD)
+
+
+def test_nobody_is_on_two_sides() -> None:
+    trials, labels, number = study()
+    with pytest.raises(ValueError, match="both sides"):
+        task(trials, labels, number < 3, number == 2)
+    with pytest.raises(ValueError, match="without a label"):
+        task(trials, labels, number < 7)
+
+
+def test_a_training_finds_people_it_has_not_seen(tmp_path) -> None:
+    simulation = Simulation(seed=5, n_images=24, n_users=30, users_per_image=10, side=64)
+    trials, roles = simulation.trials(), simulation.roles()
+    labels = np.array([GOOD if role == "careful" else BAD for role in roles], dtype=np.int8)
+    held = np.zeros(len(labels), dtype=np.bool_)
+    held[np.flatnonzero(labels == GOOD)[::3]] = True
+    held[np.flatnonzero(labels == BAD)[::2]] = True
+    made = QualityTask(ClickGRU(7, 16), trials, labels, ~held, None, SETTINGS)
+    stage = Stage("train", 6, 1e-2, schedule="cosine")
+    rows = fit(FitJob(made, FitSettings((stage,), batch_size=32, clip_norm=1.0), tmp_path))
+    assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
+    scores, _ = participant_scores(trials, trial_logits(made.network, trials, SETTINGS, Silent()))
+    assert roc_auc(scores[held], labels[held] == BAD) >= 0.9
