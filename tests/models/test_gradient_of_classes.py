@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from clickmap_cli.models.class_saliency import METHODS, Noise, gradcam, saliency_of_class
 from torch import nn
 
 from clickmap_cli.models.classifier import ClassifierNetwork, ClassifierSettings, build_classifier
+from clickmap_cli.models.gradient import METHODS, Noise, gradcam, saliency_of_class
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import timm
 import torch
-from clickmap_cli.models.vit_keypoints import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clickmap_cli.config.saliency import Freeze
+from clickmap_cli.models.keypoint_net import (
     NAMES,
     KeypointInput,
     KeypointNet,
     build_keypoint_net,
     evaluating,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from clickmap_cli.config.saliency import Freeze
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.training.blocks import apply_freeze, block_table, set_modes
 

@@ -87,7 +87,7 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
 
 
 def _classifier_weights(config: ClassifierConfig) -> Iterator[Finding]:
-    from clickmap_cli.models.downloads import release_note
+    from clickmap_cli.models.building import release_note
 
     note = None
     if config.model.weights_path is None:
