@@ -15,8 +15,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.gradient import Normalised
 from clickmap_cli.models.timm_models import RELEASE, TimmNetwork, TimmSettings
 from clickmap_cli.models.weights import RANDOM, seeded
-from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, short_reason
 
 BASE = "base"
 """The name of the small network."""

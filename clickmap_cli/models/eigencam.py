@@ -19,9 +19,8 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.timm_models import load_pretrained_config, one_of
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, short_reason
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import short_reason
 
 DETECTOR = "fasterrcnn_resnet50_fpn"
 DETECTOR_LEVELS = ("pool", "3", "2", "1", "0")

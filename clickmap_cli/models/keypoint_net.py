@@ -19,9 +19,15 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.baselines import size_setting
 from clickmap_cli.models.timm_models import RELEASE
 from clickmap_cli.models.weights import seeded, without_memory
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import (
+    ConfigError,
+    DataError,
+    did_you_mean,
+    printable,
+    short_reason,
+)
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
+from clickmap_cli.storage.safe_arrays import NpzArrays
 
 NAMES = {
     "ViT-B_16": "vit_base_patch16_224.orig_in21k",
@@ -215,7 +221,9 @@ def _found(model_type: str) -> tuple[str, Any]:
 
     name = NAMES.get(str(model_type), str(model_type))
     if not timm.is_model(name):
-        raise ConfigError(f"There is no network {str(model_type)[:80]!r}. {_near(str(model_type))}")
+        raise ConfigError(
+            f"There is no network '{printable(str(model_type))}'. {_near(str(model_type))}"
+        )
     try:
         return name, timm.get_pretrained_cfg(name) or PretrainedCfg()
     except RuntimeError as error:

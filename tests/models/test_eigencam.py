@@ -24,7 +24,7 @@ from clickmap_cli.models import eigencam as module
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.eigencam import DETECTOR_LEVELS, EigenCam, oriented, rectified
 from clickmap_cli.models.torch_model import IMAGENET_MEAN, IMAGENET_STD
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark

@@ -13,7 +13,7 @@ import torch
 
 from clickmap_cli.config.loading import SALIENCY, load_config, load_experiment
 from clickmap_cli.config.saliency import stages_of
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.training.optimisers import make_optimizer

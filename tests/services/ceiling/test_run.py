@@ -26,7 +26,7 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
 from clickmap_cli.metrics.uncertainty import bootstrap_grouped_means, bootstrap_means
 from clickmap_cli.reports.ceiling import ceiling_table, draw_ceiling, draw_curve, summary_lines
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Silent

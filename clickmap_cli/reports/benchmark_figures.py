@@ -1,4 +1,4 @@
-"""Figures of a deep dive: maps of a model's settings beside the image and its ground truth."""
+"""Pictures of a benchmark: predictions pixel for pixel, and deep dives into single images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.reports.overlays import coloured, placeholder, shown
+from clickmap_cli.reports.overlays import (
+    as_bytes,
+    coloured,
+    colours_of,
+    cover,
+    mixed,
+    placeholder,
+    scaled_heat,
+    shown,
+)
 from clickmap_cli.reports.style import COLOURS, HEAT, headline, save, styled
-from clickmap_cli.services.benchmark.pictures import DivePicture
+from clickmap_cli.services.benchmark.pictures import DivePicture, Heatmap
 from clickmap_cli.storage.atomic import replacing
 
 _PANEL = 1.7
@@ -84,3 +93,23 @@ def _format(score: float) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def draw_heatmap(heatmap: Heatmap) -> None:
+    """Write the heat, and the heat over its image, as PNG.
+
+    Raises:
+        ConfigError: the colour map is unknown.
+    """
+    from PIL import Image
+
+    settings = heatmap.settings
+    heat = scaled_heat(heatmap.heat, settings.normalize)
+    colour = colours_of(heat, settings.colormap, "heatmaps_png.colormap")
+    with replacing(heatmap.path) as partial:
+        Image.fromarray(as_bytes(colour)).save(partial, format="PNG")
+    if heatmap.image is None or heatmap.overlay_path is None:
+        return
+    over = mixed(heatmap.image, colour, cover(heat, settings.alpha))
+    with replacing(heatmap.overlay_path) as partial:
+        Image.fromarray(as_bytes(over)).save(partial, format="PNG")

@@ -22,19 +22,19 @@ from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
-from clickmap_cli.services.visualize import run as visualize
+from clickmap_cli.services.visualize import figures as visualize
 from clickmap_cli.services.visualize.agreement import find_agreement
-from clickmap_cli.services.visualize.drawing import VisualizeFigures
-from clickmap_cli.services.visualize.experiment import open_experiment
-from clickmap_cli.services.visualize.numbers import distributions
-from clickmap_cli.services.visualize.options import KINDS, Look, VisualizeOptions
-from clickmap_cli.services.visualize.pictures import (
-    bins_of,
-    clicks_of,
+from clickmap_cli.services.visualize.experiment import (
+    click_tracks,
+    cumulative_maps,
     densest,
-    people_of,
+    open_experiment,
+    participant_maps,
     picture_of,
 )
+from clickmap_cli.services.visualize.figures import Figures
+from clickmap_cli.services.visualize.numbers import distributions
+from clickmap_cli.services.visualize.options import KINDS, Look, VisualizeOptions
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from tests.helpers.prepared_studies import SIDE, prepared_study, rows_of_sizes, words
@@ -49,19 +49,16 @@ class Recorder:
         self.drawn: list[tuple[str, object]] = []
         self._fail_at = fail_at
 
-    def figures(self) -> VisualizeFigures:
-        names = ("overlay", "participants", "clicks", "bins", "morph", "sheet")
-        numbers = ("clicks_per_trial", "agreement_by_category")
-        return VisualizeFigures(
-            **{name: self._of(name) for name in names},
-            distributions={name: self._of(name) for name in numbers},
-        )
+    def figures(self) -> Figures:
+        numbers = ("distributions/clicks_per_trial", "distributions/agreement_by_category")
+        kinds = ("overlay", "participants", "clicks", "bins", "sheet")
+        return {name: self._of(name) for name in (*kinds, *numbers)}
 
     def _of(self, name):
-        def draw(piece, look, paths):
+        def draw(*content, look, paths):
             if self._fail_at is not None and len(self.drawn) == self._fail_at:
                 raise RunError("the lights went out")
-            self.drawn.append((name, piece))
+            self.drawn.append((name, content[0]))
             for kind, path in paths.items():
                 path.write_text(f"{name} {kind} {look}")
 
@@ -231,7 +228,7 @@ def test_many_trials_are_not_scored_for_a_figure_alone(config, monkeypatch) -> N
     monkeypatch.setattr("clickmap_cli.services.visualize.agreement.QUICK_TRIALS", 5)
     recorder, progress = Recorder(), Silent()
     result = run(config, kinds=("distributions",), figures=recorder.figures(), progress=progress)
-    assert [name for name, _ in recorder.drawn] == ["clicks_per_trial"]
+    assert [name for name, _ in recorder.drawn] == ["distributions/clicks_per_trial"]
     assert any("21 trials" in text for text in progress.notices)
     assert result.numbers.agreed == ()
 
@@ -246,21 +243,20 @@ def test_people_clicks_and_bins_are_those_of_the_trials(config) -> None:
     maps = trial_maps(clicks, experiment.settings)
     np.testing.assert_allclose(picture.heat, maps.mean(axis=0), atol=1e-7)
     assert (picture.n_participants, picture.n_clicks) == (4, 48)
-    people = people_of(experiment, code, picture)
-    assert people.names == ("u0", "u1", "u2", "u3")
-    np.testing.assert_array_equal(people.maps, maps)
-    tracks = clicks_of(experiment, code, picture).tracks
-    for trial, track in enumerate(tracks):
+    names, people = participant_maps(experiment, code)
+    assert names == ["u0", "u1", "u2", "u3"]
+    np.testing.assert_array_equal(people, maps)
+    for trial, track in enumerate(click_tracks(experiment, code)):
         x, y = clicks.trial(trial)
         np.testing.assert_array_equal(track.x, x)
         np.testing.assert_array_equal(track.y, y)
         np.testing.assert_array_equal(track.number, np.arange(12) + 1)
-    bins = bins_of(experiment, code, picture, 4, by_time=False)
-    assert bins.limits == (3, 6, 9, 12)
-    np.testing.assert_allclose(bins.maps[-1], picture.heat, atol=1e-7)
-    assert np.all(np.diff(bins.maps, axis=0) >= 0)
-    assert bins.greatest == pytest.approx(picture.heat.max())
-    assert bins.densest == pytest.approx(max(m.max() / m.mean() for m in bins.maps), rel=1e-5)
+    bins, labels = cumulative_maps(experiment, code, 4, by_time=False)
+    assert labels == [f"first {n} clicks" for n in (3, 6, 9, 12)]
+    np.testing.assert_allclose(bins[-1], picture.heat, atol=1e-7)
+    assert np.all(np.diff(bins, axis=0) >= 0)
+    assert cumulative_maps(experiment, code, 12, by_time=False)[1][0] == "first click"
+    assert cumulative_maps(experiment, code, 4, by_time=True)[1][0] == "first 25%"
 
 
 def test_clicks_keep_their_numbers_where_some_are_cropped_away(tmp_path) -> None:
@@ -269,7 +265,7 @@ def test_clicks_keep_their_numbers_where_some_are_cropped_away(tmp_path) -> None
     picture = picture_of(experiment, 1)
     assert picture.heat.shape == (10, 8)
     x, y = experiment.clicks(1).trial(0)
-    track = clicks_of(experiment, 1, picture).tracks[0]
+    track = click_tracks(experiment, 1)[0]
     inside = [
         (int(a) - 8, int(b) - 7, n)
         for n, (a, b) in enumerate(zip(x, y, strict=True), 1)
@@ -291,8 +287,8 @@ def test_maps_of_every_format(tmp_path, output_format) -> None:
     wanted = trial_maps(clicks, experiment.settings).mean(axis=0)
     np.testing.assert_allclose(picture.heat, wanted, atol=1e-7)
     wanted = bin_maps(clicks, experiment.settings, 3, time_based=False)
-    np.testing.assert_array_equal(bins_of(experiment, 0, picture, 3, False).maps, wanted)
-    assert len(bins_of(experiment, 0, picture, 5, True).maps) == 5
+    np.testing.assert_array_equal(cumulative_maps(experiment, 0, 3, False)[0], wanted)
+    assert len(cumulative_maps(experiment, 0, 5, True)[0]) == 5
 
 
 def test_densest() -> None:
@@ -451,7 +447,6 @@ def test_what_is_written_is_in_the_manifest_and_nothing_else(config) -> None:
     stems = {f"{kind}/{name}" for kind in ("overlay", "participants", "clicks", "bins")
              for name in ("cat1_1", "cat1_3")}  # fmt: skip
     wanted = {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
-    wanted |= {f"{s}.{e}" for s in stems if s.startswith("bins") for e in ("gif", "apng")}
     wanted |= {f"sheet/sheet_00001.{e}" for e in ("png", "svg")} | {"images.csv"}
     names = ("clicks_per_trial", "agreement_by_category")
     wanted |= {f"distributions/{name}.{e}" for name in names for e in ("png", "svg")}
@@ -474,7 +469,7 @@ def test_a_second_run_stops_resumes_or_overwrites(config) -> None:
 
 
 def test_a_run_cut_short_goes_on_where_it_was(config, monkeypatch) -> None:
-    monkeypatch.setattr("clickmap_cli.services.visualize.drawing.SHEET_IMAGES", 2)
+    monkeypatch.setattr("clickmap_cli.services.visualize.figures.SHEET_IMAGES", 2)
     options = {"top": 5, "kinds": ("overlay", "clicks", "sheet")}
     with pytest.raises(RunError):
         run(config, figures=Recorder(fail_at=7).figures(), **options)

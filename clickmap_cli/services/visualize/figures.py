@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,221 @@ import numpy as np
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
+from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.prepare.examples import example_keys
 from clickmap_cli.services.visualize.agreement import Agreement, find_agreement
-from clickmap_cli.services.visualize.drawing import (
-    DrawingJob,
-    Files,
-    PictureRow,
-    VisualizeFigures,
-    draw_images,
-    draw_numbers,
-    row_of,
+from clickmap_cli.services.visualize.experiment import (
+    CONVERTED,
+    MISSING,
+    UNREADABLE,
+    Picture,
+    PreparedExperiment,
+    click_tracks,
+    cumulative_maps,
+    densest,
+    file_of,
+    open_experiment,
+    participant_maps,
+    picture_of,
 )
-from clickmap_cli.services.visualize.experiment import PreparedExperiment, open_experiment
 from clickmap_cli.services.visualize.numbers import Distributions, distributions
 from clickmap_cli.services.visualize.options import VisualizeOptions, check_options
-from clickmap_cli.services.visualize.pictures import CONVERTED, MISSING, UNREADABLE, file_of
-from clickmap_cli.storage.atomic import write_rows
+from clickmap_cli.storage.atomic import replacing, write_rows
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
+
+DEFAULT_BINS = 8
+SHEET_IMAGES = 20
+"""Images on one contact sheet."""
+
+_WORTH_WORKERS = 16  # images; fewer are drawn before worker processes have started
+
+Figures = Mapping[str, Callable[..., None]]
+"""Kind of figure, or path of a distribution such as `distributions/funnel` -> function that draws.
+
+Each function gets the figure's content, then `look` and `paths` (format -> file). The content is
+`overlay`: a `Picture`; `participants`: a `Picture`, names and maps; `clicks`: a `Picture` and its
+tracks; `bins`: a `Picture`, cumulative maps and their labels; `sheet`: several `Picture`s; and of a
+distribution `Distributions`.
+"""
+
+Files = dict[str, dict[str, Any]]
+"""Path inside the folder -> size and SHA-256."""
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """One image that was drawn: a line of `images.csv`.
+
+    `image` is `shown`, `converted`, `missing` or `unreadable`; `note` gives the conversion or the
+    reason.
+    """
+
+    image_path: str
+    category: str
+    n_participants: int
+    n_clicks: int
+    agreement: float
+    image: str
+    note: str
+
+
+@dataclass(frozen=True)
+class DrawingJob:
+    """All that is needed to draw the figures."""
+
+    experiment: PreparedExperiment
+    config: ExperimentConfig
+    options: VisualizeOptions
+    figures: Figures
+    agreement: Agreement | None
+    codes: list[int]
+    numbers: Distributions | None
+
+    def picture(self, code: int) -> Picture:
+        """Return an image with its map and its score."""
+        if self.agreement is None:
+            return picture_of(self.experiment, code)
+        score = float(self.agreement.values[code])
+        return picture_of(self.experiment, code, score, self.agreement.metric)
+
+
+def draw_images(
+    job: DrawingJob, run_folder: RunFolder, progress: Progress
+) -> tuple[list[PictureRow], Files]:
+    """Draw every image's figures and the contact sheets, and keep those of an earlier run.
+
+    Returns:
+        A row for each image, and the files.
+    """
+    most = max((int(job.experiment.people[code]) for code in job.codes), default=1)
+    top = 1.0
+    if job.options.look.normalize == "sum":
+        top = max((densest(job.experiment.mean_map(code)) for code in job.codes), default=1.0)
+    rows: list[PictureRow] = []
+    outputs: Files = {}
+    progress.stage("Drawing images", len(job.codes))
+    for page, first in enumerate(range(0, len(job.codes), SHEET_IMAGES), 1):
+        pictures = {
+            code: replace(
+                job.picture(code), people_share=int(job.experiment.people[code]) / most, densest=top
+            )
+            for code in job.codes[first : first + SHEET_IMAGES]
+        }
+        outputs |= _draw_page(job, run_folder, pictures, progress)
+        if "sheet" in job.options.kinds:
+            outputs |= _draw_sheet(job, run_folder, page, list(pictures.values()))
+        rows += [row_of(found) for found in pictures.values()]
+    return rows, outputs
+
+
+def _draw_page(
+    job: DrawingJob, run_folder: RunFolder, pictures: Mapping[int, Picture], progress: Progress
+) -> Files:
+    """Draw the figures of the images on one contact sheet, except those already drawn."""
+    outputs: Files = {}
+    todo = []
+    for code in pictures:
+        done = run_folder.recorded(f"image_{code:07d}")
+        if done is None:
+            todo.append(code)
+        else:
+            outputs |= done
+            progress.advance()
+    contents = (
+        (job.experiment.picture_name(code), _contents(job, code, pictures[code])) for code in todo
+    )
+    draw = partial(_draw_one, job.figures, job.options, run_folder.path)
+    workers = worker_count(job.config.n_jobs) if len(job.codes) >= _WORTH_WORKERS else 1
+    for code, files in zip(todo, ordered_map(draw, contents, workers, "loky"), strict=True):
+        run_folder.record(f"image_{code:07d}", files)
+        outputs |= files
+        progress.advance()
+    return outputs
+
+
+def _contents(job: DrawingJob, code: int, found: Picture) -> dict[str, tuple[Any, ...]]:
+    """Return the contents of one image's figures by kind; see `Figures`."""
+    kinds, experiment = job.options.kinds, job.experiment
+    contents: dict[str, tuple[Any, ...]] = {}
+    if "overlay" in kinds:
+        contents["overlay"] = (found,)
+    if "participants" in kinds:
+        contents["participants"] = (found, *participant_maps(experiment, code))
+    if "clicks" in kinds:
+        contents["clicks"] = (found, click_tracks(experiment, code))
+    if "bins" in kinds:
+        bins = job.options.bins or job.config.click_bins or DEFAULT_BINS
+        by_time = job.config.time_based_bins
+        contents["bins"] = (found, *cumulative_maps(experiment, code, bins, by_time))
+    return contents
+
+
+def _draw_one(
+    figures: Figures,
+    options: VisualizeOptions,
+    folder: Path,
+    image: tuple[str, dict[str, tuple[Any, ...]]],
+) -> Files:
+    """Draw one image's figures from its name and contents; runs in any process."""
+    name, contents = image
+    files: Files = {}
+    for kind, content in contents.items():
+        files |= _draw(figures[kind], content, options, folder, f"{kind}/{name}")
+    return files
+
+
+def _draw(
+    draw: Callable[..., None],
+    content: tuple[Any, ...],
+    options: VisualizeOptions,
+    folder: Path,
+    name: str,
+) -> Files:
+    """Draw one figure into its files, `<name>.<format>`; no incomplete file is left behind."""
+    paths = {kind: folder / f"{name}.{kind}" for kind in options.formats}
+    with contextlib.ExitStack() as whole:
+        partial_paths = {kind: whole.enter_context(replacing(path)) for kind, path in paths.items()}
+        draw(*content, look=options.look, paths=partial_paths)
+    return describe_files(folder, list(paths.values()))
+
+
+def _draw_sheet(
+    job: DrawingJob, run_folder: RunFolder, page: int, pictures: list[Picture]
+) -> Files:
+    name = f"sheet_{page:05d}"
+    done = run_folder.recorded(name)
+    if done is not None:
+        return done
+    sheet = job.figures["sheet"]
+    files = _draw(sheet, (pictures,), job.options, run_folder.path, f"sheet/{name}")
+    run_folder.record(name, files)
+    return files
+
+
+def draw_numbers(job: DrawingJob, folder: Path, progress: Progress) -> Files:
+    """Draw the distributions; those of agreement only if it is known."""
+    if job.numbers is None:
+        return {}
+    files: Files = {}
+    names = [name for name in job.figures if name.startswith("distributions/")]
+    progress.stage("Drawing distributions", len(names))
+    for name in names:
+        if job.numbers.agreed or "/agreement" not in name:
+            files |= _draw(job.figures[name], (job.numbers,), job.options, folder, name)
+        progress.advance()
+    return files
+
+
+def row_of(found: Picture) -> PictureRow:
+    """Return the line of `images.csv` for an image."""
+    return PictureRow(
+        found.key, found.category, found.n_participants, found.n_clicks, found.agreement,
+        found.image.state, found.image.note,
+    )  # fmt: skip
+
 
 FOLDER = "figures"
 _OWN = ("overlay", "participants", "clicks", "bins", "sheet", "distributions", "images.csv")
@@ -67,7 +264,7 @@ def run(
     config: ExperimentConfig,
     options: VisualizeOptions,
     progress: Progress,
-    figures: VisualizeFigures,
+    figures: Figures,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
 ) -> VisualizeRun:
