@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clickmap_cli.clickmaps.geometry import Geometry
-from clickmap_cli.models.finish import finished
+from clickmap_cli.models.base import finished
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.training.tasks.saliency import Targets, kl, log_densities, nll_fixations
 from tests.training.tiny import SIZE, Spot
