@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
+from clickmap_cli.models.participant_quality import QUALITY_FILE
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
