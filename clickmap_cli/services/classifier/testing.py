@@ -71,5 +71,5 @@ def _baseline(
     weights = None
     if config.training.class_weights:
         weights = class_weights(codes.tolist(), n_classes)[codes]
-    fitted = fit_logistic(features(train), codes, n_classes, weights=weights)
-    return fitted.probabilities(features(study.of(fold.test)))
+    fitted = fit_logistic(features(train), codes, weights)
+    return np.asarray(fitted.predict_proba(features(study.of(fold.test))))

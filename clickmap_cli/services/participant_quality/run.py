@@ -21,7 +21,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
-from clickmap_cli.metrics.platt import fit_platt
+from clickmap_cli.metrics.classification import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
 from clickmap_cli.models.participant_quality import (
@@ -294,7 +294,7 @@ class _Run:
         path = self.folder.path / "calibration.csv"
         bins = found.reliability
         rows = zip(
-            bins.edges[:-1], bins.edges[1:], bins.counts, bins.foretold, bins.observed, strict=True
+            bins.edges[:-1], bins.edges[1:], bins.counts, bins.predicted, bins.observed, strict=True
         )
         write_csv(
             path, ("from", "to", "n", "mean_probability", "share_bad"),
