@@ -10,7 +10,7 @@ import torch
 
 from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.config.saliency import Stage
-from clickmap_cli.models.finish import finished
+from clickmap_cli.models.base import finished
 from clickmap_cli.training.losses import kl, log_densities, nll_fixations
 from clickmap_cli.training.schedules import Schedule
 

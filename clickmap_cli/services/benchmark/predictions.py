@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Geometry, same_aspect
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.maps import oddities
-from clickmap_cli.models.base import Output, SubjectModel
+from clickmap_cli.models.base import Output, SubjectModel, finished
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.models.finish import finished
 from clickmap_cli.runtime.errors import ClickmapError, DataError, typed_reason
 from clickmap_cli.storage.prediction_cache import KeptWith, PredictionCache
 

@@ -308,8 +308,12 @@ class _Look:
         return not any(finding.kind == "problem" for finding in self.findings[n:])
 
     def _model(self, spec: Spec, device: str) -> None:
-        from clickmap_cli.models.building import BuiltModel, model_settings, try_network
-        from clickmap_cli.models.downloads import download_note
+        from clickmap_cli.models.building import (
+            BuiltModel,
+            download_note,
+            model_settings,
+            try_network,
+        )
         from clickmap_cli.models.precomputed import Precomputed
         from clickmap_cli.services.benchmark.coverage import map_coverage
 

@@ -21,11 +21,11 @@ from clickmap_cli.metrics.map_scores import need_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
+    download_note,
     model_settings,
     require_devices,
     try_network,
 )
-from clickmap_cli.models.downloads import download_note
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch

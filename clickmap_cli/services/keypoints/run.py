@@ -16,8 +16,8 @@ from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.models.keypoint_attention import keypoint_maps, over_image
-from clickmap_cli.models.vit_keypoints import KeypointNet, build_keypoint_net
+from clickmap_cli.models.attention import keypoint_maps, over_image
+from clickmap_cli.models.keypoint_net import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch

@@ -23,9 +23,8 @@ from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.platt import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.models.click_features import FeatureSettings
-from clickmap_cli.models.click_gru import ClickGRU, one_thread, trial_logits
-from clickmap_cli.models.quality_checkpoint import (
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
+from clickmap_cli.models.participant_quality import (
     QUALITY_FILE,
     QualityModel,
     participant_scores,

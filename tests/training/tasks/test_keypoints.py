@@ -16,7 +16,7 @@ from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
 from clickmap_cli.metrics.keypoints import scaled
-from clickmap_cli.models.vit_keypoints import KeypointInput
+from clickmap_cli.models.keypoint_net import KeypointInput
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.training.fit_job import FitJob, FitSettings

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.metrics.platt import Platt
-from clickmap_cli.models.click_features import FeatureSettings
-from clickmap_cli.models.click_gru import ClickGRU, trial_logits
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import write_bytes

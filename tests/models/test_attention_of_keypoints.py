@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from clickmap_cli.models.keypoint_attention import keypoint_maps, over_image
-from clickmap_cli.models.vit_attention import attention_modules, recorded
-from clickmap_cli.models.vit_keypoints import KeypointInput, KeypointNet, build_keypoint_net
+from clickmap_cli.models.attention import attention_modules, keypoint_maps, over_image, recorded
+from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 
 VIT = "vit_tiny_patch16_224"
 SMALL = {"embed_dim": 24, "num_heads": 3, "depth": 3}

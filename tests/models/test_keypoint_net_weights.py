@@ -14,8 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.models.vit_keypoints import NAMES, build_keypoint_net
-from clickmap_cli.models.vit_npz import CLASSIFIER, load_vit_npz, resized
+from clickmap_cli.models.keypoint_net import (
+    CLASSIFIER,
+    NAMES,
+    build_keypoint_net,
+    load_vit_npz,
+    resized,
+)
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.helpers.payloads import Call
 from tests.models.vit_release import (

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from clickmap_cli.clickmaps.geometry import Geometry
-from clickmap_cli.models import finish
+from clickmap_cli.models import base
 
 SHAPES = [(5, 7), (9, 4), (5, 4), (1, 1), (20, 30)]
 
 
 def finished(values, output, size, postprocess) -> np.ndarray:
     """A prediction of a whole image, resized to `size`."""
-    return finish.finished(values, output, Geometry(values.shape, size, None), postprocess)
+    return base.finished(values, output, Geometry(values.shape, size, None), postprocess)
 
 
 def interpolated(values, size) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from clickmap_cli.models.class_saliency import METHODS, Noise, gradcam, saliency_of_class
 from clickmap_cli.models.classifier import ClassifierNetwork, ClassifierSettings, build_classifier
+from clickmap_cli.models.gradient import METHODS, Noise, gradcam, saliency_of_class
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 

@@ -16,16 +16,16 @@ from clickmap_cli.app import app
 from clickmap_cli.clickmaps.geometry import Geometry, resize
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.models import deepgaze_models
+from clickmap_cli.models.base import finished
 from clickmap_cli.models.building import build_model
-from clickmap_cli.models.deepgaze import DeepGazeIIE, DeepGazeIII
-from clickmap_cli.models.deepgaze_models import DeepGazeIIEModel, DeepGazeIIIModel
-from clickmap_cli.models.finish import finished
+from clickmap_cli.models.deepgaze import model as deepgaze_model
+from clickmap_cli.models.deepgaze.model import DeepGazeIIEModel, DeepGazeIIIModel
+from clickmap_cli.models.deepgaze.network import DeepGazeIIE, DeepGazeIII
 from clickmap_cli.models.weights import load_state, seeded
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import picture
 from tests.helpers.payloads import Call
-from tests.models.test_deepgaze import one_thread, shaken  # noqa: F401 - a fixture
+from tests.models.deepgaze.test_network import one_thread, shaken  # noqa: F401 - a fixture
 
 SIZE = (66, 71)
 NAMES = {"deepgaze_iie": DeepGazeIIEModel, "deepgaze_iii": DeepGazeIIIModel}
@@ -217,7 +217,7 @@ def test_low_memory_keeps_the_weights_at_home(tmp_path, model, iii, monkeypatch)
     stimulus = shown(tmp_path)
     low = DeepGazeIIIModel(weights="none", device="cpu", low_memory=True)
     np.testing.assert_array_equal(low.predict(stimulus), model.predict(stimulus))
-    monkeypatch.setattr(deepgaze_models, "choose_device", lambda wanted: "meta")
+    monkeypatch.setattr(deepgaze_model, "choose_device", lambda wanted: "meta")
     away = DeepGazeIIIModel(weights="none", low_memory=True)
     network = away.network()
     assert away._on == "meta"  # where images go
@@ -284,7 +284,7 @@ def test_checkpoints_that_do_not_fit(tmp_path, iii, monkeypatch, change, says) -
     change(state)
     path = tmp_path / "w.pth"
     path.write_bytes(b"stands for the state")
-    monkeypatch.setattr(deepgaze_models, "read_state", lambda _path: state)
+    monkeypatch.setattr(deepgaze_model, "read_state", lambda _path: state)
     with pytest.raises(DataError) as caught:
         DeepGazeIIIModel(str(path)).build()
     assert says in str(caught.value)

@@ -13,11 +13,12 @@ import torch
 import torchvision
 from torch.nn import functional
 
-from clickmap_cli.models import deepgaze, deepgaze_backbones
-from clickmap_cli.models.deepgaze import DeepGazeIIE, DeepGazeIII
-from clickmap_cli.models.deepgaze_backbones import EfficientNetB5, near, normalised, sources
+from clickmap_cli.models.deepgaze import backbones
+from clickmap_cli.models.deepgaze import network as deepgaze
+from clickmap_cli.models.deepgaze.backbones import EfficientNetB5, near, normalised, sources
+from clickmap_cli.models.deepgaze.network import DeepGazeIIE, DeepGazeIII
 from clickmap_cli.models.weights import seeded
-from tests.models import deepgaze_plain as plain
+from tests.models.deepgaze import plain
 
 NAN = math.nan
 GPU = torch.cuda.is_available()
@@ -622,5 +623,5 @@ def test_nothing_is_downloaded(monkeypatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", asked.append)
     with torch.device("meta"):
         for name in CHANNELS:
-            getattr(deepgaze_backbones, name)()
+            getattr(backbones, name)()
     assert asked == []

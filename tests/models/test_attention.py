@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.models.building import build_model
-from clickmap_cli.models.vit_attention import (
+from clickmap_cli.models.attention import (
     VitAttention,
     attention_modules,
     discarded,
     recorded,
     rollout,
 )
+from clickmap_cli.models.building import build_model
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import picture
 

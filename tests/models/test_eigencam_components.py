@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.models import principal
-from clickmap_cli.models.principal import principal_component
+from clickmap_cli.models import eigencam
+from clickmap_cli.models.eigencam import principal_component
 
-LARGE = principal._EXACT_SIDE + 30
+LARGE = eigencam._EXACT_SIDE + 30
 """On both sides it takes the iterated path."""
 
 
@@ -48,13 +48,13 @@ def agree(rows: torch.Tensor, number: int, atol: float = 1e-5) -> None:
 def iterations(monkeypatch):
     """What the iterated path gave, call by call."""
     given = []
-    real = principal._iterated
+    real = eigencam._iterated
 
     def watched(centred, number):
         given.append(real(centred, number))
         return given[-1]
 
-    monkeypatch.setattr(principal, "_iterated", watched)
+    monkeypatch.setattr(eigencam, "_iterated", watched)
     return given
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.config.saliency import Freeze
-from clickmap_cli.models.vit_keypoints import (
+from clickmap_cli.models.keypoint_net import (
     NAMES,
     KeypointInput,
     KeypointNet,

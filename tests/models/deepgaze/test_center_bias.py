@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.fixations import OtherFixations
-from clickmap_cli.models.log_center_bias import center_bias_setting
+from clickmap_cli.models.deepgaze.model import center_bias_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import gaussian_sum
 from tests.helpers.payloads import Call

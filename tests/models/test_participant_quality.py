@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from clickmap_cli.metrics.platt import Platt
-from clickmap_cli.models.click_features import FeatureSettings
-from clickmap_cli.models.click_gru import ClickGRU, trial_logits
-from clickmap_cli.models.quality_checkpoint import (
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
+from clickmap_cli.models.participant_quality import (
     QualityModel,
     load_quality,
     participant_scores,
