@@ -16,7 +16,7 @@ from clickmap_cli.config.saliency import stages_of
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
-from clickmap_cli.training.optimisers import make_optimizer
+from clickmap_cli.training.optimisation import make_optimizer
 from tests.helpers.studies import write_csv
 from tests.services.benchmark.test_run import write_corpus
 from tests.services.ceiling import test_run as test_ceiling
@@ -95,7 +95,9 @@ def test_momentum_is_sgds() -> None:
     (weight,) = network.parameters()
     with torch.no_grad():
         weight.fill_(1.0)
-    optimizer = make_optimizer(network, stages_of(config)[0], config.training)
+    optimizer = make_optimizer(
+        network, stages_of(config)[0], config.training.optimizer, config.training.momentum
+    )
     value, velocity = 1.0, 0.0
     for gradient in (1.0, -0.5, 2.0):
         weight.grad = torch.full_like(weight, gradient)
