@@ -57,11 +57,9 @@ def test_the_first_version_of_control_groups(tmp_path) -> None:
         tmp_path,
         proc__meminfo=MEMINFO,
         proc__self__cgroup="4:memory:/box\n3:cpu:/box\n",
-        **{
-            "sys__fs__cgroup__memory__box__memoryDOTlimit_in_bytes": f"{4 * GIB}\n",
-            "sys__fs__cgroup__memory__box__memoryDOTusage_in_bytes": f"{1 * GIB}\n",
-            "sys__fs__cgroup__memory__memoryDOTlimit_in_bytes": "9223372036854771712\n",
-        },
+        sys__fs__cgroup__memory__box__memoryDOTlimit_in_bytes=f"{4 * GIB}\n",
+        sys__fs__cgroup__memory__box__memoryDOTusage_in_bytes=f"{1 * GIB}\n",
+        sys__fs__cgroup__memory__memoryDOTlimit_in_bytes="9223372036854771712\n",
     )
     assert machine.memory(root) == machine.Memory(32 * GIB, 3 * GIB, 4 * GIB)
 
