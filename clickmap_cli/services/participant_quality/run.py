@@ -294,7 +294,7 @@ class _Run:
         path = self.folder.path / "calibration.csv"
         bins = found.reliability
         rows = zip(
-            bins.edges[:-1], bins.edges[1:], bins.counts, bins.foretold, bins.observed, strict=True
+            bins.edges[:-1], bins.edges[1:], bins.counts, bins.predicted, bins.observed, strict=True
         )
         write_csv(
             path, ("from", "to", "n", "mean_probability", "share_bad"),
