@@ -11,7 +11,7 @@ from clickmap_cli.clickmaps.participants import BAD
 from clickmap_cli.metrics.classification import Reliability, fit_platt, reliability, roc_auc
 from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.training.quality_folds import NO_FOLD
+from clickmap_cli.training.folds import NO_FOLD
 
 
 @dataclass(frozen=True)

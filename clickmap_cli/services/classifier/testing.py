@@ -17,7 +17,7 @@ from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
 from clickmap_cli.services.classifier.folds import best_of
 from clickmap_cli.services.classifier.scores import BASELINE, NETWORK, FoldOutcome
-from clickmap_cli.training.nested_folds import OuterFold
+from clickmap_cli.training.folds import OuterFold
 from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache, planes_of
 
 

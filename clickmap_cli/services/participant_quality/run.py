@@ -38,7 +38,7 @@ from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
-from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
+from clickmap_cli.training.folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 
