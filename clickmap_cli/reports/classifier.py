@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.models.quality_checkpoint import QUALITY_FILE
+from clickmap_cli.models.participant_quality import QUALITY_FILE
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
@@ -41,19 +41,16 @@ def _model_table(found: Mapping[str, Any]) -> Table:
         f"{found['n_maps']:,} maps ({size}) of {found['n_participants']} participants, "
         f"{len(found['folds'])} test folds, positive class {found['positive']}"
     )
-    for name in ("", "of"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
         table.add_column(name, justify="right", no_wrap=True)
     for model, row in found["results"].items():
-        name = _MODELS.get(model, found["model"])
-        for what, part in (("maps", row), ("blocks", row["blocks"])):
-            table.add_row(
-                Text(name if what == "maps" else ""), what, number(part["f1"]),
-                number(part["f1_weighted"]), number(part["chance_f1"]), _p(part["p"]),
-                number(part.get("f1_pooled")), _pooled_interval(part), number(part["accuracy"]),
-                number(part["auc"]) if "auc" in part else "",
-            )  # fmt: skip
+        table.add_row(
+            Text(_MODELS.get(model, found["model"])), number(row["f1"]),
+            number(row["f1_weighted"]), number(row["chance_f1"]), _p(row["p"]),
+            number(row.get("f1_pooled")), _pooled_interval(row), number(row["accuracy"]),
+            number(row["auc"]),
+        )  # fmt: skip
     return table
 
 

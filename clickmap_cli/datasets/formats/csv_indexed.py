@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.formats.participant_files import Assembler, ImageFiles, Pattern
 from clickmap_cli.datasets.gathering import (
     Gathering,
@@ -22,7 +21,7 @@ from clickmap_cli.datasets.gathering import (
 )
 from clickmap_cli.datasets.people import NamedMap
 from clickmap_cli.datasets.tables import first_line, table_columns
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.text_files import csv_rows, delimiter_hint, delimiter_of, line_blocks
 
 _REQUIRED = ("image_id", "image_path")

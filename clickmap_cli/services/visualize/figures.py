@@ -45,7 +45,7 @@ DEFAULT_BINS = 8
 SHEET_IMAGES = 20
 """Images on one contact sheet."""
 
-_WORTH_WORKERS = 16  # images; fewer are drawn before worker processes have started
+_SECONDS = 0.125  # time in which one core draws an image
 
 Figures = Mapping[str, Callable[..., None]]
 """Kind of figure, or path of a distribution such as `distributions/funnel` -> function that draws.
@@ -256,7 +256,7 @@ class _FiguresJob(Job[_Inputs, FiguresSummary]):
             for code in todo
         )
         draw = partial(_draw_contents, self.figures, self.options, self.folder)
-        workers = worker_count(self.config.n_jobs) if len(inputs.codes) >= _WORTH_WORKERS else 1
+        workers = worker_count(self.config.n_jobs, _SECONDS * len(inputs.codes))
         for code, files in zip(todo, ordered_map(draw, images, workers, "loky"), strict=True):
             run.folder.record(f"image_{code:07d}", files)
             run.outputs |= files

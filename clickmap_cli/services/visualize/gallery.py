@@ -65,7 +65,7 @@ LARGE_MAP_SIDE = 256
 PERSON_SIDE = 96
 """Longest side of a participant's map."""
 
-_WORTH_WORKERS = 1_000  # pictures; fewer are drawn before worker processes have started
+_SECONDS = 0.002  # time in which one core draws a picture
 _PAGES, _OPENED = "pages", "images"
 _MARK = b"// "
 
@@ -452,7 +452,7 @@ def _write_pages(
     experiment, codes = inputs.experiment, inputs.codes
     progress.stage("Drawing the gallery", len(codes))
     n_pictures = len(codes) + (int(experiment.people.sum()) if inputs.with_people else 0)
-    workers = worker_count(n_jobs) if n_pictures >= _WORTH_WORKERS else 1
+    workers = worker_count(n_jobs, _SECONDS * n_pictures)
 
     def pages() -> Iterator[_Page]:
         for at, (name, opened) in enumerate(inputs.names):
