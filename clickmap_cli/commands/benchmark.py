@@ -71,12 +71,8 @@ def benchmark(
             terminal.notice(text)
         figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
         run = service.run(loaded.config, terminal, figures, when_present(resume), dry_run)
-        for table in report.leaderboards(run):
-            terminal.show(table)
-        for line in report.failure_lines(run):
-            terminal.warn(line)
-        for line in report.summary_lines(run):
-            terminal.show(line)
+        tables = report.score_tables(run.summary)
+        terminal.present(tables, report.failure_lines(run), report.summary_lines(run))
         if json:
             print_json(run.summary)
         return 1 if run.n_failures else 0

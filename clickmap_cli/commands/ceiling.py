@@ -85,8 +85,7 @@ def ceiling(
         found = run[0].summary
         if found.rejected:
             terminal.warn(f"{found.rejected:,} of {found.rows:,} rows could not be read.")
-        for line in report.summary_lines(run):
-            terminal.show(line)
+        terminal.present(lines=report.summary_lines(run))
         if json:
             print_json(report.as_json(run))
         return 1 if strict and found.rejected else 0

@@ -179,9 +179,8 @@ def import_scores(
         )  # fmt: skip
         if found.dropped:
             terminal.notice(f"Metrics that are not known here: {', '.join(found.dropped)}.")
-        for table in report.score_tables(found.summary):
-            terminal.show(table)
-        terminal.show(f"{found.folder / 'report.html'}: open it; tables beside it.")
+        lines = [f"{found.folder / 'report.html'}: open it; tables beside it."]
+        terminal.present(report.score_tables(found.summary), (), lines)
         if json:
             print_json(found.summary)
         return 0
@@ -263,10 +262,7 @@ def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool
         from clickmap_cli.reports.data import as_json, lines
 
         made = job(terminal)
-        for text in made.problems:
-            terminal.warn(text)
-        for line in lines(made):
-            terminal.show(line)
+        terminal.present((), made.problems, lines(made))
         if json:
             print_json(as_json(made))
         return 1 if made.problems else 0

@@ -172,12 +172,7 @@ def _say(terminal: Terminal, run: FinetuneRun, lines: Sequence[str]) -> tuple[in
     """Print the tables, the failures and the last lines; return the exit code and the summary."""
     from clickmap_cli.reports import finetune as report
 
-    for table in report.summary_tables(run):
-        terminal.show(table)
-    for line in report.failure_lines(run):
-        terminal.warn(line)
-    for line in lines:
-        terminal.show(line)
+    terminal.present(report.summary_tables(run), report.failure_lines(run), lines)
     return (1 if run.n_failures else 0), run.summary
 
 
@@ -194,11 +189,7 @@ def _keypoints(
     run = service.run(config, terminal, views, _figures(), when, dry_run)
     if not run.speaks:
         return 0, None
-    table = report.score_table(run)
-    if table is not None:
-        terminal.show(table)
-    for line in report.summary_lines(run):
-        terminal.show(line)
+    terminal.present(report.score_tables(run), lines=report.summary_lines(run))
     return 0, run.summary
 
 
@@ -210,10 +201,7 @@ def _predict(
     from clickmap_cli.services.keypoints import predictions as service
 
     run = service.run(config, source, terminal, _figures(), when)
-    for line in report.failure_lines(run):
-        terminal.warn(line)
-    for line in report.prediction_lines(run):
-        terminal.show(line)
+    terminal.present((), report.failure_lines(run), report.prediction_lines(run))
     if json:
         print_json(report.prediction_json(run))
     return 1 if run.failures else 0

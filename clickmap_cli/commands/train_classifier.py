@@ -81,12 +81,8 @@ def _heatmap(
     views = TrainingViews(lambda *_: None, terminal.describe)
     figures = ClassifierFigures(report.draw_picture, report.draw_averages)
     run = service.run(config, terminal, views, figures, when, dry_run)
-    for table in report.score_tables(run):
-        terminal.show(table)
-    for line in report.failure_lines(run):
-        terminal.warn(line)
-    for line in report.summary_lines(run):
-        terminal.show(line)
+    tables = report.score_tables(run)
+    terminal.present(tables, report.failure_lines(run), report.summary_lines(run))
     return (1 if run.n_failures else 0), run.summary
 
 
@@ -100,6 +96,5 @@ def _quality(
 
     views = TrainingViews(lambda *_: None, terminal.describe)
     run = service.run(config, terminal, views, when, dry_run)
-    for line in quality_lines(run):
-        terminal.show(line)
+    terminal.present(lines=quality_lines(run))
     return 0, run.summary

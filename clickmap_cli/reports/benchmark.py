@@ -12,19 +12,13 @@ from rich.text import Text
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.reports.console import number
+from clickmap_cli.reports import console
+from clickmap_cli.reports.console import dry_line, new_table, number
 from clickmap_cli.services.benchmark.run import BenchmarkRun
 from clickmap_cli.services.benchmark.summaries import is_better
 
-_FIRST_FAILURES = 5
-
 MEANINGLESS = "n.m."
 """Shown for a normalised score if the ceiling is not better than the null."""
-
-
-def leaderboards(run: BenchmarkRun) -> list[Table]:
-    """Return the tables of a run."""
-    return score_tables(run.summary)
 
 
 def score_tables(summary: Mapping[str, Any]) -> list[Table]:
@@ -71,7 +65,11 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     title = f"{label}, normalised (0 = what another image's people reach, 1 = its own people)"
     table = _table(title, shown)
     for result in results:
-        cells = [_share(metric, result["scores"][metric]) for metric in shown]
+        scores = result["scores"]
+        cells = [
+            MEANINGLESS if _is_meaningless(m, scores[m]) else number(scores[m].get("normalised"), 2)
+            for m in shown
+        ]
         table.add_row(_name(result), *(Text(cell) for cell in cells))
     for name in ("ceiling", "null"):
         values = [_of_people(results, metric, name) for metric in shown]
@@ -87,11 +85,6 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     return table
 
 
-def _share(metric: str, score: Mapping[str, Any]) -> str:
-    """Format a normalised score for the table."""
-    return MEANINGLESS if _is_meaningless(metric, score) else number(score.get("normalised"), 2)
-
-
 def _is_meaningless(metric: str, score: Mapping[str, Any]) -> bool:
     """Return True if ceiling and null are known and the ceiling is not better."""
     ceiling, null = score.get("ceiling"), score.get("null")
@@ -99,12 +92,12 @@ def _is_meaningless(metric: str, score: Mapping[str, Any]) -> bool:
 
 
 def _table(title: str, shown: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for metric in shown:
-        down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
-        table.add_column(Text(metric + down), justify="right", no_wrap=True)
-    return table
+    return new_table(title, ["model"], [arrowed(metric) for metric in shown])
+
+
+def arrowed(metric: str) -> str:
+    """Return a metric's name, with an arrow if lower is better."""
+    return metric if SALIENCY_SCORES[metric].higher_is_better else f"{metric} ↓"
 
 
 def _best_first(
@@ -131,7 +124,7 @@ def _of_people(results: Sequence[Mapping[str, Any]], metric: str, name: str) -> 
 def summary_lines(run: BenchmarkRun) -> list[str]:
     """Summarise a run in one line."""
     if not run.written:
-        return [f"Would write into {run.folder}; nothing was written."]
+        return [dry_line("write", run.folder)]
     if "results" not in run.summary:
         done = run.summary["predicted"]
         return [f"Predicted {done:,} images in {run.seconds:.1f} s; nothing was scored."]
@@ -143,15 +136,12 @@ def summary_lines(run: BenchmarkRun) -> list[str]:
 def failure_lines(run: BenchmarkRun) -> list[str]:
     """Return the first images that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
-    lines = [
+    sentences = [
         f"{row['dataset']}{', ' + row['model'] if row['model'] else ''}, {row['image_id']}: "
         f"{row['reason']}"
-        for row in failures[:_FIRST_FAILURES]
+        for row in failures
     ]
-    if len(failures) > _FIRST_FAILURES:
-        where = "; see failures.csv" if run.written else ""
-        lines.append(f"... and {len(failures) - _FIRST_FAILURES:,} more{where}.")
-    return lines
+    return console.failure_lines(sentences, "; see failures.csv" if run.written else "")
 
 
 def listing_json() -> dict[str, list[dict[str, Any]]]:

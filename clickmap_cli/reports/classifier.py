@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.models.participant_quality import QUALITY_FILE
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports import console
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
@@ -21,7 +22,6 @@ from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
 _MODELS = {"baseline": "logistic regression"}
-_FIRST_FAILURES = 10
 _PANEL = 1.75
 _BELOW = 0.6
 """Width of a panel, and height of the colour bar with its label, in inches."""
@@ -37,13 +37,12 @@ def score_tables(run: ClassifierRun) -> list[Table]:
 
 def _model_table(found: Mapping[str, Any]) -> Table:
     size = " x ".join(str(side) for side in found["size"])
-    table = _table(
+    table = new_table(
         f"{found['n_maps']:,} maps ({size}) of {found['n_participants']} participants, "
-        f"{len(found['folds'])} test folds, positive class {found['positive']}"
+        f"{len(found['folds'])} test folds, positive class {found['positive']}",
+        [""],
+        ["F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"],
     )
-    table.add_column("", no_wrap=True)
-    for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
-        table.add_column(name, justify="right", no_wrap=True)
     for model, row in found["results"].items():
         table.add_row(
             Text(_MODELS.get(model, found["model"])), number(row["f1"]),
@@ -61,11 +60,8 @@ def _pooled_interval(part: Mapping[str, Any]) -> str:
 
 def _fold_table(found: Mapping[str, Any]) -> Table:
     models = list(found["results"])
-    table = _table("By fold")
-    for name in ("fold", "inner", "epoch", "val acc"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for model in models:
-        table.add_column(Text(f"F1 {_MODELS.get(model, found['model'])}"), justify="right")
+    scores = [f"F1 {_MODELS.get(model, found['model'])}" for model in models]
+    table = new_table("By fold", numbers=["fold", "inner", "epoch", "val acc", *scores])
     table.add_column("test participants")
     for fold in found["folds"]:
         best = fold["best"]
@@ -84,7 +80,7 @@ def summary_lines(run: ClassifierRun) -> list[str]:
             f"Fold {fold.number}: tests {_few(fold.test)}; {len(fold.inner)} trainings"
             for fold in run.folds
         ]
-        return [*lines, f"Would train into {run.folder}; nothing was written."]
+        return [*lines, dry_line("train", run.folder)]
     found, lines = run.summary, []
     away = found["difference"]
     if "resamples" in found:
@@ -114,14 +110,7 @@ def summary_lines(run: ClassifierRun) -> list[str]:
 def failure_lines(run: ClassifierRun) -> list[str]:
     """Return the first maps that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
-    lines = [f"{row['image_id']}: {row['reason']}" for row in failures[:_FIRST_FAILURES]]
-    if len(failures) > _FIRST_FAILURES:
-        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
-    return lines
-
-
-def _table(title: str) -> Table:
-    return Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    return console.failure_lines([f"{row['image_id']}: {row['reason']}" for row in failures])
 
 
 def _few(names: Sequence[str], most: int = 8) -> str:
@@ -224,7 +213,7 @@ def _draw_row(
 def quality_lines(run: QualityRun) -> list[str]:
     """Return the scores on held-out participants, and the command to run next."""
     if not run.written:
-        return [f"Would train into {run.folder}; nothing was written."]
+        return [dry_line("train", run.folder)]
     found = run.summary
     unlisted = f", {found['n_unlisted']} not listed" if found["n_unlisted"] else ""
     judged = (

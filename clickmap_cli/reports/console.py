@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.runtime.errors import escape_controls
@@ -107,11 +109,24 @@ class Terminal(Notices):
         """Show the error that ends the run."""
         self.console.print(f"[bold red]error[/] {escape(escape_controls(text))}")
 
+    def present(
+        self, tables: Iterable[Table] = (), failures: Sequence[str] = (), lines: Iterable[str] = ()
+    ) -> None:
+        """Show the outcome of a run: tables, items that were left out, and a summary."""
+        for table in tables:
+            self.show(table)
+        for text in failures:
+            self.warn(text)
+        for line in lines:
+            self.show(line)
+
     def show(self, renderable: Any) -> None:
         """Show a table or text, unless quiet."""
         if not self.quiet:
             self.console.print(Text(renderable) if isinstance(renderable, str) else renderable)
 
+
+_FIRST_FAILURES = 5  # shown one by one; more are only counted
 
 _shown: list[Progress] = []
 """Bars that are shown now."""
@@ -142,6 +157,43 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         # Python flushes stdout once more when it exits, so stdout must lead to an open file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def new_table(
+    title: str, words: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
+) -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        title: title at the left.
+        words: columns of words, at the left.
+        numbers: columns of numbers, at the right.
+        options: more arguments of rich's `Table`.
+    """
+    title_text = Text(title, style="table.title")
+    table = Table(title=title_text, title_justify="left", box=None, pad_edge=False, **options)
+    for name in words:
+        table.add_column(Text(name), no_wrap=True)
+    for name in numbers:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table
+
+
+def failure_lines(failures: Sequence[str], listed: str = "; see failures.csv") -> list[str]:
+    """Return the first sentences about items that were left out, and the number of the others.
+
+    Args:
+        failures: a sentence for each item.
+        listed: clause that says where all of them are listed.
+    """
+    more = len(failures) - _FIRST_FAILURES
+    last = [f"... and {more:,} more{listed}."] if more > 0 else []
+    return [*failures[:_FIRST_FAILURES], *last]
+
+
+def dry_line(what: str, folder: Path) -> str:
+    """Return the summary of a dry run, such as of `train`."""
+    return f"Would {what} into {folder}; nothing was written."
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports import console
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.reports.overlays import overlaid, shown
 from clickmap_cli.reports.style import (
     COLOURS,
@@ -249,32 +249,26 @@ def _dots(epochs: NDArray[Any]) -> dict[str, Any]:
     return {"marker": "o", "ms": 3} if len(epochs) <= 20 else {}
 
 
-_FIRST_FAILURES = 5
-
-
-def score_table(run: KeypointRun) -> Table | None:
+def score_tables(run: KeypointRun) -> list[Table]:
     """Return a table of PCK and RMSE on the test images, for every key point and overall."""
     found = run.summary
     if not found:
-        return None
+        return []
     title = (
         f"{found['model']}, {found['n_test']} test images, original pixels, PCK at "
         f"{found['alpha']:g} x {' - '.join(found['reference_points'])}"
     )
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column("key point", no_wrap=True)
-    for name in ("PCK", "RMSE"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table(title, ["key point"], ["PCK", "RMSE"])
     for name, row in found["per_keypoint"].items():
         table.add_row(Text(name), number(row["pck"], 3), number(row["rmse"], 2))
     table.add_row("mean over images", number(found["pck"], 3), number(found["rmse"], 2))
-    return table
+    return [table]
 
 
 def summary_lines(run: KeypointRun) -> list[str]:
     """Return the remaining results in a few lines."""
     if not run.written:
-        return [f"Would train into {run.folder}; nothing was written."]
+        return [dry_line("train", run.folder)]
     found = run.summary
     side = " x ".join(str(n) for n in found["network_size"])
     step = f", step {found['best_step']}" if "best_step" in found else ""
@@ -303,20 +297,17 @@ def prediction_lines(run: PredictionRun) -> list[str]:
 
 def failure_lines(run: PredictionRun) -> list[str]:
     """Return the first images that could not be read, and the number of the others."""
-    lines = [row.reason for row in run.failures[:_FIRST_FAILURES]]
-    if len(run.failures) > _FIRST_FAILURES:
-        more = len(run.failures) - _FIRST_FAILURES
-        lines.append(f"... and {more} more; see {run.folder / 'failures.csv'}.")
-    return lines
+    reasons = [row.reason for row in run.failures]
+    return console.failure_lines(reasons, f"; see {run.folder / 'failures.csv'}")
 
 
 def prediction_json(run: PredictionRun) -> dict[str, Any]:
     """Return the same as one JSON value."""
     return {
-        "folder": str(run.folder),
+        "folder": run.folder,
         "n_images": run.n_images,
         "keypoints": run.names,
-        "failures": [asdict(row) for row in run.failures],
+        "failures": run.failures,
     }
 
 

@@ -541,10 +541,11 @@ def test_an_output_that_cannot_be_written_counts_where_one_is_asked_for(
 
 def test_a_diagnosis_is_plain_data(machine_with, experiment) -> None:
     from clickmap_cli.reports.doctor import as_json
+    from clickmap_cli.storage.atomic import json_ready
 
     machine_with()
     found = doctor.run(experiment, (), None, Silent())
-    value = json.loads(json.dumps(as_json(found), allow_nan=False))
+    value = json.loads(json.dumps(json_ready(as_json(found)), allow_nan=False))
     assert value["ok"] is True
     assert value["config"]["maps"] == dataclasses.asdict(found.config.need)
     assert value["cores"]["usable"] == found.cores.usable
