@@ -20,9 +20,8 @@ from clickmap_cli.reports.html_parts import (
     source,
 )
 from clickmap_cli.reports.thumbnails import by_rank, extremes, heat, nearest_zero, photo
-from clickmap_cli.services.benchmark.pictures import Pictures
-from clickmap_cli.services.benchmark.result import BenchmarkResult, ModelResult, PeopleScore
-from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
+from clickmap_cli.scoring.results import BenchmarkResult, ModelResult, PeopleScore, Pictures
+from clickmap_cli.scoring.summaries import RANDOM_DRAWS
 
 MOST_PICTURES = 20_000
 """Most pictures in one page; beyond this, those of the least extreme images are left out."""

@@ -118,7 +118,7 @@ class DaskPool(Pool):
         self,
         function: Callable[[Item], Outcome],
         items: Iterable[Item],
-        worth: bool = True,  # noqa: ARG002 - workers of a cluster have started already
+        worth: bool = True,
     ) -> Iterator[Outcome]:
         """Yield `function(item)` for each item, in their order; see `ordered_map`.
 
