@@ -76,7 +76,7 @@ def _ceiling(method: str) -> Line:
 _BENCHMARK = Line(
     ("benchmark", _DATA, "models=[center_bias,blur_baseline,gold_standard]",
      f"output_dir={OUT}", "heatmaps_png.enabled=true", "null_iterations=3", "n_jobs=2"),
-    pieces="from clickmap_cli.services.benchmark import job as b; b._WORTH_WORKERS = 0",
+    pieces="from clickmap_cli.scoring import scorer as b; b.WORTH_WORKERS = 0",
 )  # fmt: skip
 _FINETUNE = Line((
     "finetune", _DATA, f"output_dir={OUT}", "device=cpu", "n_jobs=1", "metrics=[NSS,CC,KL]",

@@ -369,14 +369,15 @@ def test_the_published_study(tmp_path) -> None:
     """5,000 images of SALICON's validation set, two sets of scores each."""
     path = shared("eigencam_study") / "backup.npy"
     out = tmp_path / "published"
+    progress = Silent()
     found = import_scores.run(
         path, out, label="salicon_val", models=("raw", "smoothed"), draw_report=no_report,
-        pictures=FolderPictures(None, None), progress=Silent(),
+        pictures=FolderPictures(None, None), progress=progress,
     )  # fmt: skip
     value = read_npy(path)
     assert len(value) == 5000
-    assert found.dropped == ()
-    for which, row in enumerate(found.summary["results"]):
+    assert progress.notices == []
+    for which, row in enumerate(as_summary(found.summary)["results"]):
         assert row["model"] == ("raw", "smoothed")[which]
         assert (row["n_images"], row["n_failed"]) == (5000, 0)
         for old, today in TODAY.items():
