@@ -11,11 +11,9 @@ from typing import Any
 from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import Spec
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
-from clickmap_cli.datasets.files import printable
-from clickmap_cli.datasets.gathering import as_path
-from clickmap_cli.datasets.participant_files import Pattern
-from clickmap_cli.datasets.splits import find_split
-from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
+from clickmap_cli.datasets.formats.participant_files import Pattern
+from clickmap_cli.datasets.gathering import as_path, find_split
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import settings_of
 from clickmap_cli.scoring.results import Failure

@@ -11,7 +11,7 @@ import numpy as np
 
 from clickmap_cli.clickmaps.agreement import OtherImages
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.models.base import SubjectModel
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.parallel import Pool
@@ -22,8 +22,7 @@ from clickmap_cli.scoring.results import Failure, ImageScore, PeopleScore
 from clickmap_cli.scoring.scores import ModelTask, PeopleTask, score_model, score_people
 from clickmap_cli.storage.appending import LineJournal
 
-WORTH_WORKERS = 2e7
-"""Pixels times people; less is scored faster than worker processes start."""
+_SECONDS = 1e-7  # time in which one core scores a pixel against one person
 
 _PICTURES, _ODDITIES = "pictures", "oddities"
 
@@ -87,14 +86,13 @@ class Scorer:
         """Record that an image is left out of a model, or of all models if `model` is empty."""
         self.failures.append(Failure(dataset, model, image_id, reason))
 
-    def worth_workers(self, stimuli: Sequence[Stimulus], n_images: int) -> bool:
-        """Return True if scoring `n_images` against their people is worth worker processes."""
+    def seconds(self, stimuli: Sequence[Stimulus], n_images: int) -> float:
+        """Estimate the time in which one core scores `n_images` against their people."""
         if not n_images:
-            return False
+            return 0
         height, width = stimuli[0].size
         people = stimuli[0].people() if self.ceiling else None
-        work = n_images * height * width * (1 if people is None else len(people.names))
-        return work >= WORTH_WORKERS
+        return _SECONDS * n_images * height * width * (1 if people is None else len(people.names))
 
     def recorded(self, name: str) -> list[dict[str, Any]]:
         """Return the records of a journal."""
@@ -149,9 +147,9 @@ class Scorer:
                 )  # fmt: skip
 
         journal = None if self._journal is None else self._journal(name)
-        worth = self.worth_workers(stimuli, len(todo))
+        results = self.pool.map(score_model, tasks(), self.seconds(stimuli, len(todo)))
         with nullcontext() if journal is None else journal.writing():
-            for at, found in enumerate(self.pool.map(score_model, tasks(), worth)):
+            for at, found in enumerate(results):
                 predicted = pending[at]
                 image_id = predicted.stimulus.image_id
                 pending[at] = Predicted(predicted.stimulus, ())  # frees the maps
@@ -221,7 +219,7 @@ class Scorer:
         refused = []
         journal = None if self._journal is None else self._journal(name)
         with nullcontext() if journal is None else journal.writing():
-            scored = self.pool.map(score_people, tasks, self.worth_workers(stimuli, len(todo)))
+            scored = self.pool.map(score_people, tasks, self.seconds(stimuli, len(todo)))
             for code, found in zip(todo, scored, strict=True):
                 if isinstance(found, str):
                     refused.append(Failure(label, "", stimuli[code].image_id, found))

@@ -15,12 +15,17 @@ from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
 from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.metrics.map_scores import need_solver
-from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
-from clickmap_cli.models.downloads import download_note
+from clickmap_cli.models.building import (
+    BuiltModel,
+    build_model,
+    download_note,
+    model_settings,
+    require_devices,
+)
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.runtime.parallel import Pool, open_pool
+from clickmap_cli.runtime.parallel import LocalPool, Pool, open_pool
 from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.scoring.coverage import require_maps
@@ -128,7 +133,7 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
         self.config: BenchmarkConfig = config
         self.folder = Path(config.output_dir)
         self.figures = figures
-        self.pool = Pool()
+        self.pool: Pool = LocalPool()
 
     @contextmanager
     def resources(self, progress: Progress, *, dry_run: bool) -> Iterator[None]:

@@ -22,9 +22,9 @@ from clickmap_cli.datasets.classifier_images import (
     LabelledImages,
     findings,
     image_folder,
+    labelled_clickmaps,
 )
 from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
 from clickmap_cli.metrics.classification import shuffled_within
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM
@@ -32,7 +32,7 @@ from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.training.nested_folds import OuterFold, nested_folds
+from clickmap_cli.training.folds import OuterFold, nested_folds
 
 _LISTED = 10
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.config.saliency import SaliencyConfig, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
@@ -17,11 +17,9 @@ from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, 
 from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.distributed import Group
-from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.folds import Fold
-from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.tasks.saliency import SaliencyTask
+from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 from clickmap_cli.training.trackers import Tracker, WandbRun
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from clickmap_cli.config.saliency import SaliencyConfig, model_spec
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.fixations import OtherFixations
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.building import BuiltModel, build_model
 from clickmap_cli.scoring.data import LoadedSet
 from clickmap_cli.scoring.predictions import Predictor

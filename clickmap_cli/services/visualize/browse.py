@@ -25,10 +25,13 @@ from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.scoring.data import read_set
 from clickmap_cli.scoring.predictions import Predictor, shown_map
-from clickmap_cli.services.visualize.agreement import Agreement
-from clickmap_cli.services.visualize.ceilings import ceilings_beside
-from clickmap_cli.services.visualize.experiment import PreparedExperiment, open_experiment
-from clickmap_cli.services.visualize.pictures import SHOWN, read_pixels
+from clickmap_cli.services.visualize.agreement import Agreement, ceilings_beside
+from clickmap_cli.services.visualize.experiment import (
+    SHOWN,
+    PreparedExperiment,
+    open_experiment,
+    read_pixels,
+)
 from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.prediction_cache import PredictionCache
 

@@ -375,8 +375,7 @@ class _Nothing:
 
 def _gallery_of(name: str) -> Any:
     from clickmap_cli.services.visualize.agreement import Agreement
-    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts
-    from clickmap_cli.services.visualize.gallery_pages import Remark
+    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts, Remark
     from clickmap_cli.services.visualize.options import Look
 
     return Gallery(
@@ -399,7 +398,7 @@ def _gallery_index(name: str) -> bytes:
 
 def _gallery_page(name: str) -> bytes:
     from clickmap_cli.reports.gallery_html import page_content
-    from clickmap_cli.services.visualize.gallery_pages import SmallPicture
+    from clickmap_cli.services.visualize.gallery import SmallPicture
 
     return page_content(
         "pages/00001", [SmallPicture(None, np.zeros((2, 2), np.float32), "x", name)]
