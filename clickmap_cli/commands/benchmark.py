@@ -56,10 +56,9 @@ def benchmark(
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.loading import BENCHMARK, load_config
         from clickmap_cli.reports import benchmark as report
+        from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.dives import draw_dive
-        from clickmap_cli.reports.heatmaps import draw_heatmap
         from clickmap_cli.services.benchmark import run as service
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 

@@ -46,11 +46,10 @@ def demo(
         from clickmap_cli.reports import ceiling as ceiling_report
         from clickmap_cli.reports import demo as report
         from clickmap_cli.reports import prepare as prepare_report
+        from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.dives import draw_dive
-        from clickmap_cli.reports.examples import draw_example
-        from clickmap_cli.reports.heatmaps import draw_heatmap
+        from clickmap_cli.reports.prepare import draw_example
         from clickmap_cli.services import demo as service
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
         from clickmap_cli.services.ceiling.outputs import CeilingFigures

@@ -56,7 +56,7 @@ def prepare(
         from clickmap_cli.config.loading import load_experiment
         from clickmap_cli.reports import prepare as report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.examples import draw_example
+        from clickmap_cli.reports.prepare import draw_example
         from clickmap_cli.services.prepare import run as service
         from clickmap_cli.services.prepare.maps import Part
 

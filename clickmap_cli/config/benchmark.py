@@ -8,7 +8,7 @@ from typing import Any
 
 from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.runtime.devices import DEVICES
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean, printable
 
 SALIENCY_METRICS = (
     "AUC", "AUC_Judd", "sAUC", "NSS", "IG", "CC", "CC_mask", "KL", "SIM", "EMD", "MAE", "MSE",
@@ -196,7 +196,7 @@ def plain_word(value: Any, what: str) -> str:
     if word in (".", "..") or any(c in word for c in "/\\\0") or not word.isprintable():
         raise ConfigError(f"{what} is {word!r}; it names files, so it must hold no slashes.")
     if len(word.encode()) > 100:
-        raise ConfigError(f"{what} is too long for a file name: {word[:40]!r}...")
+        raise ConfigError(f"{what} is too long for a file name: '{printable(word, 40)}'")
     return word
 
 

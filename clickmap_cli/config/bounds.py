@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from clickmap_cli.runtime.errors import printable
+
 _MAX_NODES = 10_000
 _MAX_DEPTH = 40
 _MAX_CHARACTERS = 4 << 20
@@ -36,7 +38,7 @@ def check_nodes(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            raise yaml.YAMLError(f"the tag {tag[:40]!r}; values have no tags here")
+            raise yaml.YAMLError(f"the tag '{printable(tag, 40)}'; values have no tags here")
         if isinstance(event, yaml.CollectionStartEvent):
             names.append(event.anchor)
             counts.append(1)
@@ -104,7 +106,7 @@ class _Sizes:
     def _name(key: Any) -> str:
         name = str(key.value)
         if not name.isprintable():
-            raise ValueError(f"the key {name[:40]!r} holds what cannot be printed")
+            raise ValueError(f"the key '{printable(name, 40)}' holds what cannot be printed")
         return name
 
     def of(self, path: Path) -> int:

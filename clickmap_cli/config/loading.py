@@ -44,7 +44,7 @@ from clickmap_cli.config.playground import (
     name_here,
     translate_models,
 )
-from clickmap_cli.config.reading import one_line, parse_override, read_yaml
+from clickmap_cli.config.reading import parse_override, read_yaml
 from clickmap_cli.config.saliency import SALIENCY_ALIASES, SaliencyConfig
 from clickmap_cli.config.validation import (
     check_benchmark,
@@ -52,7 +52,7 @@ from clickmap_cli.config.validation import (
     check_value,
     folder_fault,
 )
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean, short_reason
 
 Config = TypeVar("Config")
 
@@ -410,7 +410,7 @@ def _typed(gathered: _Gathered[Config]) -> Config:
         config = OmegaConf.to_object(schema)
     except OmegaConfBaseException as error:
         raise ConfigError(
-            f"A value is missing ('???' stands for none): {one_line(error)}"
+            f"A value is missing ('???' stands for none): {short_reason(error, 400)}"
         ) from error
     assert isinstance(config, gathered.schema.type)  # noqa: S101 - to_object of this very schema
     return config

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clickmap_cli.config.bounds import check_nodes, check_references
 from clickmap_cli.config.shipped import shipped_files
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, short_reason
 
 _WINDOWS = re.compile(r'"[A-Za-z]:(?:[^"\\]|\\\\)*\\(?!\\)')
 """A Windows path in double quotes with a single backslash, which YAML reads as an escape."""
@@ -49,10 +49,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         plain = OmegaConf.to_container(loaded, resolve=True)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"{path}: not readable as YAML: {one_line(error)}.{_yaml_hint(text)}"
+            f"{path}: not readable as YAML: {short_reason(error, 400)}.{_yaml_hint(text)}"
         ) from error
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {one_line(error)}") from error
+        raise ConfigError(f"{path}: {short_reason(error, 400)}") from error
     assert isinstance(plain, dict)  # noqa: S101 - it is made of a mapping
     lines: dict[str, int] = {}
     if isinstance(node, yaml.MappingNode):
@@ -80,7 +80,7 @@ def read_config_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {one_line(error)}") from error
+        raise ConfigError(f"{path} cannot be read as text: {short_reason(error, 400)}") from error
 
 
 def _hint(path: Path) -> str:
@@ -124,7 +124,7 @@ def parse_override(word: str) -> tuple[str, Any]:
                 f"twice: '{name}=\"{text}\"'."
             )
         else:
-            said = f": {one_line(error)}"
+            said = f": {short_reason(error, 400)}"
         raise ConfigError(f"'{word}'{said}") from error
     assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
     return name, loaded["value"]
@@ -155,9 +155,3 @@ def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
         ConfigError: a word is not KEY=VALUE.
     """
     return dict(parse_override(word) for word in words)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text without line breaks, cut to 400 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else f"{text[:397]}..."

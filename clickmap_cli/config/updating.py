@@ -13,7 +13,7 @@ from clickmap_cli.config.fields import default_of, keys_of
 from clickmap_cli.config.loading import schema_of
 from clickmap_cli.config.playground import Translated
 from clickmap_cli.config.reading import read_config_text
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean, short_reason
 
 
 def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
@@ -70,9 +70,7 @@ def _top_level(text: str, path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date such as 2024-99-99
-        raise ConfigError(
-            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"{path}: not readable as YAML: {short_reason(error, 400)}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

@@ -16,12 +16,12 @@ from clickmap_cli.clickmaps.keys import flat_name, match_keys
 from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.datasets.base import Problem
-from clickmap_cli.datasets.files import printable, require_id
+from clickmap_cli.datasets.files import require_id
 from clickmap_cli.datasets.formats.clickmaps import ClickmapStimulus, clickmaps
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, grey_values
 from clickmap_cli.datasets.tables import TableRow, table_rows
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.storage.safe_images import opened_image, read_image
 

@@ -23,9 +23,9 @@ from clickmap_cli.clickmaps.losses import (
     suspicions,
 )
 from clickmap_cli.datasets.base import DataSet, Points, Problem
-from clickmap_cli.datasets.files import FileStimulus, printable, require_id
+from clickmap_cli.datasets.files import FileStimulus, require_id
 from clickmap_cli.datasets.tables import table_columns
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.text_files import read_ids
 
 LIST = ".txt"

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import image_key, match_keys
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.frames import image_names
 from clickmap_cli.datasets.keypoint_tables import DLC_HEADER, LabelTable, read_label_table
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, printable
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import write_csv
 from clickmap_cli.storage.safe_images import image_size

@@ -14,11 +14,10 @@ from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.keys import match_keys
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.classifier_images import few, read_pixels, safe_word
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.gathering import as_folder
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES
 from clickmap_cli.datasets.tables import TableRow, table_rows
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_images import image_size
 

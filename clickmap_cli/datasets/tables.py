@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickmap_cli.datasets.files import printable
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.text_files import (
     csv_rows,
     delimiter_hint,

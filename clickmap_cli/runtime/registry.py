@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, typed_reason
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
@@ -106,7 +106,8 @@ class Registry(Generic[Thing]):
             if entry.origin == _OWN:
                 raise
             raise ConfigError(
-                f"The {self.kind} '{name}' {entry.summary} cannot be imported: {_said(error)}"
+                f"The {self.kind} '{name}' {entry.summary} cannot be imported: "
+                f"{typed_reason(error)}"
             ) from error
 
     def _spelled(self, name: str) -> str:
@@ -192,7 +193,7 @@ def load_plugin(path: Path) -> None:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ConfigError(f"plugins: {path} raised {_said(error)}") from error
+        raise ConfigError(f"plugins: {path} raised {typed_reason(error)}") from error
     # worker processes cannot import the file by name, so its classes are pickled by value
     joblibs_cloudpickle().register_pickle_by_value(module)
 
@@ -203,10 +204,6 @@ def joblibs_cloudpickle() -> Any:
         return importlib.import_module("joblib.externals.cloudpickle")
     except ModuleNotFoundError:
         return importlib.import_module("cloudpickle")
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 _ENTRY = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?:\s+(\S.*)")

@@ -23,7 +23,7 @@ from clickmap_cli.datasets.classifier_images import (
     safe_word,
     training_faults,
 )
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare

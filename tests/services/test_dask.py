@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
-from clickmap_cli.reports.examples import draw_example
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
@@ -113,9 +113,9 @@ def test_ceilings_have_the_same_tables(cluster, tmp_path, monkeypatch, method) -
 
     def run(name: str, progress, *more: str) -> Path:
         config = load_experiment(None, [*words, f"assets={tmp_path / name}", *more]).config
-        return ceiling.run(
-            config, method, progress, figures, subject_curve=method == "split-half"
-        ).folder
+        return ceiling.run(config, method, progress, figures, subject_curve=method == "split-half")[
+            0
+        ].folder
 
     wanted = digests(run("one", Silent(), "n_jobs=1"), ".csv", ".json", ".npz")
     killer = Killer(cluster, f"Scoring, {method}")

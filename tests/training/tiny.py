@@ -13,9 +13,8 @@ from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.datasets.base import Points, Stimulus
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.tasks.saliency import SaliencyTask
+from clickmap_cli.training.fitting import FitJob, FitSettings
+from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 
 SIZE = (10, 12)
 

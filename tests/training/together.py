@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from clickmap_cli.config.saliency import Freeze, Stage
-from clickmap_cli.training.distributed import joined
+from clickmap_cli.training.distributed import join_processes
 from clickmap_cli.training.fitting import fit
 from clickmap_cli.training.trackers import CsvTracker
 from tests.training.test_fitting import sizes_mixed
@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
         Stage("head", 1, 0.02, freeze=Freeze("train_blocks", ("head",))),
         Stage("all", 2, 0.05, weight_decay=0.01),
     ]
-    with joined() as group:
+    with join_processes() as group:
         fit(
             job_for(
                 folder, stages, train=sizes_mixed()[:5], model=TinyModel(norm=False), group=group,

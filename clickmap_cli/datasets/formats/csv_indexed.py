@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.formats.participant_files import Assembler, ImageFiles, Pattern
 from clickmap_cli.datasets.gathering import (
     NEAR,
@@ -21,7 +20,7 @@ from clickmap_cli.datasets.gathering import (
     read_split,
 )
 from clickmap_cli.datasets.tables import TableRow, table_columns, tolerant_rows
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 
 _REQUIRED = ("image_id", "image_path")
 _OPTIONAL = ("fix_path", "map_path", "category", "split", "participant")

@@ -15,7 +15,7 @@ from clickmap_cli.clickmaps.keys import category_of, flat_name, image_key
 from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.clickmaps.participants import IdSpelling
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
-from clickmap_cli.datasets.files import FileStimulus, printable
+from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
@@ -27,8 +27,7 @@ from clickmap_cli.datasets.gathering import (
 )
 from clickmap_cli.datasets.maps import MAP_SUFFIXES
 from clickmap_cli.datasets.tables import require_columns
-from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable, short_reason
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.text_files import delimiter_of, line_blocks
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from clickmap_cli.clickmaps.losses import Loss
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.formats.participant_files import (
     Assembler,
     ImageFiles,
@@ -24,7 +23,7 @@ from clickmap_cli.datasets.gathering import (
     read_split,
 )
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 
 
 def folder(

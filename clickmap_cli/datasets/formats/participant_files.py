@@ -12,10 +12,10 @@ import numpy as np
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import Points
-from clickmap_cli.datasets.files import FileStimulus, printable
+from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.maps import plane_size, read_counts, read_map
 from clickmap_cli.datasets.people import NamedMap
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.safe_images import image_size
 
 PARTICIPANT = "{participant}"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points, Stimulus
-from clickmap_cli.datasets.files import FileStimulus, printable
+from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
@@ -26,7 +26,7 @@ from clickmap_cli.datasets.gathering import (
     as_sigma,
     named_points,
 )
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_hdf5 import (
     hdf5_attribute,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import image_key
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
-from clickmap_cli.datasets.files import FileStimulus, printable
+from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
@@ -26,8 +26,7 @@ from clickmap_cli.datasets.gathering import (
     named_points,
 )
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES
-from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable, short_reason
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.safe_mat import read_mat
 

@@ -11,10 +11,9 @@ from typing import Any
 from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.datasets.formats.participant_files import Pattern
 from clickmap_cli.datasets.gathering import as_path, find_split
-from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import settings_of
 from clickmap_cli.services.benchmark.result import Failure

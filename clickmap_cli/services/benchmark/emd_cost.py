@@ -12,9 +12,8 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import earth_movers_distance
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction, Target
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.base import SubjectModel, finished
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.models.finish import finished
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.job import Job
@@ -36,8 +35,8 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
     for loaded in sets:
         distances = count_distances(job, models, loaded)
         seconds = _seconds_of_one(job, loaded) if distances else 0.0
-        workers = job.pool.workers if job.worth_workers(loaded, len(loaded.stimuli)) else 1
-        total += distances * seconds / max(workers, 1)
+        workers = job.pool.workers(job.seconds(loaded, len(loaded.stimuli)))
+        total += distances * seconds / workers
         n += distances
     if total > WORTH_SAYING:
         job.progress.notice(

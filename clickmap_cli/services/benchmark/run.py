@@ -14,8 +14,13 @@ from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import need_solver
-from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
-from clickmap_cli.models.downloads import download_note
+from clickmap_cli.models.building import (
+    BuiltModel,
+    build_model,
+    download_note,
+    model_settings,
+    require_devices,
+)
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress, Stopwatch

@@ -12,17 +12,21 @@ from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.datasets.classifier_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
 from clickmap_cli.metrics.map_statistics import statistics_vector
-from clickmap_cli.models.logistic import fit_logistic
+from clickmap_cli.models.classifier import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
 from clickmap_cli.services.classifier.folds import best_of
 from clickmap_cli.services.classifier.scores import BASELINE, NETWORK, FoldOutcome
-from clickmap_cli.training.nested_folds import OuterFold
-from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
+from clickmap_cli.training.folds import OuterFold
+from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache, planes_of
 
 
 def tested(
-    config: ClassifierConfig, study: ClassifierStudy, fold: OuterFold, path: Path, cache: PlaneCache
+    config: ClassifierConfig,
+    study: ClassifierStudy,
+    fold: OuterFold,
+    path: Path,
+    cache: PlaneCache,
 ) -> tuple[FoldOutcome, nn.Module]:
     """Predict probabilities for a fold's test maps; return them with the network.
 
@@ -59,7 +63,7 @@ def _baseline(
     """
 
     def features(items: list[LabelledImage]) -> NDArray[np.float64]:
-        planes = [np.moveaxis(cache.planes(item).numpy(), 0, -1) for item in items]
+        planes = [np.moveaxis(planes_of(item, cache).numpy(), 0, -1) for item in items]
         return np.stack([statistics_vector(values) for values in planes])
 
     train, n_classes = study.of(fold.train), len(study.images.classes)
@@ -67,5 +71,5 @@ def _baseline(
     weights = None
     if config.training.class_weights:
         weights = class_weights(codes.tolist(), n_classes)[codes]
-    fitted = fit_logistic(features(train), codes, n_classes, weights=weights)
-    return fitted.probabilities(features(study.of(fold.test)))
+    fitted = fit_logistic(features(train), codes, weights)
+    return np.asarray(fitted.predict_proba(features(study.of(fold.test))))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.runtime.progress import Stopwatch
 from clickmap_cli.services.benchmark.pictures import Pictures
 from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
@@ -164,7 +164,8 @@ def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tupl
         sets = entry[2] if isinstance(entry, list | tuple) and len(entry) == 3 else None
         if not isinstance(sets, list | tuple) or not all(isinstance(s, dict) for s in sets):
             raise DataError(
-                f"{path}: the entry {str(key)[:60]!r} is not [image path, map path, [scores, ...]]."
+                f"{path}: the entry '{printable(str(key))}' is not [image path, map path, "
+                "[scores, ...]]."
             )
         if len(sets) > len(naming.models):
             raise ConfigError(
@@ -172,7 +173,7 @@ def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tupl
                 "name each with --models."
             )
         for name, scores in zip(naming.models, sets, strict=False):
-            known, lost = _scores(scores, f"{path}: {str(key)[:60]!r}")
+            known, lost = _scores(scores, f"{path}: '{printable(str(key))}'")
             unknown.update(dict.fromkeys(lost))
             found.setdefault(name, []).append(ImageScore(str(key), "all", known))
     return found, tuple(unknown)
@@ -192,7 +193,7 @@ def _scores(scores: Mapping[Any, Any], where: str) -> tuple[dict[str, float], li
             lost.append(str(name))
             continue
         if not isinstance(value, int | float | np.integer | np.floating):
-            raise DataError(f"{where}: {name} is {str(value)[:40]!r}, no number.")
+            raise DataError(f"{where}: {name} is '{printable(str(value), 40)}', not a number.")
         known[today] = float(value)
     return known, lost
 

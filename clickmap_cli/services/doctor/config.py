@@ -25,7 +25,7 @@ from clickmap_cli.config.loading import (
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import SaliencyConfig, model_spec
 from clickmap_cli.datasets.base import DataSet, Stimulus
-from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
+from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError, typed_reason
 from clickmap_cli.runtime.machine import disk, unreachable
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
@@ -308,8 +308,12 @@ class _Look:
         return not any(finding.kind == "problem" for finding in self.findings[n:])
 
     def _model(self, spec: Spec, device: str) -> None:
-        from clickmap_cli.models.building import BuiltModel, model_settings, try_network
-        from clickmap_cli.models.downloads import download_note
+        from clickmap_cli.models.building import (
+            BuiltModel,
+            download_note,
+            model_settings,
+            try_network,
+        )
         from clickmap_cli.models.precomputed import Precomputed
         from clickmap_cli.services.benchmark.coverage import map_coverage
 
@@ -323,8 +327,7 @@ class _Look:
             self.problem(_said_of("model", spec, error))
             return
         except Exception as error:  # a user's own model may raise anything
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            self.problem(f"model {spec.label} cannot be made: {words}")
+            self.problem(f"model {spec.label} cannot be made: {typed_reason(error)}")
             return
         if spec.settings.get("device"):
             self._device(f"model {spec.label}: device: {settings['device']}", settings["device"])

@@ -65,8 +65,8 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
 
 
 def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]:
-    from clickmap_cli.models.downloads import TIMM, release_note
-    from clickmap_cli.models.vit_keypoints import NAMES, check_keypoint_net
+    from clickmap_cli.models.building import TIMM, release_note
+    from clickmap_cli.models.keypoint_net import NAMES, check_keypoint_net
     from clickmap_cli.services.keypoints.data import load_keypoints
 
     progress.stage("Reading labels")
@@ -87,7 +87,7 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
 
 
 def _classifier_weights(config: ClassifierConfig) -> Iterator[Finding]:
-    from clickmap_cli.models.downloads import release_note
+    from clickmap_cli.models.building import release_note
 
     note = None
     if config.model.weights_path is None:

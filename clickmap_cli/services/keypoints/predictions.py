@@ -18,7 +18,7 @@ from clickmap_cli.config.loading import as_dict
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.frames import Frame, Frames, frames
 from clickmap_cli.datasets.keypoint_labels import KeypointLabels, write_dlc_csv, write_flat_csv
-from clickmap_cli.models.vit_keypoints import KeypointInput, KeypointNet, build_keypoint_net
+from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Progress, Stopwatch
@@ -176,7 +176,7 @@ class _Predictor:
 
     def _predict(self, some: list[Frame], names: tuple[str, ...]) -> None:
         network = self._network
-        predicted = predict(network, network.shown, [frame.pixels for frame in some])
+        predicted = predict(network, [frame.pixels for frame in some])
         for frame, where in zip(some, predicted, strict=True):
             self.images.append(frame.name)
             self.points.append(where)

@@ -375,12 +375,11 @@ class _Nothing:
 
 def _gallery_of(name: str) -> Any:
     from clickmap_cli.services.visualize.agreement import Agreement
-    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts
-    from clickmap_cli.services.visualize.gallery_pages import Remark
+    from clickmap_cli.services.visualize.gallery import Gallery, Remark
     from clickmap_cli.services.visualize.options import Look
 
     return Gallery(
-        name, (ImageFacts(name, name, 3, 9),), (Agreement(np.array([0.5]), name, name, True),), 32,
+        name, [name], [name], [3], [9], (Agreement(np.array([0.5]), name, name, True),), 32,
         ("pages/00001",), ("images/00001",), 1.0, (Remark(name, "missing", name),), Look(),
     )  # fmt: skip
 
@@ -399,7 +398,7 @@ def _gallery_index(name: str) -> bytes:
 
 def _gallery_page(name: str) -> bytes:
     from clickmap_cli.reports.gallery_html import page_content
-    from clickmap_cli.services.visualize.gallery_pages import SmallPicture
+    from clickmap_cli.services.visualize.gallery import SmallPicture
 
     return page_content(
         "pages/00001", [SmallPicture(None, np.zeros((2, 2), np.float32), "x", name)]

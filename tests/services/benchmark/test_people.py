@@ -15,9 +15,9 @@ from PIL import Image
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text, expected_map
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
-from clickmap_cli.reports.examples import draw_example
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
@@ -104,7 +104,7 @@ def study(tmp_path_factory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp("simulation")
     simulation = Simulation(seed=3)
     rows = []
-    settings = MapSettings.of(load_experiment(None, []).config)
+    settings = MapSettings.from_config(load_experiment(None, []).config)
     expected: dict[str, np.ndarray] = {}
     for image in simulation.images():
         path = folder / "images" / image.key

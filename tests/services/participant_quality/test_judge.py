@@ -16,12 +16,11 @@ import torch
 
 from clickmap_cli.clickmaps.trials import trials_from_arrays
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.metrics.platt import Platt
-from clickmap_cli.models.click_features import FeatureSettings
-from clickmap_cli.models.click_gru import ClickGRU
-from clickmap_cli.models.quality_checkpoint import QualityModel, load_quality, save_quality
+from clickmap_cli.metrics.classification import Platt
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
+from clickmap_cli.models.participant_quality import QualityModel, load_quality, save_quality
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling

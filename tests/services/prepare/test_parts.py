@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import map_shards

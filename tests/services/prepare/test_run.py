@@ -18,7 +18,7 @@ from clickmap_cli.clickmaps.maps import image_clicks, mean_map, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import trials_from_arrays
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import map_shards

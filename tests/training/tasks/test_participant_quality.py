@@ -16,13 +16,11 @@ from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, known_users
 from clickmap_cli.clickmaps.simulation.people import Simulation
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.classification import roc_auc
-from clickmap_cli.models.click_features import FeatureSettings, click_features
-from clickmap_cli.models.click_gru import ClickGRU, trial_logits
-from clickmap_cli.models.quality_checkpoint import participant_scores
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, click_features, trial_logits
+from clickmap_cli.models.participant_quality import participant_scores
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 from tests.helpers.studies import random_rows, trials_of
 
