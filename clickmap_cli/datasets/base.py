@@ -229,7 +229,7 @@ _OWN = "clickmap's own layout"
 _READERS = {
     "folder": ("images/, gt_maps/, fixations/, nonfix/: one file an image", _OWN),
     "csv_indexed": ("a table of image, fixation and map files", _OWN),
-    "CAT2000": (
+    "cat2000": (
         "the CAT2000 train or test tree (.mat fixations, JPG maps)",
         "Borji and Itti (2015)",
     ),
@@ -241,8 +241,9 @@ _READERS = {
         f"{_OWN}; ClickMe, Linsley et al. (2019)",
     ),
 }
-"""Name, which is that of the module and the function in `formats/` -> summary and its source."""
+"""Name of the module and the function in `formats/` -> summary and its source."""
 
-for _name, (_summary, _reference) in _READERS.items():
-    _target = f"clickmap_cli.datasets.formats.{_name.lower()}:{_name.lower()}"
+for _module, (_summary, _reference) in _READERS.items():
+    _name = "CAT2000" if _module == "cat2000" else _module  # as its authors spell it
+    _target = f"clickmap_cli.datasets.formats.{_module}:{_module}"
     DATASETS.add(_name, _target, _summary, reference=_reference)
