@@ -221,9 +221,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
         if not run.resumed:
             (folder / LAST).unlink(missing_ok=True)
         watch = Shown(title, self.views, run.progress)
-        job = FitJob(
-            task, settings, folder, f"{run.identity} {name}", trackers(folder, False, None), watch
-        )
+        job = FitJob(task, settings, folder, f"{run.identity} {name}", trackers(folder), watch)
         fit(job, run.resumed)
         run.add(folder / file for file in (BEST, FINAL, LAST, HISTORY))
         run.progress.stage(f"Judging participants, {title}", 0)
