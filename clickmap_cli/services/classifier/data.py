@@ -32,7 +32,7 @@ from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.training.nested_folds import OuterFold, nested_folds
+from clickmap_cli.training.folds import OuterFold, nested_folds
 
 _LISTED = 10
 

@@ -20,7 +20,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
-from clickmap_cli.metrics.platt import fit_platt
+from clickmap_cli.metrics.classification import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
 from clickmap_cli.models.participant_quality import (
@@ -38,7 +38,7 @@ from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
-from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
+from clickmap_cli.training.folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 
@@ -276,7 +276,7 @@ def _write_participants(
 def _write_calibration(path: Path, found: HeldOutQuality) -> None:
     bins = found.reliability
     rows = zip(
-        bins.edges[:-1], bins.edges[1:], bins.counts, bins.foretold, bins.observed, strict=True
+        bins.edges[:-1], bins.edges[1:], bins.counts, bins.predicted, bins.observed, strict=True
     )
     write_csv(
         path, ("from", "to", "n", "mean_probability", "share_bad"),

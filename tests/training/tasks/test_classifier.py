@@ -20,7 +20,7 @@ from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
-from clickmap_cli.training.nested_folds import nested_folds
+from clickmap_cli.training.folds import nested_folds
 from clickmap_cli.training.tasks.base import Cache
 from clickmap_cli.training.tasks.classifier import ClassifierTask, planes_of
 
