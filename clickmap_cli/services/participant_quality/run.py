@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.participants import BAD, UNLISTED, known_users, read_users
+from clickmap_cli.clickmaps.participants import BAD, UNLISTED, label_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -132,14 +132,14 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     experiment = load_experiment(Path(str(config.data.experiment))).config
     files = input_files(experiment)
     trials = trials_of_known_people(experiment, progress)
-    known = known_users(trials, good, bad)
-    if known.idle:
+    labels, idle = label_users(trials, good, bad)
+    if idle:
         progress.notice(
-            f"{len(known.idle)} listed participants have no trial left after the filters: "
-            f"{', '.join(known.idle[:5])}."
+            f"{len(idle)} listed participants have no trial left after the filters: "
+            f"{', '.join(idle[:5])}."
         )
-    folds = quality_folds(trials.users, known.labels, config.folds, config.seed)
-    return KnownPeople(experiment, files, (good, bad), trials, known.labels, folds)
+    folds = quality_folds(trials.users, labels, config.folds, config.seed)
+    return KnownPeople(experiment, files, (good, bad), trials, labels, folds)
 
 
 class _QualityJob(Job[KnownPeople, QualitySummary | None]):
