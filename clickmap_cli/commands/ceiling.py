@@ -85,7 +85,8 @@ def ceiling(
         found = run[0].summary
         if found.rejected:
             terminal.warn(f"{found.rejected:,} of {found.rows:,} rows could not be read.")
-        terminal.present(lines=report.summary_lines(run))
+        for line in report.summary_lines(run):
+            terminal.show(line)
         if json:
             print_json(report.as_json(run))
         return 1 if strict and found.rejected else 0

@@ -173,16 +173,15 @@ def import_scores(
 
         names = tuple(word.strip() for word in models.split(",") if word.strip())
         found = service.run(
-            file, output, service.Naming(label, names), write_report,
-            service.FolderPictures(images, maps),
-            WhenPresent.OVERWRITE if overwrite else WhenPresent.STOP,
+            file, output, label=label, models=names, draw_report=write_report,
+            pictures=service.FolderPictures(images, maps), progress=terminal,
+            when=WhenPresent.OVERWRITE if overwrite else WhenPresent.STOP,
         )  # fmt: skip
-        if found.dropped:
-            terminal.notice(f"Metrics that are not known here: {', '.join(found.dropped)}.")
-        lines = [f"{found.folder / 'report.html'}: open it; tables beside it."]
-        terminal.present(report.score_tables(found.summary), (), lines)
+        for table in report.score_tables(found.summary):
+            terminal.show(table)
+        terminal.show(f"{found.folder / 'report.html'}: open it; tables beside it.")
         if json:
-            print_json(found.summary)
+            print_json(report.as_json(found))
         return 0
 
     run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")
@@ -262,7 +261,10 @@ def _run(job: Callable[[Terminal], Made], json: bool, quiet: bool, verbose: bool
         from clickmap_cli.reports.data import as_json, lines
 
         made = job(terminal)
-        terminal.present((), made.problems, lines(made))
+        for text in made.problems:
+            terminal.warn(text)
+        for line in lines(made):
+            terminal.show(line)
         if json:
             print_json(as_json(made))
         return 1 if made.problems else 0

@@ -66,11 +66,14 @@ def demo(
             terminal.show(ceiling_report.ceiling_table(ceiling_run))
         runs = [result.benchmark, *([result.networks] if result.networks else [])]
         for run in runs:
-            tables = benchmark_report.score_tables(run.summary)
-            terminal.present(tables, benchmark_report.failure_lines(run))
-        terminal.present(lines=report.summary_lines(result))
+            for table in benchmark_report.score_tables(run.summary):
+                terminal.show(table)
+            for line in benchmark_report.failure_lines(run):
+                terminal.warn(line)
+        for line in report.summary_lines(result):
+            terminal.show(line)
         if json:
             print_json(report.as_json(result))
-        return 1 if any(run.n_failures for run in runs) else 0
+        return 1 if any(run.failures for run in runs) else 0
 
     run_session(body, quiet=quiet, verbose=verbose)

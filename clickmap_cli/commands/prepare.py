@@ -74,8 +74,11 @@ def prepare(
             None if shard is None else Part.of_text(shard),
             merge,
         )
-        rejected = [report.rejected_line(run)] if run.summary.rejected else []
-        terminal.present([report.funnel_table(run.summary)], rejected, report.summary_lines(run))
+        terminal.show(report.funnel_table(run.summary))
+        if run.summary.rejected:
+            terminal.warn(report.rejected_line(run))
+        for line in report.summary_lines(run):
+            terminal.show(line)
         if json:
             print_json(report.as_json(run))
         return 1 if strict and run.summary.rejected else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from clickmap_cli.commands import options as o
@@ -81,8 +82,12 @@ def _heatmap(
     views = TrainingViews(lambda *_: None, terminal.describe)
     figures = ClassifierFigures(report.draw_picture, report.draw_averages)
     run = service.run(config, terminal, views, figures, when, dry_run)
-    tables = report.score_tables(run)
-    terminal.present(tables, report.failure_lines(run), report.summary_lines(run))
+    for table in report.score_tables(run):
+        terminal.show(table)
+    for line in report.failure_lines(run):
+        terminal.warn(line)
+    for line in report.summary_lines(run):
+        terminal.show(line)
     return (1 if run.n_failures else 0), run.summary
 
 
@@ -96,5 +101,6 @@ def _quality(
 
     views = TrainingViews(lambda *_: None, terminal.describe)
     run = service.run(config, terminal, views, when, dry_run)
-    terminal.present(lines=quality_lines(run))
-    return 0, run.summary
+    for line in quality_lines(run):
+        terminal.show(line)
+    return 0, {} if run.summary is None else asdict(run.summary)

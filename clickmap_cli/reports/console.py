@@ -6,8 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,12 +22,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.runtime.errors import escape_controls
 from clickmap_cli.runtime.progress import Notices
 from clickmap_cli.storage.atomic import json_ready
+
+_FIRST_FAILURES = 5
+"""Number of failures that a command prints."""
 
 
 class Terminal(Notices):
@@ -109,24 +110,11 @@ class Terminal(Notices):
         """Show the error that ends the run."""
         self.console.print(f"[bold red]error[/] {escape(escape_controls(text))}")
 
-    def present(
-        self, tables: Iterable[Table] = (), failures: Sequence[str] = (), lines: Iterable[str] = ()
-    ) -> None:
-        """Show the outcome of a run: tables, items that were left out, and a summary."""
-        for table in tables:
-            self.show(table)
-        for text in failures:
-            self.warn(text)
-        for line in lines:
-            self.show(line)
-
     def show(self, renderable: Any) -> None:
         """Show a table or text, unless quiet."""
         if not self.quiet:
             self.console.print(Text(renderable) if isinstance(renderable, str) else renderable)
 
-
-_FIRST_FAILURES = 5  # shown one by one; more are only counted
 
 _shown: list[Progress] = []
 """Bars that are shown now."""
@@ -159,41 +147,13 @@ def _write(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def new_table(
-    title: str, words: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
-) -> Table:
-    """Return an empty table without lines.
-
-    Args:
-        title: title at the left.
-        words: columns of words, at the left.
-        numbers: columns of numbers, at the right.
-        options: more arguments of rich's `Table`.
-    """
-    title_text = Text(title, style="table.title")
-    table = Table(title=title_text, title_justify="left", box=None, pad_edge=False, **options)
-    for name in words:
-        table.add_column(Text(name), no_wrap=True)
-    for name in numbers:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    return table
-
-
-def failure_lines(failures: Sequence[str], listed: str = "; see failures.csv") -> list[str]:
-    """Return the first sentences about items that were left out, and the number of the others.
-
-    Args:
-        failures: a sentence for each item.
-        listed: clause that says where all of them are listed.
-    """
-    more = len(failures) - _FIRST_FAILURES
-    last = [f"... and {more:,} more{listed}."] if more > 0 else []
-    return [*failures[:_FIRST_FAILURES], *last]
-
-
-def dry_line(what: str, folder: Path) -> str:
-    """Return the summary of a dry run, such as of `train`."""
-    return f"Would {what} into {folder}; nothing was written."
+def failure_lines(failures: Sequence[str], more: str = "") -> list[str]:
+    """Return the first failures, and a line with the number of the others; `more` ends it."""
+    left = len(failures) - _FIRST_FAILURES
+    return [
+        *failures[:_FIRST_FAILURES],
+        *([f"... and {left:,} more{more}."] if left > 0 else []),
+    ]
 
 
 def number(value: float | None, digits: int = 3) -> str:
