@@ -2,7 +2,7 @@
 
 The file is memory-mapped, so reading a part of the array takes only the memory of that part, and
 the system can reclaim pages. The file never has a name and disappears with its process, even after
-a crash.
+a crash; `numpy.memmap` needs a named file whose length is known beforehand.
 """
 
 from __future__ import annotations
