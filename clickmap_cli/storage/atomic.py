@@ -51,11 +51,11 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # the original error is reported
             partial.unlink()
         if isinstance(error, OSError):
-            raise explained(path, error) from error
+            raise to_run_error(path, error) from error
         raise
 
 
-def explained(path: Path, error: OSError) -> RunError:
+def to_run_error(path: Path, error: OSError) -> RunError:
     """Turn the reason why a file could not be written into an error that names the file."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         what = "the disk is full" if error.errno == errno.ENOSPC else "your disk quota is used up"

@@ -48,10 +48,12 @@ def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
     Raises:
         DataError: the file is not an image, is truncated, or exceeds Pillow's safe size.
     """
-    return read_described(path, mode)[0]
+    return read_image_with_changes(path, mode)[0]
 
 
-def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def read_image_with_changes(
+    path: Path, mode: str = "RGB"
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Read an image's pixels as `read_image` does, and list the conversions that were needed.
 
     Returns:
@@ -63,7 +65,7 @@ def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tu
     """
     from PIL import ImageOps
 
-    with opened_image(path) as image:
+    with open_image(path) as image:
         form = (
             "16-bit grey" if image.mode.startswith("I;16") else _FORMS.get(image.mode, image.mode)
         )
@@ -108,7 +110,7 @@ def _bands(image: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Any]:
+def open_image(path: Path) -> Iterator[Any]:
     """Open an image and read only its header.
 
     Raises:
@@ -143,7 +145,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     from PIL import ImageOps
 
-    with opened_image(path) as image:
+    with open_image(path) as image:
         width, height = image.size
         if image_orientation(image) not in (5, 6, 7, 8):  # not turned by 90 degrees
             return height, width

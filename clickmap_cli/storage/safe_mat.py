@@ -107,7 +107,7 @@ def _read_hdf5(path: Path, names: list[str] | None) -> dict[str, Any]:
         for name in sorted(file) if names is None else names:
             listed = name in file and not name.startswith("#")
             if listed and (names is not None or _is_array(file, name)):
-                found[name] = _hdf5_value(file, name)
+                found[name] = _hdf5_read_value(file, name)
     return found
 
 
@@ -118,7 +118,7 @@ def _is_array(file: h5py.File, name: str) -> bool:
     )
 
 
-def _hdf5_value(file: h5py.File, name: str) -> Any:
+def _hdf5_read_value(file: h5py.File, name: str) -> Any:
     """Return one array, with its axes in MATLAB's order."""
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
@@ -231,20 +231,20 @@ def _variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]
     while file.left() > 0:
         kind, content = file.element()
         if kind == _COMPRESSED:
-            start = _Reader(memoryview(_inflated(content, whole=False)), order)
-            if names is not None and _name_ahead(start) not in names:
+            start = _Reader(memoryview(_inflate(content, whole=False)), order)
+            if names is not None and _peek_name(start) not in names:
                 continue
-            kind, content = _Reader(memoryview(_inflated(content, whole=True)), order).element()
+            kind, content = _Reader(memoryview(_inflate(content, whole=True)), order).element()
         if kind != _MATRIX:
             raise _UnreadableError(f"an element of the unknown kind {kind}")
         body = _Reader(content, order)
-        head = _head(body)
+        head = _read_head(body)
         # variables without a name are internal to MATLAB
         if head.name and (names is None or head.name in names):
-            yield head.name, _value(body, head, 0)
+            yield head.name, _read_value(body, head, 0)
 
 
-def _inflated(content: memoryview, whole: bool) -> bytes:
+def _inflate(content: memoryview, whole: bool) -> bytes:
     """Decompress a variable, or only its beginning."""
     most = max(_SMALL_BYTES, _MOST_PER_BYTE * len(content)) if whole else _NAME_BYTES
     stream = zlib.decompressobj()
@@ -254,15 +254,15 @@ def _inflated(content: memoryview, whole: bool) -> bytes:
     return data
 
 
-def _name_ahead(start: _Reader) -> str:
+def _peek_name(start: _Reader) -> str:
     """Return the name of a variable of which only the beginning is given."""
     if start.left() < 8:
         raise _UnreadableError("it ends too early")
     start.at = 8
-    return _head(start).name
+    return _read_head(start).name
 
 
-def _head(body: _Reader) -> _Head:
+def _read_head(body: _Reader) -> _Head:
     flags = body.numbers()
     shape = tuple(int(side) for side in body.numbers())
     _, name = body.element()
@@ -273,25 +273,25 @@ def _head(body: _Reader) -> _Head:
     return _Head(flag & 0xFF, bool(flag & 0x800), bool(flag & 0x200), shape, text)
 
 
-def _value(body: _Reader, head: _Head, depth: int) -> Any:
+def _read_value(body: _Reader, head: _Head, depth: int) -> Any:
     if head.kind in _NUMERIC:
-        return _numeric(body, head)
+        return _read_numeric(body, head)
     if head.kind == _CHAR:
-        return _text(body, head)
+        return _read_text(body, head)
     if head.kind == _SPARSE:
-        return _sparse(body, head)
+        return _read_sparse(body, head)
     if head.kind not in (_CELL, _STRUCT):
         raise _UnreadableError(f"'{head.name[:80]}' is an object or a function, which is not read")
     if depth >= _MAX_DEPTH:
         raise _UnreadableError("structs or cells are nested too deeply")
-    fields = _field_names(body) if head.kind == _STRUCT else [""]
+    fields = _read_field_names(body) if head.kind == _STRUCT else [""]
     # every value takes at least eight bytes
     if head.size > _MAX_CELLS or head.size * len(fields) * 8 > body.left():
         raise _UnreadableError(f"{head.size} cells are announced, fewer follow")
     columns: list[NDArray[Any]] = [np.empty(head.size, dtype=object) for _ in fields]
     for at in range(head.size):
         for column in columns:
-            column[at] = _inner(body, depth + 1)
+            column[at] = _read_inner(body, depth + 1)
     if head.kind == _CELL:
         return columns[0].reshape(head.shape, order="F")
     table = np.empty(head.size, dtype=[(name, object) for name in fields])
@@ -300,7 +300,7 @@ def _value(body: _Reader, head: _Head, depth: int) -> Any:
     return table.reshape(head.shape, order="F")
 
 
-def _inner(body: _Reader, depth: int) -> Any:
+def _read_inner(body: _Reader, depth: int) -> Any:
     """Return a value inside a struct or a cell."""
     kind, content = body.element()
     if kind != _MATRIX:
@@ -308,10 +308,10 @@ def _inner(body: _Reader, depth: int) -> Any:
     if not len(content):
         return np.empty((0, 0))
     inner = _Reader(content, body.order)
-    return _value(inner, _head(inner), depth)
+    return _read_value(inner, _read_head(inner), depth)
 
 
-def _field_names(body: _Reader) -> list[str]:
+def _read_field_names(body: _Reader) -> list[str]:
     lengths = body.numbers()
     _, packed = body.element()
     width = int(lengths[0]) if len(lengths) == 1 else 0
@@ -325,20 +325,20 @@ def _field_names(body: _Reader) -> list[str]:
     return names
 
 
-def _numeric(body: _Reader, head: _Head) -> NDArray[Any]:
-    real = _shaped(body.numbers(), head)
+def _read_numeric(body: _Reader, head: _Head) -> NDArray[Any]:
+    real = _reshape(body.numbers(), head)
     if head.is_complex:
-        return np.asarray(real + 1j * _shaped(body.numbers(), head))
+        return np.asarray(real + 1j * _reshape(body.numbers(), head))
     return np.asarray(real, dtype=np.bool_ if head.logical else real.dtype.newbyteorder("="))
 
 
-def _shaped(values: NDArray[Any], head: _Head) -> NDArray[Any]:
+def _reshape(values: NDArray[Any], head: _Head) -> NDArray[Any]:
     if len(values) != head.size:
         raise _UnreadableError(f"{head.size} values are announced, {len(values)} follow")
     return values.reshape(head.shape, order="F")
 
 
-def _text(body: _Reader, head: _Head) -> NDArray[np.str_]:
+def _read_text(body: _Reader, head: _Head) -> NDArray[np.str_]:
     """Return the rows of a char array."""
     kind, content = body.element()
     encoding = _TEXTS.get(kind)
@@ -356,7 +356,7 @@ def _text(body: _Reader, head: _Head) -> NDArray[np.str_]:
     return np.asarray([letters[row::rows] for row in range(min(rows, len(letters)))], dtype=np.str_)
 
 
-def _sparse(body: _Reader, head: _Head) -> NDArray[Any]:
+def _read_sparse(body: _Reader, head: _Head) -> NDArray[Any]:
     """Return a sparse array as a dense one."""
     rows, starts, values = body.numbers(), body.numbers(), body.numbers()
     height, width = head.shape[0], head.size // max(head.shape[0], 1)
