@@ -181,7 +181,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
         self,
         progress: Progress,
         *,
-        dry_run: bool,  # noqa: ARG002
+        dry_run: bool,
     ) -> tuple[KeypointData, KeypointTask, FitSettings]:
         """Read the labels and build the network."""
         config = self.config
@@ -217,7 +217,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
     def preview(self, inputs: Any) -> None:
         """Return nothing, because nothing is trained."""
 
-    def stored(self, inputs: Any, manifest: Manifest) -> KeypointSummary:  # noqa: ARG002
+    def stored(self, inputs: Any, manifest: Manifest) -> KeypointSummary:
         """Return the summary of a finished run."""
         return KeypointSummary.load(self.folder)
 
