@@ -77,7 +77,7 @@ class _ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
         self.log: RunLog
         self.methods: tuple[str, ...] = ()
 
-    def load(self, progress: Progress, *, dry_run: bool) -> ClassifierStudy:  # noqa: ARG002
+    def load(self, progress: Progress, *, dry_run: bool) -> ClassifierStudy:
         """Read the maps, divide the participants, and try the network."""
         config = self.config
         self.log = RunLog(self.folder)
@@ -111,7 +111,7 @@ class _ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
         """Return the folds and the maps that cannot be read."""
         return summarise(self.config, inputs)
 
-    def stored(self, inputs: ClassifierStudy, manifest: Manifest) -> ClassifierSummary:  # noqa: ARG002
+    def stored(self, inputs: ClassifierStudy, manifest: Manifest) -> ClassifierSummary:
         """Return the summary of a finished run."""
         return ClassifierSummary.load(self.folder)
 
