@@ -11,7 +11,7 @@ import typer
 
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands import visualize_options as v
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 from clickmap_cli.storage.folder import WhenPresent
 
@@ -103,7 +103,7 @@ def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
 
     run = service.run(call.config, options, call.terminal, all_figures(), call.when, call.dry_run)
     tables = [report.images_table(run)] if run.summary.images else []
-    call.terminal.present(tables, run.failures, report.summary_lines(run))
+    show_outcome(call.terminal, run, report.summary_lines(run), tables=tables)
     return report.as_json(run)
 
 
@@ -116,7 +116,7 @@ def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
     run = service.run(
         call.config, look, participants, call.terminal, gallery_html, call.when, call.dry_run
     )
-    call.terminal.present(lines=report.gallery_lines(run))
+    show_outcome(call.terminal, run, report.gallery_lines(run))
     return report.gallery_json(run)
 
 

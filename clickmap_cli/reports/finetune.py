@@ -68,7 +68,7 @@ def failure_lines(run: FinetuneRun) -> list[str]:
         f"{row['image_id']}{', ' + row['model'] if row['model'] else ''}: {row['reason']}"
         for row in failures
     ]
-    return console.failure_lines(sentences)
+    return console.failure_lines(sentences, "; see failures.csv")
 
 
 def summary_lines(run: FinetuneRun) -> list[str]:
