@@ -252,13 +252,6 @@ def _narrow(words: NDArray[np.str_]) -> NDArray[np.str_]:
     return words.astype(np.str_) if len(words) == 0 else np.array(words.tolist(), dtype=np.str_)
 
 
-COUNTED = (
-    "Clicks in one trial, of the trials and clicks that passed every filter. click_counts.json "
-    "holds the sum of these clicks over all trials of an image, not the number of its trials."
-)
-"""Text in `medians.json`: the field's scripts count trials where `prepare` counts clicks."""
-
-
 def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
     """Summarise the clicks per trial for `medians.json`.
 
@@ -273,7 +266,10 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
     lengths = trials.n_clicks
     category = trials.category[trials.image]
     return {
-        "counts": COUNTED,
+        # the field's scripts count trials where `prepare` counts clicks
+        "counts": "Clicks in one trial, of the trials and clicks that passed every filter. "
+        "click_counts.json holds the sum of these clicks over all trials of an image, not the "
+        "number of its trials.",
         "image": _medians(lengths, trials.image, trials.images),
         "category": _medians(lengths, category, trials.categories),
         "all": {
