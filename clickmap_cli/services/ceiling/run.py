@@ -17,7 +17,6 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import (
     Survivors,
     input_files,
-    no_reject,
     require_images,
     surviving_trials,
 )
@@ -135,9 +134,8 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
     def load(self, progress: Progress, *, dry_run: bool) -> Survivors:  # noqa: ARG002
         """Hash the input files, then read and filter the trials."""
         _ = self.study.inputs
-        found = surviving_trials(
-            self.config, no_reject, progress, quality_of(self.config, progress)
-        )
+        quality = quality_of(self.config, progress)
+        found = surviving_trials(self.config, progress, quality=quality)
         require_images(found)
         _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)
         return found
