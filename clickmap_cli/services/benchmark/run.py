@@ -13,7 +13,7 @@ from clickmap_cli.clickmaps.losses import Loss, check_losses
 from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -92,7 +92,7 @@ def run(
     needed = not dry_run and not config.predict_only
     with open_pool(config.backend, config.n_jobs, config.scheduler, progress, needed) as pool:
         if "EMD" in config.metrics:
-            need_solver()
+            require_solver()
         for path in config.plugins:
             load_plugin(Path(path))
         folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)

@@ -23,7 +23,7 @@ from clickmap_cli.clickmaps.survivors import (
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import numbers_hash
-from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
+from clickmap_cli.metrics.map_scores import MAP_SCORES, require_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
@@ -195,7 +195,7 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
             "hold-one-out has; use bootstrap: images with split-half."
         )
     if "emd" in config.metric:
-        need_solver()
+        require_solver()
 
 
 def _notify_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> None:

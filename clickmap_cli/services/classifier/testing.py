@@ -10,8 +10,7 @@ from torch import nn
 
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.datasets.classifier_images import LabelledImage
-from clickmap_cli.metrics.classification import class_weights
-from clickmap_cli.metrics.map_statistics import statistics_vector
+from clickmap_cli.metrics.classification import class_weights, map_statistics
 from clickmap_cli.models.classifier import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
@@ -64,7 +63,7 @@ def _baseline(
 
     def features(items: list[LabelledImage]) -> NDArray[np.float64]:
         planes = [np.moveaxis(planes_of(item, cache).numpy(), 0, -1) for item in items]
-        return np.stack([statistics_vector(values) for values in planes])
+        return np.stack([map_statistics(values) for values in planes])
 
     train, n_classes = study.of(fold.train), len(study.images.classes)
     codes = study.images.codes(train)
