@@ -18,7 +18,7 @@ from torch import nn
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.classifier_images import LabelledImage
-from clickmap_cli.metrics.classification import accuracy, class_weights, f1
+from clickmap_cli.metrics.classification import accuracy, class_weights, f1, map_statistics
 from clickmap_cli.models.classifier import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import RunError, printable
