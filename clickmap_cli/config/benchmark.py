@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from clickmap_cli.config.fields import key, max_lost_key
 from clickmap_cli.runtime.devices import DEVICES
@@ -94,7 +94,13 @@ class Spec:
     settings: Mapping[str, Any]
 
 
-def dataset_specs(config: BenchmarkConfig) -> list[Spec]:
+class NamesDataSets(Protocol):
+    """A config with the key `datasets`."""
+
+    datasets: Any
+
+
+def dataset_specs(config: NamesDataSets) -> list[Spec]:
     """Return the data sets of a checked config, in order.
 
     Raises:

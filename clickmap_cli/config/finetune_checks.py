@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, metric_names
+from clickmap_cli.config.benchmark import dataset_specs, metric_names
 from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
 from clickmap_cli.config.validation import check_workers, failing, word_list
 
@@ -18,7 +18,7 @@ def check_saliency(config: SaliencyConfig, sources: Mapping[str, str]) -> None:
     fail = failing(sources)
     check_workers(config.n_jobs, fail)
     model_spec(config)
-    if len(dataset_specs(as_benchmark(config))) != 1:
+    if len(dataset_specs(config)) != 1:
         fail("datasets", "names several data sets; a fine-tuning learns from one.")
     config.metrics = metric_names(config.metrics, sources.get("metrics", "default"))
     config.plugins = word_list("plugins", config.plugins, fail)
@@ -34,12 +34,3 @@ def check_saliency(config: SaliencyConfig, sources: Mapping[str, str]) -> None:
         fail("gt_cache_dir", f"holds maps, and loss {config.loss} learns from points.")
     if config.gt_cache_dir is not None and config.cv.group_by == "participant":
         fail("gt_cache_dir", "holds maps of everybody, and cv.group_by holds participants out.")
-
-
-def as_benchmark(config: SaliencyConfig) -> BenchmarkConfig:
-    """Return a benchmark configuration that reads the same data and gives the same scores."""
-    return BenchmarkConfig(
-        datasets=config.datasets, limit_images=config.limit_images, metrics=config.metrics,
-        centerbias_bandwidth=config.centerbias_bandwidth, seed=config.seed, n_jobs=config.n_jobs,
-        device=config.device, max_lost=config.max_lost, ceiling=False,
-    )  # fmt: skip

@@ -13,7 +13,6 @@ from clickmap_cli.clickmaps.survivors import finished_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.experiment import ExperimentConfig
-from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import (
     EXPERIMENT,
@@ -156,13 +155,13 @@ class _Look:
         wanted = getattr(self.config, "device", None)
         if wanted is not None:
             self._device(f"device: {wanted}", wanted)
-        gpus = self.about.probed.gpus
+        gpus = self.about.gpus
         trains = not isinstance(self.config, ExperimentConfig | BenchmarkConfig)
         if trains and wanted in (None, "auto") and not gpus.cuda and not gpus.mps:
             self.note(f"It will train on the CPU: {gpus.why_none}.")
 
     def _device(self, what: str, wanted: str) -> None:
-        gpus = self.about.probed.gpus
+        gpus = self.about.gpus
         kind, _, number = str(wanted).partition(":")
         if kind == "cuda" and not gpus.cuda:
             self.problem(f"{what} will not work: {gpus.why_none}; use cpu or auto.")
@@ -204,9 +203,9 @@ class _Look:
 
     def _experiment(self, config: ExperimentConfig) -> None:
         if config.participant_filter is not None and not self.about.works("torch"):
-            self.problem(f"participant_filter needs torch: {self.about.probed.gpus.why_none}.")
-        if config.use_gpu_blurring and not self.about.probed.gpus.cuda:
-            why = self.about.probed.gpus.why_none
+            self.problem(f"participant_filter needs torch: {self.about.gpus.why_none}.")
+        if config.use_gpu_blurring and not self.about.gpus.cuda:
+            why = self.about.gpus.why_none
             self.note(f"use_gpu_blurring: blurring stays on the CPU: {why}. Maps are the same.")
         if config.image_dir is not None and not is_folder(config.image_dir):
             self.note(f"image_dir: no folder at {config.image_dir}; only pictures need it.")
@@ -261,7 +260,7 @@ class _Look:
 
     def _fine_tuning(self, config: SaliencyConfig, all_there: bool) -> None:
         self._plugins(config)
-        sets = self._sets(as_benchmark(config))
+        sets = self._sets(config)
         sound = self._models([model_spec(config)], config.device)
         if all_there and sound and sets and self._has_torch():
             self.findings += fine_tuning_findings(config, sets[0].stimuli)
@@ -273,16 +272,16 @@ class _Look:
             except ClickmapError as error:
                 self.problem(str(error))
 
-    def _sets(self, config: BenchmarkConfig) -> list[DataSet]:
+    def _sets(self, config: BenchmarkConfig | SaliencyConfig) -> list[DataSet]:
         """Read the data sets as a run would, and return those that can be read."""
-        from clickmap_cli.services.benchmark.data import read_set, require_truth
+        from clickmap_cli.scoring.data import read_set, require_truth
 
         found = []
         for spec in dataset_specs(config):
             self.progress.stage(f"Reading {spec.label}")
             try:
                 data = read_set(spec.name, spec.settings, f"data set {spec.label}")
-                if not config.predict_only:
+                if isinstance(config, SaliencyConfig) or not config.predict_only:
                     require_truth(spec.label, data)
             except ClickmapError as error:
                 self.problem(_said_of("data set", spec, error))
@@ -315,7 +314,7 @@ class _Look:
             try_network,
         )
         from clickmap_cli.models.precomputed import Precomputed
-        from clickmap_cli.services.benchmark.coverage import map_coverage
+        from clickmap_cli.scoring.coverage import map_coverage
 
         self.progress.stage(f"Looking at {spec.label}")
         try:
