@@ -132,7 +132,7 @@ class Trials:
             xs.append(self.x[clicks][stays])
             ys.append(self.y[clicks][stays])
         offsets = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
-        return replace(self, x=xs.finished(), y=ys.finished(), offsets=offsets)
+        return replace(self, x=xs.finish(), y=ys.finish(), offsets=offsets)
 
     def compacted(self) -> Trials:
         """Sort by image key, then by time; drop unused names from the vocabularies.

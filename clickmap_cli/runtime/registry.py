@@ -65,7 +65,7 @@ class Registry(Generic[Thing]):
         Raises:
             ConfigError: another object has this name already.
         """
-        there = self._entries.get(self._spelled(name))
+        there = self._entries.get(self._registered_spelling(name))
         if there is not None and (there.name, there.target) != (name, target):
             raise ConfigError(
                 f"The {self.kind} '{name}' is registered twice, by {there.origin} and {origin}; "
@@ -96,7 +96,7 @@ class Registry(Generic[Thing]):
                 to another package and cannot be imported.
         """
         self._find_installed()
-        entry = self._entries.get(self._spelled(name))
+        entry = self._entries.get(self._registered_spelling(name))
         if entry is None:
             raise ConfigError(
                 f"There is no {self.kind} '{name}'. {did_you_mean(name, self._entries)}"
@@ -114,7 +114,7 @@ class Registry(Generic[Thing]):
                 f"{typed_reason(error)}"
             ) from error
 
-    def _spelled(self, name: str) -> str:
+    def _registered_spelling(self, name: str) -> str:
         """Return a known name as it was registered, ignoring the case of `name`."""
         lower = {known.lower(): known for known in self._entries}
         return lower.get(name.lower(), name)
@@ -146,7 +146,7 @@ def settings_of(thing: Callable[..., Any], given: Mapping[str, Any], what: str) 
     for name in given:
         if name not in known:
             raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
-    defaults = {name: parameter.default for name, parameter in _named(thing).items()}
+    defaults = {name: parameter.default for name, parameter in _parameters(thing).items()}
     settings = {**defaults, **given}
     lacking = [name for name, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:
@@ -158,14 +158,14 @@ def setting_names(thing: Callable[..., Any]) -> list[str]:
     """Return the names of settings; a class with `**kwargs` also accepts those of its bases."""
     names: dict[str, None] = {}
     for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
-        names |= dict.fromkeys(_named(part))
+        names |= dict.fromkeys(_parameters(part))
         kinds = {parameter.kind for parameter in inspect.signature(part).parameters.values()}
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             break
     return list(names)
 
 
-def _named(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def _parameters(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters that can be given by name."""
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     parameters = inspect.signature(thing).parameters
