@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,13 +84,9 @@ class _Study:
         self.config = config
         self.method = method
         self.subject_curve = subject_curve
+        self.inputs: dict[str, dict[str, Any]] = {}  # the input files with size and hash
         self._results: dict[str, CeilingResult] | None = None
         self._pool: Pool | None = None
-
-    @cached_property
-    def inputs(self) -> dict[str, dict[str, Any]]:
-        """The input files with size and hash."""
-        return describe_files(None, input_files(self.config))
 
     @contextmanager
     def workers(self, progress: Progress, *, connect: bool) -> Iterator[None]:
@@ -133,7 +128,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
 
     def load(self, progress: Progress, *, dry_run: bool) -> Survivors:
         """Hash the input files, then read and filter the trials."""
-        _ = self.study.inputs
+        self.study.inputs = describe_files(None, input_files(self.config, progress))
         quality = quality_of(self.config, progress)
         found = surviving_trials(self.config, progress, quality=quality)
         require_images(found)

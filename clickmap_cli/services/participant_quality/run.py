@@ -30,7 +30,7 @@ from clickmap_cli.models.participant_quality import (
     save_quality,
 )
 from clickmap_cli.models.weights import seeded
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
@@ -96,7 +96,7 @@ def run(
         DataError: the trials or the lists cannot be read.
         RunError: the loss became NaN or infinite, or the folder is busy.
     """
-    return run_job(_QualityJob(config, views), when, dry_run=dry_run, progress=progress)
+    return run_job(QualityJob(config, views), when, dry_run=dry_run, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +127,16 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
         ConfigError: the lists contradict each other or the data, or there are too few people.
         DataError: the trials or the lists cannot be read.
     """
-    good = read_users(config.data.good_users, "data.good_users")
-    bad = read_users(config.data.bad_users, "data.bad_users")
-    experiment = load_experiment(Path(str(config.data.experiment))).config
-    files = input_files(experiment)
-    trials = trials_of_known_people(experiment, progress)
+    checks = Checks(progress)
+    with checks.part():
+        good = read_users(config.data.good_users, "data.good_users")
+    with checks.part():
+        bad = read_users(config.data.bad_users, "data.bad_users")
+    with checks.part():
+        experiment = load_experiment(Path(str(config.data.experiment))).config
+        files = input_files(experiment, progress)
+        trials = trials_of_known_people(experiment, progress)
+    checks.require_all()
     labels, idle = label_users(trials, good, bad)
     if idle:
         progress.notice(
@@ -142,7 +147,7 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     return KnownPeople(experiment, files, (good, bad), trials, labels, folds)
 
 
-class _QualityJob(Job[KnownPeople, QualitySummary | None]):
+class QualityJob(Job[KnownPeople, QualitySummary | None]):
     command = "train-classifier"
     owns = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
 
