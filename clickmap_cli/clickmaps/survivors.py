@@ -258,9 +258,7 @@ def _most_lost(funnel: tuple[FunnelRow, ...], end: int) -> str:
     return f" Before it, {step.step} ({step.setting}) took {share:.0f}% of the clicks."
 
 
-def _side_tables(
-    config: ExperimentConfig,
-) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
+def _side_tables(config: ExperimentConfig) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
     """Read image sizes and the categories to keep; None for a table that is not configured."""
     sizes, categories = config.metadata_file, config.class_filter_file
     return (
