@@ -60,7 +60,7 @@ def test_configs_name_the_scores_that_there_are() -> None:
 def test_a_model_or_data_set_has_a_source_a_summary_and_a_target(entry) -> None:
     assert len(entry.reference) >= 10
     assert 10 <= len(entry.summary) <= 80
-    assert re.fullmatch(r"clickmap_cli\.(models|datasets)\.\w+:\w+", entry.target)
+    assert re.fullmatch(r"clickmap_cli\.(models|datasets)(\.\w+)+:\w+", entry.target)
 
 
 def test_list_says_where_each_comes_from() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -203,16 +203,11 @@ def _before_quality(
         lambda t: _first_submissions(t) if config.filter_duplicates else None,
     )
     for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
-        words = filter_words(getattr(config, name))
+        words = getattr(config, name)
         funnel.by_image(name, ", ".join(words) or "off", _containing(words, wanted))
     funnel.by_image(
         "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
     )
-
-
-def filter_words(value: str | Sequence[str] | None) -> list[str]:
-    """Return the words of `file_inclusion_filter` or `file_exclusion_filter` as a list."""
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
 def _setting(on: bool) -> str:

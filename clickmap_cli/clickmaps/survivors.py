@@ -13,7 +13,6 @@ from clickmap_cli.clickmaps.filters import (
     FunnelRow,
     Quality,
     filter_trials,
-    filter_words,
     trials_to_judge,
 )
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
@@ -360,7 +359,7 @@ def unmatched_names(
                 f"or more than one: {some_names(lost)}."
             )
     for name in ("file_inclusion_filter", "file_exclusion_filter"):
-        words = filter_words(getattr(config, name))
+        words = getattr(config, name)
         lost = [word for word in words if not any(word in key for key in keys)]
         if lost:
             yield (

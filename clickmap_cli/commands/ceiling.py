@@ -80,15 +80,16 @@ def ceiling(
         run = service.run(
             loaded.config, which, terminal, figures, when_present(resume), subject_curve, dry_run
         )
-        if run.results:
+        if not dry_run:
             terminal.show(report.ceiling_table(run))
-        if run.rejected:
-            terminal.warn(f"{run.rejected:,} of {run.rows:,} rows could not be read.")
+        found = run[0].summary
+        if found.rejected:
+            terminal.warn(f"{found.rejected:,} of {found.rows:,} rows could not be read.")
         for line in report.summary_lines(run):
             terminal.show(line)
         if json:
             print_json(report.as_json(run))
-        return 1 if strict and run.rejected else 0
+        return 1 if strict and found.rejected else 0
 
     run_session(body, quiet=quiet, verbose=verbose)
 

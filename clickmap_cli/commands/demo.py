@@ -46,11 +46,10 @@ def demo(
         from clickmap_cli.reports import ceiling as ceiling_report
         from clickmap_cli.reports import demo as report
         from clickmap_cli.reports import prepare as prepare_report
+        from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.dives import draw_dive
-        from clickmap_cli.reports.examples import draw_example
-        from clickmap_cli.reports.heatmaps import draw_heatmap
+        from clickmap_cli.reports.prepare import draw_example
         from clickmap_cli.services import demo as service
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
         from clickmap_cli.services.ceiling.outputs import CeilingFigures
@@ -62,7 +61,7 @@ def demo(
         )
         when = when_present(resume)
         result = service.run(folder, terminal, figures, when, seed or 0, everything)
-        terminal.show(prepare_report.funnel_table(result.prepared))
+        terminal.show(prepare_report.funnel_table(result.prepared.summary))
         for ceiling_run in result.ceilings:
             terminal.show(ceiling_report.ceiling_table(ceiling_run))
         runs = [result.benchmark, *([result.networks] if result.networks else [])]

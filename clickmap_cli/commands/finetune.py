@@ -188,7 +188,7 @@ def _keypoints(
     when: WhenPresent,
     dry_run: bool,
 ) -> tuple[int, Any]:
-    from clickmap_cli.reports import keypoint_summary as report
+    from clickmap_cli.reports import keypoints as report
     from clickmap_cli.services.keypoints import run as service
 
     run = service.run(config, terminal, views, _figures(), when, dry_run)
@@ -205,7 +205,7 @@ def _keypoints(
 def _predict(
     terminal: Terminal, config: KeypointConfig, source: Path, when: WhenPresent, json: bool
 ) -> int:
-    from clickmap_cli.reports import keypoint_summary as report
+    from clickmap_cli.reports import keypoints as report
     from clickmap_cli.reports.console import print_json
     from clickmap_cli.services.keypoints import predictions as service
 
@@ -221,8 +221,7 @@ def _predict(
 
 def _figures() -> Any:
     """Return the functions that draw the pictures of key points."""
-    from clickmap_cli.reports.keypoint_attention import draw_attention
-    from clickmap_cli.reports.keypoints import draw_losses, draw_overlay, draw_sheet
+    from clickmap_cli.reports.keypoints import draw_attention, draw_losses, draw_overlay, draw_sheet
     from clickmap_cli.services.keypoints.pictures import KeypointFigures
 
     return KeypointFigures(draw_sheet, draw_overlay, draw_attention, draw_losses)

@@ -56,7 +56,7 @@ def prepare(
         from clickmap_cli.config.loading import load_experiment
         from clickmap_cli.reports import prepare as report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.examples import draw_example
+        from clickmap_cli.reports.prepare import draw_example
         from clickmap_cli.services.prepare import run as service
         from clickmap_cli.services.prepare.maps import Part
 
@@ -65,7 +65,7 @@ def prepare(
         loaded = load_experiment(config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        result = service.run(
+        run = service.run(
             loaded.config,
             terminal,
             draw_example,
@@ -74,13 +74,13 @@ def prepare(
             None if shard is None else Part.of_text(shard),
             merge,
         )
-        terminal.show(report.funnel_table(result))
-        if result.rejected:
-            terminal.warn(report.rejected_line(result))
-        for line in report.summary_lines(result):
+        terminal.show(report.funnel_table(run.summary))
+        if run.summary.rejected:
+            terminal.warn(report.rejected_line(run))
+        for line in report.summary_lines(run):
             terminal.show(line)
         if json:
-            print_json(report.as_json(result))
-        return 1 if strict and result.rejected else 0
+            print_json(report.as_json(run))
+        return 1 if strict and run.summary.rejected else 0
 
     run_session(body, quiet=quiet, verbose=verbose)

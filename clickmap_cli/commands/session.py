@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from clickmap_cli.reports.console import Terminal
-from clickmap_cli.runtime.errors import ClickmapError
+from clickmap_cli.runtime.errors import ClickmapError, typed_reason
 from clickmap_cli.storage.folder import WhenPresent
 
 INTERRUPTED = 130
@@ -48,8 +48,8 @@ def run_session(
         if verbose:
             terminal.console.print_exception()
         terminal.error(
-            f"Unexpected {type(error).__name__}: {' '.join(str(error).split())[:300].rstrip('.')}. "
-            "This is a defect of clickmap; --verbose shows where."
+            f"Unexpected {typed_reason(error).rstrip('.')}. This is a defect of "
+            "clickmap; --verbose shows where."
         )
         raise typer.Exit(1) from None
     raise typer.Exit(code)

@@ -94,12 +94,12 @@ def _quality(
     terminal: Terminal, config: ParticipantQualityConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
     """Run `task: participant-quality`, and return the exit code and the summary."""
-    from clickmap_cli.reports.participant_quality import summary_lines
+    from clickmap_cli.reports.classifier import quality_lines
     from clickmap_cli.services.participant_quality import run as service
     from clickmap_cli.services.training_views import TrainingViews
 
     views = TrainingViews(lambda *_: None, terminal.describe)
     run = service.run(config, terminal, views, when, dry_run)
-    for line in summary_lines(run):
+    for line in quality_lines(run):
         terminal.show(line)
     return 0, run.summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,6 @@ def visualize(
     participants: v.Participants = "auto",
     notebook: v.Notebook = None,
     benchmarks: v.Benchmarks = None,
-    in_terminal: v.InTerminal = False,
     formats: v.Formats = "png",
     preset: v.Preset = "screen",
     colormap: v.Colormap = "inferno",
@@ -63,7 +62,7 @@ def visualize(
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.services.visualize.options import Look
 
-        forms = {"--html": html, "--notebook": notebook is not None, "--terminal": in_terminal}
+        forms = {"--html": html, "--notebook": notebook is not None}
         v.check_fit(context, [form for form, asked in forms.items() if asked])
         look = Look(colormap, alpha, normalize, colour_bar, by_count, preset, order)
         options = _options(look, top, by, random, figures or "all", formats, bins, classes)
@@ -71,14 +70,12 @@ def visualize(
         loaded = load_experiment(config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        call = _Call(loaded.config, terminal, when_present(resume), dry_run, json)
+        call = _Call(loaded.config, terminal, when_present(resume), dry_run)
         results = []
         if html:
             results.append(_write_gallery(call, look, participants))
         if notebook is not None:
             results.append(_write_notebook(call, notebook, benchmarks or [], config is None))
-        if in_terminal:
-            results.append(_show_maps(call, options))
         if figures is not None or not results:
             results.append(_draw_figures(call, options))
         if json:
@@ -96,14 +93,13 @@ class _Call:
     terminal: Terminal
     when: WhenPresent
     dry_run: bool
-    json: bool
 
 
 def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
     """Draw figures, print a summary, and return it as JSON values."""
     from clickmap_cli.reports import visualize as report
     from clickmap_cli.reports.figures import all_figures
-    from clickmap_cli.services.visualize import run as service
+    from clickmap_cli.services.visualize import figures as service
 
     run = service.run(call.config, options, call.terminal, all_figures(), call.when, call.dry_run)
     if run.images:
@@ -130,7 +126,7 @@ def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
 
 def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool) -> Any:
     """Write the notebook, which without a configuration shows only the benchmarks."""
-    from clickmap_cli.reports.notebook import write_notebook
+    from clickmap_cli.reports.viewer import write_notebook
     from clickmap_cli.reports.visualize import notebook_line
 
     folder = call.config.folder
@@ -143,26 +139,6 @@ def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool
         "folders": [str(each) for each in folders],
         "written": written,
     }
-
-
-def _show_maps(call: _Call, options: VisualizeOptions) -> Any:
-    """Print the requested maps, or the first, in the terminal; with `--json`, only their facts."""
-    from clickmap_cli.reports.console import end_bars
-    from clickmap_cli.reports.terminal_map import print_map
-    from clickmap_cli.reports.visualize import row_json
-    from clickmap_cli.services.visualize.drawing import row_of
-    from clickmap_cli.services.visualize.quick_look import quick_look
-
-    chosen = options.top is not None or options.random is not None
-    if not chosen and call.config.display_image_keys == "auto":
-        options = replace(options, top=1)
-    rows = []
-    for picture in quick_look(call.config, options, call.terminal):
-        rows.append(row_json(row_of(picture)))
-        if not call.json:
-            end_bars()
-            print_map(picture, options.look)
-    return {"command": "visualize --terminal", "images": rows}
 
 
 def _options(

@@ -77,7 +77,6 @@ Benchmarks = Annotated[
     list[Path] | None,
     _option("--benchmark", "Folder of a benchmark, also in the notebook; repeatable.", _ELSE),
 ]
-InTerminal = Annotated[bool, _option("--terminal", "A quick look in the terminal.", _ELSE)]
 Formats = Annotated[str, _option("--format", "Some of png,svg,pdf.", _LOOK, some_of(*FORMATS))]
 Preset = Annotated[
     str,
@@ -103,20 +102,20 @@ Order = Annotated[
 ]
 
 _FIGURES = "figures"  # the form that is drawn if no other is requested
-_HTML, _NOTEBOOK, _TERMINAL = "--html", "--notebook", "--terminal"
+_HTML, _NOTEBOOK = "--html", "--notebook"
 _FITS = {
-    "top": (_FIGURES, _TERMINAL),
-    "by": (_FIGURES, _TERMINAL),
-    "random": (_FIGURES, _TERMINAL),
+    "top": (_FIGURES,),
+    "by": (_FIGURES,),
+    "random": (_FIGURES,),
     "bins": (_FIGURES,),
     "classes": (_FIGURES,),
     "participants": (_HTML,),
     "benchmarks": (_NOTEBOOK,),
     "formats": (_FIGURES,),
     "preset": (_FIGURES,),
-    "colormap": (_FIGURES, _HTML, _TERMINAL),
+    "colormap": (_FIGURES, _HTML),
     "alpha": (_FIGURES, _HTML),
-    "normalize": (_FIGURES, _HTML, _TERMINAL),
+    "normalize": (_FIGURES, _HTML),
     "colour_bar": (_FIGURES,),
     "by_count": (_FIGURES,),
     "order": (_FIGURES,),
@@ -130,7 +129,7 @@ def check_fit(context: typer.Context, asked: Sequence[str]) -> None:
 
     Args:
         context: the context of the call, which knows the options that were typed.
-        asked: requested forms among --html, --notebook and --terminal.
+        asked: requested forms among --html and --notebook.
 
     Raises:
         ConfigError: no requested form uses an option.

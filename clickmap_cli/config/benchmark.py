@@ -17,7 +17,7 @@ from clickmap_cli.config.fields import (
     workers_key,
 )
 from clickmap_cli.runtime.devices import DEVICES
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean, printable
 
 SALIENCY_METRICS = (
     "AUC", "AUC_Judd", "sAUC", "NSS", "IG", "CC", "CC_mask", "KL", "SIM", "EMD", "MAE", "MSE",
@@ -153,7 +153,7 @@ def plain_word(value: Any, what: str) -> str:
     if not is_file_name(word):
         raise ConfigError(f"{what} is {word!r}; it names files, so it must hold no slashes.")
     if len(word.encode()) > 100:
-        raise ConfigError(f"{what} is too long for a file name: {word[:40]!r}...")
+        raise ConfigError(f"{what} is too long for a file name: '{printable(word, 40)}'")
     return word
 
 

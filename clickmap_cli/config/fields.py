@@ -169,9 +169,7 @@ def part_of(hint: Any) -> Any:
 # --- checking and converting values --------------------------------------------------------------
 
 
-def read_part(
-    schema: type[Part], value: Any, place: str, source_of: Callable[[str], str]
-) -> Part:
+def read_part(schema: type[Part], value: Any, place: str, source_of: Callable[[str], str]) -> Part:
     """Return a mapping as a schema's dataclass, after checking every value in it.
 
     Args:
@@ -254,7 +252,11 @@ def _converted(each: Field, value: Any) -> Any:
         return []
     for kind in kinds:
         item = value
-        if kind is listed and not isinstance(value, list | tuple | dict) and each.key.length is None:
+        if (
+            kind is listed
+            and not isinstance(value, list | tuple | dict)
+            and each.key.length is None
+        ):
             item = [value]
         with contextlib.suppress(ValueError, TypeError):
             return _leaf(kind, item)
@@ -271,9 +273,9 @@ def _kinds(hint: Any) -> list[Any]:
     if origin is Literal:
         return [str]
     if origin in (Sequence, tuple):
-        return [list[typing.get_args(hint)[0]]]
+        return [types.GenericAlias(list, typing.get_args(hint)[:1])]
     if origin is Mapping:
-        return [dict[typing.get_args(hint)]]  # type: ignore[misc] - built at run time
+        return [types.GenericAlias(dict, typing.get_args(hint))]
     return [hint]
 
 
@@ -324,17 +326,22 @@ def _limited(value: Any, limits: Key) -> Any:
     if isinstance(value, str):
         return _word(value, value, limits)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ValueError(f"is {value!r}; it must be finite.")
-        for limit, broken, words in (
-            (limits.minimum, lambda least: value < least, "the least allowed is"),
-            (limits.maximum, lambda most: value > most, "the most allowed is"),
-            (limits.above, lambda edge: value <= edge, "it must be above"),
-            (limits.below, lambda edge: value >= edge, "it must be below"),
-        ):
-            if limit is not None and broken(limit):
-                raise ValueError(f"is {value}; {words} {limit:g}.")
+        _require_range(value, limits)
     return value
+
+
+def _require_range(value: float, limits: Key) -> None:
+    """Raise ValueError unless a number is finite and in range."""
+    if not math.isfinite(value):
+        raise ValueError(f"is {value!r}; it must be finite.")
+    if limits.minimum is not None and value < limits.minimum:
+        raise ValueError(f"is {value}; the least allowed is {limits.minimum:g}.")
+    if limits.maximum is not None and value > limits.maximum:
+        raise ValueError(f"is {value}; the most allowed is {limits.maximum:g}.")
+    if limits.above is not None and value <= limits.above:
+        raise ValueError(f"is {value}; it must be above {limits.above:g}.")
+    if limits.below is not None and value >= limits.below:
+        raise ValueError(f"is {value}; it must be below {limits.below:g}.")
 
 
 def _word(word: str, value: Any, limits: Key) -> str:
@@ -377,7 +384,8 @@ def _type_words(kind: Any, length: int | None) -> str:
             return f"a list of {length} {items}"
         return f"a word or a list of {items}" if inner == ["words"] else f"a list of {items}"
     if origin is dict:
-        return f"'name: value' pairs whose values are {_TYPE_WORDS.get(arguments[1], ('', 'mappings'))[1]}"
+        values = _TYPE_WORDS.get(arguments[1], ("", "mappings"))[1]
+        return f"'name: value' pairs whose values are {values}"
     return _TYPE_WORDS[kind][0] if kind in _TYPE_WORDS else str(getattr(kind, "__name__", kind))
 
 
@@ -390,8 +398,8 @@ def settings_of(thing: Callable[..., Any]) -> dict[str, Field]:
     """Return the settings of a class or a function: its parameters, which carry their types.
 
     `Annotated[float, Key(minimum=0)]` sets limits and `Literal[...]` choices; the meaning is the
-    entry under `Args:` of the docstring. A class with `**kwargs` also has the settings of its bases.
-    A parameter whose type is not stated, or cannot be found, accepts any value.
+    entry under `Args:` of the docstring. A class with `**kwargs` also has the settings of its
+    bases. A parameter whose type is not stated, or cannot be found, accepts any value.
     """
     found: dict[str, Field] = {}
     texts: dict[str, str] = {}

@@ -10,7 +10,6 @@ from clickmap_cli.config.saliency import OPTIMIZERS
 from clickmap_cli.runtime.devices import DEVICES
 
 
-
 # fmt: off
 # One line per key, so that the schema reads as a table.
 @dataclass

@@ -20,7 +20,13 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clickmap_cli.config.benchmark import BENCHMARK_ALIASES, BenchmarkConfig, DataSetSpec, ModelSpec, check_benchmark
+from clickmap_cli.config.benchmark import (
+    BENCHMARK_ALIASES,
+    BenchmarkConfig,
+    DataSetSpec,
+    ModelSpec,
+    check_benchmark,
+)
 from clickmap_cli.config.classifier import ClassifierConfig, check_classifier
 from clickmap_cli.config.experiment import (
     ALIASES,
@@ -49,25 +55,26 @@ from clickmap_cli.config.playground import (
     name_here,
     translate_models,
 )
-from clickmap_cli.config.reading import one_line, parse_override, read_config_text, read_yaml
+from clickmap_cli.config.reading import parse_override, read_config_text, read_yaml
 from clickmap_cli.config.saliency import (
     SALIENCY_ALIASES,
     SaliencyConfig,
     check_saliency,
     fill_stages,
 )
-from clickmap_cli.runtime.errors import ConfigError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, did_you_mean, short_reason
 
 Config = TypeVar("Config")
 
 _OUTPUT = "--output"
 """The option that sets `output_dir`."""
 
-_FILE_ENDINGS = frozenset(
-    ".bmp .bz2 .ckpt .csv .gif .gz .h5 .hdf5 .htm .html .ipynb .jpeg .jpg .json .jsonl .log .mat "
-    ".md .npy .npz .parquet .pdf .pickle .pkl .png .pt .pth .py .svg .tar .tif .tiff .tsv .txt .xls "
-    ".xlsx .yaml .yml .zip .zst".split()
-)
+_FILE_ENDINGS = frozenset({
+    ".bmp", ".bz2", ".ckpt", ".csv", ".gif", ".gz", ".h5", ".hdf5", ".htm", ".html", ".ipynb",
+    ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".mat", ".md", ".npy", ".npz", ".parquet", ".pdf",
+    ".pickle", ".pkl", ".png", ".pt", ".pth", ".py", ".svg", ".tar", ".tif", ".tiff", ".tsv",
+    ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip", ".zst",
+})  # fmt: skip
 """Endings that a folder of results must not have; others, as in `run_v1.5`, are allowed."""
 
 
@@ -485,9 +492,7 @@ def _top_level(text: str, path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date such as 2024-99-99
-        raise ConfigError(
-            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
-        ) from error
+        raise ConfigError(f"{path}: not readable as YAML: {short_reason(error, 400)}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

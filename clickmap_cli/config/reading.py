@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from clickmap_cli.config.shipped import shipped_files
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, printable, short_reason
 
 _WINDOWS = re.compile(r'"[A-Za-z]:(?:[^"\\]|\\\\)*\\(?!\\)')
 """A Windows path in double quotes with a single backslash, which YAML reads as an escape."""
@@ -48,7 +48,7 @@ def check_nodes(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            raise yaml.YAMLError(f"the tag {tag[:40]!r}; values have no tags here")
+            raise yaml.YAMLError(f"the tag '{printable(tag, 40)}'; values have no tags here")
         if isinstance(event, yaml.CollectionStartEvent):
             names.append(event.anchor)
             counts.append(1)
@@ -61,8 +61,8 @@ def check_nodes(text: str) -> None:
             name, size = event.anchor, 1
             if "${" in _ENVIRONMENT.sub("", event.value):
                 raise ValueError(
-                    f"{event.value[:60]!r} refers to another value; only ${{oc.env:NAME}} is "
-                    "filled in, so write the value out"
+                    f"'{printable(event.value, 60)}' refers to another value; only "
+                    "${oc.env:NAME} is filled in, so write the value out"
                 )
         elif isinstance(event, yaml.AliasEvent):
             anchor = str(event.anchor)
@@ -99,10 +99,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         plain = OmegaConf.to_container(loaded, resolve=True)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"{path}: not readable as YAML: {one_line(error)}.{_yaml_hint(text)}"
+            f"{path}: not readable as YAML: {short_reason(error, 400)}.{_yaml_hint(text)}"
         ) from error
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {one_line(error)}") from error
+        raise ConfigError(f"{path}: {short_reason(error, 400)}") from error
     assert isinstance(plain, dict)  # noqa: S101 - it is made of a mapping
     lines: dict[str, int] = {}
     if isinstance(node, yaml.MappingNode):
@@ -130,7 +130,7 @@ def read_config_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {one_line(error)}") from error
+        raise ConfigError(f"{path} cannot be read as text: {short_reason(error, 400)}") from error
 
 
 def _hint(path: Path) -> str:
@@ -173,7 +173,7 @@ def parse_override(word: str) -> tuple[str, Any]:
                 f"twice: '{name}=\"{text}\"'."
             )
         else:
-            said = f": {one_line(error)}"
+            said = f": {short_reason(error, 400)}"
         raise ConfigError(f"'{word}'{said}") from error
     assert isinstance(loaded, dict)  # noqa: S101 - from_dotlist makes mappings
     return name, loaded["value"]
@@ -204,9 +204,3 @@ def settings_from_words(words: Iterable[str]) -> dict[str, Any]:
         ConfigError: a word is not KEY=VALUE.
     """
     return dict(parse_override(word) for word in words)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text without line breaks, cut to 400 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else f"{text[:397]}..."

@@ -127,7 +127,7 @@ class SaliencyConfig:
     gt_aggregate: str = key("mean", "Ground truth from people's maps, each scaled to sum 1: mean, median, or random (one participant per image and epoch).", "scores", choices=("mean", "median", "random"))
     gt_resize_interp: str = key("bilinear", "Interpolation that resizes maps to the image's size: bilinear or bicubic.", "scores", choices=("bilinear", "bicubic"))
     gt_cache_dir: str | None = key(None, "Folder of `clickmap data gt-mean`, read in place of people's maps.", "scores")
-    freeze: FreezeSettings = key(FreezeSettings, "Which blocks are trained (see below).", "scores")
+    freeze: Freeze = key(Freeze, "Which blocks are trained (see below).", "scores")
     training: TrainingSettings = key(TrainingSettings, "Training settings (see below).", "scores")
     cv: CvSettings = key(CvSettings, "Cross-validation (see below).", "scores")
     metrics: list[str] = key(["all"], "Scores of held-out images: a metric or a list, as in a benchmark.", "scores", choices=("all", *SALIENCY_METRICS))

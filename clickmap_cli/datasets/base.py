@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Geometry, Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.clickmaps.losses import Loss
-from clickmap_cli.datasets.people import People
+from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.registry import Registry
 
 SIGMA_PX = 19.0
@@ -85,6 +85,26 @@ def points_of_counts(counts: NDArray[Any]) -> Points:
     return Points(
         np.repeat(columns, times).astype(np.float64), np.repeat(rows, times).astype(np.float64)
     )
+
+
+class People(Protocol):
+    """The people who looked at one image; each is a target, and the others predict them."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the people; a person who looked twice is listed twice."""
+
+    def target(self, person: int) -> MapView:
+        """Return a person's own map, with their points."""
+
+    def others(self, person: int) -> NDArray[Any]:
+        """Return the (h, w) prediction by everybody else; not scaled."""
+
+    def everyone(self, size: Size) -> NDArray[Any]:
+        """Return the (h, w) prediction by everybody for an image of this size; not scaled.
+
+        If the size differs from their image's, points keep their relative coordinates.
+        """
 
 
 class Stimulus(ABC):
@@ -216,7 +236,7 @@ _READERS = {
         "clickmap's own layout",
     ),
     "csv_indexed": (
-        "indexed_table:csv_indexed", "a table of image, fixation and map files",
+        "csv_indexed:csv_indexed", "a table of image, fixation and map files",
         "clickmap's own layout",
     ),
     "CAT2000": (
@@ -232,7 +252,7 @@ _READERS = {
         "clickmap's own layout",
     ),
     "pysaliency": (
-        "pysaliency_files:pysaliency", "pysaliency's HDF5 stimuli and fixations",
+        "pysaliency:pysaliency", "pysaliency's HDF5 stimuli and fixations",
         "pysaliency (Kümmerer et al.)",
     ),
     "clickmaps": (
@@ -243,4 +263,4 @@ _READERS = {
 """Name -> import target, summary, and origin of the format."""
 
 for _name, (_target, _summary, _reference) in _READERS.items():
-    DATASETS.add(_name, f"clickmap_cli.datasets.{_target}", _summary, reference=_reference)
+    DATASETS.add(_name, f"clickmap_cli.datasets.formats.{_target}", _summary, reference=_reference)

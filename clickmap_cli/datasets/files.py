@@ -6,32 +6,22 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.clickmaps.geometry import Size, shown_size
 from clickmap_cli.clickmaps.keys import ALL
-from clickmap_cli.datasets.base import SIGMA_PX, Points, Stimulus, points_of_counts
-from clickmap_cli.datasets.kernel_density import kernel_density
-from clickmap_cli.datasets.map_pictures import map_values
-from clickmap_cli.datasets.nonfixations import PooledPoints
-from clickmap_cli.datasets.people import FixationPeople, People
-from clickmap_cli.datasets.plausible_maps import log_density_words, transposed_words
+from clickmap_cli.datasets.base import SIGMA_PX, People, Points, Stimulus
+from clickmap_cli.datasets.fixations import PooledPoints, kernel_density
+from clickmap_cli.datasets.maps import read_map
+from clickmap_cli.datasets.people import FixationPeople, MapPeople, NamedMap
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import read_npy
-from clickmap_cli.storage.safe_images import image_size, read_image
-from clickmap_cli.storage.safe_mat import mat_array
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MAP_SUFFIXES = (".npy", ".mat", ".png", ".jpg", ".jpeg")
+from clickmap_cli.storage.safe_images import read_image
 
 _MAX_ID_BYTES = 200
 """File systems allow 255 bytes; endings such as `_overlay.png` and `.partial` are added."""
-
-_MAX_POINTS = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +36,11 @@ class FileStimulus(Stimulus):
         points: the points people looked at, with their names if known; None if there are no
             fixations.
         nonfixations: negatives for sAUC that the data set provides.
-        map_path: the ground-truth map (`.npy`, `.mat` or a picture); without one the truth is the
-            kernel density of the points, and without points it is uniform.
+        map_path: the ground-truth map (`.npy`, `.mat` or a picture). Without one the truth is the
+            mean of the participants' maps, without these the kernel density of the points, and
+            without points it is uniform.
         sigma_px: standard deviation of that kernel, in pixels.
+        people_maps: participants and the files of their own maps, sorted by participant.
     """
 
     image_id: str
@@ -59,6 +51,7 @@ class FileStimulus(Stimulus):
     nonfixations: Points | None = None
     map_path: Path | None = None
     sigma_px: float = SIGMA_PX
+    people_maps: tuple[NamedMap, ...] = ()
 
     @property
     def has_image(self) -> bool:
@@ -68,7 +61,7 @@ class FileStimulus(Stimulus):
     @property
     def uniform(self) -> bool:
         """Return True if the image has no map and no fixations."""
-        return self.map_path is None and self.points is None
+        return self.map_path is None and self.points is None and not self.people_maps
 
     def image(self) -> NDArray[np.float32]:
         """Return the pixels, (h, w, 3) RGB in 0..1.
@@ -80,19 +73,24 @@ class FileStimulus(Stimulus):
         pixels = read_image(path)
         if pixels.shape[:2] != self.size:
             raise DataError(
-                f"{path}: the image is {_shown(pixels.shape[:2])} pixels, its fixations and maps "
-                f"are for {_shown(self.size)}."
+                f"{path}: the image is {shown_size(pixels.shape[:2])} pixels, its fixations and "
+                f"maps are for {shown_size(self.size)}."
             )
         return pixels.astype(np.float32) / np.float32(255)
 
     def truth(self) -> NDArray[np.float64]:
-        """Return the (h, w) map, or the points' kernel density scaled to sum 1, or ones.
+        """Return the (h, w) map, mean of the participants' maps, or density of the points, or ones.
+
+        The participants' maps and the density are scaled to sum 1.
 
         Raises:
-            DataError: the map is missing, damaged, of another shape, negative or not finite.
+            DataError: a map is missing, damaged, of another shape, negative or not finite, or a
+                participant's map is all zeros.
         """
         if self.map_path is not None:
             return read_map(self.map_path, self.size)
+        if self.people_maps:
+            return MapPeople(self.people_maps, self.size, self.points).mean
         if self.points is None:
             return np.ones(self.size)
         density = kernel_density(self.points.columns, self.points.rows, self.size, self.sigma_px)
@@ -101,11 +99,13 @@ class FileStimulus(Stimulus):
     @property
     def has_truth(self) -> bool:
         """Return True if the image has fixations or a map; otherwise `truth` is uniform."""
-        return bool(self.points) or self.map_path is not None
+        return bool(self.points) or self.map_path is not None or bool(self.people_maps)
 
     def people(self) -> People | None:
-        """Return the people by their fixations, or None if fewer than two are named."""
+        """Return the people by their maps, else by fixations; None if fewer than two are named."""
         points = self.points
+        if len(self.people_maps) >= 2:
+            return MapPeople(self.people_maps, self.size, points)
         if points is None or points.subject is None or len(np.unique(points.subject)) < 2:
             return None
         return FixationPeople(
@@ -121,10 +121,10 @@ class FileStimulus(Stimulus):
         return file_digest(self._image_file())
 
     def truth_digest(self) -> str:
-        """Return the SHA-256 of the map's file, points, subjects, negatives and sigma.
+        """Return the SHA-256 of the maps' files, points, subjects, negatives and sigma.
 
         Raises:
-            DataError: the map cannot be read.
+            DataError: a map cannot be read.
         """
         parts = [
             list(self.size),
@@ -133,7 +133,11 @@ class FileStimulus(Stimulus):
             _points_digest(self.points),
             _points_digest(self.nonfixations),
         ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        if not self.people_maps:
+            return digest
+        maps = [[name, file_digest(path)] for name, path in self.people_maps]
+        return hashlib.sha256(json.dumps([digest, maps]).encode()).hexdigest()
 
     def _image_file(self) -> Path:
         if self.image_path is None:
@@ -191,101 +195,3 @@ def printable(text: str) -> str:
     """Make text from a file safe for a message: escape unprintable text, cut to 120 characters."""
     shown = text if text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= 120 else f"{shown[:117]}..."
-
-
-def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
-    """Read a ground-truth map.
-
-    Args:
-        path: `.npy`, `.mat` with one array, or a grey picture, whose grey values are the map.
-        size: the shape that the map must have; None for any.
-
-    Returns:
-        (h, w) float64, finite and not negative.
-
-    Raises:
-        DataError: the map is missing, damaged, of another shape, negative, not finite or a log
-            density, or is a picture whose grey values are not the map (in colour, in an alpha
-            channel).
-    """
-    pixels = _plane(path)
-    if size is not None and pixels.shape != size:
-        turned = transposed_words(pixels.shape, size)
-        raise DataError(
-            f"{path}: {turned}."
-            if turned
-            else f"{path}: the map has {_shown(pixels.shape)} pixels, its image {_shown(size)}."
-        )
-    logarithm = log_density_words(pixels)
-    if logarithm:
-        looks = logarithm.split("; ")[0]
-        raise DataError(f"{path}: {looks}; save the density itself as the ground truth.")
-    if not np.all(np.isfinite(pixels)):
-        raise DataError(f"{path}: the map holds NaN or infinite values.")
-    if pixels.size and pixels.min() < 0:
-        raise DataError(f"{path}: the map is negative somewhere ({pixels.min():g}).")
-    return pixels.astype(np.float64)
-
-
-def read_counts(path: Path, size: Size | None = None) -> Points:
-    """Read the points of a file of counts per pixel (`.npy`, or `.mat` with one array).
-
-    Args:
-        path: the file.
-        size: the shape that the counts must have; None for any.
-
-    Raises:
-        DataError: the file is missing, damaged, of another shape, or a count is negative, not whole
-            or absurdly large.
-    """
-    counts = _plane(path)
-    if size is not None and counts.shape != size:
-        raise DataError(
-            f"{path}: the fixations are for {_shown(counts.shape)} pixels, the image has "
-            f"{_shown(size)}."
-        )
-    return counted_points(counts, path)
-
-
-def counted_points(counts: NDArray[Any], path: Path) -> Points:
-    """Return the points of counts per pixel; errors name the file.
-
-    Raises:
-        DataError: a count is negative or not whole, or there are too many points.
-    """
-    try:
-        if counts.sum(dtype=np.float64) > _MAX_POINTS:
-            raise DataError(f"{path}: more than {_MAX_POINTS} fixations; expected counts a pixel.")
-        return points_of_counts(counts)
-    except ValueError as error:
-        raise DataError(f"{path}: expected counts per pixel ({error}).") from error
-
-
-def plane_size(path: Path) -> Size:
-    """Return the height and width of a map."""
-    if path.suffix.lower() in (".npy", ".mat"):
-        height, width = _plane(path).shape
-        return height, width
-    return image_size(path)
-
-
-def _plane(path: Path) -> NDArray[Any]:
-    """Read the (h, w) numbers of a file; a leading or trailing axis of length 1 is dropped."""
-    suffix = path.suffix.lower()
-    if suffix == ".mat":
-        return mat_array(path)
-    if suffix != ".npy":
-        return map_values(path)
-    array = read_npy(path)
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: expected an array of numbers, found something else.")
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
-    if array.ndim != 2 or not array.size:
-        raise DataError(f"{path}: expected height x width, found the shape {array.shape}.")
-    plane: NDArray[Any] = array
-    return plane
-
-
-def _shown(size: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in size)

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Problem
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES
-from clickmap_cli.runtime.errors import DataError, MissingExtraError
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.datasets.maps import IMAGE_SUFFIXES
+from clickmap_cli.runtime.errors import DataError, MissingExtraError, short_reason
 from clickmap_cli.storage.safe_images import opened_image, read_image
 
 _PILLOW_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".apng")

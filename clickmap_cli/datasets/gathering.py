@@ -1,10 +1,11 @@
-"""Code shared by readers of data sets: check settings, find files, note damage to single images."""
+"""What readers of data sets share: settings, splits, finding files, damage to single images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,221 @@ from clickmap_cli.clickmaps.losses import (
     suspicions,
 )
 from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
-from clickmap_cli.datasets.files import FileStimulus, checked_id, printable
-from clickmap_cli.datasets.splits import Split
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.datasets.files import FileStimulus, checked_id
+from clickmap_cli.datasets.tables import table_columns
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
+from clickmap_cli.storage.text_files import read_ids
 
 _MANY_OUTSIDE = 0.1
 """Share of points outside their image above which a likely cause is given."""
 
 _MOST_SEEN = 200_000
 """Number of points after which further images are not examined for a likely cause."""
+
+
+def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Map stems to the files of a folder with one of these endings; empty without a folder.
+
+    Raises:
+        DataError: two files have the same stem; the message names both.
+    """
+    found: dict[str, Path] = {}
+    known = tuple(suffixes)
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in known or path.name.startswith(".") or not path.is_file():
+            continue
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(
+                f"{folder}: '{printable(other.name)}' and '{printable(path.name)}' would both be "
+                f"called '{printable(path.stem)}'; rename or remove one."
+            )
+    return found
+
+
+def named_points(
+    x: NDArray[Any], y: NDArray[Any], codes: NDArray[Any], names: Sequence[str]
+) -> Points:
+    """Return points with the names of only those people who appear among them.
+
+    Args:
+        x: (n) columns.
+        y: (n) rows.
+        codes: (n) indices of the people in `names`.
+        names: names of all people of the data set.
+    """
+    present, subject = np.unique(codes, return_inverse=True)
+    return Points(
+        np.asarray(x, dtype=np.float64),
+        np.asarray(y, dtype=np.float64),
+        subject.reshape(-1).astype(np.int32),
+        tuple(names[code] for code in present),
+    )
+
+
+LIST = ".txt"
+"""The ending of a list of ids; a list that a `split` with this ending names must exist."""
+
+_PARTS = frozenset(
+    {"train", "training", "val", "valid", "validation", "test", "testing", "holdout"}
+)
+_NEAR = 0.75
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images that a `split` selects.
+
+    Attributes:
+        ids: ids of the selected images, or None for all.
+        label: the split's name if no list has that name; else empty.
+        place: path that a list of that name would have.
+    """
+
+    ids: frozenset[str] | None = None
+    label: str = ""
+    place: Path = Path()
+
+    def notice(self, which: str) -> list[str]:
+        """Return a sentence that explains a label, or nothing for a list.
+
+        Args:
+            which: words for the images that are used, such as `all 12 images are`.
+        """
+        if not self.label:
+            return []
+        text = (
+            f"split: '{printable(self.label)}' is taken as a label, as there is no list at "
+            f"{self.place}; {which} used."
+        )
+        return [text]
+
+
+def read_split(folder: Path, split: object) -> Split:
+    """Find the list that a `split` names.
+
+    A name refers to `<folder>/<name>.txt`. Without that file, the name is a label that selects
+    every image, unless the folder holds other lists. A value that ends with `.txt` is a file in the
+    folder, or a path from the working folder, and must exist.
+
+    Args:
+        folder: folder that holds the lists of the data set.
+        split: the setting; None for all images.
+
+    Raises:
+        ConfigError: the split is neither a name nor a list.
+        DataError: a list is missing, unreadable or empty; or the folder holds similar lists, but
+            none of this name.
+    """
+    if split is None:
+        return Split()
+    if isinstance(split, str) and is_list(split):
+        return Split(frozenset(read_ids(_list_file(folder, split))))
+    is_name = isinstance(split, str) and split == Path(split).name and split.isprintable()
+    if not isinstance(split, str) or not is_name or not split or split[0] == ".":
+        raise ConfigError(
+            f"split: expected the name of a list of ids, or the list itself ({LIST}), found "
+            f"{split!r}."
+        )
+    place = folder / f"{split}{LIST}"
+    if place.is_file():
+        return Split(frozenset(read_ids(place)))
+    others = _other_lists(folder, split)
+    if others:
+        raise DataError(
+            f"split: no list of ids at {place}, but there is {' and '.join(others)}; correct the "
+            "name, write the list (`clickmap data split` does), or leave split out to use all "
+            "images."
+        )
+    return Split(None, split, place)
+
+
+def find_split(name: str, settings: Mapping[str, Any]) -> Split:
+    """Find the list that the `split` of a data set names, without reading the data set.
+
+    Args:
+        name: registered name of the data set; a data set whose `split` is not a list gives an empty
+            split.
+        settings: settings of the data set.
+
+    Raises:
+        ConfigError: the split is neither a name nor a list.
+        DataError: a list is missing, unreadable or empty.
+    """
+    split = settings.get("split")
+    table = {"csv_indexed": "index_csv", "fixations_csv": "csv"}.get(name)
+    path = None if table is None else Path(str(settings.get(table))).expanduser()
+    root = settings.get("root")
+    if name == "csv_indexed" and path is not None:
+        if not is_list(split) and path.is_file() and "split" in table_columns(path):
+            return Split()
+    elif name not in ("folder", "fixations_csv"):
+        return Split()
+    folder = Path(str(root)).expanduser() if root is not None or path is None else path.parent
+    return read_split(folder, split) if folder.is_dir() or is_list(split) else Split()
+
+
+def is_list(split: object) -> bool:
+    """Return True if a split is the file name of a list."""
+    return isinstance(split, str) and split.lower().endswith(LIST) and "\0" not in split
+
+
+def _list_file(folder: Path, split: str) -> Path:
+    path = Path(split).expanduser()
+    inside = folder / path
+    found = next((place for place in (inside, path) if place.is_file()), None)
+    if found is None:
+        where = f"{inside}" if path.is_absolute() else f"{inside} or {Path.cwd() / path}"
+        raise DataError(
+            f"split: no list of ids at {where}; write one id a line (`clickmap data split` does), "
+            "or leave split out."
+        )
+    return found
+
+
+def _other_lists(folder: Path, split: str) -> list[str]:
+    """Return names of lists in the folder that make a missing list look like a mistake."""
+    stems = {path.stem: path.name for path in sorted(folder.glob(f"*{LIST}"))}
+    near = difflib.get_close_matches(split, stems, n=3, cutoff=_NEAR)
+    return [name for stem, name in stems.items() if stem.lower() in _PARTS or stem in near]
+
+
+def as_path(value: object, key: str) -> Path:
+    """Return a path from a config.
+
+    Raises:
+        ConfigError: the value is not a path.
+    """
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ConfigError(f"{key}: expected a path, found {value!r}.")
+    return Path(value).expanduser()
+
+
+def as_folder(value: object, key: str) -> Path:
+    """Return an existing folder from a config.
+
+    Raises:
+        ConfigError: the value is not a path.
+        DataError: the folder does not exist.
+    """
+    path = as_path(value, key)
+    if not path.is_dir():
+        what = "it is a file" if path.is_file() else f"looked from {Path.cwd()}"
+        raise DataError(f"{key}: no folder at {path} ({what}); correct the path.")
+    return path
+
+
+def checked_sigma(sigma_px: object) -> float:
+    """Return the width of a blur kernel in pixels, as a float.
+
+    Raises:
+        ConfigError: the value is not a positive number.
+    """
+    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
+        return float(sigma_px)
+    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
 
 
 class Gathering:
@@ -45,7 +252,7 @@ class Gathering:
     def __init__(
         self,
         where: str,
-        split: Split = Split(),  # noqa: B008 - it is frozen
+        split: Split = Split(),
         sought: str = "",
     ) -> None:
         self._sought = sought
@@ -176,81 +383,3 @@ class Gathering:
             joined([np.full(int(ok.sum()), size[1], np.float64) for _, size, ok in finite]),
             joined([np.full(int(ok.sum()), size[0], np.float64) for _, size, ok in finite]),
         )
-
-
-def as_path(value: object, key: str) -> Path:
-    """Return a path from a config.
-
-    Raises:
-        ConfigError: the value is not a path.
-    """
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise ConfigError(f"{key}: expected a path, found {value!r}.")
-    return Path(value).expanduser()
-
-
-def as_folder(value: object, key: str) -> Path:
-    """Return an existing folder from a config.
-
-    Raises:
-        ConfigError: the value is not a path.
-        DataError: the folder does not exist.
-    """
-    path = as_path(value, key)
-    if not path.is_dir():
-        what = "it is a file" if path.is_file() else f"looked from {Path.cwd()}"
-        raise DataError(f"{key}: no folder at {path} ({what}); correct the path.")
-    return path
-
-
-def checked_sigma(sigma_px: object) -> float:
-    """Return the width of a blur kernel in pixels, as a float.
-
-    Raises:
-        ConfigError: the value is not a positive number.
-    """
-    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
-        return float(sigma_px)
-    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
-
-
-def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Map stems to the files of a folder with one of these endings; empty without a folder.
-
-    Raises:
-        DataError: two files have the same stem; the message names both.
-    """
-    found: dict[str, Path] = {}
-    known = tuple(suffixes)
-    if not folder.is_dir():
-        return found
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in known or path.name.startswith(".") or not path.is_file():
-            continue
-        other = found.setdefault(path.stem, path)
-        if other != path:
-            raise DataError(
-                f"{folder}: '{printable(other.name)}' and '{printable(path.name)}' would both be "
-                f"called '{printable(path.stem)}'; rename or remove one."
-            )
-    return found
-
-
-def named_points(
-    x: NDArray[Any], y: NDArray[Any], codes: NDArray[Any], names: Sequence[str]
-) -> Points:
-    """Return points with the names of only those people who appear among them.
-
-    Args:
-        x: (n) columns.
-        y: (n) rows.
-        codes: (n) indices of the people in `names`.
-        names: names of all people of the data set.
-    """
-    present, subject = np.unique(codes, return_inverse=True)
-    return Points(
-        np.asarray(x, dtype=np.float64),
-        np.asarray(y, dtype=np.float64),
-        subject.reshape(-1).astype(np.int32),
-        tuple(names[code] for code in present),
-    )

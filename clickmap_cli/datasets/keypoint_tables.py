@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, printable
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.datasets.maps import IMAGE_SUFFIXES
+from clickmap_cli.runtime.errors import DataError, printable, short_reason
 from clickmap_cli.storage.pandas_hdf5 import read_pandas_table
-from clickmap_cli.storage.safe_arrays import short_reason
 from clickmap_cli.storage.text_files import delimiter_hint, delimiter_of, line_blocks
 
 DLC_KEY = "df_with_missing"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.kernel_density import gaussian_at, kernel_density
+from clickmap_cli.datasets.fixations import gaussian_at, kernel_density
 from clickmap_cli.models.base import SaliencyModel, SubjectModel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 

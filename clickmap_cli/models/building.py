@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
+from clickmap_cli.config.benchmark import MODEL_ENTRY
+from clickmap_cli.config.fields import read_settings, settings_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
-from clickmap_cli.models.downloads import download_note
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.registry import setting_names, settings_of
 from clickmap_cli.storage.atomic import sha256_of
 
 _EVERYWHERE = ("device", "requires_size", "weights_path", "repo_id")
@@ -72,11 +73,7 @@ def model_settings(
         ConfigError: the name or a setting is unknown, or `cache` is not a boolean.
     """
     made = MODELS.get(name)
-    given = dict(given)
-    cached = given.pop("cache", True)
-    if not isinstance(cached, bool):
-        raise ConfigError(f"model {label}: cache is {cached!r}; it must be true or false.")
-    known = setting_names(made)
+    known = {*settings_of(made), *(each.name for each in MODEL_ENTRY)}
     wanted = {
         key: value
         for key, value in given.items()
@@ -84,7 +81,9 @@ def model_settings(
     }
     if "device" in known and wanted.get("device") is None:
         wanted["device"] = device
-    return made, settings_of(made, wanted, f"model {label}"), cached
+    settings = read_settings(made, wanted, f"model {label}", MODEL_ENTRY)
+    del settings["type"]
+    return made, settings, settings.pop("cache")
 
 
 def build_model(
@@ -164,3 +163,96 @@ def require_devices(models: Iterable[BuiltModel]) -> None:
     for wanted in {getattr(built.model, "device", "cpu") for built in models}:
         if wanted not in ("auto", "cpu"):
             choose_device(wanted)
+
+
+TIMM, TORCHVISION = "timm", "torchvision"
+_DETECTOR = "fasterrcnn_resnet50_fpn"
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""File names that timm looks for in a repository of the hub, in this order."""
+
+
+def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
+    """Tell whether the weights that a model's settings require are on this machine.
+
+    Args:
+        what: owner of the weights, such as `model eigencam`.
+        settings: mapping with `weights`, `weights_path` and the network as `model` or `backbone`.
+
+    Returns:
+        A sentence; None if the settings require no download that is known here.
+    """
+    release = str(settings.get("weights")).lower()
+    network = settings.get("model", settings.get("backbone"))
+    if settings.get("weights_path") or not isinstance(network, str):
+        return None
+    return release_note(what, release, network)
+
+
+def release_note(what: str, release: str, network: str) -> str | None:
+    """Tell whether a network's released weights are on this machine; see `download_note`."""
+    if release not in (TIMM, TORCHVISION):
+        return None
+    places = list(_places(release, network))
+    found = next((path for path in places if path is not None and path.is_file()), None)
+    if found is not None:
+        return f"{what}: its weights ({release}, {network}) are on this machine: {found}."
+    if not places:
+        return None
+    known = [path for path in places if path is not None]
+    into = f" to {known[0].parent}" if known else f" to {_hub_cache()}"
+    return (
+        f"{what}: its weights ({release}, {network}) are not on this machine; a run downloads them"
+        f"{into}."
+    )
+
+
+def _places(release: str, network: str) -> Iterator[Path | None]:
+    """Yield the paths where the weights would be; None for a file missing from the hub's cache."""
+    if release == TORCHVISION:
+        url = _torchvision_url(network)
+        if url is not None:
+            yield _torch_file(url)
+        return
+    import timm
+
+    try:
+        known = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
+    except RuntimeError:  # the tag does not exist; building the model reports it
+        known = None
+    if known is None:
+        return
+    if known.hf_hub_id:
+        yield from _hub_files(known.hf_hub_id, known.hf_hub_filename)
+    elif known.url:
+        yield _torch_file(known.url)
+
+
+def _torchvision_url(network: str) -> str | None:
+    from torchvision import models
+
+    if network == _DETECTOR:
+        return str(models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url)
+    if network not in models.list_models():
+        return None
+    return str(models.get_model_weights(network)["DEFAULT"].url)
+
+
+def _torch_file(url: str) -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def _hub_files(repository: str, filename: str | None) -> Iterator[Path | None]:
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = repository.partition("@")
+    for file in (filename,) if filename else _HUB_FILES:
+        found = try_to_load_from_cache(name, file, revision=revision or None)
+        yield Path(found) if isinstance(found, str) else None
+
+
+def _hub_cache() -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return str(HF_HUB_CACHE)

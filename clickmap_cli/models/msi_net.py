@@ -18,7 +18,7 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.baselines import size_setting
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import State, load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
@@ -225,9 +225,9 @@ def from_tensorflow(arrays: Mapping[str, NDArray[Any]], source: Path) -> State:
         key = f"{layer}.{_KINDS.get(kind, kind)}".replace("/", ".")
         values = np.asarray(arrays[name])
         if values.dtype.kind != "f":
-            raise DataError(f"{source}: {name[:80]!r} holds no floating-point numbers.")
+            raise DataError(f"{source}: '{printable(name)}' holds no floating-point numbers.")
         if key in state:
-            raise DataError(f"{source}: {name[:80]!r} stands there twice, under two names.")
+            raise DataError(f"{source}: '{printable(name)}' stands there twice, under two names.")
         if values.ndim == 4:
             values = values.transpose(3, 2, 0, 1)
         state[key] = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

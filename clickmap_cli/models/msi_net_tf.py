@@ -16,9 +16,8 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.msi_net import SALICON_SIZE, frame_of, input_size
-from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError
+from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import short_reason
 
 
 class MsiNetTensorFlow(SaliencyModel):

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, file_digest
-from clickmap_cli.datasets.map_pictures import CHANNELS, map_values
-from clickmap_cli.datasets.plausible_maps import transposed_words
+from clickmap_cli.datasets.files import file_digest
+from clickmap_cli.datasets.maps import CHANNELS, IMAGE_SUFFIXES, map_values, transposed_words
 from clickmap_cli.models.base import Output, SaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_arrays import read_npy

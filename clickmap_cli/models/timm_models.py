@@ -15,9 +15,8 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.baselines import size_setting
 from clickmap_cli.models.torch_model import INTERPOLATIONS
 from clickmap_cli.models.weights import State, load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import short_reason
 
 RELEASE = "timm"
 """Value of `weights` that downloads timm's own weights."""

@@ -16,9 +16,9 @@ import torch
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.precomputed import output_setting
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.safe_arrays import known_format, short_reason
+from clickmap_cli.storage.safe_arrays import known_format
 
 
 class TorchScript(TorchSaliencyModel):

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.safe_arrays import load_tensors
 
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -101,7 +101,9 @@ def read_state(path: Path) -> State:
         raise DataError(f"{path}: holds no named tensors.")
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise DataError(f"{path}: {str(key)[:60]!r} is no tensor; it is no checkpoint.")
+            raise DataError(
+                f"{path}: '{printable(str(key))}' is not a tensor; the file is not a checkpoint."
+            )
     return dict(loaded)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,26 @@ from clickmap_cli.reports.style import (
     styled,
 )
 from clickmap_cli.services.ceiling.result import CeilingResult
-from clickmap_cli.services.ceiling.run import CeilingRun
+from clickmap_cli.services.job import Outcome
+
+Outcomes = Sequence[Outcome[CeilingResult]]
 
 _MOST_CATEGORIES = 30
 _POOR_FIT = 0.05  # error of the reliability, at the worst point, above which a fit is poor
 
 
-def ceiling_table(run: CeilingRun) -> Table:
+def ceiling_table(run: Outcomes) -> Table:
     """Return a table of ceiling, null and ratio of every metric, with intervals."""
-    method = run.results[0].summary["method"] if run.results else ""
-    title = f"Human ceiling, {method}{_resamples(run)}"
+    first = run[0].summary.summary
+    method = first["method"]
+    title = f"Human ceiling, {method}{_resamples(first)}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True, min_width=8)
     last_column = "Spearman-Brown" if method == "split-half" else "upper bound"
     for name in ("images", "maps", "ceiling [95%]", "null [95%]", "ratio", last_column):
         table.add_column(Text(name), justify="right", no_wrap=True)
-    for result in run.results:
-        s = result.summary
+    for outcome in run:
+        s = outcome.summary.summary
         last = s.get("spearman_brown_mean", s.get("upper_mean"))
         cells = (
             s["metric"],
@@ -53,22 +56,22 @@ def ceiling_table(run: CeilingRun) -> Table:
     return table
 
 
-def _resamples(run: CeilingRun) -> str:
+def _resamples(s: Mapping[str, Any]) -> str:
     """Return the number of resamples in words; empty for summaries of earlier versions."""
-    s = run.results[0].summary if run.results else {}
     if "resamples" not in s:
         return ""
     what = "images and participants" if s["bootstrap"] == "crossed" else s["bootstrap"]
     return f", {s['resamples']:,} resamples of {what}"
 
 
-def summary_lines(run: CeilingRun) -> list[str]:
+def summary_lines(run: Outcomes) -> list[str]:
     """Return the remaining results in a few lines."""
-    if not run.written:
-        return [f"Would write into {run.folder / 'ceiling'}; nothing was written."]
+    folder = run[0].folder.parent
+    if not run[0].written:
+        return [f"Would write into {folder}; nothing was written."]
     lines = []
-    for result in run.results:
-        s = result.summary
+    for outcome in run:
+        s = outcome.summary.summary
         if s.get("no_ratio") and s["higher_is_better"]:
             lines.append(f"{s['metric']}: no ratio, because {s['no_ratio']}.")
         if s.get("n_flagged"):
@@ -78,7 +81,7 @@ def summary_lines(run: CeilingRun) -> list[str]:
             )
         if "participants_needed" in s and s["participants_needed"] is not None:
             lines.append(_needed_line(s))
-    lines.append(f"{run.folder / 'ceiling'}: tables and figures, in {run.seconds:.1f} s.")
+    lines.append(f"{folder}: tables and figures, in {run[-1].seconds:.1f} s.")
     return lines
 
 
@@ -92,9 +95,9 @@ def _needed_line(s: dict[str, Any]) -> str:
     return f"{line}."
 
 
-def as_json(run: CeilingRun) -> Any:
-    """Return the summaries: one value for one metric, a list for several."""
-    values = [result.summary for result in run.results]
+def as_json(run: Outcomes) -> Any:
+    """Return the summaries: one value for one metric, a list for several; after a dry run none."""
+    values = [outcome.summary.summary for outcome in run if outcome.written]
     return values[0] if len(values) == 1 else values
 
 

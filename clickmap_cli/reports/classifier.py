@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.models.participant_quality import QUALITY_FILE
 from clickmap_cli.reports.console import interval, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
 from clickmap_cli.services.classifier.run import ClassifierRun
+from clickmap_cli.services.participant_quality.run import QualityRun
 from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
@@ -39,19 +41,16 @@ def _model_table(found: Mapping[str, Any]) -> Table:
         f"{found['n_maps']:,} maps ({size}) of {found['n_participants']} participants, "
         f"{len(found['folds'])} test folds, positive class {found['positive']}"
     )
-    for name in ("", "of"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("", no_wrap=True)
     for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
         table.add_column(name, justify="right", no_wrap=True)
     for model, row in found["results"].items():
-        name = _MODELS.get(model, found["model"])
-        for what, part in (("maps", row), ("blocks", row["blocks"])):
-            table.add_row(
-                Text(name if what == "maps" else ""), what, number(part["f1"]),
-                number(part["f1_weighted"]), number(part["chance_f1"]), _p(part["p"]),
-                number(part.get("f1_pooled")), _pooled_interval(part), number(part["accuracy"]),
-                number(part["auc"]) if "auc" in part else "",
-            )  # fmt: skip
+        table.add_row(
+            Text(_MODELS.get(model, found["model"])), number(row["f1"]),
+            number(row["f1_weighted"]), number(row["chance_f1"]), _p(row["p"]),
+            number(row.get("f1_pooled")), _pooled_interval(row), number(row["accuracy"]),
+            number(row["auc"]),
+        )  # fmt: skip
     return table
 
 
@@ -220,3 +219,22 @@ def _draw_row(
     for axes, title in zip(row, titles, strict=True):
         if titled:
             axes.set_title(title, fontsize="small")
+
+
+def quality_lines(run: QualityRun) -> list[str]:
+    """Return the scores on held-out participants, and the command to run next."""
+    if not run.written:
+        return [f"Would train into {run.folder}; nothing was written."]
+    found = run.summary
+    unlisted = f", {found['n_unlisted']} not listed" if found["n_unlisted"] else ""
+    judged = (
+        f"{found['n_judged']} held-out participants ({found['n_good']} good, {found['n_bad']} bad"
+        f"{unlisted}): AUC {number(found['auc'])} {interval(found['auc_ci'])}, accuracy "
+        f"{found['accuracy']:.3f}, Brier score {found['brier']:.3f}."
+    )
+    model = run.folder / QUALITY_FILE
+    return [
+        judged,
+        f"{run.folder / 'participants.csv'}: everybody's probability. {run.seconds:.1f} s.",
+        f"Next: clickmap prepare --config ... participant_filter={model}",
+    ]

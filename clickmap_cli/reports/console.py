@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from clickmap_cli.runtime.errors import printed
+from clickmap_cli.runtime.errors import escape_controls
 from clickmap_cli.runtime.progress import Notices
 
 
@@ -90,21 +90,21 @@ class Terminal(Notices):
     def describe(self, text: str) -> None:
         """Change the description of the current stage."""
         if self._task is not None:
-            self._bar.update(self._task, description=escape(printed(text)))
+            self._bar.update(self._task, description=escape(escape_controls(text)))
 
     def notice(self, text: str, keep: bool = True, again: bool = False) -> None:
         """Show a notice above the bar; see `Progress.notice`."""
         self.remember(text, keep, again)
         if not self.quiet:
-            self.console.print(f"[yellow]note[/] {escape(printed(text))}")
+            self.console.print(f"[yellow]note[/] {escape(escape_controls(text))}")
 
     def warn(self, text: str) -> None:
         """Show a warning about a problem that does not stop the run."""
-        self.console.print(f"[bold yellow]warning[/] {escape(printed(text))}")
+        self.console.print(f"[bold yellow]warning[/] {escape(escape_controls(text))}")
 
     def error(self, text: str) -> None:
         """Show the error that ends the run."""
-        self.console.print(f"[bold red]error[/] {escape(printed(text))}")
+        self.console.print(f"[bold red]error[/] {escape(escape_controls(text))}")
 
     def show(self, renderable: Any) -> None:
         """Show a table or text, unless quiet."""

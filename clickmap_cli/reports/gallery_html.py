@@ -28,8 +28,7 @@ from clickmap_cli.reports.html_parts import (
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.services.visualize.gallery import Gallery, GalleryFigures
-from clickmap_cli.services.visualize.gallery_pages import Opened, SmallPicture
+from clickmap_cli.services.visualize.gallery import Gallery, GalleryFigures, Opened, SmallPicture
 from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 
 LEVELS = 1023

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from clickmap_cli.reports.style import COLOURS
-from clickmap_cli.runtime.errors import printed
+from clickmap_cli.runtime.errors import escape_controls
 
 
 def source(folder: str, name: str) -> str:
@@ -47,7 +47,7 @@ def notice_list(notices: Sequence[str]) -> str:
     """Return a section with the notices about data and settings; an empty string without any."""
     if not notices:
         return ""
-    items = "".join(f"<li>{escaped(printed(text))}</li>" for text in notices)
+    items = "".join(f"<li>{escaped(escape_controls(text))}</li>" for text in notices)
     return (
         '<section id="notices" aria-labelledby="notices-title">'
         f'<h2 id="notices-title">What to know of this run</h2><ul class="note">{items}</ul>'

@@ -7,13 +7,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
 
-from clickmap_cli.reports.style import COLOURS, GOLDEN, NARROW, PRESETS, save, styled
-from clickmap_cli.services.keypoints.pictures import AugmentationSheet, KeypointOverlay, LossCurves
+from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.overlays import overlaid, shown
+from clickmap_cli.reports.style import (
+    COLOURS,
+    GOLDEN,
+    HEAT,
+    NARROW,
+    OVERLAY_ALPHA,
+    PRESETS,
+    headline,
+    save,
+    styled,
+)
+from clickmap_cli.services.keypoints.pictures import (
+    AttentionSheet,
+    AugmentationSheet,
+    KeypointOverlay,
+    LossCurves,
+)
+from clickmap_cli.services.keypoints.predictions import PredictionRun
+from clickmap_cli.services.keypoints.run import KeypointRun
 from clickmap_cli.storage.atomic import replacing
 
 SIDE = 640
@@ -66,9 +88,9 @@ def draw_overlay(overlay: KeypointOverlay) -> None:
                            markeredgewidth=_EDGE, **how)
             )  # fmt: skip
             _text(figure, label, (place[0] + 12, place[1]), size)
-        for number, name in enumerate(overlay.names, 1):
-            place = right + 12, size[1] - HEAD - _LINE * (len(marks) + number + 0.5)
-            _text(figure, f"{number}  {_cut(name, _LONGEST)}", place, size)
+        for at, name in enumerate(overlay.names, 1):
+            place = right + 12, size[1] - HEAD - _LINE * (len(marks) + at + 0.5)
+            _text(figure, f"{at}  {_cut(name, _LONGEST)}", place, size)
         with replacing(overlay.path) as partial:
             save(figure, partial)
 
@@ -87,14 +109,14 @@ def draw_sheet(sheet: AugmentationSheet) -> None:
             layout="constrained",
             figsize=(columns * side + 0.3, len(sheet.rows) * side * min(ratio, 2) + 0.8),
         )
-        for number, (name, panels) in enumerate(sheet.rows):
-            for axes, panel in zip(grid[number], panels, strict=True):
+        for row, (name, panels) in enumerate(sheet.rows):
+            for axes, panel in zip(grid[row], panels, strict=True):
                 _show(axes, panel.pixels, aspect="equal")
                 axes.plot(*panel.points.T, linestyle="", ms=3.5, markeredgewidth=1, **_RING)
                 _number(axes, panel.points, 6)
-                if number == 0:
+                if row == 0:
                     axes.set_title(panel.title)
-            _beside(grid[number, 0], _cut(name, 30))
+            _beside(grid[row, 0], _cut(name, 30))
         listed = ", ".join(f"{at} {_cut(name, _LONGEST)}" for at, name in enumerate(sheet.names, 1))
         figure.supxlabel(listed, fontsize="small", wrap=True, parse_math=False)
         with replacing(sheet.path) as partial:
@@ -188,10 +210,10 @@ def _number(axes: Any, points: NDArray[np.float64], size: float) -> None:
     """Draw the number of every point beside it, readable on dark and on light."""
     from matplotlib.patheffects import withStroke
 
-    for number, (x, y) in enumerate(points, 1):
+    for at, (x, y) in enumerate(points, 1):
         if math.isfinite(x):
             axes.annotate(
-                str(number), (x, y), (4, 4), textcoords="offset points", fontsize=size,
+                str(at), (x, y), (4, 4), textcoords="offset points", fontsize=size,
                 path_effects=[withStroke(linewidth=2, foreground="white")], annotation_clip=True,
             )  # fmt: skip
 
@@ -225,3 +247,107 @@ def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[Any], 
 def _dots(epochs: NDArray[Any]) -> dict[str, Any]:
     """Return a style that marks points of short series, because a single point makes no line."""
     return {"marker": "o", "ms": 3} if len(epochs) <= 20 else {}
+
+
+_FIRST_FAILURES = 5
+
+
+def score_table(run: KeypointRun) -> Table | None:
+    """Return a table of PCK and RMSE on the test images, for every key point and overall."""
+    found = run.summary
+    if not found:
+        return None
+    title = (
+        f"{found['model']}, {found['n_test']} test images, original pixels, PCK at "
+        f"{found['alpha']:g} x {' - '.join(found['reference_points'])}"
+    )
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("key point", no_wrap=True)
+    for name in ("PCK", "RMSE"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in found["per_keypoint"].items():
+        table.add_row(Text(name), number(row["pck"], 3), number(row["rmse"], 2))
+    table.add_row("mean over images", number(found["pck"], 3), number(found["rmse"], 2))
+    return table
+
+
+def summary_lines(run: KeypointRun) -> list[str]:
+    """Return the remaining results in a few lines."""
+    if not run.written:
+        return [f"Would train into {run.folder}; nothing was written."]
+    found = run.summary
+    side = " x ".join(str(n) for n in found["network_size"])
+    step = f", step {found['best_step']}" if "best_step" in found else ""
+    beside = f"; {' and '.join(run.pictures)} beside it" if run.pictures else ""
+    return [
+        (
+            f"RMSE {number(found['rmse'], 2)} {interval(found['rmse_ci'], 2)} px, mean error "
+            f"{number(found['mean_error'], 2)} px; {number(found['rmse_network'], 2)} px of the "
+            f"network's {side}. Best epoch {found['best_epoch']}{step}."
+        ),
+        f"{run.folder / 'per_image.csv'}: every image{beside}. {run.seconds:.1f} s.",
+    ]
+
+
+def prediction_lines(run: PredictionRun) -> list[str]:
+    """Return a summary of `--predict-only` in one line."""
+    left_out = f", {len(run.failures):,} left out" if run.failures else ""
+    return [
+        (
+            f"{run.folder / 'predictions.csv'}: {len(run.names)} key points in {run.n_images:,} "
+            f"pictures{left_out}; predictions_dlc.csv for DeepLabCut beside it. "
+            f"{run.seconds:.1f} s."
+        )
+    ]
+
+
+def failure_lines(run: PredictionRun) -> list[str]:
+    """Return the first images that could not be read, and the number of the others."""
+    lines = [row.reason for row in run.failures[:_FIRST_FAILURES]]
+    if len(run.failures) > _FIRST_FAILURES:
+        more = len(run.failures) - _FIRST_FAILURES
+        lines.append(f"... and {more} more; see {run.folder / 'failures.csv'}.")
+    return lines
+
+
+def prediction_json(run: PredictionRun) -> dict[str, Any]:
+    """Return the same as one JSON value."""
+    return {
+        "folder": str(run.folder),
+        "n_images": run.n_images,
+        "keypoints": run.names,
+        "failures": [asdict(row) for row in run.failures],
+    }
+
+
+_COLUMNS = 4
+_PANEL = 2.2
+
+
+def draw_attention(sheet: AttentionSheet) -> None:
+    """Write a panel per key point: its map over the image, true place (ring), prediction (cross).
+
+    Every map is scaled from its least to its largest value, because rollout is nowhere 0.
+    """
+    k = len(sheet.names)
+    columns = min(k, _COLUMNS)
+    rows = math.ceil(k / columns)
+    height, width = sheet.pixels.shape[:2]
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            rows, columns, squeeze=False, layout="constrained",
+            figsize=(columns * _PANEL, rows * (_PANEL * min(height / width, 2) + 0.25) + 0.3),
+        )  # fmt: skip
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for at, name in enumerate(sheet.names):
+            axes = grid.flat[at]
+            heat = shown(sheet.maps[at] - sheet.maps[at].min(), "max")
+            axes.imshow(overlaid(sheet.pixels, heat, HEAT, OVERLAY_ALPHA))
+            axes.set_title(name, fontsize="small", parse_math=False)
+            ring = {"marker": "o", "ms": 8, "markerfacecolor": "none", "color": COLOURS["second"]}
+            axes.plot(*sheet.true[at], **ring)
+            axes.plot(*sheet.predicted[at], marker="x", ms=7, color="white")
+        headline(figure, sheet.title)
+        with replacing(sheet.path) as partial:
+            save(figure, partial)

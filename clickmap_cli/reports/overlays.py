@@ -1,6 +1,6 @@
 """Maps as pixels: scaled to 0..1, coloured, and drawn over their image.
 
-Figures, galleries, benchmarks and the terminal all use the pixels of this module.
+Figures, galleries and benchmarks all use the pixels of this module.
 """
 
 from __future__ import annotations
@@ -70,20 +70,6 @@ def scaled_heat(values: NDArray[Any], normalize: str, top: float | None = None) 
     elif normalize != "none":
         raise ValueError(f"no scale {normalize!r}")
     return np.clip(heat, 0, 1)
-
-
-def greatest(values: NDArray[Any], normalize: str) -> float:
-    """Return a map's largest value in the unit of `shown`'s `top`, so that several maps share one.
-
-    Returns:
-        The maximum for `max`, the densest pixel's multiple of an even spread for `sum`, 1 for
-        other scales; for `max` and `sum`, 0 if no value is above 0.
-    """
-    known = np.isfinite(values)
-    heat = np.where(known, values, 0).astype(np.float64)
-    if normalize == "max":
-        return float(heat.max(initial=0))
-    return float(_even_spreads(heat, known).max(initial=0)) if normalize == "sum" else 1.0
 
 
 def palette(colormap: str, source: str = "colormap") -> Bytes:

@@ -7,10 +7,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.services.prepare.run import PrepareResult
+from clickmap_cli.reports.overlays import as_bytes, coloured, overlaid, shown
+from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
+from clickmap_cli.services.job import Outcome
+from clickmap_cli.services.prepare.examples import Example
+from clickmap_cli.services.prepare.run import PrepareSummary
 
 
-def funnel_table(result: PrepareResult) -> Table:
+def funnel_table(result: PrepareSummary) -> Table:
     """Return a table of what every filter kept; a step that dropped trials is bold."""
     table = Table(title="What every filter kept", title_justify="left", box=None, pad_edge=False)
     table.add_column("step")
@@ -26,47 +30,78 @@ def funnel_table(result: PrepareResult) -> Table:
     return table
 
 
-def summary_lines(result: PrepareResult) -> list[str]:
+def summary_lines(run: Outcome[PrepareSummary]) -> list[str]:
     """Return the run in a few lines."""
+    result = run.summary
     counts = f"{result.images:,} images, {result.trials:,} trials, {result.clicks:,} clicks"
-    if not result.written:
-        return [f"Would prepare {counts} into {result.folder}; nothing was written."]
-    if result.reused:
-        return [f"Already done: {counts} in {result.folder}; nothing was changed."]
+    if not run.written:
+        return [f"Would prepare {counts} into {run.folder}; nothing was written."]
+    if run.reused:
+        return [f"{counts} in {run.folder}."]
     if result.part is not None:
-        made = f"{len(result.outputs):,} files of maps in {result.folder}"
+        made = f"{len(run.outputs):,} files of maps in {run.folder}"
         return [
             f"Part {result.part}: {made}.",
             "When all parts are there: clickmap prepare --merge.",
         ]
-    examples = sum(name.startswith("examples/") for name in result.outputs)
+    examples = sum(name.startswith("examples/") for name in run.outputs)
     return [
-        f"Prepared {counts} in {result.seconds:.1f} s.",
-        f"{result.folder}: maps, trials.npz, medians.json, funnel.csv, {examples} pictures.",
+        f"Prepared {counts} in {run.seconds:.1f} s.",
+        f"{run.folder}: maps, trials.npz, medians.json, funnel.csv, {examples} pictures.",
     ]
 
 
-def as_json(result: PrepareResult) -> dict[str, Any]:
+def as_json(run: Outcome[PrepareSummary]) -> dict[str, Any]:
     """Return the run as one JSON value."""
+    result = run.summary
     return {
         "command": "prepare",
-        "folder": str(result.folder),
+        "folder": str(run.folder),
         "n_images": result.images,
         "n_trials": result.trials,
         "n_clicks": result.clicks,
         "rows": result.rows,
         "rejected_rows": result.rejected,
         "funnel": [vars(row) for row in result.funnel],
-        "outputs": list(result.outputs),
-        "seconds": result.seconds,
-        "reused": result.reused,
-        "written": result.written,
+        "outputs": list(run.outputs),
+        "seconds": run.seconds,
+        "reused": run.reused,
+        "written": run.written,
         "shard": None if result.part is None else str(result.part),
     }
 
 
-def rejected_line(result: PrepareResult) -> str:
+def rejected_line(run: Outcome[PrepareSummary]) -> str:
     """Return the number of rows that could not be read, and where they are listed."""
-    listed = result.written and result.part is None
-    where = f"; {result.folder / 'rejected.csv'} says why" if listed else ""
+    result = run.summary
+    listed = run.written and result.part is None
+    where = f"; {run.folder / 'rejected.csv'} says why" if listed else ""
     return f"{result.rejected:,} of {result.rows:,} rows could not be read{where}."
+
+
+def draw_example(example: Example) -> None:
+    """Write one figure: image, heat, overlay; only the heat if the image is missing."""
+    with styled() as plt:
+        heat = shown(example.heat, "max")
+        height, width = heat.shape
+        panels = ["heat"] if example.image is None else ["image", "heat", "overlay"]
+        panel = 2.4
+        figure, axes = plt.subplots(
+            1,
+            len(panels),
+            figsize=(panel * len(panels) * max(width / height, 0.5), panel + 0.35),
+            squeeze=False,
+            layout="constrained",
+        )
+        for axis, name in zip(axes[0], panels, strict=True):
+            if name == "heat":
+                axis.imshow(coloured(heat, HEAT))
+            elif example.image is not None:
+                picture = as_bytes(example.image)
+                over = overlaid(picture, heat, HEAT, OVERLAY_ALPHA)
+                axis.imshow(picture if name == "image" else over)
+            axis.set_title(name)
+            axis.set_axis_off()
+        label = example.key if len(example.key) <= 60 else f"...{example.key[-57:]}"
+        headline(figure, f"{label}, n = {example.n_participants}")
+        save(figure, example.path)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.runtime.errors import escape_controls
 from clickmap_cli.services.verify import CheckedManifest, Damage, Verification
 from clickmap_cli.storage.manifest import MANIFEST
 
@@ -18,7 +19,9 @@ _LISTED = 5  # files listed per folder; more files are only counted
 
 def table(found: Verification) -> Table:
     """Return a table of manifests, with the number of outputs and of damaged ones."""
-    made = Table(title=_plain(str(found.path)), title_justify="left", box=None, pad_edge=False)
+    made = Table(
+        title=escape_controls(str(found.path)), title_justify="left", box=None, pad_edge=False
+    )
     made.add_column("folder")
     made.add_column("written by")
     for name in ("files", "bytes", "damaged"):
@@ -26,7 +29,7 @@ def table(found: Verification) -> Table:
     for checked in found.manifests:
         style = "bold red" if checked.damage else ""
         numbers = (f"{checked.n_files:,}", f"{checked.n_bytes:,}", f"{len(checked.damage):,}")
-        names = (Text(_plain(checked.folder)), Text(_plain(checked.command)))
+        names = (Text(escape_controls(checked.folder)), Text(escape_controls(checked.command)))
         made.add_row(*names, *numbers, style=style)
     return made
 
@@ -44,8 +47,8 @@ def unfinished_lines(found: Verification) -> list[str]:
     """Return one sentence per run that has begun but not ended."""
     return [
         f"{_place(found, run.folder)} holds an unfinished run"
-        f"{f' of {_plain(run.command)}' if run.command else ''}: it is still at work, or finish it "
-        "with --resume."
+        f"{f' of {escape_controls(run.command)}' if run.command else ''}: it is still at work, or "
+        "finish it with --resume."
         for run in found.unfinished
     ]
 
@@ -78,7 +81,7 @@ def _group(found: Verification, name: str) -> str:
 
 def verdict(found: Verification) -> str:
     """Return a sentence about the whole folder."""
-    path = _plain(str(found.path))
+    path = escape_controls(str(found.path))
     if not found.manifests and not found.damaged:
         return f"{path}: no {MANIFEST} here or below, so there is nothing to hold files against."
     if not found.manifests:
@@ -126,15 +129,12 @@ def as_json(verified: Sequence[Verification], exit_code: int) -> dict[str, Any]:
 def _damage_line(found: Verification, checked: CheckedManifest, row: Damage) -> str:
     if row.kind == "refused" and row.file != checked.file:
         where = _place(found, checked.file)
-        return f"{where} names '{_plain(row.file)}', which {row.reason}; it was not opened."
-    return f"{_place(found, row.file)} {_plain(row.reason)}."
+        return (
+            f"{where} names '{escape_controls(row.file)}', which {row.reason}; it was not opened."
+        )
+    return f"{_place(found, row.file)} {escape_controls(row.reason)}."
 
 
 def _place(found: Verification, name: str) -> str:
     """Return a path as a person would type it."""
-    return _plain(str(found.path / name))
-
-
-def _plain(text: str) -> str:
-    """Escape characters of a name from a manifest or a disk that a terminal would obey."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return escape_controls(str(found.path / name))

@@ -9,10 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.services.visualize.drawing import PictureRow
+from clickmap_cli.services.visualize.figures import PictureRow, VisualizeRun
 from clickmap_cli.services.visualize.gallery import GalleryRun
 from clickmap_cli.services.visualize.numbers import Distributions
-from clickmap_cli.services.visualize.run import VisualizeRun
 
 _MOST_ROWS = 20
 _KEY = 48

@@ -1,17 +1,14 @@
-"""Errors that name the file, row or key, the value found, and the fix."""
+"""Errors that name the file, row or key, the value found, and the fix; and texts of messages.
+
+Names and values in messages often come from files of strangers: they are escaped and shortened
+here, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
 from collections.abc import Iterable
-
-
-def printed(text: str) -> str:
-    """Escape characters that a terminal would obey, such as colour codes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class ClickmapError(Exception):
@@ -26,7 +23,7 @@ class ClickmapError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printed(super().__str__())
+        return escape_controls(super().__str__())
 
 
 class ConfigError(ClickmapError):
@@ -47,37 +44,6 @@ class DiskFullError(RunError):
     """A disk or a quota is full; repeating the same call continues the run."""
 
 
-_A_BEGINNING = 3
-_MOST_NEAR = 4
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the nearest known words, or list all known words if none is near.
-
-    Words are near if they begin with `name`, in any case; if there are none, or too many, the
-    word with the most similar spelling is near.
-
-    Args:
-        name: the unknown word.
-        known: words that would have been accepted.
-
-    Returns:
-        A sentence such as ``Did you mean 'blur_size'?``.
-    """
-    words = sorted(known)
-    low = name.lower()
-    near = (
-        [word for word in words if word.lower().startswith(low)] if len(low) >= _A_BEGINNING else []
-    )
-    if not 1 <= len(near) <= _MOST_NEAR:
-        spelled = {word.lower(): word for word in words}
-        near = [spelled[word] for word in difflib.get_close_matches(low, spelled, n=1, cutoff=0.6)]
-    if not near:
-        return f"Known: {', '.join(words)}."
-    *first, last = [f"'{word}'" for word in near]
-    return f"Did you mean {', '.join(first)} or {last}?" if first else f"Did you mean {last}?"
-
-
 class MissingExtraError(ClickmapError):
     """A feature needs an optional package that is not installed."""
 
@@ -88,6 +54,54 @@ class MissingExtraError(ClickmapError):
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         # a worker process sends its error pickled, with the arguments of the constructor
         return type(self), self._arguments
+
+
+def escape_controls(text: str) -> str:
+    """Escape characters that a terminal would obey, such as colour codes; keep line breaks."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def printable(text: str, most: int = 120) -> str:
+    """Return untrusted text as a message can hold it: escaped, and cut to `most` characters."""
+    shown = escape_controls(text[: most + 1]).replace("\n", r"\n")
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def short_reason(error: BaseException, most: int = 200) -> str:
+    """Return the message of a library's error in one line, or its type if it has no message."""
+    return printable(" ".join(str(error).split()), most) or type(error).__name__
+
+
+def typed_reason(error: BaseException) -> str:
+    """Return the type of an unexpected error and its message, in one line."""
+    return f"{type(error).__name__}: {printable(' '.join(str(error).split()), 300)}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known words, or list all known words if none is near.
+
+    Words are near if they begin with `name`, in any case, and it has three letters or more; if
+    there are none, or more than four, the word with the most similar spelling is near.
+
+    Args:
+        name: the unknown word.
+        known: words that would have been accepted.
+
+    Returns:
+        A sentence such as ``Did you mean 'blur_size'?``.
+    """
+    words = sorted(known)
+    low = name.lower()
+    near = [word for word in words if len(low) >= 3 and word.lower().startswith(low)]
+    if not 1 <= len(near) <= 4:
+        spelled = {word.lower(): word for word in words}
+        near = [spelled[word] for word in difflib.get_close_matches(low, spelled, n=1, cutoff=0.6)]
+    if not near:
+        return f"Known: {', '.join(words)}."
+    *first, last = [f"'{word}'" for word in near]
+    return f"Did you mean {', '.join(first)} or {last}?" if first else f"Did you mean {last}?"
 
 
 def readable_size(n: float, *, up: bool = False) -> str:

@@ -6,14 +6,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, typed_reason
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
@@ -106,7 +105,8 @@ class Registry(Generic[Thing]):
             if entry.origin == _OWN:
                 raise
             raise ConfigError(
-                f"The {self.kind} '{name}' {entry.summary} cannot be imported: {_said(error)}"
+                f"The {self.kind} '{name}' {entry.summary} cannot be imported: "
+                f"{typed_reason(error)}"
             ) from error
 
     def _spelled(self, name: str) -> str:
@@ -123,48 +123,6 @@ class Registry(Generic[Thing]):
             package = point.dist.name if point.dist is not None else point.value
             target = f"{point.module}:{point.attr}"
             self.add(point.name, target, f"from {package}", package)
-
-
-def settings_of(thing: Callable[..., Any], given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return all keyword settings of an object: those given, and defaults for the rest.
-
-    Args:
-        thing: class or function whose parameters are its settings.
-        given: settings from a config.
-        what: name of the object, for messages.
-
-    Raises:
-        ConfigError: a setting is unknown (the error suggests the nearest), or a setting without a
-            default is missing.
-    """
-    known = setting_names(thing)
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
-    defaults = {name: parameter.default for name, parameter in _named(thing).items()}
-    settings = {**defaults, **given}
-    lacking = [name for name, value in settings.items() if value is inspect.Parameter.empty]
-    if lacking:
-        raise ConfigError(f"{what}: set {' and '.join(lacking)}.")
-    return settings
-
-
-def setting_names(thing: Callable[..., Any]) -> list[str]:
-    """Return the names of settings; a class with `**kwargs` also accepts those of its bases."""
-    names: dict[str, None] = {}
-    for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
-        names |= dict.fromkeys(_named(part))
-        kinds = {parameter.kind for parameter in inspect.signature(part).parameters.values()}
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            break
-    return list(names)
-
-
-def _named(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters that can be given by name."""
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(thing).parameters
-    return {name: found for name, found in parameters.items() if found.kind in by_name}
 
 
 def load_plugin(path: Path) -> None:
@@ -192,7 +150,7 @@ def load_plugin(path: Path) -> None:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise ConfigError(f"plugins: {path} raised {_said(error)}") from error
+        raise ConfigError(f"plugins: {path} raised {typed_reason(error)}") from error
     # worker processes cannot import the file by name, so its classes are pickled by value
     joblibs_cloudpickle().register_pickle_by_value(module)
 
@@ -203,75 +161,3 @@ def joblibs_cloudpickle() -> Any:
         return importlib.import_module("joblib.externals.cloudpickle")
     except ModuleNotFoundError:
         return importlib.import_module("cloudpickle")
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-_ENTRY = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?:\s+(\S.*)")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting of a model or a data set.
-
-    Attributes:
-        name: name in configs.
-        default: default value; None also if the setting is required.
-        required: True if a default is missing.
-        about: meaning, from the docstring; empty if it is not documented.
-    """
-
-    name: str
-    default: Any
-    required: bool
-    about: str
-
-
-def described_settings(thing: Callable[..., Any]) -> list[Setting]:
-    """Return every setting of a class or a function, in the order of its parameters."""
-    parts = inspect.getmro(thing) if inspect.isclass(thing) else (thing,)
-    texts: dict[str, str] = {}
-    defaults: dict[str, Any] = {}
-    for part in parts:
-        for doc in _docstrings(part):
-            texts = {**_arguments(doc), **texts}
-        for name, parameter in inspect.signature(part).parameters.items():
-            defaults.setdefault(name, parameter.default)
-    return [
-        Setting(
-            name,
-            None if defaults[name] is inspect.Parameter.empty else defaults[name],
-            defaults[name] is inspect.Parameter.empty,
-            texts.get(name, ""),
-        )
-        for name in setting_names(thing)
-    ]
-
-
-def _docstrings(part: Any) -> Iterator[str]:
-    """Yield the docstring of a function, or those of a class and its constructor."""
-    for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
-        text = getattr(owner, "__doc__", None)
-        if owner is not None and text:
-            yield inspect.cleandoc(text)
-
-
-def _arguments(doc: str) -> dict[str, str]:
-    """Return name -> text of the entries under `Args:` in a docstring."""
-    found: dict[str, list[str]] = {}
-    entry: list[str] | None = None
-    inside = False
-    for line in doc.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if not indent and line.strip():
-            inside = line.strip() == "Args:"
-        elif inside and indent == 4:
-            match = _ENTRY.match(line.strip())
-            entry = None
-            if match is not None:
-                entry = found.setdefault(match[1].lstrip("*"), [match[2]])
-        elif inside and entry is not None and line.strip():
-            entry.append(line.strip())
-    return {name: " ".join(lines) for name, lines in found.items()}

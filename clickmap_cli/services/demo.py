@@ -26,6 +26,8 @@ from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.benchmark.run import BenchmarkRun
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.prepare.examples import Example
 from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
@@ -119,8 +121,8 @@ class DemoResult:
     folder: Path
     config: Path
     trials: Path
-    prepared: prepare.PrepareResult
-    ceilings: tuple[ceiling.CeilingRun, ...]
+    prepared: Outcome[prepare.PrepareSummary]
+    ceilings: tuple[list[Outcome[CeilingResult]], ...]
     benchmark: BenchmarkRun
     benchmark_config: Path
     networks: BenchmarkRun | None = None

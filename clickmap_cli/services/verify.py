@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, short_reason
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import PARTIAL, sha256_of
 from clickmap_cli.storage.manifest import MANIFEST
@@ -260,8 +260,7 @@ def _stated(folder: Path, name: str) -> _Stated | Damage:
     except OSError as error:
         return Damage(name, "unreadable", f"cannot be read ({error.strerror})")
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        return Damage(name, "manifest", f"is damaged: no JSON ({reason})")
+        return Damage(name, "manifest", f"is damaged: no JSON ({short_reason(error)})")
     if not isinstance(held, dict) or not isinstance(held.get("outputs"), dict):
         return Damage(name, "manifest", "is damaged: it states no outputs")
     outputs = {output: _about(value) for output, value in held["outputs"].items()}

@@ -83,7 +83,7 @@ class RunFolder:
             when: treatment of an existing run that is finished or has other settings.
 
         Returns:
-            The same as `finished`.
+            The same as `reuse_or_begin`.
 
         Raises:
             ConfigError: outputs exist and the call does not say how to treat them, or shards exist
@@ -138,23 +138,22 @@ class RunFolder:
                 "config and the data they were made with."
             )
 
-    def finished(
+    def reuse_or_begin(
         self,
         identity: str,
         when: WhenPresent,
-        lacking: Sequence[str] = (),
+        missing: Sequence[str] = (),
         needed: Sequence[str] = (),
     ) -> Manifest | None:
-        """Return the manifest of an equal, complete, finished run; None if there is work to do.
+        """Return the manifest of an equal, complete, finished run; else begin a run, return None.
 
-        With None, the folder is made ready: `--resume` keeps the journal of an equal run, and
-        everything else is cleared. If a finished run was damaged later, `proved` gives its intact
-        files.
+        Beginning keeps the journal of an equal unfinished run with `--resume`, and clears
+        everything else. If a finished run was damaged later, `proved` gives its intact files.
 
         Args:
             identity: identity of this run.
             when: treatment of existing outputs.
-            lacking: one sentence per missing input; a missing input may explain a difference from
+            missing: one sentence per missing input; a missing input may explain a difference from
                 the run that is resumed.
             needed: outputs that this run must have, although an equal run may lack them: a resumed
                 run without one of them continues.
@@ -165,7 +164,7 @@ class RunFolder:
             RunError: the record of the existing run is damaged; `OVERWRITE` does not read it.
         """
         when = self._refuse_if_there(when)
-        self.refuse_if_other(identity, when, lacking)
+        self.require_same(identity, when, missing)
         manifest, begun = self._found(when)
         resumed = None
         if when is WhenPresent.RESUME:
@@ -178,15 +177,13 @@ class RunFolder:
         self._begin(identity, keep_journal, resumed)
         return None
 
-    def refuse_if_other(
-        self, identity: str, when: WhenPresent, lacking: Sequence[str] = ()
-    ) -> None:
-        """Raise the errors of `finished` about other settings, before any work.
+    def require_same(self, identity: str, when: WhenPresent, missing: Sequence[str] = ()) -> None:
+        """Raise unless the run to resume, if there is one, has the same settings and inputs.
 
         Args:
             identity: identity of this run.
             when: treatment of existing outputs.
-            lacking: as for `finished`.
+            missing: as for `reuse_or_begin`.
 
         Raises:
             ConfigError: the run to resume has other settings or inputs.
@@ -197,14 +194,14 @@ class RunFolder:
         manifest, begun = self._found(when)
         there = manifest.config_hash if manifest is not None else begun
         if there is not None and there != identity:
-            said = f" than are here now ({lacking[0].rstrip('.')})" if lacking else ""
+            said = f" than are here now ({missing[0].rstrip('.')})" if missing else ""
             raise ConfigError(
                 f"{self.path} was made with other settings or inputs{said}; to go on would mix "
                 "two results. Use --overwrite, or another output folder."
             )
 
-    def refuse_if_there(self, when: WhenPresent) -> WhenPresent:
-        """Raise the errors of `held` and `finished` about existing runs, before any work.
+    def require_startable(self, when: WhenPresent) -> WhenPresent:
+        """Raise if the folder is locked, or has results that the call does not say how to treat.
 
         Returns:
             `when`; but RESUME instead of STOP if a run ended because the disk was full, so that the
@@ -276,14 +273,13 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
 
     def abandon(self) -> None:
-        """Forget a run whose input was unusable, unless it was meant to replace a finished run."""
-        if not self._previous.is_file():
-            shutil.rmtree(self._journal, ignore_errors=True)
+        """Forget a run whose input was unusable before it finished a piece.
 
-    def abandon_shard(self) -> None:
-        """Do the same as `abandon` for one shard, but keep the journal if it has other records."""
-        if not any(path != self._identity for path in self._journal.glob("*.json")):
-            self.abandon()
+        A run that was to replace a finished one is not forgotten.
+        """
+        records = [path for path in self._journal.glob("*.json*") if path != self._identity]
+        if not records and not self._previous.is_file():
+            shutil.rmtree(self._journal, ignore_errors=True)
 
     def record(self, piece: str, files: Mapping[str, Mapping[str, Any]]) -> None:
         """Record a finished piece of this run: its files with size and SHA-256."""
@@ -340,7 +336,7 @@ class RunFolder:
 
 
 def already_done(folder: Path) -> str:
-    """Return the message for a finished run that was found and kept."""
+    """Return the notice for a finished run that was found and kept."""
     return f"Already done: {folder} was finished before; nothing was changed."
 
 

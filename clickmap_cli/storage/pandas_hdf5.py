@@ -15,8 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import short
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.safe_hdf5 import (
     Hdf5Group,
     hdf5_dataset,
@@ -81,7 +80,7 @@ def _group(file: h5py.File, key: str) -> Hdf5Group:
     name = names[0] if len(names) == 1 else key
     link = file.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink) or not isinstance(file[name], h5py.Group):
-        found = short(", ".join(names[:12])) or "nothing"
+        found = printable(", ".join(names[:12])) or "nothing"
         raise DataError(f"{file.filename}: no table '{key}' in the file (found: {found}).")
     return Hdf5Group(file[name], file.filename)
 
@@ -146,7 +145,9 @@ def _few(group: Hdf5Group, name: str) -> Any:
     """Return an array, or raise if it is too long: labels take far more memory than file space."""
     dataset = hdf5_dataset(group, name)
     if dataset.size > _MAX_LABELS:
-        raise DataError(f"{group.filename}: {name[:80]!r} has {dataset.size} labels, too many.")
+        raise DataError(
+            f"{group.filename}: '{printable(name)}' has {dataset.size} labels, too many."
+        )
     return dataset
 
 

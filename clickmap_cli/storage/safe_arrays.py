@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable, short_reason
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_pickle import check_text, load_pickle
 
@@ -74,23 +74,23 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
             if name == info.filename:
                 continue
             if name in self._members:
-                raise DataError(f"{path}: the array {name[:80]!r} stands twice.")
+                raise DataError(f"{path}: the array '{printable(name)}' stands twice.")
             self._members[name] = info
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._members[name]
         if is_bomb(info.file_size, info.compress_size):
             raise DataError(
-                f"{self.path}: array {name[:80]!r} would be {info.file_size} bytes, packed into "
-                f"{info.compress_size}; it looks made to fill the memory, and is not read."
+                f"{self.path}: array '{printable(name)}' would be {info.file_size} bytes, packed "
+                f"into {info.compress_size}; it looks made to fill the memory, and is not read."
             )
         try:
             with self._zip.open(info) as member:
-                where = f"{self.path}, array {name[:80]!r}"
+                where = f"{self.path}, array '{printable(name)}'"
                 return _read_stream(member, info.file_size, where, info.compress_size)
         except _DAMAGED_ZIP as error:
             raise DataError(
-                f"{self.path}: array {name[:80]!r} is damaged ({short_reason(error)})."
+                f"{self.path}: array '{printable(name)}' is damaged ({short_reason(error)})."
             ) from error
 
     def __contains__(self, name: object) -> bool:
@@ -171,7 +171,7 @@ def known_format(path: Path) -> str:
             return ""
     if not names or not all(name.endswith(".npy") for name in names):
         return ""
-    few = ", ".join(repr(short(name.removesuffix(".npy"))) for name in names[:_SHOWN])
+    few = ", ".join(f"'{printable(name.removesuffix('.npy'))}'" for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"an .npz archive of NumPy arrays ({few}{more})"
 
@@ -317,16 +317,6 @@ def most_content(stored: int) -> int:
     """
     most = min(_MOST_PER_BYTE * stored, max(_LARGE_BYTES, _MOST_PER_BYTE_OF_LARGE * stored))
     return max(_SMALL_BYTES, most)
-
-
-def short_reason(error: BaseException) -> str:
-    """Return the message of a library's error in one line."""
-    return short(str(error)) or type(error).__name__
-
-
-def short(text: str) -> str:
-    """Shorten untrusted text for a message: one line of at most 200 characters."""
-    return " ".join(text.split())[:200]
 
 
 _DAMAGED_ZIP = (

@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import is_bomb, short, short_reason
+from clickmap_cli.runtime.errors import DataError, printable, short_reason
+from clickmap_cli.storage.safe_arrays import is_bomb
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HEAP = re.compile(b"GCOL\x01")
@@ -165,17 +165,17 @@ def hdf5_group(file: Place, name: str) -> Hdf5Group:
     """
     found = _own(file, name)
     if not isinstance(found, h5py.Group):
-        raise DataError(f"{file.filename}: {name[:80]!r} is no group.")
+        raise DataError(f"{file.filename}: '{printable(name)}' is not a group.")
     return Hdf5Group(found, file.filename)
 
 
 def _own(file: Place, name: str) -> Any:
     """Return the item of this name, unless it is a link."""
-    where = f"{file.filename}: {name[:80]!r}"
+    where = f"{file.filename}: '{printable(name)}'"
     link = file.get(name, getlink=True)
     if link is None or "/" in name:
         found = ", ".join(sorted(file)[:12]) or "nothing"
-        raise DataError(f"{where} is not in the file (found: {short(found)}).")
+        raise DataError(f"{where} is not in the file (found: {printable(found)}).")
     if not isinstance(link, h5py.HardLink):
         raise DataError(f"{where} is a link, which is not followed; copy the data into the file.")
     return file[name]
@@ -187,10 +187,10 @@ def hdf5_dataset(file: Place, name: str) -> Any:
     Raises:
         DataError: the dataset is missing, is a link, is stored in other files, or is too large.
     """
-    where = f"{file.filename}: {name[:80]!r}"
+    where = f"{file.filename}: '{printable(name)}'"
     dataset = _own(file, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise DataError(f"{where} is no array.")
+        raise DataError(f"{where} is not an array.")
     if dataset.is_virtual or dataset.external:
         raise DataError(f"{where} lies in other files, which are not read; copy the data into it.")
     # a chunk may be larger than the whole array, and one value of it needs the whole chunk
@@ -211,7 +211,7 @@ def hdf5_numbers(file: Place, name: str) -> NDArray[Any]:
     """
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
-        raise DataError(f"{file.filename}: {name[:80]!r} holds {dataset.dtype}, not numbers.")
+        raise DataError(f"{file.filename}: '{printable(name)}' holds {dataset.dtype}, not numbers.")
     return np.asarray(dataset[...])
 
 
@@ -223,7 +223,7 @@ def hdf5_texts(file: Place, name: str) -> list[str]:
             than the file can hold.
     """
     dataset = hdf5_dataset(file, name)
-    where = f"{file.filename}: {name[:80]!r}"
+    where = f"{file.filename}: '{printable(name)}'"
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.ndim != 1:
         raise DataError(f"{where} holds {dataset.dtype}, not a list of strings.")
     size = Path(file.filename).stat().st_size
@@ -262,7 +262,9 @@ def stored_attribute(file: Any, name: str) -> Any:
         return None
     # the shape is checked before reading: a short list of strings may be endless
     if file.attrs.get_id(name).shape:
-        raise DataError(f"{_file_of(file)}: the attribute {name[:80]!r} holds a list, not a value.")
+        raise DataError(
+            f"{_file_of(file)}: the attribute '{printable(name)}' holds a list, not a value."
+        )
     return file.attrs[name]
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import short_reason
+from clickmap_cli.runtime.errors import DataError, short_reason
 
 _KINDS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats that are read. Pillow knows more, but some are programs, such as PostScript, which it

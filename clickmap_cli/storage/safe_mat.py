@@ -18,8 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import short, short_reason
+from clickmap_cli.runtime.errors import DataError, printable, short_reason
 from clickmap_cli.storage.safe_hdf5 import hdf5_dataset, hdf5_file, stored_attribute
 
 _MAX_FILE_BYTES = 4 << 30
@@ -50,7 +49,7 @@ def read_mat(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
     found = _read_hdf5(path, wanted) if h5py.is_hdf5(path) else _read_old(path, wanted)
     for name in wanted or ():
         if name not in found:
-            there = short(", ".join(sorted(found)[:12])) or "nothing"
+            there = printable(", ".join(sorted(found)[:12])) or "nothing"
             raise DataError(f"{path}: no variable '{name}' (found: {there}).")
     return found
 
@@ -68,7 +67,7 @@ def mat_array(path: Path, name: str | None = None) -> NDArray[Any]:
     found = read_mat(path, None if name is None else [name])
     arrays = {key: value for key, value in found.items() if _is_plane(value)}
     if len(arrays) != 1:
-        there = short(", ".join(sorted(arrays or found)[:12])) or "nothing"
+        there = printable(", ".join(sorted(arrays or found)[:12])) or "nothing"
         what = "one two-dimensional array" if name is None else f"a two-dimensional array '{name}'"
         raise DataError(f"{path}: expected {what} of numbers, found {there}.")
     array: NDArray[Any] = next(iter(arrays.values()))
@@ -114,14 +113,17 @@ def _hdf5_value(file: h5py.File, name: str) -> Any:
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
         raise DataError(
-            f"{file.filename}: {name[:80]!r} is no array of numbers; in MATLAB, save it with -v7."
+            f"{file.filename}: '{printable(name)}' is not an array of numbers; in MATLAB, save it "
+            "with -v7."
         )
     kind = stored_attribute(dataset, "MATLAB_class")
     if "MATLAB_empty" in dataset.attrs:
         # the dataset of an empty array holds the shape
         shape = tuple(int(side) for side in dataset[...].ravel())
         if not shape or min(shape) != 0 or max(shape) > _MAX_SIDE:
-            raise DataError(f"{file.filename}: {name[:80]!r} states the shape {str(shape)[:80]}.")
+            raise DataError(
+                f"{file.filename}: '{printable(name)}' states the shape {str(shape)[:80]}."
+            )
         return np.zeros(shape)
     array = np.asarray(dataset[...]).T
     if kind == b"char":

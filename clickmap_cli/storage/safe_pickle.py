@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, short_reason
 
 _ARRAY_KINDS = "biufcSUOMm?"
 _TIME_UNITS = frozenset({
@@ -62,8 +62,9 @@ def load_pickle(data: bytes, name: str) -> Any:
         AttributeError, OverflowError, MemoryError, RecursionError, UnicodeDecodeError,
         AssertionError, SyntaxError, struct.error,
     ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise DataError(f"{name}: the pickled data in it is damaged ({reason}).") from error
+        raise DataError(
+            f"{name}: the pickled data in it is damaged ({short_reason(error)})."
+        ) from error
 
 
 class _RefusedError(Exception):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, short_reason
 from clickmap_cli.storage.atomic import write_bytes
 
 MAX_JOINED_LINES = 100
@@ -247,8 +247,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
             if path.suffix.lower() in _PACKED
             else "it cannot be read"
         )
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: {kind} ({reason}).") from error
+        raise DataError(f"{path}: {kind} ({short_reason(error)}).") from error
 
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> IO[bytes]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.runtime.errors import RunError, short_reason
 from clickmap_cli.storage.atomic import is_whole, replacing
-from clickmap_cli.storage.safe_arrays import known_format, short_reason
+from clickmap_cli.storage.safe_arrays import known_format
 
 BEST, FINAL, LAST = "best.pth", "final.pth", "last.pth"
 

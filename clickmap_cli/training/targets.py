@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import Geometry, Size
-from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.people import People
+from clickmap_cli.datasets.base import People, Stimulus
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator

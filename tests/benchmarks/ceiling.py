@@ -20,6 +20,7 @@ from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
 from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.job import Outcome
 from tests.benchmarks import common
 
 SPLITS = NULLS = 10
@@ -118,7 +119,7 @@ def main() -> None:
                     f"randomization_iters={SPLITS}", f"null_iterations={NULLS}",
                 ]  # fmt: skip
                 config = load_experiment(None, words).config
-                found: list[ceiling.CeilingRun] = []
+                found: list[list[Outcome[CeilingResult]]] = []
 
                 def ours(
                     config=config, method=method, name=name, found=found
@@ -143,7 +144,7 @@ def main() -> None:
                 f"{method} {metric}: dense {slow:.1f} s{scaled}"
                 f", clickmap {fast:.2f} s, {slow / fast:.0f}x"
                 f"{f' (target {target}x)' if target else ''}; ceilings {means[0]:.4f} and "
-                f"{found[0].results[0].summary['ceiling_mean']:.4f}\n"
+                f"{found[0][0].summary.summary['ceiling_mean']:.4f}\n"
             )
             sys.stdout.flush()
 

@@ -22,7 +22,8 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 result = prepare.run(load_experiment(None, sys.argv[1:]).config, Silent(), lambda _: None)
-print(json.dumps([result.seconds, result.images, result.trials, result.clicks]))
+made = result.summary
+print(json.dumps([result.seconds, made.images, made.trials, made.clicks]))
 """
 
 

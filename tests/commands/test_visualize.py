@@ -92,14 +92,16 @@ def test_wrong_options_are_said_in_a_sentence(study, options, sentence) -> None:
     ("options", "names"),
     [
         (["--html", "--benchmark", "x"], ("--benchmark", "--notebook", "--html")),
-        (["--terminal", "--format", "png"], ("--format", "figures", "--terminal")),
-        (["--html", "--top", 3], ("--top", "figures and --terminal", "--html")),
-        (["--terminal", "--alpha", 0.6], ("--alpha", "figures and --html", "--terminal")),
+        (["--html", "--format", "png"], ("--format", "figures", "--html")),
+        (["--html", "--top", 3], ("--top", "figures", "--html")),
+        (
+            ["--notebook", "v.ipynb", "--alpha", 0.6],
+            ("--alpha", "and --html", "--notebook"),
+        ),
         (["--html", "--notebook", "v.ipynb", "--no-colour-bar"], ("--no-colour-bar", "--html and")),
         (["--notebook", "v.ipynb", "--colormap", "viridis"], ("--colormap", "--notebook")),
         (["--participants", "none"], ("--participants", "--html", "figures")),
         (["--figures", "sheet", "--benchmark", "x"], ("--benchmark", "--notebook", "figures")),
-        (["--terminal", "--overwrite"], ("--overwrite", "--terminal")),
     ],
 )
 def test_options_of_another_form_are_refused_and_both_are_named(study, options, names) -> None:
@@ -120,8 +122,6 @@ def test_options_of_any_form_that_is_asked_for_are_used(study, tmp_path) -> None
         "--participants", "none",
     )  # fmt: skip
     assert both.exit_code == 0, both.stderr
-    look = invoke(tmp_path, "--terminal", "--random", 1, "--normalize", "rank", "--dry-run")
-    assert look.exit_code == 0, look.stderr
 
 
 def test_every_option_is_of_this_command() -> None:
@@ -141,7 +141,7 @@ def test_a_dry_run_and_a_quiet_one(study, tmp_path) -> None:
     assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
-def test_a_gallery_a_notebook_and_a_quick_look_draw_no_figures(study, tmp_path) -> None:
+def test_a_gallery_and_a_notebook_draw_no_figures(study, tmp_path) -> None:
     shutil.copytree(study, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "assets/small/figures", ignore_errors=True)
     folder = tmp_path / "assets" / "small"
@@ -167,31 +167,15 @@ def test_a_gallery_a_notebook_and_a_quick_look_draw_no_figures(study, tmp_path) 
     assert "none holds no finished run" in alone.stderr
 
 
-def test_a_quick_look_goes_to_stdout(study) -> None:
-    result = invoke(study, "--terminal")
-    assert result.exit_code == 0, result.stderr
-    assert "cat1/1.png" in result.stdout  # most participants
-    assert "participants" in result.stdout
-    assert "cat0/0.png" not in result.stdout
-    two = invoke(study, "--terminal", "display_image_keys=[0.png,2.png]")
-    assert "cat0/0.png" in two.stdout
-    assert "cat0/2.png" in two.stdout
-    value = json.loads(invoke(study, "--terminal", "--top", 2, "--json").stdout)
-    assert [row["image_path"] for row in value["images"]] == ["cat1/1.png", "cat0/2.png"]
-
-
 def test_results_reach_stdout_while_a_bar_is_on_the_screen(study) -> None:
     screen, stderr = pty.openpty()
-    line = [sys.executable, "-m", "clickmap_cli", "visualize", *words(study), "--terminal"]
-    outputs = []
-    for more in ("--json", "--quiet"):
-        with subprocess.Popen([*line, more], stdout=subprocess.PIPE, stderr=stderr) as process:
-            outputs.append(process.communicate(timeout=60)[0].decode())
-        assert process.returncode == 0
+    line = [sys.executable, "-m", "clickmap_cli", "visualize", *words(study), "--dry-run", "--json"]
+    with subprocess.Popen([*line, "--top", "1"], stdout=subprocess.PIPE, stderr=stderr) as process:
+        output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 0
     os.close(stderr)
     os.close(screen)
-    assert json.loads(outputs[0])["images"][0]["image_path"] == "cat1/1.png"
-    assert "cat1/1.png" in outputs[1]
+    assert json.loads(output)["images"][0]["image_path"] == "cat1/1.png"
 
 
 def test_without_a_prepared_experiment(tmp_path) -> None:

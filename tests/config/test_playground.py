@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clickmap_cli.config.updating import missing_keys, updated_text
 
 from clickmap_cli.config.benchmark import model_specs
 from clickmap_cli.config.loading import (
@@ -18,7 +19,6 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.saliency import Freeze, model_spec, stages_of
-from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.runtime.errors import ConfigError
 
 KAGGLE = """\
@@ -115,7 +115,7 @@ def test_a_file_of_the_playground_means_here_what_it_means_there(tmp_path) -> No
     assert (config.training.batch_size, config.training.optimizer) == (1, "adam")
     head, more = stages_of(config)
     assert (head.name, head.epochs, head.lr, head.schedule) == ("head", 3, 0.001, "constant")
-    assert (more.weight_decay, more.freeze) == (0.01, Freeze("train_blocks", ("head",), 2))
+    assert (more.weight_decay, more.freeze) == (0.01, Freeze("train_blocks", ["head"], 2))
     assert (config.wandb.enabled, config.wandb.mode) == (True, "online")
     assert loaded.sources["datasets"].startswith("ft.yaml:")
 

@@ -45,9 +45,9 @@ def test_stages_take_what_they_do_not_say_from_the_training() -> None:
     )  # fmt: skip
     first, second = stages_of(config)
     assert (first.name, first.epochs, first.lr, first.schedule) == ("a", 2, 1e-3, "step")
-    assert first.freeze == Freeze("train_blocks", ("head",))
+    assert first.freeze == Freeze("train_blocks", ["head"])
     assert (second.name, second.epochs, second.lr) == ("stage_2", 10, 0.5)
-    assert second.freeze == Freeze("freeze_blocks", ("backbone",), 2)
+    assert second.freeze == Freeze("freeze_blocks", ["backbone"], 2)
     assert second.block_lr == {"head": 0.1}
     assert freeze_of(load().freeze) == Freeze()
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.datasets import ClickmapDataset
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare

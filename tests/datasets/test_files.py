@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from clickmap_cli.datasets.base import Points
-from clickmap_cli.datasets.files import FileStimulus, checked_id, read_counts, read_map
-from clickmap_cli.datasets.nonfixations import FixationPool, PooledPoints
+from clickmap_cli.datasets.files import FileStimulus, checked_id
+from clickmap_cli.datasets.fixations import FixationPool, PooledPoints
+from clickmap_cli.datasets.maps import read_counts, read_map
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_images import image_size, read_image

@@ -1,3 +1,5 @@
+"""Images seen by some of their people: points, maps and hashes are those people's alone."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,9 +11,12 @@ from hypothesis import strategies as st
 from clickmap_cli.clickmaps.maps import ClickStack, image_clicks, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.datasets.people import ClickPeople, FixationPeople, scaled_to
+from clickmap_cli.datasets.fixations import scaled_to
+from clickmap_cli.datasets.people import ClickPeople, FixationPeople, OnlySome
 from tests.datasets.scenes import gaussian_sum
 from tests.helpers.studies import random_rows, trials_of
+from tests.training.tiny import SIZE as SPOT_SIZE
+from tests.training.tiny import Spot
 
 SIZE = (17, 23)
 NAMES = ["ann", "bob", "nobody", "eve"]
@@ -115,3 +120,27 @@ def test_clickmaps_of_another_size_are_resized(clicks) -> None:
         planes, size=(24, 20), mode="bilinear", antialias=True
     )[0, 0].numpy()  # fmt: skip
     np.testing.assert_allclose(clicks[0].everyone((24, 20)), wanted, atol=1e-6)
+
+
+def test_only_the_chosen_count() -> None:
+    spot = Spot("s", 1)
+    some = OnlySome(spot, ["cy", "ann", "nobody"])
+    people, everybody = some.people(), spot.people()
+    assert list(people.names) == ["ann", "cy"]
+    wanted = sum(everybody.target(at).pixels.reshape(SPOT_SIZE) for at in (0, 2)) / 2
+    np.testing.assert_allclose(some.truth(), wanted, rtol=1e-6)
+    np.testing.assert_allclose(people.everyone(SPOT_SIZE), wanted, rtol=1e-6)
+    np.testing.assert_allclose(people.others(0), everybody.target(2).pixels.reshape(SPOT_SIZE))
+    chosen = np.isin(spot.points.subject, [0, 2])
+    counts = np.zeros(SPOT_SIZE)
+    np.add.at(counts, (spot.points.rows[chosen], spot.points.columns[chosen]), 1)
+    assert np.array_equal(some.points.counts(SPOT_SIZE), counts)
+    assert some.truth_digest() != OnlySome(spot, ["ann"]).truth_digest()
+    assert some.image_digest() == spot.image_digest()
+
+
+def test_without_any_of_them_nothing_is_known() -> None:
+    none = OnlySome(Spot("s", 1), ["dora"])
+    assert none.people() is None
+    assert none.truth() is None
+    assert none.points is None

@@ -29,9 +29,9 @@ import pyarrow.parquet
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.config.loading import load_any
-from clickmap_cli.datasets.fixations_csv import fixations_csv
+from clickmap_cli.datasets.formats.fixations_csv import fixations_csv
+from clickmap_cli.datasets.formats.pysaliency import pysaliency
 from clickmap_cli.datasets.keypoint_labels import read_labels
-from clickmap_cli.datasets.pysaliency_files import pysaliency
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.map_store import MapStore
@@ -311,9 +311,8 @@ def checkpoint_of_a_huge_network(folder: Path) -> Any:
     import torch
 
     from clickmap_cli.metrics.platt import Platt
-    from clickmap_cli.models.click_features import FeatureSettings
-    from clickmap_cli.models.click_gru import ClickGRU
-    from clickmap_cli.models.quality_checkpoint import QualityModel, load_quality, save_quality
+    from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
+    from clickmap_cli.models.participant_quality import QualityModel, load_quality, save_quality
 
     features = FeatureSettings()
     network = ClickGRU(len(features.names), 2, 1)

@@ -16,11 +16,10 @@ import timm  # noqa: F401
 
 import clickmap_cli.app
 import clickmap_cli.reports.benchmark
+import clickmap_cli.reports.benchmark_figures
 import clickmap_cli.reports.benchmark_html
 import clickmap_cli.reports.ceiling
-import clickmap_cli.reports.examples
 import clickmap_cli.reports.finetune
-import clickmap_cli.reports.heatmaps
 import clickmap_cli.reports.prepare
 import clickmap_cli.reports.verify
 import clickmap_cli.services.benchmark.run

@@ -13,8 +13,13 @@ from clickmap_cli.reports.gallery_html import gallery_figures
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.visualize.agreement import Agreement
-from clickmap_cli.services.visualize.gallery import PAGE_IMAGES, Gallery, ImageFacts
-from clickmap_cli.services.visualize.gallery_pages import SmallPicture, small_map
+from clickmap_cli.services.visualize.gallery import (
+    PAGE_IMAGES,
+    Gallery,
+    ImageFacts,
+    SmallPicture,
+    small_map,
+)
 from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.folder import WhenPresent
 from tests.helpers.studies import TrialRow, write_csv

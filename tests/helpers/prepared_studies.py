@@ -10,7 +10,7 @@ from PIL import Image
 
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 from tests.helpers.studies import TrialRow, write_csv

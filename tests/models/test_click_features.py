@@ -1,4 +1,4 @@
-"""Features of clicks by a plain reading of their definitions, and however a table is cut up."""
+"""Features of clicks by a plain reading of their definitions, and however a table is cut."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.click_context import density_of_others
-from clickmap_cli.models import click_features as module
-from clickmap_cli.models.click_features import (
+from clickmap_cli.models import click_gru as module
+from clickmap_cli.models.click_gru import (
     FeatureSettings,
     blocks_of_images,
     click_features,
@@ -42,7 +42,7 @@ def inside(trials, trial: int) -> list[int]:
     ]
 
 
-def plain(trials, trial: int, settings: FeatureSettings, times=None) -> np.ndarray:
+def plain_features(trials, trial: int, settings: FeatureSettings, times=None) -> np.ndarray:
     """One trial's features without the context's."""
     kept = inside(trials, trial)
     rows = []
@@ -70,7 +70,7 @@ def test_they_are_the_definition(seed, most, intervals) -> None:
     times[rng.random(len(times)) < 0.2] = np.nan
     times[rng.random(len(times)) < 0.1] -= 5.0
     found = click_features(trials, settings, times=times)
-    wanted = [plain(trials, t, settings, times) for t in range(len(trials))]
+    wanted = [plain_features(trials, t, settings, times) for t in range(len(trials))]
     assert found.lengths.tolist() == [len(w) for w in wanted]
     for t, rows in enumerate(wanted):
         np.testing.assert_allclose(found.trial(t), rows, atol=2e-6)

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.models import click_features as features_module
 from clickmap_cli.models import click_gru
-from clickmap_cli.models.click_features import FeatureSettings, click_features
 from clickmap_cli.models.click_gru import (
     ClickGRU,
+    FeatureSettings,
+    click_features,
     feature_logits,
     one_thread,
     padded,
@@ -111,7 +111,7 @@ def test_a_table_however_it_is_cut_up_and_ordered(seed, block, batch) -> None:
     ]
     order = np.random.default_rng(seed).permutation(len(trials))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features_module, "_BLOCK_CLICKS", block)
+        patch.setattr(click_gru, "_BLOCK_CLICKS", block)
         patch.setattr(click_gru, "_BATCH_CLICKS", batch)
         found = trial_logits(made, trials.select(order), settings, Silent())
     np.testing.assert_allclose(found, np.array(wanted)[order], atol=1e-5)

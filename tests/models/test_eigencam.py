@@ -21,11 +21,10 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models import eigencam as module
-from clickmap_cli.models import features as features_module
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.eigencam import DETECTOR_LEVELS, EigenCam, oriented, rectified
 from clickmap_cli.models.torch_model import IMAGENET_MEAN, IMAGENET_STD
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
@@ -607,8 +606,8 @@ def test_torchvisions_release_has_no_epsilon(source, stimulus, tmp_path, monkeyp
     path.parent.mkdir(parents=True)
     torch.save(state, path)
     if by == "path":  # known by its content
-        digest = features_module.sha256_of(path)
-        monkeypatch.setattr(features_module, "_RELEASE", digest[:8])
+        digest = module.sha256_of(path)
+        monkeypatch.setattr(module, "_RELEASE", digest[:8])
         model = EigenCam(weights_path=str(path), device="cpu")
     else:  # downloaded before, so that nothing is downloaded here
         monkeypatch.setitem(os.environ, "TORCH_HOME", str(tmp_path))

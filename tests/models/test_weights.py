@@ -110,9 +110,9 @@ def test_checkpoints_plain_and_nested(tmp_path, wrapped, zipped) -> None:
         (torch.zeros(2), "holds no named tensors"),
         ({}, "holds no named tensors"),
         ({"state_dict": {}}, "holds no named tensors"),
-        ({"a": torch.zeros(2), "epoch": 3}, "'epoch' is no tensor"),
-        ({"a": {"b": torch.zeros(2)}}, "'a' is no tensor"),
-        ({1: torch.zeros(2)}, "'1' is no tensor"),
+        ({"a": torch.zeros(2), "epoch": 3}, "'epoch' is not a tensor"),
+        ({"a": {"b": torch.zeros(2)}}, "'a' is not a tensor"),
+        ({1: torch.zeros(2)}, "'1' is not a tensor"),
     ],
 )
 def test_files_of_something_else(tmp_path, content, says) -> None:

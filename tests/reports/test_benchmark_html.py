@@ -17,8 +17,15 @@ from PIL import Image
 
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.reports import benchmark_html
-from clickmap_cli.reports.benchmark_html import write_report
-from clickmap_cli.reports.thumbnails import MAP_SIDE, PHOTO_SIDE, by_rank, extremes, heat, photo
+from clickmap_cli.reports.benchmark_html import (
+    MAP_SIDE,
+    PHOTO_SIDE,
+    by_rank,
+    extremes,
+    heat,
+    photo,
+    write_report,
+)
 from clickmap_cli.services.benchmark.result import (
     BenchmarkResult,
     Failure,

@@ -41,7 +41,7 @@ def scores(f1: float | None) -> dict:
         "f1": f1, "f1_pooled": f1, "f1_ci": [None, 0.75], "f1_folds": [f1], "f1_weighted": 0.5625,
         "accuracy": 0.6, "chance_f1": 0.5, "chance_f1_95": 0.6, "p": 0.0001,
     }  # fmt: skip
-    return {**one, "auc": 0.8125, "blocks": {**one, "f1": 0.9, "p": None}}
+    return {**one, "auc": 0.8125}
 
 
 def summary(**changes) -> dict:
@@ -76,16 +76,13 @@ def test_the_tables_hold_what_the_summary_does() -> None:
     text = printed(*score_tables(run_of()))
     assert "1,920 maps (32 x 48) of 16 participants, 1 test folds, positive class P" in text
     rows = [line.split() for line in text.splitlines()]
-    heads = ["of", "F1", "weighted", "chance", "p", "pooled", "95%", "interval", "accuracy", "AUC"]
+    heads = ["F1", "weighted", "chance", "p", "pooled", "95%", "interval", "accuracy", "AUC"]
     assert heads in rows
     assert [
-        "base", "maps", "0.625", "0.562", "0.500", "1.0e-04", "0.625", "[-,", "0.750]", "0.600",
+        "base", "0.625", "0.562", "0.500", "1.0e-04", "0.625", "[-,", "0.750]", "0.600",
         "0.812",
     ] in rows  # fmt: skip
-    assert [
-        "blocks", "0.900", "0.562", "0.500", "-", "0.625", "[-,", "0.750]", "0.600",
-    ] in rows  # fmt: skip
-    assert any(row[:4] == ["logistic", "regression", "maps", "-"] for row in rows)
+    assert any(row[:3] == ["logistic", "regression", "-"] for row in rows)
     assert any(row[:6] == ["1", "2", "7", "0.750", "0.625", "-"] for row in rows)
     assert "p7 and 2 more" in text
     assert score_tables(replace(run_of(), summary={})) == []

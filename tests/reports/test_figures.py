@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,19 +14,16 @@ from matplotlib import pyplot
 from PIL import Image
 
 from clickmap_cli.clickmaps.filters import FunnelRow
-from clickmap_cli.reports.figures import all_figures, clicks, images, morph, panels
+from clickmap_cli.reports.figures import all_figures, images, panels
 from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
 from clickmap_cli.reports.style import PRESETS, draw_boxes, styled
-from clickmap_cli.services.visualize.numbers import Distributions, Group, Spread
-from clickmap_cli.services.visualize.options import Look
-from clickmap_cli.services.visualize.pictures import (
-    BinsPicture,
-    ClicksPicture,
+from clickmap_cli.services.visualize.experiment import (
     ImagePixels,
-    PeoplePicture,
     Picture,
     Track,
 )
+from clickmap_cli.services.visualize.numbers import Distributions, Group, Spread
+from clickmap_cli.services.visualize.options import Look
 
 RNG = np.random.default_rng(3)
 HEAT = RNG.random((12, 16), dtype=np.float32) * 0.5
@@ -36,14 +34,11 @@ PICTURE = Picture(
     people_share=0.5, densest=4.0,
 )  # fmt: skip
 EMPTY = dataclasses.replace(PICTURE, image=ImagePixels(None, "missing", "no such file"))
-PEOPLE = PeoplePicture(PICTURE, ("u1", "u2", "<b>u3$"), RNG.random((3, 12, 16), np.float32), 3.0)
+PEOPLE = ["u1", "u2", "<b>u3$"], RNG.random((3, 12, 16), np.float32)
 TRACK = Track("u1", np.arange(12), np.arange(12), np.arange(12) + 1, 12)
 
 
-def grown(n: int, by_time: bool = False) -> BinsPicture:
-    maps = np.stack([HEAT * np.float32(k / n) for k in range(1, n + 1)])
-    limits = tuple(k / n if by_time else float(k) for k in range(1, n + 1))
-    return BinsPicture(PICTURE, maps, limits, by_time, float(maps.max()), 5.0)
+GROWN = np.stack([HEAT / 3, HEAT * 2 / 3, HEAT]), ["first 4 clicks", "first 8 clicks", "all"]
 
 
 def spread(name: str, values: list[int]) -> Spread:
@@ -64,26 +59,22 @@ NUMBERS = Distributions(
     method="hold-one-out",
     funnel=(FunnelRow("rows in the file", "", 30, 4, 300), FunnelRow("min", "2", 9, 2, 90)),
 )
-PIECES = {
-    "overlay": PICTURE,
-    "participants": PEOPLE,
-    "clicks": ClicksPicture(PICTURE, (TRACK, dataclasses.replace(TRACK, name="u2"))),
-    "bins": grown(3),
-    "sheet": [PICTURE, EMPTY],
+CONTENTS = {
+    "overlay": (PICTURE,),
+    "participants": (PICTURE, *PEOPLE),
+    "clicks": (PICTURE, [TRACK, dataclasses.replace(TRACK, name="u2")]),
+    "bins": (PICTURE, *GROWN),
+    "sheet": ([PICTURE, EMPTY],),
 }
 
 
 def draw(name: str, look: Look, folder, formats=("png",)):
-    paths = {kind: folder / f"{name}.{kind}" for kind in formats}
-    figures = all_figures()
-    if name in figures.distributions:
-        figures.distributions[name](NUMBERS, look, paths)
-    else:
-        getattr(figures, name)(PIECES[name], look, paths)
+    paths = {kind: folder / f"{Path(name).name}.{kind}" for kind in formats}
+    all_figures()[name](*CONTENTS.get(name, (NUMBERS,)), look=look, paths=paths)
     return paths
 
 
-@pytest.mark.parametrize("name", [*PIECES, *all_figures().distributions])
+@pytest.mark.parametrize("name", list(all_figures()))
 def test_every_figure_in_every_format_is_the_same_twice(tmp_path, name) -> None:
     found = []
     for folder in (tmp_path / "a", tmp_path / "b"):
@@ -97,7 +88,7 @@ def test_every_figure_in_every_format_is_the_same_twice(tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))
-@pytest.mark.parametrize("name", list(PIECES))
+@pytest.mark.parametrize("name", list(CONTENTS))
 def test_a_preset_decides_width_and_fineness(tmp_path, preset, name) -> None:
     path = draw(name, Look(preset=preset), tmp_path)["png"]
     with Image.open(path) as picture:
@@ -140,59 +131,6 @@ def test_scales_of_a_picture() -> None:
     np.testing.assert_allclose(half, shown(HEAT, "max") / 2)
     even = panels.values_of(PICTURE, Look(normalize="sum"))
     np.testing.assert_allclose(even, np.clip(HEAT / HEAT.mean() / 4, 0, 1), rtol=1e-5)
-
-
-# --- animations ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 2, 7])
-def test_one_frame_a_map(tmp_path, n) -> None:
-    bins = grown(n)
-    paths = {"gif": tmp_path / "a.gif", "apng": tmp_path / "a.apng"}
-    morph.draw_morph(bins, Look(), paths)
-    wanted = morph.frames(bins, Look())
-    assert len(wanted) == n
-    for path in paths.values():
-        with Image.open(path) as moving:
-            assert getattr(moving, "n_frames", 1) == n
-            assert moving.size == (wanted[0].shape[1], wanted[0].shape[0])
-    with Image.open(paths["apng"]) as moving:
-        for at, frame in enumerate(wanted):
-            moving.seek(at)
-            np.testing.assert_array_equal(np.asarray(moving.convert("RGB")), frame)
-
-
-def test_equal_maps_still_have_a_frame_each(tmp_path) -> None:
-    bins = dataclasses.replace(grown(1), maps=np.stack([HEAT] * 9), limits=tuple(range(9)))
-    paths = {"gif": tmp_path / "a.gif", "apng": tmp_path / "a.apng"}
-    morph.draw_morph(bins, Look(), paths)
-    for path in paths.values():
-        with Image.open(path) as moving:
-            assert moving.n_frames == 9
-
-
-def test_frames_grow_from_one_to_the_next() -> None:
-    dark = dataclasses.replace(PICTURE, image=ImagePixels(np.zeros_like(PIXELS), "shown"))
-    bins = dataclasses.replace(grown(5), picture=dark)
-    light = [
-        frame[: -morph.BAR].astype(float) @ [0.3, 0.6, 0.1] for frame in morph.frames(bins, Look())
-    ]
-    sums = [float(plane.sum()) for plane in light]
-    assert sums == sorted(sums)
-    assert len(set(sums)) == 5
-    # the last frame is the mean's own overlay, enlarged
-    last = overlaid(np.zeros_like(PIXELS), shown(HEAT, "max"), "inferno", 0.6)
-    size = (light[-1].shape[1], light[-1].shape[0])
-    wanted = np.asarray(Image.fromarray(last).resize(size, Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(morph.frames(bins, Look())[-1][: -morph.BAR], wanted)
-
-
-def test_frames_have_the_images_proportions() -> None:
-    flat = dataclasses.replace(PICTURE, image=ImagePixels(PIXELS, "shown", "", 0.5))
-    frame = morph.frames(dataclasses.replace(grown(1), picture=flat), Look())[0]
-    height, width = frame.shape[0] - morph.BAR, frame.shape[1]
-    assert width / height == pytest.approx(16 / (12 * 0.5), rel=0.01)
-    assert min(height, width) == morph.SHORT_SIDE
 
 
 # --- words --------------------------------------------------------------------------------------
@@ -242,12 +180,12 @@ def test_titles_fit_their_panels_and_figures(monkeypatch, preset) -> None:
     """Measured where they are drawn, in every figure of images."""
     key = "category_of_things/an_image_with_a_long_name_0017.png"
     long = dataclasses.replace(PICTURE, key=key, n_participants=116)
-    pieces = {
-        "overlay": long,
-        "participants": dataclasses.replace(PEOPLE, picture=long, names=("p" * 90, "b", "c")),
-        "clicks": ClicksPicture(long, (TRACK, dataclasses.replace(TRACK, name="c" * 90))),
-        "bins": dataclasses.replace(grown(3), picture=long),
-        "sheet": [long] * 7,
+    contents = {
+        "overlay": (long,),
+        "participants": (long, ["p" * 90, "b", "c"], PEOPLE[1]),
+        "clicks": (long, [TRACK, dataclasses.replace(TRACK, name="c" * 90)]),
+        "bins": (long, *GROWN),
+        "sheet": ([long] * 7,),
     }
     titles = {}
 
@@ -260,9 +198,8 @@ def test_titles_fit_their_panels_and_figures(monkeypatch, preset) -> None:
         titles[len(titles)] = (head.get_text(), [axis.get_title() for axis in figure.axes])
 
     monkeypatch.setattr(images, "save_all", measure)
-    monkeypatch.setattr(clicks, "save_all", measure)
-    for name, piece in pieces.items():
-        getattr(all_figures(), name)(piece, Look(preset=preset), {})
+    for name, content in contents.items():
+        all_figures()[name](*content, look=Look(preset=preset), paths={})
     heads = [head for head, _ in titles.values()]
     assert heads[0].endswith(", n = 116, 30 clicks, spearman 0.50")
     assert heads[1].endswith(", 3 of 116 participants")
@@ -290,10 +227,10 @@ def test_points_lie_above_all_rims_and_many_of_them_are_small(n) -> None:
     track = Track("u", places, places, np.arange(n) + 1, n)
     with styled() as plt:
         figure, axis = plt.subplots()
-        clicks._draw_track(axis, track, Look(), 100)
+        images._draw_track(axis, track, Look(), 100)
         rims, points = axis.collections
         assert np.all(rims.get_facecolor() == 1)
-        np.testing.assert_array_equal(points.get_array(), clicks.shares_of(track))
+        np.testing.assert_array_equal(points.get_array(), images.shares_of(track))
         assert rims.get_zorder() == points.get_zorder()  # so the later one is above
         widths = [np.sqrt(each.get_sizes()[0]) for each in (rims, points)]
         assert widths[0] == widths[1] + PRESETS["screen"].line
@@ -302,25 +239,18 @@ def test_points_lie_above_all_rims_and_many_of_them_are_small(n) -> None:
         plt.close(figure)
 
 
-def test_what_a_bin_holds() -> None:
-    assert [images.limit_text(grown(2), limit) for limit in (1, 7)] == [
-        "first click", "first 7 clicks",
-    ]  # fmt: skip
-    assert images.limit_text(grown(4, by_time=True), 0.25) == "first 25%"
-
-
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=60))
 def test_numbers_of_clicks_never_hide_one_another(points) -> None:
     x, y = np.array(points).T
     track = Track("u", x, y, np.arange(len(points)) + 1, len(points))
-    found = clicks.numbered(track, 100)
+    found = images.numbered(track, 100)
     assert 0 in found
     assert found == sorted(set(found))
     for at in found:
         for other in found:
             assert at == other or abs(x[at] - x[other]) >= 13 or abs(y[at] - y[other]) >= 7
-    shares = clicks.shares_of(track)
+    shares = images.shares_of(track)
     assert shares[0] == 0
     assert len(points) == 1 or shares[-1] == 1
 
@@ -359,7 +289,6 @@ def test_nothing_is_clipped_at_the_edges_of_a_figure(monkeypatch, preset, size) 
     heat = RNG.random(size, dtype=np.float32)
     pixels = RNG.integers(0, 255, (*size, 3), np.uint8)
     one = dataclasses.replace(PICTURE, heat=heat, image=ImagePixels(pixels, "shown"))
-    grew = BinsPicture(one, np.stack([heat, heat]), (1.0, 2.0), False, 1.0, 5.0)
     checked = []
 
     def measure(figure, _):
@@ -378,10 +307,9 @@ def test_nothing_is_clipped_at_the_edges_of_a_figure(monkeypatch, preset, size) 
         pyplot.close(figure)
 
     monkeypatch.setattr(images, "save_all", measure)
-    monkeypatch.setattr(clicks, "save_all", measure)
     for normalize in ("max", "sum", "rank"):
         look = Look(preset=preset, normalize=normalize, by_participants=True)
-        all_figures().overlay(one, look, {})
-        all_figures().bins(grew, look, {})
-    all_figures().clicks(ClicksPicture(one, (TRACK,)), Look(preset=preset), {})
+        images.draw_overlay(one, look, {})
+        images.draw_bins(one, np.stack([heat, heat]), ["first click", "all"], look, {})
+    images.draw_clicks(one, [TRACK], Look(preset=preset), {})
     assert len(checked) == 7

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clickmap_cli.config.loading import BENCHMARK, load_config
-from clickmap_cli.reports.notebook import write_notebook
+from clickmap_cli.reports.viewer import write_notebook
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark

@@ -9,7 +9,7 @@ from clickmap_cli.runtime.errors import (
     DataError,
     MissingExtraError,
     did_you_mean,
-    printed,
+    escape_controls,
     readable_size,
 )
 
@@ -32,9 +32,9 @@ def test_errors_survive_the_way_from_a_worker() -> None:
 
 
 def test_texts_of_strangers_give_a_terminal_no_orders() -> None:
-    assert printed("plain é 猫 text") == "plain é 猫 text"
-    assert printed("\x1b[31mred\x07\ud800\u202e\r") == r"\x1b[31mred\x07\ud800\u202e\r"
-    assert printed("two\nlines") == "two\nlines"
+    assert escape_controls("plain é 猫 text") == "plain é 猫 text"
+    assert escape_controls("\x1b[31mred\x07\ud800\u202e\r") == r"\x1b[31mred\x07\ud800\u202e\r"
+    assert escape_controls("two\nlines") == "two\nlines"
     error = DataError("the image '\x1b]0;title\x07' is missing")
     assert str(error) == r"the image '\x1b]0;title\x07' is missing"
     assert str(DataError()) == ""

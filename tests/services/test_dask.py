@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
-from clickmap_cli.reports.examples import draw_example
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
@@ -173,7 +173,7 @@ def test_a_worker_of_a_run_that_was_replaced_writes_nothing(tmp_path, monkeypatc
     monkeypatch.setattr(folder_module, "_SEEN_SECONDS", 0)
     run = RunFolder(tmp_path / "run", "prepare")
     with run.held():
-        run.finished("mine", folder_module.WhenPresent.STOP)
+        run.reuse_or_begin("mine", folder_module.WhenPresent.STOP)
         require_begun(run.path, "mine")
         with pytest.raises(RunError, match="belongs to another run"):
             require_begun(run.path, "theirs")

@@ -13,7 +13,7 @@ import torch
 
 from clickmap_cli.config.loading import SALIENCY, load_config, load_experiment
 from clickmap_cli.config.saliency import stages_of
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.training.optimisers import make_optimizer
@@ -58,7 +58,7 @@ def test_target_reliability_says_how_many_participants_are_needed(tmp_path, wish
             rows.append((f"a/{i}.png", f"u{u}", [(x, y) for x, y in clicks]))
     data = write_csv(tmp_path / "trials.csv", rows)
     words = ("metric=pearson", f"target_reliability={wished}")
-    found = test_ceiling.run(data, "split-half", *words, subject_curve=True).results[0].summary
+    found = test_ceiling.run(data, "split-half", *words, subject_curve=True)[0].summary.summary
     single = found["single_participant_reliability"]
     assert 0 < single < 1
     assert found["target_reliability"] == wished

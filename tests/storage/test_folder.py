@@ -36,7 +36,7 @@ def finish(
     folder: RunFolder, identity: str, files: dict[str, bytes], when=WhenPresent.STOP
 ) -> None:
     with folder.held():
-        assert folder.finished(identity, when) is None
+        assert folder.reuse_or_begin(identity, when) is None
         for name, data in files.items():
             write_bytes(folder.path / name, data)
         folder.finish(manifest(folder, identity, list(files)))
@@ -64,31 +64,31 @@ def test_outputs_stop_a_plain_run(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     finish(folder, "one", {"a": b"1"})
     with pytest.raises(ConfigError, match="finished prepare run; add --resume"):
-        folder.finished("one", WhenPresent.STOP)
+        folder.reuse_or_begin("one", WhenPresent.STOP)
 
 
 def test_an_unfinished_run_stops_a_plain_run_too(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
-    assert folder.finished("one", WhenPresent.STOP) is None
+    assert folder.reuse_or_begin("one", WhenPresent.STOP) is None
     with pytest.raises(ConfigError, match="an unfinished prepare run"):
-        folder.finished("one", WhenPresent.STOP)
+        folder.reuse_or_begin("one", WhenPresent.STOP)
 
 
 def test_resume_keeps_a_whole_run_and_redoes_a_damaged_one(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     finish(folder, "one", {"a": b"1", "b": b"2"})
-    kept = folder.finished("one", WhenPresent.RESUME)
+    kept = folder.reuse_or_begin("one", WhenPresent.RESUME)
     assert kept is not None
     assert set(kept.outputs) == {"a", "b"}
     (tmp_path / "b").write_bytes(b"x")
-    assert folder.finished("one", WhenPresent.RESUME) is None
+    assert folder.reuse_or_begin("one", WhenPresent.RESUME) is None
 
 
 def test_resume_with_other_settings_is_refused(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     finish(folder, "one", {"a": b"1"})
     with pytest.raises(ConfigError, match="other settings"):
-        folder.finished("two", WhenPresent.RESUME)
+        folder.reuse_or_begin("two", WhenPresent.RESUME)
     assert load_manifest(tmp_path) is not None
 
 
@@ -108,7 +108,7 @@ def test_overwrite_drops_outputs_that_are_no_longer_made_and_nothing_else(tmp_pa
 
 def test_files_of_an_unfinished_run_are_known_by_patterns(tmp_path) -> None:
     folder = RunFolder(tmp_path, "finetune", ("fold_*/best.pth",))
-    assert folder.finished("eight folds", WhenPresent.STOP) is None
+    assert folder.reuse_or_begin("eight folds", WhenPresent.STOP) is None
     for name in ("fold_01/best.pth", "fold_05/best.pth", "fold_05/notes.txt", "folds/best.pth"):
         write_bytes(tmp_path / name, b"old")
     finish(folder, "four folds", {"fold_01/best.pth": b"new"}, WhenPresent.OVERWRITE)
@@ -122,10 +122,10 @@ def test_what_would_be_refused_can_be_asked_without_beginning(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     finish(folder, "one", {"a": b"1"})
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    folder.refuse_if_other("one", WhenPresent.RESUME)
-    folder.refuse_if_other("two", WhenPresent.OVERWRITE)
+    folder.require_same("one", WhenPresent.RESUME)
+    folder.require_same("two", WhenPresent.OVERWRITE)
     with pytest.raises(ConfigError, match="other settings"):
-        folder.refuse_if_other("two", WhenPresent.RESUME)
+        folder.require_same("two", WhenPresent.RESUME)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
@@ -142,16 +142,16 @@ def test_a_manifest_cannot_delete_outside_the_folder(tmp_path) -> None:
 
 def test_finished_pieces_are_known_by_their_bytes(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
-    assert folder.finished("one", WhenPresent.STOP) is None
+    assert folder.reuse_or_begin("one", WhenPresent.STOP) is None
     write_bytes(tmp_path / "piece", b"1")
     folder.record("p1", describe_files(tmp_path, [tmp_path / "piece"]))
-    assert folder.finished("one", WhenPresent.RESUME) is None
+    assert folder.reuse_or_begin("one", WhenPresent.RESUME) is None
     assert folder.recorded("p1") is not None
     assert folder.recorded("p2") is None
     (tmp_path / "piece").write_bytes(b"2")
     assert folder.recorded("p1") is None
     # another run's pieces are not ours
-    assert folder.finished("two", WhenPresent.OVERWRITE) is None
+    assert folder.reuse_or_begin("two", WhenPresent.OVERWRITE) is None
     assert folder.recorded("p1") is None
 
 
@@ -161,11 +161,11 @@ def test_a_damaged_run_knows_what_its_manifest_proved_until_it_is_made_anew(tmp_
     (tmp_path / "b").write_bytes(b"x")
     for _ in range(2):  # a killed repair is taken up by another process
         folder = RunFolder(tmp_path, "prepare")
-        assert folder.finished("one", WhenPresent.RESUME) is None
+        assert folder.reuse_or_begin("one", WhenPresent.RESUME) is None
         assert set(folder.proved(["a"]) or ()) == {"a"}
         for names in (["b"], ["a", "b"], ["c"]):
             assert folder.proved(names) is None
-    assert folder.finished("one", WhenPresent.OVERWRITE) is None
+    assert folder.reuse_or_begin("one", WhenPresent.OVERWRITE) is None
     assert folder.proved(["a"]) is None
 
 
@@ -178,7 +178,7 @@ def test_what_a_kill_left_behind_a_whole_run_goes_with_the_next_look(tmp_path) -
     for name in ("journal/identity.json", "previous_manifest.json", "owner.json.7a.partial"):
         write_bytes(state / name, b"{}")
     with folder.held():
-        assert folder.finished("one", WhenPresent.RESUME) is not None
+        assert folder.reuse_or_begin("one", WhenPresent.RESUME) is not None
         assert {path for path in tmp_path.rglob("*") if path.is_file()} == tidy
 
 
@@ -194,14 +194,14 @@ def test_what_is_damaged_is_named_and_overwriting_does_not_ask(tmp_path, name) -
     if name == "manifest.json":
         finish(folder, "one", {"a": b"1"})
     else:
-        assert folder.finished("one", WhenPresent.STOP) is None
+        assert folder.reuse_or_begin("one", WhenPresent.STOP) is None
     (tmp_path / name).write_text('{"ident')
     for when in (WhenPresent.STOP, WhenPresent.RESUME):
         with pytest.raises(RunError, match=f"{name} is damaged; .* --overwrite"):
-            folder.finished("one", when)
+            folder.reuse_or_begin("one", when)
         with pytest.raises(RunError, match="is damaged"):
-            folder.refuse_if_there(when)
-    folder.refuse_if_there(WhenPresent.OVERWRITE)
+            folder.require_startable(when)
+    folder.require_startable(WhenPresent.OVERWRITE)
     finish(folder, "one", {"b": b"2"}, WhenPresent.OVERWRITE)
     kept = load_manifest(tmp_path)
     assert kept is not None
@@ -212,7 +212,7 @@ def test_what_is_lacking_is_named_where_it_may_be_what_differs(tmp_path) -> None
     folder = RunFolder(tmp_path, "benchmark")
     finish(folder, "one", {"a": b"1"})
     with pytest.raises(ConfigError, match=r"than are here now \(x/0.png: no such image\);"):
-        folder.finished("two", WhenPresent.RESUME, ["x/0.png: no such image.", "another"])
+        folder.reuse_or_begin("two", WhenPresent.RESUME, ["x/0.png: no such image.", "another"])
 
 
 def test_what_an_error_leaves_half_written_goes_and_what_is_others_stays(tmp_path) -> None:
@@ -228,7 +228,7 @@ def test_what_an_error_leaves_half_written_goes_and_what_is_others_stays(tmp_pat
 
 def test_a_folder_that_a_run_holds_is_said_before_any_work(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
-    assert folder.finished("one", WhenPresent.STOP) is None
+    assert folder.reuse_or_begin("one", WhenPresent.STOP) is None
     run = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -236,12 +236,12 @@ def test_a_folder_that_a_run_holds_is_said_before_any_work(tmp_path) -> None:
     assert run.stdout.readline() == "held\n"
     for when in WhenPresent:
         with pytest.raises(RunError, match=f"Another run is working in .*process {run.pid}"):
-            folder.refuse_if_there(when)
+            folder.require_startable(when)
     run.kill()
     run.wait()
     run.stdout.close()
     with pytest.raises(ConfigError, match="an unfinished prepare run"):
-        folder.refuse_if_there(WhenPresent.STOP)
+        folder.require_startable(WhenPresent.STOP)
 
 
 def test_a_disk_that_turns_read_only_does_not_hide_what_ended_the_run(
@@ -266,14 +266,14 @@ def test_a_disk_that_turns_read_only_does_not_hide_what_ended_the_run(
 def test_leftovers_of_a_killed_run_are_removed(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     (tmp_path / "maps.h5.77.partial").write_text("half")
-    assert folder.finished("one", WhenPresent.STOP) is None
+    assert folder.reuse_or_begin("one", WhenPresent.STOP) is None
     assert not list(tmp_path.glob("*.partial"))
 
 
 def fill(folder: RunFolder, identity: str, when: WhenPresent = WhenPresent.STOP) -> None:
     """A run that the disk ends after its first piece."""
     with pytest.raises(DiskFullError), folder.held():
-        assert folder.finished(identity, when) is None
+        assert folder.reuse_or_begin(identity, when) is None
         (folder.path / "a").write_bytes(b"1")
         folder.record("first", describe_files(folder.path, [folder.path / "a"]))
         raise DiskFullError("b: the disk is full; free some room and run the same again.")
@@ -282,12 +282,12 @@ def fill(folder: RunFolder, identity: str, when: WhenPresent = WhenPresent.STOP)
 def test_a_plain_run_that_filled_the_disk_is_repeated_as_it_was_typed(tmp_path) -> None:
     fill(RunFolder(tmp_path, "prepare"), "one")
     again = RunFolder(tmp_path, "prepare")
-    assert again.refuse_if_there(WhenPresent.STOP) is WhenPresent.RESUME
-    assert again.finished("one", WhenPresent.STOP) is None
+    assert again.require_startable(WhenPresent.STOP) is WhenPresent.RESUME
+    assert again.reuse_or_begin("one", WhenPresent.STOP) is None
     assert again.recorded("first") is not None
     # from now on it is a run like any other
     with pytest.raises(ConfigError, match="an unfinished prepare run"):
-        RunFolder(tmp_path, "prepare").refuse_if_there(WhenPresent.STOP)
+        RunFolder(tmp_path, "prepare").require_startable(WhenPresent.STOP)
 
 
 def test_it_is_repeated_when_the_disk_is_still_full_and_with_other_settings_refused(
@@ -296,16 +296,16 @@ def test_it_is_repeated_when_the_disk_is_still_full_and_with_other_settings_refu
     for _ in range(3):
         fill(RunFolder(tmp_path, "prepare"), "one")
     with pytest.raises(ConfigError, match="other settings or inputs"):
-        RunFolder(tmp_path, "prepare").finished("two", WhenPresent.STOP)
-    assert RunFolder(tmp_path, "prepare").finished("two", WhenPresent.OVERWRITE) is None
+        RunFolder(tmp_path, "prepare").reuse_or_begin("two", WhenPresent.STOP)
+    assert RunFolder(tmp_path, "prepare").reuse_or_begin("two", WhenPresent.OVERWRITE) is None
     fill(RunFolder(tmp_path, "prepare"), "two", WhenPresent.RESUME)
     finish(RunFolder(tmp_path, "prepare"), "two", {"a": b"2"})
 
 
 def test_a_run_that_had_not_begun_marks_nobody_elses(tmp_path) -> None:
     folder = RunFolder(tmp_path, "benchmark")
-    folder.finished("one", WhenPresent.STOP)
+    folder.reuse_or_begin("one", WhenPresent.STOP)
     with pytest.raises(DiskFullError), RunFolder(tmp_path, "benchmark").held():
         raise DiskFullError("full")
     with pytest.raises(ConfigError, match="an unfinished benchmark run"):
-        folder.refuse_if_there(WhenPresent.STOP)
+        folder.require_startable(WhenPresent.STOP)

@@ -145,7 +145,7 @@ def test_links_lead_nowhere_outside_the_folder(tmp_path) -> None:
     assert list(store.names()) == ["b", "c", name, "d", "e", "f"]
     for image, what in (
         (name, "is a link"), ("b", "is a link"), ("c", "too many"), ("d", "no stack of maps"),
-        ("e", "not numbers"), ("f", "no group"), ("g", "not in the file"),
+        ("e", "not numbers"), ("f", "not a group"), ("g", "not in the file"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=what) as caught:
             store.read(image)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from clickmap_cli.clickmaps.geometry import Geometry
-from clickmap_cli.config.saliency import Stage
-from clickmap_cli.models.finish import finished
+from clickmap_cli.models.base import finished
 from clickmap_cli.training.losses import kl, log_densities, nll_fixations
 from clickmap_cli.training.schedules import Schedule
+from tests.training.tiny import make_stage
 
 RNG = np.random.default_rng(0)
 
@@ -81,7 +81,7 @@ def test_gradients_reach_the_network_through_resizing() -> None:
 
 
 def factors(schedule: str, steps: int, **settings) -> list[float]:
-    made = Schedule(Stage("s", 4, 1.0, schedule=schedule, **settings), 5)
+    made = Schedule(make_stage("s", 4, 1.0, schedule=schedule, **settings), 5)
     return [made.factor(step) for step in range(steps)]
 
 
@@ -96,7 +96,7 @@ def test_schedules_follow_their_formulas() -> None:
 
 
 def test_plateau_falls_after_epochs_without_a_better_loss_and_goes_on_where_it_was() -> None:
-    stage = Stage("s", 9, 1.0, schedule="plateau", gamma=0.5, plateau_patience=2)
+    stage = make_stage("s", 9, 1.0, schedule="plateau", gamma=0.5, plateau_patience=2)
     made = Schedule(stage, 1)
     found = []
     for loss in (3.0, 2.0, 2.0, 2.5, 1.0, 1.0, 1.0):

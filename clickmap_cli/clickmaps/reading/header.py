@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.text_files import delimiter_hint, delimiter_of, split_fields
 
 _IMAGE = ("image_path", "file_pointer", "image")
@@ -59,7 +59,7 @@ def find_columns(
     """
     double = next((name for name, times in Counter(names).items() if times > 1), None)
     if double is not None:
-        raise DataError(f"{file}: the column {double[:80]!r} stands twice; {_found(names)}.")
+        raise DataError(f"{file}: the column '{printable(double)}' stands twice; {_found(names)}.")
 
     def one_of(*wanted: str) -> str | None:
         return next((name for name in wanted if name in names), None)

@@ -17,8 +17,8 @@ from clickmap_cli.clickmaps.reading.click_text import (
 )
 from clickmap_cli.clickmaps.reading.header import Columns, find_columns
 from clickmap_cli.clickmaps.reading.raw_table import TextChunk
-from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
+from clickmap_cli.runtime.errors import DataError, short_reason
+from clickmap_cli.storage.safe_arrays import NpzArrays
 
 _CHUNK_ROWS = 8192
 _CHUNK_SIZE = 16 << 20

@@ -18,6 +18,7 @@ from clickmap_cli.clickmaps.keys import ALL, category_of, image_key, look_alike_
 from clickmap_cli.clickmaps.participants import IdSpelling
 from clickmap_cli.clickmaps.reading.click_text import ParsedClicks
 from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.runtime.errors import printable
 from clickmap_cli.storage.long_arrays import LongArray
 
 Reject = Callable[[int, str, str, str], None]
@@ -340,5 +341,4 @@ def _shown(value: Any) -> str:
         text = str(value) if isinstance(value, str | float) else _REPR.repr(value)
     except ValueError:  # a number of thousands of digits
         text = f"a {type(value).__name__}"
-    text = "".join(c if c.isprintable() else "?" for c in text[: 2 * _SHOWN])
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return printable(text, _SHOWN)

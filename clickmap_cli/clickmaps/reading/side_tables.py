@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 
 from clickmap_cli.clickmaps.geometry import Size
-from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.storage.safe_arrays import read_npy, short, short_reason
+from clickmap_cli.runtime.errors import DataError, printable, short_reason
+from clickmap_cli.storage.safe_arrays import read_npy
 
 _MAX_BYTES = 1 << 30
 _MAX_SIDE = 65_536
@@ -99,6 +99,6 @@ def _word(path: Path, name: Any) -> str:
 def _shown(value: Any) -> str:
     """Shorten any value from an untrusted file for a message."""
     try:
-        return short(reprlib.repr(value))
+        return printable(reprlib.repr(value))
     except ValueError:  # a number of thousands of digits
         return f"a long {type(value).__name__}"

@@ -21,9 +21,9 @@ from clickmap_cli.clickmaps.reading.header import (
 from clickmap_cli.clickmaps.reading.object_tables import npz_chunks, opened_parquet, parquet_chunks
 from clickmap_cli.clickmaps.reading.raw_table import Reject, TableBuilder, TextChunk
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, short_reason
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.safe_arrays import NpzArrays, short_reason
+from clickmap_cli.storage.safe_arrays import NpzArrays
 from clickmap_cli.storage.text_files import (
     MAX_JOINED_BYTES,
     MAX_JOINED_LINES,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from clickmap_cli.services.visualize.drawing import VisualizeFigures
+from clickmap_cli.services.visualize.figures import Figures
 
 
-def all_figures() -> VisualizeFigures:
+def all_figures() -> Figures:
     """Return the functions that draw all figures."""
-    from clickmap_cli.reports.figures import clicks, images, morph, numbers
+    from clickmap_cli.reports.figures import images, numbers
 
-    return VisualizeFigures(
-        overlay=images.draw_overlay,
-        participants=images.draw_participants,
-        clicks=clicks.draw_clicks,
-        bins=images.draw_bins,
-        morph=morph.draw_morph,
-        sheet=images.draw_sheet,
-        distributions={
-            "trials_per_participant": numbers.draw_trials_per_participant,
-            "clicks_per_trial": numbers.draw_clicks_per_trial,
-            "participants_per_image": numbers.draw_participants_per_image,
-            "categories": numbers.draw_categories,
-            "agreement_by_category": numbers.draw_agreement,
-            "funnel": numbers.draw_funnel,
-        },
-    )
+    return {
+        "overlay": images.draw_overlay,
+        "participants": images.draw_participants,
+        "clicks": images.draw_clicks,
+        "bins": images.draw_bins,
+        "sheet": images.draw_sheet,
+        "distributions/trials_per_participant": numbers.draw_trials_per_participant,
+        "distributions/clicks_per_trial": numbers.draw_clicks_per_trial,
+        "distributions/participants_per_image": numbers.draw_participants_per_image,
+        "distributions/categories": numbers.draw_categories,
+        "distributions/agreement_by_category": numbers.draw_agreement,
+        "distributions/funnel": numbers.draw_funnel,
+    }

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.maps import Maps
 from clickmap_cli.reports.figures.panels import (
     bar_label,
     colour_bar,
     columns_for,
+    draw_colours,
     facts_of,
     field_of,
     grid,
     headline,
     overlay_of,
+    preset_of,
     say_missing,
     shape_of,
     show,
     some_of,
     values_of,
 )
-from clickmap_cli.reports.overlays import coloured, shown
-from clickmap_cli.reports.style import save_all, styled
+from clickmap_cli.reports.overlays import Bytes, blended, coloured, shown
+from clickmap_cli.reports.style import COLOURS, save_all, styled
+from clickmap_cli.services.visualize.experiment import (
+    Picture,
+    Track,
+    densest,
+)
 from clickmap_cli.services.visualize.options import Look
-from clickmap_cli.services.visualize.pictures import BinsPicture, PeoplePicture, Picture
 
 Paths = Mapping[str, Path]
 
@@ -51,51 +60,46 @@ def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
         save_all(panels.figure, paths)
 
 
-def draw_participants(people: PeoplePicture, look: Look, paths: Paths) -> None:
+def draw_participants(
+    picture: Picture, names: Sequence[str], maps: Sequence[Maps], look: Look, paths: Paths
+) -> None:
     """Draw the mean, then each participant's map over the image, with the participant's name."""
-    picture = people.picture
-    count = len(people.names) + 1
+    count = len(names) + 1
     columns = columns_for(count, look, shape_of(picture))
     rows = -(-count // columns)
-    top = people.densest if look.normalize == "sum" else None
+    top = None
+    if look.normalize == "sum":
+        top = float(np.median([densest(heat) for heat in maps]))
     with styled(look.preset) as plt:
         panels = grid(plt, rows, columns, shape_of(picture), look)
         mean = overlay_of(picture, look, values_of(picture, look), grey=True)
         show(panels.axes[0], mean, picture, look, "mean")
-        for axis, name, heat in zip(panels.axes[1:count], people.names, people.maps, strict=True):
+        for axis, name, heat in zip(panels.axes[1:count], names, maps, strict=True):
             values = shown(heat, look.normalize, top)
             pixels = overlay_of(picture, look, values, grey=True)
             show(axis, pixels, picture, look, name)
-        headline(panels, picture.key, look, some_of(picture, len(people.names)))
+        headline(panels, picture.key, look, some_of(picture, len(names)))
         save_all(panels.figure, paths)
 
 
-def draw_bins(bins: BinsPicture, look: Look, paths: Paths) -> None:
-    """Draw cumulative maps over the image, from the first clicks to all."""
-    picture = bins.picture
-    columns = min(_BIN_COLUMNS[look.preset], len(bins.maps))
-    rows = -(-len(bins.maps) // columns)
+def draw_bins(
+    picture: Picture, maps: Sequence[Maps], labels: Sequence[str], look: Look, paths: Paths
+) -> None:
+    """Draw cumulative maps over the image, from the first clicks to all, on one scale."""
+    columns = min(_BIN_COLUMNS[look.preset], len(maps))
+    rows = -(-len(maps) // columns)
+    most_dense = max(densest(heat) for heat in maps)
+    greatest = float(np.nan_to_num(maps, posinf=0, neginf=0).max())
+    top = most_dense if look.normalize == "sum" else greatest
     with styled(look.preset) as plt:
         panels = grid(plt, rows, columns, shape_of(picture), look, bar_label(look))
-        for axis, heat, limit in zip(panels.axes, bins.maps, bins.limits, strict=False):
-            values = values_of(picture, look, heat, bins_top(bins, look))
+        for axis, heat, label in zip(panels.axes, maps, labels, strict=False):
+            values = values_of(picture, look, heat, top)
             pixels = overlay_of(picture, look, values, grey=True)
-            show(axis, pixels, picture, look, limit_text(bins, limit))
-        colour_bar(panels, look, bins.densest)
+            show(axis, pixels, picture, look, label)
+        colour_bar(panels, look, most_dense)
         headline(panels, picture.key, look, facts_of(picture))
         save_all(panels.figure, paths)
-
-
-def bins_top(bins: BinsPicture, look: Look) -> float:
-    """Return the value of full colour, which all maps of one image share."""
-    return bins.densest if look.normalize == "sum" else bins.greatest
-
-
-def limit_text(bins: BinsPicture, limit: float) -> str:
-    """Name the clicks that a cumulative map contains."""
-    if bins.by_time:
-        return f"first {100 * limit:.0f}%"
-    return "first click" if limit == 1 else f"first {limit:.0f} clicks"
 
 
 def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
@@ -112,3 +116,121 @@ def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
         count = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} (participants)"
         headline(panels, count, look)
         save_all(panels.figure, paths)
+
+
+_NUMBERS = 6
+"""Approximate count of numbers beside points; more would hide one another."""
+
+_FEW = 30
+"""Largest number of clicks for which points have their full size; more have smaller ones."""
+
+_SMALLEST = 0.5
+"""Smallest size of points, as a share of their full size."""
+
+_ROOM = (0.13, 0.07)
+"""Width and height of a number, as shares of its panel's width."""
+
+_PALE = 0.35
+"""Share of white that is mixed into the image, so that points stand out."""
+
+
+def draw_clicks(picture: Picture, tracks: Sequence[Track], look: Look, paths: Paths) -> None:
+    """Draw one panel per participant: every click, darker if earlier, and some of their numbers."""
+    columns = min(2 if look.preset == "paper" else 3, len(tracks))
+    rows = -(-len(tracks) // columns)
+    with styled(look.preset) as plt:
+        panels = grid(plt, rows, columns, shape_of(picture), look, "order of clicks")
+        for axis, track in zip(panels.axes, tracks, strict=False):
+            pixels = _pale(field_of(picture))
+            show(axis, pixels, picture, look, track.name, f", {track.n_clicks:,} clicks")
+            say_missing(axis, picture, look)
+            _draw_track(axis, track, look, picture.heat.shape[1])
+        bar = draw_colours(panels, look, 1)
+        if bar is not None:
+            bar.set_ticks([0, 1], labels=["first", "last"])
+        people = len({track.name for track in tracks})
+        headline(panels, picture.key, look, some_of(picture, people))
+        save_all(panels.figure, paths)
+
+
+def shares_of(track: Track) -> NDArray[np.float64]:
+    """Return (clicks) the position of each click in its trial: 0 the first, 1 the last."""
+    return np.asarray((track.number - 1) / max(track.n_clicks - 1, 1))
+
+
+def numbered(track: Track, width: float) -> list[int]:
+    """Return positions of the clicks that get numbers: the first, the last, and some between.
+
+    Args:
+        track: the clicks.
+        width: width of the panel, in pixels of the map; a number that would overlap is left out.
+    """
+    n = len(track.number)
+    among = np.unique(np.rint(np.linspace(0, n - 1, min(_NUMBERS, n))).astype(int)).tolist()
+    found: list[int] = []
+    for at in dict.fromkeys([0, n - 1, *among]):
+        near = [
+            other
+            for other in found
+            if abs(track.x[at] - track.x[other]) < _ROOM[0] * width
+            and abs(track.y[at] - track.y[other]) < _ROOM[1] * width
+        ]
+        if not near:
+            found.append(at)
+    return sorted(found)
+
+
+def _shrunk(n: int) -> float:
+    """Return the factor that makes points smaller if there are many."""
+    return float(np.clip(np.sqrt(_FEW / n), _SMALLEST, 1))
+
+
+def _pale(image: Bytes) -> Bytes:
+    return blended(image, np.full_like(image, 255), _PALE)
+
+
+def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
+    if not len(track.x):
+        return
+    preset = preset_of(look)
+    shares = shares_of(track)
+    if look.order == "path":
+        _draw_path(axis, track, shares, look)
+    else:
+        # all rims are drawn first: a later rim would hide points close to it
+        size = 0.45 * preset.font * _shrunk(len(track.x))
+        for wide, look_of in (
+            (size + preset.line, {"color": "white"}),
+            (size, {"c": shares, "cmap": look.colormap, "vmin": 0, "vmax": 1}),
+        ):
+            axis.scatter(track.x, track.y, s=wide**2, linewidths=0, **look_of)
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=1.6, foreground="white")]
+    for at in numbered(track, width):
+        left = track.x[at] > (1 - _ROOM[0]) * width
+        axis.annotate(
+            str(track.number[at]), (track.x[at], track.y[at]), xytext=(-2 if left else 2, 2),
+            textcoords="offset points", fontsize=preset.font - 2, color=COLOURS["text"],
+            path_effects=halo, ha="right" if left else "left",
+        )  # fmt: skip
+
+
+def _draw_path(axis: Any, track: Track, shares: NDArray[np.float64], look: Look) -> None:
+    from matplotlib.collections import LineCollection
+
+    preset = preset_of(look)
+    points = np.stack((track.x, track.y), axis=1).astype(np.float64)
+    pieces = np.stack((points[:-1], points[1:]), axis=1)
+    for colour, width, order in (("white", 3 * preset.line, 1), (None, 1.5 * preset.line, 2)):
+        lines = LineCollection(list(pieces), linewidths=width, zorder=order, capstyle="round")
+        if colour is None:
+            lines.set(array=shares[1:], cmap=look.colormap, clim=(0, 1))
+        else:
+            lines.set_color(colour)
+        axis.add_collection(lines, autolim=False)
+    for at, mark, colour in ((0, "o", COLOURS["second"]), (-1, "s", COLOURS["accent"])):
+        axis.plot(
+            points[at, 0], points[at, 1], mark, color=colour, markersize=0.6 * preset.font,
+            markeredgecolor="white", zorder=3,
+        )  # fmt: skip

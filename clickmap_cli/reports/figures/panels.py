@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from clickmap_cli.reports import overlays
 from clickmap_cli.reports.overlays import Bytes, overlaid, placeholder, shown
 from clickmap_cli.reports.style import COLOURS, PRESETS, Preset
+from clickmap_cli.services.visualize.experiment import Picture
 from clickmap_cli.services.visualize.options import Look
-from clickmap_cli.services.visualize.pictures import Picture
 
 _POINTS = 72
 

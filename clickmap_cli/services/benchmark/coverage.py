@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.precomputed import ENDINGS, Precomputed
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.predictions import Predictor
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
+from clickmap_cli.config.benchmark import DATASET_ENTRY, BenchmarkConfig, Spec
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
-from clickmap_cli.datasets.files import printable
-from clickmap_cli.datasets.gathering import as_path
-from clickmap_cli.datasets.participant_files import Pattern
-from clickmap_cli.datasets.splits import find_split
-from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
+from clickmap_cli.datasets.formats.participant_files import Pattern
+from clickmap_cli.datasets.gathering import as_path, find_split
+from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.registry import settings_of
 from clickmap_cli.services.benchmark.result import Failure
 from clickmap_cli.storage.text_files import read_ids
 
@@ -63,7 +61,7 @@ def load_sets(config: BenchmarkConfig, progress: Progress) -> list[LoadedSet]:
         ConfigError: a data set or a setting is unknown.
         DataError: a data set cannot be read, or is empty.
     """
-    return [_load(spec, config, progress) for spec in dataset_specs(config)]
+    return [_load(spec, config, progress) for spec in config.datasets]
 
 
 def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
@@ -168,9 +166,9 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
         ConfigError: the name or a setting is unknown.
     """
     reader = DATASETS.get(name)
-    rest = dict(given)
-    ids = rest.pop("ids", None)
-    return reader, settings_of(reader, rest, what), ids
+    settings = read_settings(reader, given, what, DATASET_ENTRY)
+    del settings["label"]
+    return reader, settings, settings.pop("ids")
 
 
 def check_set(spec: Spec) -> list[str]:

@@ -12,9 +12,8 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import earth_movers_distance
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction, Target
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.models.base import SubjectModel
+from clickmap_cli.models.base import SubjectModel, finished
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.models.finish import finished
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.job import Job

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from clickmap_cli.datasets.plausible_maps import FEW_LEVELS
+from clickmap_cli.datasets.maps import FEW_LEVELS
 
 
 def oddity_notices(found: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

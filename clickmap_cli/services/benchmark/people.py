@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from clickmap_cli.clickmaps.agreement import OtherImages
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.job import Job

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Geometry, same_aspect
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.plausible_maps import oddities
-from clickmap_cli.models.base import Output, SubjectModel
+from clickmap_cli.datasets.maps import oddities
+from clickmap_cli.models.base import Output, SubjectModel, finished
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.models.finish import finished
-from clickmap_cli.runtime.errors import ClickmapError, DataError
+from clickmap_cli.runtime.errors import ClickmapError, DataError, typed_reason
 from clickmap_cli.storage.prediction_cache import KeptWith, PredictionCache
 
 Map = NDArray[np.float32]
@@ -193,10 +192,7 @@ class Predictor:
         except ClickmapError as error:
             return Predicted(stimulus, (), str(error))
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            return Predicted(
-                stimulus, (), f"{self._built.label} raised {type(error).__name__}: {reason}"
-            )
+            return Predicted(stimulus, (), f"{self._built.label} raised {typed_reason(error)}")
         return self._keep(stimulus, raw)
 
     def _keep(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Predicted:

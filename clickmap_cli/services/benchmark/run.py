@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import need_solver
-from clickmap_cli.models.building import BuiltModel, build_model, model_settings, require_devices
-from clickmap_cli.models.downloads import download_note
+from clickmap_cli.models.building import (
+    BuiltModel,
+    build_model,
+    download_note,
+    model_settings,
+    require_devices,
+)
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import open_pool
 from clickmap_cli.runtime.progress import Progress, Stopwatch
@@ -92,7 +97,7 @@ def run(
             load_plugin(Path(path))
         folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
         if not dry_run and not config.predict_only:
-            when = folder.refuse_if_there(when)
+            when = folder.require_startable(when)
         models = [
             build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
             for spec in model_specs(config)
@@ -118,8 +123,11 @@ def run(
         identity = _identity(config, sets, keys)
         lacking = [problem.reason for loaded in sets for problem in loaded.problems]
         with folder.held():
-            if folder.finished(identity, when, lacking) is not None:
-                progress.notice(already_done(folder.path), keep=False)
+            if folder.reuse_or_begin(identity, when, lacking) is not None:
+                progress.notice(
+                    already_done(folder.path),
+                    keep=False,
+                )
                 stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
             result = score_all(job, models, sets)
@@ -265,7 +273,7 @@ def check(config: BenchmarkConfig) -> list[str]:
     """
     for path in config.plugins:
         load_plugin(Path(path))
-    notices = [text for spec in dataset_specs(config) for text in check_set(spec)]
+    notices = [text for spec in config.datasets for text in check_set(spec)]
     for spec in model_specs(config):
         model_settings(spec.label, spec.name, spec.settings, config.device)
     return notices

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Geometry
-from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import Surroundings
-from clickmap_cli.datasets.people import People
+from clickmap_cli.datasets.base import People, Stimulus
+from clickmap_cli.datasets.fixations import Surroundings
 from clickmap_cli.metrics.saliency import Kind, Prediction, Target, score_prediction
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.models.finish import finished
+from clickmap_cli.models.base import finished
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.services.benchmark.result import ImageScore, PeopleScore
 

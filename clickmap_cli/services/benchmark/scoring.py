@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.geometry import AS_IT_IS
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.emd_cost import announce_emd

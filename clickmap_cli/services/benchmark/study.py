@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
+from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Kind, Prediction
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.building import BuiltModel
-from clickmap_cli.runtime.errors import ClickmapError, DataError
+from clickmap_cli.runtime.errors import ClickmapError, DataError, typed_reason
 from clickmap_cli.services.benchmark.data import LoadedSet
 from clickmap_cli.services.benchmark.job import Job
 from clickmap_cli.services.benchmark.pictures import DivePicture, shown_map
@@ -128,8 +128,8 @@ def dive_rows(
         except ClickmapError:
             raise
         except Exception as error:  # such as too little memory for the finest level
-            reason = f"no deep dive: {type(error).__name__}: {' '.join(str(error).split())}"
-            job.fail(loaded.label, built.label, row.image_id, reason[:300])
+            reason = f"no deep dive: {typed_reason(error)}"
+            job.fail(loaded.label, built.label, row.image_id, reason)
         else:
             for dived in _dived(found, settings.metric, row, scores):
                 drawn = {name: shown_map([values], predictor.kind) for name, values in maps.items()}

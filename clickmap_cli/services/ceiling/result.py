@@ -85,6 +85,8 @@ class CeilingResult:
         curve: the subject curve; empty unless requested.
         raw_ceiling: raw ceiling scores, one array per row of `images`; for rsa one array (splits).
         raw_null: raw null scores, one array per row of `images`; for rsa one array (draws).
+        rows: rows in the file of trials, as read by this call.
+        rejected: rows that could not be read.
     """
 
     summary: dict[str, Any]
@@ -95,3 +97,5 @@ class CeilingResult:
     curve: tuple[CurveRow, ...] = ()
     raw_ceiling: tuple[Scores, ...] = field(default=(), repr=False)
     raw_null: tuple[Scores, ...] = field(default=(), repr=False)
+    rows: int = 0
+    rejected: int = 0

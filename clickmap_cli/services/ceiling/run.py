@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from clickmap_cli.clickmaps.geometry import shown_size
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import (
+    Survivors,
     input_files,
     no_reject,
     require_images,
@@ -22,18 +23,19 @@ from clickmap_cli.clickmaps.survivors import (
 )
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
-from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress, Stopwatch
+from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling.outputs import SUMMARY, CeilingFigures, write_outputs
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling.summaries import ceiling_result
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_jobs
 from clickmap_cli.services.participant_quality.judge import quality_of
-from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
 _COUNTS = (
@@ -41,27 +43,6 @@ _COUNTS = (
     "resamples",
 )  # fmt: skip
 """Keys of the summary that the manifest lists as counts."""
-
-
-@dataclass(frozen=True)
-class CeilingRun:
-    """The outcome of a run of `ceiling`.
-
-    Attributes:
-        folder: the experiment's folder.
-        results: one per metric, in the config's order.
-        rejected: rows that could not be read.
-        rows: rows in the file.
-        seconds: how long the run took.
-        written: False for a dry run, which writes nothing.
-    """
-
-    folder: Path
-    results: tuple[CeilingResult, ...]
-    rejected: int
-    rows: int
-    seconds: float
-    written: bool = True
 
 
 def run(
@@ -72,7 +53,7 @@ def run(
     when: WhenPresent = WhenPresent.STOP,
     subject_curve: bool = False,
     dry_run: bool = False,
-) -> CeilingRun:
+) -> list[Outcome[CeilingResult]]:
     """Compute the human ceiling of an experiment.
 
     Args:
@@ -84,90 +65,112 @@ def run(
         subject_curve: also compute reliability by number of participants (split halves).
         dry_run: read and filter only; write nothing.
 
+    Returns:
+        One outcome per metric, in the config's order; each metric has a folder of its own.
+
     Raises:
         ConfigError: the call contradicts itself or the existing outputs.
         DataError: the input cannot be used, or no image is left.
         RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
-    started = Stopwatch()
     _check_call(config, method, subject_curve)
-    with contextlib.ExitStack() as held:
-        pool = held.enter_context(
-            open_pool(config.backend, config.n_jobs, config.scheduler, progress, not dry_run)
+    study = _Study(config, method, subject_curve)
+    jobs = [_CeilingJob(study, metric, figures) for metric in config.metric]
+    return run_jobs(jobs, when, dry_run=dry_run, progress=progress)
+
+
+class _Study:
+    """What the ceilings of all metrics of one call share: inputs, workers and computed scores."""
+
+    def __init__(self, config: ExperimentConfig, method: str, subject_curve: bool) -> None:
+        self.config = config
+        self.method = method
+        self.subject_curve = subject_curve
+        self._results: dict[str, CeilingResult] | None = None
+        self._pool: Pool | None = None
+
+    @cached_property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """The input files with size and hash."""
+        return describe_files(None, input_files(self.config))
+
+    @contextmanager
+    def workers(self, progress: Progress, *, connect: bool) -> Iterator[None]:
+        """Keep worker processes."""
+        config = self.config
+        with open_pool(config.backend, config.n_jobs, config.scheduler, progress, connect) as pool:
+            self._pool = pool
+            yield
+
+    def results(self, found: Survivors, run: Run) -> dict[str, CeilingResult]:
+        """Return the results of every metric that is left to do, computed from the same maps."""
+        if self._results is None:
+            assert self._pool is not None  # noqa: S101 - `workers` surrounds the run
+            todo = [job.metric for job in run.todo]
+            curve = found.trials if self.subject_curve else None
+            plan = _plan(self.config, self.method, todo, curve)
+            self._results = {
+                str(result.summary["metric"]): result
+                for result in _compute(found.trials, plan, self.config, todo, self._pool, run)
+            }
+            self.notices = tuple(run.progress.kept)
+        return self._results
+
+
+class _CeilingJob(Job[Survivors, CeilingResult]):
+    """The ceiling by one metric."""
+
+    def __init__(self, study: _Study, metric: str, figures: CeilingFigures) -> None:
+        self.study = study
+        self.metric = metric
+        self.figures = figures
+        self.command = f"ceiling {study.method}"
+        self.config = study.config
+        self.folder = study.config.folder / "ceiling" / f"{study.method}-{metric}"
+
+    def resources(self, progress: Progress, *, dry_run: bool) -> Any:
+        """Return the workers that score images."""
+        return self.study.workers(progress, connect=not dry_run)
+
+    def load(self, progress: Progress, *, dry_run: bool) -> Survivors:  # noqa: ARG002
+        """Hash the input files, then read and filter the trials."""
+        _ = self.study.inputs
+        found = surviving_trials(
+            self.config, no_reject, progress, quality_of(self.config, progress)
         )
-        described = describe_files(None, input_files(config))
-        content = [str(subject_curve), *(str(entry["sha256"]) for entry in described.values())]
-        folder = config.folder
-        jobs = {name: _Job.of(config, method, name, content) for name in config.metric}
-        if not dry_run:
-            when = _refuse_if_there(list(jobs.values()), when)
-        found = surviving_trials(config, no_reject, progress, quality_of(config, progress))
         require_images(found)
-        settings = MapSettings.of(config)
-        _say_shapes(found.trials, settings, progress)
-        if dry_run:
-            return CeilingRun(folder, (), found.rejected, found.rows, started.seconds, False)
-        for job in jobs.values():
-            held.enter_context(job.folder.held())
-        for job in jobs.values():  # refuse before any folder is changed
-            job.folder.refuse_if_other(job.identity, when)
-        results = {
-            name: CeilingResult(_stored_summary(job.folder.path), (), ())
-            for name, job in jobs.items()
-            if job.folder.finished(job.identity, when) is not None
-        }
-        todo = [name for name in jobs if name not in results]
-        for name in results:
-            progress.notice(already_done(jobs[name].folder.path), keep=False)
-        plan = _plan(config, method, todo, found.trials if subject_curve else None)
-        computed = _compute(found.trials, settings, plan, config, todo, pool, progress)
-        of_all = tuple(progress.kept)
-        for result in computed:
-            name = str(result.summary["metric"])
-            results[name] = result
-            # a metric's folder must not depend on which other metrics are computed beside it
-            of_metric = _notices_of(result)
-            for text in of_metric:
-                progress.notice(text)
-            outputs = write_outputs(jobs[name].folder.path, result, figures)
-            notices = (*of_all, *of_metric)
-            jobs[name].folder.finish(
-                _manifest(config, jobs[name], described, outputs, started, result, notices)
-            )
-        ordered = tuple(results[name] for name in config.metric)
-        return CeilingRun(folder, ordered, found.rejected, found.rows, started.seconds)
+        _notify_shapes(found.trials, MapSettings.of(self.config), progress)
+        return found
 
-
-def _refuse_if_there(jobs: Sequence[_Job], when: WhenPresent) -> WhenPresent:
-    """Decide what to do with existing outputs; a plain call resumes a run that filled the disk.
-
-    Raises:
-        ConfigError: outputs exist and the call does not say what to do with them.
-        RunError: another run has locked the folder.
-    """
-    if when is WhenPresent.STOP and any(job.folder.ran_out_of_room() for job in jobs):
-        when = WhenPresent.RESUME  # also keeps the metrics that were done before
-    for job in jobs:
-        job.folder.refuse_if_there(when)
-    return when
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One metric's folder, and a hash that identifies its results."""
-
-    folder: RunFolder
-    identity: str
-
-    @classmethod
-    def of(cls, config: ExperimentConfig, method: str, metric: str, content: list[str]) -> _Job:
-        """Create the job of one metric; `content` holds everything else its numbers depend on."""
-        folder = config.folder / "ceiling" / f"{method}-{metric}"
-        alone = replace(config, metric=[metric])
-        return cls(
-            RunFolder(folder, f"ceiling {method} {metric}"),
-            numbers_hash(alone, ["maps", "ceiling"], method, *content),
+    def identity(self, inputs: Survivors) -> Identity:  # noqa: ARG002
+        """Return what this metric's numbers depend on; the other metrics do not count."""
+        files = self.study.inputs
+        content = [str(self.study.subject_curve), *(str(file["sha256"]) for file in files.values())]
+        alone = replace(self.config, metric=[self.metric])
+        return Identity(
+            numbers_hash(alone, ["maps", "ceiling"], self.study.method, *content), files
         )
+
+    def work(self, inputs: Survivors, run: Run) -> CeilingResult:
+        """Compute the ceiling and write its folder."""
+        result = self.study.results(inputs, run)[self.metric]
+        # a metric's folder must not depend on which other metrics are computed beside it
+        own = _notices_of(result)
+        for text in own:
+            run.progress.notice(text)
+        run.notices = (*self.study.notices, *own)
+        run.outputs |= write_outputs(run.path, result, self.figures)
+        run.counts |= {name: result.summary[name] for name in _COUNTS if name in result.summary}
+        return replace(result, rows=inputs.rows, rejected=inputs.rejected)
+
+    def preview(self, inputs: Survivors) -> CeilingResult:
+        """Return a result without scores."""
+        return CeilingResult({}, (), (), rows=inputs.rows, rejected=inputs.rejected)
+
+    def stored(self, inputs: Survivors, manifest: Manifest) -> CeilingResult:  # noqa: ARG002
+        """Return the stored summary."""
+        summary = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+        return CeilingResult(summary, (), (), rows=inputs.rows, rejected=inputs.rejected)
 
 
 def _plan(config: ExperimentConfig, method: str, todo: list[str], curve: Trials | None) -> Plan:
@@ -181,12 +184,6 @@ def _plan(config: ExperimentConfig, method: str, todo: list[str], curve: Trials 
         curve_sizes=() if curve is None else curve_sizes(curve.people_per_image()),
         keep=config.correlation_batch_size,
     )
-
-
-def _stored_summary(folder: Path) -> dict[str, Any]:
-    """Read the summary of a metric that an earlier run finished."""
-    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    return summary
 
 
 def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> None:
@@ -203,8 +200,8 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
         need_solver()
 
 
-def _say_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> None:
-    """Say how maps of different shapes are compared, because a null pairs maps of two images."""
+def _notify_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> None:
+    """Give a notice if maps have different shapes, because a null pairs maps of two images."""
     finals = collections.Counter(
         settings.geometry((int(h), int(w))).final for h, w in trials.shape.tolist()
     )
@@ -220,16 +217,14 @@ def _say_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> No
 
 def _compute(
     trials: Trials,
-    settings: MapSettings,
     plan: Plan,
     config: ExperimentConfig,
     todo: list[str],
     pool: Pool,
-    progress: Progress,
+    run: Run,
 ) -> list[CeilingResult]:
     """Compute the metrics in `todo`, all from the same maps."""
-    if not todo:
-        return []
+    settings, progress = MapSettings.of(config), run.progress
     scored, by_category = score_images(trials, settings, plan, pool, progress)
     usable = int(np.count_nonzero(trials.people_per_image() >= 2))
     if usable == 0:
@@ -264,25 +259,3 @@ def _notices_of(result: CeilingResult) -> list[str]:
             "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
         )
     return notices
-
-
-def _manifest(
-    config: ExperimentConfig,
-    job: _Job,
-    inputs: dict[str, dict[str, Any]],
-    outputs: dict[str, dict[str, Any]],
-    started: Stopwatch,
-    result: CeilingResult,
-    notices: Sequence[str],
-) -> Manifest:
-    return Manifest.made(
-        command=f"ceiling {result.summary['method']}",
-        config=as_dict(config),
-        config_hash=job.identity,
-        inputs=inputs,
-        outputs=outputs,
-        counts={name: result.summary[name] for name in _COUNTS if name in result.summary},
-        started=started,
-        seed=config.seed,
-        notices=notices,
-    )

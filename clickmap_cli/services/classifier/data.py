@@ -22,9 +22,9 @@ from clickmap_cli.datasets.classifier_images import (
     LabelledImages,
     findings,
     image_folder,
+    labelled_clickmaps,
 )
 from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.datasets.labelled_clickmaps import labelled_clickmaps
 from clickmap_cli.metrics.classification import shuffled_within
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import RANDOM

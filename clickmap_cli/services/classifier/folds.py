@@ -112,9 +112,13 @@ class FoldRun:
     def _settings(self, inner: InnerFold) -> FitSettings:
         training = self.config.training
         stage = Stage(
-            "train", training.num_epochs, training.lr, weight_decay=training.weight_decay,
-            schedule=training.schedule, patience=training.patience,
-        )  # fmt: skip
+            name="train",
+            epochs=training.num_epochs,
+            lr=training.lr,
+            weight_decay=training.weight_decay,
+            schedule=training.schedule,
+            patience=training.patience,
+        )
         return FitSettings(
             (stage,), training.batch_size, training.accumulate, training.precision,
             optimizer=training.optimizer, seed=self._seed("training", inner),

@@ -13,7 +13,7 @@ from torch import nn
 
 from clickmap_cli.clickmaps.keys import picture_names
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.models.class_saliency import METHODS, Noise, saliency_of_class
+from clickmap_cli.models.gradient import METHODS, Noise, saliency_of_class
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.datasets.files import printable
 from clickmap_cli.metrics.classification import accuracy, f1
+from clickmap_cli.runtime.errors import printable
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import (
@@ -98,9 +98,9 @@ class RunLog:
     ) -> None:
         """Log the means over folds, and append them to `f1_history.csv`."""
         for model, found in scores.items():
-            low, high = found.maps.interval
+            low, high = found.interval
             self.add(
-                f"Mean F1 of {len(found.maps.folds)} folds, {model}: {found.maps.mean:.4f} "
+                f"Mean F1 of {len(found.folds)} folds, {model}: {found.mean:.4f} "
                 f"[{low:.4f}, {high:.4f}]"
             )
         self.add(f"{_now()} {config.experiment} is done")
@@ -110,8 +110,8 @@ class RunLog:
             [
                 _now(), config.experiment, config.model.name, cv.inner_mode, config.shuffle_labels,
                 config.seed, cv.outer_kfolds, cv.inner_kfolds, len(study.images.items),
-                len(study.images.participants), found.maps.mean, *found.maps.interval,
-                found.maps.accuracy, found.auc, ";".join(map(repr, found.maps.folds)),
+                len(study.images.participants), found.mean, *found.interval,
+                found.accuracy, found.auc, ";".join(map(repr, found.folds)),
             ],
         )  # fmt: skip
 

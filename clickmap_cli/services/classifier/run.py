@@ -113,7 +113,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> ClassifierRun:
         path = self.folder.path
         if not dry_run:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         log = RunLog(path)
         study = load_study(self.config, self.progress)
         failures = len(study.images.problems)
@@ -122,7 +122,7 @@ class _Run:
             return self._result({}, failures, study.folds, written=False)
         identity = self._identity(study)
         with self.folder.held():
-            if self.folder.finished(identity, when) is not None:
+            if self.folder.reuse_or_begin(identity, when) is not None:
                 self.progress.notice(already_done(path), keep=False)
                 stored = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, failures)

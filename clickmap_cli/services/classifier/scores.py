@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.datasets.classifier_images import LabelledImage
-from clickmap_cli.metrics.class_blocks import ClassBlocks, class_blocks
 from clickmap_cli.metrics.classification import (
     accuracy,
     bootstrap_f1,
@@ -93,10 +92,6 @@ class FoldOutcome:
             ]
         )  # fmt: skip
 
-    def blocks(self, model: str, labels: Codes | None = None) -> ClassBlocks:
-        """Return the blocks of participant and class, by `labels` if given, else by true class."""
-        return class_blocks(self.said[model], self.truth if labels is None else labels, self.people)
-
 
 @dataclass(frozen=True)
 class Chance:
@@ -114,17 +109,18 @@ class Chance:
 
 
 @dataclass(frozen=True)
-class F1:
-    """F1 in a cross-validation.
+class ModelScores:
+    """Scores of a classifier on single maps of participants it has not seen.
 
     Attributes:
         mean: mean F1 over folds.
-        pooled: F1 of the maps (or blocks) of all folds together.
+        pooled: F1 of the maps of all folds together.
         interval: 95% interval of `pooled`, with the participants of all folds resampled together.
         folds: F1 of each fold.
         weighted: mean over folds of all classes' F1, each weighted by how often the class is true,
             as the reading study reported it.
-        accuracy: accuracy of all maps (or blocks) together.
+        accuracy: accuracy of the maps of all folds together.
+        auc: AUC of the positive class against the others, over the maps of all folds together.
         chance: F1 under shuffled labels.
     """
 
@@ -134,22 +130,8 @@ class F1:
     folds: tuple[float, ...]
     weighted: float
     accuracy: float
-    chance: Chance
-
-
-@dataclass(frozen=True)
-class ModelScores:
-    """Scores of a classifier on participants it has not seen.
-
-    Attributes:
-        maps: F1 of single maps.
-        blocks: F1 of blocks: a participant's maps of a class, by their mean probabilities.
-        auc: AUC of the positive class against the others, over the maps of all folds together.
-    """
-
-    maps: F1
-    blocks: F1
     auc: float
+    chance: Chance
 
 
 @dataclass(frozen=True)
@@ -178,16 +160,22 @@ def model_scores(
         seed: seed of resamples and permutations, which are the same for every model.
         permutations: number of shuffles of the labels within participants; 0 = none.
     """
-    maps = [fold.confusions(model) for fold in outcomes]
-    blocks = [fold.blocks(model).confusions(len(fold.fold.test)) for fold in outcomes]
-    chance = _chance(outcomes, model, seed, permutations)
+    confusions = [fold.confusions(model) for fold in outcomes]
+    folds = _of_folds(confusions)
+    mean = float(np.mean(folds))
+    total = _together(confusions)
     positive = outcomes[0].n_classes - 1
     said = np.concatenate([fold.said[model][:, positive] for fold in outcomes])
     truth = np.concatenate([fold.truth for fold in outcomes])
     return ModelScores(
-        _f1(maps, seed, [drawn[0] for drawn in chance]),
-        _f1(blocks, seed, [drawn[1] for drawn in chance]),
-        roc_auc(said, truth == positive),
+        mean=mean,
+        pooled=float(f1(total)),
+        interval=percentile_interval(_resampled(confusions, seed)),
+        folds=tuple(folds),
+        weighted=float(np.mean(_of_folds(confusions, "weighted"))),
+        accuracy=accuracy(total),
+        auc=roc_auc(said, truth == positive),
+        chance=_chance(outcomes, model, mean, seed, permutations),
     )
 
 
@@ -201,18 +189,6 @@ def difference(outcomes: Sequence[FoldOutcome], seed: int) -> Difference:
         pooled.append(float(f1(_together(confusions))))
     interval = percentile_interval(samples[0] - samples[1])
     return Difference(means[0] - means[1], pooled[0] - pooled[1], interval)
-
-
-def _f1(confusions: Sequence[Codes], seed: int, chance: Sequence[float]) -> F1:
-    folds = _of_folds(confusions)
-    mean = float(np.mean(folds))
-    interval = percentile_interval(_resampled(confusions, seed))
-    total = _together(confusions)
-    weighted = float(np.mean(_of_folds(confusions, "weighted")))
-    return F1(
-        mean, float(f1(total)), interval, tuple(folds), weighted, accuracy(total),
-        _judged(mean, chance),
-    )  # fmt: skip
 
 
 def _together(confusions: Sequence[Codes]) -> Codes:
@@ -229,32 +205,23 @@ def _resampled(confusions: Sequence[Codes], seed: int) -> NDArray[np.float64]:
     return bootstrap_f1(np.concatenate(confusions), generator(seed, "f1", "bootstrap"), RESAMPLES)
 
 
-def _judged(mean: float, chance: Sequence[float]) -> Chance:
-    if not chance:
-        return Chance()
-    high = float(np.percentile(chance, _RARE))
-    return Chance(float(np.mean(chance)), high, permutation_p(mean, chance))
-
-
 def _chance(
-    outcomes: Sequence[FoldOutcome], model: str, seed: int, permutations: int
-) -> list[tuple[float, float]]:
-    """Return mean F1 over folds of maps and of blocks, for every permutation.
+    outcomes: Sequence[FoldOutcome], model: str, mean: float, seed: int, permutations: int
+) -> Chance:
+    """Compare the mean F1 over folds with that of every permutation of the labels.
 
-    The list is empty if no shuffle within participants can change a label.
+    Without permutations, or if no shuffle within participants can change a label, all is NaN.
     """
-    if all(_one_class_each(fold) for fold in outcomes):
-        return []
-    maps, blocks = [], []
+    if not permutations or all(_one_class_each(fold) for fold in outcomes):
+        return Chance()
+    by_fold = []
     for fold in outcomes:
-        predicted = fold.predicted(model)
-        scored = list(_permuted(fold, seed, permutations))
-        n = fold.n_classes
-        maps.append(f1(_stack([confusion_matrix(t, predicted, n) for t in scored], n)))
-        found = [fold.blocks(model, t).confusions(len(fold.fold.test)).sum(axis=0) for t in scored]
-        blocks.append(f1(_stack(found, n)))
-    pairs = zip(np.mean(maps, axis=0), np.mean(blocks, axis=0), strict=True)
-    return [(float(one), float(other)) for one, other in pairs]
+        predicted, n = fold.predicted(model), fold.n_classes
+        shuffled = _permuted(fold, seed, permutations)
+        by_fold.append(f1(np.stack([confusion_matrix(t, predicted, n) for t in shuffled])))
+    drawn = np.mean(by_fold, axis=0)
+    high = float(np.percentile(drawn, _RARE))
+    return Chance(float(np.mean(drawn)), high, permutation_p(mean, drawn))
 
 
 def _permuted(fold: FoldOutcome, seed: int, permutations: int) -> Iterator[Codes]:
@@ -268,8 +235,3 @@ def _permuted(fold: FoldOutcome, seed: int, permutations: int) -> Iterator[Codes
 def _one_class_each(fold: FoldOutcome) -> bool:
     people = fold.people.tolist()
     return len(set(zip(people, fold.truth.tolist(), strict=True))) == len(set(people))
-
-
-def _stack(confusions: Sequence[Codes], n_classes: int) -> Codes:
-    empty = np.empty((0, n_classes, n_classes), dtype=np.int64)
-    return np.stack(confusions) if len(confusions) else empty

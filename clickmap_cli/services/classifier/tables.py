@@ -15,9 +15,7 @@ from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import (
     BASELINE,
-    F1,
     NETWORK,
-    Chance,
     Difference,
     FoldOutcome,
     ModelScores,
@@ -28,7 +26,7 @@ from clickmap_cli.storage.atomic import json_ready, write_csv, write_json
 
 SUMMARY = "summary.json"
 TABLES = (
-    "per_image.csv", "per_participant.csv", "blocks.csv", "folds.csv", "divisions.csv",
+    "per_image.csv", "per_participant.csv", "folds.csv", "divisions.csv",
     "history.csv", "failures.csv", SUMMARY,
 )  # fmt: skip
 
@@ -77,7 +75,6 @@ def write_tables(folder: Path, result: HeatmapResult) -> list[Path]:
     for name, rows in (
         ("per_image.csv", _image_rows(result)),
         ("per_participant.csv", _participant_rows(result)),
-        ("blocks.csv", _block_rows(result)),
         ("folds.csv", _fold_rows(result)),
         ("divisions.csv", _division_rows(result)),
         ("history.csv", _history_rows(result)),
@@ -121,26 +118,9 @@ def _participant_rows(result: HeatmapResult) -> Rows:
             yield row
 
 
-def _block_rows(result: HeatmapResult) -> Rows:
-    classes = result.study.images.classes
-    several = classes if len(classes) > 2 else ()
-    names = ["predicted", "probability", *(f"probability_{label}" for label in several)]
-    yield ["fold", "participant", "true", "n_maps", *_columns(result, names)]
-    for fold in result.outcomes:
-        found = {model: fold.blocks(model) for model in result.scores}
-        one = found[NETWORK]
-        for at in range(len(one.label)):
-            name, label = fold.fold.test[one.group[at]], classes[one.label[at]]
-            row: list[Any] = [fold.fold.number, name, label, int(one.count[at])]
-            for blocks in found.values():
-                said = [float(p) for p in blocks.probabilities[at]]
-                row += [classes[blocks.predicted[at]], said[-1], *(said if several else ())]
-            yield row
-
-
 def _fold_rows(result: HeatmapResult) -> Rows:
     first = ["fold", "inner_fold", "epoch", "val_accuracy", "n_participants", "n_maps"]
-    yield [*first, *_columns(result, ["accuracy", "f1", "auc", "block_f1"])]
+    yield [*first, *_columns(result, ["accuracy", "f1", "auc"])]
     for fold in result.outcomes:
         best = fold.best
         row: list[Any] = [
@@ -155,13 +135,11 @@ def _fold_rows(result: HeatmapResult) -> Rows:
 def _of_fold(fold: FoldOutcome, model: str) -> dict[str, float]:
     """Return the scores of a classifier on one fold."""
     total = fold.confusions(model).sum(axis=0)
-    blocks = fold.blocks(model).confusions(len(fold.fold.test)).sum(axis=0)
     positive = fold.n_classes - 1
     return {
         "accuracy": accuracy(total),
         "f1": float(f1(total)),
         "auc": roc_auc(fold.said[model][:, positive], fold.truth == positive),
-        "block_f1": float(f1(blocks)),
     }
 
 
@@ -232,11 +210,7 @@ def as_summary(result: HeatmapResult) -> dict[str, Any]:
     return dict(json_ready(summary))
 
 
-def _of_model(scores: ModelScores) -> dict[str, Any]:
-    return {**_of_f1(scores.maps), "auc": scores.auc, "blocks": _of_f1(scores.blocks)}
-
-
-def _of_f1(found: F1) -> dict[str, Any]:
+def _of_model(found: ModelScores) -> dict[str, Any]:
     return {
         "f1": found.mean,
         "f1_pooled": found.pooled,
@@ -244,15 +218,10 @@ def _of_f1(found: F1) -> dict[str, Any]:
         "f1_folds": list(found.folds),
         "f1_weighted": found.weighted,
         "accuracy": found.accuracy,
-        **_of_chance(found.chance),
-    }
-
-
-def _of_chance(chance: Chance) -> dict[str, Any]:
-    return {
-        "chance_f1": chance.mean,
-        "chance_f1_95": chance.high,
-        "p": chance.p,
+        "chance_f1": found.chance.mean,
+        "chance_f1_95": found.chance.high,
+        "p": found.chance.p,
+        "auc": found.auc,
     }
 
 

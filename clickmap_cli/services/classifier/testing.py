@@ -12,7 +12,7 @@ from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.datasets.classifier_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
 from clickmap_cli.metrics.map_statistics import statistics_vector
-from clickmap_cli.models.logistic import fit_logistic
+from clickmap_cli.models.classifier import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
 from clickmap_cli.services.classifier.folds import best_of

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
-from clickmap_cli.datasets.files import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.runtime.progress import Stopwatch
 from clickmap_cli.services.benchmark.pictures import Pictures
 from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
@@ -95,7 +95,7 @@ def run(
     started = Stopwatch()
     _check_names(naming)
     run_folder = RunFolder(folder, "import-scores", ("report.html", "summary.json"))
-    when = run_folder.refuse_if_there(when)
+    when = run_folder.require_startable(when)
     described = describe_files(None, [path]) if path.is_file() else {}
     images, unknown = _read(path, naming)
     metrics = [
@@ -114,7 +114,7 @@ def run(
     )  # fmt: skip
     identity = str(next(iter(described.values()))["sha256"])
     with run_folder.held():
-        run_folder.finished(identity, when)
+        run_folder.reuse_or_begin(identity, when)
         paths = write_tables(folder, result)
         report = folder / "report.html"
         with replacing(report) as partial:
@@ -164,7 +164,8 @@ def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tupl
         sets = entry[2] if isinstance(entry, list | tuple) and len(entry) == 3 else None
         if not isinstance(sets, list | tuple) or not all(isinstance(s, dict) for s in sets):
             raise DataError(
-                f"{path}: the entry {str(key)[:60]!r} is not [image path, map path, [scores, ...]]."
+                f"{path}: the entry '{printable(str(key))}' is not [image path, map path, "
+                "[scores, ...]]."
             )
         if len(sets) > len(naming.models):
             raise ConfigError(
@@ -172,7 +173,7 @@ def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tupl
                 "name each with --models."
             )
         for name, scores in zip(naming.models, sets, strict=False):
-            known, lost = _scores(scores, f"{path}: {str(key)[:60]!r}")
+            known, lost = _scores(scores, f"{path}: '{printable(str(key))}'")
             unknown.update(dict.fromkeys(lost))
             found.setdefault(name, []).append(ImageScore(str(key), "all", known))
     return found, tuple(unknown)
@@ -192,7 +193,7 @@ def _scores(scores: Mapping[Any, Any], where: str) -> tuple[dict[str, float], li
             lost.append(str(name))
             continue
         if not isinstance(value, int | float | np.integer | np.floating):
-            raise DataError(f"{where}: {name} is {str(value)[:40]!r}, no number.")
+            raise DataError(f"{where}: {name} is '{printable(str(value), 40)}', not a number.")
         known[today] = float(value)
     return known, lost
 

@@ -214,7 +214,7 @@ def export_pysaliency(settings: Mapping[str, Any], folder: Path, overwrite: bool
     """
     files = [folder / "stimuli.hdf5", folder / "fixations.hdf5"]
     _refuse_if_there(files, overwrite)
-    from clickmap_cli.datasets.pysaliency_export import write_pysaliency
+    from clickmap_cli.datasets.formats.pysaliency import write_pysaliency
 
     data = _read(settings)
     with removing_when_full(lambda: () if overwrite else files):

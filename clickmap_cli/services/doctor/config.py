@@ -10,7 +10,7 @@ from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.clickmaps.survivors import finished_prepare
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.finetune_checks import as_benchmark
@@ -23,9 +23,9 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
-from clickmap_cli.config.saliency import SaliencyConfig, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import DataSet, Stimulus
-from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError
+from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError, typed_reason
 from clickmap_cli.runtime.machine import disk, unreachable
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
@@ -191,7 +191,7 @@ class _Look:
         """Report existing results, and other output folders that cannot be written."""
         command = _KINDS[type(self.config)][1]
         try:
-            RunFolder(self.output, command).refuse_if_there(WhenPresent.STOP)
+            RunFolder(self.output, command).require_startable(WhenPresent.STOP)
         except ClickmapError as error:
             self.note(str(error))
         places = {"prediction_cache_dir": getattr(self.config, "prediction_cache_dir", None)}
@@ -262,7 +262,7 @@ class _Look:
     def _fine_tuning(self, config: SaliencyConfig, all_there: bool) -> None:
         self._plugins(config)
         sets = self._sets(as_benchmark(config))
-        sound = self._models([model_spec(config)], config.device)
+        sound = self._models([config.model], config.device)
         if all_there and sound and sets and self._has_torch():
             self.findings += fine_tuning_findings(config, sets[0].stimuli)
 
@@ -278,7 +278,7 @@ class _Look:
         from clickmap_cli.services.benchmark.data import read_set, require_truth
 
         found = []
-        for spec in dataset_specs(config):
+        for spec in config.datasets:
             self.progress.stage(f"Reading {spec.label}")
             try:
                 data = read_set(spec.name, spec.settings, f"data set {spec.label}")
@@ -308,8 +308,12 @@ class _Look:
         return not any(finding.kind == "problem" for finding in self.findings[n:])
 
     def _model(self, spec: Spec, device: str) -> None:
-        from clickmap_cli.models.building import BuiltModel, model_settings, try_network
-        from clickmap_cli.models.downloads import download_note
+        from clickmap_cli.models.building import (
+            BuiltModel,
+            download_note,
+            model_settings,
+            try_network,
+        )
         from clickmap_cli.models.precomputed import Precomputed
         from clickmap_cli.services.benchmark.coverage import map_coverage
 
@@ -323,8 +327,7 @@ class _Look:
             self.problem(_said_of("model", spec, error))
             return
         except Exception as error:  # a user's own model may raise anything
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            self.problem(f"model {spec.label} cannot be made: {words}")
+            self.problem(f"model {spec.label} cannot be made: {typed_reason(error)}")
             return
         if spec.settings.get("device"):
             self._device(f"model {spec.label}: device: {settings['device']}", settings["device"])

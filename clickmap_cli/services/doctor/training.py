@@ -9,7 +9,7 @@ from typing import Any
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
-from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -55,7 +55,7 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
         fold_numbers(config.cv.only_folds, len(division.folds))
 
     def blocks(config: SaliencyConfig, _: Progress) -> None:
-        spec = model_spec(config)
+        spec = config.model
         network = try_network(spec.label, spec.name, spec.settings, config.device)
         if network is not None:
             check_stages(network, config)
@@ -65,8 +65,8 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
 
 
 def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]:
-    from clickmap_cli.models.downloads import TIMM, release_note
-    from clickmap_cli.models.vit_keypoints import NAMES, check_keypoint_net
+    from clickmap_cli.models.building import TIMM, release_note
+    from clickmap_cli.models.keypoint_net import NAMES, check_keypoint_net
     from clickmap_cli.services.keypoints.data import load_keypoints
 
     progress.stage("Reading labels")
@@ -87,7 +87,7 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
 
 
 def _classifier_weights(config: ClassifierConfig) -> Iterator[Finding]:
-    from clickmap_cli.models.downloads import release_note
+    from clickmap_cli.models.building import release_note
 
     note = None
     if config.model.weights_path is None:

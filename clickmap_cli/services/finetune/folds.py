@@ -9,7 +9,7 @@ from pathlib import Path
 from clickmap_cli.config.loading import as_dict
 from clickmap_cli.config.saliency import SaliencyConfig, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress

@@ -114,7 +114,7 @@ def run(
         )
     target = RunFolder(output, COMMAND, OWN)
     if not dry_run:
-        target.refuse_if_there(when)
+        target.require_startable(when)
     parts = [_load(folder) for folder in folders]
     for part in parts[1:]:
         _require_one_study(parts[0], part)
@@ -125,7 +125,7 @@ def run(
         return FinetuneRun(output, {}, 0, started.seconds, written=False)
     identity = _identity(parts, owners)
     with target.held():
-        if target.finished(identity, when) is not None:
+        if target.reuse_or_begin(identity, when) is not None:
             progress.notice(already_done(output), keep=False)
             stored = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
             return FinetuneRun(output, stored, len(stored["failures"]), started.seconds)

@@ -12,20 +12,20 @@ from typing import Any
 
 from torch.nn import Module
 
-from clickmap_cli.config.benchmark import Spec, dataset_specs
+from clickmap_cli.config.benchmark import Spec
 from clickmap_cli.config.finetune_checks import as_benchmark
 from clickmap_cli.config.loading import as_dict, numbers_hash
-from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, stages_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import need_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
+    download_note,
     model_settings,
     require_devices,
     try_network,
 )
-from clickmap_cli.models.downloads import download_note
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
@@ -125,9 +125,9 @@ def check(config: SaliencyConfig) -> list[str]:
         load_plugin(Path(path))
     notices = check_set(_data_spec(config))
     folds = fold_settings(config)
-    for path in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
-        read_ids(path)
-    model = model_spec(config)
+    for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
+        read_ids(listed)
+    model = config.model
     model_settings(model.label, model.name, model.settings, config.device)
     return notices
 
@@ -172,7 +172,7 @@ class _Run:
         for path in config.plugins:
             load_plugin(Path(path))
         if not dry_run and self.group.first:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         loaded = load_sets(as_benchmark(config), self.progress)[0]
         require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
@@ -186,11 +186,14 @@ class _Run:
             needed = [f"{division.folds[number - 1].name}/{BEST}" for number in numbers]
             there = (
                 self.group.first
-                and self.folder.finished(identity, when, lacking, needed) is not None
+                and self.folder.reuse_or_begin(identity, when, lacking, needed) is not None
             )
             there, when = self.group.from_first((there, when))
             if there:
-                self.progress.notice(already_done(self.folder.path), keep=False)
+                self.progress.notice(
+                    already_done(self.folder.path),
+                    keep=False,
+                )
                 stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
                 return self._result(stored, len(stored["failures"]))
             if self.group.first:
@@ -278,7 +281,7 @@ class _Run:
         folds = [division.folds[number - 1] for number in numbers]
         scores = scorer.all(folds, division, str(self.folder.path))
         require_unchanged([loaded], [row for row in failures if row.model])
-        model = model_spec(config).label
+        model = config.model.label
         result = cross_validated(
             config.experiment, model, config.metrics, scores, failures, config.seed
         )
@@ -307,7 +310,7 @@ class _Run:
         return as_summary(result)
 
     def _made(self, *, download: bool = True) -> BuiltModel:
-        spec = model_spec(self.config)
+        spec = self.config.model
         built = build_model(
             spec.label, spec.name, spec.settings, self.config.device, download=download
         )
@@ -335,7 +338,7 @@ class _Run:
             built.model.release()
         else:
             self.progress.notice(note)
-            spec = model_spec(self.config)
+            spec = self.config.model
             network = try_network(spec.label, spec.name, spec.settings, self.config.device)
             if network is not None:
                 check_stages(network, self.config)
@@ -363,7 +366,7 @@ class _Run:
 
 
 def _data_spec(config: SaliencyConfig) -> Spec:
-    return dataset_specs(as_benchmark(config))[0]
+    return config.datasets[0]
 
 
 def _need_packages(config: SaliencyConfig) -> None:

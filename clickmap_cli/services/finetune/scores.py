@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from clickmap_cli.config.saliency import SaliencyConfig, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.others import OtherFixations
-from clickmap_cli.datasets.selected_people import OnlySome
+from clickmap_cli.datasets.fixations import OtherFixations
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.models.building import BuiltModel, build_model
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
@@ -62,7 +62,7 @@ class Scorer:
         return scores
 
     def _baselines(self) -> Iterator[tuple[str, BuiltModel]]:
-        spec = model_spec(self.config)
+        spec = self.config.model
         device = self.config.device
         yield PRETRAINED, build_model(PRETRAINED, spec.name, spec.settings, device)
         yield CENTER, build_model(CENTER, CENTER, {}, device)
@@ -125,7 +125,7 @@ class Scorer:
 
 def finetuned(config: SaliencyConfig, weights_path: str) -> BuiltModel:
     """Build the model with the weights of a checkpoint, as a benchmark builds it."""
-    spec = model_spec(config)
+    spec = config.model
     settings = {key: value for key, value in spec.settings.items() if key != "weights"}
     return build_model(
         FINETUNED, spec.name, {**settings, "weights_path": weights_path}, config.device

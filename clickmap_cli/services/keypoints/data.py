@@ -15,10 +15,11 @@ from clickmap_cli.datasets.keypoint_labels import (
     MatchedImages,
     matched,
     read_labels,
+    reference_points,
     seeded_split,
     shared_files,
+    swapped_pairs,
 )
-from clickmap_cli.datasets.keypoint_settings import reference_points, swapped_pairs
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.atomic import sha256_of

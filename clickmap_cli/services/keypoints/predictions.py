@@ -18,7 +18,7 @@ from clickmap_cli.config.loading import as_dict
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.frames import Frame, Frames, frames
 from clickmap_cli.datasets.keypoint_labels import KeypointLabels, write_dlc_csv, write_flat_csv
-from clickmap_cli.models.vit_keypoints import KeypointInput, KeypointNet, build_keypoint_net
+from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Progress, Stopwatch
@@ -91,12 +91,12 @@ def run(
     _say_overruled(config, best, network, progress)
     found = frames(source)
     folder = _folder_of(config, source)
-    when = folder.refuse_if_there(when)
+    when = folder.require_startable(when)
     inputs = describe_files(None, [best]) | {str(source): _described(found)}
     words = [config.overlay_images, *(entry["sha256"] for entry in inputs.values())]
     identity = hashlib.sha256(json.dumps(words).encode()).hexdigest()
     with folder.held():
-        done = folder.finished(identity, when)
+        done = folder.reuse_or_begin(identity, when)
         if done is None:
             predictor = _Predictor(config, network, folder.path, progress, figures)
             try:

@@ -16,8 +16,8 @@ from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.models.keypoint_attention import keypoint_maps, over_image
-from clickmap_cli.models.vit_keypoints import KeypointNet, build_keypoint_net
+from clickmap_cli.models.attention import keypoint_maps, over_image
+from clickmap_cli.models.keypoint_net import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
@@ -140,7 +140,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> KeypointRun:
         config, path = self.config, self.folder.path
         if not dry_run and self.group.first:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         data = load_keypoints(config)
         network = network_of(config, len(data.names))
         for text in (*data.notices, *network.notices, *_old_keys(config)):
@@ -153,7 +153,7 @@ class _Run:
             config, ["scores", "output"], data.digest(), _weights_digest(config)
         )
         with self.folder.held() if self.group.first else nullcontext():
-            there = self.group.first and self.folder.finished(identity, when) is not None
+            there = self.group.first and self.folder.reuse_or_begin(identity, when) is not None
             there, when = self.group.from_first((there, when))
             if there:
                 self.progress.notice(already_done(path), keep=False)
@@ -196,9 +196,13 @@ class _Run:
                 f"{steps // config.num_epochs}; eval_every_epochs counts epochs."
             )
         stage = Stage(
-            "train", config.num_epochs, config.learning_rate, weight_decay=config.weight_decay,
-            schedule=config.decay_type, warmup_steps=warmup,
-        )  # fmt: skip
+            name="train",
+            epochs=config.num_epochs,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            schedule=config.decay_type,
+            warmup_steps=warmup,
+        )
         parts = config.gradient_accumulation_steps
         return FitSettings(
             (stage,), config.train_batch_size // parts, parts, "fp16" if config.fp16 else "fp32",

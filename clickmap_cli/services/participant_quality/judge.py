@@ -21,7 +21,7 @@ def quality_of(config: ExperimentConfig, progress: Progress) -> Quality | None:
     path = config.participant_filter
     if path is None or Path(str(config.clickme_data)).is_dir():
         return None
-    from clickmap_cli.models.quality_checkpoint import load_quality
+    from clickmap_cli.models.participant_quality import load_quality
 
     model = load_quality(Path(path))
     return lambda trials: model.flags(trials, progress)

@@ -23,9 +23,8 @@ from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.platt import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.models.click_features import FeatureSettings
-from clickmap_cli.models.click_gru import ClickGRU, one_thread, trial_logits
-from clickmap_cli.models.quality_checkpoint import (
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
+from clickmap_cli.models.participant_quality import (
     QUALITY_FILE,
     QualityModel,
     participant_scores,
@@ -151,7 +150,7 @@ class _Run:
     def go(self, when: WhenPresent, dry_run: bool) -> QualityRun:
         config, path = self.config, self.folder.path
         if not dry_run:
-            when = self.folder.refuse_if_there(when)
+            when = self.folder.require_startable(when)
         data = load_people(config, self.progress)
         if dry_run:
             return self._result({}, written=False)
@@ -160,7 +159,7 @@ class _Run:
         reading = numbers_hash(data.experiment, ["maps"])
         identity = numbers_hash(config, ["scores"], reading, *words)
         with self.folder.held():
-            if self.folder.finished(identity, when) is not None:
+            if self.folder.reuse_or_begin(identity, when) is not None:
                 self.progress.notice(already_done(path), keep=False)
                 return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
             resume = when is WhenPresent.RESUME
@@ -227,7 +226,11 @@ class _Run:
             )  # fmt: skip
         task = QualityTask(network, trials, labels, chosen, None, self.features, config.seed)
         stage = Stage(
-            "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule="cosine"
+            name="train",
+            epochs=how.num_epochs,
+            lr=how.lr,
+            weight_decay=how.weight_decay,
+            schedule="cosine",
         )
         settings = FitSettings(
             (stage,), how.batch_size, clip_norm=how.clip_norm, seed=place % (1 << 31),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress, Stopwatch
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.participant_quality.judge import quality_of
 from clickmap_cli.services.prepare.examples import Example, draw_examples
 from clickmap_cli.services.prepare.map_shards import MapOutput
@@ -38,88 +39,50 @@ from clickmap_cli.services.prepare.maps import (
     write_maps_index,
 )
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_arrays import write_npz
-
-_OUTPUTS = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
-"""Outputs that only `prepare` writes, and only with some settings."""
 
 _PICTURE_KEYS = ("image_dir", "display_image_keys")
 
 
 @dataclass(frozen=True)
-class PrepareResult:
-    """The outcome of a run of `prepare`.
+class PrepareSummary:
+    """The results of `prepare` in numbers.
 
     Attributes:
-        folder: the experiment's folder.
         funnel: counts of what is left after each filter.
         rows: rows in the file.
         rejected: rows that could not be read.
         images: prepared images.
         trials: trials of these images.
         clicks: clicks of these trials.
-        outputs: written files, by their path inside the folder.
-        seconds: how long the run took.
-        reused: True if a finished run was found and nothing was done.
-        written: False for a dry run, which writes nothing.
         part: the part of the maps that was made; None for the whole run.
     """
 
-    folder: Path
     funnel: tuple[FunnelRow, ...]
     rows: int
     rejected: int
     images: int
     trials: int
     clicks: int
-    outputs: tuple[str, ...]
-    seconds: float
-    reused: bool = False
-    written: bool = True
     part: Part | None = None
 
+    @classmethod
+    def from_survivors(cls, found: Survivors, part: Part | None = None) -> PrepareSummary:
+        """Count what passed the filters."""
+        trials = found.trials
+        sizes = (len(trials.images), len(trials), len(trials.x))
+        return cls(found.funnel, found.rows, found.rejected, *sizes, part)
 
-@dataclass(frozen=True)
-class _Inputs:
-    """Input files with size and SHA-256, and the hash of all settings and inputs."""
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, Any]) -> PrepareSummary:
+        """Read the counts of a manifest."""
+        funnel = tuple(FunnelRow(**row) for row in counts["funnel"])
+        return cls(funnel, **{name: counts[name] for name in _COUNTS})
 
-    described: dict[str, dict[str, Any]]
-    identity: str
 
-
-@dataclass(frozen=True)
-class _Work:
-    """The state that all steps of one run share.
-
-    Attributes:
-        config: the checked configuration.
-        folder: the output folder.
-        inputs: the input files.
-        quality: function that judges participants, loaded before any other step; None = no judge.
-        device: torch device for blurring, or None.
-        pool: the workers that compute maps.
-        progress: receives progress and notices.
-    """
-
-    config: ExperimentConfig
-    folder: RunFolder
-    inputs: _Inputs
-    quality: Quality | None
-    device: str | None
-    pool: Pool
-    progress: Progress
-
-    def survivors(self, reject: Reject) -> Survivors:
-        """Return the trials that pass every filter."""
-        return surviving_trials(self.config, reject, self.progress, self.quality)
-
-    def maps(self) -> MapsWork:
-        """Return everything except the trials that is needed to make maps."""
-        output = MapOutput.of(self.config, self.device)
-        identity = self.inputs.identity
-        return MapsWork(self.config, output, self.folder, identity, self.pool, self.progress)
+_COUNTS = ("rows", "rejected", "images", "trials", "clicks")
 
 
 def run(
@@ -130,7 +93,7 @@ def run(
     dry_run: bool = False,
     part: Part | None = None,
     merge: bool = False,
-) -> PrepareResult:
+) -> Outcome[PrepareSummary]:
     """Prepare an experiment.
 
     Args:
@@ -148,27 +111,109 @@ def run(
         RunError: another run has locked the folder, or it cannot be written; parts are missing;
             the cluster is gone.
     """
-    started = Stopwatch()
     _check_call(config, when, part, merge)
-    with open_pool(
-        config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
-    ) as pool:
-        folder = RunFolder(config.folder, "prepare", _OUTPUTS)
-        if not dry_run and part is None:
-            folder.refuse_if_there(WhenPresent.RESUME if merge else when)
-        inputs = _inputs(config, progress)
-        quality = quality_of(config, progress)
-        device = None if dry_run else _blur_device(config, progress)
-        work = _Work(config, folder, inputs, quality, device, pool, progress)
-        if dry_run:
-            found = work.survivors(no_reject)
-            require_images(found)
-            return _result(folder.path, found, started, written=False)
-        if part is not None:
-            return _make_part(work, part, when, started)
-        if merge:
-            folder.require_shards(inputs.identity)
-        return _make_whole(work, draw, WhenPresent.RESUME if merge else when, merge, started)
+    job = _PrepareJob(config, progress, draw, part, merge)
+    return run_job(job, when, dry_run=dry_run, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What is known before the trials are read.
+
+    Attributes:
+        files: input files with size and SHA-256.
+        hash: hash of all settings and inputs.
+        quality: function that judges participants; None = no judge.
+        device: torch device for blurring, or None.
+        found: the trials, which only a dry run has read by then.
+    """
+
+    files: dict[str, dict[str, Any]]
+    hash: str
+    quality: Quality | None
+    device: str | None
+    found: Survivors | None
+
+
+class _PrepareJob(Job[_Inputs, PrepareSummary]):
+    command = "prepare"
+    owns = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        progress: Progress,
+        draw: Callable[[Example], None],
+        part: Part | None,
+        merge: bool,
+    ) -> None:
+        self.config: ExperimentConfig = config
+        self.folder = config.folder
+        self.progress = progress
+        self.draw = draw
+        self.part = part
+        self.shard = None if part is None else (part.number, part.of)
+        self.merge = merge
+        self.pool: Pool | None = None
+
+    @contextlib.contextmanager
+    def resources(self, progress: Progress, *, dry_run: bool) -> Iterator[None]:
+        """Keep the workers that compute maps."""
+        config = self.config
+        with open_pool(
+            config.backend, config.n_jobs, config.scheduler, progress, connect=not dry_run
+        ) as pool:
+            self.pool = pool
+            yield
+
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
+        """Hash the inputs and load the judge of participants; a dry run also filters the trials."""
+        files, identity = _inputs(self.config, progress)
+        quality = quality_of(self.config, progress)
+        if not dry_run:
+            return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
+        found = surviving_trials(self.config, no_reject, progress, quality)
+        require_images(found)
+        return _Inputs(files, identity, quality, None, found)
+
+    def preview(self, inputs: _Inputs) -> PrepareSummary:
+        """Count the trials that pass the filters."""
+        assert inputs.found is not None  # noqa: S101 - a dry run reads them
+        return PrepareSummary.from_survivors(inputs.found)
+
+    def identity(self, inputs: _Inputs) -> Identity:
+        """Return what the maps depend on."""
+        return Identity(inputs.hash, inputs.files)
+
+    def stored(self, inputs: _Inputs, manifest: Manifest) -> PrepareSummary:  # noqa: ARG002
+        """Return the counts of a finished run, and a notice if its pictures differ."""
+        if self.part is None:
+            _notify_other_pictures(self.config, manifest, self.progress)
+        return PrepareSummary.from_counts(manifest.counts)
+
+    def work(self, inputs: _Inputs, run: Run) -> PrepareSummary:
+        """Make everything from trials to tables; with `merge`, all maps must exist already."""
+        config, progress, folder = self.config, run.progress, run.path
+        if self.part is None:
+            found = _survivors(config, inputs.quality, folder, progress)
+            _write_funnel(folder, found.funnel)
+        else:
+            found = surviving_trials(config, no_reject, progress, inputs.quality)
+        require_images(found)
+        assert self.pool is not None  # noqa: S101 - `resources` surrounds the run
+        output = MapOutput.of(config, inputs.device)
+        work = MapsWork(config, output, run.folder, run.identity, self.pool, progress)
+        if self.merge:
+            require_all(work, found.trials)
+        run.outputs |= write_maps(work, found.trials, self.part or Part(1, 1))
+        if self.part is None:
+            run.outputs |= write_maps_index(work, found.trials)
+            run.add(_write_tables(folder, found.trials, config, progress))
+            run.outputs |= draw_examples(folder, found.trials, config, self.draw, progress)
+        summary = PrepareSummary.from_survivors(found, self.part)
+        run.counts = {name: getattr(summary, name) for name in _COUNTS}
+        run.counts["funnel"] = [asdict(row) for row in summary.funnel]
+        return summary
 
 
 def _check_call(
@@ -187,38 +232,8 @@ def _check_call(
         )
 
 
-def _make_whole(
-    work: _Work, draw: Callable[[Example], None], when: WhenPresent, merge: bool, started: Stopwatch
-) -> PrepareResult:
-    """Make everything from trials to manifest; with `merge`, all maps must exist already."""
-    config, run_folder, folder = work.config, work.folder, work.folder.path
-    with run_folder.held():
-        done = run_folder.finished(work.inputs.identity, when)
-        if done is not None:
-            _say_other_pictures(config, done, work.progress)
-            return _from_manifest(folder, done)
-        try:
-            found = _survivors(work, folder)
-            _write_funnel(folder, found.funnel)
-            require_images(found)
-        except DataError:
-            if not merge:
-                run_folder.abandon()
-            raise
-        if merge:
-            require_all(work.maps(), found.trials)
-        outputs = write_maps(work.maps(), found.trials, Part(1, 1))
-        outputs |= write_maps_index(work.maps(), found.trials)
-        outputs |= _write_tables(folder, found.trials, config, work.progress)
-        outputs |= draw_examples(folder, found.trials, config, draw, work.progress)
-        result = _result(folder, found, started, outputs=outputs)
-        kept = work.progress.kept
-        run_folder.finish(_manifest(config, work.inputs, outputs, result, started, kept))
-    return result
-
-
-def _say_other_pictures(config: ExperimentConfig, done: Manifest, progress: Progress) -> None:
-    """Say so if a finished run has different settings for its example pictures.
+def _notify_other_pictures(config: ExperimentConfig, done: Manifest, progress: Progress) -> None:
+    """Give a notice if a finished run has different settings for its example pictures.
 
     Pictures are not results, so these settings alone do not cause a new run.
     """
@@ -230,22 +245,6 @@ def _say_other_pictures(config: ExperimentConfig, done: Manifest, progress: Prog
             "visualize` draws them again, --overwrite makes everything again.",
             keep=False,
         )
-
-
-def _make_part(work: _Work, part: Part, when: WhenPresent, started: Stopwatch) -> PrepareResult:
-    """Make one part of the maps, and record it for the later `--merge`."""
-    shard = (part.number, part.of)
-    with work.folder.shard_held(shard, work.inputs.identity, when) as done:
-        if done is not None:
-            return _from_manifest(work.folder.path, done)
-        try:
-            found = work.survivors(no_reject)
-            require_images(found)
-        except DataError:
-            work.folder.abandon_shard()
-            raise
-        outputs = write_maps(work.maps(), found.trials, part)
-    return replace(_result(work.folder.path, found, started, outputs=outputs), part=part)
 
 
 def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
@@ -263,7 +262,8 @@ def _blur_device(config: ExperimentConfig, progress: Progress) -> str | None:
     return device
 
 
-def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
+def _inputs(config: ExperimentConfig, progress: Progress) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return the input files with size and SHA-256, and the hash of all settings and inputs."""
     if config.clickme_data is not None and Path(config.clickme_data).is_dir():
         raise DataError(
             f"clickme_data: {config.clickme_data} is a folder; prepare wants the file of raw "
@@ -277,10 +277,12 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> _Inputs:
     if config.mask_dir is not None:
         content += [path.as_posix() for path in mask_files(Path(config.mask_dir), relative=True)]
     content.append(f"gpu {config.use_gpu_blurring}")
-    return _Inputs(described, numbers_hash(config, ["maps", "output"], *content))
+    return described, numbers_hash(config, ["maps", "output"], *content)
 
 
-def _survivors(work: _Work, folder: Path) -> Survivors:
+def _survivors(
+    config: ExperimentConfig, quality: Quality | None, folder: Path, progress: Progress
+) -> Survivors:
     """Read and filter the trials, and write `rejected.csv`.
 
     Raises:
@@ -288,7 +290,7 @@ def _survivors(work: _Work, folder: Path) -> Survivors:
     """
     with _rejections(folder) as reject:
         try:
-            return work.survivors(reject)
+            return surviving_trials(config, reject, progress, quality)
         except TooMuchLostError as error:
             lost = error
     raise lost
@@ -316,78 +318,12 @@ def _write_funnel(folder: Path, funnel: tuple[FunnelRow, ...]) -> None:
 
 def _write_tables(
     folder: Path, trials: Trials, config: ExperimentConfig, progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """Write `trials.npz`, medians and counts; return all tables with size and SHA-256."""
+) -> list[Path]:
+    """Write `trials.npz`, medians and counts; return the paths of all tables."""
     progress.stage("Writing tables")
     write_npz(folder / TRIALS_FILE, trials.as_arrays().items())
     write_json(folder / "medians.json", click_medians(trials, config.percentile_thresh))
     counts = zip(trials.images.tolist(), clicks_per_image(trials).tolist(), strict=True)
     write_json(folder / "click_counts.json", dict(counts))
     names = (TRIALS_FILE, "medians.json", "click_counts.json", "funnel.csv", "rejected.csv")
-    return describe_files(folder, [folder / name for name in names])
-
-
-def _manifest(
-    config: ExperimentConfig,
-    inputs: _Inputs,
-    outputs: dict[str, dict[str, Any]],
-    result: PrepareResult,
-    started: Stopwatch,
-    notices: Sequence[str],
-) -> Manifest:
-    return Manifest.made(
-        command="prepare",
-        config=as_dict(config),
-        config_hash=inputs.identity,
-        inputs=inputs.described,
-        outputs=outputs,
-        counts={
-            "rows": result.rows,
-            "rejected": result.rejected,
-            "images": result.images,
-            "trials": result.trials,
-            "clicks": result.clicks,
-            "funnel": [asdict(row) for row in result.funnel],
-        },
-        started=started,
-        seed=config.seed,
-        notices=notices,
-    )
-
-
-def _result(
-    folder: Path,
-    found: Survivors,
-    started: Stopwatch,
-    outputs: dict[str, Any] | None = None,
-    written: bool = True,
-) -> PrepareResult:
-    return PrepareResult(
-        folder=folder,
-        funnel=found.funnel,
-        rows=found.rows,
-        rejected=found.rejected,
-        images=len(found.trials.images),
-        trials=len(found.trials),
-        clicks=len(found.trials.x),
-        outputs=tuple(sorted(outputs or ())),
-        seconds=started.seconds,
-        written=written,
-    )
-
-
-def _from_manifest(folder: Path, manifest: Manifest) -> PrepareResult:
-    """Return the result of a finished run from its manifest."""
-    counts = manifest.counts
-    return PrepareResult(
-        folder=folder,
-        funnel=tuple(FunnelRow(**row) for row in counts["funnel"]),
-        rows=counts["rows"],
-        rejected=counts["rejected"],
-        images=counts["images"],
-        trials=counts["trials"],
-        clicks=counts["clicks"],
-        outputs=tuple(manifest.outputs),
-        seconds=manifest.times["seconds"],
-        reused=True,
-    )
+    return [folder / name for name in names]

@@ -103,6 +103,31 @@ def find_agreement(
     return _computed(experiment, metric, config, progress)
 
 
+def ceilings_beside(
+    experiment: PreparedExperiment, config: ExperimentConfig, progress: Progress
+) -> tuple[Agreement, ...]:
+    """Return the agreement on each image, once per metric that has a ceiling.
+
+    Args:
+        experiment: the prepared folder.
+        config: the checked configuration.
+        progress: receives a notice about each ceiling that belongs to other maps.
+
+    Raises:
+        DataError: a ceiling's table is damaged.
+    """
+    tables = (experiment.folder / "ceiling").glob("*/per_image.csv")
+    folders = {table.parent.name for table in tables}
+    found = []
+    for metric in MAP_SCORES:
+        if folders & {f"hold-one-out-{metric}", f"split-half-{metric}"}:
+            asked = dataclasses.replace(config, metric=[metric])
+            found.append(
+                find_agreement(experiment, asked, needed=False, progress=progress, compute=False)
+            )
+    return tuple(agreement for agreement in found if agreement is not None)
+
+
 def _computed(
     experiment: PreparedExperiment, metric: str, config: ExperimentConfig, progress: Progress
 ) -> Agreement:

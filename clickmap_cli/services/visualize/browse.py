@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.maps import trial_maps
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.loading import BENCHMARK, experiment_from_values, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.building import BuiltModel, build_model
@@ -26,10 +26,13 @@ from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.services.benchmark.data import read_set
 from clickmap_cli.services.benchmark.pictures import shown_map
 from clickmap_cli.services.benchmark.predictions import Predictor
-from clickmap_cli.services.visualize.agreement import Agreement
-from clickmap_cli.services.visualize.ceilings import ceilings_beside
-from clickmap_cli.services.visualize.experiment import PreparedExperiment, open_experiment
-from clickmap_cli.services.visualize.pictures import SHOWN, read_pixels
+from clickmap_cli.services.visualize.agreement import Agreement, ceilings_beside
+from clickmap_cli.services.visualize.experiment import (
+    SHOWN,
+    PreparedExperiment,
+    open_experiment,
+    read_pixels,
+)
 from clickmap_cli.storage.manifest import load_manifest
 from clickmap_cli.storage.prediction_cache import PredictionCache
 
@@ -188,7 +191,7 @@ class BenchmarkSource(Source):
         notices: list[str] = []
         for path in config.plugins or ():
             load_plugin(Path(path))
-        specs = dataset_specs(config)
+        specs = config.datasets
         self._sets = {spec.label: self._read(spec, notices, progress) for spec in specs}
         self._models: dict[str, BuiltModel | None] = {}
         for spec in model_specs(config):

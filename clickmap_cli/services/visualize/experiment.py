@@ -1,7 +1,9 @@
-"""Reads a finished run of `prepare` for display."""
+"""Reads a finished run of `prepare` for display: maps, images, participants, clicks and bins."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name, picture_names
-from clickmap_cli.clickmaps.maps import ImageClicks, Maps, image_clicks
+from clickmap_cli.clickmaps.maps import ImageClicks, Maps, bin_maps, image_clicks, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import READ_AND_FILTER, finished_prepare, prepared_trials
 from clickmap_cli.clickmaps.trials import Trials
@@ -21,6 +25,7 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.manifest import Manifest
 from clickmap_cli.storage.map_store import MapStore
+from clickmap_cli.storage.safe_images import read_described
 
 
 @dataclass(frozen=True)
@@ -158,3 +163,201 @@ def _image_dir(named: str | None, progress: Progress) -> Path | None:
     reason = "image_dir is not set" if named is None else f"image_dir {named} is no folder"
     progress.notice(f"{reason}; images are shown as empty fields.")
     return None
+
+
+MOST_PEOPLE = 99
+"""Maximum participants in one grid; with the mean, the grid is ten by ten."""
+
+MOST_TRACKS = 6
+"""Maximum trials of an image whose clicks are drawn in order."""
+
+SHOWN, CONVERTED, MISSING, UNREADABLE = "shown", "converted", "missing", "unreadable"
+"""States of an image's file after reading."""
+
+
+@dataclass(frozen=True)
+class ImagePixels:
+    """An image on its map's pixels.
+
+    Attributes:
+        pixels: (h, w, 3) uint8, or None if the file is missing or unreadable.
+        state: `shown`, `converted`, `missing` or `unreadable`.
+        note: what was converted, or why the pixels are missing.
+        pixel_aspect: height of a map's pixel on the image, divided by its width.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    state: str
+    note: str = ""
+    pixel_aspect: float = 1.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its map.
+
+    Attributes:
+        key: the image key.
+        category: its category.
+        n_participants: number of participants behind the map.
+        n_clicks: number of clicks behind the map.
+        agreement: agreement of its participants; NaN if it is unknown.
+        metric: metric of the agreement.
+        image: its pixels, or the reason why it has none.
+        heat: (h, w) float32 mean map.
+        people_share: its participants, divided by the most of any image that is drawn.
+        densest: largest `densest` of any image that is drawn, if heat is normalised by `sum`;
+            else 1.
+    """
+
+    key: str
+    category: str
+    n_participants: int
+    n_clicks: int
+    agreement: float
+    metric: str
+    image: ImagePixels
+    heat: Maps
+    people_share: float = 1.0
+    densest: float = 1.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """Clicks of one trial on the map's pixels, in order.
+
+    Attributes:
+        name: the participant.
+        x: columns; 0 is the centre of the leftmost pixel.
+        y: rows; 0 is the centre of the topmost pixel.
+        number: number of each click in its trial, from 1; cropped clicks are left out.
+        n_clicks: clicks of the trial, including the cropped ones.
+    """
+
+    name: str
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    number: NDArray[np.int64]
+    n_clicks: int
+
+
+def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
+    """Read an image in the geometry of its map; the result reports failures, none is raised."""
+    geometry = experiment.settings.geometry(experiment.clicks(code).native)
+    key, folder = experiment.keys[code], experiment.image_dir
+    file = None if folder is None else image_file(folder, key)
+    if file is None:
+        return ImagePixels(None, MISSING, "no such file" if folder else "no image_dir")
+    try:
+        pixels, changes = read_described(file)
+        placed = geometry.fit(pixels, file)
+    except DataError as error:
+        return ImagePixels(None, UNREADABLE, str(error))
+    fitted = np.rint(np.clip(placed, 0, 255)).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    aspect = (height / geometry.resized[0]) / (width / geometry.resized[1])
+    return ImagePixels(fitted, CONVERTED if changes else SHOWN, ", ".join(changes), aspect)
+
+
+def picture_of(
+    experiment: PreparedExperiment, code: int, agreement: float = math.nan, metric: str = ""
+) -> Picture:
+    """Return an image with its map, as `prepare` wrote it.
+
+    Raises:
+        DataError: the map is missing or damaged.
+    """
+    return Picture(
+        key=experiment.keys[code],
+        category=experiment.category(code),
+        n_participants=int(experiment.people[code]),
+        n_clicks=len(experiment.clicks(code).x),
+        agreement=agreement,
+        metric=metric,
+        image=read_pixels(experiment, code),
+        heat=experiment.mean_map(code),
+    )
+
+
+def densest(heat: Maps) -> float:
+    """Return a map's largest value divided by its mean, over finite values; 0 for an empty map."""
+    known = np.clip(heat[np.isfinite(heat)].astype(np.float64), 0, None)
+    mean = float(known.mean()) if len(known) else 0.0
+    return float(known.max()) / mean if mean > 0 else 0.0
+
+
+def participant_maps(experiment: PreparedExperiment, code: int) -> tuple[list[str], list[Maps]]:
+    """Return names and (h, w) maps of an image's first participants, in the order of their trials.
+
+    The map of a participant who has several trials is their mean.
+    """
+    clicks, users = experiment.clicks(code), experiment.users(code)
+    people = list(dict.fromkeys(users.tolist()))[:MOST_PEOPLE]
+    maps = [
+        trial_maps(clicks, experiment.settings, np.flatnonzero(users == user).tolist()).mean(
+            axis=0, dtype=np.float32
+        )
+        for user in people
+    ]
+    return [str(experiment.trials.users[user]) for user in people], maps
+
+
+def click_tracks(experiment: PreparedExperiment, code: int) -> list[Track]:
+    """Return the clicks of an image's first trials, in the order they were made."""
+    clicks, users = experiment.clicks(code), experiment.users(code)
+    geometry = experiment.settings.geometry(clicks.native)
+    tracks = []
+    for trial in range(min(len(clicks), MOST_TRACKS)):
+        x, y = clicks.trial(trial)
+        name = str(experiment.trials.users[users[trial]])
+        tracks.append(Track(name, *_on_map(geometry, x, y), len(x)))
+    return tracks
+
+
+def cumulative_maps(
+    experiment: PreparedExperiment, code: int, bins: int, by_time: bool
+) -> tuple[Maps, list[str]]:
+    """Return an image's cumulative maps, read if they were written with these bins, else made.
+
+    Args:
+        experiment: the prepared folder.
+        code: code of the image.
+        bins: number of maps; the last one is the mean of all clicks.
+        by_time: True if bins hold the first share of each trial, not its first clicks.
+
+    Returns:
+        (bins, h, w) maps, and the clicks that each contains, in words.
+    """
+    clicks = experiment.clicks(code)
+    maps = None
+    if experiment.config.click_bins == bins and experiment.config.time_based_bins == by_time:
+        maps = experiment.stored_bins(code)
+    if maps is None or len(maps) != bins:
+        maps = bin_maps(clicks, experiment.settings, bins, by_time)
+    steps = range(1, bins + 1)
+    if by_time:
+        return maps, [f"first {100 * (step / bins):.0f}%" for step in steps]
+    longest = int(np.diff(clicks.offsets).max())
+    limits = [-(-longest * step // bins) for step in steps]
+    return maps, ["first click" if limit == 1 else f"first {limit} clicks" for limit in limits]
+
+
+def _on_map(
+    geometry: Geometry, x: NDArray[np.integer], y: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return columns, rows and numbers of the clicks that the map shows."""
+    # a geometry without a crop keeps every click, so that their numbers are known
+    columns, rows = dataclasses.replace(geometry, crop=None).move(x, y)
+    columns, rows = columns - geometry.corner[1], rows - geometry.corner[0]
+    height, width = geometry.final
+    inside = np.flatnonzero((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width))
+    return columns[inside], rows[inside], inside + 1
+
+
+def file_of(experiment: PreparedExperiment, code: int) -> Path | None:
+    """Return the file of an image, or None if it has none."""
+    return (
+        None
+        if experiment.image_dir is None
+        else image_file(experiment.image_dir, experiment.keys[code])
+    )

@@ -14,8 +14,13 @@ from torch.nn import functional
 
 from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.clickmaps.trials import Bools, Trials
-from clickmap_cli.models.click_features import ClickFeatures, FeatureSettings, features_of
-from clickmap_cli.models.click_gru import ClickGRU, padded
+from clickmap_cli.models.click_gru import (
+    ClickFeatures,
+    ClickGRU,
+    FeatureSettings,
+    features_of,
+    padded,
+)
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.training.tasks.base import Task, autocast

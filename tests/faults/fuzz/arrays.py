@@ -17,8 +17,8 @@ import numpy as np
 
 from clickmap_cli.clickmaps.image_files import read_mask
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
+from clickmap_cli.datasets.formats.pysaliency import pysaliency
 from clickmap_cli.datasets.keypoint_labels import read_labels
-from clickmap_cli.datasets.pysaliency_files import pysaliency
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.storage.map_store import (
     KINDS,
@@ -117,9 +117,8 @@ def _checkpoint_seeds(folder: Path) -> list[bytes]:
     import torch
 
     from clickmap_cli.metrics.platt import Platt
-    from clickmap_cli.models.click_features import FeatureSettings
-    from clickmap_cli.models.click_gru import ClickGRU
-    from clickmap_cli.models.quality_checkpoint import QualityModel, save_quality
+    from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
+    from clickmap_cli.models.participant_quality import QualityModel, save_quality
 
     features = FeatureSettings()
     network = ClickGRU(len(features.names), 2, 1)
@@ -144,7 +143,7 @@ def _checkpoint_seeds(folder: Path) -> list[bytes]:
 
 
 def _run_checkpoint(data: bytes, folder: Path) -> bool:
-    from clickmap_cli.models.quality_checkpoint import load_quality
+    from clickmap_cli.models.participant_quality import load_quality
     from clickmap_cli.models.weights import read_state
     from clickmap_cli.training.checkpoints import load
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from clickmap_cli.config.updating import missing_keys, updated_text
 
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import (
@@ -36,7 +37,6 @@ from clickmap_cli.config.loading import (
     load_config,
     load_experiment,
 )
-from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.datasets.classifier_images import safe_word
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
@@ -175,7 +175,7 @@ def _use_records(place: Path) -> bool:
     load_manifest(place)
     for when in WhenPresent:
         with suppress(ClickmapError), run.held():
-            run.finished("abc", when)
+            run.reuse_or_begin("abc", when)
     run.finish(Manifest("prepare", {}, "abc", {}, {}, {}, {}, 0))
     return True
 
@@ -375,8 +375,7 @@ class _Nothing:
 
 def _gallery_of(name: str) -> Any:
     from clickmap_cli.services.visualize.agreement import Agreement
-    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts
-    from clickmap_cli.services.visualize.gallery_pages import Remark
+    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts, Remark
     from clickmap_cli.services.visualize.options import Look
 
     return Gallery(
@@ -399,7 +398,7 @@ def _gallery_index(name: str) -> bytes:
 
 def _gallery_page(name: str) -> bytes:
     from clickmap_cli.reports.gallery_html import page_content
-    from clickmap_cli.services.visualize.gallery_pages import SmallPicture
+    from clickmap_cli.services.visualize.gallery import SmallPicture
 
     return page_content(
         "pages/00001", [SmallPicture(None, np.zeros((2, 2), np.float32), "x", name)]

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
-from clickmap_cli.reports.examples import draw_example
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures

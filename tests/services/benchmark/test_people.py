@@ -15,9 +15,9 @@ from PIL import Image
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text, expected_map
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
-from clickmap_cli.reports.examples import draw_example
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
@@ -144,7 +144,7 @@ def test_the_truth_lies_between_ceiling_and_upper_bound_and_another_image_at_zer
         f"clickme_data={folder}", f"assets={tmp_path / 'assets'}", "metric=pearson",
     ]).config  # fmt: skip
     figures = CeilingFigures(draw_ceiling, draw_curve)
-    people = ceiling.run(config, "hold-one-out", Silent(), figures).results[0].summary
+    people = ceiling.run(config, "hold-one-out", Silent(), figures)[0].summary.summary
     truth = scores_of(found, "truth")["CC"]
     upper = (people["upper_mean"] - truth["null"]) / (truth["ceiling"] - truth["null"])
     low, high = truth["normalised_ci"]

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
-from clickmap_cli.reports.heatmaps import draw_heatmap
+from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark

@@ -17,9 +17,8 @@ from scipy.stats import spearmanr
 from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
+from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
 from clickmap_cli.reports.benchmark_html import write_report
-from clickmap_cli.reports.dives import draw_dive
-from clickmap_cli.reports.heatmaps import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark

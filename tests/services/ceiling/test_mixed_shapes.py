@@ -77,7 +77,7 @@ def test_another_images_map_comes_to_this_images_shape(study, method) -> None:
         for key in keys
     }
     halves = {key: random_halves(np.arange(5, dtype=np.int32), SPLITS, SEED, key) for key in keys}
-    with (found.folder / f"ceiling/{method}-pearson/per_image.csv").open(newline="") as file:
+    with (found[0].folder / "per_image.csv").open(newline="") as file:
         table = {row["image_path"]: row for row in csv.DictReader(file)}
     for code, key in enumerate(keys):
         rng = generator(SEED, key, "null participants")
@@ -98,7 +98,7 @@ def test_another_images_map_comes_to_this_images_shape(study, method) -> None:
 def test_shapes_change_nothing_of_the_ceiling_itself(study) -> None:
     folder, shapes, rows = study
     found = run(folder, "hold-one-out", "metric=spearman")
-    with (found.folder / "ceiling/hold-one-out-spearman/per_image.csv").open(newline="") as file:
+    with (found[0].folder / "per_image.csv").open(newline="") as file:
         table = {row["image_path"]: row for row in csv.DictReader(file)}
     for key, shape in shapes.items():
         maps = np.array([blurred(clicks, shape) for image, _, clicks in rows if image == key])
@@ -114,7 +114,7 @@ def test_shapes_change_nothing_of_the_ceiling_itself(study) -> None:
 @pytest.mark.parametrize("method", ["split-half", "hold-one-out"])
 def test_rsa_of_several_shapes_is_finite_and_one_shape_needs_no_notice(study, method) -> None:
     folder, _, _ = study
-    summary = run(folder, method, "metric=rsa").results[0].summary
+    summary = run(folder, method, "metric=rsa")[0].summary.summary
     assert -1 <= summary["ceiling_mean"] <= 1
     told = Silent()
     run(folder, method, "metric=rsa", "center_crop=[18,18]", "experiment_name=one", told=told)

@@ -26,16 +26,18 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
 from clickmap_cli.metrics.uncertainty import bootstrap_grouped_means, bootstrap_means
 from clickmap_cli.reports.ceiling import ceiling_table, draw_ceiling, draw_curve, summary_lines
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import ImageScores, Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling.summaries import ceiling_result, ratio_to_null
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -51,7 +53,9 @@ def words_for(data: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def run(data: Path, method: str, *words: str, progress=None, **kwargs) -> ceiling.CeilingRun:
+def run(
+    data: Path, method: str, *words: str, progress=None, **kwargs
+) -> list[Outcome[CeilingResult]]:
     config = load_experiment(None, [*words_for(data), *words]).config
     return ceiling.run(config, method, progress or Silent(), FIGURES, **kwargs)
 
@@ -68,8 +72,8 @@ def data(tmp_path) -> Path:
 
 def test_split_half_writes_what_is_promised(data) -> None:
     result = run(data, "split-half", "metric=[spearman,auc]", subject_curve=True)
-    assert [r.summary["metric"] for r in result.results] == ["spearman", "auc"]
-    folder = result.folder / "ceiling" / "split-half-spearman"
+    assert [r.summary.summary["metric"] for r in result] == ["spearman", "auc"]
+    folder = result[0].folder
     assert {path.name for path in folder.iterdir() if path.name != ".clickmap"} == {
         "human_ceiling_results.npz", "summary.json", "per_image.csv", "by_category.csv",
         "subject_curve.csv", "subject_curve.png", "ceiling.png", "manifest.json",
@@ -104,14 +108,14 @@ def test_split_half_writes_what_is_promised(data) -> None:
         np.testing.assert_allclose(stored["ceiling_correlations"], values)
         raw = np.split(stored["raw_ceiling"], np.cumsum(stored["raw_ceiling_counts"])[:-1])
         np.testing.assert_allclose([part.mean() for part in raw], values)
-    assert "spearman_brown" not in read(result.folder / "ceiling/split-half-auc/per_image.csv")[0]
+    assert "spearman_brown" not in read(result[1].folder / "per_image.csv")[0]
     curve = read(folder / "subject_curve.csv")
     assert [int(row["participants"]) for row in curve] == [1, 2]
 
 
 def test_hold_one_out_writes_what_is_promised(data) -> None:
     result = run(data, "hold-one-out", "bootstrap=crossed")
-    folder = result.folder / "ceiling" / "hold-one-out-spearman"
+    folder = result[0].folder
     images, trials = read(folder / "per_image.csv"), read(folder / "per_trial.csv")
     assert list(images[0])[3:] == ["ceiling", "null", "upper"]
     assert list(trials[0]) == ["image_path", "user_id", "score"]
@@ -238,7 +242,7 @@ def test_a_table_without_a_ratio_says_why(tmp_path, method, metric) -> None:
         x, y = rng.integers(0, 16, 30) + 16 * (i // 2 % 2), rng.integers(0, 32, 30)
         rows.append((f"c{i % 2}/{i}.png", f"u{u}", list(zip(x.tolist(), y.tolist(), strict=True))))
     found = run(write_csv(tmp_path / "t.csv", rows), method, f"metric={metric}")
-    s = found.results[0].summary
+    s = found[0].summary.summary
     assert s["null_ci"][0] < 0 < s["null_ci"][1]
     assert s["ratio"] is None
     assert summary_lines(found)[0] == (
@@ -274,7 +278,7 @@ def test_who_clicks_elsewhere_has_the_lowest_z_whatever_the_scores_direction(
             centre = 24 if u == 5 else 8
             points = np.clip(centre + rng.normal(0, 3, (30, 2)), 0, 31).astype(int)
             rows.append((f"c{i % 2}/{i}.png", f"u{u}", [(int(x), int(y)) for x, y in points]))
-    people = run(write_csv(tmp_path / "t.csv", rows), "hold-one-out", f"metric={metric}").results[0]
+    people = run(write_csv(tmp_path / "t.csv", rows), "hold-one-out", f"metric={metric}")[0].summary
     z = {row.user_id: row.robust_z for row in people.participants}
     assert min(z, key=z.__getitem__) == "u5"
     assert [row.user_id for row in people.participants if row.flagged] == ["u5"]
@@ -287,13 +291,13 @@ def test_results_do_not_depend_on_workers_interleaving_or_other_images(
     from clickmap_cli.services.ceiling import scores as ceiling_scores
 
     monkeypatch.setattr(ceiling_scores, "_WORTH_WORKERS", 1)
-    one = run(data, method, "n_jobs=1").results[0]
-    two = run(data, method, "n_jobs=2", "experiment_name=two").results[0]
+    one = run(data, method, "n_jobs=1")[0].summary
+    two = run(data, method, "n_jobs=2", "experiment_name=two")[0].summary
     assert one.images == two.images
     assert one.summary == two.summary
     rows = random_rows(0, images=6, users=7)
     fewer = [row for row in rows if row[0] != rows[-1][0]][::-1][::-1]
-    less = run(write_csv(tmp_path / "less" / "t.csv", fewer), method).results[0]
+    less = run(write_csv(tmp_path / "less" / "t.csv", fewer), method)[0].summary
     for a, b in zip(one.images, less.images, strict=False):
         assert (a.image_path, a.ceiling, a.upper) == pytest.approx(
             (b.image_path, b.ceiling, b.upper), nan_ok=True
@@ -301,10 +305,10 @@ def test_results_do_not_depend_on_workers_interleaving_or_other_images(
 
 
 def test_a_prepared_folder_gives_the_same_ceiling(data) -> None:
-    raw = run(data, "split-half").results[0]
+    raw = run(data, "split-half")[0].summary
     config = load_experiment(None, [*words_for(data), "display_image_keys=null"]).config
     folder = prepare.run(config, Silent(), draw_example).folder
-    again = run(data, "split-half", f"clickme_data={folder}", "experiment_name=again").results[0]
+    again = run(data, "split-half", f"clickme_data={folder}", "experiment_name=again")[0].summary
     assert raw.images == again.images
     assert raw.summary == again.summary
 
@@ -338,7 +342,7 @@ def test_resume_keeps_and_stop_stops(data) -> None:
     folder = data.parent / "assets/experiment/ceiling/split-half-spearman"
     before = (folder / "manifest.json").read_bytes()
     again = run(data, "split-half", "metric=[spearman,pearson]", when=WhenPresent.RESUME)
-    assert [r.summary["metric"] for r in again.results] == ["spearman", "pearson"]
+    assert [r.summary.summary["metric"] for r in again] == ["spearman", "pearson"]
     assert (folder / "manifest.json").read_bytes() == before
     assert (folder.parent / "split-half-pearson/summary.json").is_file()
 
@@ -358,7 +362,7 @@ def test_rsa_of_images_people_agree_on(tmp_path) -> None:
                 )
             )
     for method in METHODS:
-        result = run(write_csv(tmp_path / "t.csv", rows), method, "metric=RSA").results[0]
+        result = run(write_csv(tmp_path / "t.csv", rows), method, "metric=RSA")[0].summary
         s = result.summary
         assert s["ceiling_mean"] > 0.6
         assert abs(s["null_mean"]) < 0.5
@@ -507,9 +511,9 @@ def test_images_with_one_map_are_left_out_and_counted(tmp_path) -> None:
         ("cat9/lonely.png", "u0", [(k, k) for k in range(20)]),
     ]
     progress = Silent()
-    summary = (
-        run(write_csv(tmp_path / "t.csv", rows), "split-half", progress=progress).results[0].summary
-    )
+    summary = run(write_csv(tmp_path / "t.csv", rows), "split-half", progress=progress)[
+        0
+    ].summary.summary
     assert summary["n_images"] == 3
     assert summary["left_out"]["fewer than two participants"] == 1
     assert any("1 images left out" in text for text in progress.notices)
@@ -519,29 +523,28 @@ def test_one_image_only_has_a_ceiling_and_no_null(tmp_path) -> None:
     progress = Silent()
     rows = random_rows(0, images=1, users=5)
     for method in METHODS:
-        s = run(write_csv(tmp_path / "t.csv", rows), method, progress=progress).results[0].summary
+        s = run(write_csv(tmp_path / "t.csv", rows), method, progress=progress)[0].summary.summary
         assert s["ceiling_mean"] is not None
         assert (s["null_mean"], s["ratio"]) == (None, None)
     assert any("Only one image" in text for text in progress.notices)
-    s = run(write_csv(tmp_path / "t.csv", rows), "split-half", "metric=rsa").results[0].summary
+    s = run(write_csv(tmp_path / "t.csv", rows), "split-half", "metric=rsa")[0].summary.summary
     assert s["ceiling_mean"] is None
 
 
 def test_one_category_only_is_said(tmp_path) -> None:
     progress = Silent()
     rows = [(key.replace("cat1", "cat0"), u, c) for key, u, c in random_rows(0, images=3, users=4)]
-    assert (
-        run(write_csv(tmp_path / "t.csv", rows), "split-half", progress=progress)
-        .results[0]
-        .summary["null_mean"]
-    )
+    assert run(write_csv(tmp_path / "t.csv", rows), "split-half", progress=progress)[
+        0
+    ].summary.summary["null_mean"]
     assert any("one category" in text for text in progress.notices)
 
 
 def test_a_metrics_notices_do_not_depend_on_the_metrics_beside_it(data) -> None:
-    alone = run(data, "split-half", "metric=[spearman]").folder
+    first = run(data, "split-half", "metric=[spearman]")
     run(data, "split-half", "metric=[spearman,auc]", when=WhenPresent.RESUME)
-    together = run(data, "split-half", "metric=[spearman,auc]", "experiment_name=two").folder
+    both = run(data, "split-half", "metric=[spearman,auc]", "experiment_name=two")
+    alone, together = (outcomes[0].folder.parents[1] for outcomes in (first, both))
     for metric, said in (("spearman", True), ("auc", False)):
         manifests = [
             load_manifest(folder / "ceiling" / f"split-half-{metric}")
@@ -557,7 +560,7 @@ def test_all_maps_constant(tmp_path) -> None:
     result = run(
         write_csv(tmp_path / "t.csv", rows), "split-half", "image_shape=[4,4]", "kernel_type=none",
         "duplicate_maps=keep_all",
-    ).results[0]  # fmt: skip
+    )[0].summary  # fmt: skip
     assert result.summary["n_images"] == 0
     assert result.summary["ceiling_mean"] is None
     assert result.summary["left_out"]["no score (every target constant or empty)"] == 3
@@ -649,7 +652,7 @@ def test_a_refused_resume_leaves_the_other_metrics_folders_as_they_are(data) -> 
     with pytest.raises(ConfigError, match="split-half-pearson was made with other settings"):
         run(data, "split-half", "metric=[spearman,pearson]", "seed=1", when=WhenPresent.RESUME)
     # nothing has begun, so nothing is there to be resumed or overwritten
-    assert run(data, "split-half", "metric=spearman").written
+    assert run(data, "split-half", "metric=spearman")[0].written
 
 
 PREPARED = ["min_subjects=1", "image_shape=[32,32]", "blur_size=5", "display_image_keys=null"]

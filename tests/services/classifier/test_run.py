@@ -33,7 +33,7 @@ from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.training.checkpoints import load
-from tests.datasets.test_labelled_clickmaps import prepared
+from tests.datasets.test_classifier_images import prepared
 
 
 def small_picture(picture: SaliencyPicture | AverageSheet) -> None:
@@ -54,7 +54,7 @@ DYING = ClassifierFigures(small_picture, dying)
 VIEWS = TrainingViews(lambda title, rows: None, lambda text: None)
 EASY = {"n_participants": 7, "n_maps": 4, "side": 20, "peak": 4, "sigma_px": 4, "wander": 1}
 TABLES = (
-    "per_image.csv", "per_participant.csv", "blocks.csv", "folds.csv", "divisions.csv",
+    "per_image.csv", "per_participant.csv", "folds.csv", "divisions.csv",
     "history.csv", "failures.csv", "summary.json",
 )  # fmt: skip
 
@@ -167,27 +167,12 @@ def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
     assert result["f1_weighted"] == pytest.approx(np.mean(weighted))
     assert result["accuracy"] == pytest.approx(np.mean([true == guess for true, guess in said]))
     scores: dict[str, list[float]] = {"C": [], "P": []}
-    blocks: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows:
         scores[row["true"]].append(float(row[f"{ahead}probability"]))
-        blocks[row["fold"], row["participant"], row["true"]].append(scores[row["true"]][-1])
     wins = [(p > c) + (p == c) / 2 for p, c in product(scores["P"], scores["C"])]
     assert result["auc"] == pytest.approx(np.mean(wins))
-    listed = table(out / "blocks.csv")
-    assert [(r["fold"], r["participant"], r["true"]) for r in listed] == sorted(blocks)
-    for row in listed:
-        mean = np.mean(blocks[row["fold"], row["participant"], row["true"]])
-        assert float(row[f"{ahead}probability"]) == pytest.approx(mean)
-        assert row[f"{ahead}predicted"] == "CP"[int(mean > 0.5)]
-        assert row["n_maps"] == "2"
-    judged = [
-        f1_of([(r["true"], r[f"{ahead}predicted"]) for r in listed if r["fold"] == k])
-        for k in "123"
-    ]
-    assert result["blocks"]["f1"] == pytest.approx(np.mean(judged))
-    for row, pairs, block in zip(table(out / "folds.csv"), folds, judged, strict=True):
+    for row, pairs in zip(table(out / "folds.csv"), folds, strict=True):
         assert float(row[f"{ahead}f1"]) == pytest.approx(f1_of(pairs))
-        assert float(row[f"{ahead}block_f1"]) == pytest.approx(block)
         assert int(row["n_maps"]) == len(pairs)
     for row in table(out / "per_participant.csv"):
         mine = Counter(
@@ -455,7 +440,6 @@ def test_another_place_of_the_same_maps_is_the_same_study(easy, tmp_path) -> Non
 def test_shuffled_labels_give_chance_where_true_ones_are_learnt(learnt) -> None:
     out, true = learnt
     assert true["network"]["f1"] >= 0.9
-    assert true["network"]["blocks"]["f1"] == 1
     assert true["network"]["p"] == pytest.approx(1 / 21)
     assert true["network"]["chance_f1"] < 0.7
     shuffled = run(out.parent / "maps", out.parent / "chance", "interpretation=false",

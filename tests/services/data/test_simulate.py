@@ -97,7 +97,7 @@ def test_the_config_beside_it_runs(tmp_path, pictures) -> None:
         example.path.write_bytes(b"drawn")
 
     result = prepare.run(loaded.config, Silent(), draw)
-    assert (result.images, result.trials, result.rejected) == (7, 150, 0)
+    assert (result.summary.images, result.summary.trials, result.summary.rejected) == (7, 150, 0)
     assert result.folder.parent == folder / "assets"
     assert bool(drawn) is pictures
 

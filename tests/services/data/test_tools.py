@@ -21,8 +21,8 @@ from clickmap_cli.services.benchmark.data import read_set
 from clickmap_cli.services.data import tools as data_tools
 from clickmap_cli.storage.map_store import MapStore
 from clickmap_cli.storage.text_files import read_ids
+from tests.datasets.formats.test_prepared import study
 from tests.datasets.scenes import array, by_id, counts, gaussian_sum, picture
-from tests.datasets.test_prepared import study
 
 
 def invoke(*words):

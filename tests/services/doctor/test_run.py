@@ -200,7 +200,7 @@ def test_the_estimate_holds_what_prepare_writes(experiment) -> None:
         config = load_experiment(experiment, [*words, name, "hdf5_compression=null"]).config
         done = prepare.run(config, Silent(), lambda _: None)
         assert facts.need is not None
-        assert facts.need.images == done.images
+        assert facts.need.images == done.summary.images
         written = (done.folder / "maps.h5").stat().st_size
         assert facts.need.most <= written < facts.need.most + 40_000  # and HDF5's own words
 

@@ -13,9 +13,13 @@ from PIL import Image
 
 from clickmap_cli.config.loading import KEYPOINTS, load_config
 from clickmap_cli.datasets.keypoint_labels import read_labels
-from clickmap_cli.reports import keypoint_summary
-from clickmap_cli.reports.keypoint_attention import draw_attention
-from clickmap_cli.reports.keypoints import draw_losses, draw_overlay, draw_sheet
+from clickmap_cli.reports.keypoints import (
+    draw_attention,
+    draw_losses,
+    draw_overlay,
+    draw_sheet,
+    summary_lines,
+)
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
@@ -204,7 +208,7 @@ def test_eval_every_counts_steps_and_eval_every_epochs_epochs(faces) -> None:
     )
     assert by_steps.summary["best_step"] == int(best["step"])
     assert by_steps.summary["best_epoch"] == int(best["epoch"])
-    said = keypoint_summary.summary_lines(by_steps)[0]
+    said = summary_lines(by_steps)[0]
     assert f"Best epoch {best['epoch']}, step {best['step']}." in said
     by_epochs = run(faces, "num_epochs=5", "eval_every_epochs=2", f"output_dir={faces / 'e'}")
     assert finite(faces / "e", "epoch") == [2, 4, 5]
@@ -357,7 +361,7 @@ def test_paths_are_looked_for_below_the_root_directory_too(faces) -> None:
 )
 def test_the_end_names_the_pictures_that_there_are(faces, words, says) -> None:
     found = run(faces, "num_epochs=1", *words)
-    assert says in keypoint_summary.summary_lines(found)[-1]
+    assert says in summary_lines(found)[-1]
     for kind in ("overlays", "attention"):
         assert (faces / "out" / kind).exists() == (kind in says)
 

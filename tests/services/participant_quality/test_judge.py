@@ -17,11 +17,10 @@ import torch
 from clickmap_cli.clickmaps.trials import trials_from_arrays
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.platt import Platt
-from clickmap_cli.models.click_features import FeatureSettings
-from clickmap_cli.models.click_gru import ClickGRU
-from clickmap_cli.models.quality_checkpoint import QualityModel, load_quality, save_quality
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
+from clickmap_cli.models.participant_quality import QualityModel, load_quality, save_quality
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
@@ -86,7 +85,7 @@ def test_exactly_those_who_are_flagged_are_dropped(data, tmp_path) -> None:
     progress = Silent()
     result = run(data, f"participant_filter={model}", progress=progress)
     assert users_of(result.folder) == {f"u{n}" for n in range(9)} - flagged
-    assert result.trials == 6 * 6
+    assert result.summary.trials == 6 * 6
     assert "participant_filter removed 3 of 9 participants." in progress.notices
     with (result.folder / "funnel.csv").open() as file:
         found = {row["step"]: row for row in csv.DictReader(file)}
@@ -135,7 +134,7 @@ def test_the_model_is_an_input_by_its_content(data, tmp_path) -> None:
 def test_a_dry_run_filters_too(data, tmp_path) -> None:
     model = saved(tmp_path / "quality.pt", flagged=2)
     result = run(data, f"participant_filter={model}", dry_run=True)
-    assert (result.trials, result.written) == (7 * 6, False)
+    assert (result.summary.trials, result.written) == (7 * 6, False)
 
 
 def test_wrong_files_are_said_before_anything_is_begun(data, tmp_path) -> None:
@@ -164,12 +163,12 @@ def test_the_ceiling_is_that_of_those_who_stay(data, tmp_path) -> None:
         config(data, f"participant_filter={model}"), "hold-one-out", progress, FIGURES
     )
     wanted = ceiling.run(config(kept), "hold-one-out", Silent(), FIGURES)
-    assert found.results[0].summary == wanted.results[0].summary
-    assert {row.user_id for row in found.results[0].participants} == {
+    assert found[0].summary.summary == wanted[0].summary.summary
+    assert {row.user_id for row in found[0].summary.participants} == {
         f"u{n}" for n in range(9)
     } - flagged
     assert any("removed 3 of 9" in text for text in progress.notices)
-    manifest = load_manifest(found.folder / "ceiling" / "hold-one-out-spearman")
+    manifest = load_manifest(found[0].folder)
     assert manifest is not None
     assert str(model) in manifest.inputs
     other = saved(tmp_path / "other.pt", flagged=3, seed=1)
@@ -188,7 +187,7 @@ def test_a_prepared_folder_has_passed_the_filter(data, tmp_path) -> None:
         config(folder, "experiment_name=again", f"assets={tmp_path}"), "split-half", progress,
         FIGURES,
     )  # fmt: skip
-    assert found.results[0].summary["n_maps"] == 36
+    assert found[0].summary.summary["n_maps"] == 36
     without_effect = [text for text in progress.notices if "without effect" in text]
     assert len(without_effect) == 1
     assert "participant_filter" in without_effect[0]
@@ -229,6 +228,6 @@ def test_context_and_clicks_outside_are_those_of_the_whole_table(data, tmp_path)
     assert users_of(strict.folder) <= users_of(loose.folder)
     assert len(users_of(loose.folder)) == 5
     assert np.array_equal(
-        [row.trials for row in strict.funnel if row.step == "participant_filter"],
-        [row.trials for row in loose.funnel if row.step == "participant_filter"],
+        [row.trials for row in strict.summary.funnel if row.step == "participant_filter"],
+        [row.trials for row in loose.summary.funnel if row.step == "participant_filter"],
     )

@@ -11,7 +11,7 @@ import pytest
 
 from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text
 from clickmap_cli.config.loading import EXPERIMENT, PARTICIPANT_QUALITY, load_config
-from clickmap_cli.models.quality_checkpoint import load_quality
+from clickmap_cli.models.participant_quality import load_quality
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.participant_quality import run as quality_training

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import map_shards
@@ -56,7 +56,7 @@ def test_parts_in_any_order_make_the_bytes_of_a_plain_run(data, order, kind) -> 
     made: set[str] = set()
     for part in order:
         result = run(data, *more, part=part)
-        assert str(result.part) == part
+        assert str(result.summary.part) == part
         assert not made & set(result.outputs)
         made |= set(result.outputs)
         assert load_manifest(result.folder) is None
@@ -128,7 +128,7 @@ def test_calls_that_contradict_themselves(data) -> None:
 def test_parts_without_usable_input_do_not_block_the_next(data) -> None:
     with pytest.raises(DataError):
         run(data, "min_subjects=5", part="1/2")
-    assert run(data).images == 13
+    assert run(data).summary.images == 13
 
 
 HOLD = """
@@ -167,7 +167,7 @@ def test_two_of_one_shard_and_runs_beside_shards(tmp_path) -> None:
     ):
         assert not (tmp_path / "manifest.json").exists()
     with folder.held():
-        assert folder.finished("x", WhenPresent.RESUME) is None
+        assert folder.reuse_or_begin("x", WhenPresent.RESUME) is None
 
 
 SHARD = """

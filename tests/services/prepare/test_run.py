@@ -18,7 +18,7 @@ from clickmap_cli.clickmaps.maps import image_clicks, mean_map, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import trials_from_arrays
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.reports.examples import draw_example
+from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import map_shards
@@ -58,7 +58,7 @@ def data(tmp_path) -> Path:
 def test_everything_that_is_promised_is_written(data) -> None:
     result = run(data, "display_image_keys=auto", "n_jobs=1")
     folder = result.folder
-    assert (result.images, result.trials) == (7, 35)
+    assert (result.summary.images, result.summary.trials) == (7, 35)
     assert set(result.outputs) == set(digests(folder))
     names = {
         "maps.h5",
@@ -76,10 +76,10 @@ def test_everything_that_is_promised_is_written(data) -> None:
     assert manifest.config["blur_size"] == 5
     assert set(manifest.versions) >= {"clickmap", "python", "numpy"}
     counts = json.loads((folder / "click_counts.json").read_text())
-    assert sum(counts.values()) == result.clicks
+    assert sum(counts.values()) == result.summary.clicks
     with (folder / "funnel.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert int(rows[-1]["clicks"]) == result.clicks
+    assert int(rows[-1]["clicks"]) == result.summary.clicks
     for picture in (folder / "examples").glob("*.png"):
         with Image.open(picture) as opened:
             opened.verify()
@@ -177,7 +177,7 @@ def test_resume_redoes_only_what_is_missing(data, monkeypatch) -> None:
     assert len(written) == len(set(written)) == 4
     again = run(data, "n_jobs=2", "experiment_name=stopped", when=WhenPresent.RESUME)
     assert again.reused
-    assert again.images == 7
+    assert again.summary.images == 7
 
 
 @pytest.mark.parametrize("kind", ["hdf5", "numpy", "npz"])
@@ -249,7 +249,7 @@ def test_a_dry_run_that_would_prepare_nothing_names_the_filter(data) -> None:
 def test_dry_run_writes_nothing(data) -> None:
     before = sorted(data.parent.rglob("*"))
     result = run(data, dry_run=True)
-    assert (result.images, result.written) == (7, False)
+    assert (result.summary.images, result.written) == (7, False)
     assert sorted(data.parent.rglob("*")) == before
 
 
@@ -259,12 +259,12 @@ def test_rejected_rows_are_listed_and_counted(data) -> None:
     text.insert(5, "cat0/0.png,what,u9")
     data.write_text("\n".join(text) + "\n")
     result = run(data)
-    assert (result.rows, result.rejected, result.trials) == (37, 2, 35)
+    assert (result.summary.rows, result.summary.rejected, result.summary.trials) == (37, 2, 35)
     with (result.folder / "rejected.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["row"], row["column"]) for row in rows] == [("4", "image_path"), ("6", "clicks")]
-    assert result.funnel[0].trials == 37
-    assert result.funnel[1].trials == 35
+    assert result.summary.funnel[0].trials == 37
+    assert result.summary.funnel[1].trials == 35
 
 
 def test_nothing_left_says_which_filter(data) -> None:
@@ -275,7 +275,7 @@ def test_nothing_left_says_which_filter(data) -> None:
 def test_a_run_without_usable_input_does_not_block_the_next(data) -> None:
     with pytest.raises(DataError):
         run(data, "min_subjects=6")
-    assert run(data).images == 7
+    assert run(data).summary.images == 7
     with pytest.raises(DataError):
         run(data, "min_subjects=6", when=WhenPresent.OVERWRITE)
     # what was to be replaced is not quietly declared finished again
@@ -348,7 +348,7 @@ def test_class_filters_in_every_file(data, tmp_path, ending) -> None:
         np.save(path, np.array({"cat1": "a class"}, dtype=object), allow_pickle=True)
     else:
         path.write_text({".json": '["cat1"]', ".yaml": "- cat1\n", ".txt": "cat1\n"}[ending])
-    assert run(data, f"class_filter_file={path}").images == 3
+    assert run(data, f"class_filter_file={path}").summary.images == 3
 
 
 def test_real_trials(tmp_path) -> None:
@@ -365,7 +365,7 @@ def test_real_trials(tmp_path) -> None:
         Path(__file__).parents[3] / "configs" / "osie_mouse.yaml", words
     ).config
     result = prepare.run(config, Silent(), draw_example)
-    assert (result.rows, result.rejected, result.images) == (5866, 0, 60)
+    assert (result.summary.rows, result.summary.rejected, result.summary.images) == (5866, 0, 60)
     # people look at things: the hottest tenth of pixels holds far more heat than a tenth
     store = MapStore(result.folder)
     for name in store.names():
@@ -381,7 +381,7 @@ def test_other_pictures_of_a_finished_run_are_said(data) -> None:
     assert any("another display_image_keys" in text for text in progress.notices)
     progress = Silent()
     run(data, when=WhenPresent.RESUME, progress=progress)
-    assert not any("pictures" in text for text in progress.notices)
+    assert not any("example pictures" in text for text in progress.notices)
 
 
 def test_a_folder_of_masks_that_is_not_there_is_said_before_reading(data) -> None:

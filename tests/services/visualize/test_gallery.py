@@ -21,7 +21,7 @@ from clickmap_cli.reports.gallery_html import gallery_figures, packed_map
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
-from clickmap_cli.services.visualize import gallery, gallery_pages
+from clickmap_cli.services.visualize import gallery
 from clickmap_cli.services.visualize.gallery import GalleryOptions, GalleryRun
 from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.folder import WhenPresent
@@ -264,7 +264,7 @@ def test_an_interrupted_run_keeps_what_it_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = experiment(tmp_path, rows())
-    whole = gallery_pages.write_page
+    whole = gallery.write_page
     done = []
 
     def stop_at_the_third(job: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Readers of the layouts in which data sets are published or kept."""
