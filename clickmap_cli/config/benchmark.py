@@ -110,6 +110,12 @@ def parse_models(value: Any) -> list[dict[str, Any]]:
     return specs
 
 
+def _parse_kwargs(value: Any) -> Any:
+    """Return `model_kwargs`, in which a model without settings may be null."""
+    known = isinstance(value, dict)
+    return {k: {} if rest is None else rest for k, rest in value.items()} if known else value
+
+
 def _entries(value: Any, what: str, own: tuple[str, str]) -> list[dict[str, Any]]:
     """Return copies of the entries of a list, of one entry, or of a mapping name -> settings.
 
@@ -202,7 +208,7 @@ class BenchmarkConfig:
     datasets: list[DataSetSpec] = key([], "List of {name, label, ...}: `clickmap benchmark --list` names them; the rest are the data set's settings.", "input", parse=parse_datasets)
     models: list[ModelSpec] = key([], "List of names or of {name, type, ...}; `type` is the registered model where `name` is your own.", "input", parse=parse_models)
     active_models: list[str] | None = key(None, "Run only these of `models`; null = all.", "input")
-    model_kwargs: dict[str, dict[str, Any]] = key({}, "Model name -> further settings of that model.", "input")
+    model_kwargs: dict[str, dict[str, Any]] = key({}, "Model name -> further settings of that model.", "input", parse=_parse_kwargs)
     plugins: list[str] = key([], "Your own Python files that register models or data sets.", "input")
     metrics: list[str] = key(["all"], "A metric or a list; `all` is every one but EMD and Spearman.", "scores", choices=("all", *SALIENCY_METRICS))
     postprocess: bool = key(True, "Clip maps at 0 and scale them to sum 1 (densities are left alone).", "scores")

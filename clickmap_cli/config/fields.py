@@ -203,8 +203,8 @@ def read_part(schema: type[Part], value: Any, place: str, source_of: Callable[[s
 def read_value(each: Field, value: Any, place: str, source_of: Callable[[str], str]) -> Any:
     """Return a value in its declared type, after checking its form, choices and range.
 
-    An empty word and `false` mean null where the type allows null, and an empty list where it is a
-    list. A single word or number may stand for a list of one.
+    Null, an empty word and `false` mean null where the type allows it, else an empty list or
+    mapping where it is one. A single word or number may stand for a list of one.
 
     Args:
         each: the field.
@@ -248,8 +248,10 @@ def _converted(each: Field, value: Any) -> Any:
     if type(value) in kinds:
         return value
     listed = next((kind for kind in kinds if typing.get_origin(kind) is list), None)
-    if listed is not None and (value is None or empty):
-        return []
+    if value is None or empty:
+        several = next((kind for kind in kinds if typing.get_origin(kind) in (list, dict)), None)
+        if several is not None:
+            return typing.get_origin(several)()
     for kind in kinds:
         item = value
         if (
@@ -311,8 +313,6 @@ def _limited(value: Any, limits: Key) -> Any:
     """
     if value is None:
         return None
-    if limits.length is not None and len(value) != limits.length:
-        raise ValueError(f"is {value!r}; it must hold {limits.length} values.")
     if isinstance(value, dict):
         if limits.choices is None:
             return value
@@ -320,9 +320,12 @@ def _limited(value: Any, limits: Key) -> Any:
         plain = dataclasses.replace(limits, choices=None)
         return {names[name]: _limited(item, plain) for name, item in value.items()}
     if isinstance(value, list):
+        if limits.length not in (None, len(value)):
+            raise ValueError(f"is {value!r}; it must hold {limits.length} values.")
         if "" in value:
             raise ValueError(f"is {value!r}; it must be a word or a list of words.")
-        return [_limited(item, limits) for item in value]
+        plain = dataclasses.replace(limits, length=None)
+        return [_limited(item, plain) for item in value]
     if isinstance(value, str):
         return _word(value, value, limits)
     if isinstance(value, int | float) and not isinstance(value, bool):

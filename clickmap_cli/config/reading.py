@@ -108,7 +108,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if isinstance(node, yaml.MappingNode):
         lines = {str(k.value): k.start_mark.line + 1 for k, _ in node.value}
     for name in plain:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name.isprintable():
             raise ConfigError(f"{path}: the key {name!r} is not a word.")
     return typing.cast("dict[str, Any]", plain), lines
 

@@ -318,7 +318,8 @@ def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
 
 
 def test_patience_ends_a_stage(tmp_path) -> None:
-    rows = fit(job_for(tmp_path, [make_stage("still", 9, 0.0, patience=2), make_stage("next", 1, 0.01)],
+    rows = fit(job_for(tmp_path, [make_stage("still", 9, 0.0, patience=2),
+                                  make_stage("next", 1, 0.01)],
                        model=TinyModel(norm=False), targets=Targets("mean")))  # fmt: skip
     assert [row["stage"] for row in rows] == ["still"] * 3 + ["next"]
 
