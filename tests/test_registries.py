@@ -20,9 +20,9 @@ from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.map_scores import MAP_SCORES, rsa
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.training import losses, trackers
-from clickmap_cli.training.optimisers import make_optimizer
-from clickmap_cli.training.schedules import Schedule
+from clickmap_cli.training import trackers
+from clickmap_cli.training.optimisation import Schedule, make_optimizer
+from clickmap_cli.training.tasks import saliency
 
 SCORES = {**MAP_SCORES, **SALIENCY_SCORES}
 LOWER = {"crossentropy", "kl", "emd", "KL", "EMD", "MAE", "MSE"}
@@ -78,7 +78,7 @@ def test_list_says_where_each_comes_from() -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_has_a_source(name) -> None:
-    assert re.search(r"\(\d{4}\)", reference_in(getattr(losses, name)))
+    assert re.search(r"\(\d{4}\)", reference_in(getattr(saliency, name)))
 
 
 @pytest.mark.parametrize(("thing", "names"), [(make_optimizer, OPTIMIZERS), (Schedule, SCHEDULES)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,18 +20,18 @@ from clickmap_cli.clickmaps.image_files import (
 )
 from clickmap_cli.clickmaps.maps import covered_pixels, image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 
-Bools = NDArray[np.bool_]
-
 Quality = Callable[[Trials], Bools]
 """(users) True for participants who are careless or cheat, in the order of the table's vocabulary.
 This is the `participant_filter`, which needs a network and so is passed in by callers that may load
 one."""
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -58,66 +58,37 @@ class Funnel:
 
     The funnel owns the trials: the memory of dropped ones is freed unless a caller holds them.
 
+    Attributes:
+        trials: the trials that are left.
+        rows: one row per filter, in order.
+        notices: messages for the user (images without a mask, ...).
+
     Args:
         trials: the trials as read.
-        rows: number of rows of the file.
+        n_rows: number of rows of the file.
     """
 
-    def __init__(self, trials: Trials, rows: int) -> None:
+    def __init__(self, trials: Trials, n_rows: int) -> None:
         self.trials = trials
-        self.rows = [FunnelRow("rows in the file", "", rows, self._images(), len(trials.x))]
-        self._note("unreadable rows", "dropped")
+        self.rows: list[FunnelRow] = []
+        self.notices: list[str] = []
+        self.note("rows in the file", "", n_rows)
+        self.note("unreadable rows", "dropped")
 
-    def by_trial(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
-        """Keep the trials for which `keep` returns True; None keeps all."""
-        kept = keep(self.trials)
+    def keep(self, step: str, setting: str, kept: Bools | None) -> None:
+        """Keep the trials for which `kept` is True, or all if it is None, and note the filter."""
         if kept is not None and not kept.all():
             self.trials = self.trials.select(np.flatnonzero(kept))
-        self._note(step, setting)
+        self.note(step, setting)
 
-    def by_image(self, step: str, setting: str, keep: Callable[[Trials], Bools | None]) -> None:
-        """Keep the images for which `keep` returns True; None keeps all."""
-
-        def of_trials(trials: Trials) -> Bools | None:
-            kept = keep(trials)
-            return None if kept is None else kept[trials.image]
-
-        self.by_trial(step, setting, of_trials)
-
-    def replace(self, step: str, setting: str, change: Callable[[Trials], Trials]) -> None:
-        """Replace the trials by the result of `change`."""
-        self.trials = change(self.trials)
-        self._note(step, setting)
-
-    def skip(self, step: str) -> None:
-        """Record a filter that is off."""
-        self._note(step, "off")
-
-    def compact(self) -> None:
-        """Sort the trials; see `Trials.compacted`."""
-        self.trials = self.trials.compacted()
-
-    def _note(self, step: str, setting: str) -> None:
+    def note(self, step: str, setting: str, n_trials: int | None = None) -> None:
+        """Add a row for a filter that has run: with the trials that are left, unless given."""
         n = len(self.trials)
-        self.rows.append(FunnelRow(step, setting, n, self._images(), len(self.trials.x)))
-
-    def _images(self) -> int:
-        return int(np.count_nonzero(np.bincount(self.trials.image))) if len(self.trials) else 0
-
-
-@dataclass(frozen=True)
-class Filtered:
-    """Trials that passed every filter, `compacted`, and the funnel of all filters.
-
-    Attributes:
-        trials: trials sorted by image key, those of an image in time order.
-        funnel: one row per filter, in order.
-        notices: messages for the user (images without a mask, ...).
-    """
-
-    trials: Trials
-    funnel: tuple[FunnelRow, ...]
-    notices: tuple[str, ...] = field(default=())
+        images = int(np.count_nonzero(np.bincount(self.trials.image))) if n else 0
+        clicks = len(self.trials.x)
+        self.rows.append(
+            FunnelRow(step, setting, n if n_trials is None else n_trials, images, clicks)
+        )
 
 
 def filter_trials(
@@ -126,8 +97,8 @@ def filter_trials(
     keep_categories: frozenset[str] | None,
     progress: Progress,
     quality: Quality | None = None,
-) -> Filtered:
-    """Apply every filter of a configuration.
+) -> None:
+    """Apply every filter of a configuration; afterwards the funnel's trials are `compacted`.
 
     Args:
         funnel: the trials as read.
@@ -136,98 +107,97 @@ def filter_trials(
         progress: receives the progress of slow filters.
         quality: function for `participant_filter`; required if that is set.
 
-    Returns:
-        The remaining trials, possibly none.
-
     Raises:
         ValueError: `participant_filter` is set and `quality` is not given.
     """
-    _before_quality(funnel, config, keep_categories)
-    notices = _participant_filter(funnel, config.participant_filter, quality)
-    funnel.replace("clicks outside dropped", "on", _inside)
-    funnel.by_trial("min_clicks", str(config.min_clicks), lambda t: t.n_clicks >= config.min_clicks)
-    _limit_clicks(funnel, config)
-    funnel.compact()
-    settings = MapSettings.of(config)
-    funnel.by_trial(
-        "min_pixels",
-        str(config.min_pixels) if config.min_pixels else "off",
-        lambda t: _enough_pixels(t, config, settings, progress) if config.min_pixels else None,
-    )
-    funnel.by_trial(
-        "duplicate_maps",
-        config.duplicate_maps,
-        lambda t: (
-            _unlike_maps(t, keep_first=config.duplicate_maps == "keep_first")
-            if config.duplicate_maps != "keep_all"
-            else None
-        ),
-    )
+    filter_before_quality(funnel, config, keep_categories)
+    if config.participant_filter is None:
+        funnel.note("participant_filter", "off")
+    elif quality is None:
+        raise ValueError("participant_filter is set, but nobody judges participants")
+    else:
+        flagged, people = quality(funnel.trials), np.unique(funnel.trials.user)
+        removed = int(np.count_nonzero(flagged[people]))
+        funnel.notices.append(
+            f"participant_filter removed {removed} of {len(people)} participants."
+        )
+        funnel.keep("participant_filter", config.participant_filter, ~flagged[funnel.trials.user])
+    if not all(funnel.trials.inside(*block).all() for block in funnel.trials.blocks()):
+        funnel.trials = funnel.trials.where_clicks(funnel.trials.inside)
+    funnel.note("clicks outside dropped", "on")
+    enough = funnel.trials.n_clicks >= config.min_clicks
+    funnel.keep("min_clicks", str(config.min_clicks), enough)
+    _limit_clicks(funnel, config.max_clicks, config.process_max)
+    funnel.trials = funnel.trials.compacted()
+    settings = MapSettings.from_config(config)
+    if config.min_pixels:
+        kept = _covered_pixels(funnel.trials, config, settings, progress) >= config.min_pixels
+        funnel.keep("min_pixels", str(config.min_pixels), kept)
+    else:
+        funnel.note("min_pixels", "off")
+    unlike = None
+    if config.duplicate_maps != "keep_all":
+        unlike = np.ones(len(funnel.trials), dtype=np.bool_)
+        for group in same_pixels(funnel.trials):
+            unlike[group[1:] if config.duplicate_maps == "keep_first" else group] = False
+    funnel.keep("duplicate_maps", config.duplicate_maps, unlike)
     # counted before max_subjects applies: a limit below min_subjects must not drop everything
-    enough = funnel.trials.people_per_image() >= config.min_subjects
-    funnel.by_trial(
-        "max_subjects",
-        "off" if config.max_subjects is None else str(config.max_subjects),
-        lambda t: None if config.max_subjects is None else _first_subjects(t, config.max_subjects),
-    )
-    funnel.by_image("min_subjects", str(config.min_subjects), lambda _: enough)
-    notices += _mask_filter(funnel, config, settings, progress)
-    funnel.compact()
-    return Filtered(funnel.trials, tuple(funnel.rows), tuple(notices))
+    enough_people = funnel.trials.people_per_image() >= config.min_subjects
+    if config.max_subjects is None:
+        funnel.note("max_subjects", "off")
+    else:
+        kept = _first_subjects(funnel.trials, config.max_subjects)
+        funnel.keep("max_subjects", str(config.max_subjects), kept)
+    funnel.keep("min_subjects", str(config.min_subjects), enough_people[funnel.trials.image])
+    if config.mask_dir is None:
+        funnel.note("mask_dir", "off")
+    else:
+        _filter_by_masks(funnel, Path(config.mask_dir), config, settings, progress)
+    funnel.trials = funnel.trials.compacted()
 
 
-def trials_to_judge(
+def filter_before_quality(
     funnel: Funnel, config: ExperimentConfig, keep_categories: frozenset[str] | None
-) -> Trials:
-    """Apply all filters before `participant_filter`, and return the trials that it judges.
+) -> None:
+    """Apply all filters before `participant_filter`, which judges the trials that are left.
 
     Args:
         funnel: the trials as read.
         config: the filters' settings.
         keep_categories: content of `class_filter_file`; None keeps all.
     """
-    _before_quality(funnel, config, keep_categories)
-    return funnel.trials
-
-
-def _before_quality(
-    funnel: Funnel, config: ExperimentConfig, keep_categories: frozenset[str] | None
-) -> None:
-    """Apply the filters up to and including `class_filter_file`."""
-    mobile = "no such column" if funnel.trials.mobile is None else _setting(config.filter_mobile)
-    funnel.by_trial("filter_mobile", mobile, lambda t: _not_mobile(t, config))
-    funnel.by_trial("catch_threshold", *_catch(funnel.trials, config))
-    funnel.by_trial(
-        "filter_duplicates",
-        _setting(config.filter_duplicates),
-        lambda t: _first_submissions(t) if config.filter_duplicates else None,
-    )
+    mobile = funnel.trials.mobile
+    if mobile is None:
+        funnel.note("filter_mobile", "no such column")
+    elif config.filter_mobile:
+        funnel.keep("filter_mobile", "on", ~mobile)
+    else:
+        funnel.note("filter_mobile", "off")
+    catch = funnel.trials.catch
+    if catch is None:
+        funnel.note("catch_threshold", "no such column")
+    else:
+        # a NaN score compares false, so a trial whose score is unknown is dropped
+        enough = catch >= np.float32(config.catch_threshold)
+        funnel.keep("catch_threshold", f"{config.catch_threshold:g}", enough)
+    if config.filter_duplicates:
+        funnel.keep("filter_duplicates", "on", _first_submissions(funnel.trials))
+    else:
+        funnel.note("filter_duplicates", "off")
     for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
         words = getattr(config, name)
-        funnel.by_image(name, ", ".join(words) or "off", _containing(words, wanted))
-    funnel.by_image(
-        "class_filter_file", config.class_filter_file or "off", _within(keep_categories)
-    )
-
-
-def _setting(on: bool) -> str:
-    return "on" if on else "off"
-
-
-def _not_mobile(trials: Trials, config: ExperimentConfig) -> Bools | None:
-    return ~trials.mobile if config.filter_mobile and trials.mobile is not None else None
-
-
-def _catch(
-    trials: Trials, config: ExperimentConfig
-) -> tuple[str, Callable[[Trials], Bools | None]]:
-    if trials.catch is None:
-        return "no such column", lambda _: None
-    # a NaN score compares false, so a trial whose score is unknown is dropped
-    return (
-        f"{config.catch_threshold:g}",
-        lambda t: None if t.catch is None else t.catch >= np.float32(config.catch_threshold),
-    )
+        kept = None
+        if words:
+            keys = funnel.trials.images.tolist()
+            has = np.array([any(word in key for word in words) for key in keys], dtype=np.bool_)
+            kept = has[funnel.trials.image] == wanted
+        funnel.keep(name, ", ".join(words) or "off", kept)
+    kept = None
+    if keep_categories is not None:
+        categories = funnel.trials.categories.tolist()
+        known = np.array([name in keep_categories for name in categories], dtype=np.bool_)
+        kept = known[funnel.trials.category][funnel.trials.image]
+    funnel.keep("class_filter_file", config.class_filter_file or "off", kept)
 
 
 def _first_submissions(trials: Trials) -> Bools:
@@ -240,89 +210,33 @@ def _first_submissions(trials: Trials) -> Bools:
     return keep
 
 
-def _containing(words: list[str], wanted: bool) -> Callable[[Trials], Bools | None]:
-    def keep(trials: Trials) -> Bools | None:
-        if not words:
-            return None
-        has = [any(word in key for word in words) for key in trials.images.tolist()]
-        return np.asarray(np.array(has, dtype=np.bool_) == wanted)
-
-    return keep
-
-
-def _within(categories: frozenset[str] | None) -> Callable[[Trials], Bools | None]:
-    def keep(trials: Trials) -> Bools | None:
-        if categories is None:
-            return None
-        known = np.array([name in categories for name in trials.categories.tolist()], np.bool_)
-        return np.asarray(known[trials.category])
-
-    return keep
-
-
-def _participant_filter(funnel: Funnel, path: str | None, quality: Quality | None) -> list[str]:
-    """Drop all trials of the participants who are flagged."""
-    if path is None:
-        funnel.skip("participant_filter")
-        return []
-    if quality is None:
-        raise ValueError("participant_filter is set, but nobody judges participants")
-    present = np.unique(funnel.trials.user)
-    flagged = quality(funnel.trials)
-    funnel.by_trial("participant_filter", path, lambda t: ~flagged[t.user])
-    removed = int(np.count_nonzero(flagged[present]))
-    return [f"participant_filter removed {removed} of {len(present)} participants."]
-
-
-def _inside(trials: Trials) -> Trials:
-    if all(trials.inside(*block).all() for block in trials.blocks()):
-        return trials
-    return trials.where_clicks(trials.inside)
-
-
-def _limit_clicks(funnel: Funnel, config: ExperimentConfig) -> None:
-    most = config.max_clicks
+def _limit_clicks(funnel: Funnel, most: int | None, process_max: str) -> None:
     if most is None:
-        funnel.skip("max_clicks")
-    elif config.process_max == "exclude":
-        funnel.by_trial("max_clicks", f"{most}, exclude", lambda t: t.n_clicks <= most)
+        funnel.note("max_clicks", "off")
+    elif process_max == "exclude":
+        funnel.keep("max_clicks", f"{most}, exclude", funnel.trials.n_clicks <= most)
     else:
-        funnel.replace(
-            "max_clicks",
-            f"{most}, trim",
-            lambda t: (
-                t.select(np.arange(len(t)), np.full(len(t), most))
-                if (t.n_clicks > most).any()
-                else t
-            ),
-        )
+        n = len(funnel.trials)
+        if (funnel.trials.n_clicks > most).any():
+            funnel.trials = funnel.trials.select(np.arange(n), np.full(n, most))
+        funnel.note("max_clicks", f"{most}, trim")
 
 
-def _enough_pixels(
+def _covered_pixels(
     trials: Trials, config: ExperimentConfig, settings: MapSettings, progress: Progress
-) -> Bools:
+) -> NDArray[np.int64]:
+    """Count (n) pixels above zero in each trial's map."""
     slices = trials.image_slices()
     progress.stage("Counting map pixels", len(trials.images))
 
-    def covered(image: int) -> NDArray[np.int64]:
+    def count(image: int) -> NDArray[np.int64]:
         return covered_pixels(image_clicks(trials, slices, image), settings)
 
-    counted = []
-    for pixels in ordered_map(covered, range(len(trials.images)), config.n_jobs, "threading"):
+    counted = [np.empty(0, np.int64)]
+    for pixels in ordered_map(count, range(len(trials.images)), config.n_jobs, "threading"):
         counted.append(pixels)
         progress.advance()
-    if not counted:
-        return np.empty(0, np.bool_)
-    return np.asarray(np.concatenate(counted) >= config.min_pixels)
-
-
-def _unlike_maps(trials: Trials, keep_first: bool) -> Bools:
-    """Return (n) True for each trial that no other (earlier) trial duplicates pixel for pixel."""
-    groups = same_pixels(trials)
-    keep = np.ones(len(trials), dtype=np.bool_)
-    for group in groups:
-        keep[group[1:] if keep_first else group] = False
-    return keep
+    return np.concatenate(counted)
 
 
 def _first_subjects(trials: Trials, most: int) -> Bools:
@@ -338,43 +252,43 @@ def _first_subjects(trials: Trials, most: int) -> Bools:
     return np.asarray(rank[first][which] <= most)
 
 
-def _mask_filter(
-    funnel: Funnel, config: ExperimentConfig, settings: MapSettings, progress: Progress
-) -> list[str]:
-    if config.mask_dir is None:
-        funnel.skip("mask_dir")
-        return []
-    trials = funnel.trials.compacted()
-    funnel.trials = trials
-    masks = find_masks(Path(config.mask_dir), trials.images.tolist())
+def _filter_by_masks(
+    funnel: Funnel,
+    folder: Path,
+    config: ExperimentConfig,
+    settings: MapSettings,
+    progress: Progress,
+) -> None:
+    trials = funnel.trials = funnel.trials.compacted()
+    masks = find_masks(folder, trials.images.tolist())
     slices = trials.image_slices()
     progress.stage("Comparing with foreground masks", len(trials.images))
 
     def iou(image: int) -> float:
-        path = masks.get(str(trials.images[image]))
-        if path is None:
+        key = str(trials.images[image])
+        if key not in masks:
             return -1.0
         clicks = image_clicks(trials, slices, image)
         geometry = settings.geometry(clicks.native)
-        folder, key = config.image_dir, str(trials.images[image])
-        size = None if folder is None else size_of(image_file(Path(folder), key))
+        size = None
+        if config.image_dir is not None:
+            size = size_of(image_file(Path(config.image_dir), key))
         try:
-            return heat_on_mask(mean_map(clicks, settings), read_mask(path), geometry, size)
+            return heat_on_mask(mean_map(clicks, settings), read_mask(masks[key]), geometry, size)
         except DataError as error:
             hint = "" if size else " Set image_dir, so that the image's own shape is known."
-            raise DataError(f"{path}: {error}.{hint}") from error
+            raise DataError(f"{masks[key]}: {error}.{hint}") from error
 
     ious = []
     for value in ordered_map(iou, range(len(trials.images)), config.n_jobs, "threading"):
         ious.append(value)
         progress.advance()
-    keep = ~(np.array(ious, dtype=np.float64) >= config.mask_threshold)
-    funnel.by_image("mask_dir", f"IoU < {config.mask_threshold:g}", lambda _: keep)
+    # without an IoU (nothing on both sides) an image stays
+    kept = ~(np.array(ious, dtype=np.float64) >= config.mask_threshold)
+    funnel.keep("mask_dir", f"IoU < {config.mask_threshold:g}", kept[trials.image])
     without = len(trials.images) - len(masks)
-    return [f"{without} images have no mask in {config.mask_dir}; they stay."] if without else []
-
-
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+    if without:
+        funnel.notices.append(f"{without} images have no mask in {config.mask_dir}; they stay.")
 
 
 def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:

@@ -56,7 +56,7 @@ def find_masks(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
         DataError: the folder is missing or holds no masks, or two masks belong to one image.
     """
     if not folder.is_dir():
-        raise DataError(f"mask_dir {folder} is no folder (looked from {Path.cwd()}).")
+        raise DataError(f"mask_dir {folder} is not a folder (looked from {Path.cwd()}).")
     alike: defaultdict[str, list[str]] = defaultdict(list)  # `a/1.png` and `a/1.jpg`
     for key in keys:
         alike[_stem(key)].append(key)
@@ -106,7 +106,9 @@ def read_mask(path: Path) -> NDArray[np.float32]:
 def heat_on_mask(
     mean: NDArray[np.float32], mask: NDArray[np.float32], geometry: Geometry, image: Size | None
 ) -> float:
-    """Compute the IoU of {map > half its maximum} and {mask > 0}, on the finished map's pixels.
+    """Compute the IoU (Jaccard index) of {map > half its maximum} and {mask > 0}.
+
+    Both are compared on the finished map's pixels.
 
     Args:
         mean: (h, w) the finished mean map.
@@ -118,7 +120,9 @@ def heat_on_mask(
         DataError: the mask's aspect ratio does not fit; see `Geometry.of_map`.
     """
     placed = geometry.of_map((mask.shape[0], mask.shape[1]), image).finish(mask)
-    return intersection_over_union(mean > mean.max() / 2, placed > 0)
+    hot, foreground = mean > mean.max() / 2, placed > 0
+    union = int(np.count_nonzero(hot | foreground))
+    return math.nan if union == 0 else float(np.count_nonzero(hot & foreground) / union)
 
 
 def _stem(key: str) -> str:
@@ -133,25 +137,3 @@ def _category(path: Path) -> str | None:
         return None
     category = value[2][0] if isinstance(value[2], list | tuple) and value[2] else value[2]
     return category if isinstance(category, str) else None
-
-
-def intersection_over_union(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the intersection over union (Jaccard index) of two regions.
-
-    Args:
-        first: (H, W) bool.
-        second: (H, W) bool.
-
-    Returns:
-        0 (disjoint) to 1 (equal); NaN when both are empty.
-
-    Raises:
-        ValueError: the shapes differ.
-
-    >>> intersection_over_union(np.array([[1, 1, 0]]) > 0, np.array([[0, 1, 1]]) > 0)
-    0.3333333333333333
-    """
-    if first.shape != second.shape:
-        raise ValueError(f"regions of unequal shapes {first.shape} and {second.shape}")
-    union = int(np.count_nonzero(first | second))
-    return math.nan if union == 0 else float(np.count_nonzero(first & second) / union)

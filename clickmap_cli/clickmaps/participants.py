@@ -57,12 +57,13 @@ class IdSpelling:
         words = sorted(name for name in ids if name.lower() in _MISSING_WORDS)
         if words:
             what = (
-                "stands there as text, and is taken as the name of a participant"
+                "is taken as the name of a participant"
                 if len(words) == 1
-                else "stand there as text, and are taken as names of participants"
+                else "are taken as names of participants"
             )
             yield (
-                f"{column}: {some_names(words)} {what}; leave the cell empty where nobody is known."
+                f"{column}: {some_names(words)} {what}; leave the cell empty where the participant "
+                "is unknown."
             )
 
 
@@ -106,7 +107,7 @@ def read_users(value: Any, key: str) -> list[str]:
     words = [str(item) if _is_whole(item) else item for item in value]
     for word in words:
         if not isinstance(word, str) or not word:
-            raise ConfigError(f"{key} holds {word!r}, which is no user id; put ids in quotes.")
+            raise ConfigError(f"{key} holds {word!r}, which is not a user id; put ids in quotes.")
     if not words:
         raise ConfigError(f"{key} is an empty list; name at least one participant.")
     return list(dict.fromkeys(words))

@@ -39,7 +39,7 @@ class MapSettings:
     decay_tau: float | None
 
     @classmethod
-    def of(cls, config: ExperimentConfig) -> MapSettings:
+    def from_config(cls, config: ExperimentConfig) -> MapSettings:
         """Take the settings from a configuration."""
         height, width = config.image_shape
         crop = (

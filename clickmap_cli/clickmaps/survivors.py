@@ -12,13 +12,14 @@ from clickmap_cli.clickmaps.filters import (
     Funnel,
     FunnelRow,
     Quality,
+    filter_before_quality,
     filter_trials,
-    trials_to_judge,
 )
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
 from clickmap_cli.clickmaps.keys import check_flat_names, image_key, match_keys, some_names
 from clickmap_cli.clickmaps.losses import (
     FRACTIONS,
+    Coordinates,
     Loss,
     are_fractions,
     check_losses,
@@ -28,7 +29,7 @@ from clickmap_cli.clickmaps.losses import (
 )
 from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
-from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, ReadResult, read_trials
+from clickmap_cli.clickmaps.reading.trials_file import read_trials
 from clickmap_cli.clickmaps.settings import MapSettings, blur_notices
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -118,27 +119,16 @@ def surviving_trials(
     if data.is_dir():
         found = _prepared(data, config, progress)
     else:
-        found = _filtered(config, data, reject, progress, quality)
-    for text in blur_notices(MapSettings.of(config), found.trials.shape):
+        funnel, categories = _read(config, data, reject, progress)
+        progress.stage("Filtering")
+        filter_trials(funnel, config, categories, progress, quality)
+        for text in funnel.notices:
+            progress.notice(text)
+        rows, readable = funnel.rows[0].trials, funnel.rows[1].trials
+        found = Survivors(funnel.trials, tuple(funnel.rows), rows, rows - readable)
+    for text in blur_notices(MapSettings.from_config(config), found.trials.shape):
         progress.notice(text)
     return found
-
-
-def _filtered(
-    config: ExperimentConfig,
-    data: Path,
-    reject: Reject,
-    progress: Progress,
-    quality: Quality | None,
-) -> Survivors:
-    """Read raw trials and apply the filters."""
-    funnel, categories = _read(config, data, reject, progress)
-    rows, readable = funnel.rows[0].trials, len(funnel.trials)
-    progress.stage("Filtering")
-    filtered = filter_trials(funnel, config, categories, progress, quality)
-    for text in filtered.notices:
-        progress.notice(text)
-    return Survivors(filtered.trials, filtered.funnel, rows, rows - readable)
 
 
 def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
@@ -180,7 +170,8 @@ def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Tria
         )
     funnel, categories = _read(config, data, no_reject, progress)
     progress.stage("Filtering")
-    return trials_to_judge(funnel, config, categories)
+    filter_before_quality(funnel, config, categories)
+    return funnel.trials
 
 
 def _read(
@@ -189,43 +180,42 @@ def _read(
     """Read raw trials into a funnel, and read the categories to keep."""
     height, width = config.image_shape
     sizes, categories = _side_tables(config)
-    options = ReadOptions(
-        ImageShapes((height, width), sizes), config.remove_string, config.category_column
-    )
-    rejected: list[str] = []
+    shapes = ImageShapes((height, width), sizes)
+    first_rejected = ""
 
-    def noted(row: int, column: str, value: str, reason: str) -> None:
-        if not rejected:
-            rejected.append(f"row {row}, {column or 'as a whole'}, '{value}': {reason}")
+    def note_first(row: int, column: str, value: str, reason: str) -> None:
+        nonlocal first_rejected
+        where = f"row {row}, {column or 'as a whole'}, '{value}': {reason}"
+        first_rejected = first_rejected or f"The first: {where}. "
         reject(row, column, value, reason)
 
-    read = read_trials(data, options, noted, progress)
-    for text in unmatched_names(read.trials, config, sizes, categories):
+    trials, n_rows = read_trials(
+        data, shapes, note_first, progress,
+        remove_string=config.remove_string, category_column=config.category_column,
+    )  # fmt: skip
+    for text in unmatched_names(trials, config, sizes, categories):
         progress.notice(text)
-    keys = read.trials.images.tolist()
-    unknown = options.shapes.unknown(keys)
+    keys = trials.images.tolist()
+    unknown = shapes.unknown(keys)
     without_size = Loss(
         len(unknown), len(keys), "images have no size in metadata_file",
         f"image_shape counts there; '{next(iter(unknown), '')}' is one of them.",
     )  # fmt: skip
     check_losses([without_size], config.max_lost, progress)
-    # the funnel shows smaller losses
-    check_losses(_losses(read, rejected), config.max_lost, progress, least=0.1)
-    for text in suspicions(coordinates_of(read.trials)):
-        progress.notice(text, again=True)
-    return Funnel(read.trials, read.rows), categories
-
-
-def _losses(read: ReadResult, rejected: list[str]) -> Iterator[Loss]:
-    """Yield the losses between the file and the filters."""
-    trials = read.trials
-    n_rejected = read.rows - len(trials)
-    first = f"The first: {rejected[0]}. " if rejected else ""
-    yield Loss(
-        n_rejected, read.rows, "rows cannot be read",
-        f"{first}rejected.csv of `clickmap prepare` says why for each.",
-    )  # fmt: skip
     points = coordinates_of(trials)
+    rejected = Loss(
+        n_rows - len(trials), n_rows, "rows cannot be read",
+        f"{first_rejected}rejected.csv of `clickmap prepare` says why for each.",
+    )  # fmt: skip
+    # the funnel shows smaller losses
+    check_losses([rejected, *_lost_clicks(trials, points)], config.max_lost, progress, least=0.1)
+    for text in suspicions(points):
+        progress.notice(text, again=True)
+    return Funnel(trials, n_rows), categories
+
+
+def _lost_clicks(trials: Trials, points: Coordinates) -> Iterator[Loss]:
+    """Yield the losses of clicks between the file and the filters."""
     n_clicks = len(trials.x)
     if are_fractions(points):
         what = "clicks lie in the first two pixels of their image"
@@ -325,7 +315,7 @@ def _check_content(trials: Trials, path: Path) -> None:
     except ValueError:
         safe = False
     if not (in_order and inside and safe):
-        raise DataError(f"{path}: its content is not what prepare writes; make it anew.")
+        raise DataError(f"{path}: its content is not what prepare writes; run prepare again.")
 
 
 _MOST = 20

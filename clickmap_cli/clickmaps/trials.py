@@ -216,7 +216,7 @@ def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
     """
     missing = [key for key in _ARRAYS if key not in arrays]
     if missing:
-        raise DataError(f"{name}: lacks {', '.join(missing)}; it is no trials.npz of prepare.")
+        raise DataError(f"{name}: lacks {', '.join(missing)}; it is not a trials.npz of prepare.")
     loaded = {key: arrays[key] for key in _ARRAYS}
     whole = ("x", "y", "offsets", "image", "user", "category", "shape")
     if any(loaded[key].dtype.kind not in "iu" for key in whole) or any(
@@ -239,7 +239,7 @@ def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
         and (trials.time is None or len(trials.time) == n)
     )
     if not fits:
-        raise DataError(f"{name}: its arrays do not fit one another; make it anew with prepare.")
+        raise DataError(f"{name}: its arrays do not fit one another; run prepare again.")
     return trials
 
 

@@ -55,7 +55,7 @@ class ClickmapDataset(Dataset[Item]):
         self.categories: list[str] = trials.categories.tolist()
         self._category = trials.category
         self._shape = trials.shape
-        self._settings = MapSettings.of(config)
+        self._settings = MapSettings.from_config(config)
         self._store: MapStore | None = None
 
     def __len__(self) -> int:

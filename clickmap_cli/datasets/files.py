@@ -16,7 +16,7 @@ from clickmap_cli.datasets.base import SIGMA_PX, People, Points, Stimulus
 from clickmap_cli.datasets.fixations import PooledPoints, kernel_density
 from clickmap_cli.datasets.maps import read_map
 from clickmap_cli.datasets.people import FixationPeople, MapPeople, NamedMap
-from clickmap_cli.runtime.errors import DataError
+from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_images import read_image
 
@@ -189,9 +189,3 @@ def checked_id(image_id: str) -> str:
     else:
         return image_id
     raise DataError(f"The image id {printable(image_id)!r} {problem}; rename the image.")
-
-
-def printable(text: str) -> str:
-    """Make text from a file safe for a message: escape unprintable text, cut to 120 characters."""
-    shown = text if text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= 120 else f"{shown[:117]}..."

@@ -15,7 +15,6 @@ from clickmap_cli.datasets.base import Points, points_of_counts
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_images import image_size, opened_image, read_image
-from clickmap_cli.storage.safe_mat import mat_array
 
 CHANNELS = ("grey", "red", "green", "blue", "alpha")
 """Channels of a picture that may hold the map."""
@@ -340,6 +339,8 @@ def _plane(path: Path) -> NDArray[Any]:
     """Read the (h, w) numbers of a file; a leading or trailing axis of length 1 is dropped."""
     suffix = path.suffix.lower()
     if suffix == ".mat":
+        from clickmap_cli.storage.safe_mat import mat_array  # h5py takes long to import
+
         return mat_array(path)
     if suffix != ".npy":
         return map_values(path)

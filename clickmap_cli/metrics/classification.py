@@ -244,8 +244,8 @@ def brier(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     >>> brier(np.array([1.0, 0.5]), np.array([True, True]))
     0.125
     """
-    foretold = _probabilities(probabilities, positive)
-    return float(np.mean((foretold - positive) ** 2)) if len(foretold) else math.nan
+    predicted = _probabilities(probabilities, positive)
+    return float(np.mean((predicted - positive) ** 2)) if len(predicted) else math.nan
 
 
 @dataclass(frozen=True)
@@ -256,13 +256,13 @@ class Reliability:
         edges: (bins + 1) of the bins, from 0 to 1; a bin includes its lower edge, the last bin
             both.
         counts: (bins) number of items.
-        foretold: (bins) mean predicted probability; NaN in an empty bin.
+        predicted: (bins) mean predicted probability; NaN in an empty bin.
         observed: (bins) share that is positive; NaN in an empty bin.
     """
 
     edges: Vector
     counts: Counts
-    foretold: Vector
+    predicted: Vector
     observed: Vector
 
     @property
@@ -275,7 +275,7 @@ class Reliability:
         if not total:
             return math.nan
         full = self.counts > 0
-        away = np.abs(self.foretold - self.observed)[full]
+        away = np.abs(self.predicted - self.observed)[full]
         return float(np.dot(self.counts[full], away) / total)
 
 
@@ -294,14 +294,14 @@ def reliability(
 
     Reference: Murphy and Winkler (1977).
     """
-    foretold = _probabilities(probabilities, positive)
+    predicted = _probabilities(probabilities, positive)
     if bins < 1:
         raise ValueError(f"{bins} bins")
     edges = np.arange(bins + 1) / bins
-    code = np.minimum(np.searchsorted(edges, foretold, side="right") - 1, bins - 1)
+    code = np.minimum(np.searchsorted(edges, predicted, side="right") - 1, bins - 1)
     counts = np.bincount(code, minlength=bins)
     means = []
-    for values in (foretold, positive.astype(np.float64)):
+    for values in (predicted, positive.astype(np.float64)):
         mean = np.full(bins, math.nan)
         sums = np.bincount(code, values, minlength=bins)
         means.append(np.divide(sums, counts, out=mean, where=counts > 0))

@@ -158,18 +158,18 @@ def spearman_brown_fit(sizes: NDArray[Any], reliabilities: NDArray[np.float64]) 
     return float(found.x)
 
 
-def participants_needed(single: float, wished: float) -> float:
+def participants_needed(single: float, target: float) -> float:
     """Return the participants per half that reach a target reliability; inf if none do.
 
     The number is rounded up.
 
     Args:
         single: reliability of one participant, from `spearman_brown_fit`.
-        wished: target reliability, between 0 and 1.
+        target: target reliability, between 0 and 1.
     """
     if not 0 < single < 1:
         return 1.0 if single >= 1 else math.inf
-    return float(math.ceil(wished * (1 - single) / (single * (1 - wished)) - 1e-9))
+    return float(math.ceil(target * (1 - single) / (single * (1 - target)) - 1e-9))
 
 
 def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:

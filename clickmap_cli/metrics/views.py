@@ -195,7 +195,7 @@ class MapView:
             ValueError: a pixel is negative.
         """
         if self.least < 0:
-            raise ValueError("a map with negative values is no density")
+            raise ValueError("a map with negative values is not a density")
         return 0.0
 
     @cached_property

@@ -160,10 +160,10 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
                 label=f"Spearman-Brown fit{misses}",
             )  # fmt: skip
         if needed is not None and not poor:
-            wished = s["target_reliability"]
-            axis.axhline(wished, color=COLOURS["null"], linewidth=0.8, linestyle="--")
+            target = s["target_reliability"]
+            axis.axhline(target, color=COLOURS["null"], linewidth=0.8, linestyle="--")
             axis.plot(
-                [needed], [wished], "D", color=COLOURS["second"], label=f"{needed} reach {wished:g}"
+                [needed], [target], "D", color=COLOURS["second"], label=f"{needed} reach {target:g}"
             )
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")

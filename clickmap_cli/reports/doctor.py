@@ -53,12 +53,8 @@ def verdict(found: Diagnosis) -> str:
 
 def cores_words(cores: Cores) -> str:
     """Describe the cores of the machine, and those that this process may use."""
-    words = f"{cores.total}"
-    if cores.allowed < cores.total:
-        words += f", {cores.allowed} of them for this process"
-    if cores.quota is not None:
-        words += f", limited to {cores.quota:g} by a control group"
-    return words
+    few = cores.usable < cores.total
+    return f"{cores.total}{f', {cores.usable} of them for this process' if few else ''}"
 
 
 def memory_words(memory: Memory) -> str:
@@ -109,7 +105,7 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             package.name: {"wanted": package.wanted, "version": package.version}
             for package in found.packages
         },
-        "cores": {**vars(found.cores), "usable": found.cores.usable},
+        "cores": vars(found.cores),
         "memory": vars(found.memory),
         "gpu": {
             "devices": [{"name": name, "memory": size} for name, size in gpus.cuda],

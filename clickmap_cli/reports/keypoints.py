@@ -98,7 +98,7 @@ def draw_overlay(overlay: KeypointOverlay) -> None:
 def draw_sheet(sheet: AugmentationSheet) -> None:
     """Write the images of the sheet, one per row, with numbered key points."""
     columns = len(sheet.rows[0][1])
-    shapes = [panels[0].pixels.shape for _, panels in sheet.rows]
+    shapes = [panels[0][1].shape for _, panels in sheet.rows]
     ratio = max(shape[0] / shape[1] for shape in shapes)
     side = PANEL / PRESETS["screen"].dpi
     with styled() as plt:
@@ -110,12 +110,12 @@ def draw_sheet(sheet: AugmentationSheet) -> None:
             figsize=(columns * side + 0.3, len(sheet.rows) * side * min(ratio, 2) + 0.8),
         )
         for row, (name, panels) in enumerate(sheet.rows):
-            for axes, panel in zip(grid[row], panels, strict=True):
-                _show(axes, panel.pixels, aspect="equal")
-                axes.plot(*panel.points.T, linestyle="", ms=3.5, markeredgewidth=1, **_RING)
-                _number(axes, panel.points, 6)
+            for axes, (title, pixels, points) in zip(grid[row], panels, strict=True):
+                _show(axes, pixels, aspect="equal")
+                axes.plot(*points.T, linestyle="", ms=3.5, markeredgewidth=1, **_RING)
+                _number(axes, points, 6)
                 if row == 0:
-                    axes.set_title(panel.title)
+                    axes.set_title(title)
             _beside(grid[row, 0], _cut(name, 30))
         listed = ", ".join(f"{at} {_cut(name, _LONGEST)}" for at, name in enumerate(sheet.names, 1))
         figure.supxlabel(listed, fontsize="small", wrap=True, parse_math=False)

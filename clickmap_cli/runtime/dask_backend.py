@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import io
 import logging
+import math
 import pickle
 import time
 import warnings
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, MissingExtraError, RunError
-from clickmap_cli.runtime.parallel import Pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import joblibs_cloudpickle
 
@@ -81,8 +81,8 @@ async def _knock(address: str) -> None:
     await comm.close()
 
 
-class DaskPool(Pool):
-    """The workers of a cluster.
+class DaskPool:
+    """The workers of a cluster: a `Pool`.
 
     Tasks are pickled here, and relative paths become absolute, since a worker may run in another
     folder. If the worker of a task dies, the scheduler gives the task to another worker.
@@ -96,16 +96,14 @@ class DaskPool(Pool):
     remote = True
 
     def __init__(self, client: Any, address: str, progress: Progress) -> None:
-        super().__init__()
         self._client = client
         self._address = address
         self._progress = progress
         self._counted = (-float(_COUNT_SECONDS), 1)
         self._said_nobody = False
 
-    @property
-    def workers(self) -> int:
-        """Threads of all workers that are connected now (at least 1)."""
+    def workers(self, seconds: float = math.inf) -> int:  # noqa: ARG002 - they have started already
+        """Return the number of threads of all workers that are connected now (at least 1)."""
         then, count = self._counted
         now = time.monotonic()
         if now - then >= _COUNT_SECONDS:
@@ -118,9 +116,9 @@ class DaskPool(Pool):
         self,
         function: Callable[[Item], Outcome],
         items: Iterable[Item],
-        worth: bool = True,  # noqa: ARG002 - workers of a cluster have started already
+        seconds: float = math.inf,  # noqa: ARG002 - workers of a cluster have started already
     ) -> Iterator[Outcome]:
-        """Yield `function(item)` for each item, in their order; see `ordered_map`.
+        """Yield `function(item)` for each item, in their order; see `Pool.map`.
 
         Raises:
             RunError: the scheduler stopped answering, all workers that tried a task died, or
@@ -132,7 +130,7 @@ class DaskPool(Pool):
         more = True
         try:
             while True:
-                while more and len(waiting) < 2 * self.workers:
+                while more and len(waiting) < 2 * self.workers():
                     try:
                         item = next(source)
                     except StopIteration:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import os
 import shutil
 import signal
@@ -24,7 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 import clickmap_cli
-from clickmap_cli.runtime.parallel import cpu_count
+from clickmap_cli.runtime.parallel import worker_count
 
 DISK_BYTES = 64 << 20
 """Number of bytes that the measurement of a disk writes and reads."""
@@ -40,19 +39,12 @@ class Cores:
 
     Attributes:
         total: cores of the machine.
-        allowed: cores on which this process may run (its affinity).
-        quota: processor time granted by a cgroup, in cores; None without a limit.
+        usable: cores that this process may use, by its affinity and the quota of a container; as
+            many workers start for `n_jobs: -1`.
     """
 
     total: int
-    allowed: int
-    quota: float | None
-
-    @property
-    def usable(self) -> int:
-        """Workers that can work at once (at least 1)."""
-        limit = self.allowed if self.quota is None else math.ceil(self.quota)
-        return max(1, min(self.allowed, limit))
+    usable: int
 
 
 @dataclass(frozen=True)
@@ -89,11 +81,9 @@ class Disk:
     problem: str = ""
 
 
-def cores(root: Path = _ROOT) -> Cores:
-    """Return the cores; `root` is the folder that contains `proc` and `sys`."""
-    quotas = [_quota(folder) for folder in _cgroups(root, "cpu")]
-    found = [quota for quota in quotas if quota is not None]
-    return Cores(os.cpu_count() or 1, cpu_count(), min(found) if found else None)
+def cores() -> Cores:
+    """Return the cores of this machine and of this process."""
+    return Cores(os.cpu_count() or 1, worker_count(-1))
 
 
 def memory(root: Path = _ROOT) -> Memory:
@@ -102,7 +92,7 @@ def memory(root: Path = _ROOT) -> Memory:
     total = stated["MemTotal"] * 1024 if "MemTotal" in stated else _physical()
     available = stated["MemAvailable"] * 1024 if "MemAvailable" in stated else None
     limit = None
-    for folder in _cgroups(root, "memory"):
+    for folder in _memory_cgroups(root):
         most, used = _memory_of(folder)
         if most is None or most >= (total or _UNLIMITED):
             continue
@@ -162,7 +152,7 @@ def _read_speed(file: IO[bytes], size: int) -> float:
     return size / max(time.perf_counter() - started, 1e-9)
 
 
-def _cgroups(root: Path, controller: str) -> Iterator[Path]:
+def _memory_cgroups(root: Path) -> Iterator[Path]:
     """Yield folders of the control groups of this process, from its own up to the root."""
     base = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
@@ -170,26 +160,13 @@ def _cgroups(root: Path, controller: str) -> Iterator[Path]:
         names, _, path = rest.partition(":")
         if number == "0":
             tops = [base, base / "unified"]
-        elif controller in names.split(","):
-            tops = [base / names, base / controller]
+        elif "memory" in names.split(","):
+            tops = [base / names, base / "memory"]
         else:
             continue
         inside = Path(path.lstrip("/"))
         for top in tops:
             yield from (top / part for part in (inside, *inside.parents))
-
-
-def _quota(folder: Path) -> float | None:
-    """Return the processor time that a control group grants, in cores; None without a limit."""
-    words = _text(folder / "cpu.max").split()
-    if not words:
-        quota, period = (_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
-        words = [quota.strip(), period.strip()]
-    try:
-        share = int(words[0]) / int(words[1])
-    except (ValueError, IndexError, ZeroDivisionError):
-        return None  # `max`, -1 with nothing after it, or no such file
-    return share if share > 0 else None
 
 
 def _memory_of(folder: Path) -> tuple[int | None, int | None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal, TypeVar, cast
+from typing import Literal, Protocol, TypeVar, cast
 
 from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.runtime.progress import Progress
@@ -25,22 +25,32 @@ SHARED_BYTES = 16 << 20
 removing the files takes a second, however small they are."""
 
 
-def cpu_count() -> int:
-    """Return the number of cores on which this process may run (at least 1)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+START_SECONDS = 2.0
+"""Time in which worker processes start; less work than that ends sooner without them."""
 
 
-def worker_count(n_jobs: int) -> int:
+def worker_count(n_jobs: int, seconds: float = math.inf) -> int:
     """Return the number of workers by joblib's convention: -1 is every core, -2 all but one.
+
+    A core counts if this process may use it: affinity and the quota of a container limit them.
+
+    Args:
+        n_jobs: number of workers, or a negative number.
+        seconds: estimated time of the work on one core; for less than `START_SECONDS`, one worker
+            is returned. An estimate changes how long a run takes, never its results.
 
     Raises:
         ValueError: `n_jobs` is 0.
     """
     if n_jobs == 0:
         raise ValueError("n_jobs is 0; use 1 for no parallel work or -1 for every core")
-    return n_jobs if n_jobs > 0 else max(1, cpu_count() + 1 + n_jobs)
+    if seconds < START_SECONDS:
+        return 1
+    if n_jobs > 0:
+        return n_jobs
+    import joblib  # takes a tenth of a second
+
+    return max(1, int(joblib.cpu_count()) + 1 + n_jobs)
 
 
 def ordered_map(
@@ -131,15 +141,39 @@ def _in_threads(
             pool.shutdown(cancel_futures=True)
 
 
-class Pool:
-    """The workers of a run: on this machine, or (`DaskPool`) on a cluster.
+class Pool(Protocol):
+    """The workers of a run: on this machine (`LocalPool`), or on a cluster (`DaskPool`).
+
+    Attributes:
+        remote: True if workers may run on other machines.
+    """
+
+    remote: bool
+
+    def workers(self, seconds: float = math.inf) -> int:
+        """Return the number of items that `map` processes at once (at least 1)."""
+
+    def map(
+        self,
+        function: Callable[[Item], Outcome],
+        items: Iterable[Item],
+        seconds: float = math.inf,
+    ) -> Iterator[Outcome]:
+        """Yield `function(item)` for each item, in their order; see `ordered_map`.
+
+        Args:
+            function: function to call, possibly in another process.
+            items: arguments, one per call.
+            seconds: estimated time of all calls on one core; see `worker_count`.
+        """
+
+
+class LocalPool:
+    """Workers on this machine.
 
     Args:
         n_jobs: number of workers, by joblib's convention.
         backend: kind of workers, threads or processes.
-
-    Attributes:
-        remote: True if workers may run on other machines.
     """
 
     remote = False
@@ -148,22 +182,18 @@ class Pool:
         self._n_jobs = n_jobs
         self._backend = backend
 
-    @property
-    def workers(self) -> int:
-        """Number of items that are processed at once (at least 1)."""
-        return worker_count(self._n_jobs)
+    def workers(self, seconds: float = math.inf) -> int:
+        """Return the number of items that `map` processes at once (at least 1)."""
+        return worker_count(self._n_jobs, seconds)
 
     def map(
-        self, function: Callable[[Item], Outcome], items: Iterable[Item], worth: bool = True
+        self,
+        function: Callable[[Item], Outcome],
+        items: Iterable[Item],
+        seconds: float = math.inf,
     ) -> Iterator[Outcome]:
-        """Run `ordered_map` with these workers.
-
-        Args:
-            function: function to call, possibly in another process.
-            items: arguments, one per call.
-            worth: True if there is enough work to justify starting workers.
-        """
-        return ordered_map(function, items, self._n_jobs if worth else 1, self._backend)
+        """Run `ordered_map` with these workers; see `Pool.map`."""
+        return ordered_map(function, items, self.workers(seconds), self._backend)
 
 
 def check_backend(backend: str, scheduler: str | None) -> None:
@@ -208,4 +238,4 @@ def open_pool(
         with open_cluster(scheduler, progress) as pool:
             yield pool
     else:
-        yield Pool(n_jobs, "loky" if backend == "dask" else cast("Backend", backend))
+        yield LocalPool(n_jobs, "loky" if backend == "dask" else cast("Backend", backend))

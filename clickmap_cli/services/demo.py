@@ -179,7 +179,7 @@ def _run(
     text = _CONFIG.format(**{name: json.dumps(p.as_posix()) for name, p in paths.items()})
     write_bytes(config, text.encode())
     loaded = load_experiment(config)
-    _write_study(Simulation(seed), data, MapSettings.of(loaded.config), progress)
+    _write_study(Simulation(seed), data, MapSettings.from_config(loaded.config), progress)
     result = prepare.run(loaded.config, progress, figures.example, when)
     ceilings = tuple(
         ceiling.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.training.blocks import BlockRow
-from clickmap_cli.training.fit_job import Watch
+from clickmap_cli.training.fitting import Watch
 from clickmap_cli.training.trackers import (
     CsvTracker,
     Row,
@@ -50,7 +50,7 @@ class Shown(Watch):
         self._views.stage(f"{self._title}, stage {stage.name}", table)
         self._progress.stage(f"{self._title}, {stage.name}", steps_left)
 
-    def anew(self, file: Path) -> None:
+    def restart(self, file: Path) -> None:
         """Say why a training starts again from the beginning."""
         self._progress.notice(
             f"{file} is damaged or missing; {self._title} is trained again.", keep=False

@@ -44,7 +44,7 @@ class Group:
         """Return this process's share of some items."""
         return list(items[self.rank :: self.world])
 
-    def sums(self, values: Sequence[float]) -> list[float]:
+    def sum(self, values: Sequence[float]) -> list[float]:
         """Sum some numbers over processes."""
         if self.world == 1:
             return list(values)
@@ -52,7 +52,7 @@ class Group:
         dist.all_reduce(total)
         return [float(value) for value in total.cpu()]
 
-    def gathered(self, item: Any) -> list[Any]:
+    def gather(self, item: Any) -> list[Any]:
         """Gather the items of all processes, in the order of processes."""
         if self.world == 1:
             return [item]
@@ -81,7 +81,7 @@ class Group:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
 
-    def same_everywhere(self, network: nn.Module) -> None:
+    def synchronise(self, network: nn.Module) -> None:
         """Give every process the first one's weights and buffers."""
         if self.world == 1:
             return
@@ -92,7 +92,7 @@ class Group:
 
 
 @contextmanager
-def joined() -> Iterator[Group]:
+def join_processes() -> Iterator[Group]:
     """Join the processes that `torchrun` started; without it, use this process alone.
 
     On a machine with GPUs, a process takes the GPU of its local rank.

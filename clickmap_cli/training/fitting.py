@@ -1,37 +1,141 @@
-"""The training of one network: stages, steps, checkpoints, and resuming after an interruption."""
+"""The training of one network: stages, steps, checkpoints, and resuming after an interruption.
+
+The loop is written here, not taken from a library, because a killed training must resume to the
+same bytes, and because a loss that becomes NaN must name its images.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.training.batches import batches, epoch_steps, read_ahead
-from clickmap_cli.training.blocks import apply_freeze, set_modes
+from clickmap_cli.storage.atomic import is_whole, sha256_of
+from clickmap_cli.training.blocks import BlockRow, apply_freeze, set_modes
 from clickmap_cli.training.checkpoints import (
     BEST,
     FINAL,
     LAST,
+    load,
     random_states,
     restore_random_states,
     save,
     save_weights,
 )
-from clickmap_cli.training.fit_job import FitJob
-from clickmap_cli.training.means import Means
-from clickmap_cli.training.optimisers import make_optimizer, set_rates, step
-from clickmap_cli.training.resuming import Place, load_last
-from clickmap_cli.training.schedules import Schedule
+from clickmap_cli.training.distributed import Group
+from clickmap_cli.training.optimisation import Schedule, make_optimizer, set_rates, step
+from clickmap_cli.training.tasks.base import Task
 from clickmap_cli.training.trackers import Row, Tracker
+
+FIRST_SCALE = 65536.0
+"""Initial factor of fp16's losses: torch's default."""
 
 _NAMED = 8
 """Largest number of items that a message names."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of a training; see `config.saliency.TrainingSettings`.
+
+    Attributes:
+        monitor: column of the history that chooses the best weights, ends stages and drives
+            `plateau`; without validation items it is `train_loss`.
+        monitor_max: True if higher values are better.
+        validate_every: number of epochs between validations; a stage's last epoch always has one.
+        validate_steps: number of optimiser steps between validations, in place of `validate_every`,
+            counted over all stages; a stage's last step always has one. The history then has the
+            column `step` and, besides its row for each epoch, a row for each validation within an
+            epoch, whose training loss is the mean of the epoch so far. A stage's `patience` and
+            `plateau_patience` then count validations; a stage still ends at an epoch's end. None =
+            validate at the end of epochs.
+        keep_every: number of epochs between kept `epoch_<n>.pth` files; None = keep none.
+        keep_bests: name of a file that is kept whenever the weights are the best so far, with `{}`
+            for the epoch; None = keep none.
+        loss_scale: initial factor of fp16's losses.
+        batch_keys: keys of a config that set `batch_size` and `accumulate`, for messages.
+    """
+
+    stages: tuple[Stage, ...]
+    batch_size: int = 4
+    accumulate: int = 1
+    precision: str = "fp32"
+    clip_norm: float | None = None
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    seed: int = 0
+    threads: int = 1
+    monitor: str = "val_loss"
+    monitor_max: bool = False
+    validate_every: int = 1
+    validate_steps: int | None = None
+    keep_every: int | None = None
+    keep_bests: str | None = None
+    loss_scale: float = FIRST_SCALE
+    batch_keys: tuple[str, str] = ("training.batch_size", "training.accumulate")
+
+
+class Watch:
+    """Listener to the events of a training; the methods of this class do nothing."""
+
+    def stage(self, stage: Stage, table: Sequence[BlockRow], steps_left: int) -> None:
+        """Handle the start of a stage; `steps_left` counts the remaining steps of all stages."""
+
+    def restart(self, file: Path) -> None:
+        """Handle a damaged checkpoint, from which the training cannot resume."""
+
+    def step(self, epoch: str, loss: float) -> None:
+        """Handle the end of an optimiser step."""
+
+    def epoch(self, row: Row) -> None:
+        """Handle a new row of the history, for an epoch or for a validation within one."""
+
+
+@dataclass
+class FitJob:
+    """The full description of one training.
+
+    Attributes:
+        task: the network and what it learns.
+        settings: settings of the training.
+        folder: folder of the checkpoints.
+        identity: identity of the training; it does not resume from a checkpoint with another
+            identity.
+        trackers: trackers that the first process writes to.
+        watch: listener to the training's events.
+        group: the processes that train together.
+    """
+
+    task: Task
+    settings: FitSettings
+    folder: Path
+    identity: str = ""
+    trackers: Sequence[Tracker] = ()
+    watch: Watch = field(default_factory=Watch)
+    group: Group = field(default_factory=Group)
+
+
+@dataclass
+class Place:
+    """The state of a training apart from its weights; all of it is stored in `last.pth`."""
+
+    stage: int = 0
+    stage_epoch: int = 0
+    epoch: int = 0
+    best: float = math.inf
+    best_epoch: int = 0
+    stage_best: float = math.inf
+    waited: int = 0
+    finished: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit(job: FitJob, resume: bool = False) -> tuple[Row, ...]:
@@ -65,8 +169,8 @@ class _Fit:
         self.more_is_better = job.settings.monitor_max and bool(job.task.validation)
         self.place = Place()
         self.kept = 0  # epochs that `last.pth` holds
-        self.optimizer: torch.optim.Optimizer | None = None
-        self.schedule: Schedule | None = None
+        self.optimizer: torch.optim.Optimizer
+        self.schedule: Schedule
         fp16 = job.settings.precision == "fp16"
         device = next(self.network.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, job.settings.loss_scale, enabled=fp16)
@@ -77,7 +181,7 @@ class _Fit:
         stored = load_last(job) if resume else None
         if stored is not None:
             self._restore(stored)
-        job.group.same_everywhere(self.network)
+        job.group.synchronise(self.network)
         trackers = job.trackers if job.group.first else ()
         try:
             for tracker in trackers:
@@ -100,17 +204,24 @@ class _Fit:
         stage = self.settings.stages[place.stage]
         last = stage.freeze.backbone_last_n_modules
         table = apply_freeze(self.network, stage.freeze, self._reached() if last else None)
-        self.optimizer = make_optimizer(self.network, stage, self.settings)
+        self.optimizer = make_optimizer(
+            self.network, stage, self.settings.optimizer, self.settings.momentum
+        )
         self.schedule = Schedule(stage, self.steps)
         if stored is not None:
             self.optimizer.load_state_dict(stored["optimizer"])
             self.schedule.restore(stored["schedule"])
             self.scaler.load_state_dict(stored["scaler"])
-        job.watch.stage(stage, table, self._steps_left())
+        epochs = sum(stage.epochs for stage in self.settings.stages[place.stage :])
+        job.watch.stage(stage, table, self.steps * (epochs - place.stage_epoch))
         while not self._stage_done(stage):
             for row in self._epoch(stage):
                 value = self._monitored(row)
-                self._take(value)
+                if value is not None:
+                    self.schedule.validated(value)
+                    better = value < place.stage_best
+                    place.stage_best = min(value, place.stage_best)
+                    place.waited = 0 if better else place.waited + 1
                 place.history.append(row)
                 self._keep_best(row, value)
                 if row["epoch"] == place.epoch:
@@ -120,7 +231,11 @@ class _Fit:
                 job.watch.epoch(row)
             if place.finished:
                 return
-        self._next_stage()
+        if place.stage + 1 == len(self.settings.stages):
+            place.finished = True
+            return
+        place.stage, place.stage_epoch = place.stage + 1, 0
+        place.stage_best, place.waited = math.inf, 0
 
     def _reached(self) -> set[int]:
         """Return the `id`s of the parameters that a loss's gradients reach."""
@@ -137,70 +252,50 @@ class _Fit:
         stopped = stage.patience is not None and place.waited >= stage.patience
         return place.stage_epoch >= stage.epochs or stopped
 
-    def _next_stage(self) -> None:
-        place = self.place
-        if place.stage + 1 == len(self.settings.stages):
-            place.finished = True
-            return
-        place.stage, place.stage_epoch = place.stage + 1, 0
-        place.stage_best, place.waited = math.inf, 0
-
-    def _steps_left(self) -> int:
-        stages = self.settings.stages[self.place.stage :]
-        return self.steps * (sum(stage.epochs for stage in stages) - self.place.stage_epoch)
-
     def _epoch(self, stage: Stage) -> Iterator[dict[str, Any]]:
         """Train one pass over the items and yield its rows of the history, the epoch's own last."""
         place = self.place
         set_modes(self.network)
-        number = place.epoch + 1
-        steps = epoch_steps(self.task, self.per_step, self.settings.seed, number)
+        number, seed = place.epoch + 1, self.settings.seed
+        items = self.task.items(number, seed)
+        steps = [items[at : at + self.per_step] for at in range(0, len(items), self.per_step)]
+        mine = [self.job.group.share(some) for some in steps]
         total, seen, rate = 0.0, 0, 0.0
-        mine = [self.job.group.share(items) for items in steps]
         for at, examples in enumerate(read_ahead(self.task, mine, number, self.settings.threads)):
-            factor = self._schedule.factor(place.stage_epoch * self.steps + at)
-            set_rates(self._optimizer, factor)
+            factor = self.schedule.factor(place.stage_epoch * self.steps + at)
+            set_rates(self.optimizer, factor)
             rate = stage.lr * factor
             loss = self._step(steps[at], examples, f"step {at + 1} of epoch {number}")
             total, seen = total + loss * len(steps[at]), seen + len(steps[at])
             self.job.watch.step(f"{stage.name}, epoch {place.stage_epoch + 1}", loss)
             done = place.epoch * self.steps + at + 1
             if at + 1 < len(steps) and self._validates_within(done):
-                self.job.group.same_everywhere(self.network)
+                self.job.group.synchronise(self.network)
                 found = self._validate(f"the validation after step {done}")
-                yield self._row(stage, done, (rate, total / seen), found)
+                yield self._row(stage, done, rate, total / seen, found)
                 set_modes(self.network)
         # a trained BatchNorm's statistics differ between processes
-        self.job.group.same_everywhere(self.network)
+        self.job.group.synchronise(self.network)
         place.epoch, place.stage_epoch = number, place.stage_epoch + 1
-        found = (math.nan, dict.fromkeys(self.task.watched, math.nan))
+        found = dict.fromkeys(("loss", *self.task.watched), math.nan)
         if self._validates(stage):
             found = self._validate(f"the validation after epoch {number}")
-        yield self._row(stage, number * self.steps, (rate, total / seen), found)
+        yield self._row(stage, number * self.steps, rate, total / seen, found)
 
     def _row(
-        self,
-        stage: Stage,
-        step: int,
-        learnt: tuple[float, float],
-        found: tuple[float, dict[str, float]],
+        self, stage: Stage, step: int, rate: float, loss: float, found: Mapping[str, float]
     ) -> dict[str, Any]:
-        """Build a row of the history.
-
-        Args:
-            stage: the current stage.
-            step: number of steps done, over all stages.
-            learnt: learning rate and training loss.
-            found: result of `_validate`.
-        """
+        """Build a row of the history after a number of steps over all stages."""
         epoch = math.ceil(step / self.steps)
-        loss, scores = found
         return {
-            "epoch": epoch, **({"step": step} if self.settings.validate_steps else {}),
-            "stage": stage.name, "stage_epoch": self.place.stage_epoch + epoch - self.place.epoch,
-            "lr": learnt[0], "train_loss": learnt[1], "val_loss": loss,
-            **{f"val_{name}": value for name, value in scores.items()},
-        }  # fmt: skip
+            "epoch": epoch,
+            **({"step": step} if self.settings.validate_steps else {}),
+            "stage": stage.name,
+            "stage_epoch": self.place.stage_epoch + epoch - self.place.epoch,
+            "lr": rate,
+            "train_loss": loss,
+            **{f"val_{name}": value for name, value in found.items()},
+        }
 
     def _validates_within(self, step: int) -> bool:
         """Return True if a validation follows this step, which is not an epoch's last."""
@@ -219,9 +314,8 @@ class _Fit:
     def _step(self, items: Sequence[Any], examples: Sequence[Any], where: str) -> float:
         """Do one optimiser step and return the mean loss over its items."""
         settings = self.settings
-        self._optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        bad: list[str] = []
+        self.optimizer.zero_grad(set_to_none=True)
+        total, bad = 0.0, []
         names = self._names(self.job.group.share(items), examples)
         for batch in batches(self.task, examples, settings.batch_size):
             with self._memory_watched():
@@ -229,32 +323,28 @@ class _Fit:
                 self.scaler.scale(losses.sum() / len(items)).backward()
             values = losses.detach().cpu().tolist()
             total += sum(values)
-            bad += [
-                names[id(example)]
-                for example, value in zip(batch, values, strict=True)
-                if not math.isfinite(value)
-            ]
-        total = self.job.group.sums([total])[0]
+            pairs = zip(batch, values, strict=True)
+            bad += [names[id(example)] for example, value in pairs if not math.isfinite(value)]
+        total = self.job.group.sum([total])[0]
         if not math.isfinite(total):
-            named = [name for part in self.job.group.gathered(bad) for name in part]
-            self._stop("the loss is no number", where, named)
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+            self._stop("the loss", where, self.job.group.gather(bad))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.job.group.sum_gradients(parameters)
-        if not step(self._optimizer, self.scaler, parameters, settings.clip_norm):
-            self._stop("the gradients are no numbers", where, [self.task.name(i) for i in items])
+        if not step(self.optimizer, self.scaler, parameters, settings.clip_norm):
+            self._stop("a gradient", where, [[self.task.name(item) for item in items]])
         return total / len(items)
 
     def _names(self, items: Sequence[Any], examples: Sequence[Any]) -> dict[int, str]:
         """Return the names of examples by their `id`."""
         return {id(e): self.task.name(item) for item, e in zip(items, examples, strict=True)}
 
-    def _validate(self, where: str) -> tuple[float, dict[str, float]]:
-        """Compute loss and scores of the validation items; NaN without items."""
+    def _validate(self, where: str) -> dict[str, float]:
+        """Return the mean loss and scores of the validation items; NaN where none is defined."""
         self.network.eval()
         mine = self.job.group.share(self.task.validation)
-        means = Means(self.task.watched)
-        total = 0.0
-        bad: list[str] = []
+        total, bad = 0.0, []
+        sums = dict.fromkeys(self.task.watched, 0.0)
+        counts = dict.fromkeys(self.task.watched, 0.0)
         size = self.settings.batch_size
         some = [mine[first : first + size] for first in range(0, len(mine), size)]
         read = read_ahead(self.task, some, None, self.settings.threads)
@@ -265,16 +355,20 @@ class _Fit:
                     losses, outputs = self.task.losses(batch, self.settings.precision)
                 for example, loss, output in zip(batch, losses.tolist(), outputs, strict=True):
                     total += loss
-                    if math.isfinite(loss):
-                        means.add(self.task.scores(example, output))
-                    else:
+                    if not math.isfinite(loss):
                         bad.append(names[id(example)])
-        summed = self.job.group.sums([total, *means.numbers()])
-        if not math.isfinite(summed[0]):
-            named = [name for part in self.job.group.gathered(bad) for name in part]
-            self._stop("the loss is no number", where, named)
-        n = len(self.task.validation)
-        return summed[0] / n if n else math.nan, means.of(summed[1:])
+                        continue
+                    for name, value in self.task.scores(example, output).items():
+                        if not math.isnan(value):
+                            sums[name] += value
+                            counts[name] += 1
+        n = len(sums)
+        total, *summed = self.job.group.sum([total, *sums.values(), *counts.values()])
+        if not math.isfinite(total):
+            self._stop("the loss", where, self.job.group.gather(bad))
+        means = (a / b if b else math.nan for a, b in zip(summed[:n], summed[n:], strict=True))
+        loss = total / len(self.task.validation) if self.task.validation else math.nan
+        return {"loss": loss, **dict(zip(sums, means, strict=True))}
 
     def _monitored(self, row: Mapping[str, Any]) -> float | None:
         """Return the monitored value, negated if higher is better; None without a validation."""
@@ -287,16 +381,6 @@ class _Fit:
             f"{self.job.folder.name}: {self.monitor} is not defined for any validation item; "
             "monitor another score."
         )
-
-    def _take(self, value: float | None) -> None:
-        """Pass a value to early stopping and the plateau schedule."""
-        if value is None:
-            return
-        self._schedule.epoch_ended(value)
-        if value < self.place.stage_best:
-            self.place.stage_best, self.place.waited = value, 0
-        else:
-            self.place.waited += 1
 
     def _keep_best(self, row: Row, value: float | None) -> None:
         """Write `best.pth` if these weights are the best so far."""
@@ -315,22 +399,24 @@ class _Fit:
         place, job, settings = self.place, self.job, self.settings
         stage = settings.stages[place.stage]
         place.finished = self._stage_done(stage) and place.stage + 1 == len(settings.stages)
-        states = job.group.gathered(random_states())
+        states = job.group.gather(random_states())
         self.kept = place.epoch
         if not job.group.first:
             return
         if settings.keep_every is not None and place.epoch % settings.keep_every == 0:
             name = f"epoch_{place.epoch}.pth"
             save_weights(job.folder / name, self.network, self._about(place.history[-1]))
-        save(
-            job.folder / LAST,
-            {
-                "state_dict": self.network.state_dict(), "optimizer": self._optimizer.state_dict(),
-                "schedule": self._schedule.state(), "scaler": self.scaler.state_dict(),
-                "random": states, "identity": job.identity, "place": dict(vars(place)),
-                "best_sha256": sha256_of(job.folder / BEST) if place.best_epoch else "",
-            },
-        )  # fmt: skip
+        state = {
+            "state_dict": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "scaler": self.scaler.state_dict(),
+            "random": states,
+            "identity": job.identity,
+            "place": dict(vars(place)),
+            "best_sha256": sha256_of(job.folder / BEST) if place.best_epoch else "",
+        }
+        save(job.folder / LAST, state)
 
     def _restore(self, stored: Mapping[str, Any]) -> None:
         self.network.load_state_dict(stored["state_dict"])
@@ -356,14 +442,19 @@ class _Fit:
             text = f"The GPU's memory is full with {size} at once; {advice}."
             raise RunError(text) from error
 
-    def _stop(self, what: str, where: str, names: Sequence[str]) -> None:
+    def _stop(self, what: str, where: str, names: Sequence[Sequence[str]]) -> NoReturn:
+        """Raise RunError because a number is NaN or infinite; `names` are those of all processes.
+
+        Raises:
+            RunError: always.
+        """
         stage = self.settings.stages[self.place.stage].name
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        named = ", ".join(names[:_NAMED]) + more
+        every = [name for part in names for name in part]
+        more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
         kept = f"{LAST} holds epoch {self.kept}" if self.kept else "nothing was kept"
         raise RunError(
-            f"{self.job.folder.name}, stage {stage}: {what} in {where} "
-            f"({self.task.noun}: {named or 'all'}). "
+            f"{self.job.folder.name}, stage {stage}: {what} became NaN or infinite in {where} "
+            f"({self.task.noun}: {', '.join(every[:_NAMED]) + more or 'all'}). "
             f"{kept}; try a lower learning rate, clipped gradients, or full precision."
         )
 
@@ -372,16 +463,85 @@ class _Fit:
         best = -self.place.best if self.more_is_better else self.place.best
         return {
             **{name: row[name] for name in ("epoch", "step") if name in row},
-            "monitor": self.monitor, "best": best, "best_epoch": self.place.best_epoch,
+            "monitor": self.monitor,
+            "best": best,
+            "best_epoch": self.place.best_epoch,
             **self.task.about(),
-        }  # fmt: skip
+        }
 
-    @property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        assert self.optimizer is not None  # noqa: S101 - made when a stage begins
-        return self.optimizer
 
-    @property
-    def _schedule(self) -> Schedule:
-        assert self.schedule is not None  # noqa: S101 - made when a stage begins
-        return self.schedule
+def read_ahead(
+    task: Task, steps: Sequence[Sequence[Any]], epoch: int | None, threads: int
+) -> Iterator[list[Any]]:
+    """Yield the examples of each step, reading the next step's in the background.
+
+    Args:
+        task: the task that reads items.
+        steps: the items of every step.
+        epoch: as in `Task.read`.
+        threads: number of reading threads.
+
+    Raises:
+        DataError: as in `Task.read`.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+
+        def begin(step: Sequence[Any]) -> list[Future[Any]]:
+            return [pool.submit(task.read, item, epoch) for item in step]
+
+        waiting = begin(steps[0]) if steps else []
+        for at in range(len(steps)):
+            found = [future.result() for future in waiting]
+            waiting = begin(steps[at + 1]) if at + 1 < len(steps) else []
+            yield found
+
+
+def batches(task: Task, examples: Sequence[Any], batch_size: int) -> list[list[Any]]:
+    """Group examples that can share a batch, at most `batch_size` per batch."""
+    groups: dict[Hashable, list[Any]] = {}
+    for example in examples:
+        groups.setdefault(task.alike(example), []).append(example)
+    return [
+        alike[first : first + batch_size]
+        for alike in groups.values()
+        for first in range(0, len(alike), batch_size)
+    ]
+
+
+def load_last(job: FitJob) -> dict[str, Any] | None:
+    """Read the checkpoint to resume from; None if it is missing or damaged.
+
+    A missing or changed `best.pth` also makes the checkpoint unusable.
+
+    Raises:
+        RunError: the checkpoint is of another training.
+    """
+    path = job.folder / LAST
+    if not path.is_file():
+        return None
+    try:
+        stored = load(path)
+    except RunError:
+        job.watch.restart(path)
+        return None
+    if stored.get("identity") != job.identity:
+        raise RunError(f"{path} is of another training; run again with --overwrite.")
+    if _best_is_whole(job.folder / BEST, stored):
+        return stored
+    job.watch.restart(job.folder / BEST)
+    return None
+
+
+def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
+    """Return True if `best.pth` is the file that a checkpoint refers to."""
+    place = stored["place"]
+    if not place["best_epoch"]:
+        return True
+    if is_whole(path, {"sha256": stored.get("best_sha256")}):
+        return True
+    if place["finished"] or not path.is_file():
+        return False
+    try:  # killed between `best.pth` and `last.pth`: the epoch is repeated and writes both again
+        return bool(load(path)["about"]["epoch"] == place["epoch"] + 1)
+    except (RunError, KeyError, TypeError):
+        return False

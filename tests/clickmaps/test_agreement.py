@@ -206,7 +206,7 @@ def test_groups_of_every_size_key_and_seed_are_drawn_anew() -> None:
     def first(size, seed=0, key="k"):
         return [set(a.tolist()) for a, _ in random_groups(np.arange(40), size, 30, seed, key)]
 
-    # a group of 4 is no group of 2 and two others
+    # a group of 4 is not a group of 2 and two others
     inside = [two < four for two, four in zip(first(2), first(4), strict=True)]
     assert sum(inside) < 5  # one in 130 by chance
     assert first(2) == first(2)

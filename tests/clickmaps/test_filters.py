@@ -26,7 +26,9 @@ def config(**values) -> ExperimentConfig:
 
 
 def run(trials, categories=None, **values):
-    return filter_trials(Funnel(trials, len(trials)), config(**values), categories, Silent())
+    funnel = Funnel(trials, len(trials))
+    filter_trials(funnel, config(**values), categories, Silent())
+    return funnel
 
 
 def kept(filtered) -> list[tuple[str, str, int]]:
@@ -43,11 +45,11 @@ def test_everything_stays_when_every_filter_is_off() -> None:
     # sorted by image key; trials of an image keep their order
     wanted = sorted(rows, key=lambda row: row[0])
     assert kept(filtered) == [(i, u, len(c)) for i, u, c in wanted]
-    assert [row.trials for row in filtered.funnel] == [len(rows)] * len(filtered.funnel)
+    assert [row.trials for row in filtered.rows] == [len(rows)] * len(filtered.rows)
 
 
 def test_the_funnel_has_the_steps_in_their_order() -> None:
-    steps = [row.step for row in run(trials_of(random_rows(0))).funnel]
+    steps = [row.step for row in run(trials_of(random_rows(0))).rows]
     assert steps == [
         "rows in the file", "unreadable rows", "filter_mobile", "catch_threshold",
         "filter_duplicates", "file_inclusion_filter", "file_exclusion_filter", "class_filter_file",
@@ -93,8 +95,9 @@ def test_participants_who_are_judged_bad_go_with_all_their_trials() -> None:
         seen.append(trials)
         return np.isin(trials.users, ["x", "w"])
 
-    filtered = filter_trials(
-        Funnel(trials_of(rows), 5),
+    filtered = Funnel(trials_of(rows), 5)
+    filter_trials(
+        filtered,
         config(participant_filter="model.pt", file_exclusion_filter="dog"),
         None, Silent(), quality,
     )  # fmt: skip
@@ -102,15 +105,15 @@ def test_participants_who_are_judged_bad_go_with_all_their_trials() -> None:
     # it is asked once, after the filters before it and before clicks outside are dropped
     (table,) = seen
     assert (len(table), len(table.x)) == (4, 8)
-    row = next(row for row in filtered.funnel if row.step == "participant_filter")
+    row = next(row for row in filtered.rows if row.step == "participant_filter")
     assert (row.setting, row.trials, row.images, row.clicks) == ("model.pt", 2, 1, 4)
-    assert filtered.notices == ("participant_filter removed 2 of 4 participants.",)
+    assert filtered.notices == ["participant_filter removed 2 of 4 participants."]
 
 
 def test_a_participant_filter_that_nobody_can_apply_is_not_passed_over() -> None:
     with pytest.raises(ValueError, match="participant_filter is set"):
         run(trials_of(random_rows(0)), participant_filter="model.pt")
-    assert run(trials_of(random_rows(0))).notices == ()
+    assert run(trials_of(random_rows(0))).notices == []
 
 
 def test_clicks_outside_are_dropped_before_they_are_counted() -> None:
@@ -119,7 +122,7 @@ def test_clicks_outside_are_dropped_before_they_are_counted() -> None:
     )
     filtered = run(trials, min_clicks=2)
     assert kept(filtered) == [("a.png", "u", 2)]
-    row = next(row for row in filtered.funnel if row.step == "clicks outside dropped")
+    row = next(row for row in filtered.rows if row.step == "clicks outside dropped")
     assert (row.trials, row.clicks) == (2, 2)
 
 
@@ -270,7 +273,7 @@ def test_interleaving_of_images_does_not_matter(seed, random) -> None:
 def test_nothing_left_is_no_crash() -> None:
     filtered = run(trials_of(random_rows(0)), min_clicks=1000)
     assert len(filtered.trials) == 0
-    assert filtered.funnel[-1].images == 0
+    assert filtered.rows[-1].images == 0
 
 
 @pytest.mark.parametrize(("block", "in_memory"), [(1, 1 << 30), (7, 1 << 30), (7, 0), (7, 100)])
@@ -290,7 +293,7 @@ def test_blocks_and_files_of_clicks_do_not_change_what_is_selected(
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     parts = run(trials_of(rows), **settings)
-    assert parts.funnel == whole.funnel
+    assert parts.rows == whole.rows
     for name, array in whole.trials.as_arrays().items():
         np.testing.assert_array_equal(array, parts.trials.as_arrays()[name], err_msg=name)
 

@@ -1,19 +1,24 @@
+"""Heat against a foreground mask, counted by hand."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import pytest
 
-from clickmap_cli.clickmaps.image_files import intersection_over_union
+from clickmap_cli.clickmaps.geometry import geometry_of
+from clickmap_cli.clickmaps.image_files import heat_on_mask
+
+GEOMETRY = geometry_of((1, 4), (1, 4), None)
 
 
-def test_hand_counted() -> None:
-    a = np.array([[1, 1, 0, 0]]) > 0
-    b = np.array([[0, 1, 1, 1]]) > 0
-    assert intersection_over_union(a, b) == 1 / 4
-    assert intersection_over_union(a, a) == 1
-    assert intersection_over_union(a, ~a) == 0
-    assert math.isnan(intersection_over_union(a & ~a, a & ~a))
-    with pytest.raises(ValueError, match="unequal shapes"):
-        intersection_over_union(a, b.T)
+def iou(heat: list[float], mask: list[float]) -> float:
+    planes = (np.array([values], dtype=np.float32) for values in (heat, mask))
+    return heat_on_mask(*planes, GEOMETRY, None)
+
+
+def test_heat_on_a_mask_hand_counted() -> None:
+    assert iou([2, 2, 1, 0], [0, 1, 1, 1]) == 1 / 4
+    assert iou([2, 2, 1, 0], [1, 1, 0, -1]) == 1
+    assert iou([2, 2, 1, 0], [0, 0, 1, 1]) == 0
+    assert math.isnan(iou([0, 0, 0, 0], [0, 0, 0, 0]))

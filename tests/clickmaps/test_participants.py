@@ -16,7 +16,7 @@ from clickmap_cli.clickmaps.participants import (
     known_users,
     read_users,
 )
-from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
+from clickmap_cli.clickmaps.reading.trials_file import read_trials
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from tests.helpers.studies import trials_of
@@ -28,7 +28,7 @@ KINDS = ["t.csv", "t.csv.gz", "t.csv.zst", "t.parquet", "t.npz"]
 
 def notices_of(path) -> list[str]:
     progress = Silent()
-    read_trials(path, ReadOptions(ImageShapes((99, 99))), lambda *_: None, progress)
+    read_trials(path, ImageShapes((99, 99)), lambda *_: None, progress)
     return progress.notices
 
 
@@ -38,7 +38,7 @@ def test_words_in_the_column_are_ids(tmp_path, name) -> None:
     assert [user for _, user, _ in read(path).as_rows()] == WORDS
     (text,) = notices_of(path)
     assert text.startswith(
-        "user_id: '<NA>', 'N/A', 'NA', 'NaN', 'None' and 2 more stand there as text"
+        "user_id: '<NA>', 'N/A', 'NA', 'NaN', 'None' and 2 more are taken as names of"
     )
 
 
@@ -103,7 +103,7 @@ def test_a_file_or_a_list(tmp_path) -> None:
         ([1.5], "bad_users holds 1.5"),
         ([True], "bad_users holds True"),
         (["u", ""], "bad_users holds ''"),
-        ([["u"]], "no user id"),
+        ([["u"]], "not a user id"),
     ],
 )
 def test_what_is_no_list(value, says) -> None:

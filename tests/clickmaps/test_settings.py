@@ -13,7 +13,7 @@ from clickmap_cli.config.loading import load_experiment
 
 
 def settings_of(*words: str) -> MapSettings:
-    return MapSettings.of(load_experiment(None, words).config)
+    return MapSettings.from_config(load_experiment(None, words).config)
 
 
 def notices_of(*words: str, shapes=((256, 256),)) -> list[str]:

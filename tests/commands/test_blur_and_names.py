@@ -100,4 +100,4 @@ def test_names_that_match_nothing_or_look_alike_are_said(config) -> None:
     assert "file_exclusion_filter: no image's key contains 'pig' (" in text
     assert "1 image keys differ from another only in the case of letters" in text
     assert "user_id: 1 of the ids have blanks around them, which were removed: ' u" in text
-    assert "user_id: 'nan' stands there as text" in text
+    assert "user_id: 'nan' is taken as the name" in text

@@ -247,7 +247,7 @@ def test_a_sigma_alone_sets_the_window(tmp_path, words, size) -> None:
         blur_size=9 if size == 9 else None,
     )  # fmt: skip
     assert blur_window(from_code) == size
-    assert MapSettings.of(from_code).blur_size == size
+    assert MapSettings.from_config(from_code).blur_size == size
 
 
 def test_the_hash_moves_with_numbers_only() -> None:

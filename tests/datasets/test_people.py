@@ -92,7 +92,7 @@ def clicks():
     rows.append((rows[0][0], rows[0][1], [(1, 1), (2, 30), (31, 31)]))
     trials = trials_of(rows)
     config = load_experiment(None, ["image_shape=[32,32]", "blur_size=5", "center_crop=[20,24]"])
-    how = MapSettings.of(config.config)
+    how = MapSettings.from_config(config.config)
     mine = image_clicks(trials, trials.image_slices(), 0)
     stack = ClickStack(mine, how, trials.user)
     return ClickPeople(stack, trials.users[trials.user].tolist()), trial_maps(mine, how)

@@ -67,8 +67,9 @@ def _ceiling(method: str) -> Line:
         ("ceiling", method, *_EXPERIMENT, "metric=[spearman,auc]", "randomization_iters=10"),
         held=f"ceiling/{method}-spearman",
         pieces=(
+            "from clickmap_cli.runtime import parallel as p; "
             "from clickmap_cli.services.ceiling import scores as s; "
-            "s._WORTH_WORKERS, s._MOST_IN_CHUNK = 0, 4"
+            "p.START_SECONDS, s._MOST_IN_CHUNK = 0, 4"
         ),
     )
 
@@ -76,7 +77,7 @@ def _ceiling(method: str) -> Line:
 _BENCHMARK = Line(
     ("benchmark", _DATA, "models=[center_bias,blur_baseline,gold_standard]",
      f"output_dir={OUT}", "heatmaps_png.enabled=true", "null_iterations=3", "n_jobs=2"),
-    pieces="from clickmap_cli.services.benchmark import job as b; b._WORTH_WORKERS = 0",
+    pieces="from clickmap_cli.runtime import parallel as p; p.START_SECONDS = 0",
 )  # fmt: skip
 _FINETUNE = Line((
     "finetune", _DATA, f"output_dir={OUT}", "device=cpu", "n_jobs=1", "metrics=[NSS,CC,KL]",

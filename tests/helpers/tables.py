@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, ReadResult, read_trials
+from clickmap_cli.clickmaps.reading.trials_file import read_trials
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.runtime.progress import Silent
 
@@ -35,12 +35,8 @@ class Raw:
 class Read:
     """What reading gave, with every rejection as (row, column, value, reason)."""
 
-    result: ReadResult
+    trials: Trials
     rejected: list[tuple[int, str, str, str]]
-
-    @property
-    def trials(self) -> Trials:
-        return self.result.trials
 
     def as_rows(self) -> list[tuple[str, str, list[tuple[int, int]]]]:
         """(image key, user, clicks) of each trial, in the order of the file."""
@@ -56,15 +52,11 @@ class Read:
 def read(path: Path, shape: tuple[int, int] = (1000, 1000), **options: Any) -> Read:
     """Read a table; a rejected row that is not counted, or counted twice, fails here."""
     rejected: list[tuple[int, str, str, str]] = []
-    result = read_trials(
-        path,
-        ReadOptions(ImageShapes(shape), **options),
-        lambda *row: rejected.append(row),
-        Silent(),
+    trials, n_rows = read_trials(
+        path, ImageShapes(shape), lambda *row: rejected.append(row), Silent(), **options
     )
-    assert result.rejected == len(rejected)
-    assert result.rows == result.rejected + len(result.trials)
-    return Read(result, rejected)
+    assert n_rows == len(rejected) + len(trials)
+    return Read(trials, rejected)
 
 
 def quoted(value: str) -> str:

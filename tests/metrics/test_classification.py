@@ -205,30 +205,30 @@ def test_bootstrap_of_participants_who_are_alike_is_certain() -> None:
                                  st.floats(0, 1)), st.booleans()), min_size=1, max_size=25),
     st.integers(1, 12),
 )  # fmt: skip
-def test_reliability_and_brier_equal_plain_loops(foretold, bins) -> None:
-    probabilities = np.array([p for p, _ in foretold])
-    positive = np.array([b for _, b in foretold])
+def test_reliability_and_brier_equal_plain_loops(pairs, bins) -> None:
+    probabilities = np.array([p for p, _ in pairs])
+    positive = np.array([b for _, b in pairs])
     found = reliability(probabilities, positive, bins)
     error = 0.0
     total = 0
     for at in range(bins):
         low, high = at / bins, (at + 1) / bins
         mine = [
-            (p, b) for p, b in foretold if low <= p < high or (at == bins - 1 and p == 1)
+            (p, b) for p, b in pairs if low <= p < high or (at == bins - 1 and p == 1)
         ]  # fmt: skip
         total += len(mine)
         assert found.counts[at] == len(mine)
         if not mine:
-            assert math.isnan(found.foretold[at])
+            assert math.isnan(found.predicted[at])
             assert math.isnan(found.observed[at])
             continue
         mean, share = (sum(part) / len(mine) for part in zip(*mine, strict=True))
-        assert found.foretold[at] == pytest.approx(mean, abs=1e-12)
+        assert found.predicted[at] == pytest.approx(mean, abs=1e-12)
         assert found.observed[at] == pytest.approx(share, abs=1e-12)
-        error += len(mine) / len(foretold) * abs(mean - share)
-    assert total == len(foretold)
+        error += len(mine) / len(pairs) * abs(mean - share)
+    assert total == len(pairs)
     assert found.error == pytest.approx(error, abs=1e-12)
-    wanted = sum((p - b) ** 2 for p, b in foretold) / len(foretold)
+    wanted = sum((p - b) ** 2 for p, b in pairs) / len(pairs)
     assert brier(probabilities, positive) == pytest.approx(wanted, abs=1e-12)
 
 

@@ -255,7 +255,7 @@ def test_wrong_inputs_are_named() -> None:
         score_maps("auc", t, t)
     with pytest.raises(ValueError, match="clicks of shape"):
         score_maps("auc", t, t, np.ones((1, 4)))
-    with pytest.raises(ValueError, match="no density"):
+    with pytest.raises(ValueError, match="not a density"):
         score_maps("kl", -t, t)
 
 

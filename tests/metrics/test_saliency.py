@@ -547,7 +547,7 @@ def test_other_wrong_predictions_are_named() -> None:
         Prediction(np.array([[0.5, -0.5]]), "density")
     with pytest.raises(ValueError, match=r"shape \(2, 3\) and a map of \(3, 2\)"):
         score("CC", np.ones((2, 3)), truth=np.eye(3)[:, :2])
-    with pytest.raises(ValueError, match="no density"):
+    with pytest.raises(ValueError, match="not a density"):
         score("KL", np.eye(2), truth=-np.eye(2))
 
 

@@ -110,11 +110,11 @@ def test_spearman_brown_and_its_fit() -> None:
 
 
 @pytest.mark.parametrize("single", [0.05, 0.3, 0.8])
-@pytest.mark.parametrize("wished", [0.5, 0.9, 0.99])
-def test_participants_needed_is_the_least_number_that_reaches_it(single, wished) -> None:
-    k = participants_needed(single, wished)
-    assert spearman_brown(single, k) >= wished - 1e-9
-    assert k == 1 or spearman_brown(single, k - 1) < wished
+@pytest.mark.parametrize("target", [0.5, 0.9, 0.99])
+def test_participants_needed_is_the_least_number_that_reaches_it(single, target) -> None:
+    k = participants_needed(single, target)
+    assert spearman_brown(single, k) >= target - 1e-9
+    assert k == 1 or spearman_brown(single, k - 1) < target
     assert participants_needed(0, 0.9) == math.inf
     assert participants_needed(1, 0.9) == 1
 

@@ -12,7 +12,7 @@ from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.reports.keypoints import HEAD, SIDE, draw_losses, draw_overlay, draw_sheet
 from clickmap_cli.reports.style import COLOURS
 from clickmap_cli.services.keypoints.pictures import AugmentationSheet, KeypointOverlay, LossCurves
-from clickmap_cli.training.tasks.keypoint_augmentation import sheet_row
+from clickmap_cli.training.tasks.keypoint_augmentation import apply_change, example_changes
 
 NAN = math.nan
 NAMES = ("nose tip", "eye $top$", "ear")
@@ -138,13 +138,14 @@ def test_the_sheet_has_a_panel_for_every_change(tmp_path) -> None:
     image = np.full((40, 40, 3), 60, np.uint8)
     image[:, 20:] = 140
     points = np.array([[8.0, 20.0], [NAN, NAN]])
-    rows = [
-        (name, sheet_row(image, points, settings, lambda: np.random.default_rng(0)))
-        for name in ("a.png", "b.png")
+    row = [
+        (title, *apply_change(image, points, change, np.random.default_rng(0)))
+        for title, change in example_changes(settings).items()
     ]
+    rows = [("a.png", row), ("b.png", row)]
     draw_sheet(AugmentationSheet(tmp_path / "sheet.png", ("nose", "eye"), rows))
     pixels = read(tmp_path / "sheet.png")
-    greys = [np.rint(255 * level) for level in np.unique([p.pixels for _, r in rows for p in r])]
+    greys = [np.rint(255 * level) for level in np.unique([pixels for _, pixels, _ in row])]
     for level in greys:
         assert (np.abs(pixels - level).max(axis=2) <= 1).sum() > 1000
     # as it is, mirrored, brighter, all: dark and light halves change sides in the mirror

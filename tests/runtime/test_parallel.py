@@ -5,10 +5,11 @@ import signal
 import threading
 import warnings
 
+import joblib
 import pytest
 
 from clickmap_cli.runtime.errors import DataError, RunError
-from clickmap_cli.runtime.parallel import cpu_count, ordered_map, worker_count
+from clickmap_cli.runtime.parallel import START_SECONDS, ordered_map, worker_count
 
 
 def square(x: int) -> int:
@@ -78,8 +79,10 @@ def test_a_worker_that_is_ended_ends_the_run(number, error, said) -> None:
 
 def test_worker_counts() -> None:
     assert worker_count(3) == 3
-    assert worker_count(-1) == cpu_count()
+    assert worker_count(-1) == joblib.cpu_count()
     assert worker_count(-100) == 1
+    assert worker_count(3, START_SECONDS) == 3
+    assert worker_count(3, START_SECONDS - 1e-3) == worker_count(-1, 0) == 1
     with pytest.raises(ValueError, match="n_jobs is 0"):
         worker_count(0)
 

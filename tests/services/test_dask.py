@@ -113,9 +113,9 @@ def test_ceilings_have_the_same_tables(cluster, tmp_path, monkeypatch, method) -
 
     def run(name: str, progress, *more: str) -> Path:
         config = load_experiment(None, [*words, f"assets={tmp_path / name}", *more]).config
-        return ceiling.run(
-            config, method, progress, figures, subject_curve=method == "split-half"
-        ).folder
+        return ceiling.run(config, method, progress, figures, subject_curve=method == "split-half")[
+            0
+        ].folder
 
     wanted = digests(run("one", Silent(), "n_jobs=1"), ".csv", ".json", ".npz")
     killer = Killer(cluster, f"Scoring, {method}")

@@ -16,7 +16,7 @@ from clickmap_cli.config.saliency import stages_of
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
-from clickmap_cli.training.optimisers import make_optimizer
+from clickmap_cli.training.optimisation import make_optimizer
 from tests.helpers.studies import write_csv
 from tests.services.benchmark.test_run import write_corpus
 from tests.services.ceiling import test_run as test_ceiling
@@ -47,8 +47,8 @@ def test_exponential_decay_weighs_clicks_by_their_order(tmp_path) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-@pytest.mark.parametrize("wished", [0.5, 0.95])
-def test_target_reliability_says_how_many_participants_are_needed(tmp_path, wished) -> None:
+@pytest.mark.parametrize("target", [0.5, 0.95])
+def test_target_reliability_says_how_many_participants_are_needed(tmp_path, target) -> None:
     # everybody clicks around the same place, so that one participant tells something of another
     rng = np.random.default_rng(0)
     rows = []
@@ -57,12 +57,12 @@ def test_target_reliability_says_how_many_participants_are_needed(tmp_path, wish
             clicks = rng.integers(4 + 3 * i, 14 + 3 * i, (15, 2)).tolist()
             rows.append((f"a/{i}.png", f"u{u}", [(x, y) for x, y in clicks]))
     data = write_csv(tmp_path / "trials.csv", rows)
-    words = ("metric=pearson", f"target_reliability={wished}")
+    words = ("metric=pearson", f"target_reliability={target}")
     found = test_ceiling.run(data, "split-half", *words, subject_curve=True)[0].summary.summary
     single = found["single_participant_reliability"]
     assert 0 < single < 1
-    assert found["target_reliability"] == wished
-    reached = [n * single / (1 + (n - 1) * single) >= wished - 1e-12 for n in range(1, 10_000)]
+    assert found["target_reliability"] == target
+    reached = [n * single / (1 + (n - 1) * single) >= target - 1e-12 for n in range(1, 10_000)]
     assert found["participants_needed"] == 1 + reached.index(True)
 
 
@@ -95,7 +95,9 @@ def test_momentum_is_sgds() -> None:
     (weight,) = network.parameters()
     with torch.no_grad():
         weight.fill_(1.0)
-    optimizer = make_optimizer(network, stages_of(config)[0], config.training)
+    optimizer = make_optimizer(
+        network, stages_of(config)[0], config.training.optimizer, config.training.momentum
+    )
     value, velocity = 1.0, 0.0
     for gradient in (1.0, -0.5, 2.0):
         weight.grad = torch.full_like(weight, gradient)

@@ -18,12 +18,10 @@ from clickmap_cli.models.weights import read_state
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.training import fitting
 from clickmap_cli.training.checkpoints import load, save
-from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
-from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.optimisers import block_rates
-from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
+from clickmap_cli.training.optimisation import block_rates
 from clickmap_cli.training.tasks.base import Task
-from clickmap_cli.training.tasks.saliency import SaliencyTask
+from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 from clickmap_cli.training.trackers import CsvTracker
 from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, make_stage, spots
 
@@ -284,7 +282,7 @@ class Told(Watch):
     def __init__(self) -> None:
         self.files: list[str] = []
 
-    def anew(self, file) -> None:
+    def restart(self, file) -> None:
         self.files.append(file.name)
 
 
@@ -366,7 +364,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path) 
     with pytest.raises(RunError) as error:
         fit(job_for(tmp_path, STAGES, model=Broken(5)))
     text = str(error.value)
-    assert "stage head: the loss is no number in step 1 of epoch 2" in text
+    assert "stage head: the loss became NaN or infinite in step 1 of epoch 2" in text
     assert text.count("images: s") == 1
     assert "last.pth holds epoch 1" in text
     assert load(tmp_path / "last.pth")["place"]["epoch"] == 1

@@ -13,11 +13,15 @@ from clickmap_cli.config.saliency import Freeze, Stage
 from clickmap_cli.datasets.base import Points, Stimulus
 from clickmap_cli.datasets.people import FixationPeople
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.tasks.saliency import SaliencyTask
+from clickmap_cli.training.fitting import FitJob, FitSettings
+from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 
 SIZE = (10, 12)
+
+
+def make_stage(name: str, epochs: int, lr: float, **more: Any) -> Stage:
+    """A stage whose rate does not change unless `more` says so."""
+    return Stage(name=name, epochs=epochs, lr=lr, **{"schedule": "constant", **more})
 
 
 class TinyNetwork(torch.nn.Module):
@@ -104,11 +108,6 @@ class Spot(Stimulus):
 
     def truth_digest(self) -> str:
         return f"{self.at}"
-
-
-def make_stage(name: str, epochs: int, lr: float, **more: Any) -> Stage:
-    """A stage whose rate does not change unless `more` says so."""
-    return Stage(name=name, epochs=epochs, lr=lr, **{"schedule": "constant", **more})
 
 
 def spots(n: int = 6, **kwargs: Any) -> list[Spot]:

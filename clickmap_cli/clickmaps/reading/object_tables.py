@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from clickmap_cli.clickmaps.reading.click_text import (
     parse_columns,
     parse_pairs,
 )
-from clickmap_cli.clickmaps.reading.header import Columns, find_columns
-from clickmap_cli.clickmaps.reading.raw_table import TextChunk
+from clickmap_cli.clickmaps.reading.header import find_columns
+from clickmap_cli.clickmaps.reading.raw_table import TrialChunk
 from clickmap_cli.runtime.errors import DataError, short_reason
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
@@ -28,50 +29,59 @@ _NOT_NUMBERS = "clicks hold something that is not a number"
 _NOT_PAIRS = "clicks is not a list of (x, y) pairs"
 
 
-def parquet_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
+def parquet_chunks(path: Path, category: str | None) -> Iterator[TrialChunk]:
     """Yield the rows of a Parquet file, some thousands at a time.
 
     Raises:
         DataError: the file is not a Parquet file or is damaged, or a column is missing.
     """
-    import pyarrow
-
-    try:
-        file = opened_parquet(path)
-        names = list(file.schema_arrow.names)
-        columns = find_columns(names, str(path), category)
-        wanted = [name for name in vars(columns).values() if name]
+    with _open_parquet(path) as file:
+        columns = find_columns(list(file.schema_arrow.names), str(path), category)
         first = 1
-        for batch in file.iter_batches(batch_size=_CHUNK_ROWS, columns=wanted):
-            values = {name: _python_values(batch.column(name)) for name in batch.schema.names}
+        for batch in file.iter_batches(batch_size=_CHUNK_ROWS, columns=list(columns.values())):
+            by_name = {name: _python_values(batch.column(name)) for name in batch.schema.names}
+            values = {content: by_name[name] for content, name in columns.items()}
             yield _chunk(values, columns, first)
             first += batch.num_rows
-    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({short_reason(error)}).") from error
 
 
-def opened_parquet(path: Path) -> Any:
+def parquet_images(path: Path, category: str | None) -> Iterator[list[Any]]:
+    """Yield the image names of a Parquet file's rows, some thousands at a time.
+
+    Raises:
+        DataError: as for `parquet_chunks`.
+    """
+    with _open_parquet(path) as file:
+        columns = find_columns(list(file.schema_arrow.names), str(path), category)
+        for batch in file.iter_batches(columns=[columns["image"]]):
+            yield batch.column(0).to_pylist()
+
+
+@contextlib.contextmanager
+def _open_parquet(path: Path) -> Iterator[Any]:
     """Open a Parquet file, unless it states more rows than a file of its size plausibly holds.
 
     Equal values are stored once with a count, so that a few bytes may represent any number of rows;
     in a real table people's clicks differ.
 
     Raises:
-        DataError: the file states more rows than that.
-        ArrowException: the file is not a Parquet file, or is damaged.
+        DataError: the file states more rows than that, is not a Parquet file, or is damaged.
     """
     import pyarrow.parquet
 
-    file = pyarrow.parquet.ParquetFile(path)
-    groups = range(file.metadata.num_row_groups)
-    rows = sum(file.metadata.row_group(at).num_rows for at in groups)
-    size = path.stat().st_size
-    if rows > max(_FEW_ROWS, _MOST_ROWS_PER_BYTE * size):
-        raise DataError(
-            f"{path}: says it holds {rows} rows in {size} bytes; it looks made to take forever, "
-            "and is not read."
-        )
-    return file
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        groups = range(file.metadata.num_row_groups)
+        rows = sum(file.metadata.row_group(at).num_rows for at in groups)
+        size = path.stat().st_size
+        if rows > max(_FEW_ROWS, _MOST_ROWS_PER_BYTE * size):
+            raise DataError(
+                f"{path}: says it holds {rows} rows in {size} bytes; it looks made to take "
+                "forever, and is not read."
+            )
+        yield file
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({short_reason(error)}).") from error
 
 
 def _python_values(column: Any) -> Any:
@@ -89,7 +99,7 @@ def _python_values(column: Any) -> Any:
     return column.to_pylist()
 
 
-def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
+def npz_chunks(path: Path, category: str | None) -> Iterator[TrialChunk]:
     """Yield the trials of an NPZ file, some thousands at a time.
 
     Raises:
@@ -98,21 +108,34 @@ def npz_chunks(path: Path, category: str | None) -> Iterator[TextChunk]:
     """
     arrays = NpzArrays(path)
     columns = find_columns(list(arrays), str(path), category)
-    loaded = {name: arrays[name] for name in vars(columns).values() if name}
-    single = next((name for name, values in loaded.items() if not values.ndim), None)
+    loaded = {content: arrays[name] for content, name in columns.items()}
+    single = next((columns[content] for content, array in loaded.items() if not array.ndim), None)
     if single is not None:
         raise DataError(f"{path}: the array '{single}' holds one value, not one for each trial.")
-    sizes = {name: len(values) for name, values in loaded.items()}
+    sizes = {columns[content]: len(array) for content, array in loaded.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(f"{path}: its arrays have unequal lengths: {sizes}.")
-    n = sizes[columns.image]
     first = 0
-    while first < n:
-        part = {name: values[first : first + _CHUNK_ROWS] for name, values in loaded.items()}
+    while first < len(loaded["image"]):
+        part = {name: array[first : first + _CHUNK_ROWS] for name, array in loaded.items()}
         rows = _few_rows(part.values())
-        part = {name: values[:rows] for name, values in part.items()}
+        part = {name: array[:rows] for name, array in part.items()}
         yield _chunk(part, columns, first + 1)
         first += rows
+
+
+def npz_images(path: Path, category: str | None) -> Iterator[list[Any]]:
+    """Yield the image names of an NPZ file's trials, all at once.
+
+    Raises:
+        DataError: the file is not an NPZ file, is damaged, or lacks an array.
+    """
+    arrays = NpzArrays(path)
+    images = arrays[find_columns(list(arrays), str(path), category)["image"]]
+    if images.ndim != 1:
+        raise DataError(f"{path}: the array of image names has {images.ndim} axes, not one.")
+    # names come from an untrusted file: other values are made text, so that they can be counted
+    yield [value if isinstance(value, str | bytes) else str(value) for value in images.tolist()]
 
 
 def _few_rows(columns: Iterable[NDArray[Any]]) -> int:
@@ -135,26 +158,11 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, str | bytes | list | tuple | dict) else 1
 
 
-def _chunk(values: Mapping[str, Any], columns: Columns, first: int) -> TextChunk:
-    def column(name: str | None) -> Sequence[Any] | None:
-        return None if name is None else values[name]
-
-    image = values[columns.image]
-    if columns.clicks is not None:
-        clicks_text = values[columns.clicks]
-        clicks = _pairs(clicks_text)
-    else:
-        clicks_text = values[str(columns.x)]
-        clicks = _two_lists(clicks_text, values[str(columns.y)])
-    return TextChunk(
-        rows=range(first, first + len(image)),
-        image=image,
-        user=values[columns.user],
-        clicks=clicks,
-        clicks_text=clicks_text,
-        clicks_column=columns.clicks or f"{columns.x}, {columns.y}",
-        **{name: column(held) for name, held in columns.optional().items()},
+def _chunk(values: Mapping[str, Any], columns: Mapping[str, str], first: int) -> TrialChunk:
+    clicks = (
+        _pairs(values["clicks"]) if "clicks" in values else _two_lists(values["x"], values["y"])
     )
+    return TrialChunk(range(first, first + len(values["image"])), values, clicks, columns)
 
 
 def _pairs(values: Sequence[Any]) -> ParsedClicks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -37,32 +37,21 @@ _FALSE = frozenset({"false", "f", "0", "0.0", "no", "n", "", "nan", "none", "nul
 
 
 @dataclass(frozen=True)
-class TextChunk:
-    """Some rows of a table, column by column; values are bytes, text, numbers or lists.
+class TrialChunk:
+    """Some rows of a table, column by column.
 
     Attributes:
         rows: line or record number of each row.
-        image: image paths.
-        user: user names.
+        values: content of a column, as `find_columns` names it -> a value for each row: bytes,
+            text, a number or a list.
         clicks: the parsed clicks.
-        clicks_text: the values that the clicks were parsed from, for messages.
-        clicks_column: name of the column that holds the clicks.
-        catch: catch-trial scores, or None if the table lacks them.
-        mobile: mobile flags, or None.
-        time: timestamps, or None.
-        category: category names, or None.
+        columns: content of a column -> its name, for messages.
     """
 
     rows: Sequence[int]
-    image: Sequence[Any]
-    user: Sequence[Any]
+    values: Mapping[str, Sequence[Any]]
     clicks: ParsedClicks
-    clicks_text: Sequence[Any]
-    clicks_column: str
-    catch: Sequence[Any] | None = None
-    mobile: Sequence[Any] | None = None
-    time: Sequence[Any] | None = None
-    category: Sequence[Any] | None = None
+    columns: Mapping[str, str]
 
 
 class TableBuilder:
@@ -70,7 +59,6 @@ class TableBuilder:
 
     def __init__(self, shapes: ImageShapes, remove_string: str | None, reject: Reject) -> None:
         self.rows = 0
-        self.rejected = 0
         self._shapes = shapes
         self._reject = reject
         self._waiting: list[tuple[int, str, str, str]] = []
@@ -88,61 +76,53 @@ class TableBuilder:
     def reject(self, row: int, column: str, value: Any, reason: str) -> None:
         """Count a row that cannot be read; the next `add` reports it in row order."""
         self.rows += 1
-        self.rejected += 1
         self._waiting.append((row, column, _shown(value), reason))
 
-    def add(self, chunk: TextChunk) -> None:
+    def add(self, chunk: TrialChunk) -> None:
         """Check and keep the rows of a chunk; report the bad ones in row order."""
-        n = len(chunk.rows)
-        good = np.ones(n, dtype=np.bool_)
+        values, clicks = chunk.values, chunk.clicks
+        good = np.ones(len(chunk.rows), dtype=np.bool_)
 
         def bad(i: int, column: str, value: Any, reason: str) -> None:
             if good[i]:
                 good[i] = False
                 self.reject(chunk.rows[i], column, value, reason)
 
-        images = self._images.codes(chunk.image, bad, "image_path")
-        users = self._users.codes(chunk.user, bad, "user_id")
-        for i, reason in chunk.clicks.bad.items():
-            bad(i, chunk.clicks_column, chunk.clicks_text[i], reason)
+        columns: dict[str, NDArray[Any]] = {
+            "image": self._images.codes(values["image"], bad, "image_path"),
+            "user": self._users.codes(values["user"], bad, "user_id"),
+        }
+        held = [content for content in ("clicks", "x", "y") if content in values]
+        for i, reason in clicks.bad.items():
+            names = ", ".join(chunk.columns[content] for content in held)
+            bad(i, names, values[held[0]][i], reason)
         categories = None
-        if chunk.category is not None:
-            categories = self._categories.codes(chunk.category, bad, "category")
-        columns: dict[str, NDArray[Any]] = {}
-        for name, values, convert, dtype in (
-            ("catch", chunk.catch, _score, np.float32),
-            ("mobile", chunk.mobile, _flag, np.bool_),
-            ("time", chunk.time, _seconds, np.float64),
-        ):
-            if values is not None:
-                columns[name] = _converted(values, convert, np.dtype(dtype), bad, name)
+        if "category" in values:
+            categories = self._categories.codes(values["category"], bad, "category")
+        for name, convert, dtype in (
+            ("catch", _score, np.float32), ("mobile", _flag, np.bool_),
+            ("time", _seconds, np.float64),
+        ):  # fmt: skip
+            if name in values:
+                columns[name] = _converted(values[name], convert, np.dtype(dtype), bad, name)
         for rejected in sorted(self._waiting):
             self._reject(*rejected)
         self._waiting.clear()
         self.rows += int(good.sum())
-        self._keep(chunk.clicks, good, {"image": images, "user": users, **columns})
-        if categories is not None:
-            for image, category in zip(
-                images[good].tolist(), categories[good].tolist(), strict=True
-            ):
-                self._category_of.setdefault(image, category)
-
-    def _keep(
-        self,
-        clicks: ParsedClicks,
-        good: NDArray[np.bool_],
-        columns: dict[str, NDArray[Any]],
-    ) -> None:
         keep = np.repeat(good, clicks.lengths)
         all_good = bool(good.all())
-        for name, values in (("x", clicks.x), ("y", clicks.y)):
+        for name, points in (("x", clicks.x), ("y", clicks.y)):
             # a coordinate beyond the largest image stays outside if it is clipped
             most = np.iinfo(self._click_type).max
-            within = np.clip(values if all_good else values[keep], -most, most)
+            within = np.clip(points if all_good else points[keep], -most, most)
             self._clicks[name].append(within.astype(self._click_type))
         self._parts["lengths"].append(clicks.lengths[good])
-        for name, values in columns.items():
-            self._parts[name].append(values[good])
+        for name, column in columns.items():
+            self._parts[name].append(column[good])
+        if categories is not None:
+            pairs = zip(columns["image"][good].tolist(), categories[good].tolist(), strict=True)
+            for image, category in pairs:
+                self._category_of.setdefault(image, category)
 
     def build(self) -> Trials:
         """Return the table of all rows kept, in their original order."""
@@ -280,7 +260,7 @@ def _score(raw: Any) -> float:
     except ValueError:
         raise ValueError("user_catch_trial is not a number") from None
     if abs(score) > 1e9:
-        raise ValueError("user_catch_trial is no score")
+        raise ValueError("user_catch_trial is too large for a score")
     return score
 
 

@@ -31,7 +31,7 @@ def read_table(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"No file at {path} (looked from {Path.cwd()}).")
     if path.stat().st_size > _MAX_BYTES:
-        raise DataError(f"{path} is larger than 1 GiB; that is no small table.")
+        raise DataError(f"{path} is larger than 1 GiB; expected a small table of names or sizes.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":

@@ -141,7 +141,7 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
     given = image_dir if image_dir is not None else config.image_dir or "."
     images = as_path(given, "image_dir")
     slices = trials.image_slices()
-    settings = MapSettings.of(config)
+    settings = MapSettings.from_config(config)
     stimuli = []
     for code, key in enumerate(trials.images.tolist()):
         users = trials.user[slices[code] : slices[code + 1]]

@@ -35,8 +35,8 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
     for loaded in sets:
         distances = count_distances(job, models, loaded)
         seconds = _seconds_of_one(job, loaded) if distances else 0.0
-        workers = job.pool.workers if job.worth_workers(loaded, len(loaded.stimuli)) else 1
-        total += distances * seconds / max(workers, 1)
+        workers = job.pool.workers(job.seconds(loaded, len(loaded.stimuli)))
+        total += distances * seconds / workers
         n += distances
     if total > WORTH_SAYING:
         job.progress.notice(

@@ -54,9 +54,9 @@ def scores_of(
             odd[image_id] = predicted.oddities
             yield _task(job, built, predicted, others)
 
-    worth = job.worth_workers(loaded, len(todo))
+    results = job.pool.map(score_model, tasks(), job.seconds(loaded, len(todo)))
     with journal.writing():
-        for at, found in enumerate(job.pool.map(score_model, tasks(), worth)):
+        for at, found in enumerate(results):
             predicted = pending[at]
             stimulus = predicted.stimulus
             pending[at] = Predicted(stimulus, ())  # frees the maps

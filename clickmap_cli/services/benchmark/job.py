@@ -15,7 +15,7 @@ from clickmap_cli.services.benchmark.result import Failure, LeftOut
 from clickmap_cli.storage.folder import RunFolder
 from clickmap_cli.storage.prediction_cache import PredictionCache
 
-_WORTH_WORKERS = 2e7  # pixels times people; less is scored faster than worker processes start
+_SECONDS = 1e-7  # time in which one core scores a pixel against one person
 
 
 class Job:
@@ -64,11 +64,10 @@ class Job:
         """Record that an image is left out of a model, or of all models if `model` is empty."""
         self.left_out.failures.append(Failure(dataset, model, image_id, reason))
 
-    def worth_workers(self, loaded: LoadedSet, n_images: int) -> bool:
-        """Return True if scoring `n_images` against their people is worth worker processes."""
+    def seconds(self, loaded: LoadedSet, n_images: int) -> float:
+        """Estimate the time in which one core scores `n_images` against their people."""
         if not n_images:
-            return False
+            return 0
         height, width = loaded.stimuli[0].size
         people = loaded.stimuli[0].people() if self.config.ceiling else None
-        work = n_images * height * width * (1 if people is None else len(people.names))
-        return work >= _WORTH_WORKERS
+        return _SECONDS * n_images * height * width * (1 if people is None else len(people.names))

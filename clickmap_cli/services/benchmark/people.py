@@ -38,7 +38,7 @@ def people_of(job: Job, loaded: LoadedSet, others: OtherFixations) -> tuple[Peop
     tasks = (_task(job, loaded, others, draws, code) for code in todo)
     refused = []
     with journal.writing():
-        scored = job.pool.map(score_people, tasks, job.worth_workers(loaded, len(todo)))
+        scored = job.pool.map(score_people, tasks, job.seconds(loaded, len(todo)))
         for code, found in zip(todo, scored, strict=True):
             if isinstance(found, str):
                 refused.append(Failure(loaded.label, "", loaded.stimuli[code].image_id, found))

@@ -139,7 +139,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
             self.config, no_reject, progress, quality_of(self.config, progress)
         )
         require_images(found)
-        _notify_shapes(found.trials, MapSettings.of(self.config), progress)
+        _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)
         return found
 
     def identity(self, inputs: Survivors) -> Identity:  # noqa: ARG002
@@ -224,7 +224,7 @@ def _compute(
     run: Run,
 ) -> list[CeilingResult]:
     """Compute the metrics in `todo`, all from the same maps."""
-    settings, progress = MapSettings.of(config), run.progress
+    settings, progress = MapSettings.from_config(config), run.progress
     scored, by_category = score_images(trials, settings, plan, pool, progress)
     usable = int(np.count_nonzero(trials.people_per_image() >= 2))
     if usable == 0:

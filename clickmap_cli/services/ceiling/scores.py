@@ -31,7 +31,7 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.long_arrays import ranges
 
 Scores = NDArray[np.float64]
-_WORTH_WORKERS = 1000  # trials; fewer are scored faster than worker processes start
+_SECONDS = 0.002  # time in which one core scores one trial
 _MOST_IN_CHUNK = 64  # images a worker scores before it reports
 
 
@@ -233,15 +233,15 @@ def score_images(
     if not plan.scores or not codes:
         return {}, others.by_category
     progress.stage(f"Scoring, {plan.method}", len(codes))
-    worth = pool.remote or len(trials) >= _WORTH_WORKERS
-    size = max(1, min(_MOST_IN_CHUNK, -(-len(codes) // (pool.workers if worth else 1))))
+    seconds = _SECONDS * len(trials)
+    size = min(_MOST_IN_CHUNK, -(-len(codes) // pool.workers(seconds)))
     chunks = [
         _Chunk(trials, settings, plan, others, codes[at : at + size])
         for at in range(0, len(codes), size)
     ]
     found: dict[int, ImageScores] = {}
     travelling = (chunk.alone() if pool.remote else chunk for chunk in chunks)
-    scored = pool.map(_score_chunk, travelling, worth)
+    scored = pool.map(_score_chunk, travelling, seconds)
     for chunk, scores in zip(chunks, scored, strict=True):
         found.update(zip(chunk.codes, scores, strict=True))
         progress.advance(len(scores))

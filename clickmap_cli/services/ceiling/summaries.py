@@ -272,7 +272,7 @@ def _curve(kept: dict[int, ImageScores], score: MapScore, plan: Plan) -> tuple[C
     return tuple(CurveRow(*point, fit=spearman_brown(single, point[0])) for point in points)
 
 
-def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) -> dict[str, Any]:
+def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, target: float) -> dict[str, Any]:
     """Return the fit to the curve, and the participants needed for the target reliability."""
     if not score.is_correlation or not curve:
         return {
@@ -282,10 +282,10 @@ def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, wished: float) 
         }
     sizes = np.array([row.participants for row in curve])
     single = spearman_brown_fit(sizes, np.array([row.reliability for row in curve]))
-    needed = participants_needed(single, wished)
+    needed = participants_needed(single, target)
     return {
         "single_participant_reliability": json_ready(single),
-        "target_reliability": wished,
+        "target_reliability": target,
         "participants_needed": int(needed) if math.isfinite(needed) else None,
         # the theory holds for pearson and parallel halves; this is its largest error here
         "fit_error": json_ready(max(abs(row.fit - row.reliability) for row in curve)),

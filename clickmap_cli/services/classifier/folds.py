@@ -22,8 +22,7 @@ from clickmap_cli.services.classifier.scores import Best
 from clickmap_cli.services.training_views import HISTORY, TrainingViews, trackers
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.nested_folds import InnerFold, OuterFold
 from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
 from clickmap_cli.training.trackers import Row

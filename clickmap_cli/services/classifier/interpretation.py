@@ -20,7 +20,7 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.scores import NETWORK, FoldOutcome
 from clickmap_cli.storage.safe_arrays import write_npy
-from clickmap_cli.training.tasks.classifier import PlaneCache
+from clickmap_cli.training.tasks.classifier import PlaneCache, planes_of
 
 FOLDER = "interpretation"
 AVERAGES = "mean_maps.png"
@@ -148,7 +148,7 @@ class Interpretation:
         device = next(network.parameters()).device
         for first in range(0, len(outcome.items), step):
             places = range(first, min(first + step, len(outcome.items)))
-            planes = [self._cache.planes(outcome.items[at]) for at in places]
+            planes = [planes_of(outcome.items[at], self._cache) for at in places]
             found = self._maps(network, torch.stack(planes).to(device), outcome, places)
             for row, at in enumerate(places):
                 self._take(outcome, at, planes[row].numpy(), found[:, row])

@@ -18,11 +18,15 @@ from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
 from clickmap_cli.services.classifier.folds import best_of
 from clickmap_cli.services.classifier.scores import BASELINE, NETWORK, FoldOutcome
 from clickmap_cli.training.nested_folds import OuterFold
-from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
+from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache, planes_of
 
 
 def tested(
-    config: ClassifierConfig, study: ClassifierStudy, fold: OuterFold, path: Path, cache: PlaneCache
+    config: ClassifierConfig,
+    study: ClassifierStudy,
+    fold: OuterFold,
+    path: Path,
+    cache: PlaneCache,
 ) -> tuple[FoldOutcome, nn.Module]:
     """Predict probabilities for a fold's test maps; return them with the network.
 
@@ -59,7 +63,7 @@ def _baseline(
     """
 
     def features(items: list[LabelledImage]) -> NDArray[np.float64]:
-        planes = [np.moveaxis(cache.planes(item).numpy(), 0, -1) for item in items]
+        planes = [np.moveaxis(planes_of(item, cache).numpy(), 0, -1) for item in items]
         return np.stack([statistics_vector(values) for values in planes])
 
     train, n_classes = study.of(fold.train), len(study.images.classes)

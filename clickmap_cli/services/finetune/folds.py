@@ -17,11 +17,9 @@ from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, 
 from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST
 from clickmap_cli.training.distributed import Group
-from clickmap_cli.training.fit_job import FitJob, FitSettings, Watch
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.folds import Fold
-from clickmap_cli.training.targets import Targets
-from clickmap_cli.training.tasks.saliency import SaliencyTask
+from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 from clickmap_cli.training.trackers import Tracker, WandbRun
 
 

@@ -55,10 +55,10 @@ from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.text_files import read_ids
 from clickmap_cli.training.blocks import apply_freeze
 from clickmap_cli.training.checkpoints import BEST, FOLD_FILES, LAST
-from clickmap_cli.training.distributed import Group, joined
+from clickmap_cli.training.distributed import Group, join_processes
 from clickmap_cli.training.folds import Division, Fold, FoldSettings, divide
-from clickmap_cli.training.optimisers import block_rates
-from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.optimisation import block_rates
+from clickmap_cli.training.tasks.saliency import Targets
 from clickmap_cli.training.trackers import need_tensorboard, need_wandb
 
 
@@ -107,7 +107,7 @@ def run(
             locked the folder.
         MissingExtraError: a tracker or a metric needs a package that is not installed.
     """
-    with joined() as group:
+    with join_processes() as group:
         return _Run(config, progress if group.first else Silent(), views, group).go(when, dry_run)
 
 

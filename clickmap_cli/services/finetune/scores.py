@@ -26,7 +26,7 @@ from clickmap_cli.services.finetune.tables import (
 from clickmap_cli.training.checkpoints import BEST
 from clickmap_cli.training.folds import Division, Fold
 
-_WORTH_WORKERS = 2e7  # pixels; less is scored faster than worker processes start
+_SECONDS = 1e-7  # time in which one core scores a pixel
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Scorer:
                 )  # fmt: skip
 
         pixels = sum(stimulus.size[0] * stimulus.size[1] for stimulus in stimuli)
-        workers = worker_count(self.config.n_jobs) if pixels >= _WORTH_WORKERS else 1
+        workers = worker_count(self.config.n_jobs, _SECONDS * pixels)
         for at, found in enumerate(ordered_map(score_model, tasks(), workers, "loky")):
             if isinstance(found, str):
                 self._fail(built, pending[at].stimulus, found)

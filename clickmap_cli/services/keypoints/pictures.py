@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.keys import flat_name
-from clickmap_cli.training.tasks.keypoint_augmentation import Changed
+from clickmap_cli.training.tasks.keypoint_augmentation import Pixels, Points
 
 
 def picture_file(number: int, name: str) -> str:
@@ -49,12 +49,13 @@ class AugmentationSheet:
     Attributes:
         path: path of the PNG.
         names: (k) key points.
-        rows: name and panels of each image; all rows have the same titles.
+        rows: name of each image, and title, (h, w, 3) pixels in 0..1 and (k, 2) points of each of
+            its panels; all rows have the same titles.
     """
 
     path: Path
     names: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Changed]]]
+    rows: Sequence[tuple[str, Sequence[tuple[str, Pixels, Points]]]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -176,7 +176,7 @@ class _Predictor:
 
     def _predict(self, some: list[Frame], names: tuple[str, ...]) -> None:
         network = self._network
-        predicted = predict(network, network.shown, [frame.pixels for frame in some])
+        predicted = predict(network, [frame.pixels for frame in some])
         for frame, where in zip(some, predicted, strict=True):
             self.images.append(frame.name)
             self.points.append(where)

@@ -44,16 +44,10 @@ from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_images import read_image
 from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
-from clickmap_cli.training.distributed import Group, joined
-from clickmap_cli.training.fit_job import FIRST_SCALE, FitJob, FitSettings, Watch
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.distributed import Group, join_processes
+from clickmap_cli.training.fitting import FIRST_SCALE, FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.tasks.keypoint_augmentation import is_on
-from clickmap_cli.training.tasks.keypoints import (
-    Augmenting,
-    KeypointTask,
-    NetworkImages,
-    PckSettings,
-)
+from clickmap_cli.training.tasks.keypoints import KeypointTask
 from clickmap_cli.training.trackers import Row, WandbRun, need_tensorboard, need_wandb
 
 _OWN = (
@@ -115,7 +109,7 @@ def run(
         need_wandb()
     if config.tensorboard:
         need_tensorboard()
-    with joined() as group:
+    with join_processes() as group:
         told = progress if group.first else Silent()
         return _Run(config, told, views, figures, group).go(when, dry_run)
 
@@ -175,9 +169,8 @@ class _Run:
             "std": list(network.shown.std),
         }  # fmt: skip
         return KeypointTask(
-            network, NetworkImages(network.shown), data.train, data.validation,
-            PckSettings(data.reference, config.alpha),
-            Augmenting(config.augment, data.swaps, config.seed), about,
+            network, data.train, data.validation, reference=data.reference, alpha=config.alpha,
+            augment=config.augment, swaps=data.swaps, seed=config.seed, about=about,
         )  # fmt: skip
 
     def _settings(self, n_train: int) -> FitSettings:
@@ -255,7 +248,7 @@ class _Run:
         stored = load(path / BEST)
         network.load_state_dict(stored["state_dict"])
         self.progress.stage("Scoring the test images", len(data.test))
-        points = task.predicted(data.test, config.eval_batch_size)
+        points = task.predict(data.test, config.eval_batch_size)
         own, scores, network_scores = scored(data, points, network.shown.size, config.alpha)
         result = KeypointResult(
             config.name, config.model_type, data, network.shown.size, own, scores, network_scores,

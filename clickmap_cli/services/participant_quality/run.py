@@ -37,8 +37,7 @@ from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
 from clickmap_cli.training.tasks.participant_quality import QualityTask
@@ -299,7 +298,7 @@ class _Run:
         path = self.folder.path / "calibration.csv"
         bins = found.reliability
         rows = zip(
-            bins.edges[:-1], bins.edges[1:], bins.counts, bins.foretold, bins.observed, strict=True
+            bins.edges[:-1], bins.edges[1:], bins.counts, bins.predicted, bins.observed, strict=True
         )
         write_csv(
             path, ("from", "to", "n", "mean_probability", "share_bad"),

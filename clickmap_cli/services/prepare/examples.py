@@ -71,7 +71,7 @@ def draw_examples(
         )
         progress.notice(f"{where}; example pictures show the heat alone.")
         image_dir = None
-    settings = MapSettings.of(config)
+    settings = MapSettings.from_config(config)
     slices = trials.image_slices()
     codes = {key: code for code, key in enumerate(trials.images.tolist())}
     names = picture_names(flat_name(key) for key in codes)

@@ -76,7 +76,7 @@ class MapOutput:
     def of(cls, config: ExperimentConfig, device: str | None) -> MapOutput:
         """Create the output settings from a configuration."""
         return cls(
-            settings=MapSettings.of(config),
+            settings=MapSettings.from_config(config),
             save_maps=config.save_maps,
             bins=config.click_bins,
             time_based_bins=config.time_based_bins,

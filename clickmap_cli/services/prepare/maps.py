@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -132,7 +133,7 @@ def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str
     shards = plan_shards(trials, output)
     metadata = _metadata(work.config, trials)
     mine = [(n, *span) for n, span in enumerate(shards, 1) if part.has(n)]
-    workers = 1 if output.device is not None else pool.workers
+    workers = 1 if output.device is not None else pool.workers()
     alone = not pool.remote and (len(mine) <= 1 or workers == 1)
     outputs: dict[str, dict[str, Any]] = {}
     work.progress.stage("Blurring", sum(last - first for _, first, last in mine))
@@ -156,7 +157,8 @@ def write_maps(work: MapsWork, trials: Trials, part: Part) -> dict[str, dict[str
             )
 
     names = {shard_path(n, len(shards)): _record(n) for n, _, _ in mine}
-    finished: Iterator[ShardDone] = pool.map(write_shard, jobs(), worth=not alone)
+    # an only shard is written in this process, whose threads then blur its images
+    finished: Iterator[ShardDone] = pool.map(write_shard, jobs(), 0 if alone else math.inf)
     for shard in finished:
         if pool.remote:
             require_here(folder.path, shard.files)

@@ -15,7 +15,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values, numbers_hash
 from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
 from clickmap_cli.runtime.errors import ClickmapError, DataError
-from clickmap_cli.runtime.parallel import Pool
+from clickmap_cli.runtime.parallel import LocalPool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling.scores import Plan, score_images
 from clickmap_cli.services.visualize.experiment import PreparedExperiment
@@ -136,7 +136,7 @@ def _computed(
         need_solver()
     score = dataclasses.replace(MAP_SCORES[metric], pool=None)  # no upper bound is needed
     plan = Plan("hold-one-out", [score], config.randomization_iters, 0, config.seed)
-    pool = Pool(config.n_jobs)
+    pool = LocalPool(config.n_jobs)
     scored, _ = score_images(experiment.trials, experiment.settings, plan, pool, progress)
     values = np.full(len(experiment.keys), math.nan)
     for code, raw in scored.items():

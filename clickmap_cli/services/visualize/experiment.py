@@ -59,7 +59,7 @@ class PreparedExperiment:
     @cached_property
     def settings(self) -> MapSettings:
         """The settings with which the maps were made."""
-        return MapSettings.of(self.config)
+        return MapSettings.from_config(self.config)
 
     @cached_property
     def slices(self) -> NDArray[np.int64]:

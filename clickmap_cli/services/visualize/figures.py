@@ -45,7 +45,7 @@ DEFAULT_BINS = 8
 SHEET_IMAGES = 20
 """Images on one contact sheet."""
 
-_WORTH_WORKERS = 16  # images; fewer are drawn before worker processes have started
+_SECONDS = 0.125  # time in which one core draws an image
 
 Figures = Mapping[str, Callable[..., None]]
 """Kind of figure, or path of a distribution such as `distributions/funnel` -> function that draws.
@@ -143,7 +143,7 @@ def _draw_page(
         (job.experiment.picture_name(code), _contents(job, code, pictures[code])) for code in todo
     )
     draw = partial(_draw_one, job.figures, job.options, run_folder.path)
-    workers = worker_count(job.config.n_jobs) if len(job.codes) >= _WORTH_WORKERS else 1
+    workers = worker_count(job.config.n_jobs, _SECONDS * len(job.codes))
     for code, files in zip(todo, ordered_map(draw, contents, workers, "loky"), strict=True):
         run_folder.record(f"image_{code:07d}", files)
         outputs |= files

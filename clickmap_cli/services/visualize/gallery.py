@@ -48,7 +48,7 @@ MOST_MAPS = 50_000
 """Maximum participants' maps that `participants: auto` writes; each takes about 3 kB."""
 
 
-_WORTH_WORKERS = 1_000  # pictures; fewer are drawn before worker processes have started
+_SECONDS = 0.002  # time in which one core draws a picture
 _PAGES, _OPENED = "pages", "images"
 
 
@@ -288,7 +288,7 @@ def _write_pages(
     """Write all pages; return the names of their files, and the finished pages."""
     progress.stage("Drawing the gallery", len(codes))
     n_pictures = len(codes) + (int(experiment.people.sum()) if people else 0)
-    workers = worker_count(n_jobs) if n_pictures >= _WORTH_WORKERS else 1
+    workers = worker_count(n_jobs, _SECONDS * n_pictures)
     names: list[tuple[str, Sequence[str]]] = []
     done = []
 

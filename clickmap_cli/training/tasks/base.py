@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from threading import Lock
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from clickmap_cli.runtime.seeding import generator
+
+
+class HasBytes(Protocol):
+    """An array, a tensor, or an example that holds some."""
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+
+
+Kept = TypeVar("Kept", bound=HasBytes)
+
+
+class Cache(Generic[Kept]):
+    """Decoded images in memory, for as long as they fit; threads and tasks may share a cache.
+
+    Args:
+        limit: largest total size of the kept values in bytes.
+    """
+
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self._left = limit
+        self._kept: dict[Hashable, Kept] = {}
+        self._lock = Lock()
+
+    def get(self, key: Hashable, read: Callable[[], Kept]) -> Kept:
+        """Return the value of a key, which is read unless it is kept."""
+        if key in self._kept:
+            return self._kept[key]
+        value = read()
+        with self._lock:
+            if key not in self._kept and value.nbytes <= self._left:
+                self._kept[key] = value
+                self._left -= value.nbytes
+        return value
 
 
 class Task(ABC):

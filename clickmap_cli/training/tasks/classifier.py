@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ from torch.nn import functional
 
 from clickmap_cli.datasets.classifier_images import LabelledImage
 from clickmap_cli.metrics.classification import class_weights
-from clickmap_cli.training.tasks.base import Task, autocast
+from clickmap_cli.training.tasks.base import Cache, Task, autocast
 
-KEPT_BYTES = 1 << 30
-"""Bytes of images kept in memory between epochs and folds."""
+PlaneCache = Cache[torch.Tensor]
+"""Images by their ids, each (channels, h, w); all folds of an evaluation share one cache."""
 
 
 @dataclass(frozen=True)
@@ -34,37 +33,19 @@ class ClassExample:
     label: int
 
 
-class PlaneCache:
-    """Decoded images, kept while they fit in memory; all folds of an evaluation share one cache.
+def planes_of(item: LabelledImage, cache: PlaneCache) -> torch.Tensor:
+    """Return an image as (channels, h, w) float32 in 0..1, from the cache if it is there.
 
-    Args:
-        kept_bytes: largest total size of the kept images in bytes.
+    Raises:
+        DataError: the image is missing or damaged.
     """
 
-    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
-        self._most = kept_bytes
-        self._kept: dict[str, torch.Tensor] = {}
-        self._bytes = 0
-        self._lock = Lock()
-
-    def planes(self, item: LabelledImage) -> torch.Tensor:
-        """Return an image as (channels, h, w) float32 in 0..1.
-
-        Raises:
-            DataError: the image is missing or damaged.
-        """
-        held = self._kept.get(item.image_id)
-        if held is not None:
-            return held
+    def read() -> torch.Tensor:
         pixels = item.read()
         ordered = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-        planes = torch.from_numpy(np.ascontiguousarray(ordered, dtype=np.float32))
-        size = planes.numel() * planes.element_size()
-        with self._lock:
-            if item.image_id not in self._kept and self._bytes + size <= self._most:
-                self._kept[item.image_id] = planes
-                self._bytes += size
-        return planes
+        return torch.from_numpy(np.ascontiguousarray(ordered, dtype=np.float32))
+
+    return cache.get(item.image_id, read)
 
 
 class ClassifierTask(Task):
@@ -100,7 +81,7 @@ class ClassifierTask(Task):
         self.validation = validation
         self.classes = tuple(classes)
         self._codes = {label: at for at, label in enumerate(self.classes)}
-        self._cache = cache if cache is not None else PlaneCache()
+        self._cache = PlaneCache() if cache is None else cache
         self._about = dict(about or {})
         weights = np.ones(len(self.classes))
         if weighted:
@@ -117,7 +98,7 @@ class ClassifierTask(Task):
         Raises:
             DataError: the image is missing or damaged.
         """
-        return ClassExample(self._cache.planes(item), self._codes[item.label])
+        return ClassExample(planes_of(item, self._cache), self._codes[item.label])
 
     def alike(self, example: ClassExample) -> tuple[int, ...]:
         """Return the shape of the image."""

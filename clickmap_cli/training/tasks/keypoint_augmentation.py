@@ -7,7 +7,7 @@ image is resampled with the exact inverse of the transform of the points, so tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,27 +50,12 @@ class Change:
     noise: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Changed:
-    """An image as training sees it.
-
-    Attributes:
-        title: description of the change.
-        pixels: (h, w, 3) float32 in 0..1.
-        points: (k, 2) x and y in its pixels; NaN where a label is missing or has left the image.
-    """
-
-    title: str
-    pixels: Pixels
-    points: Points
-
-
 def is_on(settings: AugmentSettings) -> bool:
     """Return True if any kind of change is on."""
     return any(getattr(settings, kind) for kind in KINDS)
 
 
-def drawn(settings: AugmentSettings, rng: np.random.Generator) -> Change:
+def draw_change(settings: AugmentSettings, rng: np.random.Generator) -> Change:
     """Draw one change; each kind has its own random numbers, so kinds do not affect each other."""
     mirrored, blur, noise = rng.random(3)
     rotate, scale, right, down, brightness, contrast = rng.uniform(-1, 1, 6)
@@ -86,26 +71,14 @@ def drawn(settings: AugmentSettings, rng: np.random.Generator) -> Change:
     )
 
 
-def random_change(
-    pixels: NDArray[np.uint8],
-    points: Points,
-    settings: AugmentSettings,
-    rng: np.random.Generator,
-    swaps: Sequence[tuple[int, int]] = (),
-    pixel: tuple[float, float] = (1.0, 1.0),
-) -> Changed:
-    """Draw a change and apply it to an image and its key points; arguments as for `changed`."""
-    return changed(pixels, points, drawn(settings, rng), rng, swaps, pixel)
-
-
-def changed(
+def apply_change(
     pixels: NDArray[np.uint8],
     points: Points,
     change: Change,
     rng: np.random.Generator,
     swaps: Sequence[tuple[int, int]] = (),
     pixel: tuple[float, float] = (1.0, 1.0),
-) -> Changed:
+) -> tuple[Pixels, Points]:
     """Apply a change to an image and its key points.
 
     The order is brightness, contrast, mirror, rotation with scale and shift (bilinear, black
@@ -119,6 +92,10 @@ def changed(
         swaps: left and right key points that change places in a mirror.
         pixel: width and height of one of these pixels in the undistorted picture, so that a
             rotation is a rotation there.
+
+    Returns:
+        (h, w, 3) float32 in 0..1, and (k, 2) x and y in its pixels; NaN where a label is missing or
+        has left the image.
     """
     values = pixels.astype(np.float32) / np.float32(255)
     if change.brightness != 1:
@@ -128,21 +105,18 @@ def changed(
         values = mean + (values - mean) * np.float32(change.contrast)
     if change.flip:
         values = values[:, ::-1]
-    values = _resampled(values, change, pixel)
+    values = _resample(values, change, pixel)
     if change.blur > 0:
         values = ndimage.gaussian_filter(values, (change.blur, change.blur, 0), mode="nearest")
     if change.noise > 0:
-        drawn_noise = rng.standard_normal(values.shape, dtype=np.float32)
-        values = values + drawn_noise * np.float32(change.noise)
+        noise = rng.standard_normal(values.shape, dtype=np.float32)
+        values = values + noise * np.float32(change.noise)
     height, width = pixels.shape[:2]
-    return Changed(
-        "",
-        np.ascontiguousarray(np.clip(values, 0, 1), dtype=np.float32),
-        moved(points, change, (height, width), swaps, pixel),
-    )
+    clipped = np.ascontiguousarray(np.clip(values, 0, 1), dtype=np.float32)
+    return clipped, move_points(points, change, (height, width), swaps, pixel)
 
 
-def moved(
+def move_points(
     points: Points,
     change: Change,
     size: Size,
@@ -156,18 +130,15 @@ def moved(
         change: the change.
         size: height and width of the image.
         swaps: left and right key points that change places in a mirror.
-        pixel: as in `changed`.
+        pixel: as in `apply_change`.
     """
-    if _moves(change):
-        matrix, offset = _affine(change, size, pixel)
-    else:
-        matrix, offset = np.eye(2), np.zeros(2)
     found = np.array(points, dtype=np.float64)
     if change.flip:
         found[:, 0] = (size[1] - 1) - found[:, 0]
         for left, right in swaps:
             found[[left, right]] = found[[right, left]]
     if _moves(change):
+        matrix, offset = _affine(change, size, pixel)
         found = found @ matrix.T + offset
         with np.errstate(invalid="ignore"):
             outside = (found < -0.5) | (found > np.array([size[1], size[0]]) - 0.5)
@@ -193,7 +164,7 @@ def _affine(
     return matrix, centre - matrix @ centre + extent * np.asarray(change.translate)
 
 
-def _resampled(values: Pixels, change: Change, pixel: tuple[float, float]) -> Pixels:
+def _resample(values: Pixels, change: Change, pixel: tuple[float, float]) -> Pixels:
     """Return the image after rotation, scale and shift."""
     if not _moves(change):
         return values
@@ -211,36 +182,13 @@ def _resampled(values: Pixels, change: Change, pixel: tuple[float, float]) -> Pi
     return np.stack(planes, axis=-1)
 
 
-def sheet_row(
-    pixels: NDArray[np.uint8],
-    points: Points,
-    settings: AugmentSettings,
-    begun: Callable[[], np.random.Generator],
-    swaps: Sequence[tuple[int, int]] = (),
-    pixel: tuple[float, float] = (1.0, 1.0),
-) -> list[Changed]:
-    """Return an image unchanged, after each kind of change at its strongest, and after a drawn one.
-
-    Args:
-        pixels: (h, w, 3).
-        points: (k, 2).
-        settings: ranges of the changes; kinds that are 0 are left out.
-        begun: function that returns the generator of the image and an epoch in its initial state;
-            the last panel is the result of `random_change` with it.
-        swaps: as in `changed`.
-        pixel: as in `changed`.
-    """
-    changes = [("as it is", Change())]
-    changes += [alone(kind, settings) for kind in KINDS if getattr(settings, kind)]
-    row = []
-    for title, change in changes:
-        done = changed(pixels, points, change, begun(), swaps, pixel)
-        row.append(Changed(title, done.pixels, done.points))
-    done = random_change(pixels, points, settings, begun(), swaps, pixel)
-    return [*row, Changed("all, at random", done.pixels, done.points)]
+def example_changes(settings: AugmentSettings) -> dict[str, Change]:
+    """Return no change, and each kind of change that is on at its strongest, by their titles."""
+    on = [kind for kind in KINDS if getattr(settings, kind)]
+    return {"as it is": Change(), **dict(strongest_change(kind, settings) for kind in on)}
 
 
-def alone(kind: str, settings: AugmentSettings) -> tuple[str, Change]:
+def strongest_change(kind: str, settings: AugmentSettings) -> tuple[str, Change]:
     """Return the title and the change of one kind at its strongest, in the positive direction."""
     most = float(getattr(settings, kind))
     values: dict[str, tuple[str, Any]] = {

@@ -4,61 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
 from clickmap_cli.metrics.keypoints import ALPHA, scaled, score_keypoints
-from clickmap_cli.models.keypoint_net import KeypointInput, evaluating
+from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, evaluating
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.safe_images import read_image
-from clickmap_cli.training.tasks.base import Task, autocast
+from clickmap_cli.training.tasks.base import Cache, Task, autocast
 from clickmap_cli.training.tasks.keypoint_augmentation import (
-    Changed,
+    Change,
+    Pixels,
+    Points,
+    apply_change,
+    draw_change,
+    example_changes,
     is_on,
-    random_change,
-    sheet_row,
 )
-
-KEPT_BYTES = 1 << 30
-"""Bytes of images of the network's size kept in memory between epochs."""
-
-
-@dataclass(frozen=True)
-class PckSettings:
-    """Criterion for a correct key point.
-
-    Attributes:
-        reference: the two key points whose distance is the unit, from 0; None = no PCK.
-        alpha: largest error, as a share of that distance.
-    """
-
-    reference: tuple[int, int] | None
-    alpha: float = ALPHA
-
-
-@dataclass(frozen=True)
-class Augmenting:
-    """Settings of the random changes of training images.
-
-    Attributes:
-        settings: ranges of the changes.
-        swaps: left and right key points that change places in a mirror, from 0.
-        seed: seed of every draw, together with the image's name and the epoch.
-    """
-
-    settings: AugmentSettings
-    swaps: tuple[tuple[int, int], ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,39 +42,6 @@ class KeypointExample:
     points: NDArray[np.float64]
 
 
-class NetworkImages:
-    """Decoded images at the network's size, kept while they fit; several tasks may share them.
-
-    Args:
-        shown: format of the network's images.
-        kept_bytes: largest total size of the kept images in bytes.
-    """
-
-    def __init__(self, shown: KeypointInput, kept_bytes: int = KEPT_BYTES) -> None:
-        self.shown = shown
-        self._most = kept_bytes
-        self._kept: dict[Path, NDArray[np.uint8]] = {}
-        self._bytes = 0
-        self._lock = Lock()
-
-    def pixels(self, path: Path) -> NDArray[np.uint8]:
-        """Return an image as (height, width, 3) RGB; the array is read-only.
-
-        Raises:
-            DataError: the image is missing or damaged.
-        """
-        held = self._kept.get(path)
-        if held is not None:
-            return held
-        pixels = squashed(read_image(path), self.shown.size)
-        pixels.flags.writeable = False
-        with self._lock:
-            if path not in self._kept and self._bytes + pixels.nbytes <= self._most:
-                self._kept[path] = pixels
-                self._bytes += pixels.nbytes
-        return pixels
-
-
 class KeypointTask(Task):
     """Images, their key points, and a network that predicts them.
 
@@ -117,11 +52,13 @@ class KeypointTask(Task):
     Args:
         network: network that returns (n, k, 2) shares of width and height, 0 to 1 inside the image,
             of (n, 3, height, width) images; on its device.
-        images: reader of images in the network's format.
         train: training images.
         validation: images that choose the best weights.
-        pck: criterion for a correct key point.
-        augmenting: random changes of training images; None = no changes.
+        reference: the two key points whose distance is the unit of PCK, from 0; None = no PCK.
+        alpha: largest error of a correct key point, as a share of that distance.
+        augment: ranges of the random changes of training images; None = no changes.
+        swaps: left and right key points that change places in a mirror, from 0.
+        seed: seed of every random change, together with the image's name and the epoch.
         about: plain values to store in checkpoints, such as the network's settings.
     """
 
@@ -129,22 +66,28 @@ class KeypointTask(Task):
 
     def __init__(
         self,
-        network: nn.Module,
-        images: NetworkImages,
+        network: KeypointNet,
         train: Sequence[KeypointImage],
         validation: Sequence[KeypointImage],
-        pck: PckSettings,
-        augmenting: Augmenting | None = None,
+        *,
+        reference: tuple[int, int] | None = None,
+        alpha: float = ALPHA,
+        augment: AugmentSettings | None = None,
+        swaps: Sequence[tuple[int, int]] = (),
+        seed: int = 0,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.network = network
-        self.shown = images.shown
+        self.network: KeypointNet = network
+        self.shown = network.shown
         self.train = train
         self.validation = validation
-        self._images = images
-        self._pck = pck
-        self._augmenting = augmenting
+        self._reference = reference
+        self._alpha = alpha
+        self._augment = AugmentSettings() if augment is None else augment
+        self._swaps = swaps
+        self._seed = seed
         self._about = dict(about or {})
+        self._cache: Cache[NDArray[np.uint8]] = Cache()
 
     def name(self, item: KeypointImage) -> str:
         """Return the image's name in its labels."""
@@ -156,36 +99,54 @@ class KeypointTask(Task):
         Raises:
             DataError: the image is missing or damaged.
         """
-        pixels = self._images.pixels(item.path)
-        points = scaled(item.points, item.size, self.shown.size)
-        augmenting = self._augmenting
-        if epoch is None or augmenting is None or not is_on(augmenting.settings):
-            return KeypointExample(planes(pixels.astype(np.float32) / 255, self.shown), points)
-        done = random_change(
-            pixels,
-            points,
-            augmenting.settings,
-            self._generator(item, epoch, augmenting),
-            augmenting.swaps,
-            self._pixel(item),
-        )
-        return KeypointExample(planes(done.pixels, self.shown), done.points)
+        if epoch is None or not is_on(self._augment):
+            points = scaled(item.points, item.size, self.shown.size)
+            plain = self.pixels(item).astype(np.float32) / 255
+            return KeypointExample(planes(plain, self.shown), points)
+        rng = self._generator(item, epoch)
+        pixels, points = self._apply(item, draw_change(self._augment, rng), rng)
+        return KeypointExample(planes(pixels, self.shown), points)
 
-    def sheet_row(self, item: KeypointImage) -> list[Changed]:
-        """Return an image unchanged, after each kind of change, and as the first epoch sees it.
+    def pixels(self, item: KeypointImage) -> NDArray[np.uint8]:
+        """Return an image as (height, width, 3) RGB at the network's size; it is read-only.
 
         Raises:
             DataError: the image is missing or damaged.
         """
-        augmenting = self._augmenting or Augmenting(AugmentSettings())
-        return sheet_row(
-            self._images.pixels(item.path),
-            scaled(item.points, item.size, self.shown.size),
-            augmenting.settings,
-            partial(self._generator, item, 1, augmenting),
-            augmenting.swaps,
-            self._pixel(item),
-        )
+
+        def read() -> NDArray[np.uint8]:
+            pixels = squashed(read_image(item.path), self.shown.size)
+            pixels.flags.writeable = False
+            return pixels
+
+        return self._cache.get(item.path, read)
+
+    def sheet_row(self, item: KeypointImage) -> list[tuple[str, Pixels, Points]]:
+        """Return an image unchanged, after each kind of change, and as the first epoch sees it.
+
+        Returns:
+            Title, (h, w, 3) pixels in 0..1, and (k, 2) points of each panel.
+
+        Raises:
+            DataError: the image is missing or damaged.
+        """
+        row = [
+            (title, *self._apply(item, change, self._generator(item, 1)))
+            for title, change in example_changes(self._augment).items()
+        ]
+        rng = self._generator(item, 1)
+        return [*row, ("all, at random", *self._apply(item, draw_change(self._augment, rng), rng))]
+
+    def _apply(
+        self, item: KeypointImage, change: Change, rng: np.random.Generator
+    ) -> tuple[Pixels, Points]:
+        points = scaled(item.points, item.size, self.shown.size)
+        # width and height of a pixel of the network's image, in pixels of the picture
+        pixel = item.size[1] / self.shown.size[1], item.size[0] / self.shown.size[0]
+        return apply_change(self.pixels(item), points, change, rng, self._swaps, pixel)
+
+    def _generator(self, item: KeypointImage, epoch: int) -> np.random.Generator:
+        return generator(self._seed, "augment", item.name, str(epoch))
 
     def losses(
         self, batch: Sequence[KeypointExample], precision: str
@@ -207,16 +168,14 @@ class KeypointTask(Task):
         """Compute RMSE and PCK of one image; NaN without labels, or without reference points."""
         found = output.detach().double().cpu().numpy()
         points = pixels_of_shares(found, self.shown.size)
-        scored = score_keypoints(
-            points[None], example.points[None], self._pck.reference, self._pck.alpha
-        )
+        scored = score_keypoints(points[None], example.points[None], self._reference, self._alpha)
         return {"rmse": scored.rmse, "pck": scored.pck}
 
     def about(self) -> dict[str, Any]:
         """Return the values given as `about`."""
         return self._about
 
-    def predicted(
+    def predict(
         self, items: Sequence[KeypointImage], batch_size: int = 20, precision: str = "fp32"
     ) -> NDArray[np.float64]:
         """Predict (n, k, 2) key points of images, in the network's pixels.
@@ -227,18 +186,10 @@ class KeypointTask(Task):
         found: list[NDArray[np.float64]] = []
         for first in range(0, len(items), batch_size):
             some = items[first : first + batch_size]
-            pixels = [self._images.pixels(item.path) for item in some]
-            found += list(predict(self.network, self.shown, pixels, precision))
+            pixels = [self.pixels(item) for item in some]
+            found += predict(self.network, pixels, precision)
         k = len(items[0].points) if items else 0
         return np.stack(found) if found else np.empty((0, k, 2))
-
-    @staticmethod
-    def _generator(item: KeypointImage, epoch: int, augmenting: Augmenting) -> np.random.Generator:
-        return generator(augmenting.seed, "augment", item.name, str(epoch))
-
-    def _pixel(self, item: KeypointImage) -> tuple[float, float]:
-        """Return width and height of a pixel of the network's image, in pixels of the picture."""
-        return item.size[1] / self.shown.size[1], item.size[0] / self.shown.size[0]
 
 
 def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -298,8 +249,7 @@ def pixels_of_shares(found: NDArray[Any], size: Size) -> NDArray[np.float64]:
 
 
 def predict(
-    network: nn.Module,
-    shown: KeypointInput,
+    network: KeypointNet,
     pictures: Sequence[NDArray[np.uint8]],
     precision: str = "fp32",
 ) -> list[NDArray[np.float64]]:
@@ -307,7 +257,6 @@ def predict(
 
     Args:
         network: a network as in `KeypointTask`.
-        shown: format of its images.
         pictures: (h, w, 3) RGB of any sizes.
         precision: `fp32`, `bf16` or `fp16`.
 
@@ -316,7 +265,7 @@ def predict(
     """
     if not pictures:
         return []
-    device = next(network.parameters()).device
+    device, shown = next(network.parameters()).device, network.shown
     small = (squashed(picture, shown.size).astype(np.float32) / 255 for picture in pictures)
     images = torch.stack([planes(pixels, shown) for pixels in small]).to(device)
     with evaluating(network), torch.inference_mode(), autocast(network, precision):

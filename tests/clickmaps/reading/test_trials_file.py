@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials, rows_per_image
+from clickmap_cli.clickmaps.reading.trials_file import read_trials, rows_per_image
 from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.runtime.progress import Silent
 from tests.helpers.hostile import malformed, tree
@@ -558,8 +558,8 @@ CLICKS = ['{"(1,2),(3,4)"}', "[(1, 2)]", "[[5, 6], [7, 8]]"]
 
 
 def read_counts(path, remove=None) -> dict[str, int]:
-    options = ReadOptions(ImageShapes((64, 64), None), remove)
-    trials = read_trials(path, options, lambda *_: None, Silent()).trials
+    shapes = ImageShapes((64, 64), None)
+    trials, _ = read_trials(path, shapes, lambda *_: None, Silent(), remove_string=remove)
     return dict(zip(trials.images.tolist(), np.bincount(trials.image).tolist(), strict=True))
 
 

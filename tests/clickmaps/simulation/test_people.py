@@ -76,7 +76,7 @@ def test_the_expected_map_is_the_mean_of_very_many_single_clicks() -> None:
     from clickmap_cli.config.loading import load_experiment
 
     words = ["image_shape=[12,12]", "blur_size=5", "center_crop=[8,10]"]
-    settings = MapSettings.of(load_experiment(None, words).config)
+    settings = MapSettings.from_config(load_experiment(None, words).config)
     density = np.random.default_rng(0).random((12, 12))
     density /= density.sum()
     total = np.zeros((8, 10))

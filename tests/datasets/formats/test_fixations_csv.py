@@ -170,7 +170,7 @@ def test_ids_are_text_whatever_they_look_like(tmp_path) -> None:
         (stimulus,) = data.stimuli
         assert list(stimulus.points.subjects) == order
         assert [ids[int(x)] for x in stimulus.points.x] == order
-        said = [text for text in data.notices if "stand there as text" in text]
+        said = [text for text in data.notices if "are taken as names of participants" in text]
         assert len(said) == ("nan" in ids)
 
 

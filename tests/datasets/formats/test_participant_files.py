@@ -19,7 +19,7 @@ from clickmap_cli.datasets.formats.folder import folder
 from clickmap_cli.datasets.formats.participant_files import Pattern, sort_files, suggest_pattern
 from clickmap_cli.datasets.people import FixationPeople, OnlySome
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.tasks.saliency import Targets
 from tests.datasets.scenes import array, by_id, counts, grey, picture, reasons
 
 WORDS = st.text("ab_1", min_size=1, max_size=6)

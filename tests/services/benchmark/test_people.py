@@ -104,7 +104,7 @@ def study(tmp_path_factory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp("simulation")
     simulation = Simulation(seed=3)
     rows = []
-    settings = MapSettings.of(load_experiment(None, []).config)
+    settings = MapSettings.from_config(load_experiment(None, []).config)
     expected: dict[str, np.ndarray] = {}
     for image in simulation.images():
         path = folder / "images" / image.key

@@ -494,7 +494,7 @@ def test_resuming_with_other_numbers_is_refused(corpus) -> None:
 
 def test_workers_change_no_byte(corpus, monkeypatch) -> None:
     run([*words_for(corpus), f"output_dir={corpus / 'one'}"])
-    monkeypatch.setattr("clickmap_cli.services.benchmark.job._WORTH_WORKERS", 0)
+    monkeypatch.setattr("clickmap_cli.runtime.parallel.START_SECONDS", 0)
     run([*words_for(corpus), f"output_dir={corpus / 'two'}", "n_jobs=2"])
     assert outputs(corpus / "one") == outputs(corpus / "two")
 
@@ -506,7 +506,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(corpus, monkeypatch) -> None:
     def full(self, name, key, prediction, kept) -> None:
         raise RunError("the disk is full")
 
-    monkeypatch.setattr("clickmap_cli.services.benchmark.job._WORTH_WORKERS", 0)
+    monkeypatch.setattr("clickmap_cli.runtime.parallel.START_SECONDS", 0)
     monkeypatch.setattr(PredictionCache, "put", full)
     for jobs in (1, 2):
         with pytest.raises(RunError, match="the disk is full"):

@@ -27,8 +27,9 @@ from clickmap_cli.metrics.map_scores import MAP_SCORES, score_maps
 from clickmap_cli.metrics.uncertainty import bootstrap_grouped_means, bootstrap_means
 from clickmap_cli.reports.ceiling import ceiling_table, draw_ceiling, draw_curve, summary_lines
 from clickmap_cli.reports.prepare import draw_example
+from clickmap_cli.runtime import parallel
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.parallel import Pool
+from clickmap_cli.runtime.parallel import LocalPool
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling import run as ceiling
@@ -156,7 +157,7 @@ def test_what_is_reported_follows_from_the_scores_of_trials(name, bootstrap) -> 
     trials = trials_of(rows).compacted()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     score, plan = MAP_SCORES[name], Plan("hold-one-out", [MAP_SCORES[name]], 1, 3, 4)
-    scored, _ = score_images(trials, settings, plan, Pool(1), Silent())
+    scored, _ = score_images(trials, settings, plan, LocalPool(1), Silent())
     found = ceiling_result(trials, scored, score, plan, bootstrap, 0.9)
     s, slices = found.summary, trials.image_slices()
     ceilings = [scored[at].ceiling[name].mean() for at in range(6)]
@@ -288,9 +289,7 @@ def test_who_clicks_elsewhere_has_the_lowest_z_whatever_the_scores_direction(
 def test_results_do_not_depend_on_workers_interleaving_or_other_images(
     data, tmp_path, method, monkeypatch
 ) -> None:
-    from clickmap_cli.services.ceiling import scores as ceiling_scores
-
-    monkeypatch.setattr(ceiling_scores, "_WORTH_WORKERS", 1)
+    monkeypatch.setattr(parallel, "START_SECONDS", 0)
     one = run(data, method, "n_jobs=1")[0].summary
     two = run(data, method, "n_jobs=2", "experiment_name=two")[0].summary
     assert one.images == two.images
@@ -398,7 +397,7 @@ def test_nulls_are_predictions_of_other_images(method) -> None:
     trials = trials_of(random_rows(2, images=5, users=5)).compacted()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     plan = Plan(method, [MAP_SCORES["pearson"], MAP_SCORES["kl"]], 3, 7, 2)
-    scored, by_category = score_images(trials, settings, plan, Pool(1), Silent())
+    scored, by_category = score_images(trials, settings, plan, LocalPool(1), Silent())
     assert by_category
     slices, keys = trials.image_slices(), trials.images.tolist()
     maps = [trial_maps(image_clicks(trials, slices, at), settings).astype(float) for at in range(5)]
@@ -428,7 +427,7 @@ def test_people_who_came_twice_are_one_participant() -> None:
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     score = MAP_SCORES["pearson"]
     plan = Plan("split-half", [score], 3, 2, 0, curve_sizes=(1, 2, 4))
-    scored, _ = score_images(trials, settings, plan, Pool(1), Silent())
+    scored, _ = score_images(trials, settings, plan, LocalPool(1), Silent())
     # two trials of one person have no halves; four people have halves of two, however many trials
     assert [trials.images[code] for code in scored] == ["cat0/0.png", "cat0/2.png", "cat1/1.png"]
     assert all(set(raw.curve) == {1, 2} for raw in scored.values())
@@ -606,7 +605,7 @@ def summary_of(trials, name: str, splits: int = 2) -> dict:
     settings = MapSettings((SIDE, SIDE), None, "none", 1, None, 51, None)
     score = MAP_SCORES[name]
     plan = Plan("split-half", [score], splits, 2, 0)
-    scored, _ = score_images(trials, settings, plan, Pool(1), Silent())
+    scored, _ = score_images(trials, settings, plan, LocalPool(1), Silent())
     return ceiling_result(trials, scored, score, plan, "images", 0.9).summary
 
 
@@ -639,7 +638,7 @@ def test_careless_and_cheating_participants_stand_at_the_bottom() -> None:
         settings = MapSettings((256, 256), None, "circle", 21, None, 51, None)
         score = MAP_SCORES["spearman"]
         plan = Plan("hold-one-out", [score], 1, 1, seed)
-        scored, _ = score_images(trials, settings, plan, Pool(2), Silent())
+        scored, _ = score_images(trials, settings, plan, LocalPool(2), Silent())
         people = ceiling_result(trials, scored, score, plan, "images", 0.9).participants
         roles = dict(zip(study.user_names(), study.roles(), strict=True))
         bad = [roles[row.user_id] != "careful" for row in people]

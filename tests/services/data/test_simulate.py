@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.reading.trials_file import ReadOptions, read_trials
+from clickmap_cli.clickmaps.reading.trials_file import read_trials
 from clickmap_cli.clickmaps.simulation import people as simulated
 from clickmap_cli.clickmaps.simulation.people import LargeStudy
 from clickmap_cli.config.loading import load_experiment
@@ -45,12 +45,9 @@ def test_every_format_reads_as_the_study(tmp_path, kind) -> None:
     study = LargeStudy(2, 7, 40, SIDE)
     blocks = list(study.blocks(150))
     rejected: list = []
-    options = ReadOptions(ImageShapes((SIDE, SIDE), None))
-    read = read_trials(
-        tmp_path / f"trials.{kind}", options, lambda *row: rejected.append(row), Silent()
-    )
-    assert (read.rows, rejected) == (150, [])
-    trials = read.trials
+    path, shapes = tmp_path / f"trials.{kind}", ImageShapes((SIDE, SIDE))
+    trials, n_rows = read_trials(path, shapes, lambda *row: rejected.append(row), Silent())
+    assert (n_rows, rejected) == (150, [])
     pixel = np.concatenate([block.pixel for block in blocks])
     np.testing.assert_array_equal(trials.x, pixel % SIDE)
     np.testing.assert_array_equal(trials.y, pixel // SIDE)

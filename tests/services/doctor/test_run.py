@@ -38,7 +38,7 @@ def installed(
         for name in ("wandb", "tensorboard", "emd", "tensorflow", "dask")
     )
     probed = Probed(broken or {}, gpus or Gpus(problem=(broken or {}).get("torch", "")))
-    return Installed(extras, probed, Cores(cores, cores, None), Memory(None, None, None))
+    return Installed(extras, probed, Cores(cores, cores), Memory(None, None, None))
 
 
 def said(path: Path | None, *words: str, about: Installed | None = None) -> tuple[list, list]:

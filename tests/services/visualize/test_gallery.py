@@ -18,6 +18,7 @@ from PIL import Image
 
 from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.reports.gallery_html import gallery_figures, packed_map
+from clickmap_cli.runtime import parallel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
@@ -174,7 +175,7 @@ def test_equal_inputs_give_equal_bytes_and_workers_change_nothing(
     first = files(tmp_path / "study")
     for path in (tmp_path / "study" / "gallery" / "pages").iterdir():
         path.unlink()
-    monkeypatch.setattr(gallery, "_WORTH_WORKERS", 0)
+    monkeypatch.setattr(parallel, "START_SECONDS", 0)
     config.n_jobs = 2
     again = run(config, WhenPresent.OVERWRITE)
     assert again.n_kept == 0

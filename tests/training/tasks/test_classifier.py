@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from clickmap_cli.datasets.classifier_images import LabelledImage, Picture, imag
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.nested_folds import nested_folds
-from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
+from clickmap_cli.training.tasks.base import Cache
+from clickmap_cli.training.tasks.classifier import ClassifierTask, planes_of
 from tests.training.tiny import make_stage
 
 SIZE = (16, 18)
@@ -100,10 +101,10 @@ def test_accuracy_is_that_of_the_highest_score() -> None:
 
 def test_colour_and_grey_come_as_planes() -> None:
     grey, colour = items("C")[0], items("C", colour=True)[0]
-    cache = PlaneCache()
-    assert cache.planes(grey).shape == (1, *SIZE)
+    cache = Cache()
+    assert planes_of(grey, cache).shape == (1, *SIZE)
     other = replace(colour, image_id="C/p/colour")
-    planes = cache.planes(other)
+    planes = planes_of(other, cache)
     assert planes.shape == (3, *SIZE)
     np.testing.assert_array_equal(planes.numpy(), np.moveaxis(colour.picture.pixels, -1, 0))
     task = ClassifierTask(network(3), [other], [], ("C", "P"))
@@ -113,17 +114,17 @@ def test_colour_and_grey_come_as_planes() -> None:
 def test_images_are_kept_while_they_fit() -> None:
     images = items("CCPP")
     size = 4 * SIZE[0] * SIZE[1]
-    cache = PlaneCache(2 * size + 1)
+    cache = Cache(2 * size + 1)
     for _ in range(3):
         for item in images:
-            np.testing.assert_array_equal(cache.planes(item)[0], item.picture.pixels)
+            np.testing.assert_array_equal(planes_of(item, cache)[0], item.picture.pixels)
     assert [item.picture.reads for item in images] == [1, 1, 3, 3]
     one, two = (ClassifierTask(network(), images, [], "CP", cache=cache) for _ in range(2))
     for task in (one, two):
         task.read(images[0], 1)
     assert images[0].picture.reads == 1  # folds share what was read
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(PlaneCache(10**6).planes, images * 20))
+        found = list(pool.map(partial(planes_of, cache=Cache(10**6)), images * 20))
     for item, planes in zip(images * 20, found, strict=True):
         np.testing.assert_array_equal(planes[0], item.picture.pixels)
 

@@ -16,13 +16,12 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.training.tasks.keypoint_augmentation import (
     KINDS,
     Change,
-    alone,
-    changed,
-    drawn,
+    apply_change,
+    draw_change,
+    example_changes,
     is_on,
-    moved,
-    random_change,
-    sheet_row,
+    move_points,
+    strongest_change,
 )
 
 SIZE = (48, 64)
@@ -82,19 +81,19 @@ def by_hand(x, y, change, size, pixel):
 )  # fmt: skip
 def test_a_dot_is_found_where_its_label_went(change, x, y, pixel) -> None:
     at = by_hand(x, y, change, SIZE, pixel)
-    done = changed(dot(x, y), np.array([[x, y]]), change, rng(), pixel=pixel)
+    image, moved = apply_change(dot(x, y), np.array([[x, y]]), change, rng(), pixel=pixel)
     inside = -0.5 <= at[0] <= 63.5 and -0.5 <= at[1] <= 47.5
     # a point within rounding of the border may count either way
     border = min(abs(at[0] + 0.5), abs(at[0] - 63.5), abs(at[1] + 0.5), abs(at[1] - 47.5))
     assume(border > 1e-6)
     if inside:
-        np.testing.assert_allclose(done.points, [at], atol=1e-9)
+        np.testing.assert_allclose(moved, [at], atol=1e-9)
     else:
-        assert np.isnan(done.points).all()
+        assert np.isnan(moved).all()
     margin = 14  # the whole dot must be in both images
     whole = margin < x < 63 - margin and margin < y < 47 - margin
     if whole and margin < at[0] < 63 - margin and margin < at[1] < 47 - margin:
-        np.testing.assert_allclose(centre(done.pixels), at, atol=0.1)
+        np.testing.assert_allclose(centre(image), at, atol=0.1)
 
 
 @settings(max_examples=40, deadline=None)
@@ -103,58 +102,60 @@ def test_a_single_pixel_is_found_near_its_label_after_any_draw(seed, x, y) -> No
     pixels = np.zeros((*SIZE, 3), np.uint8)
     pixels[y, x] = 255
     some = replace(ALL, brightness=0, contrast=0, blur=0, noise=0, translate=0.1)
-    done = changed(pixels, np.array([[x, y]], np.float64), drawn(some, rng(seed)), rng())
-    brightest = np.unravel_index(done.pixels[..., 0].argmax(), SIZE)
-    assert np.abs(done.points[0] - brightest[::-1]).max() < 1.5
+    image, moved = apply_change(
+        pixels, np.array([[x, y]], np.float64), draw_change(some, rng(seed)), rng()
+    )
+    brightest = np.unravel_index(image[..., 0].argmax(), SIZE)
+    assert np.abs(moved[0] - brightest[::-1]).max() < 1.5
 
 
 def test_a_mirror_is_exact() -> None:
     pixels = noise_image()
     points = np.array([[301.567, 34.302], [0.1, 7.0], [np.nan, np.nan], [63.0, 0.0]])
-    done = changed(pixels, points, Change(flip=True), rng())
-    np.testing.assert_array_equal(done.pixels, pixels[:, ::-1].astype(np.float32) / 255)
-    np.testing.assert_array_equal(done.points[:, 0], 63 - points[:, 0])
-    np.testing.assert_array_equal(done.points[:, 1], points[:, 1])
+    image, moved = apply_change(pixels, points, Change(flip=True), rng())
+    np.testing.assert_array_equal(image, pixels[:, ::-1].astype(np.float32) / 255)
+    np.testing.assert_array_equal(moved[:, 0], 63 - points[:, 0])
+    np.testing.assert_array_equal(moved[:, 1], points[:, 1])
     column = pixels[5, 63]  # the pixel at the label (63, 5) ...
-    at = int(moved(np.array([[63.0, 5.0]]), Change(flip=True), SIZE)[0, 0])
-    np.testing.assert_array_equal(done.pixels[5, at], column.astype(np.float32) / 255)  # is there
+    at = int(move_points(np.array([[63.0, 5.0]]), Change(flip=True), SIZE)[0, 0])
+    np.testing.assert_array_equal(image[5, at], column.astype(np.float32) / 255)  # is there
 
 
 def test_left_and_right_change_places_in_a_mirror() -> None:
     points = np.array([[10.0, 1.0], [20.0, 2.0], [30.0, 3.0], [np.nan, np.nan], [50.0, 5.0]])
     swaps = ((0, 2), (4, 3))
-    found = moved(points, Change(flip=True), SIZE, swaps)
+    found = move_points(points, Change(flip=True), SIZE, swaps)
     nan = [np.nan, np.nan]
     np.testing.assert_array_equal(found, [[33, 3], [43, 2], [53, 1], [13, 5], nan])
-    np.testing.assert_array_equal(moved(found, Change(flip=True), SIZE, swaps), points)
-    np.testing.assert_array_equal(moved(points, Change(), SIZE, swaps), points)
+    np.testing.assert_array_equal(move_points(found, Change(flip=True), SIZE, swaps), points)
+    np.testing.assert_array_equal(move_points(points, Change(), SIZE, swaps), points)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3, -1])
 def test_right_angles_are_numpys(turns) -> None:
     pixels = noise_image(size=(33, 33))
     points = np.array([[3.0, 7.0], [32.0, 0.0]])
-    done = changed(pixels, points, Change(rotate=90 * turns), rng())
+    image, moved = apply_change(pixels, points, Change(rotate=90 * turns), rng())
     wanted = np.rot90(pixels, -turns).astype(np.float32) / 255  # clockwise
-    np.testing.assert_allclose(done.pixels[1:-1, 1:-1], wanted[1:-1, 1:-1], atol=1e-5)
-    for (x, y), before in zip(np.rint(done.points).astype(int), points.astype(int), strict=True):
+    np.testing.assert_allclose(image[1:-1, 1:-1], wanted[1:-1, 1:-1], atol=1e-5)
+    for (x, y), before in zip(np.rint(moved).astype(int), points.astype(int), strict=True):
         np.testing.assert_array_equal(np.rot90(pixels, -turns)[y, x], pixels[before[1], before[0]])
 
 
 def test_shifts_by_whole_pixels_leave_black_behind() -> None:
     pixels = noise_image()
     points = np.array([[10.0, 10.0], [60.0, 10.0], [10.0, 2.0]])
-    done = changed(pixels, points, Change(translate=(8 / 64, -6 / 48)), rng())
+    image, moved = apply_change(pixels, points, Change(translate=(8 / 64, -6 / 48)), rng())
     wanted = np.zeros((*SIZE, 3), np.float32)
     wanted[:-6, 8:] = pixels[6:, :-8].astype(np.float32) / 255
-    np.testing.assert_allclose(done.pixels, wanted, atol=1e-5)
-    np.testing.assert_allclose(done.points, [[18, 4], [np.nan] * 2, [np.nan] * 2], atol=1e-12)
+    np.testing.assert_allclose(image, wanted, atol=1e-5)
+    np.testing.assert_allclose(moved, [[18, 4], [np.nan] * 2, [np.nan] * 2], atol=1e-12)
 
 
 def test_a_turn_stays_a_turn_in_a_squashed_picture() -> None:
     """A quarter turn of a picture whose pixels are twice as wide as high."""
     points = np.array([[31.5 + 5, 23.5]])
-    found = moved(points, Change(rotate=90), SIZE, pixel=(2.0, 1.0))
+    found = move_points(points, Change(rotate=90), SIZE, pixel=(2.0, 1.0))
     np.testing.assert_allclose(found, [[31.5, 23.5 + 10]], atol=1e-12)
 
 
@@ -164,12 +165,12 @@ def test_brightness_contrast_blur_and_noise() -> None:
     points = np.array([[5.0, 5.0]])
 
     def pixels_of(**what):
-        done = changed(pixels, points, Change(**what), rng(7))
-        np.testing.assert_array_equal(done.points, points)
-        assert done.pixels.dtype == np.float32
-        assert done.pixels.min() >= 0
-        assert done.pixels.max() <= 1
-        return done.pixels
+        image, moved = apply_change(pixels, points, Change(**what), rng(7))
+        np.testing.assert_array_equal(moved, points)
+        assert image.dtype == np.float32
+        assert image.min() >= 0
+        assert image.max() <= 1
+        return image
 
     np.testing.assert_array_equal(pixels_of(), pixels.astype(np.float32) / 255)
     np.testing.assert_allclose(pixels_of(brightness=1.7), np.minimum(values * 1.7, 1), atol=1e-6)
@@ -185,7 +186,7 @@ def test_brightness_contrast_blur_and_noise() -> None:
 
 
 def test_draws_stay_in_their_ranges_and_fill_them() -> None:
-    draws = [drawn(ALL, generator(3, "augment", "a.png", str(epoch))) for epoch in range(400)]
+    draws = [draw_change(ALL, generator(3, "augment", "a.png", str(epoch))) for epoch in range(400)]
     for values, low, high in (
         ([d.rotate for d in draws], -40, 40),
         ([d.scale for d in draws], 0.7, 1.3),
@@ -204,44 +205,37 @@ def test_draws_stay_in_their_ranges_and_fill_them() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_kind_more_leaves_the_others(kind) -> None:
-    without = drawn(replace(ALL, **{kind: 0.0}), rng(5))
+    without = draw_change(replace(ALL, **{kind: 0.0}), rng(5))
     assert getattr(without, kind) == getattr(Change(), kind)
-    assert replace(without, **{kind: getattr(drawn(ALL, rng(5)), kind)}) == drawn(ALL, rng(5))
-    only = drawn(AugmentSettings(**{kind: getattr(ALL, kind)}), rng(5))
-    assert only == replace(Change(), **{kind: getattr(drawn(ALL, rng(5)), kind)})
+    every = draw_change(ALL, rng(5))
+    assert replace(without, **{kind: getattr(every, kind)}) == every
+    only = draw_change(AugmentSettings(**{kind: getattr(ALL, kind)}), rng(5))
+    assert only == replace(Change(), **{kind: getattr(every, kind)})
 
 
 def test_nothing_is_on_by_default() -> None:
     assert not is_on(AugmentSettings())
-    assert drawn(AugmentSettings(), rng()) == Change()
+    assert draw_change(AugmentSettings(), rng()) == Change()
     for kind in KINDS:
         assert is_on(AugmentSettings(**{kind: getattr(ALL, kind)}))
 
 
-def test_a_row_of_the_sheet() -> None:
-    pixels, points = noise_image(), np.array([[20.0, 20.0], [np.nan, np.nan]])
-    row = sheet_row(pixels, points, ALL, lambda: rng(1))
-    assert [panel.title for panel in row] == [
+def test_examples_of_every_kind_at_its_strongest() -> None:
+    assert list(example_changes(ALL)) == [
         "as it is", "flip", "rotate 40 degrees", "scale x 1.3", "translate 20%", "brightness x 1.5",
-        "contrast x 1.5", "blur 2 px", "noise 0.1", "all, at random",
+        "contrast x 1.5", "blur 2 px", "noise 0.1",
     ]  # fmt: skip
-    np.testing.assert_array_equal(row[0].points, points)
-    np.testing.assert_array_equal(row[1].points, [[43, 20], [np.nan, np.nan]])
-    for panel, kind in zip(row[1:-1], KINDS, strict=True):
-        wanted = changed(pixels, points, alone(kind, ALL)[1], rng(1))
-        np.testing.assert_array_equal(panel.points, wanted.points)
-        np.testing.assert_array_equal(panel.pixels, wanted.pixels)
-        assert not np.array_equal(panel.pixels, row[0].pixels)
-    wanted = random_change(pixels, points, ALL, rng(1))
-    np.testing.assert_array_equal(row[-1].pixels, wanted.pixels)
-    np.testing.assert_array_equal(row[-1].points, wanted.points)
-    some = sheet_row(pixels, points, AugmentSettings(blur=1), lambda: rng(1))
-    assert [panel.title for panel in some] == ["as it is", "blur 1 px", "all, at random"]
+    first, *others = example_changes(ALL).values()
+    assert first == Change()
+    assert others == [strongest_change(kind, ALL)[1] for kind in KINDS]
+    assert others[0] == Change(flip=True)
+    assert others[3] == Change(translate=(0.2, 0.2))
+    assert list(example_changes(AugmentSettings(blur=1))) == ["as it is", "blur 1 px"]
 
 
 def test_inputs_stay_as_they_are() -> None:
     pixels, points = noise_image(), np.array([[20.0, 20.0]])
     before = pixels.copy(), points.copy()
-    changed(pixels, points, drawn(replace(ALL, flip=1), rng()), rng())
+    apply_change(pixels, points, draw_change(replace(ALL, flip=1), rng()), rng())
     np.testing.assert_array_equal(pixels, before[0])
     np.testing.assert_array_equal(points, before[1])

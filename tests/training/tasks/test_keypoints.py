@@ -18,14 +18,10 @@ from clickmap_cli.metrics.keypoints import scaled
 from clickmap_cli.models.keypoint_net import KeypointInput
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
-from clickmap_cli.training.tasks.keypoint_augmentation import drawn
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
+from clickmap_cli.training.tasks.keypoint_augmentation import draw_change
 from clickmap_cli.training.tasks.keypoints import (
-    Augmenting,
     KeypointTask,
-    NetworkImages,
-    PckSettings,
     masked_losses,
     pixels_of_shares,
     planes,
@@ -52,6 +48,7 @@ class Linear(torch.nn.Module):
         torch.nn.init.normal_(self.layer.weight, std=0.001)
         torch.nn.init.constant_(self.layer.bias, 0.5)
         self.dropout = torch.nn.Dropout(0.1)
+        self.shown = SHOWN
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layer(self.dropout(images.flatten(1))).unflatten(1, (2, 2))
@@ -80,12 +77,11 @@ def mice(folder, n=6, missing=False):
     return items
 
 
-def task_of(items, settings=None, seed=0, **options):
-    augmenting = None if settings is None else Augmenting(settings, ((0, 1),), seed)
-    pck = PckSettings((0, 1), 0.1)
+def task_of(items, settings=None, seed=0):
     return KeypointTask(
-        Linear(), NetworkImages(SHOWN, **options), items, items[:3], pck, augmenting
-    )
+        Linear(), items, items[:3], reference=(0, 1), alpha=0.1, augment=settings,
+        swaps=((0, 1),), seed=seed,
+    )  # fmt: skip
 
 
 def test_an_example_by_hand(tmp_path) -> None:
@@ -110,7 +106,7 @@ def test_dots_are_where_their_labels_are(tmp_path) -> None:
             mean, std = (np.array(v)[:, None, None] for v in (SHOWN.mean, SHOWN.std))
             values = example.planes.numpy() * std + mean
             drawn_for = generator(0, "augment", item.name, str(epoch))
-            mirrored = epoch is not None and drawn(ALL, drawn_for).flip
+            mirrored = epoch is not None and draw_change(ALL, drawn_for).flip
             for at, point in enumerate(example.points):
                 if np.isnan(point).any() or min(*point, 19 - point[0], 15 - point[1]) < 2:
                     continue
@@ -144,28 +140,16 @@ def test_draws_depend_on_seed_image_and_epoch_alone(tmp_path) -> None:
     assert not torch.equal(first[0].planes, first[1].planes)
 
 
-def test_what_is_kept_is_what_is_read(tmp_path) -> None:
-    items = mice(tmp_path)
-    size = 16 * 20 * 3
-    for kept in (0, 2 * size, 2 * size + size - 1, 1 << 20):
-        images = NetworkImages(SHOWN, kept)
-        for _ in range(2):
-            for item in items:
-                with Image.open(item.path) as image:
-                    wanted = squashed(np.asarray(image), SHOWN.size)
-                np.testing.assert_array_equal(images.pixels(item.path), wanted)
-        for item in items:
-            item.path.rename(item.path.with_suffix(".gone"))
-        held = 0
-        for item in items:
-            try:
-                images.pixels(item.path)
-                held += 1
-            except DataError:
-                item.path.with_suffix(".gone").rename(item.path)
-        assert held == min(kept // size, len(items))
-        for item in items[:held]:
-            item.path.with_suffix(".gone").rename(item.path)
+def test_an_image_is_read_once(tmp_path) -> None:
+    task = task_of(mice(tmp_path))
+    for item in task.train:
+        with Image.open(item.path) as image:
+            wanted = squashed(np.asarray(image), SHOWN.size)
+        item_pixels = task.pixels(item)
+        np.testing.assert_array_equal(item_pixels, wanted)
+        assert not item_pixels.flags.writeable
+        item.path.unlink()
+        assert task.pixels(item) is item_pixels
 
 
 def test_losses_by_hand(tmp_path) -> None:
@@ -238,7 +222,7 @@ def test_predictions_are_of_the_pictures_own_pixels(tmp_path) -> None:
     for item in items:
         with Image.open(item.path) as image:
             pictures.append(np.asarray(image))
-    found = predict(task.network, SHOWN, pictures)
+    found = predict(task.network, pictures)
     assert task.network.training  # as it was
     task.network.eval()
     for item, picture, points in zip(items, pictures, found, strict=True):
@@ -247,12 +231,12 @@ def test_predictions_are_of_the_pictures_own_pixels(tmp_path) -> None:
         height, width = picture.shape[:2]
         wanted = said * [width, height] - 0.5
         np.testing.assert_allclose(points, wanted, atol=1e-4)
-        in_network = task.predicted([item])[0]
+        in_network = task.predict([item])[0]
         np.testing.assert_allclose(scaled(in_network, SHOWN.size, item.size), points, atol=1e-4)
-    of_all = task.predicted(items, batch_size=4)
-    np.testing.assert_allclose(of_all[5], task.predicted(items[5:])[0], atol=1e-4)
-    assert predict(task.network, SHOWN, []) == []
-    assert task.predicted([]).shape == (0, 0, 2)
+    of_all = task.predict(items, batch_size=4)
+    np.testing.assert_allclose(of_all[5], task.predict(items[5:])[0], atol=1e-4)
+    assert predict(task.network, []) == []
+    assert task.predict([]).shape == (0, 0, 2)
 
 
 def test_it_learns_with_augmentation_and_missing_labels(tmp_path) -> None:
@@ -276,11 +260,18 @@ def test_a_row_of_the_sheet(tmp_path) -> None:
     (item,) = mice(tmp_path, 1)
     task = task_of([item], ALL)
     row = task.sheet_row(item)
-    assert [panel.title for panel in row][::9] == ["as it is", "all, at random"]
+    titles = [title for title, _, _ in row]
+    assert (len(titles), titles[0], titles[-1]) == (10, "as it is", "all, at random")
     first = task.read(item, 1)
-    torch.testing.assert_close(planes(row[-1].pixels, SHOWN), first.planes)
-    np.testing.assert_array_equal(row[-1].points, first.points)
-    assert [panel.title for panel in task_of([item]).sheet_row(item)] == [
+    torch.testing.assert_close(planes(row[-1][1], SHOWN), first.planes)
+    np.testing.assert_array_equal(row[-1][2], first.points)
+    pixels, points = task.pixels(item), task.read(item, None).points
+    np.testing.assert_array_equal(row[0][2], points)
+    np.testing.assert_array_equal(row[1][1], pixels[:, ::-1].astype(np.float32) / 255)
+    np.testing.assert_array_equal(row[1][2][::-1, 0], 19 - points[:, 0])
+    for title, image, _ in row[1:]:
+        assert not np.array_equal(image, row[0][1]), title
+    assert [title for title, _, _ in task_of([item]).sheet_row(item)] == [
         "as it is", "all, at random",
     ]  # fmt: skip
 

@@ -19,8 +19,7 @@ from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, click_featu
 from clickmap_cli.models.participant_quality import participant_scores
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 from tests.helpers.studies import random_rows, trials_of
 from tests.training.tiny import make_stage

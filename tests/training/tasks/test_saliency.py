@@ -1,13 +1,20 @@
-"""Ground truth from people's maps, recomputed; what is missing is named."""
+"""Ground truth from people's maps, recomputed; losses against plain loops."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import torch
 
+from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.models.base import finished
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.training.targets import Targets
+from clickmap_cli.training.tasks.saliency import Targets, kl, log_densities, nll_fixations
 from tests.training.tiny import SIZE, Spot
+
+RNG = np.random.default_rng(0)
 
 
 def gaussian_map(x, y) -> np.ndarray:
@@ -83,3 +90,66 @@ def test_a_cached_map_of_another_aspect_ratio_is_refused(tmp_path) -> None:
     np.save(tmp_path / "s.npy", np.ones((height, 3 * width), dtype=np.float32))
     with pytest.raises(DataError, match=rf"s\.npy: a map of {height} x {3 * width} fits neither"):
         Targets("mean", "bilinear", tmp_path).density(Spot("s", 1))
+
+
+def density(shape=(3, 4)) -> np.ndarray:
+    values = RNG.random(shape)
+    return values / values.sum()
+
+
+def test_kl_equals_a_plain_loop() -> None:
+    target, predicted = density(), density()
+    target[0, 0] = 0
+    target /= target.sum()
+    wanted = sum(
+        float(t) * (math.log(t) - math.log(p))
+        for t, p in zip(target.ravel(), predicted.ravel(), strict=True)
+        if t > 0
+    )
+    found = kl(torch.tensor(predicted).log()[None], torch.tensor(target)[None])
+    assert float(found[0]) == pytest.approx(wanted, abs=1e-12)
+    same = torch.tensor(target)[None]
+    assert float(kl(same.clamp_min(1e-300).log(), same)[0]) == pytest.approx(0, abs=1e-12)
+
+
+def test_nll_equals_a_plain_loop() -> None:
+    predicted = density()
+    rows, columns = [0, 2, 2], [1, 3, 3]
+    wanted = -sum(math.log(predicted[r, c]) for r, c in zip(rows, columns, strict=True)) / 3
+    pixels = [(torch.tensor(rows), torch.tensor(columns))]
+    found = nll_fixations(torch.tensor(predicted).log()[None], pixels)
+    assert float(found[0]) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("output", ["map", "density", "log_density"])
+@pytest.mark.parametrize("size", [(3, 4), (6, 8), (7, 9), (2, 3)])
+def test_densities_are_those_that_are_scored(output, size) -> None:
+    values = density().astype(np.float32)
+    if output == "log_density":
+        values = np.log(values)
+    if output == "map":
+        values = values * 7 - 0.1
+    wanted = finished(values, output, Geometry(values.shape, size, None), True).astype(np.float64)
+    if output == "log_density":
+        wanted = np.exp(wanted)
+    found = log_densities(torch.tensor(values)[None], output, size)[0].exp()
+    assert found.shape == size
+    assert float(found.sum()) == pytest.approx(1, abs=1e-5)
+    # maps are mixed with 1e-6 of uniform
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=2e-3, atol=2e-6)
+
+
+def test_an_empty_map_is_uniform_and_a_zero_has_a_finite_loss() -> None:
+    found = log_densities(torch.zeros(1, 2, 2), "map", (2, 2))
+    np.testing.assert_allclose(found.exp().numpy(), 0.25, rtol=1e-6)
+    one = torch.zeros(1, 2, 2)
+    one[0, 0, 0] = 1
+    assert torch.isfinite(kl(log_densities(one, "density", (2, 2)), 1 - one)).all()
+
+
+def test_gradients_reach_the_network_through_resizing() -> None:
+    values = torch.randn(1, 4, 4, requires_grad=True)
+    loss = kl(log_densities(values, "log_density", (8, 9)), torch.full((1, 8, 9), 1 / 72))
+    loss.sum().backward()
+    assert values.grad is not None
+    assert float(values.grad.abs().sum()) > 0

@@ -1,4 +1,4 @@
-"""Steps of optimisers against their formulas, written out in double precision."""
+"""Optimisers and schedules against their formulas, written out in double precision."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.training.fit_job import FitJob, FitSettings
-from clickmap_cli.training.fitting import fit
+from clickmap_cli.training.fitting import FitJob, FitSettings, fit
+from clickmap_cli.training.optimisation import Schedule
 from clickmap_cli.training.tasks.base import Task
 from tests.training.tiny import make_stage
 
@@ -83,7 +83,7 @@ def test_gradients_that_are_no_numbers_stop_before_they_move_anything(tmp_path) 
 
     task = Steep()
     settings = FitSettings(stages=(make_stage("s", 1, 0.1),), batch_size=BATCH)
-    with pytest.raises(RunError, match=r"the gradients are no numbers in step 1 of epoch 1"):
+    with pytest.raises(RunError, match=r"a gradient became NaN or infinite in step 1 of epoch 1"):
         fit(FitJob(task=task, folder=tmp_path, settings=settings))
     np.testing.assert_array_equal(task.network.slopes.detach().numpy(), START)
 
@@ -108,3 +108,31 @@ def test_weights_are_what_the_formulas_give(tmp_path, optimizer, clip, decay, pr
     # torch adds 1e-6 to the length that it clips by
     np.testing.assert_allclose(found, plain(optimizer, clip, decay, stage), rtol=1e-4)
     assert np.abs(found - START).max() > 0.05
+
+
+def factors(schedule: str, steps: int, **settings) -> list[float]:
+    made = Schedule(make_stage("s", 4, 1.0, schedule=schedule, **settings), 5)
+    return [made.factor(step) for step in range(steps)]
+
+
+def test_schedules_follow_their_formulas() -> None:
+    assert factors("constant", 20, warmup_steps=4)[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
+    wanted = [0.5 * (1 + math.cos(math.pi * (t - 4) / 16)) for t in range(4, 20)]
+    assert factors("cosine", 20, warmup_steps=4)[4:] == pytest.approx(wanted, abs=1e-12)
+    wanted = [1 - (t - 4) / 16 for t in range(4, 20)]
+    assert factors("linear", 20, warmup_steps=4)[4:] == pytest.approx(wanted, abs=1e-12)
+    stepped = factors("step", 20, step_epochs=2, gamma=0.1)
+    assert stepped == pytest.approx([1.0] * 10 + [0.1] * 10)
+
+
+def test_plateau_falls_after_epochs_without_a_better_loss_and_goes_on_where_it_was() -> None:
+    stage = make_stage("s", 9, 1.0, schedule="plateau", gamma=0.5, plateau_patience=2)
+    made = Schedule(stage, 1)
+    found = []
+    for loss in (3.0, 2.0, 2.0, 2.5, 1.0, 1.0, 1.0):
+        made.validated(loss)
+        found.append(made.factor(0))
+        again = Schedule(stage, 1)
+        again.restore(made.state())
+        made = again
+    assert found == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
