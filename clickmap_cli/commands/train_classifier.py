@@ -71,7 +71,7 @@ def train_classifier(
 def _heatmap(
     terminal: Terminal, config: ClassifierConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
-    """Run `task: heatmap`, and return the exit code and the summary."""
+    """Run `task: classifier`, and return the exit code and the summary."""
     from clickmap_cli.reports import classifier as report
     from clickmap_cli.services.classifier import run as service
     from clickmap_cli.services.classifier.interpretation import ClassifierFigures
@@ -93,7 +93,7 @@ def _heatmap(
 def _quality(
     terminal: Terminal, config: ParticipantQualityConfig, when: WhenPresent, dry_run: bool
 ) -> tuple[int, Any]:
-    """Run `task: participant-quality`, and return the exit code and the summary."""
+    """Run `task: participant_quality`, and return the exit code and the summary."""
     from clickmap_cli.reports.classifier import quality_lines
     from clickmap_cli.services.participant_quality import run as service
     from clickmap_cli.services.training_views import TrainingViews

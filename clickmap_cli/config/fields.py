@@ -448,6 +448,7 @@ def read_settings(
             has no default and is missing.
     """
     known = {**settings_of(thing), **{each.name: each for each in shared}}
+    own = {*inspect.signature(thing).parameters, *(each.name for each in shared)}
     for name in given:
         if name not in known:
             raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
@@ -457,6 +458,7 @@ def read_settings(
     return {
         name: read_value(each, given[name], name, lambda _: what) if name in given else each.default
         for name, each in known.items()
+        if name in given or name in own  # a base sets the defaults of its own settings
     }
 
 

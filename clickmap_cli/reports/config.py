@@ -83,7 +83,7 @@ def keys_markdown(schema: type) -> str:
     defaults = as_dict(schema())
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
     for name, each in keys_of(schema).items():
-        meaning = f"{each.help.replace('|', '/')}{range_words(each)}"
+        meaning = with_range(each).replace("|", "/")
         lines.append(f"| `{name}` | `{yaml_value(defaults[name])}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
@@ -93,19 +93,22 @@ def with_tables(text: str) -> str:
     return _TABLE.sub(lambda found: found[1] + keys_markdown(schemas()[found[2]]), text)
 
 
-def range_words(limits: Key) -> str:
-    """Return the range of a number, such as ' (0 to 1)'; empty if it has none."""
-    low = f"{limits.minimum:g}" if limits.minimum is not None else ""
-    high = f"{limits.maximum:g}" if limits.maximum is not None else ""
+def with_range(limits: Key) -> str:
+    """Return the meaning of a key and the range of its number, such as 'Opacity (0 to 1).'."""
+    low = None if limits.minimum is None else f"{limits.minimum:g}"
+    high = None if limits.maximum is None else f"{limits.maximum:g}"
     if limits.above is not None:
         low = f"above {limits.above:g}"
     if limits.below is not None:
         high = f"below {limits.below:g}"
-    if low and high:
-        return f" ({low} to {high})"
-    if low:
-        return f" ({low if limits.above is not None else f'at least {low}'})"
-    return f" ({high if limits.below is not None else f'at most {high}'})" if high else ""
+    if low is None and high is None:
+        return limits.help
+    text = f"{low} to {high}"
+    if high is None:
+        text = str(low) if limits.above is not None else f"at least {low}"
+    elif low is None:
+        text = high if limits.below is not None else f"at most {high}"
+    return f"{limits.help.removesuffix('.')} ({text})."
 
 
 # --- `clickmap benchmark --list NAME` -------------------------------------------------------------
@@ -146,7 +149,7 @@ def _setting_json(each: Field) -> dict[str, Any]:
         "required": required,
         "default": None if required else _plain(each.default),
         "type": type_words(each),
-        "about": f"{each.key.help}{range_words(each.key)}",
+        "about": with_range(each.key),
     }
 
 

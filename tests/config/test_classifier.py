@@ -10,7 +10,7 @@ from clickmap_cli.config.classifier import (
     ClassifierConfig,
     classes_in_order,
 )
-from clickmap_cli.config.loading import CLASSIFIER, load_any, load_config, schema_of
+from clickmap_cli.config.loading import CLASSIFIER, PARTICIPANT_QUALITY, load_any, load_config, schema_of
 from clickmap_cli.runtime.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -20,11 +20,14 @@ def load(*words: str) -> ClassifierConfig:
     return load_config(CLASSIFIER, None, ["data.root=maps", *words]).config
 
 
-def test_a_file_that_says_so_is_of_this_kind(tmp_path) -> None:
+@pytest.mark.parametrize("task", ["classifier", "heatmap", "Heatmap_CNN", "heatmap-classifier"])
+def test_a_file_with_this_task_or_an_old_word_for_it_is_of_this_kind(tmp_path, task) -> None:
     path = tmp_path / "study.yaml"
-    path.write_text("task: heatmap\ndata: {root: maps}\n")
+    path.write_text(f"task: {task}\ndata: {{root: maps}}\n")
     assert schema_of(path) is CLASSIFIER
-    assert load_any(path).config.data.root == "maps"
+    config = load_any(path).config
+    assert (config.data.root, config.task) == ("maps", "classifier")
+    assert schema_of(None, ["task=participant-quality"]) is PARTICIPANT_QUALITY
 
 
 def test_defaults_are_the_published_division_and_what_the_simulated_study_likes() -> None:

@@ -270,7 +270,7 @@ def test_the_hash_moves_with_numbers_only() -> None:
     [
         ("models: [uniform]\ndatasets: [folder]\n", EXPERIMENT, "a configuration of benchmark"),
         ("clickme_data: a.csv\nblur_size: 3\n", BENCHMARK, "of prepare, ceiling and visualize"),
-        ("task: heatmap\ndata: {root: a}\n", EXPERIMENT, "clickmap train-classifier --config"),
+        ("task: classifier\ndata: {root: a}\n", EXPERIMENT, "clickmap train-classifier --config"),
     ],
 )
 def test_a_file_of_another_command_is_said_to_be_one(tmp_path, text, schema, says) -> None:

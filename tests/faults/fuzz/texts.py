@@ -59,8 +59,8 @@ _YAML = (
     b"null", b"true", b"-1", b"0", b"1e999", b".nan", b".inf", b"-.inf", b"1_000", b"0x10", b"[]",
     b"{}", b"[[[[[[[[[[", b"{a: {a: {a: ", b"? [a]", b"? {a: b}", b"|", b">", b"---", b"...",
     b"%YAML",
-    b"\t", b"'", b'"', b"\0", b"\xef\xbb\xbf", b"\xff", b"task: heatmap", b"task: keypoints",
-    b"task: participant-quality", b"task: saliency", b"../evil", b"/evil", b"[9999999, 9999999]",
+    b"\t", b"'", b'"', b"\0", b"\xef\xbb\xbf", b"\xff", b"task: classifier", b"task: keypoints",
+    b"task: participant_quality", b"task: saliency", b"../evil", b"/evil", b"[9999999, 9999999]",
     *(name.encode() + b": " for schema in SCHEMAS for name in schema.type.__dataclass_fields__),
 )  # fmt: skip
 
