@@ -38,9 +38,9 @@ class Spec:
             the registered function or class, which a plugin may add; `read_settings` checks them.
     """
 
-    label: str = key("", "Its name in tables and files.", "input")
-    name: str = key("", "Its name in the registry.", "input")
-    settings: dict[str, Any] = key({}, "Its settings.", "input")
+    label: str = key("", "Its name in tables and files.", "scores")
+    name: str = key("", "Its name in the registry.", "scores")
+    settings: dict[str, Any] = key({}, "Its settings.", "scores")
 
 
 @dataclass
