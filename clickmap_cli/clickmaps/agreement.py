@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size
-from clickmap_cli.clickmaps.maps import TrialStack
+from clickmap_cli.clickmaps.maps import ClickStack
 from clickmap_cli.metrics.map_scores import MapScore
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.seeding import generator
@@ -62,8 +60,23 @@ def _random_parts(
     return parts
 
 
+def score_pairs(
+    pairs: Iterable[tuple[MapView, MapView]], scores: Sequence[MapScore]
+) -> dict[str, Scores]:
+    """Score pairs of a prediction and a target, one pair after the other.
+
+    Returns:
+        score name -> (pairs) values.
+    """
+    found: dict[str, list[float]] = {score.name: [] for score in scores}
+    for prediction, target in pairs:
+        for score in scores:
+            found[score.name].append(score(prediction, target))
+    return {name: np.array(values, dtype=np.float64) for name, values in found.items()}
+
+
 def score_halves(
-    stack: TrialStack,
+    stack: ClickStack,
     halves: Sequence[tuple[Half, Half]],
     scores: Sequence[MapScore],
     keep: int = 0,
@@ -74,35 +87,20 @@ def score_halves(
         score name -> (splits) values; and the first `keep` halves B, so that other images' halves
         can be scored against them too.
     """
-    found: dict[str, list[float]] = {score.name: [] for score in scores}
     targets: list[MapView] = []
-    for first, second in halves:
-        prediction, target = stack.halves(first, second)
-        if len(targets) < keep:
-            targets.append(target)
-        for score in scores:
-            found[score.name].append(score(prediction, target))
-    return _arrays(found), targets
 
+    def pairs() -> Iterator[tuple[MapView, MapView]]:
+        for first, second in halves:
+            prediction, target = stack.halves(first, second)
+            if len(targets) < keep:
+                targets.append(target)
+            yield prediction, target
 
-def score_groups(
-    stack: TrialStack, groups: Sequence[tuple[Half, Half]], scores: Sequence[MapScore]
-) -> dict[str, Scores]:
-    """Score the first group of each pair as a prediction of the second; trials may be left over.
-
-    Returns:
-        score name -> (pairs) values.
-    """
-    found: dict[str, list[float]] = {score.name: [] for score in scores}
-    for first, second in groups:
-        prediction, target = stack.mean(first), stack.mean(second)
-        for score in scores:
-            found[score.name].append(score(prediction, target))
-    return _arrays(found)
+    return score_pairs(pairs(), scores), targets
 
 
 def score_held_out(
-    stack: TrialStack, scores: Sequence[MapScore], keep: int = 1024
+    stack: ClickStack, scores: Sequence[MapScore], keep: int = 1024
 ) -> tuple[dict[str, Scores], dict[str, Scores]]:
     """Score the mean of the others as a prediction of each participant, with its upper bound.
 
@@ -116,44 +114,26 @@ def score_held_out(
         score name -> (n) values; score name -> (n) values of the pool of all participants, as the
         score defines it, against each participant (only for scores with such a bound).
     """
-    held: dict[str, list[float]] = {score.name: [] for score in scores}
-    singles = _Singles(stack, keep if any(score.pool for score in scores) else 0)
-    for trial, single in enumerate(singles):
-        others = stack.others(trial)
-        for score in scores:
-            held[score.name].append(score(others, single))
+    kept: dict[int, MapView] = {}
+    if not any(score.pool for score in scores):
+        keep = 0
+
+    def singles() -> Iterator[MapView]:
+        for trial in range(len(stack)):
+            view = kept.get(trial) or stack.one(trial)
+            if trial < keep:
+                kept[trial] = view
+            yield view
+
+    pairs = ((stack.others(trial), single) for trial, single in enumerate(singles()))
+    held = score_pairs(pairs, scores)
     upper: dict[str, Scores] = {}
     for score in scores:
         if score.pool is not None:
             # the pool is rounded to float32, as every other map is
-            pooled = MapView(score.pool(singles).reshape(singles.shape))
-            upper[score.name] = np.array([score(pooled, single) for single in singles])
-    return _arrays(held), upper
-
-
-class _Singles:
-    """The map of each trial in turn; it can be iterated several times."""
-
-    def __init__(self, stack: TrialStack, keep: int) -> None:
-        self._stack = stack
-        self._keep = keep
-        self._kept: dict[int, MapView] = {}
-        self.shape: tuple[int, ...] = ()
-
-    def __iter__(self) -> Iterator[MapView]:
-        for trial in range(len(self._stack)):
-            view = self._kept.get(trial) or self._stack.one(trial)
-            if trial < self._keep:
-                self._kept[trial] = view
-            self.shape = view.shape
-            yield view
-
-
-def _arrays(lists: dict[str, list[float]]) -> dict[str, Scores]:
-    return {name: np.array(values, dtype=np.float64) for name, values in lists.items()}
-
-
-CACHE_BYTES = 384 << 20
+            pooled = MapView(score.pool(singles()).reshape(stack.shape))
+            upper[score.name] = np.array([score(pooled, single) for single in singles()])
+    return held, upper
 
 
 class OtherImages:
@@ -196,14 +176,3 @@ class OtherImages:
         places = rng.integers(0, allowed, draws)
         # the image's own category is one range of the order, which the draws skip
         return [int(self._order[p if p < first else p + last - first]) for p in places]
-
-
-def remembered(make: Callable[[int, Size], MapView], pixels: int) -> Callable[[int, Size], MapView]:
-    """Wrap `make(image, shape)` so that its latest views are kept, in a bounded amount of memory.
-
-    Args:
-        make: function that returns the map of an image, brought to a shape.
-        pixels: number of pixels of the largest map.
-    """
-    per_view = 12 * max(pixels, 1)  # float32 pixels and float64 ranks
-    return lru_cache(maxsize=max(16, CACHE_BYTES // per_view))(make)

@@ -52,17 +52,9 @@ def _counts(
     clicks: ImageClicks, settings: MapSettings, first: int, last: int
 ) -> NDArray[np.float32]:
     """Return (trials, H, W) clicks per pixel, or sums of their weights."""
-    height, width = clicks.native
     weights = clicks.weights(settings.decay_tau)
-    counts = np.zeros((last - first, height * width), dtype=np.float64)
-    for trial in range(first, last):
-        x, y = clicks.trial(trial)
-        part = slice(clicks.offsets[trial], clicks.offsets[trial + 1])
-        flat = y.astype(np.int64) * width + x
-        counts[trial - first] = np.bincount(
-            flat, None if weights is None else weights[part], minlength=height * width
-        )
-    return counts.reshape(-1, height, width).astype(np.float32)
+    counts = [clicks.count_pixels(weights, clicks.span(trial)) for trial in range(first, last)]
+    return np.array(counts, dtype=np.float32)
 
 
 def _convolved(

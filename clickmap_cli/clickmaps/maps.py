@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts
+from clickmap_cli.clickmaps.blur import Kernel, blur_clicks, blur_counts
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
@@ -43,8 +43,12 @@ class ImageClicks:
 
     def trial(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the columns and rows of one trial's clicks."""
-        part = slice(self.offsets[number], self.offsets[number + 1])
-        return self.x[part], self.y[part]
+        span = self.span(number)
+        return self.x[span], self.y[span]
+
+    def span(self, number: int) -> slice:
+        """Return the places of one trial's clicks among all clicks."""
+        return slice(self.offsets[number], self.offsets[number + 1])
 
     def weights(self, tau: float | None) -> NDArray[np.float64] | None:
         """Return (clicks) exp(-k / tau) for click k of its trial; None if all clicks count 1."""
@@ -52,6 +56,28 @@ class ImageClicks:
             return None
         lengths = np.diff(self.offsets)
         return np.asarray(np.exp(-ranges(np.zeros_like(lengths), lengths) / tau))
+
+    def count_pixels(
+        self, weights: NDArray[np.float64] | None, where: slice | NDArray[np.bool_] = slice(None)
+    ) -> NDArray[Any]:
+        """Return (H, W) clicks per pixel, or sums of their weights.
+
+        Args:
+            weights: (clicks) `weights` of all clicks, or None.
+            where: clicks that count; all unless given.
+        """
+        height, width = self.native
+        flat = self.y[where].astype(np.int64) * width + self.x[where]
+        some = None if weights is None else weights[where]
+        return np.bincount(flat, some, minlength=height * width).reshape(height, width)
+
+    def blur(
+        self, number: int, kernel: Kernel, weights: NDArray[np.float64] | None
+    ) -> NDArray[Any]:
+        """Return (H, W) blurred clicks of one trial, not yet divided by the kernel's scale."""
+        x, y = self.trial(number)
+        some = None if weights is None else weights[self.span(number)]
+        return blur_clicks(x, y, self.native, kernel, some)
 
     def first(self, limit: NDArray[np.int64]) -> ImageClicks:
         """Return the same trials with only the first `limit` clicks of each."""
@@ -83,10 +109,7 @@ def mean_map(clicks: ImageClicks, settings: MapSettings) -> Maps:
         (h, w) float32, finished (resized and cropped).
     """
     kernel = settings.kernel(clicks.native)
-    height, width = clicks.native
-    flat = clicks.y.astype(np.int64) * width + clicks.x
-    weights = clicks.weights(settings.decay_tau)
-    counts = np.bincount(flat, weights, minlength=height * width).reshape(height, width)
+    counts = clicks.count_pixels(clicks.weights(settings.decay_tau))
     blurred = blur_counts(counts, kernel) / (kernel.scale() * len(clicks))
     return settings.geometry(clicks.native).finish(blurred.astype(np.float32))
 
@@ -114,11 +137,7 @@ def trial_maps_native(clicks: ImageClicks, settings: MapSettings, trials: Sequen
     weights = clicks.weights(settings.decay_tau)
     maps = np.empty((len(trials), *clicks.native), dtype=np.float32)
     for at, number in enumerate(trials):
-        x, y = clicks.trial(number)
-        part = slice(clicks.offsets[number], clicks.offsets[number + 1])
-        blurred = blur_clicks(
-            x, y, clicks.native, kernel, None if weights is None else weights[part]
-        )
+        blurred = clicks.blur(number, kernel, weights)
         np.divide(blurred, kernel.scale(), out=maps[at], casting="unsafe")
     return maps
 
@@ -157,29 +176,11 @@ def covered_pixels(clicks: ImageClicks, settings: MapSettings) -> NDArray[np.int
 Ints = NDArray[np.intp]
 
 
-class TrialStack(Protocol):
-    """The data that agreement is computed from: maps of trials, their means, and clicks."""
-
-    def __len__(self) -> int:
-        """Return the number of trials."""
-
-    def one(self, trial: int) -> MapView:
-        """Return the map of one trial, with its clicks."""
-
-    def others(self, trial: int) -> MapView:
-        """Return the mean of all other participants' maps."""
-
-    def mean(self, trials: Ints) -> MapView:
-        """Return the mean of some trials' maps, with their clicks."""
-
-    def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
-        """Return the means of two halves that together are all trials, the second with clicks."""
-
-
 class ClickStack:
     """Trial maps computed from clicks on demand; only sums are kept.
 
-    With the flat disk (and without blur) sums stay whole numbers until the end, so that equal
+    Agreement is computed from these: maps of trials, their means, and clicks. With the flat disk
+    (and without blur) sums stay whole numbers until the end, so that equal
     values are exactly equal.
 
     Args:
@@ -241,20 +242,12 @@ class ClickStack:
 
     def _part(self, trial: int) -> NDArray[Any]:
         if self._last is None or self._last[0] != trial:
-            x, y = self._clicks.trial(trial)
-            span = slice(self._clicks.offsets[trial], self._clicks.offsets[trial + 1])
-            weights = None if self._weights is None else self._weights[span]
-            blurred = blur_clicks(x, y, self._clicks.native, self._kernel, weights)
-            self._last = (trial, blurred)
+            self._last = (trial, self._clicks.blur(trial, self._kernel, self._weights))
         return self._last[1]
 
     def _blurred(self, trials: Ints) -> NDArray[Any]:
         """Sum some trials' blurred clicks, at the native size, not yet scaled."""
-        height, width = self._clicks.native
-        where = self._where(trials)
-        flat = self._clicks.y[where].astype(np.int64) * width + self._clicks.x[where]
-        weights = None if self._weights is None else self._weights[where]
-        counts = np.bincount(flat, weights, minlength=height * width).reshape(height, width)
+        counts = self._clicks.count_pixels(self._weights, self._where(trials))
         return blur_counts(counts, self._kernel)
 
     def _view(self, total: NDArray[Any], n: int, clicked: Ints | None = None) -> MapView:

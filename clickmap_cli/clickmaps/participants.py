@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +68,6 @@ class IdSpelling:
 
 UNLISTED, GOOD, BAD = -1, 0, 1
 
-_NAMED = 3
-"""Number of participants that a message names at most."""
-
-
-@dataclass(frozen=True)
-class KnownUsers:
-    """Labels of the participants of a table.
-
-    Attributes:
-        labels: (users) int8: `GOOD`, `BAD` or `UNLISTED`.
-        idle: listed participants who have no trial left; their label is `UNLISTED`.
-    """
-
-    labels: NDArray[np.int8]
-    idle: tuple[str, ...] = ()
-
 
 def read_users(value: Any, key: str) -> list[str]:
     """Return the ids of a list of participants, each once, in the order of the list.
@@ -104,7 +87,7 @@ def read_users(value: Any, key: str) -> list[str]:
             f"{key} is {value!r}; it must be a text file with one user id a line, or a list of ids."
         )
     # whole numbers equal ids in the table; other values may be spelled differently there
-    words = [str(item) if _is_whole(item) else item for item in value]
+    words = [str(item) if type(item) is int else item for item in value]
     for word in words:
         if not isinstance(word, str) or not word:
             raise ConfigError(f"{key} holds {word!r}, which is not a user id; put ids in quotes.")
@@ -113,7 +96,9 @@ def read_users(value: Any, key: str) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def known_users(trials: Trials, good: Sequence[str], bad: Sequence[str]) -> KnownUsers:
+def label_users(
+    trials: Trials, good: Sequence[str], bad: Sequence[str]
+) -> tuple[NDArray[np.int8], list[str]]:
     """Label the participants of a table.
 
     Args:
@@ -121,13 +106,17 @@ def known_users(trials: Trials, good: Sequence[str], bad: Sequence[str]) -> Know
         good: ids of careful participants.
         bad: ids of careless or cheating participants.
 
+    Returns:
+        (users) `GOOD`, `BAD` or `UNLISTED`; and the listed participants who have no trial left,
+        whose label is `UNLISTED`.
+
     Raises:
         ConfigError: a participant is in both lists, or is not in the data.
     """
     twice = [name for name in good if name in set(bad)]
     if twice:
         raise ConfigError(
-            f"good_users and bad_users both list {_named(twice)}; keep a participant in one."
+            f"good_users and bad_users both list {some_names(twice)}; keep a participant in one."
         )
     codes = {name: code for code, name in enumerate(trials.users.tolist())}
     has_trials = np.bincount(trials.user, minlength=len(trials.users)) > 0
@@ -137,18 +126,10 @@ def known_users(trials: Trials, good: Sequence[str], bad: Sequence[str]) -> Know
         lost = [name for name in names if name not in codes]
         if lost:
             raise ConfigError(
-                f"{key} lists {_named(lost)}, who {'is' if len(lost) == 1 else 'are'} not in the "
-                f"data (it has {len(codes)} users, such as {_named(list(codes)[:1]) or 'none'})."
+                f"{key} lists {some_names(lost)}, who {'is' if len(lost) == 1 else 'are'} not in "
+                f"the data (it has {len(codes)} users, such as "
+                f"{some_names(list(codes)[:1]) or 'none'})."
             )
         idle += [name for name in names if not has_trials[codes[name]]]
         labels[[codes[name] for name in names if has_trials[codes[name]]]] = label
-    return KnownUsers(labels, tuple(idle))
-
-
-def _is_whole(item: Any) -> bool:
-    return isinstance(item, int) and not isinstance(item, bool)
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
+    return labels, idle

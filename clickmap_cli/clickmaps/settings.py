@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -57,23 +56,18 @@ class MapSettings:
 
     def kernel(self, native: Size) -> Kernel:
         """Return the blur kernel for images of this size."""
-        return _kernel(self, native)
+        return kernel_for(
+            native,
+            self.image_shape,
+            self.kernel_type,
+            self.blur_size,
+            self.blur_sigma,
+            self.max_kernel_size,
+        )
 
     def geometry(self, native: Size) -> Geometry:
         """Return the geometry that finishes maps of this size."""
         return geometry_of(native, self.image_shape, self.crop)
-
-
-@lru_cache(maxsize=1024)
-def _kernel(settings: MapSettings, native: Size) -> Kernel:
-    return kernel_for(
-        native,
-        settings.image_shape,
-        settings.kernel_type,
-        settings.blur_size,
-        settings.blur_sigma,
-        settings.max_kernel_size,
-    )
 
 
 _LEAST_SIGMAS = 3

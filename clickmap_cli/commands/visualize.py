@@ -102,7 +102,7 @@ def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
     from clickmap_cli.services.visualize import figures as service
 
     run = service.run(call.config, options, call.terminal, all_figures(), call.when, call.dry_run)
-    if run.images:
+    if run.summary.images:
         call.terminal.show(report.images_table(run))
     for line in report.summary_lines(run):
         call.terminal.show(line)
@@ -111,13 +111,12 @@ def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
 
 def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
     """Write the gallery, print where it is, and return a summary as JSON values."""
+    from clickmap_cli.reports import gallery_html
     from clickmap_cli.reports import visualize as report
-    from clickmap_cli.reports.gallery_html import gallery_figures
     from clickmap_cli.services.visualize import gallery as service
 
-    options = service.GalleryOptions(look, participants)
     run = service.run(
-        call.config, options, call.terminal, gallery_figures(), call.when, call.dry_run
+        call.config, look, participants, call.terminal, gallery_html, call.when, call.dry_run
     )
     for line in report.gallery_lines(run):
         call.terminal.show(line)
@@ -135,8 +134,8 @@ def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool
     call.terminal.show(notebook_line(path, written, call.dry_run))
     return {
         "command": "visualize --notebook",
-        "notebook": str(path),
-        "folders": [str(each) for each in folders],
+        "notebook": path,
+        "folders": folders,
         "written": written,
     }
 

@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -394,7 +394,10 @@ def _type_words(kind: Any, length: int | None) -> str:
 
 # --- settings of registered classes and functions ------------------------------------------------
 
-_ENTRY = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?:\s+(\S.*)")
+_ARGUMENTS = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+_ARGUMENT = re.compile(
+    r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?:\s+(\S.*(?:\n(?: {5}.*|\s*$))*)", re.MULTILINE
+)
 
 
 def settings_of(thing: Callable[..., Any]) -> dict[str, Field]:
@@ -409,8 +412,8 @@ def settings_of(thing: Callable[..., Any]) -> dict[str, Field]:
     open_ended = True
     for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
         # a class may describe parameters that it hands on to a base, and the other way round
-        for doc in _docstrings(part):
-            texts = {**_arguments(doc), **texts}
+        for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
+            texts = {**_described_arguments(getattr(owner, "__doc__", None) or ""), **texts}
         if not open_ended:
             continue
         parameters = inspect.signature(part).parameters.values()
@@ -481,28 +484,8 @@ def _limits(hint: Any) -> Key:
     return Key()
 
 
-def _docstrings(part: Any) -> Iterator[str]:
-    """Yield the docstring of a function, or those of a class and its constructor."""
-    for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
-        text = getattr(owner, "__doc__", None)
-        if owner is not None and text:
-            yield inspect.cleandoc(text)
-
-
-def _arguments(doc: str) -> dict[str, str]:
+def _described_arguments(doc: str) -> dict[str, str]:
     """Return name -> text of the entries under `Args:` in a docstring."""
-    found: dict[str, list[str]] = {}
-    entry: list[str] | None = None
-    inside = False
-    for line in doc.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if not indent and line.strip():
-            inside = line.strip() == "Args:"
-        elif inside and indent == 4:
-            match = _ENTRY.match(line.strip())
-            entry = None
-            if match is not None:
-                entry = found.setdefault(match[1].lstrip("*"), [match[2]])
-        elif inside and entry is not None and line.strip():
-            entry.append(line.strip())
-    return {name: " ".join(lines) for name, lines in found.items()}
+    section = _ARGUMENTS.search(inspect.cleandoc(doc))
+    entries = _ARGUMENT.finditer(section[1]) if section else ()
+    return {entry[1]: " ".join(entry[2].split()) for entry in entries}

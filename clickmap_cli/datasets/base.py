@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,34 +59,27 @@ class Points:
         flat = self.rows * width + self.columns
         return np.bincount(flat, minlength=height * width).reshape(height, width)
 
+    def where(self, keep: NDArray[np.bool_]) -> Points:
+        """Return the points of a (n) mask, with all names."""
+        subject = None if self.subject is None else self.subject[keep]
+        return Points(self.x[keep], self.y[keep], subject, self.subjects)
+
     def inside(self, size: Size) -> Points:
         """Drop the points outside an image of this size, including NaN and negative ones."""
         height, width = size
         with np.errstate(invalid="ignore"):
             keep = (self.x >= 0) & (self.y >= 0) & (self.x < width) & (self.y < height)
-        subject = None if self.subject is None else self.subject[keep]
-        return Points(self.x[keep], self.y[keep], subject, self.subjects)
+        return self.where(keep)
 
-
-def points_of_counts(counts: NDArray[Any]) -> Points:
-    """Return the points of a map of counts per pixel; a count of 2 gives two points.
-
-    Args:
-        counts: (h, w) whole numbers that are not negative.
-
-    Raises:
-        ValueError: a count is negative or not whole.
-    """
-    whole = np.asarray(counts)
-    if whole.ndim != 2 or not np.all(np.isfinite(whole)) or np.any(whole != np.floor(whole)):
-        raise ValueError("not a map of whole numbers")
-    if whole.size and whole.min() < 0:
-        raise ValueError("a count is negative")
-    rows, columns = np.nonzero(whole)
-    times = whole[rows, columns].astype(np.int64)
-    return Points(
-        np.repeat(columns, times).astype(np.float64), np.repeat(rows, times).astype(np.float64)
-    )
+    def digest(self) -> str:
+        """Return a hash of the points and of the people they belong to."""
+        parts = hashlib.sha256()
+        parts.update(np.asarray(self.x, dtype="<f8").tobytes())
+        parts.update(np.asarray(self.y, dtype="<f8").tobytes())
+        if self.subject is not None:
+            parts.update(np.asarray(self.subject, dtype="<i4").tobytes())
+            parts.update(json.dumps(self.subjects).encode())
+        return parts.hexdigest()
 
 
 class People(Protocol):
@@ -220,47 +215,35 @@ class DataSet:
     """
 
     stimuli: Sequence[Stimulus]
-    problems: Sequence[Problem] = field(default=())
-    notices: Sequence[str] = field(default=())
-    losses: Sequence[Loss] = field(default=())
-    scoring_notices: Sequence[str] = field(default=())
+    problems: Sequence[Problem] = ()
+    notices: Sequence[str] = ()
+    losses: Sequence[Loss] = ()
+    scoring_notices: Sequence[str] = ()
     sought: str = ""
 
 
 DATASETS: Registry[Any] = Registry("data set", "clickmap.datasets")
 """Functions that read a data set; each takes settings as keyword arguments, returns a `DataSet`."""
 
+_OWN = "clickmap's own layout"
 _READERS = {
-    "folder": (
-        "folder:folder", "images/, gt_maps/, fixations/, nonfix/: one file an image",
-        "clickmap's own layout",
-    ),
-    "csv_indexed": (
-        "csv_indexed:csv_indexed", "a table of image, fixation and map files",
-        "clickmap's own layout",
-    ),
-    "CAT2000": (
-        "cat2000:cat2000", "the CAT2000 train or test tree (.mat fixations, JPG maps)",
+    "folder": ("images/, gt_maps/, fixations/, nonfix/: one file an image", _OWN),
+    "csv_indexed": ("a table of image, fixation and map files", _OWN),
+    "cat2000": (
+        "the CAT2000 train or test tree (.mat fixations, JPG maps)",
         "Borji and Itti (2015)",
     ),
-    "salicon": (
-        "salicon:salicon", "SALICON's JSON or .mat fixations, images and maps",
-        "Jiang et al. (2015)",
-    ),
-    "fixations_csv": (
-        "fixations_csv:fixations_csv", "a table image,subject,order,x,y and images",
-        "clickmap's own layout",
-    ),
-    "pysaliency": (
-        "pysaliency:pysaliency", "pysaliency's HDF5 stimuli and fixations",
-        "pysaliency (Kümmerer et al.)",
-    ),
+    "salicon": ("SALICON's JSON or .mat fixations, images and maps", "Jiang et al. (2015)"),
+    "fixations_csv": ("a table image,subject,order,x,y and images", _OWN),
+    "pysaliency": ("pysaliency's HDF5 stimuli and fixations", "pysaliency (Kümmerer et al.)"),
     "clickmaps": (
-        "prepared:clickmaps", "a folder written by `clickmap prepare`, and its images",
-        "clickmap's own layout; ClickMe, Linsley et al. (2019)",
+        "a folder written by `clickmap prepare`, and its images",
+        f"{_OWN}; ClickMe, Linsley et al. (2019)",
     ),
-}  # fmt: skip
-"""Name -> import target, summary, and origin of the format."""
+}
+"""Name of the module and the function in `formats/` -> summary and its source."""
 
-for _name, (_target, _summary, _reference) in _READERS.items():
-    DATASETS.add(_name, f"clickmap_cli.datasets.formats.{_target}", _summary, reference=_reference)
+for _module, (_summary, _reference) in _READERS.items():
+    _name = "CAT2000" if _module == "cat2000" else _module  # as its authors spell it
+    _target = f"clickmap_cli.datasets.formats.{_module}:{_module}"
+    DATASETS.add(_name, _target, _summary, reference=_reference)

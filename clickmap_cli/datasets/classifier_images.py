@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,8 @@ from clickmap_cli.clickmaps.keys import flat_name, match_keys
 from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.datasets.base import Problem
-from clickmap_cli.datasets.files import checked_id
-from clickmap_cli.datasets.formats.prepared import ClickmapStimulus, clickmaps
+from clickmap_cli.datasets.files import require_id
+from clickmap_cli.datasets.formats.clickmaps import ClickmapStimulus, clickmaps
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, grey_values
 from clickmap_cli.datasets.tables import TableRow, table_rows
@@ -30,35 +30,6 @@ Pixels = NDArray[np.float32]
 _SHOWN = 5
 
 
-class Picture(ABC):
-    """A source of the pixels of an image."""
-
-    @abstractmethod
-    def read(self) -> Pixels:
-        """Return (H, W) grey or (H, W, 3) colour pixels, float32 in 0..1.
-
-        Raises:
-            DataError: the pixels cannot be read.
-        """
-
-
-@dataclass(frozen=True)
-class FilePicture(Picture):
-    """A picture in a file.
-
-    Attributes:
-        path: the file.
-        colour: RGB; else grey.
-    """
-
-    path: Path
-    colour: bool
-
-    def read(self) -> Pixels:
-        """Return grey values or colours, divided by the largest value that they can have."""
-        return read_pixels(self.path, self.colour)
-
-
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
     """One attention image with its participant and its class.
@@ -67,15 +38,33 @@ class LabelledImage:
         image_id: `<class>/<participant>/<name>`, safe as a path; unique in its set.
         participant: the participant whose attention the image shows.
         label: name of the image's class.
-        picture: source of the image's pixels.
+        source: returns (H, W) grey or (H, W, 3) colour pixels, float32 in 0..1.
         size: height and width that the image is resized to; None to keep its own.
     """
 
     image_id: str
     participant: str
     label: str
-    picture: Picture
+    source: Callable[[], Pixels]
     size: Size | None = None
+
+    @classmethod
+    def from_names(
+        cls,
+        label: str,
+        participant: str,
+        name: str,
+        source: Callable[[], Pixels],
+        size: Size | None,
+    ) -> LabelledImage:
+        """Return an image whose id is safe as a path.
+
+        Raises:
+            DataError: the class, the participant or the name cannot be the name of a file.
+        """
+        words = (safe_word(label, "class"), safe_word(flat_name(participant), "participant"))
+        image_id = "/".join((*words, safe_word(name, "image")))
+        return cls(image_id, participant, label, source, size)
 
     def read(self) -> Pixels:
         """Return (H, W) grey or (H, W, 3) colour pixels, float32 in 0..1.
@@ -83,7 +72,7 @@ class LabelledImage:
         Raises:
             DataError: the image is missing or damaged.
         """
-        pixels = self.picture.read()
+        pixels = self.source()
         if self.size is None or pixels.shape[:2] == self.size:
             return pixels
         planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
@@ -130,6 +119,95 @@ class LabelledImages:
         return np.array([place[item.label] for item in items], dtype=np.int64)
 
 
+def _read_once(
+    items: Sequence[LabelledImage],
+    classes: Sequence[str],
+    *,
+    channels: int = 1,
+    notices: Sequence[str],
+    files: Sequence[Path],
+    n_jobs: int,
+) -> LabelledImages:
+    """Return a set of these images after reading each once; unreadable ones become problems.
+
+    Raises:
+        DataError: two images have the same id.
+    """
+    by_id: dict[str, LabelledImage] = {}
+    for item in sorted(items, key=lambda item: item.image_id):
+        if by_id.setdefault(item.image_id, item) is not item:
+            raise DataError(f"Two images would both be called '{item.image_id}'; rename one.")
+    good, problems, sizes = [], [], Counter[Size]()
+    stretched = []
+    read = ordered_map(_size_or_reason, by_id.values(), n_jobs, "threading")
+    for item, found in zip(by_id.values(), read, strict=True):
+        if isinstance(found, str):
+            problems.append(Problem(item.image_id, found))
+            continue
+        good.append(item)
+        sizes[item.size or found] += 1
+        if item.size is not None and not same_aspect(found, item.size):
+            stretched.append((found, item.size))
+    told = [*notices]
+    if stretched:
+        one, size = stretched[0]
+        told.append(
+            f"{len(stretched)} of {len(good)} maps are stretched to the size they are resized to, "
+            f"from {shown_size(one)} to {shown_size(size)} (height x width) for one."
+        )
+    return LabelledImages(
+        tuple(good),
+        tuple(classes),
+        dict(sorted(sizes.items())),
+        channels,
+        tuple(problems),
+        tuple(told),
+        tuple(files),
+    )
+
+
+def _size_or_reason(item: LabelledImage) -> Size | str:
+    """Return the size of an image before resizing, or the reason why it cannot be read."""
+    try:
+        height, width = item.source().shape[:2]
+    except DataError as error:
+        return str(error)
+    return height, width
+
+
+def _require_classes(classes: Sequence[str], found: Sequence[str], where: Path) -> list[str]:
+    """Return the classes of a config; raise ConfigError unless each exists and is named once."""
+    names = [str(name) for name in classes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"classes: '{name}' is there twice.")
+        if name not in found:
+            raise ConfigError(
+                f"classes: nothing in {where} is of class '{printable(name)}' (found: "
+                f"{few(found) or 'nothing'})."
+            )
+    return names
+
+
+def safe_word(word: str, what: str) -> str:
+    """Return a name unchanged, after checking that a folder or a file can have it.
+
+    Raises:
+        DataError: the name is empty, begins with a dot, holds a slash or unprintable characters, or
+            is longer than 200 bytes.
+    """
+    require_id(word, what)
+    if word.startswith("."):
+        raise DataError(f"The {what} {printable(word)!r} begins with a dot; rename it.")
+    return word
+
+
+def few(words: Sequence[str]) -> str:
+    """Join the first few words of a list, for a message."""
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join(printable(word) for word in words[:_SHOWN]) + more
+
+
 # --- folders of pictures ------------------------------------------------------------------------
 
 
@@ -156,15 +234,16 @@ def image_folder(
         DataError: the folder is missing, holds no picture, or two pictures get the same id.
     """
     base = as_folder(root, "root")
-    found = [path.name for path in _folders(base)]
-    names = found if classes is None else checked_classes(classes, found, base)
-    items, stray = [], _pictures(base)
+    found = [path.name for path in _list_folders(base)]
+    names = found if classes is None else _require_classes(classes, found, base)
+    items, files, stray = [], [], _list_pictures(base)
     for label in names:
-        stray += _pictures(base / label)
-        for person in _folders(base / label):
+        stray += _list_pictures(base / label)
+        for person in _list_folders(base / label):
             for stem, path in sorted(files_by_stem(person, IMAGE_SUFFIXES).items()):
-                picture = FilePicture(path, colour)
-                items.append(labelled_image(label, person.name, stem, picture, size))
+                source = partial(read_pixels, path, colour)
+                items.append(LabelledImage.from_names(label, person.name, stem, source, size))
+                files.append(path)
     if not items:
         raise DataError(
             f"{base}: no pictures in <class>/<participant>/ ({', '.join(IMAGE_SUFFIXES)})."
@@ -178,118 +257,17 @@ def image_folder(
     left = [name for name in found if name not in names]
     if left:
         notices.append(f"{base}: folders that are no class here: {few(left)}.")
-    files = tuple(item.picture.path for item in items if isinstance(item.picture, FilePicture))
-    rest = LabelledImages((), tuple(names), {}, 3 if colour else 1, (), tuple(notices), files)
-    return read_once(items, rest, n_jobs)
+    channels = 3 if colour else 1
+    return _read_once(items, names, channels=channels, notices=notices, files=files, n_jobs=n_jobs)
 
 
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    inside = sorted(folder.iterdir())
+def _list_folders(folder: Path) -> list[Path]:
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path for path in inside if path.is_dir() and not path.name.startswith(".")]
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _list_pictures(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def checked_classes(classes: Sequence[str], found: Sequence[str], where: Path) -> list[str]:
-    """Return the classes of a config, after checking that each of them exists.
-
-    Raises:
-        ConfigError: a class does not exist, or is named twice.
-    """
-    names = [str(name) for name in classes]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"classes: '{name}' stands there twice.")
-        if name not in found:
-            raise ConfigError(
-                f"classes: nothing in {where} is of class '{printable(name)}' (found: "
-                f"{few(found) or 'nothing'})."
-            )
-    return names
-
-
-def labelled_image(
-    label: str, participant: str, name: str, picture: Picture, size: Size | None
-) -> LabelledImage:
-    """Return an image whose id is safe as a path.
-
-    Raises:
-        DataError: the class, the participant or the name cannot be the name of a file.
-    """
-    words = (safe_word(label, "class"), safe_word(flat_name(participant), "participant"))
-    image_id = "/".join((*words, safe_word(name, "image")))
-    return LabelledImage(image_id, participant, label, picture, size)
-
-
-def safe_word(word: str, what: str) -> str:
-    """Return a name unchanged, after checking that a folder or a file can have it.
-
-    Raises:
-        DataError: the name is empty, begins with a dot, holds a slash or unprintable characters, or
-            is longer than 200 bytes.
-    """
-    try:
-        checked_id(word)
-    except DataError as error:
-        text = str(error).replace("The image id", f"The {what}").replace("the image", "it")
-        raise DataError(text) from error
-    if word.startswith("."):
-        raise DataError(f"The {what} {printable(word)!r} begins with a dot; rename it.")
-    return word
-
-
-def read_once(
-    items: Sequence[LabelledImage], rest: LabelledImages, n_jobs: int = 1
-) -> LabelledImages:
-    """Return a set of these images after reading each once; unreadable ones become problems.
-
-    Args:
-        items: the images.
-        rest: a set without images that holds all other attributes.
-        n_jobs: number of threads that read.
-
-    Raises:
-        DataError: two images have the same id.
-    """
-    by_id: dict[str, LabelledImage] = {}
-    for item in sorted(items, key=lambda item: item.image_id):
-        if by_id.setdefault(item.image_id, item) is not item:
-            raise DataError(f"Two images would both be called '{item.image_id}'; rename one.")
-    good, problems, sizes = [], [], Counter[Size]()
-    stretched = []
-    read = ordered_map(_size_or_reason, by_id.values(), n_jobs, "threading")
-    for item, found in zip(by_id.values(), read, strict=True):
-        if isinstance(found, str):
-            problems.append(Problem(item.image_id, found))
-            continue
-        good.append(item)
-        sizes[item.size or found] += 1
-        if item.size is not None and not same_aspect(found, item.size):
-            stretched.append((found, item.size))
-    notices = [*rest.notices]
-    if stretched:
-        one, size = stretched[0]
-        notices.append(
-            f"{len(stretched)} of {len(good)} maps are stretched to the size they are resized to, "
-            f"from {shown_size(one)} to {shown_size(size)} (height x width) for one."
-        )
-    return replace(
-        rest, items=tuple(good), sizes=dict(sorted(sizes.items())), problems=tuple(problems),
-        notices=tuple(notices),
-    )  # fmt: skip
-
-
-def _size_or_reason(item: LabelledImage) -> Size | str:
-    """Return the size of an image before resizing, or the reason why it cannot be read."""
-    try:
-        height, width = item.picture.read().shape[:2]
-    except DataError as error:
-        return str(error)
-    return height, width
 
 
 def read_pixels(path: Path, colour: bool) -> Pixels:
@@ -312,110 +290,7 @@ def read_pixels(path: Path, colour: bool) -> Pixels:
     return np.repeat(single[:, :, None], 3, axis=2) if colour else single
 
 
-# --- checks before training ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Results of the checks of a set before training, one sentence each.
-
-    Attributes:
-        faults: reasons why training is impossible.
-        notices: remarks that do not prevent training.
-    """
-
-    faults: tuple[str, ...]
-    notices: tuple[str, ...]
-
-
-def findings(images: LabelledImages, outer_kfolds: int, inner_kfolds: int) -> Findings:
-    """Collect every reason why a nested cross-validation of a set is impossible, and remarks.
-
-    Args:
-        images: the set.
-        outer_kfolds: number of test folds of participants.
-        inner_kfolds: number of validation folds of the remaining participants.
-    """
-    people = images.participants
-    present = {item.label for item in images.items}
-    faults = [_sizes_fault(images.sizes)] if len(images.sizes) > 1 else []
-    if len(present) < 2:
-        which = f"all are of class '{next(iter(present))}'" if present else "there are none"
-        faults.append(f"A classifier needs images of two classes or more; {which}.")
-    fault = folds_fault(len(people), outer_kfolds, inner_kfolds)
-    faults += [fault] if fault else []
-    absent = [label for label in images.classes if label not in present]
-    if absent and len(present) >= 2:
-        faults.append(f"No image that can be read is of class {few(absent)}; leave it out.")
-    notices = [
-        f"Participant '{name}' has images of class '{labels[0]}' only; permutations within "
-        "participants leave them as they are."
-        for name, labels in people.items()
-        if len(labels) == 1
-    ]
-    return Findings(tuple(faults), tuple(notices))
-
-
-def _sizes_fault(sizes: Mapping[Size, int]) -> str:
-    counted = [f"{height} x {width} ({n} images)" for (height, width), n in sizes.items()]
-    return (
-        f"The images have {len(sizes)} sizes, {few(counted)}; set size: [height, width] to resize "
-        "them all."
-    )
-
-
-def folds_fault(participants: int, outer_kfolds: int, inner_kfolds: int) -> str | None:
-    """Return why participants cannot be divided into these folds, or None if they can.
-
-    Args:
-        participants: number of participants.
-        outer_kfolds: number of test folds, at least 2.
-        inner_kfolds: number of validation folds of the participants outside a test fold, at least
-            2.
-    """
-    for name, folds in (("outer_kfolds", outer_kfolds), ("inner_kfolds", inner_kfolds)):
-        if folds < 2:
-            return f"{name} is {folds}; it must be 2 or more."
-    if participants < outer_kfolds:
-        return (
-            f"{participants} participants cannot be divided into {outer_kfolds} test folds; use "
-            "fewer outer_kfolds."
-        )
-    left = participants - -(-participants // outer_kfolds)
-    if left < inner_kfolds:
-        return (
-            f"A test fold leaves {left} of {participants} participants, too few for "
-            f"{inner_kfolds} validation folds; use fewer inner_kfolds."
-        )
-    return None
-
-
-def few(words: Sequence[str]) -> str:
-    """Join the first few words of a list, for a message."""
-    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return ", ".join(printable(word) for word in words[:_SHOWN]) + more
-
-
-@dataclass(frozen=True)
-class TrialPicture(Picture):
-    """The clickmap of one trial, as `prepare` made it.
-
-    Attributes:
-        stimulus: the image that was clicked, with all its trials.
-        trial: index of the trial.
-    """
-
-    stimulus: ClickmapStimulus
-    trial: int
-
-    def read(self) -> Pixels:
-        """Return the (h, w) map divided by its largest value; zeros if no click lies on it."""
-        stimulus = self.stimulus
-        values: Pixels = trial_maps(stimulus.clicks, stimulus.settings, [self.trial])[0]
-        top = values.max()
-        if top > 0:
-            values /= top
-        return values
+# --- clickmaps of single trials -----------------------------------------------------------------
 
 
 def labelled_clickmaps(
@@ -447,69 +322,143 @@ def labelled_clickmaps(
     data = clickmaps(str(folder))
     stimuli = [stimulus for stimulus in data.stimuli if isinstance(stimulus, ClickmapStimulus)]
     rows = table_rows(table, ("user_id", "label"), ("image_path",))
-    wanted = _labels_of(rows, [stimulus.key for stimulus in stimuli], table)
-    names = sorted(set(wanted.labels.values()))
-    chosen = names if classes is None else checked_classes(classes, names, table)
+    known, lost = _read_labels(rows, [stimulus.key for stimulus in stimuli])
+    names = sorted(set(known.values()))
+    chosen = names if classes is None else _require_classes(classes, names, table)
     items, unlabelled = [], 0
     for stimulus in stimuli:
         times: Counter[str] = Counter()
         for trial, user in enumerate(stimulus.names):
-            label = wanted.of(stimulus.key, user)
+            label = known.get((stimulus.key, user), known.get(("", user)))
             if label is None or label not in chosen:
                 unlabelled += 1
                 continue
             times[user] += 1
             again = f"_{times[user]}" if times[user] > 1 else ""
             name = f"{flat_name(stimulus.key)}{again}"
-            picture = TrialPicture(stimulus, trial)
-            items.append(labelled_image(label, user, name, picture, size))
+            source = partial(_trial_pixels, stimulus, trial)
+            items.append(LabelledImage.from_names(label, user, name, source, size))
     if not items:
         raise DataError(f"{table}: none of its people and images has a trial in {folder}.")
-    notices = list(wanted.notices(stimuli, table))
+    people = {user for stimulus in stimuli for user in stimulus.names}
+    absent = sorted({user for _, user in known} - people)
+    notices = [
+        f"{table}: {len(missing)} {what} have no trial here: {few(missing)}."
+        for what, missing in (("people", absent), ("images", lost))
+        if missing
+    ]
     if unlabelled:
         notices.append(
             f"{unlabelled} trials of {folder} have no label of a class and are left out."
         )
     files = (folder / "manifest.json", folder / TRIALS_FILE, table)
-    rest = LabelledImages((), tuple(chosen), {}, 1, (), tuple(notices), files)
-    return read_once(items, rest, n_jobs)
+    return _read_once(items, chosen, notices=notices, files=files, n_jobs=n_jobs)
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """Labels by (image key or "" for all, person), and names of images that match no key."""
-
-    labels: Mapping[tuple[str, str], str]
-    lost: Sequence[str]
-
-    def of(self, key: str, user: str) -> str | None:
-        return self.labels.get((key, user), self.labels.get(("", user)))
-
-    def notices(self, stimuli: Sequence[ClickmapStimulus], table: Path) -> Iterator[str]:
-        people = {user for stimulus in stimuli for user in stimulus.names}
-        absent = sorted({user for _, user in self.labels} - people)
-        for what, names in (("people", absent), ("images", sorted(self.lost))):
-            if names:
-                yield f"{table}: {len(names)} {what} have no trial here: {few(names)}."
+def _trial_pixels(stimulus: ClickmapStimulus, trial: int) -> Pixels:
+    """Return a trial's (h, w) map divided by its largest value; zeros if no click lies on it."""
+    values: Pixels = trial_maps(stimulus.clicks, stimulus.settings, [trial])[0]
+    top = values.max()
+    if top > 0:
+        values /= top
+    return values
 
 
-def _labels_of(rows: Sequence[TableRow], keys: Sequence[str], table: Path) -> _Labels:
-    """Turn the table into a mapping; rows that contradict each other are an error."""
-    by_name = match_keys([row["image_path"] for _, row in rows if row.get("image_path")], keys)
-    found: dict[tuple[str, str], tuple[int, str]] = {}
+def _read_labels(
+    rows: Sequence[TableRow], keys: Sequence[str]
+) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """Return labels by (image key or "" for all, person), and images that match no key.
+
+    Raises:
+        DataError: rows contradict each other, or a cell is empty.
+    """
+    named = [row.fields["image_path"] for row in rows if row.fields.get("image_path")]
+    by_name = match_keys(named, keys)
+    found: dict[tuple[str, str], str] = {}
+    lines: dict[tuple[str, str], int] = {}
     lost = set()
-    for line, row in rows:
-        image = row.get("image_path", "")
+    for row in rows:
+        image, user, label = (
+            row.fields.get(name, "") for name in ("image_path", "user_id", "label")
+        )
         if image and image not in by_name:
             lost.add(image)
             continue
-        if not row["label"] or not row["user_id"]:
-            raise DataError(f"{table}, line {line}: user_id or label is empty.")
-        place = (by_name[image] if image else "", row["user_id"])
-        first, label = found.setdefault(place, (line, row["label"]))
-        if label != row["label"]:
+        if not label or not user:
+            raise DataError(f"{row.where}: user_id or label is empty.")
+        place = (by_name[image] if image else "", user)
+        first = lines.setdefault(place, row.line)
+        if found.setdefault(place, label) != label:
             raise DataError(
-                f"{table}, line {line}: '{printable(row['user_id'])}' is of class "
-                f"'{printable(row['label'])}' here and of '{printable(label)}' in line {first}."
+                f"{row.where}: '{printable(user)}' is of class '{printable(label)}' here and of "
+                f"'{printable(found[place])}' in line {first}."
             )
-    return _Labels({place: label for place, (_, label) in found.items()}, tuple(lost))
+    return found, sorted(lost)
+
+
+# --- checks before training ---------------------------------------------------------------------
+
+
+def training_faults(images: LabelledImages, outer_kfolds: int, inner_kfolds: int) -> list[str]:
+    """Return every reason why a nested cross-validation of a set is impossible, as sentences.
+
+    Args:
+        images: the set.
+        outer_kfolds: number of test folds of participants.
+        inner_kfolds: number of validation folds of the remaining participants.
+    """
+    faults = []
+    if len(images.sizes) > 1:
+        counted = [
+            f"{height} x {width} ({n} images)" for (height, width), n in images.sizes.items()
+        ]
+        faults.append(
+            f"The images have {len(images.sizes)} sizes, {few(counted)}; set size: [height, width] "
+            "to resize them all."
+        )
+    present = {item.label for item in images.items}
+    if len(present) < 2:
+        which = f"all are of class '{next(iter(present))}'" if present else "there are none"
+        faults.append(f"A classifier needs images of two classes or more; {which}.")
+    fault = folds_fault(len(images.participants), outer_kfolds, inner_kfolds)
+    faults += [fault] if fault else []
+    absent = [label for label in images.classes if label not in present]
+    if absent and len(present) >= 2:
+        faults.append(f"No image that can be read is of class {few(absent)}; leave it out.")
+    return faults
+
+
+def one_class_notices(images: LabelledImages) -> list[str]:
+    """Return a sentence about each participant whose images are all of one class."""
+    return [
+        f"Participant '{name}' has images of class '{labels[0]}' only; permutations within "
+        "participants leave them as they are."
+        for name, labels in images.participants.items()
+        if len(labels) == 1
+    ]
+
+
+def folds_fault(participants: int, outer_kfolds: int, inner_kfolds: int) -> str | None:
+    """Return why participants cannot be divided into these folds, or None if they can.
+
+    Args:
+        participants: number of participants.
+        outer_kfolds: number of test folds, at least 2.
+        inner_kfolds: number of validation folds of the participants outside a test fold, at least
+            2.
+    """
+    for name, folds in (("outer_kfolds", outer_kfolds), ("inner_kfolds", inner_kfolds)):
+        if folds < 2:
+            return f"{name} is {folds}; it must be 2 or more."
+    if participants < outer_kfolds:
+        return (
+            f"{participants} participants cannot be divided into {outer_kfolds} test folds; use "
+            "fewer outer_kfolds."
+        )
+    left = participants - -(-participants // outer_kfolds)
+    if left < inner_kfolds:
+        return (
+            f"A test fold leaves {left} of {participants} participants, too few for "
+            f"{inner_kfolds} validation folds; use fewer inner_kfolds."
+        )
+    return None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size, shown_size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, People, Points, Stimulus
-from clickmap_cli.datasets.fixations import PooledPoints, kernel_density
+from clickmap_cli.datasets.fixations import kernel_density
 from clickmap_cli.datasets.maps import read_map
 from clickmap_cli.datasets.people import FixationPeople, MapPeople, NamedMap
 from clickmap_cli.runtime.errors import DataError, printable
@@ -59,9 +59,9 @@ class FileStimulus(Stimulus):
         return self.image_path is not None
 
     @property
-    def uniform(self) -> bool:
-        """Return True if the image has no map and no fixations."""
-        return self.map_path is None and self.points is None and not self.people_maps
+    def has_truth(self) -> bool:
+        """Return True if the image has fixations or a map; otherwise `truth` is uniform."""
+        return bool(self.points) or self.map_path is not None or bool(self.people_maps)
 
     def image(self) -> NDArray[np.float32]:
         """Return the pixels, (h, w, 3) RGB in 0..1.
@@ -69,7 +69,7 @@ class FileStimulus(Stimulus):
         Raises:
             DataError: the image is missing, damaged or of another size.
         """
-        path = self._image_file()
+        path = self._require_file()
         pixels = read_image(path)
         if pixels.shape[:2] != self.size:
             raise DataError(
@@ -96,11 +96,6 @@ class FileStimulus(Stimulus):
         density = kernel_density(self.points.columns, self.points.rows, self.size, self.sigma_px)
         return density / density.sum() if len(self.points) else density
 
-    @property
-    def has_truth(self) -> bool:
-        """Return True if the image has fixations or a map; otherwise `truth` is uniform."""
-        return bool(self.points) or self.map_path is not None or bool(self.people_maps)
-
     def people(self) -> People | None:
         """Return the people by their maps, else by fixations; None if fewer than two are named."""
         points = self.points
@@ -108,9 +103,7 @@ class FileStimulus(Stimulus):
             return MapPeople(self.people_maps, self.size, points)
         if points is None or points.subject is None or len(np.unique(points.subject)) < 2:
             return None
-        return FixationPeople(
-            points.columns, points.rows, points.subject, points.subjects, self.size, self.sigma_px
-        )
+        return FixationPeople(points, self.size, self.sigma_px)
 
     def image_digest(self) -> str:
         """Return the SHA-256 of the image's file.
@@ -118,7 +111,7 @@ class FileStimulus(Stimulus):
         Raises:
             DataError: the image has no file, or it cannot be read.
         """
-        return file_digest(self._image_file())
+        return file_digest(self._require_file())
 
     def truth_digest(self) -> str:
         """Return the SHA-256 of the maps' files, points, subjects, negatives and sigma.
@@ -130,8 +123,8 @@ class FileStimulus(Stimulus):
             list(self.size),
             float(self.sigma_px),
             None if self.map_path is None else file_digest(self.map_path),
-            _points_digest(self.points),
-            _points_digest(self.nonfixations),
+            None if self.points is None else self.points.digest(),
+            None if self.nonfixations is None else self.nonfixations.digest(),
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         if not self.people_maps:
@@ -139,24 +132,10 @@ class FileStimulus(Stimulus):
         maps = [[name, file_digest(path)] for name, path in self.people_maps]
         return hashlib.sha256(json.dumps([digest, maps]).encode()).hexdigest()
 
-    def _image_file(self) -> Path:
+    def _require_file(self) -> Path:
         if self.image_path is None:
             raise DataError(f"{self.image_id}: the data set has no image of this name.")
         return self.image_path
-
-
-def _points_digest(points: Points | None) -> str | None:
-    if points is None:
-        return None
-    if isinstance(points, PooledPoints):
-        return points.digest()
-    parts = hashlib.sha256()
-    parts.update(np.asarray(points.x, dtype="<f8").tobytes())
-    parts.update(np.asarray(points.y, dtype="<f8").tobytes())
-    if points.subject is not None:
-        parts.update(np.asarray(points.subject, dtype="<i4").tobytes())
-        parts.update(json.dumps(points.subjects).encode())
-    return parts.hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -171,15 +150,19 @@ def file_digest(path: Path) -> str:
         raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def checked_id(image_id: str) -> str:
-    """Return the id unchanged, after checking that it can be the name of a file.
+def require_id(image_id: str, what: str = "image id") -> str:
+    """Return the id unchanged, or raise DataError unless it can be the name of a file.
+
+    Args:
+        image_id: the id.
+        what: the kind of name, for the message.
 
     Raises:
         DataError: the id is empty, `.` or `..`, holds a slash or unprintable characters, or is
             longer than 200 bytes.
     """
     if not image_id.strip() or image_id in (".", ".."):
-        problem = "is no name"
+        problem = "is not a name"
     elif not image_id.isprintable():
         problem = "holds control characters, or is not UTF-8"
     elif "/" in image_id or "\\" in image_id:
@@ -188,4 +171,5 @@ def checked_id(image_id: str) -> str:
         problem = f"is longer than {_MAX_ID_BYTES} bytes"
     else:
         return image_id
-    raise DataError(f"The image id {printable(image_id)!r} {problem}; rename the image.")
+    fix = "rename the image" if what == "image id" else "rename it"
+    raise DataError(f"The {what} {printable(image_id)!r} {problem}; {fix}.")

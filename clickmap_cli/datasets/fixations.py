@@ -1,4 +1,8 @@
-"""Fixations: their kernel densities, and those of the other images of a data set."""
+"""Fixations: their kernel densities, and those of the other images of a data set.
+
+The other images give the negatives for sAUC and the centre bias for IG. Kernel densities are exact
+at the borders and not truncated.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,17 @@ from clickmap_cli.metrics.saliency import Places, places_of
 
 Density = NDArray[np.float64]
 
+UNIFORM_SHARE = 0.01
+"""Share of the uniform density in the centre bias that IG is measured against."""
+
+_SIZES_KEPT = 8
+_DIRECT_PAIRS = 1 << 22
+
 
 def kernel_density(columns: NDArray[Any], rows: NDArray[Any], size: Size, sigma: float) -> Density:
     """Sum isotropic Gaussians centred on points, evaluated at the pixels of an image.
 
-    The kernel is separable, so the sum over points is a product of two matrices; nothing is
-    truncated.
+    The kernel is separable, so the sum over points is a product of two matrices.
 
     Args:
         columns: (n) columns of the points' pixels, whole numbers.
@@ -39,17 +48,11 @@ def kernel_density(columns: NDArray[Any], rows: NDArray[Any], size: Size, sigma:
         down, across = _gaussian(height, sigma), _gaussian(width, sigma)
         return np.asarray(down[rows].T @ across[columns])
     flat = np.asarray(rows) * width + np.asarray(columns)
-    counts = np.bincount(flat, minlength=height * width).reshape(size)
-    return blurred(counts, sigma)
+    return blurred(np.bincount(flat, minlength=height * width).reshape(size), sigma)
 
 
 def blurred(counts: NDArray[Any], sigma: float) -> Density:
-    """Return the kernel density of a map of counts, equal to `kernel_density` of its points.
-
-    Args:
-        counts: (h, w) points per pixel.
-        sigma: standard deviation in pixels.
-    """
+    """Return the kernel density of (h, w) points per pixel, equal to `kernel_density` of them."""
     height, width = counts.shape
     halfway = _gaussian(height, sigma) @ counts.astype(np.float64)
     return np.asarray(halfway @ _gaussian(width, sigma))
@@ -63,17 +66,14 @@ def gaussian_at(away: NDArray[Any], sigma: float) -> Density:
 @lru_cache(maxsize=16)
 def _gaussian(side: int, sigma: float) -> Density:
     """Return the (side, side) Gaussian between every two places of an axis."""
-    at = np.arange(side)
-    table = gaussian_at(at[:, None] - at, sigma)
+    table = gaussian_at(np.arange(side)[:, None] - np.arange(side), sigma)
     table.flags.writeable = False
     return table
 
 
-UNIFORM_SHARE = 0.01
-"""Share of the uniform density in the centre bias that IG is measured against."""
-
-_SIZES_KEPT = 8
-_DIRECT_PAIRS = 1 << 22
+def scaled_to(at: NDArray[Any], side: int, other: int) -> NDArray[np.int64]:
+    """Scale places on an axis of `side` pixels to one of `other` pixels, floored and within it."""
+    return np.minimum((at * (other / side)).astype(np.int64), other - 1)
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Surroundings:
 
     points: Places | None
     negatives: Places | None
-    baseline: NDArray[np.float64] | None
+    baseline: Density | None
 
-    def baseline_at(self, places: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    def baseline_at(self, places: NDArray[np.intp]) -> Density | None:
         """Return the baseline at some of the image's fixated pixels."""
         if self.baseline is None or self.points is None:
             return None
@@ -114,8 +114,8 @@ class OtherFixations:
         ]
         self.n = sum(len(points) for points, _ in self._points)
         """Number of fixations of all images together."""
-        self._counts = lru_cache(maxsize=_SIZES_KEPT)(self._all_counts)
-        self._blurred = lru_cache(maxsize=_SIZES_KEPT)(self._all_blurred)
+        self._counts = lru_cache(maxsize=_SIZES_KEPT)(self._count_all)
+        self._blurred = lru_cache(maxsize=_SIZES_KEPT)(self._blur_all)
 
     def around(self, stimulus: Stimulus) -> Surroundings:
         """Return the negatives and the baseline that the other images give one image of the set."""
@@ -132,7 +132,7 @@ class OtherFixations:
             return Surroundings(places, negatives, None)
         return Surroundings(places, negatives, self._baseline(stimulus.size, points, places))
 
-    def density(self, stimulus: Stimulus, size: Size) -> NDArray[np.float64]:
+    def density(self, stimulus: Stimulus, size: Size) -> Density:
         """Return the centre bias of the other images for one image, at every pixel of any size.
 
         Args:
@@ -146,7 +146,7 @@ class OtherFixations:
         if stimulus.points is not None:
             counts = counts - _scaled_counts(stimulus.points, stimulus.size, size)
         others = blurred(counts, self._bandwidth * size[1])
-        return _mixed(others / others.sum(), others.size)
+        return _mix_with_uniform(others / others.sum(), others.size)
 
     @cached_property
     def digest(self) -> str:
@@ -156,26 +156,26 @@ class OtherFixations:
             found.update(f"{size} {len(points)}".encode() + points.x.tobytes() + points.y.tobytes())
         return found.hexdigest()
 
-    def _baseline(self, size: Size, points: Points, places: Places) -> NDArray[np.float64]:
+    def _baseline(self, size: Size, points: Points, places: Places) -> Density:
         """Return log2 of the kernel density of the others, mixed with 1% of uniform.
 
         Blur is linear, so the blur of all fixations is computed once per size and that of the
         image's own fixations is subtracted.
         """
-        sigma = self._bandwidth * size[1]
         everything, total = self._blurred(size)
-        own, own_total = _own_density(size, points, places[0], sigma)
+        own, own_total = _own_density(size, points, places[0], self._bandwidth * size[1])
         others = np.maximum(everything.ravel()[places[0]] - own, 0)
-        return np.asarray(np.log2(_mixed(others / (total - own_total), size[0] * size[1])))
+        mixed = _mix_with_uniform(others / (total - own_total), size[0] * size[1])
+        return np.asarray(np.log2(mixed))
 
-    def _all_counts(self, size: Size) -> NDArray[np.int64]:
+    def _count_all(self, size: Size) -> NDArray[np.int64]:
         """Return (h, w) fixation counts of all images, those of other sizes scaled."""
         counts = np.zeros(size, dtype=np.int64)
         for points, own_size in self._points:
             counts += _scaled_counts(points, own_size, size)
         return counts
 
-    def _all_blurred(self, size: Size) -> tuple[NDArray[np.float64], float]:
+    def _blur_all(self, size: Size) -> tuple[Density, float]:
         density = blurred(self._counts(size), self._bandwidth * size[1])
         return density, float(density.sum())
 
@@ -187,14 +187,13 @@ def _scaled_counts(points: Points, own: Size, size: Size) -> NDArray[np.int64]:
     return np.bincount(flat, minlength=height * width).reshape(size)
 
 
-def _mixed(density: NDArray[np.float64], pixels: int) -> NDArray[np.float64]:
-    """Mix a density with its share of the uniform density."""
+def _mix_with_uniform(density: Density, pixels: int) -> Density:
     return (1 - UNIFORM_SHARE) * density + UNIFORM_SHARE / pixels
 
 
 def _own_density(
     size: Size, points: Points, places: NDArray[np.intp], sigma: float
-) -> tuple[NDArray[np.float64], float]:
+) -> tuple[Density, float]:
     """Return the kernel density of the image's own fixations at some pixels, and its total sum."""
     rows, columns = points.rows, points.columns
     height, width = size
@@ -208,31 +207,19 @@ def _own_density(
     return away.sum(axis=1), total
 
 
-@dataclass(frozen=True, eq=False)
 class FixationPool:
     """The fixations of a data set, image after image, shared by the negatives of all images.
 
-    Attributes:
-        x: (n) float64 columns, each in pixels of its image.
-        y: (n) float64 rows.
-        offsets: (images + 1) index of each image's first fixation; the last is n.
-        sizes: (images, 2) heights and widths.
+    Args:
+        points: each image's points.
+        sizes: heights and widths of the images.
     """
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    offsets: NDArray[np.int64]
-    sizes: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, points: Sequence[Points], sizes: Sequence[Size]) -> FixationPool:
-        """Build the pool from the points and sizes of images."""
-        return cls(
-            np.concatenate([np.empty(0), *(p.x for p in points)]),
-            np.concatenate([np.empty(0), *(p.y for p in points)]),
-            np.cumsum([0, *(len(p) for p in points)]),
-            np.asarray(sizes, dtype=np.float64).reshape(-1, 2),
-        )
+    def __init__(self, points: Sequence[Points], sizes: Sequence[Size]) -> None:
+        self.x = np.concatenate([np.empty(0), *(p.x for p in points)])
+        self.y = np.concatenate([np.empty(0), *(p.y for p in points)])
+        self.offsets = np.cumsum([0, *(len(p) for p in points)])
+        self.sizes = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
 
     @cached_property
     def digest(self) -> str:
@@ -254,12 +241,12 @@ class PooledPoints(Points):
         image: number of the image in the pool.
     """
 
+    _pool: FixationPool
+    _image: int
+
     def __init__(self, pool: FixationPool, image: int) -> None:
         object.__setattr__(self, "_pool", pool)
         object.__setattr__(self, "_image", image)
-
-    _pool: FixationPool
-    _image: int
 
     def __len__(self) -> int:
         offsets = self._pool.offsets
@@ -287,10 +274,4 @@ class PooledPoints(Points):
         sides = pool.sizes[:, axis]
         factors = np.repeat(sides[image] / sides, np.diff(pool.offsets))
         stretched = np.minimum(np.floor(at * factors), sides[image] - 1)
-        own = slice(pool.offsets[image], pool.offsets[image + 1])
-        return np.delete(stretched, own)
-
-
-def scaled_to(at: NDArray[Any], side: int, other: int) -> NDArray[np.int64]:
-    """Scale places on an axis of `side` pixels to one of `other` pixels, floored and within it."""
-    return np.minimum((at * (other / side)).astype(np.int64), other - 1)
+        return np.delete(stretched, slice(pool.offsets[image], pool.offsets[image + 1]))

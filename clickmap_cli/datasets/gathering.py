@@ -22,12 +22,21 @@ from clickmap_cli.clickmaps.losses import (
     likeliest_cause,
     suspicions,
 )
-from clickmap_cli.datasets.base import DataSet, Points, Problem, Stimulus
-from clickmap_cli.datasets.files import FileStimulus, checked_id
+from clickmap_cli.datasets.base import DataSet, Points, Problem
+from clickmap_cli.datasets.files import FileStimulus, require_id
 from clickmap_cli.datasets.tables import table_columns
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.text_files import read_ids
 
+LIST = ".txt"
+"""The ending of a list of ids; a list that a `split` with this ending names must exist."""
+
+NEAR = 0.75
+"""Similarity from which a word looks like a misspelt other one."""
+
+_PARTS = frozenset(
+    {"train", "training", "val", "valid", "validation", "test", "testing", "holdout"}
+)
 _MANY_OUTSIDE = 0.1
 """Share of points outside their image above which a likely cause is given."""
 
@@ -35,55 +44,46 @@ _MOST_SEEN = 200_000
 """Number of points after which further images are not examined for a likely cause."""
 
 
-def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Map stems to the files of a folder with one of these endings; empty without a folder.
+# --- settings -----------------------------------------------------------------------------------
+
+
+def as_path(value: object, key: str) -> Path:
+    """Return a path from a config.
 
     Raises:
-        DataError: two files have the same stem; the message names both.
+        ConfigError: the value is not a path.
     """
-    found: dict[str, Path] = {}
-    known = tuple(suffixes)
-    if not folder.is_dir():
-        return found
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in known or path.name.startswith(".") or not path.is_file():
-            continue
-        other = found.setdefault(path.stem, path)
-        if other != path:
-            raise DataError(
-                f"{folder}: '{printable(other.name)}' and '{printable(path.name)}' would both be "
-                f"called '{printable(path.stem)}'; rename or remove one."
-            )
-    return found
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ConfigError(f"{key}: expected a path, found {value!r}.")
+    return Path(value).expanduser()
 
 
-def named_points(
-    x: NDArray[Any], y: NDArray[Any], codes: NDArray[Any], names: Sequence[str]
-) -> Points:
-    """Return points with the names of only those people who appear among them.
+def as_folder(value: object, key: str) -> Path:
+    """Return an existing folder from a config.
 
-    Args:
-        x: (n) columns.
-        y: (n) rows.
-        codes: (n) indices of the people in `names`.
-        names: names of all people of the data set.
+    Raises:
+        ConfigError: the value is not a path.
+        DataError: the folder does not exist.
     """
-    present, subject = np.unique(codes, return_inverse=True)
-    return Points(
-        np.asarray(x, dtype=np.float64),
-        np.asarray(y, dtype=np.float64),
-        subject.reshape(-1).astype(np.int32),
-        tuple(names[code] for code in present),
-    )
+    path = as_path(value, key)
+    if not path.is_dir():
+        what = "it is a file" if path.is_file() else f"looked from {Path.cwd()}"
+        raise DataError(f"{key}: no folder at {path} ({what}); correct the path.")
+    return path
 
 
-LIST = ".txt"
-"""The ending of a list of ids; a list that a `split` with this ending names must exist."""
+def as_sigma(sigma_px: object) -> float:
+    """Return the width of a blur kernel in pixels, as a float.
 
-_PARTS = frozenset(
-    {"train", "training", "val", "valid", "validation", "test", "testing", "holdout"}
-)
-_NEAR = 0.75
+    Raises:
+        ConfigError: the value is not a positive number.
+    """
+    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
+        return float(sigma_px)
+    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
+
+
+# --- splits -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,17 @@ class Split:
     label: str = ""
     place: Path = Path()
 
-    def notice(self, which: str) -> list[str]:
+    def notices(self, which: str) -> list[str]:
         """Return a sentence that explains a label, or nothing for a list.
 
         Args:
             which: words for the images that are used, such as `all 12 images are`.
         """
-        if not self.label:
-            return []
         text = (
             f"split: '{printable(self.label)}' is taken as a label, as there is no list at "
             f"{self.place}; {which} used."
         )
-        return [text]
+        return [text] if self.label else []
 
 
 def read_split(folder: Path, split: object) -> Split:
@@ -134,7 +132,15 @@ def read_split(folder: Path, split: object) -> Split:
     if split is None:
         return Split()
     if isinstance(split, str) and is_list(split):
-        return Split(frozenset(read_ids(_list_file(folder, split))))
+        path = Path(split).expanduser()
+        found = next((place for place in (folder / path, path) if place.is_file()), None)
+        if found is None:
+            beside = "" if path.is_absolute() else f" or {Path.cwd() / path}"
+            raise DataError(
+                f"split: no list of ids at {folder / path}{beside}; write one id a line (`clickmap "
+                "data split` does), or leave split out."
+            )
+        return Split(frozenset(read_ids(found)))
     is_name = isinstance(split, str) and split == Path(split).name and split.isprintable()
     if not isinstance(split, str) or not is_name or not split or split[0] == ".":
         raise ConfigError(
@@ -144,7 +150,9 @@ def read_split(folder: Path, split: object) -> Split:
     place = folder / f"{split}{LIST}"
     if place.is_file():
         return Split(frozenset(read_ids(place)))
-    others = _other_lists(folder, split)
+    stems = {path.stem: path.name for path in sorted(folder.glob(f"*{LIST}"))}
+    near = difflib.get_close_matches(split, stems, n=3, cutoff=NEAR)
+    others = [name for stem, name in stems.items() if stem.lower() in _PARTS or stem in near]
     if others:
         raise DataError(
             f"split: no list of ids at {place}, but there is {' and '.join(others)}; correct the "
@@ -184,60 +192,65 @@ def is_list(split: object) -> bool:
     return isinstance(split, str) and split.lower().endswith(LIST) and "\0" not in split
 
 
-def _list_file(folder: Path, split: str) -> Path:
-    path = Path(split).expanduser()
-    inside = folder / path
-    found = next((place for place in (inside, path) if place.is_file()), None)
-    if found is None:
-        where = f"{inside}" if path.is_absolute() else f"{inside} or {Path.cwd() / path}"
-        raise DataError(
-            f"split: no list of ids at {where}; write one id a line (`clickmap data split` does), "
-            "or leave split out."
-        )
+# --- files and points ---------------------------------------------------------------------------
+
+
+def files_by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Map stems to the files of a folder with one of these endings; empty without a folder.
+
+    Raises:
+        DataError: two files have the same stem; the message names both.
+    """
+    found: dict[str, Path] = {}
+    known = tuple(suffixes)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() not in known or path.name.startswith(".") or not path.is_file():
+            continue
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(
+                f"{folder}: '{printable(other.name)}' and '{printable(path.name)}' would both be "
+                f"called '{printable(path.stem)}'; rename or remove one."
+            )
     return found
 
 
-def _other_lists(folder: Path, split: str) -> list[str]:
-    """Return names of lists in the folder that make a missing list look like a mistake."""
-    stems = {path.stem: path.name for path in sorted(folder.glob(f"*{LIST}"))}
-    near = difflib.get_close_matches(split, stems, n=3, cutoff=_NEAR)
-    return [name for stem, name in stems.items() if stem.lower() in _PARTS or stem in near]
-
-
-def as_path(value: object, key: str) -> Path:
-    """Return a path from a config.
+def find_map(folder: Path, stems: Iterable[str], suffixes: Sequence[str]) -> Path:
+    """Return the first file of a folder with one of these stems and endings.
 
     Raises:
-        ConfigError: the value is not a path.
+        DataError: there is no such file; the message names the first stem.
     """
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise ConfigError(f"{key}: expected a path, found {value!r}.")
-    return Path(value).expanduser()
+    names = list(stems)
+    for stem in names:
+        for suffix in suffixes:
+            path = folder / f"{stem}{suffix}"
+            if path.is_file():
+                return path
+    raise DataError(f"{folder}: no map {names[0]} ({', '.join(suffixes)}).")
 
 
-def as_folder(value: object, key: str) -> Path:
-    """Return an existing folder from a config.
+def named_points(
+    x: NDArray[Any], y: NDArray[Any], codes: NDArray[Any], names: Sequence[str]
+) -> Points:
+    """Return points with the names of only those people who appear among them.
 
-    Raises:
-        ConfigError: the value is not a path.
-        DataError: the folder does not exist.
+    Args:
+        x: (n) columns.
+        y: (n) rows.
+        codes: (n) indices of the people in `names`.
+        names: names of all people of the data set.
     """
-    path = as_path(value, key)
-    if not path.is_dir():
-        what = "it is a file" if path.is_file() else f"looked from {Path.cwd()}"
-        raise DataError(f"{key}: no folder at {path} ({what}); correct the path.")
-    return path
+    present, subject = np.unique(codes, return_inverse=True)
+    return Points(
+        np.asarray(x, dtype=np.float64),
+        np.asarray(y, dtype=np.float64),
+        subject.reshape(-1).astype(np.int32),
+        tuple(names[code] for code in present),
+    )
 
 
-def checked_sigma(sigma_px: object) -> float:
-    """Return the width of a blur kernel in pixels, as a float.
-
-    Raises:
-        ConfigError: the value is not a positive number.
-    """
-    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
-        return float(sigma_px)
-    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
+# --- images -------------------------------------------------------------------------------------
 
 
 class Gathering:
@@ -245,33 +258,24 @@ class Gathering:
 
     Args:
         where: the data set, for messages.
-        split: the images that are selected.
+        split: the images that are selected; None for all.
         sought: places that are searched for fixations and maps.
     """
 
-    def __init__(
-        self,
-        where: str,
-        split: Split = Split(),
-        sought: str = "",
-    ) -> None:
-        self._sought = sought
+    def __init__(self, where: str, split: Split | None = None, sought: str = "") -> None:
         self.notices: list[str] = []
+        self.losses: list[Loss] = []
         self.stimuli: list[FileStimulus] = []
-        self._where = where
-        self._split = split
-        self._listed = split.ids
+        self._where, self._sought = where, sought
+        self._split = split or Split()
         self._problems: list[Problem] = []
         self._origins: dict[str, str] = {}
-        self._points = 0
-        self._outside = 0
+        self._n_points = self._n_outside = 0
         self._seen: list[tuple[Points, Size]] = []
-        self._n_seen = 0
-        self.losses: list[Loss] = []
 
-    def wanted(self, image_id: str) -> bool:
+    def is_selected(self, image_id: str) -> bool:
         """Return True if the image belongs to the selected split."""
-        return self._listed is None or image_id in self._listed
+        return self._split.ids is None or image_id in self._split.ids
 
     @contextmanager
     def image(self, image_id: str, origin: object) -> Iterator[None]:
@@ -306,16 +310,14 @@ class Gathering:
         Raises:
             DataError: its id cannot name a file.
         """
-        checked_id(stimulus.image_id)
+        require_id(stimulus.image_id)
         points = stimulus.points
         if points is not None:
-            inside = points.inside(stimulus.size)
-            self._points += len(points)
-            self._outside += len(points) - len(inside)
-            if self._n_seen < _MOST_SEEN:
+            if self._n_points < _MOST_SEEN:
                 self._seen.append((points, stimulus.size))
-                self._n_seen += len(points)
-            stimulus = replace(stimulus, points=inside)
+            stimulus = replace(stimulus, points=points.inside(stimulus.size))
+            self._n_points += len(points)
+            self._n_outside += len(points) - len(stimulus.points or ())
         self.stimuli.append(stimulus)
 
     def finished(self) -> DataSet:
@@ -324,62 +326,51 @@ class Gathering:
         Raises:
             DataError: neither images nor problems were found.
         """
-        if not self.stimuli and not self._problems:
-            which = "" if self._listed is None else " that the split lists"
+        n = len(self.stimuli)
+        if not n and not self._problems:
+            which = "" if self._split.ids is None else " that the split lists"
             raise DataError(
                 f"{self._where}: found no images{which}; check the path and settings "
                 "(README, chapter 5, has the layouts)."
             )
-        which = f"all {len(self.stimuli)} images are"
-        notices = [*self._split.notice(which), *self.notices]
+        notices = [*self._split.notices(f"all {n} images are"), *self.notices]
         notices += look_alike_notices(stimulus.image_id for stimulus in self.stimuli)
-        of_truth = []
-        uniform = sum(stimulus.uniform for stimulus in self.stimuli)
-        if uniform:
-            of_truth.append(
-                f"{uniform} of {len(self.stimuli)} images have neither a map nor fixations; their "
-                "ground truth is uniform."
-            )
-        stimuli: list[Stimulus] = sorted(self.stimuli, key=lambda stimulus: stimulus.image_id)
-        notices += suspicions(self._coordinates())
-        losses = [*self.losses, *self._own_losses()]
-        return DataSet(stimuli, self._problems, notices, losses, of_truth, self._sought)
+        uniform = sum(
+            s.map_path is None and s.points is None and not s.people_maps for s in self.stimuli
+        )
+        of_truth = f"{uniform} of {n} images have neither a map nor fixations; their ground truth "
+        points = self._coordinates()
+        return DataSet(
+            sorted(self.stimuli, key=lambda stimulus: stimulus.image_id),
+            self._problems,
+            [*notices, *suspicions(points)],
+            [*self.losses, *self._own_losses(points)],
+            [f"{of_truth}is uniform."] if uniform else [],
+            self._sought,
+        )
 
-    def _own_losses(self) -> Iterator[Loss]:
+    def _own_losses(self, points: Coordinates) -> Iterator[Loss]:
         """Yield the losses of images, listed ids and fixations."""
         n, bad = len(self.stimuli) + len(self._problems), len(self._problems)
         first = f"The first: {self._problems[0].reason}" if self._problems else ""
         yield Loss(bad, n, "images cannot be used", first)
-        lost = sorted((self._listed or frozenset()) - set(self._origins))
+        listed = self._split.ids or frozenset()
+        lost = sorted(listed - set(self._origins))
         example = f"'{printable(lost[0])}' is one of them." if lost else ""
-        yield Loss(
-            len(lost), len(self._listed or ()), "ids that the split lists are not in the data set",
-            example,
-        )  # fmt: skip
-        points = self._coordinates()
+        what = "ids that the split lists are not in the data set"
+        yield Loss(len(lost), len(listed), what, example)
+        total, outside = self._n_points, self._n_outside
         if are_fractions(points):
-            yield Loss(
-                self._points, self._points, "fixations lie in the first pixel of their image",
-                FRACTIONS,
-            )  # fmt: skip
-        yield Loss(
-            self._outside, self._points, "fixations lie outside their image and are dropped",
-            likeliest_cause(points) if self._outside > _MANY_OUTSIDE * self._points else "",
-        )  # fmt: skip
+            yield Loss(total, total, "fixations lie in the first pixel of their image", FRACTIONS)
+        cause = likeliest_cause(points) if outside > _MANY_OUTSIDE * total else ""
+        yield Loss(outside, total, "fixations lie outside their image and are dropped", cause)
 
     def _coordinates(self) -> Coordinates:
         """Return the points as they were given, without NaN and infinite ones."""
-
-        def joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-            return np.concatenate(parts) if parts else np.empty(0)
-
-        finite = [
-            (points, size, np.isfinite(points.x) & np.isfinite(points.y))
-            for points, size in self._seen
-        ]
-        return Coordinates(
-            joined([points.x[ok] for points, _, ok in finite]),
-            joined([points.y[ok] for points, _, ok in finite]),
-            joined([np.full(int(ok.sum()), size[1], np.float64) for _, size, ok in finite]),
-            joined([np.full(int(ok.sum()), size[0], np.float64) for _, size, ok in finite]),
-        )
+        x = np.concatenate([np.empty(0), *(points.x for points, _ in self._seen)])
+        y = np.concatenate([np.empty(0), *(points.y for points, _ in self._seen)])
+        counts = [len(points) for points, _ in self._seen]
+        sizes = np.array([size for _, size in self._seen], dtype=np.float64).reshape(-1, 2)
+        height, width = np.repeat(sizes, counts, axis=0).T
+        finite = np.isfinite(x) & np.isfinite(y)
+        return Coordinates(x[finite], y[finite], width[finite], height[finite])

@@ -402,7 +402,7 @@ def swapped_pairs(
         used = {number for both in found for number in both}
         if first == second or used & {first, second}:
             again = first if first == second or first in used else second
-            raise ConfigError(f"{_PAIRS_KEY}: '{printable(names[again])}' stands twice.")
+            raise ConfigError(f"{_PAIRS_KEY}: '{printable(names[again])}' is there twice.")
         found.append((first, second))
     return tuple(found)
 

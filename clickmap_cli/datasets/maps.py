@@ -1,4 +1,9 @@
-"""Maps and counts in files: read them, or refuse what is not the map that a config declares."""
+"""Maps and counts in files: read them, or refuse what is not the map that a config declares.
+
+A picture of a map in false colours, an overlay, or a map in an alpha channel has grey values too,
+but they are not the map. Functions that find such evidence describe the values and never change
+them: the user must say what is meant (`output:`, `channel:`).
+"""
 
 from __future__ import annotations
 
@@ -11,26 +16,147 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size, shown_size
-from clickmap_cli.datasets.base import Points, points_of_counts
+from clickmap_cli.datasets.base import Points
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_images import image_size, opened_image, read_image
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+MAP_SUFFIXES = (".npy", ".mat", ".png", ".jpg", ".jpeg")
+
 CHANNELS = ("grey", "red", "green", "blue", "alpha")
 """Channels of a picture that may hold the map."""
+
+FEW_LEVELS = 16
+"""A map with fewer distinct values has large areas of equal heat."""
+
+_MAX_POINTS = 50_000_000
 
 _COLOURED = 32
 """In a coloured pixel the largest and the smallest of red, green and blue differ by more than this;
 compression changes those of a grey picture by a few levels."""
 
 _SHARE = 0.001
-_SAMPLE = 1000
 _NEAR, _MOST = 24, 0.9
 _NAMED = (
     "jet", "turbo", "viridis", "inferno", "magma", "plasma", "hot", "cividis", "rainbow", "hsv",
     "coolwarm", "afmhot", "gnuplot2", "YlOrRd", "Reds", "RdBu",
 )  # fmt: skip
 """Colour maps of matplotlib that a refusal calls by name."""
+
+_MANY_PIXELS = 256
+_SUM_TOLERANCE = 0.05
+_DENSITY_TOLERANCE = 0.01
+_FLAT = 1e-6
+_BASES = {
+    "": (1.0, ""),
+    " to base 2": (math.log(2), "multiply it by ln 2 = 0.6931 and "),
+    " to base 10": (math.log(10), "multiply it by ln 10 = 2.3026 and "),
+}
+"""Base of a logarithm -> its natural logarithm, and the conversion that is needed first."""
+
+
+def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
+    """Read a ground-truth map.
+
+    Args:
+        path: `.npy`, `.mat` with one array, or a grey picture, whose grey values are the map.
+        size: the shape that the map must have; None for any.
+
+    Returns:
+        (h, w) float64, finite and not negative.
+
+    Raises:
+        DataError: the map is missing, damaged, of another shape, negative, not finite or a log
+            density, or is a picture whose grey values are not the map (in colour, in an alpha
+            channel).
+    """
+    pixels = _read_plane(path)
+    if size is not None and pixels.shape != size:
+        turned = transposed_words(pixels.shape, size)
+        plain = f"the map has {shown_size(pixels.shape)} pixels, its image {shown_size(size)}"
+        raise DataError(f"{path}: {turned or plain}.")
+    logarithm = log_density_words(pixels)
+    if logarithm:
+        looks = logarithm.split("; ")[0]
+        raise DataError(f"{path}: {looks}; save the density itself as the ground truth.")
+    if not np.all(np.isfinite(pixels)):
+        raise DataError(f"{path}: the map holds NaN or infinite values.")
+    if pixels.size and pixels.min() < 0:
+        raise DataError(f"{path}: the map is negative somewhere ({pixels.min():g}).")
+    return pixels.astype(np.float64)
+
+
+def read_counts(path: Path, size: Size | None = None) -> Points:
+    """Read the points of a file of counts per pixel (`.npy`, or `.mat` with one array).
+
+    Args:
+        path: the file.
+        size: the shape that the counts must have; None for any.
+
+    Raises:
+        DataError: the file is missing, damaged, of another shape, or a count is negative, not whole
+            or absurdly large.
+    """
+    counts = _read_plane(path)
+    if size is not None and counts.shape != size:
+        raise DataError(
+            f"{path}: the fixations are for {shown_size(counts.shape)} pixels, the image has "
+            f"{shown_size(size)}."
+        )
+    return points_from_counts(counts, path)
+
+
+def points_from_counts(counts: NDArray[Any], path: Path) -> Points:
+    """Return the points of (h, w) counts per pixel; a count of 2 gives two points.
+
+    Args:
+        counts: (h, w) whole numbers that are not negative.
+        path: their file, for messages.
+
+    Raises:
+        DataError: a count is negative or not whole, or there are too many points.
+    """
+    if counts.sum(dtype=np.float64) > _MAX_POINTS:
+        raise DataError(f"{path}: more than {_MAX_POINTS} fixations; expected counts a pixel.")
+    if not np.all(np.isfinite(counts)) or np.any(counts != np.floor(counts)):
+        raise DataError(f"{path}: expected counts per pixel (not a map of whole numbers).")
+    if counts.size and counts.min() < 0:
+        raise DataError(f"{path}: expected counts per pixel (a count is negative).")
+    rows, columns = np.nonzero(counts)
+    times = counts[rows, columns].astype(np.int64)
+    x, y = np.repeat(columns, times), np.repeat(rows, times)
+    return Points(x.astype(np.float64), y.astype(np.float64))
+
+
+def plane_size(path: Path) -> Size:
+    """Return the height and width of a map."""
+    if path.suffix.lower() in (".npy", ".mat"):
+        height, width = _read_plane(path).shape
+        return height, width
+    return image_size(path)
+
+
+def _read_plane(path: Path) -> NDArray[Any]:
+    """Read the (h, w) numbers of a file; a leading or trailing axis of length 1 is dropped."""
+    suffix = path.suffix.lower()
+    if suffix == ".mat":
+        from clickmap_cli.storage.safe_mat import mat_array  # h5py takes long to import
+
+        return mat_array(path)
+    if suffix != ".npy":
+        return map_values(path)
+    array = read_npy(path)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected an array of numbers, found something else.")
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
+    if array.ndim != 2 or not array.size:
+        raise DataError(f"{path}: expected height x width, found the shape {array.shape}.")
+    return np.asarray(array)
+
+
+# --- maps in pictures ---------------------------------------------------------------------------
 
 
 def map_values(path: Path, channel: str | None = None, settable: bool = False) -> NDArray[Any]:
@@ -56,7 +182,7 @@ def map_values(path: Path, channel: str | None = None, settable: bool = False) -
     pixels = read_image(path, "RGBA" if transparent else "RGB")
     if channel is not None:
         return pixels[..., CHANNELS.index(channel) - 1]
-    why = _refusal(pixels, settable)
+    why = _explain_refusal(pixels, settable)
     if why:
         raise DataError(f"{path}: {why}.")
     return grey_values(path)
@@ -72,33 +198,26 @@ def grey_values(path: Path) -> NDArray[Any]:
     return read_image(path, "L")
 
 
-def _refusal(pixels: NDArray[np.uint8], settable: bool) -> str | None:
-    """Return why the grey values are not the map, or None if they are.
-
-    Args:
-        pixels: (h, w, 3) or (h, w, 4).
-        settable: True if the user can set `channel`.
-    """
+def _explain_refusal(pixels: NDArray[np.uint8], settable: bool) -> str | None:
+    """Return why the grey values of (h, w, 3 or 4) pixels are not the map; None if they are."""
     colours = pixels[..., :3]
     coloured = colours.max(axis=-1) - colours.min(axis=-1) > _COLOURED
-    alone = [at for at in range(pixels.shape[-1]) if np.ptp(pixels[..., at])]
-    if alone == [3]:
-        return "all its pixels have one colour and only its alpha channel varies; " + (
-            "set channel: alpha" if settable else "save that channel as a picture in grey"
-        )
+    varying = [at for at in range(pixels.shape[-1]) if np.ptp(pixels[..., at])]
+    fix = "set channel: {}" if settable else "save that channel as a picture in grey"
+    if varying == [3]:
+        alone = "all its pixels have one colour and only its alpha channel varies"
+        return f"{alone}; {fix.format('alpha')}"
     if coloured.mean() >= _SHARE:
-        if len(alone) == 1:
-            name = CHANNELS[1 + alone[0]]
-            return f"only its {name} channel varies; " + (
-                f"set channel: {name}" if settable else "save that channel as a picture in grey"
-            )
-        known = _colour_map_of(colours[coloured])
+        if len(varying) == 1:
+            name = CHANNELS[1 + varying[0]]
+            return f"only its {name} channel varies; {fix.format(name)}"
+        known = _find_colour_map(colours[coloured])
         what = f"; its colours are those of {known}, a map in false colours" if known else ""
         return (
             f"a picture in colour ({coloured.mean():.1%} of its pixels){what}: its grey values are "
             "not the map. Save the map itself, as .npy or as a picture in grey"
         ) + (", or set channel to what is meant: grey, red, green, blue or alpha" * settable)
-    if 3 in alone:
+    if 3 in varying:
         return "both its grey values and its transparency vary; " + (
             "set channel: grey or channel: alpha"
             if settable
@@ -107,36 +226,21 @@ def _refusal(pixels: NDArray[np.uint8], settable: bool) -> str | None:
     return None
 
 
-def _colour_map_of(colours: NDArray[np.uint8]) -> str | None:
+def _find_colour_map(colours: NDArray[np.uint8]) -> str | None:
     """Return the name of the colour map that (n, 3) colours lie on, or None."""
     from matplotlib import colormaps
 
-    some = colours[:: max(1, len(colours) // _SAMPLE)].astype(np.int16)
-    best: tuple[float, str] | None = None
+    some = colours[:: max(1, len(colours) // 1000)].astype(np.int16)
+    near = []
     for name in _NAMED:
         table = (colormaps[name](np.linspace(0, 1, 128))[:, :3] * 255).astype(np.int16)
         distance = np.abs(some[:, None] - table[None]).max(axis=-1).min(axis=-1)
         if (distance <= _NEAR).mean() >= _MOST:
-            found = (float(distance.mean()), name)
-            best = found if best is None else min(best, found)
-    return None if best is None else best[1]
+            near.append((float(distance.mean()), name))
+    return min(near)[1] if near else None
 
 
-FEW_LEVELS = 16
-"""A map with fewer distinct values has large areas of equal heat."""
-
-_MANY_PIXELS = 256
-_SORTED_SAMPLE = 4096
-_SUM_TOLERANCE = 0.05
-_DENSITY_TOLERANCE = 0.01
-_FLAT = 1e-6
-_BASES = {
-    "": (1.0, ""),
-    " to base 2": (math.log(2), "multiply it by ln 2 = 0.6931 and "),
-    " to base 10": (math.log(10), "multiply it by ln 10 = 2.3026 and "),
-}
-"""Base of the logarithm, in words -> natural logarithm of the base, and the conversion needed
-first."""
+# --- evidence that an array is not the declared map ----------------------------------------------
 
 
 def log_density_words(values: NDArray[Any]) -> str | None:
@@ -180,13 +284,9 @@ def nothing_left_words(values: NDArray[Any]) -> str | None:
 
 
 def transposed_words(shape: Size, size: Size) -> str | None:
-    """Return why a map looks transposed relative to its image, or None if it does not.
+    """Return why a map of a shape looks transposed relative to its image, or None if it does not.
 
     For a square image the result is always None.
-
-    Args:
-        shape: height and width of the map.
-        size: height and width of the image.
 
     >>> transposed_words((9, 6), (6, 9))
     'it is 9 x 6 (height x width) and its image 6 x 9: it looks transposed; write it row by row'
@@ -194,8 +294,8 @@ def transposed_words(shape: Size, size: Size) -> str | None:
     if size[0] == size[1] or shape != (size[1], size[0]):
         return None
     return (
-        f"it is {shape[0]} x {shape[1]} (height x width) and its image {size[0]} x {size[1]}: it "
-        "looks transposed; write it row by row"
+        f"it is {shown_size(shape)} (height x width) and its image {shown_size(size)}: it looks "
+        "transposed; write it row by row"
     )
 
 
@@ -227,8 +327,11 @@ def oddities(values: NDArray[Any], output: str, clipped: bool, size: Size) -> Ma
     if high == low or (math.isfinite(low) and high - low <= _FLAT * max(abs(low), abs(high))):
         found["constant"] = high
     elif values.size >= _MANY_PIXELS:
-        levels = _few_levels(values)
-        found |= {} if levels is None else {"levels": levels}
+        flat = values.reshape(-1)
+        # a sample is mostly enough, so that not all values are sorted
+        if np.unique(flat[:: max(1, flat.size // 4096)]).size < FEW_LEVELS:
+            levels = int(np.unique(flat).size)
+            found |= {"levels": levels} if levels < FEW_LEVELS else {}
     if output != "map" and values.shape == size:
         exact = values.astype(np.float64)
         total = float((np.exp(exact - high) if output == "log_density" else exact).sum())
@@ -238,118 +341,3 @@ def oddities(values: NDArray[Any], output: str, clipped: bool, size: Size) -> Ma
         if abs(total - 1) > _DENSITY_TOLERANCE:
             found["sum"] = total
     return found
-
-
-def _few_levels(values: NDArray[Any]) -> int | None:
-    """Return the number of distinct values, or None if there are 16 or more."""
-    flat = values.reshape(-1)
-    if np.unique(flat[:: max(1, flat.size // _SORTED_SAMPLE)]).size >= FEW_LEVELS:
-        return None  # a sample is enough, so not all values are sorted
-    levels = int(np.unique(flat).size)
-    return levels if levels < FEW_LEVELS else None
-
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-
-MAP_SUFFIXES = (".npy", ".mat", ".png", ".jpg", ".jpeg")
-
-
-_MAX_POINTS = 50_000_000
-
-
-def read_map(path: Path, size: Size | None = None) -> NDArray[np.float64]:
-    """Read a ground-truth map.
-
-    Args:
-        path: `.npy`, `.mat` with one array, or a grey picture, whose grey values are the map.
-        size: the shape that the map must have; None for any.
-
-    Returns:
-        (h, w) float64, finite and not negative.
-
-    Raises:
-        DataError: the map is missing, damaged, of another shape, negative, not finite or a log
-            density, or is a picture whose grey values are not the map (in colour, in an alpha
-            channel).
-    """
-    pixels = _plane(path)
-    if size is not None and pixels.shape != size:
-        turned = transposed_words(pixels.shape, size)
-        raise DataError(
-            f"{path}: {turned}."
-            if turned
-            else f"{path}: the map has {shown_size(pixels.shape)} pixels, its image "
-            f"{shown_size(size)}."
-        )
-    logarithm = log_density_words(pixels)
-    if logarithm:
-        looks = logarithm.split("; ")[0]
-        raise DataError(f"{path}: {looks}; save the density itself as the ground truth.")
-    if not np.all(np.isfinite(pixels)):
-        raise DataError(f"{path}: the map holds NaN or infinite values.")
-    if pixels.size and pixels.min() < 0:
-        raise DataError(f"{path}: the map is negative somewhere ({pixels.min():g}).")
-    return pixels.astype(np.float64)
-
-
-def read_counts(path: Path, size: Size | None = None) -> Points:
-    """Read the points of a file of counts per pixel (`.npy`, or `.mat` with one array).
-
-    Args:
-        path: the file.
-        size: the shape that the counts must have; None for any.
-
-    Raises:
-        DataError: the file is missing, damaged, of another shape, or a count is negative, not whole
-            or absurdly large.
-    """
-    counts = _plane(path)
-    if size is not None and counts.shape != size:
-        raise DataError(
-            f"{path}: the fixations are for {shown_size(counts.shape)} pixels, the image has "
-            f"{shown_size(size)}."
-        )
-    return counted_points(counts, path)
-
-
-def counted_points(counts: NDArray[Any], path: Path) -> Points:
-    """Return the points of counts per pixel; errors name the file.
-
-    Raises:
-        DataError: a count is negative or not whole, or there are too many points.
-    """
-    try:
-        if counts.sum(dtype=np.float64) > _MAX_POINTS:
-            raise DataError(f"{path}: more than {_MAX_POINTS} fixations; expected counts a pixel.")
-        return points_of_counts(counts)
-    except ValueError as error:
-        raise DataError(f"{path}: expected counts per pixel ({error}).") from error
-
-
-def plane_size(path: Path) -> Size:
-    """Return the height and width of a map."""
-    if path.suffix.lower() in (".npy", ".mat"):
-        height, width = _plane(path).shape
-        return height, width
-    return image_size(path)
-
-
-def _plane(path: Path) -> NDArray[Any]:
-    """Read the (h, w) numbers of a file; a leading or trailing axis of length 1 is dropped."""
-    suffix = path.suffix.lower()
-    if suffix == ".mat":
-        from clickmap_cli.storage.safe_mat import mat_array  # h5py takes long to import
-
-        return mat_array(path)
-    if suffix != ".npy":
-        return map_values(path)
-    array = read_npy(path)
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: expected an array of numbers, found something else.")
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array[0] if array.shape[0] == 1 else array[:, :, 0]
-    if array.ndim != 2 or not array.size:
-        raise DataError(f"{path}: expected height x width, found the shape {array.shape}.")
-    plane: NDArray[Any] = array
-    return plane

@@ -21,56 +21,44 @@ from clickmap_cli.runtime.errors import DataError
 
 Maps = NDArray[np.float32]
 
+NamedMap = tuple[str, Path]
+"""A participant and the file of their map of one image."""
+
 
 class FixationPeople:
     """People by their fixations; their maps are kernel densities.
 
     Args:
-        columns: (n) columns of all fixations.
-        rows: (n) rows.
-        subject: (n) codes into `names`.
-        names: names of the people.
+        points: all fixations, with the codes and names of the people.
         size: height and width of the image.
         sigma: standard deviation of the kernel, in pixels.
     """
 
-    def __init__(
-        self,
-        columns: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        subject: NDArray[np.int32],
-        names: Sequence[str],
-        size: Size,
-        sigma: float,
-    ) -> None:
-        present = np.unique(subject)
-        self.names: Sequence[str] = [names[code] for code in present]
-        self._code = present
-        self._columns, self._rows, self._subject = columns, rows, subject
-        self._size, self._sigma = size, sigma
+    def __init__(self, points: Points, size: Size, sigma: float) -> None:
+        self._person = np.asarray(points.subject)
+        self._codes = np.unique(self._person)
+        self.names: Sequence[str] = [points.subjects[code] for code in self._codes]
+        self._points, self._size, self._sigma = points, size, sigma
 
     def target(self, person: int) -> MapView:
         """Return a person's own kernel density, with their fixations."""
-        mine = self._subject == self._code[person]
-        height, width = self._size
-        flat = self._rows[mine] * width + self._columns[mine]
-        counts = np.bincount(flat, minlength=height * width).reshape(self._size)
-        return MapView(self._density(mine).astype(np.float32), counts)
+        own = self._points.where(self._person == self._codes[person])
+        return MapView(self._density(own).astype(np.float32), own.counts(self._size))
 
     def others(self, person: int) -> NDArray[np.float64]:
         """Return the kernel density of all other people's fixations."""
-        return self._density(self._subject != self._code[person])
+        return self._density(self._points.where(self._person != self._codes[person]))
 
     def everyone(self, size: Size) -> NDArray[np.float64]:
         """Return the kernel density of all fixations, scaled to an image of another size."""
-        columns, rows = self._columns, self._rows
+        columns, rows = self._points.columns, self._points.rows
         if size != self._size:
             columns = scaled_to(columns, self._size[1], size[1])
             rows = scaled_to(rows, self._size[0], size[0])
         return kernel_density(columns, rows, size, self._sigma)
 
-    def _density(self, which: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return kernel_density(self._columns[which], self._rows[which], self._size, self._sigma)
+    def _density(self, points: Points) -> NDArray[np.float64]:
+        return kernel_density(points.columns, points.rows, self._size, self._sigma)
 
 
 class ClickPeople:
@@ -91,15 +79,67 @@ class ClickPeople:
 
     def others(self, person: int) -> Maps:
         """Return the mean of all other participants' clickmaps."""
-        return self._pixels(self._stack.others(person))
+        view = self._stack.others(person)
+        return view.pixels.reshape(view.shape)
 
     def everyone(self, size: Size) -> Maps:
         """Return the mean clickmap, resized if the size differs."""
-        return resize(self._pixels(self._stack.mean(np.arange(len(self._stack)))), size)
+        view = self._stack.mean(np.arange(len(self._stack)))
+        return resize(view.pixels.reshape(view.shape), size)
 
-    @staticmethod
-    def _pixels(view: MapView) -> Maps:
-        return view.pixels.reshape(view.shape)
+
+class MapPeople:
+    """People by their map files; each map is scaled to sum 1, so that all people count equally.
+
+    Args:
+        maps: participants and their files.
+        size: height and width of the image.
+        points: the image's fixations, assigned to participants by name; None if there are none.
+    """
+
+    def __init__(self, maps: Sequence[NamedMap], size: Size, points: Points | None) -> None:
+        self.names: Sequence[str] = [name for name, _ in maps]
+        self._paths = [path for _, path in maps]
+        self._size, self._points = size, points
+
+    def target(self, person: int) -> MapView:
+        """Return a participant's own map, with their fixations if the data set has them."""
+        points, name = self._points, self.names[person]
+        counts = None
+        if points is not None and points.subject is not None and name in points.subjects:
+            own = points.where(points.subject == points.subjects.index(name))
+            counts = own.counts(self._size)
+        return MapView(self._density(person), counts, np.float64)
+
+    def others(self, person: int) -> NDArray[np.float64]:
+        """Return the (h, w) mean of all other participants' maps."""
+        # rounding may leave a pixel slightly below 0
+        rest = np.maximum(self._total - self._density(person), 0)
+        return np.asarray(rest / (len(self._paths) - 1))
+
+    def everyone(self, size: Size) -> NDArray[np.float64] | NDArray[np.float32]:
+        """Return the mean of all maps, resized if the image has another size."""
+        return self.mean if size == self._size else resize(self.mean, size)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(h, w) mean of all maps."""
+        return self._total / len(self._paths)
+
+    @cached_property
+    def _total(self) -> NDArray[np.float64]:
+        total = np.zeros(self._size)
+        for person in range(len(self._paths)):
+            total += self._density(person)
+        return total
+
+    def _density(self, person: int) -> NDArray[np.float64]:
+        path = self._paths[person]
+        values = read_map(path, self._size)
+        total = values.sum()
+        if not 0 < total < np.inf:
+            raise DataError(f"{path}: the map sums to {total:g}; it cannot be scaled to sum 1.")
+        return np.asarray(values / total)
 
 
 class SomePeople:
@@ -204,7 +244,6 @@ class OnlySome(Stimulus):
         people = self.people()
         if people is None:
             return None
-        width = self.size[1]
         views = [people.target(person) for person in range(len(people.names))]
         if not any(view.has_clicks for view in views):
             return None
@@ -212,92 +251,5 @@ class OnlySome(Stimulus):
         clicked = [view.clicked if view.has_clicks else nothing for view in views]
         flat = np.concatenate([np.repeat(at, n.astype(np.int64)) for at, n in clicked])
         who = np.repeat(np.arange(len(clicked)), [int(n.sum()) for _, n in clicked])
-        return Points(
-            (flat % width).astype(np.float64), (flat // width).astype(np.float64),
-            who.astype(np.int32), tuple(people.names),
-        )  # fmt: skip
-
-
-NamedMap = tuple[str, Path]
-"""A participant and the file of their map of one image."""
-
-
-class MapPeople:
-    """People by their map files; each map is scaled to sum 1, so that all people count equally.
-
-    Args:
-        maps: participants and their files.
-        size: height and width of the image.
-        points: the image's fixations, assigned to participants by name; None if there are none.
-    """
-
-    def __init__(self, maps: Sequence[NamedMap], size: Size, points: Points | None) -> None:
-        self.names: Sequence[str] = [name for name, _ in maps]
-        self._paths = [path for _, path in maps]
-        self._size = size
-        self._points = points
-
-    def target(self, person: int) -> MapView:
-        """Return a participant's own map, with their fixations if the data set has them."""
-        return MapView(self._density(person), self._counts(self.names[person]), np.float64)
-
-    def others(self, person: int) -> NDArray[np.float64]:
-        """Return the (h, w) mean of all other participants' maps."""
-        # rounding may leave a pixel slightly below 0
-        rest = np.maximum(self._total - self._density(person), 0)
-        return np.asarray(rest / (len(self._paths) - 1))
-
-    def everyone(self, size: Size) -> NDArray[np.float64] | NDArray[np.float32]:
-        """Return the mean of all maps, resized if the image has another size."""
-        mean = self.mean
-        return mean if size == self._size else resize(mean, size)
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """(h, w) mean of all maps."""
-        return self._total / len(self._paths)
-
-    @cached_property
-    def _total(self) -> NDArray[np.float64]:
-        total = np.zeros(self._size)
-        for person in range(len(self._paths)):
-            total += self._density(person)
-        return total
-
-    def _density(self, person: int) -> NDArray[np.float64]:
-        path = self._paths[person]
-        values = read_map(path, self._size)
-        total = values.sum()
-        if not 0 < total < np.inf:
-            raise DataError(f"{path}: the map sums to {total:g}; it cannot be scaled to sum 1.")
-        return np.asarray(values / total)
-
-    def _counts(self, name: str) -> NDArray[np.int64] | None:
-        """Return (h, w) fixations per pixel of one participant, or None if none are known."""
-        points = self._points
-        if points is None or points.subject is None or name not in points.subjects:
-            return None
-        mine = points.subject == points.subjects.index(name)
-        return Points(points.x[mine], points.y[mine]).counts(self._size)
-
-
-def split_blank(maps: Sequence[NamedMap], size: Size) -> tuple[list[NamedMap], list[Path]]:
-    """Read participants' maps once, and separate those whose pixels all have one value.
-
-    Args:
-        maps: participants and their files.
-        size: height and width of their image.
-
-    Returns:
-        The usable maps, and the files of the constant ones.
-
-    Raises:
-        DataError: a map is missing, damaged, of another shape, negative or not finite.
-    """
-    usable, blank = [], []
-    for name, path in maps:
-        if np.ptp(read_map(path, size)) == 0:
-            blank.append(path)
-        else:
-            usable.append((name, path))
-    return usable, blank
+        rows, columns = np.divmod(flat.astype(np.float64), self.size[1])
+        return Points(columns, rows, who.astype(np.int32), tuple(people.names))

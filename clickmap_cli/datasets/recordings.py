@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,7 +16,7 @@ from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.classifier_images import few, read_pixels, safe_word
 from clickmap_cli.datasets.gathering import as_folder
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES
-from clickmap_cli.datasets.tables import table_rows
+from clickmap_cli.datasets.tables import TableRow, table_rows
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_images import image_size
@@ -24,141 +24,28 @@ from clickmap_cli.storage.safe_images import image_size
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the whole picture; right and bottom are exclusive."""
 
-MAX_SIDE = 65_536
+_MAX_SIDE = 65_536
 """The largest side, in pixels, of a picture that a box may refer to."""
 
 _SIDES = ("left", "top", "right", "bottom")
-
-
-def box_problem(box: Box) -> str:
-    """Return the reason why a box is invalid, or an empty text if it is valid."""
-    left, top, right, bottom = box
-    if min(box) < 0 or max(box) > MAX_SIDE:
-        return f"its sides must lie between 0 and {MAX_SIDE}"
-    if left >= right or top >= bottom:
-        return "it is empty: left must be less than right, and top less than bottom"
-    return ""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A part of a recording.
-
-    Attributes:
-        name: name of the sentence; empty if the recording is not split.
-        box: position of the sentence; None for the whole recording.
-        label: class of the sentence; empty for the recording's class.
-    """
-
-    name: str
-    box: Box | None
-    label: str
-
-
-@dataclass
-class _Rows:
-    """The sentences of a page or an image, for everybody and for single participants."""
-
-    everybody: list[Sentence] = field(default_factory=list)
-    own: dict[str, list[Sentence]] = field(default_factory=dict)
-    used: bool = False
-
-
-class Sentences:
-    """The table of sentences.
-
-    Args:
-        path: path of the table.
-        keys: paths of all recordings, for the column `image`.
-
-    Raises:
-        DataError: the table is missing or damaged, lacks a column, or holds an invalid box.
-    """
-
-    def __init__(self, path: Path, keys: Sequence[str]) -> None:
-        self._path = path
-        rows = table_rows(path, ("sentence", *_SIDES), ("page", "image", "participant", "class"))
-        self._column = "page" if "page" in rows[0][1] else "image"
-        if ("page" in rows[0][1]) == ("image" in rows[0][1]):
-            raise DataError(f"{path}: expected one of the columns page and image.")
-        names = [row[self._column] for _, row in rows]
-        self._keys = match_keys(names, keys) if self._column == "image" else {}
-        self._rows: dict[str, _Rows] = {}
-        for line, row in rows:
-            self._add(line, row)
-
-    def of(self, key: str, name: str, participant: str) -> list[Sentence]:
-        """Return the sentences of a recording, and mark its rows as used.
-
-        Raises:
-            DataError: the table has no row for the recording.
-        """
-        rows = self._rows.get(key if self._column == "image" else name)
-        found = rows.own.get(participant, rows.everybody) if rows else []
-        if rows is None or not found:
-            raise DataError(f"{self._path}: no row is for {printable(key)}.")
-        rows.used = True
-        return found
-
-    def notices(self) -> list[str]:
-        """Return a notice about rows that match no recording."""
-        lost = [name for name, rows in self._rows.items() if not rows.used]
-        if not lost:
-            return []
-        return [f"{self._path}: {len(lost)} of its {self._column}s are not there: {few(lost)}."]
-
-    def _add(self, line: int, row: dict[str, str]) -> None:
-        where = f"{self._path}, line {line}"
-        name, sentence = row[self._column], row["sentence"]
-        if not name or not sentence:
-            raise DataError(f"{where}: {self._column} or sentence is empty.")
-        try:
-            left, top, right, bottom = (int(row[side]) for side in _SIDES)
-        except ValueError as error:
-            raise DataError(f"{where}: {', '.join(_SIDES)} must be whole numbers.") from error
-        box = (left, top, right, bottom)
-        problem = box_problem(box)
-        if problem:
-            raise DataError(f"{where}: the box is {list(box)}; {problem}.")
-        rows = self._rows.setdefault(self._keys.get(name, name), _Rows())
-        person = row.get("participant", "")
-        listed = rows.own.setdefault(person, []) if person else rows.everybody
-        if any(other.name == sentence for other in listed):
-            raise DataError(f"{where}: the sentence '{printable(sentence)}' is there already.")
-        listed.append(Sentence(sentence, box, row.get("class", "")))
-
-
 _GROUPS = ("participant", "class", "name", "part")
 
-
-@dataclass(frozen=True)
-class RawKind:
-    """A kind of picture in the reading study's raw layout.
-
-    Attributes:
-        folder: name of the folder that holds the pictures of all participants.
-        box: position of the sentence on the screen.
-        pattern: regular expression for names without their ending, such as `10m23r2_4_P_a`: the
-            first number is the participant, the third character from the end the class; for
-            scanpaths the last character is the version.
-    """
-
-    folder: str
-    box: Box
-    pattern: str
-
-
-KINDS = {
-    "heatmaps": RawKind(
-        "heatmap_fixed", (0, 399, 1500, 599), r"\D*(?P<participant>\d+).*(?P<class>\w).."
+KINDS: dict[str, tuple[str, Box, str]] = {
+    "heatmaps": (
+        "heatmap_fixed",
+        (0, 399, 1500, 599),
+        r"\D*(?P<participant>\d+).*(?P<class>\w)..",
     ),
-    "scanpaths": RawKind(
+    "scanpaths": (
         "scanpaths_fixed",
         (100, 399, 1400, 599),
         r"\D*(?P<participant>\d+).*(?P<class>\w).(?P<part>\w)",
     ),
 }
-"""Kinds of raw recordings, by the word that selects them."""
+"""Kind of picture in the reading study's raw layout -> the folder of all participants' pictures,
+the sentence's position on the screen, and the pattern of names without their ending, such as
+`10m23r2_4_P_a`: the first number is the participant, the third character from the end the class;
+for scanpaths the last character is the version."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +60,7 @@ class CropSettings:
         pattern: a regular expression for the whole file name without its ending, with any of the
             groups `participant`, `class`, `name` and `part`; None if folders give all of them, or
             for the raw kind's default.
-        sentences: a table that splits pictures, see `planned`; replaces `box`.
+        sentences: a table that splits pictures, see `plan_crops`; replaces `box`.
         kind: a key of `KINDS`; None for the only kind that the folder holds, if it holds one.
     """
 
@@ -203,6 +90,41 @@ class Crop:
     size: Size | None
     colour: bool
 
+    def pixels(self) -> NDArray[np.uint8]:
+        """Make the attention image from its recording.
+
+        Returns:
+            (H, W) grey or (H, W, 3) colour; resized bilinearly with antialiasing, then rounded.
+
+        Raises:
+            DataError: the recording is missing or damaged, or the box reaches outside it.
+        """
+        pixels = read_pixels(self.source, self.colour)
+        if self.box is not None:
+            _require_inside(self.box, (pixels.shape[0], pixels.shape[1]), self.source)
+            left, top, right, bottom = self.box
+            pixels = pixels[top:bottom, left:right]
+        planes = np.moveaxis(pixels, -1, 0) if self.colour else pixels
+        if self.size is not None:
+            planes = resize(planes, self.size)
+        levels = np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
+        return np.ascontiguousarray(np.moveaxis(levels, 0, -1) if self.colour else levels)
+
+    def write(self, folder: Path) -> Path:
+        """Write the attention image below a folder; the file appears only when it is complete.
+
+        Raises:
+            DataError: as for `pixels`.
+            RunError: the file cannot be written.
+        """
+        from PIL import Image
+
+        levels = self.pixels()
+        path = folder / self.target
+        with replacing(path) as partial:
+            Image.fromarray(levels).save(partial, format="PNG")
+        return path
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -219,7 +141,7 @@ class Plan:
     notices: tuple[str, ...] = ()
 
 
-def planned(root: str | Path, settings: CropSettings, leave_out: Path | None = None) -> Plan:
+def plan_crops(root: str | Path, settings: CropSettings, leave_out: Path | None = None) -> Plan:
     """Plan the crops of all recordings below a folder; only headers of pictures are read.
 
     Participant and class are the last two folders, `<class>/<participant>/<name>.png`, or groups of
@@ -245,16 +167,16 @@ def planned(root: str | Path, settings: CropSettings, leave_out: Path | None = N
             results get the same name. An error in one recording becomes a problem of the plan
             instead.
     """
-    _check(settings)
-    base, settings = _raw_layout(as_folder(root, "root"), settings)
-    pattern = _compiled(settings.pattern)
-    sources = _below(base, leave_out)
+    _require_valid(settings)
+    base, settings = _apply_kind(as_folder(root, "root"), settings)
+    pattern = None if settings.pattern is None else _compile(settings.pattern)
+    sources = _list_recordings(base, leave_out)
     if not sources:
         raise DataError(f"{base}: no pictures ({', '.join(IMAGE_SUFFIXES)}).")
     sentences = None
     if settings.sentences is not None:
         keys = [path.relative_to(base).as_posix() for path in sources]
-        sentences = Sentences(settings.sentences, keys)
+        sentences = _Sentences(settings.sentences, keys)
     crops: dict[PurePosixPath, Crop] = {}
     problems = []
     for source in sources:
@@ -277,56 +199,18 @@ def planned(root: str | Path, settings: CropSettings, leave_out: Path | None = N
     return Plan(tuple(ordered), tuple(problems), tuple(notices))
 
 
-def cropped(crop: Crop) -> NDArray[np.uint8]:
-    """Make one attention image from its recording.
-
-    Returns:
-        (H, W) grey or (H, W, 3) colour; resized bilinearly with antialiasing, then rounded.
-
-    Raises:
-        DataError: the recording is missing or damaged, or the box reaches outside it.
-    """
-    pixels = read_pixels(crop.source, crop.colour)
-    if crop.box is not None:
-        _check_inside(crop.box, (pixels.shape[0], pixels.shape[1]), crop.source)
-        left, top, right, bottom = crop.box
-        pixels = pixels[top:bottom, left:right]
-    planes = np.moveaxis(pixels, -1, 0) if crop.colour else pixels
-    if crop.size is not None:
-        planes = resize(planes, crop.size)
-    levels = np.rint(np.clip(planes, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(levels, 0, -1) if crop.colour else levels)
-
-
-def write_cropped(folder: Path, crop: Crop) -> Path:
-    """Write one attention image below a folder; the file appears only when it is complete.
-
-    Raises:
-        DataError: as for `cropped`.
-        RunError: the file cannot be written.
-    """
-    from PIL import Image
-
-    levels = cropped(crop)
-    path = folder / crop.target
-    with replacing(path) as partial:
-        Image.fromarray(levels).save(partial, format="PNG")
-    return path
-
-
 # --- settings -----------------------------------------------------------------------------------
 
 
-def _check(settings: CropSettings) -> None:
+def _require_valid(settings: CropSettings) -> None:
+    """Raise ConfigError if a setting is invalid, or two contradict each other."""
     if settings.sentences is not None and settings.box is not None:
         raise ConfigError(
             "--box and --sentences are both set; the table has the boxes, leave --box out."
         )
-    if settings.box is not None:
-        problem = box_problem(settings.box)
-        if problem:
-            raise ConfigError(f"--box is {list(settings.box)}; {problem}.")
-    if settings.size is not None and not all(1 <= side <= MAX_SIDE for side in settings.size):
+    if settings.box is not None and (problem := _box_problem(settings.box)):
+        raise ConfigError(f"--box is {list(settings.box)}; {problem}.")
+    if settings.size is not None and not all(1 <= side <= _MAX_SIDE for side in settings.size):
         raise ConfigError(
             f"--size is {list(settings.size)}; it must be height and width in pixels."
         )
@@ -334,7 +218,17 @@ def _check(settings: CropSettings) -> None:
         raise ConfigError(f"--kind is {settings.kind!r}; it must be one of {', '.join(KINDS)}.")
 
 
-def _check_inside(box: Box, size: Size, source: Path) -> None:
+def _box_problem(box: Box) -> str:
+    """Return the reason why a box is invalid, or an empty text if it is valid."""
+    left, top, right, bottom = box
+    if min(box) < 0 or max(box) > _MAX_SIDE:
+        return f"its sides must lie between 0 and {_MAX_SIDE}"
+    if left >= right or top >= bottom:
+        return "it is empty: left must be less than right, and top less than bottom"
+    return ""
+
+
+def _require_inside(box: Box, size: Size, source: Path) -> None:
     height, width = size
     if box[2] > width or box[3] > height:
         raise DataError(
@@ -343,30 +237,28 @@ def _check_inside(box: Box, size: Size, source: Path) -> None:
         )
 
 
-def _raw_layout(base: Path, settings: CropSettings) -> tuple[Path, CropSettings]:
+def _apply_kind(base: Path, settings: CropSettings) -> tuple[Path, CropSettings]:
     """Return the folder and settings, with the kind's defaults in the raw layout."""
     there = [
         name
-        for name, kind in KINDS.items()
-        if base.name == kind.folder or (base / kind.folder).is_dir()
+        for name, (folder, _, _) in KINDS.items()
+        if base.name == folder or (base / folder).is_dir()
     ]
     if settings.kind is None and len(there) > 1:
         raise ConfigError(f"{base} holds {' and '.join(there)}; say which: --kind {there[0]}.")
     chosen = settings.kind or (there[0] if there else None)
     if chosen is None:
         return base, settings
-    kind = KINDS[chosen]
+    folder, box, pattern = KINDS[chosen]
     if chosen not in there:
-        raise DataError(f"{base}: no folder {kind.folder}/, which --kind {chosen} is read from.")
-    own_box = kind.box if settings.sentences is None else None
-    return base if base.name == kind.folder else base / kind.folder, replace(
-        settings, box=settings.box or own_box, pattern=settings.pattern or kind.pattern
+        raise DataError(f"{base}: no folder {folder}/, which --kind {chosen} is read from.")
+    own_box = box if settings.sentences is None else None
+    return base if base.name == folder else base / folder, replace(
+        settings, box=settings.box or own_box, pattern=settings.pattern or pattern
     )
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
+def _compile(pattern: str) -> re.Pattern[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -378,7 +270,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     return compiled
 
 
-def _below(folder: Path, leave_out: Path | None) -> list[Path]:
+def _list_recordings(folder: Path, leave_out: Path | None) -> list[Path]:
     """List all pictures below a folder, sorted; skip hidden folders and the one to leave out."""
     outside = None if leave_out is None else leave_out.resolve()
     files = []
@@ -391,6 +283,79 @@ def _below(folder: Path, leave_out: Path | None) -> list[Path]:
     return files
 
 
+# --- the table of sentences ---------------------------------------------------------------------
+
+Sentence = tuple[str, Box | None, str]
+"""Name, or an empty text if the recording is not split; box, or None for all of it; class, or an
+empty text for the recording's."""
+
+
+class _Sentences:
+    """The table of sentences.
+
+    Args:
+        path: path of the table.
+        keys: paths of all recordings, for the column `image`.
+
+    Raises:
+        DataError: the table is missing or damaged, lacks a column, or holds an invalid box.
+    """
+
+    def __init__(self, path: Path, keys: Sequence[str]) -> None:
+        self._path = path
+        rows = table_rows(path, ("sentence", *_SIDES), ("page", "image", "participant", "class"))
+        columns = [name for name in ("page", "image") if name in rows[0].fields]
+        if len(columns) != 1:
+            raise DataError(f"{path}: expected one of the columns page and image.")
+        (self._column,) = columns
+        names = [row.fields[self._column] for row in rows]
+        self._keys = match_keys(names, keys) if self._column == "image" else {}
+        self._rows: dict[str, dict[str, list[Sentence]]] = {}  # by recording, by participant or ""
+        self._unused: dict[str, None] = {}
+        for row in rows:
+            self._add(row)
+
+    def find(self, key: str, name: str, participant: str) -> list[Sentence]:
+        """Return the sentences of a recording, and mark its rows as used.
+
+        Raises:
+            DataError: the table has no row for the recording.
+        """
+        place = key if self._column == "image" else name
+        rows = self._rows.get(place, {})
+        found = rows.get(participant) or rows.get("")
+        if not found:
+            raise DataError(f"{self._path}: no row is for {printable(key)}.")
+        self._unused.pop(place, None)
+        return found
+
+    def notices(self) -> list[str]:
+        """Return a notice about rows that match no recording."""
+        lost = list(self._unused)
+        if not lost:
+            return []
+        return [f"{self._path}: {len(lost)} of its {self._column}s are not there: {few(lost)}."]
+
+    def _add(self, row: TableRow) -> None:
+        name, sentence = row.fields[self._column], row.fields["sentence"]
+        if not name or not sentence:
+            raise DataError(f"{row.where}: {self._column} or sentence is empty.")
+        try:
+            left, top, right, bottom = (int(row.fields[side]) for side in _SIDES)
+        except ValueError as error:
+            raise DataError(f"{row.where}: {', '.join(_SIDES)} must be whole numbers.") from error
+        box = (left, top, right, bottom)
+        if problem := _box_problem(box):
+            raise DataError(f"{row.where}: the box is {list(box)}; {problem}.")
+        place = self._keys.get(name, name)
+        self._unused[place] = None
+        people = self._rows.setdefault(place, {})
+        listed = people.setdefault(row.fields.get("participant", ""), [])
+        if any(other == sentence for other, _, _ in listed):
+            raise DataError(f"{row.where}: the sentence '{printable(sentence)}' is there already.")
+        listed.append((sentence, box, row.fields.get("class", "")))
+
+
 # --- one recording ------------------------------------------------------------------------------
 
 
@@ -398,7 +363,7 @@ def _crops_of(
     source: Path,
     key: str,
     pattern: re.Pattern[str] | None,
-    sentences: Sentences | None,
+    sentences: _Sentences | None,
     settings: CropSettings,
 ) -> Iterator[Crop]:
     """Yield the crops of one recording.
@@ -407,27 +372,27 @@ def _crops_of(
         DataError: its name lacks the participant or the class, it cannot be opened, or it is too
             small.
     """
-    words = _words(key, pattern)
+    words = _read_name(key, pattern)
     size = image_size(source)
-    rows = [Sentence("", settings.box, "")]
+    rows: list[Sentence] = [("", settings.box, "")]
     if sentences is not None:
-        rows = sentences.of(key, words["name"], words["participant"])
-    for row in rows:
-        if row.box is not None:
-            _check_inside(row.box, size, source)
-        label = row.label or words["class"]
+        rows = sentences.find(key, words["name"], words["participant"])
+    for sentence, box, own_label in rows:
+        if box is not None:
+            _require_inside(box, size, source)
+        label = own_label or words["class"]
         if not label:
             raise DataError(
                 f"{printable(key)}: neither a folder, --pattern nor --sentences names its class."
             )
-        name = f"{words['name']}_{row.name}" if row.name else words["name"]
+        name = f"{words['name']}_{sentence}" if sentence else words["name"]
         parts = [safe_word(words["part"], "part")] if words["part"] else []
         parts += [safe_word(label, "class"), safe_word(words["participant"], "participant")]
         target = PurePosixPath(*parts, f"{safe_word(name, 'name')}.png")
-        yield Crop(source, target, row.box, settings.size, settings.colour)
+        yield Crop(source, target, box, settings.size, settings.colour)
 
 
-def _words(key: str, pattern: re.Pattern[str] | None) -> dict[str, str]:
+def _read_name(key: str, pattern: re.Pattern[str] | None) -> dict[str, str]:
     """Return participant, class, name and part of a recording; `part` and `class` may be empty."""
     path = PurePosixPath(key)
     folders = list(path.parts[:-1])

@@ -1,9 +1,9 @@
-"""Small tables that accompany a data set: labels of people, boxes of sentences."""
+"""Tables that accompany a data set: files of its images, labels of people, boxes of sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from clickmap_cli.runtime.errors import DataError, printable
@@ -15,14 +15,28 @@ from clickmap_cli.storage.text_files import (
     split_fields,
 )
 
-TableRow = tuple[int, dict[str, str]]
-"""Line number in the file, and column -> text without surrounding blanks."""
-
 _MAX_LINES = 10_000_000
 
 
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table.
+
+    Attributes:
+        where: the table and the line, for messages.
+        line: number of the row's first line.
+        fields: column -> text without surrounding blanks.
+        problem: why the row cannot be read; empty if it can.
+    """
+
+    where: str
+    line: int
+    fields: dict[str, str]
+    problem: str = ""
+
+
 def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[TableRow]:
-    """Read line number and fields of every row of a small table; an invalid row is an error.
+    """Read every row of a table; an invalid row is an error.
 
     Args:
         path: a CSV or tab-separated table with a header; may be compressed (`.gz`).
@@ -32,62 +46,66 @@ def table_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     Raises:
         DataError: the table is missing, damaged, too long, lacks a column or holds no row.
     """
-    lines = b"".join(line_blocks(path)).split(b"\n")
-    first = lines[0].removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
-    comma = delimiter_of(first)
-    header = split_fields(first, comma) or []
-    names = [_text(name, path, 1) for name in header]
-    lacking = [name for name in required if name not in names]
-    if lacking:
-        raise DataError(
-            f"{path}: no column {' and '.join(lacking)} (found: "
-            f"{printable(', '.join(names)) or 'nothing'}).{delimiter_hint(first)}"
-        )
-    twice = next((n for n in (*required, *optional) if names.count(n) > 1), None)
-    if twice is not None:
-        raise DataError(f"{path}: the column {twice} is there twice.")
-    if len(lines) > _MAX_LINES:
-        raise DataError(f"{path}: {len(lines)} lines are too many for such a table.")
-    whole = partial(_whole, len(names))
-    rows = []
-    for row in csv_rows(lines[1:], 2, len(names), whole, comma):
+    rows = tolerant_rows(path, required, optional)
+    for row in rows:
         if row.problem:
-            raise DataError(f"{path}, line {row.line}: {row.problem}.")
-        texts = [_text(field, path, row.line) for field in row.fields]
-        fields = dict(zip(names, texts, strict=True))
-        rows.append((row.line, {n: fields[n] for n in (*required, *optional) if n in fields}))
+            raise DataError(f"{row.where}: {row.problem}.")
     if not rows:
         raise DataError(f"{path}: a header and no rows.")
     return rows
 
 
-def _whole(width: int, fields: list[bytes]) -> bool:
-    return len(fields) == width
+def tolerant_rows(
+    path: Path, required: Sequence[str], optional: Sequence[str] = ()
+) -> list[TableRow]:
+    """Read every row of a table, like `table_rows`; an invalid row has its `problem`."""
+    lines = b"".join(line_blocks(path)).split(b"\n")
+    if len(lines) > _MAX_LINES:
+        raise DataError(f"{path}: {len(lines)} lines are too many for such a table.")
+    names = require_columns(path, lines[0], required)
+    known = [name for name in (*required, *optional) if name in names]
+    twice = next((name for name in known if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: the column {twice} is there twice.")
+    rows = []
+    width, comma = len(names), delimiter_of(lines[0])
+    for row in csv_rows(lines[1:], 2, width, lambda fields: len(fields) == width, comma):
+        texts = [field.decode("utf-8", "replace").strip() for field in row.fields]
+        fields = {name: text for name, text in zip(names, texts, strict=False) if name in known}
+        bad = next((name for name, text in fields.items() if "\ufffd" in text), "")
+        problem = row.problem or (f"{bad} is not UTF-8" if bad else "")
+        rows.append(TableRow(f"{path}, line {row.line}", row.line, fields, problem))
+    return rows
 
 
-def _text(field: bytes, path: Path, line: int) -> str:
-    try:
-        return field.decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, line {line}: not UTF-8.") from error
+def require_columns(path: Path, header: bytes, required: Sequence[str], fix: str = "") -> list[str]:
+    """Return the columns in the first line of a table, separated by tabs or commas.
+
+    Args:
+        path: the table.
+        header: its first line.
+        required: columns that it must have.
+        fix: end of the message about a missing one.
+
+    Raises:
+        DataError: a required column is missing.
+    """
+    line = header.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+    fields = split_fields(line, delimiter_of(line)) or []
+    names = [field.decode("utf-8", "replace").strip() for field in fields]
+    lacking = [name for name in required if name not in names]
+    if lacking:
+        raise DataError(
+            f"{path}: no column {' and '.join(lacking)} (found: "
+            f"{printable(', '.join(names)) or 'nothing'}){fix}.{delimiter_hint(line)}"
+        )
+    return names
 
 
-def first_line(table: Path) -> bytes:
-    """Return the first line of a table, without its byte order mark.
+def table_columns(path: Path) -> list[str]:
+    """Return the columns of a table.
 
     Raises:
         DataError: the table is missing or damaged.
     """
-    first = next(line_blocks(table), b"").split(b"\n", 1)[0]
-    return first.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
-
-
-def table_columns(table: Path) -> list[str]:
-    """Return the names in the first line of a table whose columns are separated by tabs or commas.
-
-    Raises:
-        DataError: the table is missing or damaged.
-    """
-    first = first_line(table)
-    fields = split_fields(first, delimiter_of(first)) or []
-    return [field.decode("utf-8", "replace").strip() for field in fields]
+    return require_columns(path, next(line_blocks(path), b"").split(b"\n", 1)[0], ())

@@ -1,4 +1,9 @@
-"""Scores of classifiers: confusion, F1, ROC, calibration, and permutation p-values."""
+"""Scores of classifiers: confusion, F1, ROC, calibration, and permutation p-values.
+
+scikit-learn computes ROC AUC, Platt's calibration and class weights. F1 is computed here because
+the bootstrap needs it of many confusion matrices at once, and the reliability diagram because
+scikit-learn's `calibration_curve` leaves out empty bins and the counts.
+"""
 
 from __future__ import annotations
 
@@ -173,15 +178,11 @@ def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     """
     if len(scores) != len(positive) or np.any(np.isnan(scores)):
         raise ValueError(f"{len(scores)} scores, some NaN, or not of {len(positive)} items")
-    n_positive = int(np.count_nonzero(positive))
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
+    if np.all(positive) or not np.any(positive):
         return math.nan
-    _, code, times = np.unique(scores, return_inverse=True, return_counts=True)
-    # ranks are doubled, so that they are whole numbers and nothing is rounded
-    doubled = 2 * np.cumsum(times) - times + 1
-    above = int(doubled[code[positive]].sum()) - n_positive * (n_positive + 1)
-    return above / (2 * n_positive * n_negative)
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(positive, scores))
 
 
 def shuffled_within(
@@ -224,28 +225,6 @@ def permutation_p(observed: float, permuted: NDArray[Any] | Sequence[float]) -> 
     if math.isnan(observed) or np.any(np.isnan(chance)):
         raise ValueError("a score of a permutation test is NaN")
     return (1 + int(np.count_nonzero(chance >= observed - _ROUNDING))) / (1 + len(chance))
-
-
-def brier(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """Return the mean squared difference of predicted probability and outcome; NaN without items.
-
-    Args:
-        probabilities: (n) predicted probability of being positive, 0 to 1.
-        positive: (n) True for positive items.
-
-    Returns:
-        0 (certain and right) to 1 (certain and wrong); lower is better.
-
-    Raises:
-        ValueError: a probability lies outside 0 to 1, or the lengths differ.
-
-    Reference: Brier (1950), for two classes.
-
-    >>> brier(np.array([1.0, 0.5]), np.array([True, True]))
-    0.125
-    """
-    predicted = _probabilities(probabilities, positive)
-    return float(np.mean((predicted - positive) ** 2)) if len(predicted) else math.nan
 
 
 @dataclass(frozen=True)
@@ -294,7 +273,11 @@ def reliability(
 
     Reference: Murphy and Winkler (1977).
     """
-    predicted = _probabilities(probabilities, positive)
+    predicted = np.asarray(probabilities, dtype=np.float64)
+    if len(predicted) != len(positive):
+        raise ValueError(f"{len(predicted)} probabilities of {len(positive)} items")
+    if not np.all((predicted >= 0) & (predicted <= 1)):
+        raise ValueError("a probability outside 0 to 1")
     if bins < 1:
         raise ValueError(f"{bins} bins")
     edges = np.arange(bins + 1) / bins
@@ -306,15 +289,6 @@ def reliability(
         sums = np.bincount(code, values, minlength=bins)
         means.append(np.divide(sums, counts, out=mean, where=counts > 0))
     return Reliability(edges, counts, means[0], means[1])
-
-
-def _probabilities(probabilities: NDArray[Any], positive: NDArray[np.bool_]) -> Vector:
-    values = np.asarray(probabilities, dtype=np.float64)
-    if len(values) != len(positive):
-        raise ValueError(f"{len(values)} probabilities of {len(positive)} items")
-    if not np.all((values >= 0) & (values <= 1)):
-        raise ValueError("a probability outside 0 to 1")
-    return values
 
 
 def class_weights(labels: Iterable[int], n_classes: int) -> Vector:
@@ -334,8 +308,70 @@ def class_weights(labels: Iterable[int], n_classes: int) -> Vector:
     >>> class_weights([0, 0, 0, 1], 2)
     array([0.66666667, 2.        ])
     """
-    counts = np.bincount(np.fromiter(labels, dtype=np.int64), minlength=n_classes)
-    present = counts > 0
+    from sklearn.utils.class_weight import compute_class_weight
+
+    codes = np.fromiter(labels, dtype=np.int64)
+    present = np.unique(codes)
     weights = np.zeros(n_classes)
-    np.divide(counts.sum() / max(1, present.sum()), counts, out=weights, where=present)
+    weights[present] = compute_class_weight("balanced", classes=present, y=codes)
     return weights
+
+
+@dataclass(frozen=True)
+class Platt:
+    """A calibration: probability = 1 / (1 + exp(-(slope x score + offset))).
+
+    Attributes:
+        slope: factor of the score.
+        offset: summand.
+    """
+
+    slope: float
+    offset: float
+
+    def probabilities(self, scores: NDArray[Any]) -> Vector:
+        """Return the probability of being positive for each score; NaN stays NaN."""
+        from scipy.special import expit
+
+        return np.asarray(expit(self.slope * np.asarray(scores, dtype=np.float64) + self.offset))
+
+
+def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
+    """Fit Platt's logistic calibration, which turns a classifier's scores into probabilities.
+
+    The fit minimises the cross-entropy to Platt's targets: (N+ + 1) / (N+ + 2) for positives and
+    1 / (N- + 2) for negatives, in place of 1 and 0. These keep the slope finite where the scores
+    separate the two classes. scikit-learn's logistic regression fits it: a target t is an item of
+    either class, with the weights t and 1 - t. Scores must come from a model that was not trained
+    on these items.
+
+    Args:
+        scores: (n) finite, higher = more likely positive.
+        positive: (n) True for positive items.
+
+    Raises:
+        ValueError: a score is not finite, the lengths differ, or positives or negatives are
+            missing.
+
+    Reference: Platt (1999); Lin, Lin and Weng (2007), A note on Platt's probabilistic outputs.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    values = np.asarray(scores, dtype=np.float64)
+    n_positive = int(np.count_nonzero(positive))
+    n_negative = len(positive) - n_positive
+    if len(values) != len(positive) or not np.isfinite(values).all():
+        raise ValueError(f"{len(values)} scores of {len(positive)} items, or some not finite")
+    if not n_positive or not n_negative:
+        raise ValueError(f"{n_positive} positive and {n_negative} negative items")
+    targets = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+    centre, spread = float(values.mean()), float(values.std())
+    if spread <= abs(centre) * 1e-12:  # equal scores only give the share of positives
+        share = float(targets.mean())
+        return Platt(0.0, math.log(share / (1 - share)))
+    scaled = np.tile((values - centre) / spread, 2)[:, None]
+    classes = np.repeat([1, 0], len(values))
+    fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12, max_iter=1000)
+    fitted.fit(scaled, classes, sample_weight=np.concatenate((targets, 1 - targets)))
+    slope = float(fitted.coef_[0, 0]) / spread
+    return Platt(slope, float(fitted.intercept_[0]) - slope * centre)

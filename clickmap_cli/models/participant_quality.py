@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Bools, Trials
-from clickmap_cli.metrics.platt import Platt
+from clickmap_cli.metrics.classification import Platt
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress

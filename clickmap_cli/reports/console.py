@@ -26,6 +26,7 @@ from rich.text import Text
 
 from clickmap_cli.runtime.errors import escape_controls
 from clickmap_cli.runtime.progress import Notices
+from clickmap_cli.storage.atomic import json_ready
 
 
 class Terminal(Notices):
@@ -123,8 +124,8 @@ def end_bars() -> None:
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON value to stdout."""
-    _write(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+    """Write one JSON value to stdout; see `json_ready` for what it may hold."""
+    _write(json.dumps(json_ready(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 def print_line(text: str) -> None:

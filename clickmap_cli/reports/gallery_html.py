@@ -28,7 +28,7 @@ from clickmap_cli.reports.html_parts import (
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.services.visualize.gallery import Gallery, GalleryFigures, Opened, SmallPicture
+from clickmap_cli.services.visualize.gallery import Gallery, People, SmallPicture
 from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 
 LEVELS = 1023
@@ -40,17 +40,9 @@ LARGE_LEVELS = 4095
 LISTED = 200
 """Images listed per kind at the foot of the page, among those that are not shown as they are."""
 
-
 _QUALITY = 74
 _FOLDER = "gallery_page"
-_SCRIPTS = (
-    "store.js", "paint.js", "grid.js", "viewer.js", "gallery.js",
-)  # fmt: skip
-
-
-def gallery_figures() -> GalleryFigures:
-    """Return the functions with which `services.gallery` has its files drawn."""
-    return GalleryFigures(check_look, page_content, opened_content, index_content, shell)
+_SCRIPTS = ("store.js", "paint.js", "grid.js", "viewer.js", "gallery.js")
 
 
 def check_look(look: Look) -> None:
@@ -73,33 +65,34 @@ def page_content(name: str, pictures: Sequence[SmallPicture]) -> bytes:
         name: name under which the gallery requests the page.
         pictures: images of the page.
     """
-    return _handed_over(name, [_picture(picture, LEVELS) for picture in pictures])
+    return _script(name, [_picture(picture, LEVELS) for picture in pictures])
 
 
-def opened_content(name: str, opened: Opened) -> bytes:
+def opened_content(name: str, picture: SmallPicture, people: People) -> bytes:
     """Return an opened image with each participant's map, as a script.
 
     Args:
         name: name under which the gallery requests the image.
-        opened: the image.
+        picture: the image and its mean map, larger than in the page.
+        people: the participants.
     """
-    people = [
-        {"name": person.name, "clicks": person.n_clicks, "map": packed_map(person.heat, LEVELS)}
-        for person in opened.people
+    packed = [
+        {"name": person, "clicks": n_clicks, "map": packed_map(heat, LEVELS)}
+        for person, n_clicks, heat in people
     ]
-    return _handed_over(name, _picture(opened.picture, LARGE_LEVELS) | {"people": people})
+    return _script(name, _picture(picture, LARGE_LEVELS) | {"people": packed})
 
 
 def index_content(gallery: Gallery) -> bytes:
     """Return the script with the facts of all images: lists with one entry per image."""
-    categories = sorted({image.category for image in gallery.images})
+    categories = sorted(set(gallery.categories))
     code = {name: at for at, name in enumerate(categories)}
     index = {
-        "names": [image.key for image in gallery.images],
+        "names": gallery.keys,
         "categories": categories,
-        "category": [code[image.category] for image in gallery.images],
-        "participants": [image.n_participants for image in gallery.images],
-        "clicks": [image.n_clicks for image in gallery.images],
+        "category": [code[name] for name in gallery.categories],
+        "participants": gallery.n_participants,
+        "clicks": gallery.n_clicks,
         "agreements": [
             {
                 "name": f"{one.metric}, {one.method}",
@@ -114,7 +107,7 @@ def index_content(gallery: Gallery) -> bytes:
         "aspect": rounded(gallery.aspect),
         "remarks": _remarks(gallery),
     }
-    return _handed_over("index", index)
+    return _script("index", index)
 
 
 def shell(gallery: Gallery, index: str) -> bytes:
@@ -128,7 +121,7 @@ def shell(gallery: Gallery, index: str) -> bytes:
     names = list(dict.fromkeys([look.colormap, *COLORMAPS]))
     data = {
         "index": index,
-        "n_images": len(gallery.images),
+        "n_images": len(gallery.keys),
         "colormaps": [{"name": name, "colours": _colours(name)} for name in names],
         "normalize": {"names": NORMALIZE, "chosen": look.normalize},
         "even_spreads": EVEN_SPREADS,
@@ -167,7 +160,7 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _handed_over(name: str, content: Any) -> bytes:
+def _script(name: str, content: Any) -> bytes:
     """Return a script that passes content to the page that loads it."""
     return f"clickmapGallery.take({json_text(name)},{json_text(content)});\n".encode("ascii")
 

@@ -155,6 +155,14 @@ def load_plugin(path: Path) -> None:
     joblibs_cloudpickle().register_pickle_by_value(module)
 
 
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, without importing it; None if it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def joblibs_cloudpickle() -> Any:
     """Return the pickler of joblib's workers: a separate package since 1.6, bundled before."""
     try:

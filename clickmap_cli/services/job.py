@@ -155,6 +155,9 @@ class Job(ABC, Generic[Inputs, Summary]):
         """Return the value of the first process of a distributed run."""
         return value
 
+    def conclude(self, manifest: Manifest) -> None:
+        """Write what depends on the manifest, which is written next."""
+
     def recorded_config(self) -> Mapping[str, Any]:
         """Return the configuration for the manifest."""
         return as_dict(self.config)
@@ -242,7 +245,9 @@ def run_jobs(
             run = Run(folder, own.hash, when is WhenPresent.RESUME, progress, todo)
             summary = lead.share(_work(job, inputs, run))
             if job.first:
-                folder.finish(_manifest(job, own, run, started))
+                written = _manifest(job, own, run, started)
+                job.conclude(written)
+                folder.finish(written)
             outcomes.append(_outcome(job, summary, started, tuple(sorted(run.outputs))))
         return outcomes
 

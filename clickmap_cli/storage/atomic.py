@@ -16,8 +16,8 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, is_dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 from clickmap_cli.runtime.errors import DiskFullError, RunError
@@ -108,18 +108,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_ready(value: Any) -> Any:
-    """Return a value as JSON can hold it: NaN and infinity become None.
+    """Return a value as JSON can hold it.
+
+    NaN and infinity become None, a dataclass an object of its fields, a path a string, and a tuple
+    a list.
 
     Args:
-        value: dicts, lists, tuples, numbers, strings or None, nested in any way.
+        value: dataclasses, mappings, lists, tuples, numbers, strings, paths or None, nested in any
+            way.
     """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: json_ready(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {name: json_ready(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    return value
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

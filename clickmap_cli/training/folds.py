@@ -1,13 +1,25 @@
-"""Folds: images that train, images that choose the best weights, and images held out."""
+"""Folds: who or what trains, chooses the best weights, and is held out.
+
+scikit-learn divides images, people, and good and bad participants (KFold, StratifiedKFold). Two
+divisions are made here. Categories: GroupKFold sorts groups of equal size by NumPy's unstable sort
+in the versions before it had a stable one, so that folds depend on the processor. Participants with
+classes: StratifiedKFold refuses studies in which every group of participants with the same classes
+is smaller than the number of folds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.datasets.classifier_images import few, folds_fault
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.text_files import read_ids
 
@@ -94,15 +106,25 @@ def divide(stimuli: Sequence[Stimulus], settings: FoldSettings) -> Division:
     elif settings.group_by == "category":
         category = {stimulus.image_id: stimulus.category for stimulus in stimuli}
         parts = _by_category(rest, category, settings)
+    elif len(rest) < settings.folds:
+        raise ConfigError(f"Fold {len(rest) + 1} is empty; use fewer cv.folds.")
     else:
-        order = generator(settings.seed, "folds", *rest).permutation(len(rest))
-        parts = [[rest[at] for at in order[k :: settings.folds]] for k in range(settings.folds)]
+        parts = _divide_names(rest, settings)
     folds = []
     for number, part in enumerate(parts, start=1):
         chosen = set(part)
         train = [image_id for image_id in rest if image_id not in chosen]
         folds.append(_fold(number, train, sorted(part), settings))
     return Division(tuple(folds), tuple(sorted(held)))
+
+
+def _divide_names(names: Sequence[str], settings: FoldSettings) -> list[list[str]]:
+    """Divide names into folds whose sizes differ by at most one; they depend on names and seed."""
+    from sklearn.model_selection import KFold
+
+    state = int(generator(settings.seed, "folds", *names).integers(2**32))
+    splitter = KFold(settings.folds, shuffle=True, random_state=state)
+    return [[names[at] for at in held] for _, held in splitter.split(names)]
 
 
 def _fold(number: int, train: list[str], test: list[str], settings: FoldSettings) -> Fold:
@@ -156,17 +178,13 @@ def _by_participant(
             f"cv.group_by is participant and {len(names)} are named, so one of {settings.folds} "
             "folds would be empty; use fewer cv.folds."
         )
-    order = generator(settings.seed, "folds", *names).permutation(len(names))
     folds = []
-    for k in range(settings.folds):
-        out = {names[at] for at in order[k :: settings.folds]}
+    for number, out in enumerate(_divide_names(names, settings), start=1):
         seen = {image_id for name in names if name not in out for image_id in looked[name]}
         test = sorted({image_id for name in out for image_id in looked[name]})
-        made = _fold(k + 1, sorted(seen), test, settings)
         others = tuple(name for name in names if name not in out)
-        folds.append(
-            Fold(made.number, made.train, made.validation, made.test, others, tuple(sorted(out)))
-        )
+        fold = _fold(number, sorted(seen), test, settings)
+        folds.append(replace(fold, train_people=others, test_people=tuple(sorted(out))))
     return tuple(folds)
 
 
@@ -206,3 +224,166 @@ def _listed(path: Path | None, ids: Sequence[str], what: str) -> set[str]:
                 "already)."
             )
     return set(found)
+
+
+Classes = Mapping[str, Collection[str]]
+"""Participant -> the classes of their images."""
+
+
+@dataclass(frozen=True)
+class InnerFold:
+    """A division of the participants outside a test fold.
+
+    Attributes:
+        number: number of the fold, from 1.
+        train: participants whose images train.
+        validation: participants whose images choose the best weights.
+    """
+
+    number: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the fold's folder, inside that of its outer fold."""
+        return f"inner_{self.number}"
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """A test fold, and the inner folds of all other participants.
+
+    Attributes:
+        number: number of the fold, from 1.
+        test: held-out participants.
+        inner: divisions of the others, each of whom validates once.
+    """
+
+    number: int
+    test: tuple[str, ...]
+    inner: tuple[InnerFold, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the fold's folder."""
+        return f"fold_{self.number}"
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """All participants who are not held out, sorted."""
+        first = self.inner[0]
+        return tuple(sorted((*first.train, *first.validation)))
+
+
+def nested_folds(
+    participants: Classes, outer_kfolds: int, inner_kfolds: int, seed: int
+) -> tuple[OuterFold, ...]:
+    """Divide all participants into folds, even if their number is not a multiple of the folds.
+
+    Each participant is tested in one outer fold and validates once in each of the others. Sizes of
+    test folds differ by at most one, and so do those of an outer fold's validation folds.
+    Participants with the same classes are distributed evenly: if everybody has images of one class
+    only, the number of a class's participants differs by at most one between folds. The folds
+    depend only on the participants, their classes and the seed, not on the order of the
+    participants.
+
+    Args:
+        participants: participants and the classes of their images.
+        outer_kfolds: number of test folds, at least 2.
+        inner_kfolds: number of validation folds outside a test fold, at least 2.
+        seed: seed of every draw.
+
+    Raises:
+        DataError: there are too few participants, or nobody of some class is left to train on.
+    """
+    fault = folds_fault(len(participants), outer_kfolds, inner_kfolds)
+    if fault is not None:
+        raise DataError(fault)
+    names = sorted(participants)
+    folds = []
+    for number, test in enumerate(_deal(names, participants, outer_kfolds, seed, "outer"), 1):
+        rest = _without(names, test)
+        inner = tuple(
+            InnerFold(at, _without(rest, chosen), chosen)
+            for at, chosen in enumerate(_deal(rest, participants, inner_kfolds, seed, "inner"), 1)
+        )
+        for fold in inner:
+            _check_classes(fold, participants, f"Fold {number}, inner fold {fold.number}")
+        folds.append(OuterFold(number, test, inner))
+    return tuple(folds)
+
+
+def _deal(
+    names: Sequence[str], classes: Classes, folds: int, seed: int, purpose: str
+) -> list[tuple[str, ...]]:
+    """Shuffle participants, grouped by their classes, and deal them out to folds in turn."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        alike.setdefault(tuple(sorted(classes[name])), []).append(name)
+    row = []
+    for words, group in sorted(alike.items()):
+        order = generator(seed, "nested", purpose, *words, "of", *names).permutation(len(group))
+        row += [group[at] for at in order]
+    return [tuple(sorted(row[at::folds])) for at in range(folds)]
+
+
+def _without(names: Sequence[str], some: Collection[str]) -> tuple[str, ...]:
+    out = set(some)
+    return tuple(name for name in names if name not in out)
+
+
+def _check_classes(fold: InnerFold, classes: Classes, where: str) -> None:
+    """Raise DataError unless every class has a participant who trains."""
+    everybody = {label for labels in classes.values() for label in labels}
+    learnt = {label for name in fold.train for label in classes[name]}
+    lost = sorted(everybody - learnt)
+    if lost:
+        raise DataError(
+            f"{where}: nobody with images of class {few(lost)} is left to learn from; use fewer "
+            "folds, or more participants."
+        )
+
+
+NO_FOLD = -1
+
+
+def quality_folds(
+    users: NDArray[np.str_], labels: NDArray[np.int8], folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Assign each listed participant to exactly one fold, in which they are held out.
+
+    Good and bad participants are each distributed as evenly as possible, and sizes of folds differ
+    by at most one. The folds depend only on the names and the seed.
+
+    Args:
+        users: (users) names.
+        labels: (users) `GOOD`, `BAD` or unlisted.
+        folds: number of folds, at least 2.
+        seed: seed of the order.
+
+    Returns:
+        (users) fold from 0, or `NO_FOLD` for people who are not listed.
+
+    Raises:
+        ConfigError: there are fewer good or bad participants than folds, or fewer than 2 folds.
+    """
+    if folds < 2:
+        raise ConfigError(f"{folds} folds hold nobody out; use at least 2.")
+    from sklearn.model_selection import StratifiedKFold
+
+    for kind, word in ((GOOD, "good_users"), (BAD, "bad_users")):
+        n_people = np.count_nonzero(labels == kind)
+        if n_people < folds:
+            raise ConfigError(
+                f"{word} lists {n_people} participants with trials, so one of {folds} folds "
+                "would hold out nobody of them; list more, or use fewer folds."
+            )
+    listed = np.flatnonzero((labels == GOOD) | (labels == BAD))
+    listed = listed[np.argsort(users[listed])]
+    state = int(generator(seed, "quality folds", *users[listed].tolist()).integers(2**32))
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=state)
+    found = np.full(len(users), NO_FOLD)
+    for number, (_, held) in enumerate(splitter.split(listed, labels[listed])):
+        found[listed[held]] = number
+    return found

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.participants import BAD
-from clickmap_cli.metrics.classification import Reliability, brier, reliability, roc_auc
-from clickmap_cli.metrics.platt import fit_platt
+from clickmap_cli.metrics.classification import Reliability, fit_platt, reliability, roc_auc
 from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.training.quality_folds import NO_FOLD
+from clickmap_cli.training.folds import NO_FOLD
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ def held_out_quality(
     Raises:
         ValueError: without one fold, the others lack good or bad participants.
     """
+    from sklearn.metrics import brier_score_loss
+
     user = np.flatnonzero((folds != NO_FOLD) & ~np.isnan(scores))
     score, bad, fold = scores[user], labels[user] == BAD, folds[user]
     probability = np.empty(len(user))
@@ -78,7 +79,7 @@ def held_out_quality(
         auc=roc_auc(probability, bad),
         auc_ci=percentile_interval(drawn),
         accuracy=float(np.mean((probability >= threshold) == bad)),
-        brier=brier(probability, bad),
+        brier=float(brier_score_loss(bad, probability)),
         reliability=reliability(probability, bad),
     )
 

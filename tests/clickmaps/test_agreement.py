@@ -12,9 +12,9 @@ from clickmap_cli.clickmaps.agreement import (
     OtherImages,
     random_groups,
     random_halves,
-    score_groups,
     score_halves,
     score_held_out,
+    score_pairs,
 )
 from clickmap_cli.clickmaps.maps import ClickStack, trial_maps
 from clickmap_cli.metrics.map_scores import MAP_SCORES
@@ -260,7 +260,7 @@ def test_groups_have_no_common_trial_and_equal_halves_when_they_are_all() -> Non
     maps, clicks = some_maps(0, 4)
     stack = MapStack(maps, clicks)
     pairs = random_groups(np.arange(4), 2, 3, 0, "k")
-    by_group = score_groups(stack, pairs, SCORES)
+    by_group = score_pairs(((stack.mean(a), stack.mean(b)) for a, b in pairs), SCORES)
     by_half, _ = score_halves(stack, pairs, SCORES)
     for name, values in by_group.items():
         np.testing.assert_array_equal(values, by_half[name])

@@ -13,7 +13,7 @@ from clickmap_cli.clickmaps.participants import (
     GOOD,
     UNLISTED,
     IdSpelling,
-    known_users,
+    label_users,
     read_users,
 )
 from clickmap_cli.clickmaps.reading.trials_file import read_trials
@@ -127,17 +127,17 @@ def table():
 
 
 def test_labels_are_in_the_order_of_the_vocabulary() -> None:
-    known = known_users(table(), ["z", "y"], ["w"])
-    assert known.labels.tolist() == [BAD, UNLISTED, UNLISTED, GOOD]
-    assert known.idle == ("y",)
+    labels, idle = label_users(table(), ["z", "y"], ["w"])
+    assert labels.tolist() == [BAD, UNLISTED, UNLISTED, GOOD]
+    assert idle == ["y"]
 
 
-def test_contradictions_are_said() -> None:
+def test_contradictions_are_errors() -> None:
     with pytest.raises(ConfigError, match="both list 'w'"):
-        known_users(table(), ["z", "w"], ["w"])
+        label_users(table(), ["z", "w"], ["w"])
     with pytest.raises(
         ConfigError, match=r"bad_users lists 'q', who is not in the data \(it has 4"
     ):
-        known_users(table(), ["z"], ["w", "q"])
-    with pytest.raises(ConfigError, match="'a', 'b', 'c' and 2 more, who are not"):
-        known_users(table(), list("abcde"), ["w"])
+        label_users(table(), ["z"], ["w", "q"])
+    with pytest.raises(ConfigError, match="'d', 'e' and 2 more, who are not"):
+        label_users(table(), list("abcdefg"), ["w"])

@@ -10,7 +10,13 @@ from clickmap_cli.config.classifier import (
     ClassifierConfig,
     classes_in_order,
 )
-from clickmap_cli.config.loading import CLASSIFIER, PARTICIPANT_QUALITY, load_any, load_config, schema_of
+from clickmap_cli.config.loading import (
+    CLASSIFIER,
+    PARTICIPANT_QUALITY,
+    load_any,
+    load_config,
+    schema_of,
+)
 from clickmap_cli.runtime.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -15,13 +15,13 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.datasets.classifier_images import (
     LabelledImage,
     LabelledImages,
-    Picture,
-    findings,
     folds_fault,
     image_folder,
     labelled_clickmaps,
+    one_class_notices,
     read_pixels,
     safe_word,
+    training_faults,
 )
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -119,7 +119,7 @@ def test_classes_may_be_chosen_and_ordered(tmp_path) -> None:
     assert any("folders that are no class here: F" in text for text in images.notices)
     with pytest.raises(ConfigError, match=r"nothing in .* is of class 'X' \(found: C, F, P\)"):
         image_folder(tmp_path, classes=["X", "C"])
-    with pytest.raises(ConfigError, match="'C' stands there twice"):
+    with pytest.raises(ConfigError, match="'C' is there twice"):
         image_folder(tmp_path, classes=["C", "C"])
 
 
@@ -167,15 +167,14 @@ def test_maps_that_are_stretched_are_counted(tmp_path) -> None:
     assert found.sizes == {(40, 40): 2}
 
 
-class Never(Picture):
-    def read(self) -> np.ndarray:
-        raise AssertionError("nothing is read for this")
+def never() -> np.ndarray:
+    raise AssertionError("nothing is read for this")
 
 
 def images_of(rows, sizes=None) -> LabelledImages:
     """A set of (class, participant) pairs."""
     items = tuple(
-        LabelledImage(f"{label}/{person}/{at}", person, label, Never())
+        LabelledImage(f"{label}/{person}/{at}", person, label, never)
         for at, (label, person) in enumerate(rows)
     )
     return LabelledImages(items, ("C", "P"), {(8, 8): len(items)} if sizes is None else sizes)
@@ -185,34 +184,32 @@ FULL = [(label, f"p{at}") for at in range(8) for label in "CP"]
 
 
 def test_a_good_set_gives_nothing_to_say() -> None:
-    assert findings(images_of(FULL), 4, 3) == findings(images_of(FULL[::-1]), 4, 3)
-    assert findings(images_of(FULL), 4, 3).faults == ()
-    assert findings(images_of(FULL), 4, 3).notices == ()
+    for rows in (FULL, FULL[::-1]):
+        assert training_faults(images_of(rows), 4, 3) == []
+        assert one_class_notices(images_of(rows)) == []
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     images = images_of([("C", "p0"), ("C", "p1")], {(8, 8): 1, (9, 8): 1})
-    found = findings(images, 5, 4)
-    assert len(found.faults) == 3
-    sizes, classes, folds = found.faults
+    sizes, classes, folds = training_faults(images, 5, 4)
     assert "2 sizes, 8 x 8 (1 images), 9 x 8 (1 images); set size" in sizes
     assert "two classes or more; all are of class 'C'" in classes
     assert "2 participants cannot be divided into 5 test folds" in folds
-    assert [text.split()[1] for text in found.notices] == ["'p0'", "'p1'"]
-    assert "there are none" in findings(images_of([], {}), 2, 2).faults[0]
+    assert [text.split()[1] for text in one_class_notices(images)] == ["'p0'", "'p1'"]
+    assert "there are none" in training_faults(images_of([], {}), 2, 2)[0]
 
 
 def test_participants_with_one_class_are_named() -> None:
-    found = findings(images_of([*FULL, ("P", "alone")]), 4, 3)
-    assert found.faults == ()
-    (notice,) = found.notices
+    images = images_of([*FULL, ("P", "alone")])
+    assert training_faults(images, 4, 3) == []
+    (notice,) = one_class_notices(images)
     assert "'alone' has images of class 'P' only" in notice
 
 
 def test_a_class_whose_images_cannot_be_read_is_a_fault() -> None:
     images = images_of(FULL)
     more = LabelledImages(images.items, ("C", "F", "P"), images.sizes)
-    (fault,) = findings(more, 4, 3).faults
+    (fault,) = training_faults(more, 4, 3)
     assert "of class F; leave it out" in fault
 
 

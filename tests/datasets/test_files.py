@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from clickmap_cli.datasets.base import Points
-from clickmap_cli.datasets.files import FileStimulus, checked_id
+from clickmap_cli.datasets.files import FileStimulus, require_id
 from clickmap_cli.datasets.fixations import FixationPool, PooledPoints
 from clickmap_cli.datasets.maps import read_counts, read_map
 from clickmap_cli.datasets.people import FixationPeople
@@ -140,7 +140,7 @@ def test_digests_change_with_what_they_stand_for(tmp_path) -> None:
     array(tmp_path / "m.npy", np.ones(SIZE))
     array(tmp_path / "n.npy", np.eye(12, 16))
     own = points()
-    pool = FixationPool.of([own, own], [SIZE, SIZE])
+    pool = FixationPool([own, own], [SIZE, SIZE])
     changed = [
         {}, {"points": own}, {"points": replace(own, subject=None)}, {"sigma_px": 3.0},
         {"points": replace(own, subjects=("x", "b", "c"))}, {"points": replace(own, x=own.x + 1)},
@@ -179,10 +179,10 @@ def test_counts_become_points(tmp_path) -> None:
 )
 def test_ids_that_are_no_names(name) -> None:
     with pytest.raises(DataError) as caught:
-        checked_id(name)
+        require_id(name)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("name", ["a", "a b", "é" * 100, "a.b", "...", "日本", "-x", "A_01"])
 def test_ids_that_are_names(name) -> None:
-    assert checked_id(name) == name
+    assert require_id(name) == name

@@ -462,8 +462,8 @@ def test_pairs() -> None:
     for pairs, what in (
         ([["nose"]], "expected pairs"),
         (["nose"], "expected pairs"),
-        ([["nose", "nose"]], "'nose' stands twice"),
-        ([["nose", "0"], ["eye top", 0]], "'nose' stands twice"),
+        ([["nose", "nose"]], "'nose' is there twice"),
+        ([["nose", "0"], ["eye top", 0]], "'nose' is there twice"),
         ([["nose", "tail"]], "no key point 'tail'"),
     ):
         with pytest.raises(ConfigError, match=rf"augment\.pairs: .*{what}"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clickmap_cli.clickmaps.maps import ClickStack, image_clicks, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.config.loading import load_experiment
+from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.fixations import scaled_to
 from clickmap_cli.datasets.people import ClickPeople, FixationPeople, OnlySome
 from tests.datasets.scenes import gaussian_sum
@@ -28,9 +29,13 @@ def gaze(seed=0, n=40):
     return rng.integers(0, SIZE[1], n), rng.integers(0, SIZE[0], n), subject
 
 
+def points_of(columns, rows, subject) -> Points:
+    return Points(columns.astype(float), rows.astype(float), subject, tuple(NAMES))
+
+
 def test_fixations_of_everybody_but_one() -> None:
     columns, rows, subject = gaze()
-    people = FixationPeople(columns, rows, subject, NAMES, SIZE, 2.0)
+    people = FixationPeople(points_of(columns, rows, subject), SIZE, 2.0)
     assert people.names == ["ann", "bob", "eve"]  # who did not look is not there
     for person, code in enumerate([0, 1, 3]):
         mine = subject == code
@@ -54,8 +59,8 @@ def test_nobody_predicts_themselves(code) -> None:
     moved = columns.copy()
     moved[subject == code] = 0
     person = [0, 1, 3].index(code)
-    before = FixationPeople(columns, rows, subject, NAMES, SIZE, 2.0)
-    after = FixationPeople(moved, rows, subject, NAMES, SIZE, 2.0)
+    before = FixationPeople(points_of(columns, rows, subject), SIZE, 2.0)
+    after = FixationPeople(points_of(moved, rows, subject), SIZE, 2.0)
     np.testing.assert_array_equal(before.others(person), after.others(person))
     other = (person + 1) % 3
     assert not np.array_equal(before.others(other), after.others(other))
@@ -64,7 +69,7 @@ def test_nobody_predicts_themselves(code) -> None:
 @pytest.mark.parametrize("size", [SIZE, (34, 46), (8, 51), (1, 1)])
 def test_everyone_scaled_to_another_image(size) -> None:
     columns, rows, subject = gaze(1)
-    people = FixationPeople(columns, rows, subject, NAMES, SIZE, 2.0)
+    people = FixationPeople(points_of(columns, rows, subject), SIZE, 2.0)
     x = [int(c * (size[1] / SIZE[1])) for c in columns.tolist()]
     y = [int(r * (size[0] / SIZE[0])) for r in rows.tolist()]
     np.testing.assert_allclose(people.everyone(size), gaussian_sum(x, y, size, 2.0), rtol=1e-12)

@@ -17,9 +17,7 @@ from clickmap_cli.datasets.recordings import (
     KINDS,
     Crop,
     CropSettings,
-    cropped,
-    planned,
-    write_cropped,
+    plan_crops,
 )
 from clickmap_cli.runtime.errors import ConfigError, DataError
 
@@ -41,7 +39,7 @@ def targets(plan) -> dict[str, str]:
 def test_folders_give_class_and_participant(tmp_path) -> None:
     for name in ("C/p1/a.png", "P/p1/b.jpg", "more/P/p2/c.png", ".hidden/p/x.png", "C/p1/n.txt"):
         save(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("")
-    plan = planned(tmp_path, CropSettings())
+    plan = plan_crops(tmp_path, CropSettings())
     assert targets(plan) == {
         "C/p1/a.png": "a.png", "P/p1/b.png": "b.jpg", "P/p2/c.png": "c.png",
     }  # fmt: skip
@@ -68,7 +66,7 @@ def test_patterns_say_what_folders_do_not(tmp_path, pattern, names, wanted) -> N
         save(tmp_path / name)
     if "part" in re.compile(pattern).groupindex:
         wanted = ["P/1/1P.png", "a/C/1/1Ca.png", "b/C/1/1Cb.png"]
-    plan = planned(tmp_path, CropSettings(pattern=pattern))
+    plan = plan_crops(tmp_path, CropSettings(pattern=pattern))
     assert list(targets(plan)) == wanted
     assert plan.problems == ()
 
@@ -81,19 +79,19 @@ def test_the_raw_layout_has_its_own_boxes_and_names(tmp_path) -> None:
     with pytest.raises(
         ConfigError, match=r"holds heatmaps and scanpaths; say which: --kind heatmap"
     ):
-        planned(tmp_path, CropSettings())
-    plan = planned(tmp_path, CropSettings(kind="heatmaps"))
+        plan_crops(tmp_path, CropSettings())
+    plan = plan_crops(tmp_path, CropSettings(kind="heatmaps"))
     assert list(targets(plan)) == ["C/9/9m23r1_27_C_h.png", "P/10/10m23r2_4_P_h.png"]
     assert {crop.box for crop in plan.crops} == {(0, 399, 1500, 599)}
-    plan = planned(tmp_path, CropSettings(kind="scanpaths", size=(20, 30)))
+    plan = plan_crops(tmp_path, CropSettings(kind="scanpaths", size=(20, 30)))
     assert list(targets(plan)) == [f"{part}/P/10/10m23r2_4_P_{part}.png" for part in "abc"]
     assert {crop.box for crop in plan.crops} == {(100, 399, 1400, 599)}
-    assert cropped(plan.crops[0]).shape == (20, 30)
-    alone = planned(tmp_path / "heatmap_fixed", CropSettings(box=(0, 0, 5, 5)))
+    assert plan.crops[0].pixels().shape == (20, 30)
+    alone = plan_crops(tmp_path / "heatmap_fixed", CropSettings(box=(0, 0, 5, 5)))
     assert {crop.box for crop in alone.crops} == {(0, 0, 5, 5)}
     with pytest.raises(DataError, match="no folder scanpaths_fixed/"):
-        planned(tmp_path / "heatmap_fixed", CropSettings(kind="scanpaths"))
-    assert {kind.folder for kind in KINDS.values()} == {"heatmap_fixed", "scanpaths_fixed"}
+        plan_crops(tmp_path / "heatmap_fixed", CropSettings(kind="scanpaths"))
+    assert {folder for folder, _, _ in KINDS.values()} == {"heatmap_fixed", "scanpaths_fixed"}
 
 
 # --- pixels -------------------------------------------------------------------------------------
@@ -104,8 +102,8 @@ def test_the_raw_layout_has_its_own_boxes_and_names(tmp_path) -> None:
 def test_pixels_are_cut_then_resized_then_rounded(tmp_path, colour, size) -> None:
     pixels = save(tmp_path / "C/p/a.png")
     box = (2, 1, 13, 11)
-    (crop,) = planned(tmp_path, CropSettings(box, size, colour)).crops
-    found = cropped(crop)
+    (crop,) = plan_crops(tmp_path, CropSettings(box, size, colour)).crops
+    found = crop.pixels()
     with Image.open(tmp_path / "C/p/a.png") as image:
         inside = image.convert("RGB" if colour else "L").crop(box)
     values = np.asarray(inside, dtype=np.float64)
@@ -128,21 +126,21 @@ def test_pixels_are_cut_then_resized_then_rounded(tmp_path, colour, size) -> Non
 def test_what_is_written_is_a_set_to_train_on(tmp_path) -> None:
     for name in ("C/p1/a.png", "P/p1/a.png", "C/p2/b.png", "P/p2/b.png"):
         save(tmp_path / "raw" / name, (12 + len(name) % 3, 16))
-    plan = planned(tmp_path / "raw", CropSettings(size=(8, 8)))
-    files = [write_cropped(tmp_path / "out", crop) for crop in plan.crops]
+    plan = plan_crops(tmp_path / "raw", CropSettings(size=(8, 8)))
+    files = [crop.write(tmp_path / "out") for crop in plan.crops]
     images = image_folder(tmp_path / "out")
     assert [f"{item.image_id}.png" for item in images.items] == [str(c.target) for c in plan.crops]
     assert images.sizes == {(8, 8): 4}
     for path, crop in zip(files, plan.crops, strict=True):
         with Image.open(path) as picture:
-            np.testing.assert_array_equal(np.asarray(picture), cropped(crop))
+            np.testing.assert_array_equal(np.asarray(picture), crop.pixels())
 
 
 def test_results_inside_the_recordings_are_not_taken_for_recordings(tmp_path) -> None:
     save(tmp_path / "C/p/a.png")
-    plan = planned(tmp_path, CropSettings())
-    write_cropped(tmp_path / "out", plan.crops[0])
-    assert planned(tmp_path, CropSettings(), leave_out=tmp_path / "out") == plan
+    plan = plan_crops(tmp_path, CropSettings())
+    plan.crops[0].write(tmp_path / "out")
+    assert plan_crops(tmp_path, CropSettings(), leave_out=tmp_path / "out") == plan
 
 
 # --- sentences ----------------------------------------------------------------------------------
@@ -163,7 +161,7 @@ def test_a_page_is_split_into_its_sentences(tmp_path) -> None:
         "one,,1,C,0,0,16,4\none,,2,P,0,4,16,8\none,p2,only,P,1,1,3,3\ntwo,,1,C,0,2,5,9\n"
         "three,,1,C,0,0,1,1\n",
     )
-    plan = planned(raw, given)
+    plan = plan_crops(raw, given)
     assert targets(plan) == {
         "C/p1/one_1.png": "p1_one.png", "P/p1/one_2.png": "p1_one.png",
         "P/p2/one_only.png": "p2_one.png", "C/p1/two_1.png": "p1_two.png",
@@ -173,7 +171,7 @@ def test_a_page_is_split_into_its_sentences(tmp_path) -> None:
     by_target = {str(crop.target): crop for crop in plan.crops}
     with Image.fromarray(pages["p1_one"]) as image:
         grey = np.asarray(image.convert("L"))
-    np.testing.assert_array_equal(cropped(by_target["P/p1/one_2.png"]), grey[4:8, :])
+    np.testing.assert_array_equal(by_target["P/p1/one_2.png"].pixels(), grey[4:8, :])
 
 
 def test_rows_for_single_images(tmp_path) -> None:
@@ -182,7 +180,7 @@ def test_rows_for_single_images(tmp_path) -> None:
         save(raw / name)
     path = tmp_path / "sentences.csv"
     path.write_text("image,sentence,left,top,right,bottom\nC/p1/x.png,s,0,0,2,2\ny.png,s,0,0,3,3\n")
-    plan = planned(raw, CropSettings(sentences=path))
+    plan = plan_crops(raw, CropSettings(sentences=path))
     assert targets(plan) == {"C/p1/x_s.png": "x.png", "C/p2/y_s.png": "y.png"}
     (problem,) = plan.problems
     assert problem.image_id == "P/p1/x.png"
@@ -206,7 +204,7 @@ def test_rows_for_single_images(tmp_path) -> None:
 def test_tables_that_are_wrong(tmp_path, text, message) -> None:
     save(tmp_path / "raw/C/p1_a.png")
     with pytest.raises(DataError, match=message):
-        planned(tmp_path / "raw", sentences(tmp_path, text))
+        plan_crops(tmp_path / "raw", sentences(tmp_path, text))
 
 
 # --- what goes wrong ----------------------------------------------------------------------------
@@ -216,7 +214,7 @@ def test_two_sources_of_one_name_are_both_named(tmp_path) -> None:
     save(tmp_path / "a/C/p/x.png")
     save(tmp_path / "b/C/p/x.jpg")
     with pytest.raises(DataError, match=r"a/C/p/x.png' and '.*b/C/p/x.jpg' would both .*C/p/x.png"):
-        planned(tmp_path, CropSettings())
+        plan_crops(tmp_path, CropSettings())
 
 
 def test_recordings_that_give_nothing_are_problems(tmp_path) -> None:
@@ -225,7 +223,7 @@ def test_recordings_that_give_nothing_are_problems(tmp_path) -> None:
     save(tmp_path / "alone.png")
     (tmp_path / "C/p/damaged.png").write_text("no picture")
     save(tmp_path / "p/one.png")
-    plan = planned(tmp_path, CropSettings(box=(0, 0, 8, 8)))
+    plan = plan_crops(tmp_path, CropSettings(box=(0, 0, 8, 8)))
     assert list(targets(plan)) == ["C/p/good.png"]
     reasons = {problem.image_id: problem.reason for problem in plan.problems}
     assert set(reasons) == {"C/p/small.png", "alone.png", "C/p/damaged.png", "p/one.png"}
@@ -233,13 +231,13 @@ def test_recordings_that_give_nothing_are_problems(tmp_path) -> None:
     assert "names a participant" in reasons["alone.png"]
     assert "not a readable image" in reasons["C/p/damaged.png"]
     assert "names its class" in reasons["p/one.png"]
-    strict = planned(tmp_path, CropSettings(pattern="(?P<name>g.*)"))
+    strict = plan_crops(tmp_path, CropSettings(pattern="(?P<name>g.*)"))
     assert all("does not match" in problem.reason for problem in strict.problems)
     assert len(strict.problems) == 4
     # the file may have changed since
     crop = Crop(tmp_path / "C/p/small.png", plan.crops[0].target, (0, 0, 8, 8), None, False)
     with pytest.raises(DataError, match="reaches outside"):
-        cropped(crop)
+        crop.pixels()
 
 
 @pytest.mark.parametrize(
@@ -258,10 +256,10 @@ def test_recordings_that_give_nothing_are_problems(tmp_path) -> None:
 def test_settings_that_are_wrong(tmp_path, given, message) -> None:
     save(tmp_path / "C/p/a.png")
     with pytest.raises(ConfigError, match=message):
-        planned(tmp_path, CropSettings(**given))
+        plan_crops(tmp_path, CropSettings(**given))
     with pytest.raises(DataError, match="no pictures"):
         (tmp_path / "empty").mkdir()
-        planned(tmp_path / "empty", CropSettings())
+        plan_crops(tmp_path / "empty", CropSettings())
 
 
 @settings(max_examples=60, deadline=None)
@@ -279,7 +277,7 @@ def test_no_word_leaves_the_output_folder(tmp_path_factory, word) -> None:
     )
     given = CropSettings(sentences=table, pattern="(?P<participant>p1)_(?P<name>a)")
     try:
-        plan = planned(raw, given)
+        plan = plan_crops(raw, given)
     except DataError:
         assert not word.strip()  # of all words, the table refuses the empty one
         return

@@ -23,17 +23,20 @@ from tests.datasets.test_keypoint_labels import DLC, FLAT, FOLDERS, LEADING, PRE
 from tests.helpers.tables import csv_bytes, expected, read, some_rows
 
 
+def rows_of(*given) -> list[tuple[int, dict[str, str]]]:
+    return [(row.line, row.fields) for row in table_rows(*given)]
+
+
 def test_rows_have_their_lines_and_their_columns_in_any_order(tmp_path) -> None:
     text = '\ufefflabel,note,user_id\r\nP,"a, b", ann \r\n\r\nC,,"b\nob"\r\n'
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode())
     wanted = [(2, {"user_id": "ann", "label": "P"}), (4, {"user_id": "b\nob", "label": "C"})]
-    assert table_rows(path, ("user_id", "label"), ("image_path",)) == wanted
+    assert rows_of(path, ("user_id", "label"), ("image_path",)) == wanted
     packed = tmp_path / "t.csv.gz"
     packed.write_bytes(gzip.compress(text.encode()))
-    assert table_rows(packed, ("user_id", "label")) == wanted
-    with_note = table_rows(path, ("label",), ("note",))
-    assert with_note[0][1] == {"label": "P", "note": "a, b"}
+    assert rows_of(packed, ("user_id", "label")) == wanted
+    assert rows_of(path, ("label",), ("note",))[0][1] == {"label": "P", "note": "a, b"}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def test_rows_have_their_lines_and_their_columns_in_any_order(tmp_path) -> None:
         (b"user_id,label\n", "a header and no rows"),
         (b"user_id,label\na,b\nc\n", "line 3: 1 fields where the header has 2"),
         (b'user_id,label\na,b\n"c,d\n', "line 3: a quote is opened and not closed"),
-        (b"user_id,label\na,\xff\n", "line 2: not UTF-8"),
+        (b"user_id,label\na,\xff\n", "line 2: label is not UTF-8"),
     ],
 )
 def test_damage_is_an_error(tmp_path, data, message) -> None:
@@ -129,7 +132,7 @@ def test_tables_of_files_and_of_people(tmp_path) -> None:
     text = "image_id,image_path,fix_path,map_path\none,a.png,,a.npy\n"
     (found,) = csv_indexed(write(tmp_path / "i.tsv", separated(text, "\t"))).stimuli
     assert found.image_id == "one"
-    rows = table_rows(write(tmp_path / "p.tsv", "user_id\tlabel\nann\tP, or C\n"), ["label"])
+    rows = rows_of(write(tmp_path / "p.tsv", "user_id\tlabel\nann\tP, or C\n"), ["label"])
     assert rows == [(2, {"label": "P, or C"})]
 
 

@@ -310,7 +310,7 @@ def checkpoint_of_a_huge_network(folder: Path) -> Any:
     """The widest network there may be, of weights that are one number each."""
     import torch
 
-    from clickmap_cli.metrics.platt import Platt
+    from clickmap_cli.metrics.classification import Platt
     from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
     from clickmap_cli.models.participant_quality import QualityModel, load_quality, save_quality
 

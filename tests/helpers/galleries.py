@@ -9,14 +9,13 @@ from PIL import Image
 
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.reports.gallery_html import gallery_figures
+from clickmap_cli.reports import gallery_html
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.visualize.agreement import Agreement
 from clickmap_cli.services.visualize.gallery import (
     PAGE_IMAGES,
     Gallery,
-    ImageFacts,
     SmallPicture,
     small_map,
 )
@@ -65,17 +64,12 @@ def write_corpus(
         The page.
     """
     rng = np.random.default_rng(0)
-    facts = [
-        ImageFacts(
-            f"category_{at % 40:02d}/image_{at:06d}.jpg", f"category_{at % 40:02d}",
-            int(rng.integers(10, 120)), int(rng.integers(200, 20_000)),
-        )
-        for at in range(n_images)
-    ]  # fmt: skip
-    figures = gallery_figures()
+    categories = [f"category_{at % 40:02d}" for at in range(n_images)]
+    keys = [f"{category}/image_{at:06d}.jpg" for at, category in enumerate(categories)]
+    counts = [(int(rng.integers(10, 120)), int(rng.integers(200, 20_000))) for _ in keys]
     pictures = [_picture(rng, photo, heat) for _ in range(2 * PAGE_IMAGES)]
     halves = [pictures[:PAGE_IMAGES], pictures[PAGE_IMAGES:]]
-    bodies = [figures.page("NAME", half) for half in halves]
+    bodies = [gallery_html.page_content("NAME", half) for half in halves]
     names = [f"pages/{at + 1:05d}" for at in range(-(-n_images // PAGE_IMAGES))]
     (folder / "gallery" / "pages").mkdir(parents=True)
     for at, name in enumerate(names):
@@ -85,11 +79,12 @@ def write_corpus(
     scores[::7] = np.nan
     agreements = (Agreement(scores, "spearman", "split-half", higher_is_better=True),)
     gallery = Gallery(
-        "corpus", tuple(facts), agreements, PAGE_IMAGES, tuple(names), (), photo[1] / photo[0], (),
-        Look(),
+        "corpus", keys, categories, [people for people, _ in counts],
+        [clicks for _, clicks in counts], agreements, PAGE_IMAGES, names, (), photo[1] / photo[0],
+        (), Look(),
     )  # fmt: skip
-    (folder / "gallery" / "index.js").write_bytes(figures.index(gallery))
-    (folder / "gallery.html").write_bytes(figures.shell(gallery, "index"))
+    (folder / "gallery" / "index.js").write_bytes(gallery_html.index_content(gallery))
+    (folder / "gallery.html").write_bytes(gallery_html.shell(gallery, "index"))
     return folder / "gallery.html"
 
 

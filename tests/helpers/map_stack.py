@@ -21,6 +21,7 @@ class MapStack:
 
     def __init__(self, maps: Maps, clicks: NDArray[Any] | None = None) -> None:
         self._maps = maps
+        self.shape = maps.shape[1:]
         self._clicks = clicks
 
     def __len__(self) -> int:

@@ -16,7 +16,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from clickmap_cli.metrics.classification import (
     accuracy,
     bootstrap_f1,
-    brier,
     class_weights,
     confusion_matrix,
     f1,
@@ -205,16 +204,16 @@ def test_bootstrap_of_participants_who_are_alike_is_certain() -> None:
                                  st.floats(0, 1)), st.booleans()), min_size=1, max_size=25),
     st.integers(1, 12),
 )  # fmt: skip
-def test_reliability_and_brier_equal_plain_loops(pairs, bins) -> None:
-    probabilities = np.array([p for p, _ in pairs])
-    positive = np.array([b for _, b in pairs])
+def test_reliability_equals_plain_loops(predicted, bins) -> None:
+    probabilities = np.array([p for p, _ in predicted])
+    positive = np.array([b for _, b in predicted])
     found = reliability(probabilities, positive, bins)
     error = 0.0
     total = 0
     for at in range(bins):
         low, high = at / bins, (at + 1) / bins
         mine = [
-            (p, b) for p, b in pairs if low <= p < high or (at == bins - 1 and p == 1)
+            (p, b) for p, b in predicted if low <= p < high or (at == bins - 1 and p == 1)
         ]  # fmt: skip
         total += len(mine)
         assert found.counts[at] == len(mine)
@@ -225,23 +224,18 @@ def test_reliability_and_brier_equal_plain_loops(pairs, bins) -> None:
         mean, share = (sum(part) / len(mine) for part in zip(*mine, strict=True))
         assert found.predicted[at] == pytest.approx(mean, abs=1e-12)
         assert found.observed[at] == pytest.approx(share, abs=1e-12)
-        error += len(mine) / len(pairs) * abs(mean - share)
-    assert total == len(pairs)
+        error += len(mine) / len(predicted) * abs(mean - share)
+    assert total == len(predicted)
     assert found.error == pytest.approx(error, abs=1e-12)
-    wanted = sum((p - b) ** 2 for p, b in pairs) / len(pairs)
-    assert brier(probabilities, positive) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_calibration_of_nothing_and_of_no_probabilities() -> None:
     nothing = np.array([]), np.array([], dtype=bool)
-    assert math.isnan(brier(*nothing))
     assert math.isnan(reliability(*nothing).error)
-    with pytest.raises(ValueError, match="outside 0 to 1"):
-        brier(np.array([1.2]), np.array([True]))
     with pytest.raises(ValueError, match="outside 0 to 1"):
         reliability(np.array([math.nan]), np.array([True]))
     with pytest.raises(ValueError, match="2 probabilities of 1 items"):
-        brier(np.array([0.2, 0.3]), np.array([True]))
+        reliability(np.array([0.2, 0.3]), np.array([True]))
     with pytest.raises(ValueError, match="0 bins"):
         reliability(np.array([0.5]), np.array([True]), 0)
 

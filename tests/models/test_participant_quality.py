@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.metrics.platt import Platt
+from clickmap_cli.metrics.classification import Platt
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
 from clickmap_cli.models.participant_quality import (
     QualityModel,

@@ -25,7 +25,7 @@ from clickmap_cli.services.classifier.interpretation import (
     SaliencyPicture,
 )
 from clickmap_cli.services.classifier.run import ClassifierRun
-from clickmap_cli.training.nested_folds import nested_folds
+from clickmap_cli.training.folds import nested_folds
 
 
 def read(path: Path) -> Image.Image:

@@ -15,11 +15,10 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from clickmap_cli.reports.gallery_html import gallery_figures
+from clickmap_cli.reports import gallery_html
 from clickmap_cli.reports.overlays import shown
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.visualize import gallery
-from clickmap_cli.services.visualize.gallery import GalleryOptions
 from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.atomic import write_csv
 from tests.helpers.browser import CHROMIUM, Page, browser
@@ -65,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(table / "per_image.csv", header, rows)
     manifest = json.loads((place / "study" / "manifest.json").read_text())
     (table / "manifest.json").write_text(json.dumps(manifest))
-    gallery.run(config, GalleryOptions(Look(colormap="viridis")), Silent(), gallery_figures())
+    gallery.run(config, Look(colormap="viridis"), "auto", Silent(), gallery_html)
     return place / "study"
 
 

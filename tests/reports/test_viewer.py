@@ -14,7 +14,7 @@ from PIL import Image
 from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.config.loading import BENCHMARK, load_config
-from clickmap_cli.datasets.formats.prepared import clickmaps
+from clickmap_cli.datasets.formats.clickmaps import clickmaps
 from clickmap_cli.reports.overlays import coloured, overlaid, shown
 from clickmap_cli.reports.viewer import Viewer, panels
 from clickmap_cli.runtime.errors import DataError, MissingExtraError

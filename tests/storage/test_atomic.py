@@ -5,6 +5,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,18 @@ def test_numbers_that_do_not_exist_are_empty_cells_and_nulls(tmp_path) -> None:
     given = {"a": [1, math.nan, (True, -math.inf)], "b": {"c": np.float64(0.5), "d": None}}
     assert json_ready(given) == {"a": [1, None, [True, None]], "b": {"c": 0.5, "d": None}}
     assert type(json_ready(np.float64(0.5))) is float
+
+
+def test_dataclasses_and_paths_become_objects_and_strings() -> None:
+    @dataclass(frozen=True)
+    class Found:
+        score: float
+        place: Path
+
+    given = {"found": (Found(math.nan, Path("a/b")), Found(0.5, Path("c")))}
+    assert json_ready(given) == {
+        "found": [{"score": None, "place": "a/b"}, {"score": 0.5, "place": "c"}]
+    }
 
 
 def test_rows_have_a_column_a_field(tmp_path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED
-from clickmap_cli.metrics.platt import fit_platt
-from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
+from clickmap_cli.metrics.classification import fit_platt
+from clickmap_cli.training.folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import held_out_quality
 
 

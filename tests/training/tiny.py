@@ -98,10 +98,7 @@ class Spot(Stimulus):
     def people(self) -> FixationPeople | None:
         if not self.named:
             return None
-        return FixationPeople(
-            self.points.columns, self.points.rows, self.points.subject, self.points.subjects,
-            self.size, 1.5,
-        )  # fmt: skip
+        return FixationPeople(self.points, self.size, 1.5)
 
     def image_digest(self) -> str:
         return f"{self.at}"

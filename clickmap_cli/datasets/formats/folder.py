@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from clickmap_cli.clickmaps.losses import Loss
@@ -13,15 +12,13 @@ from clickmap_cli.datasets.formats.participant_files import (
     ImageFiles,
     Pattern,
     SortedFiles,
-    require_no_participants,
     sort_files,
-    stray_reason,
     suggest_pattern,
 )
 from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
-    checked_sigma,
+    as_sigma,
     files_by_stem,
     read_split,
 )
@@ -55,83 +52,77 @@ def folder(
         DataError: the folder is missing or holds no image, two images have the same id, or files
             are named like participants' files but `participants` is not set.
     """
-    base, sigma = as_folder(root, "root"), checked_sigma(sigma_px)
+    base, sigma = as_folder(root, "root"), as_sigma(sigma_px)
     pattern = None if participants is None else Pattern.from_setting(participants)
     sought = f"{base / 'gt_maps'}/<id>.npy or image, and {base / 'fixations'}/<id>.npy"
     gathering = Gathering(str(base), read_split(base, split), sought)
     images = files_by_stem(base / "images", IMAGE_SUFFIXES)
-    found = _Folder(base, gathering, images, pattern)
-    maps = found.sort("gt_maps", MAP_SUFFIXES)
-    fixations = found.sort("fixations", (".npy",))
-    negatives = found.sort("nonfix", (".npy",))
-    found.require_match((maps, fixations))
+    maps = _sort_files(base / "gt_maps", MAP_SUFFIXES, images, pattern, gathering)
+    fixations = _sort_files(base / "fixations", (".npy",), images, pattern, gathering)
+    negatives = _sort_files(base / "nonfix", (".npy",), images, None, gathering)
+    if pattern is not None and not maps.people and not fixations.people:
+        names = [*maps.strays, *maps.own, *fixations.strays, *fixations.own]
+        example = f", '{printable(names[0])}' for one" if names else ""
+        found = suggest_pattern(names, images.keys())
+        likely = "correct it" if found is None else f"set participants: '{found[0]}'"
+        raise DataError(
+            f"{base}: participants is '{pattern.text}', but none of {len(names)} files in gt_maps/ "
+            f"and fixations/ is named so for an image{example}; {likely}."
+        )
     assembler = Assembler(sigma)
-    known = {*images, *maps.own, *maps.people, *fixations.own, *fixations.people}
-    for stem in sorted(known):
-        if gathering.wanted(stem):
+    for stem in sorted({*images, *maps.own, *maps.people, *fixations.own, *fixations.people}):
+        if gathering.is_selected(stem):
             with gathering.image(stem, stem):
                 files = ImageFiles(
-                    images.get(stem), maps.own.get(stem), fixations.own.get(stem),
-                    negatives.own.get(stem), maps.people.get(stem, ()),
+                    images.get(stem),
+                    maps.own.get(stem),
+                    fixations.own.get(stem),
+                    negatives.own.get(stem),
+                    maps.people.get(stem, ()),
                     fixations.people.get(stem, ()),
-                )  # fmt: skip
+                )
                 gathering.add(assembler.stimulus(stem, files))
     gathering.notices += assembler.notices()
     return gathering.finished()
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """A data set's folder, with its images and the pattern that assigns files to them.
+def _sort_files(
+    place: Path,
+    suffixes: tuple[str, ...],
+    images: Mapping[str, Path],
+    pattern: Pattern | None,
+    gathering: Gathering,
+) -> SortedFiles:
+    """Assign the files of one sub-folder to images; the gathering receives files of no image.
 
-    Attributes:
-        base: the folder.
-        gathering: receives problems and notices about files that belong to no image.
-        images: stem -> picture.
-        pattern: pattern of the names of participants' files, or None.
+    Raises:
+        DataError: files are named like participants' files, but the pattern is None.
     """
-
-    base: Path
-    gathering: Gathering
-    images: Mapping[str, Path]
-    pattern: Pattern | None
-
-    def sort(self, name: str, suffixes: tuple[str, ...]) -> SortedFiles:
-        """Assign the files of one sub-folder to images.
-
-        Raises:
-            DataError: files are named like participants' files, but the pattern is None.
-        """
-        place, gathering = self.base / name, self.gathering
-        known = self.images.keys() or None
-        pattern = None if name == "nonfix" else self.pattern
-        files = sort_files(files_by_stem(place, suffixes), known, pattern)
-        if name != "nonfix" and pattern is None and known is not None:
-            wanted = {stem for stem in self.images if gathering.wanted(stem)}
-            require_no_participants(place, files.strays, wanted)
-        strays = {stem: path for stem, path in files.strays.items() if gathering.wanted(stem)}
-        if strays:
-            gathering.problem(next(iter(strays)), stray_reason(place, files, strays))
-            n_files = files.n_files
-            gathering.losses.append(Loss(len(strays), n_files, f"files of {place} match no image"))
-        if files.unclear:
-            stem, reading = next(iter(files.unclear.items()))
-            gathering.notices.append(
-                f"{place}: {len(files.unclear)} names fit participants in more than one way, "
-                f"'{printable(stem)}' for one, which was read as participant "
-                f"'{printable(reading.participant)}' and image '{printable(reading.image)}'."
+    files = files_by_stem(place, suffixes)
+    found = sort_files(files, images.keys() or None, pattern)
+    if pattern is None and images and place.name != "nonfix":
+        likely = suggest_pattern(found.strays, set(filter(gathering.is_selected, images)))
+        if likely is not None:
+            raise DataError(
+                f"{place}: {likely[1]} files are named like participants' files of {likely[2]} "
+                f"images, '{printable(next(iter(found.strays)))}' for one; set participants: "
+                f"'{likely[0]}', or name one file like each image."
             )
-        return files
-
-    def require_match(self, sorted_files: tuple[SortedFiles, ...]) -> None:
-        """Raise DataError if no file at all is named by the pattern."""
-        if self.pattern is None or any(files.people for files in sorted_files):
-            return
-        names = [stem for files in sorted_files for stem in (*files.strays, *files.own)]
-        example = f", '{printable(names[0])}' for one" if names else ""
-        found = suggest_pattern(names, self.images.keys())
-        likely = "correct it" if found is None else f"set participants: '{found[0]}'"
-        raise DataError(
-            f"{self.base}: participants is '{self.pattern.text}', but none of {len(names)} files "
-            f"in gt_maps/ and fixations/ is named so for an image{example}; {likely}."
+    strays = [path for stem, path in found.strays.items() if gathering.is_selected(stem)]
+    if strays:
+        gathering.problem(
+            strays[0].stem,
+            f"{place}: {len(strays)} of {len(files)} files are named like no image of images/, "
+            f"'{printable(strays[0].name)}' for one, and were not used; add the images, or remove "
+            "or rename the files.",
         )
+        what = f"files of {place} match no image"
+        gathering.losses.append(Loss(len(strays), len(files), what))
+    if found.unclear:
+        stem, (participant, image) = next(iter(found.unclear.items()))
+        gathering.notices.append(
+            f"{place}: {len(found.unclear)} names fit participants in more than one way, "
+            f"'{printable(stem)}' for one, which was read as participant "
+            f"'{printable(participant)}' and image '{printable(image)}'."
+        )
+    return found

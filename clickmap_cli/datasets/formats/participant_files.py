@@ -13,8 +13,8 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.datasets.maps import plane_size, read_counts
-from clickmap_cli.datasets.people import NamedMap, split_blank
+from clickmap_cli.datasets.maps import plane_size, read_counts, read_map
+from clickmap_cli.datasets.people import NamedMap
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable
 from clickmap_cli.storage.safe_images import image_size
 
@@ -23,13 +23,8 @@ IMAGE = "{image}"
 
 _SEPARATORS = ("__", "_", "-", ".", " ")
 
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to split a file's name into participant and image."""
-
-    participant: str
-    image: str
+Reading = tuple[str, str]
+"""Participant and image in a file's name."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +57,8 @@ class Pattern:
         first, second = sorted((PARTICIPANT, IMAGE), key=text.find)
         before, _, rest = text.partition(first)
         between, _, after = rest.partition(second)
-        left_over = before + between + after
-        if (
-            text.count(PARTICIPANT) != 1
-            or text.count(IMAGE) != 1
-            or not between
-            or any(mark in left_over for mark in "{}/\\")
-        ):
+        once = text.count(PARTICIPANT) == text.count(IMAGE) == 1
+        if not once or not between or any(mark in before + between + after for mark in "{}/\\"):
             raise ConfigError(
                 f"participants: expected how files are named, without their ending, with "
                 f"{PARTICIPANT} and {IMAGE} once each and text between them, such as "
@@ -86,14 +76,12 @@ class Pattern:
         if not stem.startswith(self.before) or not stem.endswith(self.after):
             return
         inner = stem[len(self.before) : len(stem) - len(self.after)]
-        cuts = [
-            at for at in range(1, len(inner)) if inner.startswith(self.between, at)
-        ]  # fmt: skip
+        cuts = [at for at in range(1, len(inner)) if inner.startswith(self.between, at)]
         for at in reversed(cuts) if self.image_first else cuts:
             left, right = inner[:at], inner[at + len(self.between) :]
-            reading = Reading(right, left) if self.image_first else Reading(left, right)
-            if right and (images is None or reading.image in images):
-                yield reading
+            participant, image = (right, left) if self.image_first else (left, right)
+            if right and (images is None or image in images):
+                yield participant, image
 
 
 @dataclass(frozen=True)
@@ -107,15 +95,10 @@ class SortedFiles:
         unclear: stems that can be read in several ways -> the reading that was used.
     """
 
-    own: Mapping[str, Path]
-    people: Mapping[str, list[tuple[str, Path]]] = field(default_factory=dict)
-    strays: Mapping[str, Path] = field(default_factory=dict)
-    unclear: Mapping[str, Reading] = field(default_factory=dict)
-
-    @property
-    def n_files(self) -> int:
-        """Number of files."""
-        return len(self.own) + sum(map(len, self.people.values())) + len(self.strays)
+    own: dict[str, Path] = field(default_factory=dict)
+    people: dict[str, list[NamedMap]] = field(default_factory=dict)
+    strays: dict[str, Path] = field(default_factory=dict)
+    unclear: dict[str, Reading] = field(default_factory=dict)
 
 
 def sort_files(
@@ -132,26 +115,22 @@ def sort_files(
         images: all image ids, or None if any name may be an image's.
         pattern: pattern of the names of participants' files, or None.
     """
-    own: dict[str, Path] = {}
-    people: dict[str, list[tuple[str, Path]]] = {}
-    strays: dict[str, Path] = {}
-    unclear: dict[str, Reading] = {}
+    found = SortedFiles()
     for stem, path in files.items():
         if images is not None and stem in images:
-            own[stem] = path
+            found.own[stem] = path
             continue
-        found = [] if pattern is None else list(pattern.readings(stem, images))
-        if found:
-            people.setdefault(found[0].image, []).append((found[0].participant, path))
-            if len(found) > 1:
-                unclear[stem] = found[0]
-        elif images is None:
-            own[stem] = path
+        readings = [] if pattern is None else list(pattern.readings(stem, images))
+        if readings:
+            participant, image = readings[0]
+            found.people.setdefault(image, []).append((participant, path))
+            if len(readings) > 1:
+                found.unclear[stem] = readings[0]
         else:
-            strays[stem] = path
-    return SortedFiles(
-        own, {image: sorted(pairs) for image, pairs in people.items()}, strays, unclear
-    )
+            (found.own if images is None else found.strays)[stem] = path
+    for pairs in found.people.values():
+        pairs.sort()
+    return found
 
 
 def suggest_pattern(stems: Iterable[str], images: Collection[str]) -> tuple[str, int, int] | None:
@@ -172,37 +151,16 @@ def suggest_pattern(stems: Iterable[str], images: Collection[str]) -> tuple[str,
         for text in (f"{PARTICIPANT}{separator}{IMAGE}", f"{IMAGE}{separator}{PARTICIPANT}"):
             pattern = Pattern.from_setting(text)
             for stem in names:
-                reading = next(pattern.readings(stem, images), None)
-                if reading is not None:
+                for _, image in pattern.readings(stem, images):
                     counted[text] += 1
-                    named.setdefault(text, set()).add(reading.image)
+                    named.setdefault(text, set()).add(image)
+                    break
     if not counted:
         return None
     text, n_files = counted.most_common(1)[0]
     if n_files < 2 or 2 * n_files < len(names):
         return None
     return text, n_files, len(named[text])
-
-
-def require_no_participants(folder: Path, strays: Collection[str], images: Collection[str]) -> None:
-    """Raise DataError if files of a folder are named like participants' files of the images."""
-    found = suggest_pattern(strays, images)
-    if found is not None:
-        text, n_files, n_images = found
-        raise DataError(
-            f"{folder}: {n_files} files are named like participants' files of {n_images} images, "
-            f"'{printable(next(iter(strays)))}' for one; set participants: '{text}', or name one "
-            "file like each image."
-        )
-
-
-def stray_reason(folder: Path, files: SortedFiles, strays: Mapping[str, Path]) -> str:
-    """Return a sentence saying that files of a folder belong to no image."""
-    example = printable(next(iter(strays.values())).name)
-    return (
-        f"{folder}: {len(strays)} of {files.n_files} files are named like no image of images/, "
-        f"'{example}' for one, and were not used; add the images, or remove or rename the files."
-    )
 
 
 @dataclass(frozen=True)
@@ -249,26 +207,32 @@ class Assembler:
         """
         size = None if files.image is None else image_size(files.image)
         points = None if files.fixations is None else read_counts(files.fixations, size)
-        size = _size(files) if size is None else size
+        size = _measure(files) if size is None else size
         if files.people_fixations:
             if files.fixations is not None:
                 raise DataError(
                     f"{files.fixations} and {files.people_fixations[0][1]} are both fixations of "
                     "this image; keep the file of everybody's or those of the participants."
                 )
-            points = _named_points(files.people_fixations, size)
-        maps = self._usable(files, size) if files.people_maps else []
-        self._note_without_map(image_id, maps, points)
+            points = _join_points(files.people_fixations, size)
+        maps = self._leave_out_blank(files, size)
+        if points is not None and len(maps) >= 2:
+            mapped = {name for name, _ in maps}
+            self._without_map += [
+                f"{printable(name)} of {printable(image_id)}"
+                for name in points.subjects
+                if name not in mapped
+            ]
         return FileStimulus(
-            image_id=image_id,
-            size=size,
-            image_path=files.image,
-            category=category,
-            points=points,
-            nonfixations=None if files.nonfix is None else read_counts(files.nonfix, size),
-            map_path=files.heat,
-            sigma_px=self._sigma,
-            people_maps=tuple(maps),
+            image_id,
+            size,
+            files.image,
+            category,
+            points,
+            None if files.nonfix is None else read_counts(files.nonfix, size),
+            files.heat,
+            self._sigma,
+            tuple(maps),
         )
 
     def notices(self) -> list[str]:
@@ -287,31 +251,24 @@ class Assembler:
             )
         return found
 
-    def _usable(self, files: ImageFiles, size: Size) -> list[NamedMap]:
-        maps, blank = split_blank(files.people_maps, size)
+    def _leave_out_blank(self, files: ImageFiles, size: Size) -> list[NamedMap]:
+        """Read participants' maps once, and return those whose pixels do not all have one value."""
         self._n_maps += len(files.people_maps)
-        self._blank += blank
-        if not maps and files.heat is None:
+        usable = []
+        for name, path in files.people_maps:
+            if np.ptp(read_map(path, size)) == 0:
+                self._blank.append(path)
+            else:
+                usable.append((name, path))
+        if files.people_maps and not usable and files.heat is None:
             raise DataError(
-                f"{blank[0]}: the map is the same everywhere, as is that of every participant of "
-                "this image; leave the image out."
+                f"{files.people_maps[0][1]}: the map is the same everywhere, as is that of every "
+                "participant of this image; leave the image out."
             )
-        return maps
-
-    def _note_without_map(
-        self, image_id: str, maps: Sequence[NamedMap], points: Points | None
-    ) -> None:
-        if points is None or len(maps) < 2:
-            return
-        mapped = {name for name, _ in maps}
-        self._without_map += [
-            f"{printable(name)} of {printable(image_id)}"
-            for name in points.subjects
-            if name not in mapped
-        ]
+        return usable
 
 
-def _named_points(files: Sequence[NamedMap], size: Size) -> Points:
+def _join_points(files: Sequence[NamedMap], size: Size) -> Points:
     """Join all participants' fixations, with their names."""
     parts = [read_counts(path, size) for _, path in files]
     return Points(
@@ -322,11 +279,10 @@ def _named_points(files: Sequence[NamedMap], size: Size) -> Points:
     )
 
 
-def _size(files: ImageFiles) -> Size:
+def _measure(files: ImageFiles) -> Size:
     """Return height and width of an image without a picture, from its maps or fixations."""
     people = [*files.people_fixations, *files.people_maps]
-    planes = [files.fixations, files.heat, *(path for _, path in people)]
-    for path in planes:
+    for path in (files.fixations, files.heat, *(path for _, path in people)):
         if path is not None:
             return plane_size(path)
     raise DataError("an image without a picture, fixations and a map has no size.")

@@ -23,7 +23,7 @@ from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
     as_path,
-    checked_sigma,
+    as_sigma,
     named_points,
 )
 from clickmap_cli.runtime.errors import DataError, printable
@@ -127,7 +127,7 @@ def pysaliency(
         DataError: a file is missing, damaged or of another kind, holds no stimulus, or the two do
             not belong together.
     """
-    source, sigma = as_path(stimuli, "stimuli"), checked_sigma(sigma_px)
+    source, sigma = as_path(stimuli, "stimuli"), as_sigma(sigma_px)
     image_dir = None if images is None else as_folder(images, "images")
     listed = _listed(source, image_dir)
     points = None

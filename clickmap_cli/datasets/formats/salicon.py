@@ -21,7 +21,7 @@ from clickmap_cli.datasets.gathering import (
     Gathering,
     as_folder,
     as_path,
-    checked_sigma,
+    as_sigma,
     files_by_stem,
     named_points,
 )
@@ -72,7 +72,7 @@ def salicon(
         ConfigError: a setting is invalid, or the settings name nothing to read.
         DataError: a file or folder is missing or damaged as a whole.
     """
-    sigma = checked_sigma(sigma_px)
+    sigma = as_sigma(sigma_px)
     if not isinstance(split, str) or split != Path(split).name or not split:
         raise ConfigError(f"split: expected train, val or test, found {split!r}.")
     base = None if root is None else as_folder(root, "root")

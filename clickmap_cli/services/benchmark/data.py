@@ -188,7 +188,7 @@ def check_set(spec: Spec) -> list[str]:
         _wanted_ids(ids, f"data set {spec.label}")
     if spec.name in ("folder", "csv_indexed") and settings["participants"] is not None:
         Pattern.from_setting(settings["participants"])
-    notices = find_split(spec.name, settings).notice("all images are")
+    notices = find_split(spec.name, settings).notices("all images are")
     return [f"{spec.label}: {text}" for text in notices]
 
 

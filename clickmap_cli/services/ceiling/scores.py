@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,9 @@ from clickmap_cli.clickmaps.agreement import (
     OtherImages,
     random_groups,
     random_halves,
-    remembered,
-    score_groups,
     score_halves,
     score_held_out,
+    score_pairs,
 )
 from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.maps import ClickStack, image_clicks
@@ -31,6 +31,7 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.long_arrays import ranges
 
 Scores = NDArray[np.float64]
+_CACHE_BYTES = 384 << 20  # of other images' maps
 _SECONDS = 0.002  # time in which one core scores one trial
 _MOST_IN_CHUNK = 64  # images a worker scores before it reports
 
@@ -108,7 +109,8 @@ class ImageScorer:
         self._slices = trials.image_slices()
         self._plan = plan
         self._others = others
-        self._other_view = remembered(self._make_other_view, self._largest_map())
+        per_view = 12 * max(self._largest_map(), 1)  # float32 pixels and float64 ranks
+        self._other_view = lru_cache(max(16, _CACHE_BYTES // per_view))(self._make_other_view)
 
     def stack(self, image: int) -> ClickStack:
         """Return the trial maps of one image."""
@@ -128,32 +130,29 @@ class ImageScorer:
         ceiling, targets = score_halves(
             stack, self._halves(image, stack), plan.scores, plan.null_draws
         )
-        null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
-        for draw, other in enumerate(self._others.draw(image, plan.null_draws)):
-            prediction = self._other_view(other, stack.shape)
-            for score in plan.scores:
-                null[score.name].append(score(prediction, targets[draw % len(targets)]))
-        curve = {
-            size: score_groups(
-                stack, random_groups(stack.people, size, plan.splits, plan.seed, key), plan.scores
-            )
-            for size in plan.curve_sizes
-            if 2 * size <= len(np.unique(stack.people))
-        }
-        return ImageScores(ceiling, _arrays(null), curve=curve)
+        null_pairs = (
+            (self._other_view(other, stack.shape), targets[draw % len(targets)])
+            for draw, other in enumerate(self._others.draw(image, plan.null_draws))
+        )
+        null = score_pairs(null_pairs, plan.scores)
+        curve = {}
+        for size in plan.curve_sizes:
+            if 2 * size <= len(np.unique(stack.people)):
+                groups = random_groups(stack.people, size, plan.splits, plan.seed, key)
+                pairs = ((stack.mean(first), stack.mean(second)) for first, second in groups)
+                curve[size] = score_pairs(pairs, plan.scores)
+        return ImageScores(ceiling, null, curve=curve)
 
     def _hold_one_out(self, image: int) -> ImageScores:
         plan, key = self._plan, str(self._trials.images[image])
         stack = self.stack(image)
         ceiling, upper = score_held_out(stack, plan.scores, plan.keep)
         rng = generator(plan.seed, key, "null participants")
-        null: dict[str, list[float]] = {score.name: [] for score in plan.scores}
-        for other in self._others.draw(image, plan.null_draws):
-            target = stack.one(int(rng.integers(len(stack))))
-            prediction = self._other_view(other, stack.shape)
-            for score in plan.scores:
-                null[score.name].append(score(prediction, target))
-        return ImageScores(ceiling, _arrays(null), upper)
+        null_pairs = (
+            (self._other_view(other, stack.shape), stack.one(int(rng.integers(len(stack)))))
+            for other in self._others.draw(image, plan.null_draws)
+        )
+        return ImageScores(ceiling, score_pairs(null_pairs, plan.scores), upper)
 
     def _largest_map(self) -> int:
         """Return the number of pixels of the largest map."""
@@ -252,7 +251,3 @@ def curve_sizes(people: NDArray[np.int64]) -> tuple[int, ...]:
     """Return 1, 2, 4, ... participants per half, up to half the most participants of an image."""
     most = int(people.max(initial=0)) // 2
     return tuple(2**power for power in range(int(math.log2(most)) + 1)) if most else ()
-
-
-def _arrays(lists: dict[str, list[float]]) -> dict[str, Scores]:
-    return {name: np.array(values, dtype=np.float64) for name, values in lists.items()}

@@ -20,9 +20,10 @@ from clickmap_cli.config.saliency import fold_numbers
 from clickmap_cli.datasets.classifier_images import (
     LabelledImage,
     LabelledImages,
-    findings,
     image_folder,
     labelled_clickmaps,
+    one_class_notices,
+    training_faults,
 )
 from clickmap_cli.datasets.gathering import as_folder
 from clickmap_cli.metrics.classification import shuffled_within
@@ -32,7 +33,7 @@ from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.training.nested_folds import OuterFold, nested_folds
+from clickmap_cli.training.folds import OuterFold, nested_folds
 
 _LISTED = 10
 
@@ -88,9 +89,8 @@ def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
     for text in _said_first(images):
         progress.notice(text)
     cv = config.cv
-    found = findings(images, cv.outer_kfolds, cv.inner_kfolds)
     mixed = any(len(labels) > 1 for labels in images.participants.values())
-    faults = [*found.faults]
+    faults = training_faults(images, cv.outer_kfolds, cv.inner_kfolds)
     if config.shuffle_labels and not mixed:
         faults.append(
             "shuffle_labels: nobody has maps of two classes, so that nothing can be shuffled "
@@ -111,7 +111,7 @@ def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
         faults.append(str(error))
     if faults:
         raise DataError("\n".join(faults))
-    for text in _shortened(found.notices):
+    for text in _shortened(one_class_notices(images)):
         progress.notice(text)
     if config.shuffle_labels:
         images = _shuffled(images, config.seed)

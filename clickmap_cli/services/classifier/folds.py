@@ -23,7 +23,7 @@ from clickmap_cli.services.training_views import HISTORY, TrainingViews, tracker
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
-from clickmap_cli.training.nested_folds import InnerFold, OuterFold
+from clickmap_cli.training.folds import InnerFold, OuterFold
 from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache
 from clickmap_cli.training.trackers import Row
 

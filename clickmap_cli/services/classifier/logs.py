@@ -23,7 +23,7 @@ from clickmap_cli.services.classifier.scores import (
 )
 from clickmap_cli.services.training_views import Shown, TrainingViews
 from clickmap_cli.storage.appending import append_lines, append_row, require_columns
-from clickmap_cli.training.nested_folds import InnerFold, OuterFold
+from clickmap_cli.training.folds import InnerFold, OuterFold
 from clickmap_cli.training.trackers import Row
 
 F1_HISTORY = "f1_history.csv"

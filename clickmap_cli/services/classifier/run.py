@@ -39,7 +39,7 @@ from clickmap_cli.services.training_views import HISTORY, TrainingViews
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.training.nested_folds import OuterFold
+from clickmap_cli.training.folds import OuterFold
 from clickmap_cli.training.tasks.classifier import PlaneCache
 
 

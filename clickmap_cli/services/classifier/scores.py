@@ -22,7 +22,7 @@ from clickmap_cli.metrics.classification import (
 )
 from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.training.nested_folds import OuterFold
+from clickmap_cli.training.folds import OuterFold
 
 Codes = NDArray[np.int64]
 

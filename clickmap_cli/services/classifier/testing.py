@@ -17,7 +17,7 @@ from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.services.classifier.data import ClassifierStudy, new_network
 from clickmap_cli.services.classifier.folds import best_of
 from clickmap_cli.services.classifier.scores import BASELINE, NETWORK, FoldOutcome
-from clickmap_cli.training.nested_folds import OuterFold
+from clickmap_cli.training.folds import OuterFold
 from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache, planes_of
 
 
@@ -71,5 +71,5 @@ def _baseline(
     weights = None
     if config.training.class_weights:
         weights = class_weights(codes.tolist(), n_classes)[codes]
-    fitted = fit_logistic(features(train), codes, n_classes, weights=weights)
-    return fitted.probabilities(features(study.of(fold.test)))
+    fitted = fit_logistic(features(train), codes, weights)
+    return np.asarray(fitted.predict_proba(features(study.of(fold.test))))

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from clickmap_cli.clickmaps.simulation.reading_study import CLASSES, ReadingStudy
-from clickmap_cli.datasets.recordings import Crop, CropSettings, planned, write_cropped
+from clickmap_cli.datasets.recordings import Crop, CropSettings, plan_crops
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
@@ -25,7 +25,7 @@ def crop_heatmaps(
     """Crop screen recordings to one size, `<folder>/[<part>/]<class>/<participant>/<name>.png`.
 
     Args:
-        root: folder of the recordings; see `datasets.recordings.planned`.
+        root: folder of the recordings; see `datasets.recordings.plan_crops`.
         folder: folder for the maps; it is not searched for recordings.
         settings: how recordings are cropped.
         progress: advances with each map.
@@ -37,7 +37,7 @@ def crop_heatmaps(
         DataError: there is nothing to crop, or two maps would have one name.
         RunError: a map cannot be written.
     """
-    plan = planned(root, settings, folder)
+    plan = plan_crops(root, settings, folder)
     there = next((folder / crop.target for crop in plan.crops if _exists(folder, crop)), None)
     if there is not None and not overwrite:
         raise ConfigError(f"{there} is there already; add --overwrite, or choose another --output.")
@@ -102,7 +102,7 @@ def _exists(folder: Path, crop: Crop) -> bool:
 def _written(folder: Path, crop: Crop) -> str:
     """Write one map; return the reason if it could not be made, else an empty string."""
     try:
-        write_cropped(folder, crop)
+        crop.write(folder)
     except DataError as error:
         return str(error)
     return ""

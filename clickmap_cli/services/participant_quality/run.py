@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.participants import BAD, UNLISTED, known_users, read_users
+from clickmap_cli.clickmaps.participants import BAD, UNLISTED, label_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
-from clickmap_cli.metrics.platt import fit_platt
+from clickmap_cli.metrics.classification import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
 from clickmap_cli.models.participant_quality import (
@@ -38,7 +38,7 @@ from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
-from clickmap_cli.training.quality_folds import NO_FOLD, quality_folds
+from clickmap_cli.training.folds import NO_FOLD, quality_folds
 from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 
@@ -124,14 +124,14 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     experiment = load_experiment(Path(str(config.data.experiment))).config
     files = input_files(experiment)
     trials = trials_of_known_people(experiment, progress)
-    known = known_users(trials, good, bad)
-    if known.idle:
+    labels, idle = label_users(trials, good, bad)
+    if idle:
         progress.notice(
-            f"{len(known.idle)} listed participants have no trial left after the filters: "
-            f"{', '.join(known.idle[:5])}."
+            f"{len(idle)} listed participants have no trial left after the filters: "
+            f"{', '.join(idle[:5])}."
         )
-    folds = quality_folds(trials.users, known.labels, config.folds, config.seed)
-    return KnownPeople(experiment, files, (good, bad), trials, known.labels, folds)
+    folds = quality_folds(trials.users, labels, config.folds, config.seed)
+    return KnownPeople(experiment, files, (good, bad), trials, labels, folds)
 
 
 class _Run:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.loading import BENCHMARK, experiment_from_values, load_config
 from clickmap_cli.datasets.base import Stimulus
@@ -136,9 +135,8 @@ class ExperimentSource(Source):
 
     def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
         """Return the name of the mean map, then each participant."""
-        users = self._experiment.users(self._code[image])
-        names = self._experiment.trials.users[list(dict.fromkeys(users.tolist()))]
-        return [EVERYONE, *names.tolist()]
+        users = self._experiment.participants(self._code[image])
+        return [EVERYONE, *self._experiment.trials.users[users].tolist()]
 
     def see(self, group: str, image: str, layer: str) -> Seen:  # noqa: ARG002
         """Return the mean map as it was written, or make a participant's map from their clicks.
@@ -151,9 +149,8 @@ class ExperimentSource(Source):
         if layer == EVERYONE:
             heat = experiment.mean_map(code)
         else:
-            names = experiment.trials.users[experiment.users(code)]
-            mine = np.flatnonzero(names == layer).tolist()
-            heat = trial_maps(experiment.clicks(code), experiment.settings, mine).mean(axis=0)
+            user = int(np.flatnonzero(experiment.trials.users == layer)[0])
+            heat = experiment.participant_map(code, user)
         notes = () if found.state == SHOWN else (f"Image {found.state}: {found.note}.",)
         return Seen(found.pixels, heat, found.pixel_aspect, notes)
 

@@ -7,12 +7,11 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Geometry
+from clickmap_cli.clickmaps.geometry import Geometry, Size, resize
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name, picture_names
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, bin_maps, image_clicks, trial_maps
@@ -26,144 +25,6 @@ from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.manifest import Manifest
 from clickmap_cli.storage.map_store import MapStore
 from clickmap_cli.storage.safe_images import read_described
-
-
-@dataclass(frozen=True)
-class PreparedExperiment:
-    """The outputs of `prepare`, with everything needed to display them.
-
-    Attributes:
-        folder: the experiment's folder.
-        manifest: manifest of `prepare`.
-        config: configuration of `prepare`.
-        trials: the trials that passed the filters, `compacted`.
-        image_dir: folder of the images, or None if there is none.
-    """
-
-    folder: Path
-    manifest: Manifest
-    config: ExperimentConfig
-    trials: Trials
-    image_dir: Path | None
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """Image keys, in the order of their codes."""
-        return [str(key) for key in self.trials.images.tolist()]
-
-    @cached_property
-    def _picture_names(self) -> dict[str, str]:
-        """Names for all images, so that a name does not depend on which images are drawn."""
-        return picture_names(flat_name(key) for key in self.keys)
-
-    @cached_property
-    def settings(self) -> MapSettings:
-        """The settings with which the maps were made."""
-        return MapSettings.from_config(self.config)
-
-    @cached_property
-    def slices(self) -> NDArray[np.int64]:
-        """First trial of each image."""
-        return self.trials.image_slices()
-
-    @cached_property
-    def people(self) -> NDArray[np.int64]:
-        """(images) number of participants."""
-        return self.trials.people_per_image()
-
-    @cached_property
-    def store(self) -> MapStore:
-        """The stored maps."""
-        return MapStore(self.folder)
-
-    def clicks(self, code: int) -> ImageClicks:
-        """Return the trials of an image."""
-        return image_clicks(self.trials, self.slices, code)
-
-    def users(self, code: int) -> NDArray[np.int32]:
-        """Return (trials) codes of an image's participants."""
-        return self.trials.user[self.slices[code] : self.slices[code + 1]]
-
-    def picture_name(self, code: int) -> str:
-        """Return the file name of an image's pictures, without the ending."""
-        return self._picture_names[flat_name(self.keys[code])]
-
-    def category(self, code: int) -> str:
-        """Return the category of an image."""
-        return str(self.trials.categories[self.trials.category[code]])
-
-    def mean_map(self, code: int) -> Maps:
-        """Return (h, w) the image's map as it was written.
-
-        Raises:
-            DataError: the map is missing, damaged, or does not have the shape of the trials' maps.
-        """
-        return np.asarray(self._read(code, "clickmap").mean(axis=0, dtype=np.float32))
-
-    def stored_bins(self, code: int) -> Maps | None:
-        """Return (T, h, w) cumulative means as they were written; None if none were."""
-        return None if self.config.click_bins is None else self._read(code, "bin_clickmaps")
-
-    def _read(self, code: int, kind: str) -> Maps:
-        key = self.keys[code]
-        maps = self.store.read(flat_name(key), kind)
-        wanted = self.settings.geometry(self.clicks(code).native).final
-        if maps.ndim != 3 or maps.shape[1:] != wanted or not len(maps) or maps.dtype.kind != "f":
-            raise DataError(
-                f"{self.store.path}: the {kind} of '{key}' has the shape {list(maps.shape)}, its "
-                f"trials ask for {list(wanted)}; run prepare again with --overwrite."
-            )
-        return maps
-
-
-def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExperiment:
-    """Read the outputs of `prepare` in the experiment's folder.
-
-    Args:
-        config: configuration that names the experiment, and the present folder of its images.
-        progress: receives a notice about keys whose values differ from those of `prepare`.
-
-    Raises:
-        DataError: the folder holds no finished run of `prepare`, or a damaged one.
-    """
-    folder = config.folder
-    manifest, made = finished_prepare(folder)
-    _say_what_differs(config, made, folder, progress)
-    trials = prepared_trials(folder, made, progress)
-    if not len(trials):
-        raise DataError(f"{folder} holds no trials; run `clickmap prepare` again.")
-    return PreparedExperiment(
-        folder, manifest, made, trials, _image_dir(config.image_dir or made.image_dir, progress)
-    )
-
-
-def _say_what_differs(
-    config: ExperimentConfig, made: ExperimentConfig, folder: Path, progress: Progress
-) -> None:
-    shown = [name for name, key in keys_of(ExperimentConfig).items() if key.scope == "maps"]
-    other = [
-        name
-        for name in dict.fromkeys((*shown, *READ_AND_FILTER))
-        if _plain(getattr(config, name)) != _plain(getattr(made, name))
-    ]
-    if other:
-        progress.notice(
-            f"{folder} was prepared with other values of {', '.join(other)}; what is there is "
-            "shown. Run `clickmap prepare --overwrite` for the new ones."
-        )
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
-
-
-def _image_dir(named: str | None, progress: Progress) -> Path | None:
-    if named is not None and Path(named).is_dir():
-        return Path(named)
-    reason = "image_dir is not set" if named is None else f"image_dir {named} is no folder"
-    progress.notice(f"{reason}; images are shown as empty fields.")
-    return None
-
 
 MOST_PEOPLE = 99
 """Maximum participants in one grid; with the mean, the grid is ten by ten."""
@@ -241,13 +102,159 @@ class Track:
     n_clicks: int
 
 
+@dataclass(frozen=True)
+class PreparedExperiment:
+    """The outputs of `prepare`, with everything needed to display them.
+
+    Attributes:
+        folder: the experiment's folder.
+        manifest: manifest of `prepare`.
+        config: configuration of `prepare`.
+        trials: the trials that passed the filters, `compacted`.
+        image_dir: folder of the images, or None if there is none.
+    """
+
+    folder: Path
+    manifest: Manifest
+    config: ExperimentConfig
+    trials: Trials
+    image_dir: Path | None
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Image keys, in the order of their codes."""
+        return [str(key) for key in self.trials.images.tolist()]
+
+    @cached_property
+    def _picture_names(self) -> dict[str, str]:
+        """Names for all images, so that a name does not depend on which images are drawn."""
+        return picture_names(flat_name(key) for key in self.keys)
+
+    @cached_property
+    def settings(self) -> MapSettings:
+        """The settings with which the maps were made."""
+        return MapSettings.from_config(self.config)
+
+    @cached_property
+    def slices(self) -> NDArray[np.int64]:
+        """First trial of each image."""
+        return self.trials.image_slices()
+
+    @cached_property
+    def people(self) -> NDArray[np.int64]:
+        """(images) number of participants."""
+        return self.trials.people_per_image()
+
+    @cached_property
+    def store(self) -> MapStore:
+        """The stored maps."""
+        return MapStore(self.folder)
+
+    def clicks(self, code: int) -> ImageClicks:
+        """Return the trials of an image."""
+        return image_clicks(self.trials, self.slices, code)
+
+    def users(self, code: int) -> NDArray[np.int32]:
+        """Return (trials) codes of an image's participants."""
+        return self.trials.user[self.slices[code] : self.slices[code + 1]]
+
+    def image_file(self, code: int) -> Path | None:
+        """Return the file of an image, or None if it has none."""
+        return None if self.image_dir is None else image_file(self.image_dir, self.keys[code])
+
+    def participants(self, code: int) -> list[int]:
+        """Return codes of an image's participants, each once, in the order of their trials."""
+        return list(dict.fromkeys(self.users(code).tolist()))
+
+    def participant_map(self, code: int, user: int) -> Maps:
+        """Return (h, w) the map of a participant on an image; of several trials, their mean."""
+        mine = np.flatnonzero(self.users(code) == user).tolist()
+        maps = trial_maps(self.clicks(code), self.settings, mine)
+        return np.asarray(maps.mean(axis=0, dtype=np.float32))
+
+    def picture_name(self, code: int) -> str:
+        """Return the file name of an image's pictures, without the ending."""
+        return self._picture_names[flat_name(self.keys[code])]
+
+    def category(self, code: int) -> str:
+        """Return the category of an image."""
+        return str(self.trials.categories[self.trials.category[code]])
+
+    def mean_map(self, code: int) -> Maps:
+        """Return (h, w) the image's map as it was written.
+
+        Raises:
+            DataError: the map is missing, damaged, or does not have the shape of the trials' maps.
+        """
+        return np.asarray(self._read(code, "clickmap").mean(axis=0, dtype=np.float32))
+
+    def stored_bins(self, code: int) -> Maps | None:
+        """Return (T, h, w) cumulative means as they were written; None if none were."""
+        return None if self.config.click_bins is None else self._read(code, "bin_clickmaps")
+
+    def _read(self, code: int, kind: str) -> Maps:
+        key = self.keys[code]
+        maps = self.store.read(flat_name(key), kind)
+        wanted = self.settings.geometry(self.clicks(code).native).final
+        if maps.ndim != 3 or maps.shape[1:] != wanted or not len(maps) or maps.dtype.kind != "f":
+            raise DataError(
+                f"{self.store.path}: the {kind} of '{key}' has the shape {list(maps.shape)}, its "
+                f"trials ask for {list(wanted)}; run prepare again with --overwrite."
+            )
+        return maps
+
+
+def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExperiment:
+    """Read the outputs of `prepare` in the experiment's folder.
+
+    Args:
+        config: configuration that names the experiment, and the present folder of its images.
+        progress: receives a notice about keys whose values differ from those of `prepare`.
+
+    Raises:
+        DataError: the folder holds no finished run of `prepare`, or a damaged one.
+    """
+    folder = config.folder
+    manifest, made = finished_prepare(folder)
+    _notify_differences(config, made, progress)
+    trials = prepared_trials(folder, made, progress)
+    if not len(trials):
+        raise DataError(f"{folder} holds no trials; run `clickmap prepare` again.")
+    return PreparedExperiment(
+        folder, manifest, made, trials, _image_dir(config.image_dir or made.image_dir, progress)
+    )
+
+
+def _notify_differences(
+    config: ExperimentConfig, made: ExperimentConfig, progress: Progress
+) -> None:
+    """Give a notice if settings of the maps are not those they were made with."""
+    of_maps = [name for name, key in keys_of(ExperimentConfig).items() if key.scope == "maps"]
+    names = dict.fromkeys((*of_maps, *READ_AND_FILTER))
+    other = [name for name in names if getattr(config, name) != getattr(made, name)]
+    if other:
+        progress.notice(
+            f"{config.folder} was prepared with other values of {', '.join(other)}; what is there "
+            "is shown. Run `clickmap prepare --overwrite` for the new ones."
+        )
+
+
+def _image_dir(named: str | None, progress: Progress) -> Path | None:
+    if named is not None and Path(named).is_dir():
+        return Path(named)
+    reason = "image_dir is not set" if named is None else f"image_dir {named} is not a folder"
+    progress.notice(f"{reason}; images are shown as empty fields.")
+    return None
+
+
 def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
     """Read an image in the geometry of its map; the result reports failures, none is raised."""
     geometry = experiment.settings.geometry(experiment.clicks(code).native)
-    key, folder = experiment.keys[code], experiment.image_dir
-    file = None if folder is None else image_file(folder, key)
+    file = experiment.image_file(code)
     if file is None:
-        return ImagePixels(None, MISSING, "no such file" if folder else "no image_dir")
+        return ImagePixels(
+            None, MISSING, "no such file" if experiment.image_dir else "no image_dir"
+        )
     try:
         pixels, changes = read_described(file)
         placed = geometry.fit(pixels, file)
@@ -259,7 +266,7 @@ def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
     return ImagePixels(fitted, CONVERTED if changes else SHOWN, ", ".join(changes), aspect)
 
 
-def picture_of(
+def load_picture(
     experiment: PreparedExperiment, code: int, agreement: float = math.nan, metric: str = ""
 ) -> Picture:
     """Return an image with its map, as `prepare` wrote it.
@@ -279,6 +286,12 @@ def picture_of(
     )
 
 
+def resize_pixels(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Resize (H, W, 3) pixels bilinearly, with antialiasing."""
+    planes = resize(np.moveaxis(pixels, -1, 0), size)
+    return np.rint(np.clip(np.moveaxis(planes, 0, -1), 0, 255)).astype(np.uint8)
+
+
 def densest(heat: Maps) -> float:
     """Return a map's largest value divided by its mean, over finite values; 0 for an empty map."""
     known = np.clip(heat[np.isfinite(heat)].astype(np.float64), 0, None)
@@ -287,19 +300,10 @@ def densest(heat: Maps) -> float:
 
 
 def participant_maps(experiment: PreparedExperiment, code: int) -> tuple[list[str], list[Maps]]:
-    """Return names and (h, w) maps of an image's first participants, in the order of their trials.
-
-    The map of a participant who has several trials is their mean.
-    """
-    clicks, users = experiment.clicks(code), experiment.users(code)
-    people = list(dict.fromkeys(users.tolist()))[:MOST_PEOPLE]
-    maps = [
-        trial_maps(clicks, experiment.settings, np.flatnonzero(users == user).tolist()).mean(
-            axis=0, dtype=np.float32
-        )
-        for user in people
-    ]
-    return [str(experiment.trials.users[user]) for user in people], maps
+    """Return the names of an image's first participants, and their (h, w) maps."""
+    people = experiment.participants(code)[:MOST_PEOPLE]
+    names = [str(experiment.trials.users[user]) for user in people]
+    return names, [experiment.participant_map(code, user) for user in people]
 
 
 def click_tracks(experiment: PreparedExperiment, code: int) -> list[Track]:
@@ -352,12 +356,3 @@ def _on_map(
     height, width = geometry.final
     inside = np.flatnonzero((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width))
     return columns[inside], rows[inside], inside + 1
-
-
-def file_of(experiment: PreparedExperiment, code: int) -> Path | None:
-    """Return the file of an image, or None if it has none."""
-    return (
-        None
-        if experiment.image_dir is None
-        else image_file(experiment.image_dir, experiment.keys[code])
-    )

@@ -183,7 +183,7 @@ def test_negatives_lie_inside_whatever_the_sizes(images) -> None:
         Points(np.asarray(at) * width, np.asarray(at[::-1]) * height)
         for height, width, at in images
     ]
-    pool = FixationPool.of(points, sizes)
+    pool = FixationPool(points, sizes)
     for own in range(len(images)):
         others = PooledPoints(pool, own)
         x, y = shuffled(points, sizes, own)

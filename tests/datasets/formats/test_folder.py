@@ -205,7 +205,7 @@ def test_bad_rows_are_problems_with_their_line(tmp_path) -> None:
     assert "not a readable image" in told["text"]
     assert "holds a slash" in told["bad/id"]
     assert "line 9" in told["fix"]
-    assert "is no name" in told[""]
+    assert "is not a name" in told[""]
 
 
 def test_tables_that_cannot_be_used(tmp_path) -> None:

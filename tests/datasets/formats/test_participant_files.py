@@ -52,13 +52,13 @@ def test_readings_are_all_ways_to_fill_the_pattern(participant, image, text) -> 
         if inner[cut] == "_" and left and right:
             expected.add((left, right) if text.index("{p") < text.index("{i") else (right, left))
     found = list(Pattern.from_setting(text).readings(stem, None))
-    assert {(reading.participant, reading.image) for reading in found} == expected
+    assert {(reading[0], reading[1]) for reading in found} == expected
     assert (participant, image) in expected
-    lengths = [len(reading.participant) for reading in found]
+    lengths = [len(reading[0]) for reading in found]
     assert lengths == sorted(lengths)
     only = list(Pattern.from_setting(text).readings(stem, {image}))
-    assert [reading.image for reading in only] == [image] * len(only)
-    assert participant in [reading.participant for reading in only]
+    assert [reading[1] for reading in only] == [image] * len(only)
+    assert participant in [reading[0] for reading in only]
 
 
 def test_files_are_sorted_by_the_images_there_are() -> None:
@@ -71,9 +71,7 @@ def test_files_are_sorted_by_the_images_there_are() -> None:
         "big_cat": [("P0", Path("P0_big_cat.png"))],
     }
     assert list(found.strays) == ["P0_dog", "other"]
-    assert {stem: (r.participant, r.image) for stem, r in found.unclear.items()} == {
-        "P0_big_cat": ("P0", "big_cat")
-    }
+    assert dict(found.unclear) == {"P0_big_cat": ("P0", "big_cat")}
 
 
 @pytest.mark.parametrize(

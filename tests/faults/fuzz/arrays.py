@@ -116,7 +116,7 @@ def _run_npy(data: bytes, folder: Path) -> bool:
 def _checkpoint_seeds(folder: Path) -> list[bytes]:
     import torch
 
-    from clickmap_cli.metrics.platt import Platt
+    from clickmap_cli.metrics.classification import Platt
     from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
     from clickmap_cli.models.participant_quality import QualityModel, save_quality
 

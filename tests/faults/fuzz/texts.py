@@ -375,11 +375,11 @@ class _Nothing:
 
 def _gallery_of(name: str) -> Any:
     from clickmap_cli.services.visualize.agreement import Agreement
-    from clickmap_cli.services.visualize.gallery import Gallery, ImageFacts, Remark
+    from clickmap_cli.services.visualize.gallery import Gallery, Remark
     from clickmap_cli.services.visualize.options import Look
 
     return Gallery(
-        name, (ImageFacts(name, name, 3, 9),), (Agreement(np.array([0.5]), name, name, True),), 32,
+        name, [name], [name], [3], [9], (Agreement(np.array([0.5]), name, name, True),), 32,
         ("pages/00001",), ("images/00001",), 1.0, (Remark(name, "missing", name),), Look(),
     )  # fmt: skip
 

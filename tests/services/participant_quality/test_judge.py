@@ -16,7 +16,7 @@ import torch
 
 from clickmap_cli.clickmaps.trials import trials_from_arrays
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.metrics.platt import Platt
+from clickmap_cli.metrics.classification import Platt
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
 from clickmap_cli.models.participant_quality import QualityModel, load_quality, save_quality
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve

@@ -28,9 +28,9 @@ from clickmap_cli.services.visualize.experiment import (
     click_tracks,
     cumulative_maps,
     densest,
+    load_picture,
     open_experiment,
     participant_maps,
-    picture_of,
 )
 from clickmap_cli.services.visualize.figures import Figures
 from clickmap_cli.services.visualize.numbers import distributions
@@ -102,7 +102,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def keys(result) -> list[str]:
-    return [row.image_path for row in result.images]
+    return [row.image_path for row in result.summary.images]
 
 
 # --- which images -------------------------------------------------------------------------------
@@ -197,11 +197,11 @@ def test_a_ceiling_that_is_there_is_shown_and_none_is_computed_for_pictures_alon
     progress = Silent()
     alone = run(config, top=2, progress=progress)
     assert progress.notices == []
-    assert all(math.isnan(row.agreement) for row in alone.images)
+    assert all(math.isnan(row.agreement) for row in alone.summary.images)
     result = run_ceiling(config)[0].summary
     ceilings = {row.image_path: row.ceiling for row in result.images}
     beside = run(config, top=2, when=WhenPresent.OVERWRITE)
-    assert [row.agreement for row in beside.images] == pytest.approx(
+    assert [row.agreement for row in beside.summary.images] == pytest.approx(
         [ceilings[key] for key in keys(beside)]
     )
 
@@ -230,7 +230,7 @@ def test_many_trials_are_not_scored_for_a_figure_alone(config, monkeypatch) -> N
     result = run(config, kinds=("distributions",), figures=recorder.figures(), progress=progress)
     assert [name for name, _ in recorder.drawn] == ["distributions/clicks_per_trial"]
     assert any("21 trials" in text for text in progress.notices)
-    assert result.numbers.agreed == ()
+    assert result.summary.numbers.agreed == ()
 
 
 # --- what is drawn of an image -------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_many_trials_are_not_scored_for_a_figure_alone(config, monkeypatch) -> N
 def test_people_clicks_and_bins_are_those_of_the_trials(config) -> None:
     experiment = open_experiment(config, Silent())
     code = experiment.keys.index("cat0/2.png")
-    clicks, picture = experiment.clicks(code), picture_of(experiment, code)
+    clicks, picture = experiment.clicks(code), load_picture(experiment, code)
     maps = trial_maps(clicks, experiment.settings)
     np.testing.assert_allclose(picture.heat, maps.mean(axis=0), atol=1e-7)
     assert (picture.n_participants, picture.n_clicks) == (4, 48)
@@ -262,7 +262,7 @@ def test_people_clicks_and_bins_are_those_of_the_trials(config) -> None:
 def test_clicks_keep_their_numbers_where_some_are_cropped_away(tmp_path) -> None:
     config = prepared_study(tmp_path, rows_of_sizes((2, 2)), "center_crop=[10,8]")
     experiment = open_experiment(config, Silent())
-    picture = picture_of(experiment, 1)
+    picture = load_picture(experiment, 1)
     assert picture.heat.shape == (10, 8)
     x, y = experiment.clicks(1).trial(0)
     track = click_tracks(experiment, 1)[0]
@@ -282,7 +282,7 @@ def test_maps_of_every_format(tmp_path, output_format) -> None:
         "save_maps=participants", "click_bins=3",
     )  # fmt: skip
     experiment = open_experiment(config, Silent())
-    picture = picture_of(experiment, 0)
+    picture = load_picture(experiment, 0)
     clicks = experiment.clicks(0)
     wanted = trial_maps(clicks, experiment.settings).mean(axis=0)
     np.testing.assert_allclose(picture.heat, wanted, atol=1e-7)
@@ -332,7 +332,7 @@ def test_images_of_any_kind_are_drawn_counted_and_named(tmp_path) -> None:
     recorder, progress = Recorder(), Silent()
     kinds = ("overlay", "participants", "clicks", "bins", "sheet")
     result = run(config, top=9, kinds=kinds, figures=recorder.figures(), progress=progress)
-    found = {row.image_path.split("/")[1]: (row.image, row.note) for row in result.images}
+    found = {row.image_path.split("/")[1]: (row.image, row.note) for row in result.summary.images}
     assert {name: state for name, (state, _) in found.items()} == {
         "0.png": "missing", "1.png": "converted", "2.png": "converted", "3.png": "converted",
         "4.png": "converted", "5.png": "converted", "6.png": "shown", "7.png": "unreadable",
@@ -358,7 +358,7 @@ def test_images_of_any_kind_are_drawn_counted_and_named(tmp_path) -> None:
         assert words_of in said
     with (result.folder / "images.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["image"] for row in rows] == [row.image for row in result.images]
+    assert [row["image"] for row in rows] == [row.image for row in result.summary.images]
     assert load_manifest(result.folder).counts == {
         "images": 9, "converted": 5, "missing": 1, "shown": 2, "unreadable": 1,
     }  # fmt: skip
@@ -368,8 +368,8 @@ def test_without_a_folder_of_images(config) -> None:
     progress = Silent()
     elsewhere = dataclasses.replace(config, image_dir=str(Path(config.assets) / "nowhere"))
     result = run(elsewhere, top=2, progress=progress)
-    assert [row.image for row in result.images] == ["missing"] * 2
-    assert any("is no folder" in text for text in progress.notices)
+    assert [row.image for row in result.summary.images] == ["missing"] * 2
+    assert any("is not a folder" in text for text in progress.notices)
 
 
 # --- distributions -------------------------------------------------------------------------------
@@ -377,8 +377,8 @@ def test_without_a_folder_of_images(config) -> None:
 
 def test_numbers_behind_the_distributions(config) -> None:
     result = run(config, kinds=("distributions",), figures=Recorder().figures())
-    trials, clicks, people = result.numbers.spreads
-    assert [s.name for s in result.numbers.spreads] == [
+    trials, clicks, people = result.summary.numbers.spreads
+    assert [s.name for s in result.summary.numbers.spreads] == [
         "trials_per_participant", "clicks_per_trial", "participants_per_image",
     ]  # fmt: skip
     # u0 and u1 clicked all five images, u2 all but the last, ...
@@ -388,12 +388,12 @@ def test_numbers_behind_the_distributions(config) -> None:
     assert clicks.values.tolist() == [12] * sum(PEOPLE)
     assert sorted(people.values.tolist()) == sorted(PEOPLE)
     assert (people.median, people.mean) == (4, sum(PEOPLE) / 5)
-    groups = {g.name: (g.images, g.trials, len(g.agreement)) for g in result.numbers.groups}
+    groups = {g.name: (g.images, g.trials, len(g.agreement)) for g in result.summary.numbers.groups}
     assert groups == {"cat0": (3, 3 + 4 + 2, 3), "cat1": (2, 12, 2)}
-    assert [group.name for group in result.numbers.groups] == ["cat0", "cat1"]
-    medians = [float(np.median(group.agreement)) for group in result.numbers.agreed]
+    assert [group.name for group in result.summary.numbers.groups] == ["cat0", "cat1"]
+    medians = [float(np.median(group.agreement)) for group in result.summary.numbers.agreed]
     assert medians == sorted(medians, reverse=True)
-    assert result.numbers.funnel[0].trials == sum(PEOPLE)
+    assert result.summary.numbers.funnel[0].trials == sum(PEOPLE)
 
 
 @pytest.mark.parametrize(

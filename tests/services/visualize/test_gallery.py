@@ -17,13 +17,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from clickmap_cli.clickmaps.geometry import resize
-from clickmap_cli.reports.gallery_html import gallery_figures, packed_map
+from clickmap_cli.reports import gallery_html
+from clickmap_cli.reports.gallery_html import packed_map
 from clickmap_cli.runtime import parallel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
 from clickmap_cli.services.visualize import gallery
-from clickmap_cli.services.visualize.gallery import GalleryOptions, GalleryRun
+from clickmap_cli.services.visualize.gallery import GallerySummary
 from clickmap_cli.services.visualize.options import Look
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -38,10 +39,16 @@ def rows(n_images: int = N_IMAGES, seed: int = 5) -> list[TrialRow]:
     return random_rows(seed, images=n_images, users=3, side=SIDE)
 
 
-def run(config: Any, when: WhenPresent = WhenPresent.STOP, **options: Any) -> GalleryRun:
+def outcome(config: Any, when: WhenPresent = WhenPresent.STOP, **options: Any) -> Any:
     look = options.pop("look", Look())
     progress = options.pop("progress", None) or Silent()
-    return gallery.run(config, GalleryOptions(look, **options), progress, gallery_figures(), when)
+    participants = options.pop("participants", "auto")
+    return gallery.run(config, look, participants, progress, gallery_html, when, **options)
+
+
+def run(config: Any, when: WhenPresent = WhenPresent.STOP, **options: Any) -> GallerySummary:
+    summary: GallerySummary = outcome(config, when, **options).summary
+    return summary
 
 
 @pytest.fixture(autouse=True)
@@ -191,18 +198,35 @@ def test_a_gallery_that_is_there_is_not_touched_unasked(tmp_path: Path) -> None:
     assert files(tmp_path / "study") == before
 
 
-@pytest.mark.parametrize("when", [WhenPresent.RESUME, WhenPresent.OVERWRITE])
-def test_only_pages_whose_inputs_changed_are_drawn_again(tmp_path: Path, when: WhenPresent) -> None:
+def test_an_equal_gallery_is_kept_and_another_look_is_not_mixed_with_it(tmp_path: Path) -> None:
+    config = experiment(tmp_path, rows())
+    first = run(config)
+    before = files(tmp_path / "study")
+    again = outcome(config, WhenPresent.RESUME)
+    assert again.reused
+    assert (again.summary.n_pages, again.summary.n_kept) == (3, 3)
+    assert again.summary.n_bytes == first.n_bytes
+    assert files(tmp_path / "study") == before
+    with pytest.raises(ConfigError, match="--overwrite"):
+        run(config, WhenPresent.RESUME, look=Look(alpha=0.2))
+    assert run(config, WhenPresent.OVERWRITE, look=Look(alpha=0.2)).n_kept == 3
+    changed = {name for name, data in files(tmp_path / "study").items() if before[name] != data}
+    assert changed == {"gallery.html"}
+
+
+def test_only_pages_whose_inputs_changed_are_drawn_again(tmp_path: Path) -> None:
     config = experiment(tmp_path, rows())
     run(config)
     folder = tmp_path / "study"
     before = files(folder)
     old = index_of(folder)
-    assert run(config, when).n_kept == 3
+    assert run(config, WhenPresent.OVERWRITE).n_kept == 3
     assert files(folder) == before
     key = old["names"][5]
     Image.new("RGB", (96, 72), "red").save(tmp_path / "images" / key)
-    made = run(config, when)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        run(config, WhenPresent.RESUME)
+    made = run(config, WhenPresent.OVERWRITE)
     new = index_of(folder)
     assert made.n_kept == 2
     same = [a == b for a, b in zip(old["pages"], new["pages"], strict=True)]
@@ -265,20 +289,20 @@ def test_an_interrupted_run_keeps_what_it_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = experiment(tmp_path, rows())
-    whole = gallery.write_page
+    whole = gallery_html.page_content
     done = []
 
-    def stop_at_the_third(job: Any) -> Any:
+    def stop_at_the_third(name: str, pictures: Any) -> Any:
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(job.name)
-        return whole(job)
+        done.append(name)
+        return whole(name, pictures)
 
-    monkeypatch.setattr(gallery, "write_page", stop_at_the_third)
+    monkeypatch.setattr(gallery_html, "page_content", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run(config)
     assert not (tmp_path / "study" / "gallery.html").exists()
-    monkeypatch.setattr(gallery, "write_page", whole)
+    monkeypatch.setattr(gallery_html, "page_content", whole)
     assert run(config, WhenPresent.RESUME).n_kept == 2
 
 
@@ -405,8 +429,8 @@ def test_without_prepare_there_is_no_gallery(tmp_path: Path) -> None:
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     config = experiment(tmp_path, rows())
-    made = gallery.run(config, GalleryOptions(), Silent(), gallery_figures(), dry_run=True)
-    assert (made.n_images, made.n_pages, made.written) == (9, 3, False)
+    made = outcome(config, dry_run=True)
+    assert (made.summary.n_images, made.summary.n_pages, made.written) == (9, 3, False)
     assert not (tmp_path / "study" / "gallery").exists()
 
 

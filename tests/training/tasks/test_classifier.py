@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
-from clickmap_cli.datasets.classifier_images import LabelledImage, Picture, image_folder
+from clickmap_cli.datasets.classifier_images import LabelledImage, image_folder
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
-from clickmap_cli.training.nested_folds import nested_folds
+from clickmap_cli.training.folds import nested_folds
 from clickmap_cli.training.tasks.base import Cache
 from clickmap_cli.training.tasks.classifier import ClassifierTask, planes_of
 from tests.training.tiny import make_stage
@@ -27,7 +27,7 @@ from tests.training.tiny import make_stage
 SIZE = (16, 18)
 
 
-class Counted(Picture):
+class Counted:
     """Pixels in memory, and how often they were asked for."""
 
     def __init__(self, seed: int, colour: bool = False) -> None:
@@ -35,7 +35,7 @@ class Counted(Picture):
         self.pixels = np.random.default_rng(seed).random(shape).astype(np.float32)
         self.reads = 0
 
-    def read(self) -> np.ndarray:
+    def __call__(self) -> np.ndarray:
         self.reads += 1
         return self.pixels
 
@@ -106,7 +106,7 @@ def test_colour_and_grey_come_as_planes() -> None:
     other = replace(colour, image_id="C/p/colour")
     planes = planes_of(other, cache)
     assert planes.shape == (3, *SIZE)
-    np.testing.assert_array_equal(planes.numpy(), np.moveaxis(colour.picture.pixels, -1, 0))
+    np.testing.assert_array_equal(planes.numpy(), np.moveaxis(colour.source.pixels, -1, 0))
     task = ClassifierTask(network(3), [other], [], ("C", "P"))
     assert task.alike(task.read(other, None)) == (3, *SIZE)
 
@@ -117,16 +117,16 @@ def test_images_are_kept_while_they_fit() -> None:
     cache = Cache(2 * size + 1)
     for _ in range(3):
         for item in images:
-            np.testing.assert_array_equal(planes_of(item, cache)[0], item.picture.pixels)
-    assert [item.picture.reads for item in images] == [1, 1, 3, 3]
+            np.testing.assert_array_equal(planes_of(item, cache)[0], item.source.pixels)
+    assert [item.source.reads for item in images] == [1, 1, 3, 3]
     one, two = (ClassifierTask(network(), images, [], "CP", cache=cache) for _ in range(2))
     for task in (one, two):
         task.read(images[0], 1)
-    assert images[0].picture.reads == 1  # folds share what was read
+    assert images[0].source.reads == 1  # folds share what was read
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(partial(planes_of, cache=Cache(10**6)), images * 20))
     for item, planes in zip(images * 20, found, strict=True):
-        np.testing.assert_array_equal(planes[0], item.picture.pixels)
+        np.testing.assert_array_equal(planes[0], item.source.pixels)
 
 
 def test_probabilities_never_depend_on_the_batch_and_leave_the_network_alone() -> None:

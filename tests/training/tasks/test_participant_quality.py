@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, known_users
+from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, label_users
 from clickmap_cli.clickmaps.simulation.people import Simulation
 from clickmap_cli.metrics.classification import roc_auc
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, click_features, trial_logits
@@ -181,15 +181,15 @@ def test_losses_are_cross_entropies_of_the_logits() -> None:
 def test_trials_without_a_click_in_the_image_teach_nothing() -> None:
     rows = [("a.png", "g", [(1, 1)]), ("a.png", "b", [(2, 2)]), ("b.png", "b", [(-1, 3)])]
     trials = trials_of(rows)
-    known = known_users(trials, ["g"], ["b"])
-    made = task(trials, known.labels, known.labels != UNLISTED)
+    known, _ = label_users(trials, ["g"], ["b"])
+    made = task(trials, known, known != UNLISTED)
     assert made.train == [0, 1]
     without = trials_of([rows[0], rows[2]])
-    labels = known_users(without, ["g"], ["b"]).labels
+    labels, _ = label_users(without, ["g"], ["b"])
     with pytest.raises(DataError, match="No trial of a bad participant is left"):
         task(without, labels, labels != UNLISTED)
     with pytest.raises(DataError, match="No trial of a good participant is left"):
-        task(trials, known.labels, known.labels == BAD)
+        task(trials, known, known == BAD)
 
 
 def test_nobody_is_on_two_sides() -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from clickmap_cli.config.loading import load_experiment
-from clickmap_cli.datasets.formats.prepared import clickmaps
+from clickmap_cli.datasets.formats.clickmaps import clickmaps
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
