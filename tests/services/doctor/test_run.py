@@ -421,8 +421,7 @@ def test_maps_that_are_left_out_are_a_note(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (maps_of(tmp_path / "maps") / "C/p0/0.png").write_bytes(b"no map")
     path = tmp_path / "study.yaml"
-    text = "task: classifier\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n"
-    path.write_text(text)
+    path.write_text(
         "task: classifier\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n"
     )
     problems, notes = said(path)
