@@ -102,7 +102,7 @@ class DaskPool:
         self._counted = (-float(_COUNT_SECONDS), 1)
         self._reported_missing = False
 
-    def workers(self, seconds: float = math.inf) -> int:  # noqa: ARG002 - they have started already
+    def workers(self, seconds: float = math.inf) -> int:
         """Return the number of threads of all workers that are connected now (at least 1)."""
         then, count = self._counted
         now = time.monotonic()
@@ -116,7 +116,7 @@ class DaskPool:
         self,
         function: Callable[[Item], Outcome],
         items: Iterable[Item],
-        seconds: float = math.inf,  # noqa: ARG002 - workers of a cluster have started already
+        seconds: float = math.inf,
     ) -> Iterator[Outcome]:
         """Yield `function(item)` for each item, in their order; see `Pool.map`.
 

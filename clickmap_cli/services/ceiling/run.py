@@ -132,7 +132,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
         """Return the workers that score images."""
         return self.study.workers(progress, connect=not dry_run)
 
-    def load(self, progress: Progress, *, dry_run: bool) -> Survivors:  # noqa: ARG002
+    def load(self, progress: Progress, *, dry_run: bool) -> Survivors:
         """Hash the input files, then read and filter the trials."""
         _ = self.study.inputs
         found = surviving_trials(
@@ -142,7 +142,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
         _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)
         return found
 
-    def identity(self, inputs: Survivors) -> Identity:  # noqa: ARG002
+    def identity(self, inputs: Survivors) -> Identity:
         """Return what this metric's numbers depend on; the other metrics do not count."""
         files = self.study.inputs
         content = [str(self.study.subject_curve), *(str(file["sha256"]) for file in files.values())]
@@ -167,7 +167,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
         """Return a result without scores."""
         return CeilingResult({}, (), (), rows=inputs.rows, rejected=inputs.rejected)
 
-    def stored(self, inputs: Survivors, manifest: Manifest) -> CeilingResult:  # noqa: ARG002
+    def stored(self, inputs: Survivors, manifest: Manifest) -> CeilingResult:
         """Return the stored summary."""
         summary = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
         return CeilingResult(summary, (), (), rows=inputs.rows, rejected=inputs.rejected)

@@ -185,7 +185,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
         """Return what the maps depend on."""
         return Identity(inputs.hash, inputs.files)
 
-    def stored(self, inputs: _Inputs, manifest: Manifest) -> PrepareSummary:  # noqa: ARG002
+    def stored(self, inputs: _Inputs, manifest: Manifest) -> PrepareSummary:
         """Return the counts of a finished run, and a notice if its pictures differ."""
         if self.part is None:
             _notify_other_pictures(self.config, manifest, self.progress)

@@ -342,7 +342,7 @@ def _harmless() -> tuple[Page, ...]:
 
 def _report(name: str, folder: Path) -> str:
     from clickmap_cli.reports.benchmark_html import write_report
-    from clickmap_cli.services.benchmark.result import (
+    from clickmap_cli.scoring.results import (
         BenchmarkResult,
         ComparisonRow,
         Failure,

@@ -17,7 +17,7 @@ from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.models.precomputed import Precomputed
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services.benchmark.data import read_set
+from clickmap_cli.scoring.data import read_set
 from clickmap_cli.services.data import tools as data_tools
 from clickmap_cli.storage.map_store import MapStore
 from clickmap_cli.storage.text_files import read_ids
