@@ -13,8 +13,7 @@ from clickmap_cli.clickmaps.blur import Kernel, blur_clicks, blur_counts
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.metrics.ranks import RankTable
-from clickmap_cli.metrics.views import CountView, MapView
+from clickmap_cli.metrics.views import CountView, MapView, RankTable
 from clickmap_cli.storage.long_arrays import ranges
 
 Maps = NDArray[np.float32]

@@ -60,7 +60,7 @@ class Registry(Generic[Thing]):
         Raises:
             ConfigError: another object has this name already.
         """
-        there = self._entries.get(self._spelled(name))
+        there = self._entries.get(self._registered_spelling(name))
         if there is not None and (there.name, there.target) != (name, target):
             raise ConfigError(
                 f"The {self.kind} '{name}' is registered twice, by {there.origin} and {origin}; "
@@ -91,7 +91,7 @@ class Registry(Generic[Thing]):
                 to another package and cannot be imported.
         """
         self._find_installed()
-        entry = self._entries.get(self._spelled(name))
+        entry = self._entries.get(self._registered_spelling(name))
         if entry is None:
             raise ConfigError(
                 f"There is no {self.kind} '{name}'. {did_you_mean(name, self._entries)}"
@@ -109,7 +109,7 @@ class Registry(Generic[Thing]):
                 f"{typed_reason(error)}"
             ) from error
 
-    def _spelled(self, name: str) -> str:
+    def _registered_spelling(self, name: str) -> str:
         """Return a known name as it was registered, ignoring the case of `name`."""
         lower = {known.lower(): known for known in self._entries}
         return lower.get(name.lower(), name)

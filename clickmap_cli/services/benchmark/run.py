@@ -16,7 +16,7 @@ from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
 from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -148,7 +148,7 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
         """Build the models and read the data sets; a dry run downloads no weights."""
         config = self.config
         if "EMD" in config.metrics:
-            need_solver()
+            require_solver()
         for path in config.plugins:
             load_plugin(Path(path))
         models = [

@@ -18,8 +18,7 @@ from torch import nn
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.classifier_images import LabelledImage
-from clickmap_cli.metrics.classification import accuracy, class_weights, f1
-from clickmap_cli.metrics.map_statistics import statistics_vector
+from clickmap_cli.metrics.classification import accuracy, class_weights, f1, map_statistics
 from clickmap_cli.models.classifier import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import RunError, printable
@@ -209,7 +208,7 @@ class FoldTraining:
 
         def features(items: Sequence[LabelledImage]) -> NDArray[np.float64]:
             planes = [np.moveaxis(planes_of(item, self.cache).numpy(), 0, -1) for item in items]
-            return np.stack([statistics_vector(values) for values in planes])
+            return np.stack([map_statistics(values) for values in planes])
 
         study = self.study
         train = study.of(fold.train)

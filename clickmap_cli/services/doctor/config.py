@@ -25,7 +25,7 @@ from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError, typed_reason
-from clickmap_cli.runtime.machine import disk, unreachable
+from clickmap_cli.runtime.machine import disk, why_unreachable
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
@@ -174,7 +174,7 @@ class _Look:
         """Report an unreachable scheduler, or more workers than usable cores."""
         scheduler = getattr(self.config, "scheduler", None)
         if scheduler is not None:
-            why = unreachable(scheduler)
+            why = why_unreachable(scheduler)
             if why:
                 self.problem(f"scheduler: {scheduler} cannot be reached ({why}).")
             return

@@ -16,7 +16,7 @@ from clickmap_cli.config.benchmark import Spec
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -379,4 +379,4 @@ def _need_packages(config: SaliencyConfig) -> None:
     if config.tensorboard:
         need_tensorboard()
     if "EMD" in config.metrics:
-        need_solver()
+        require_solver()
