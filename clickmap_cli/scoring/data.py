@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
+from clickmap_cli.config.benchmark import DATASET_ENTRY, BenchmarkConfig, Spec
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
 from clickmap_cli.datasets.formats.participant_files import Pattern
@@ -18,7 +19,7 @@ from clickmap_cli.datasets.gathering import as_path, find_split
 from clickmap_cli.models.building import model_settings
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
 from clickmap_cli.runtime.progress import Checks, Progress
-from clickmap_cli.runtime.registry import load_plugin, settings_of
+from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.scoring.results import Failure
 from clickmap_cli.storage.text_files import read_ids
 
@@ -189,9 +190,9 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
         ConfigError: the name or a setting is unknown.
     """
     reader = DATASETS.get(name)
-    rest = dict(given)
-    ids = rest.pop("ids", None)
-    return reader, settings_of(reader, rest, what), ids
+    settings = read_settings(reader, given, what, DATASET_ENTRY)
+    del settings["label"]
+    return reader, settings, settings.pop("ids")
 
 
 def check_names(
@@ -217,7 +218,7 @@ def check_names(
             load_plugin(Path(path))
     checks.require_all()
     notices = []
-    for spec in dataset_specs(config):
+    for spec in config.datasets:
         with checks.part(f"data set {spec.label}"):
             _, settings, ids = set_settings(spec.name, spec.settings, f"data set {spec.label}")
             if ids is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clickmap_cli.clickmaps.geometry import AS_IT_IS
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
 from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
@@ -134,7 +134,7 @@ class BenchmarkJob(Job[_Inputs, BenchmarkResult]):
                 require_solver()
         models = build_models(model_specs(config), config.device, progress, dry_run=dry_run)
         sets = load_sets(
-            dataset_specs(config),
+            config.datasets,
             progress,
             max_lost=config.max_lost,
             limit=config.limit_images,

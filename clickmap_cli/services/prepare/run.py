@@ -25,7 +25,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.participant_quality.judge import quality_of
 from clickmap_cli.services.prepare.examples import Example, draw_examples
@@ -111,7 +111,7 @@ def run(
             the cluster is gone.
     """
     _check_call(config, when, part, merge)
-    job = _PrepareJob(config, progress, draw, part, merge)
+    job = PrepareJob(config, progress, draw, part, merge)
     return run_job(job, when, dry_run=dry_run, progress=progress)
 
 
@@ -134,7 +134,7 @@ class _Inputs:
     found: Survivors | None
 
 
-class _PrepareJob(Job[_Inputs, PrepareSummary]):
+class PrepareJob(Job[_Inputs, PrepareSummary]):
     command = "prepare"
     owns = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
 
@@ -165,13 +165,26 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
             self.pool = pool
             yield
 
+    def check(self, progress: Progress) -> tuple[()]:
+        """Raise ConfigError if maps would be blurred here and computed elsewhere."""
+        if self.config.backend == "dask" and self.config.use_gpu_blurring:
+            raise ConfigError(
+                "use_gpu_blurring blurs on this machine's GPU, and backend: dask on other "
+                "machines; leave one out."
+            )
+        return ()
+
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Hash the inputs and load the judge of participants; a dry run also filters the trials."""
-        files, identity = _inputs(self.config, progress)
-        quality = quality_of(self.config, progress)
+        config = self.config
+        self.check(progress)
+        files, identity = _inputs(config, progress)
+        quality = quality_of(config, progress)
+        with Checks(progress).part():
+            device = _blur_device(config, progress)
         if not dry_run:
-            return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
-        found = surviving_trials(self.config, progress, quality=quality)
+            return _Inputs(files, identity, quality, device, None)
+        found = surviving_trials(config, progress, quality=quality)
         require_images(found)
         return _Inputs(files, identity, quality, None, found)
 
@@ -224,11 +237,6 @@ def _check_call(
         raise ConfigError("--merge joins what is there; --overwrite belongs to --shard.")
     if part is not None and config.backend == "dask":
         raise ConfigError("--shard is for job arrays, which need no cluster; leave out --backend.")
-    if config.backend == "dask" and config.use_gpu_blurring:
-        raise ConfigError(
-            "use_gpu_blurring blurs on this machine's GPU, and backend: dask on other machines; "
-            "leave one out."
-        )
 
 
 def _notify_other_pictures(config: ExperimentConfig, done: Manifest, progress: Progress) -> None:
@@ -268,7 +276,7 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> tuple[dict[str, dic
             f"clickme_data: {config.clickme_data} is a folder; prepare wants the file of raw "
             "trials in it."
         )
-    files = input_files(config)
+    files = input_files(config, progress)
     progress.stage("Hashing inputs")
     described = describe_files(None, files)
     # masks are found by their names; blurring on a GPU changes the last bits
