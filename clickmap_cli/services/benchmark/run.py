@@ -98,7 +98,7 @@ class _Inputs:
 
 
 class BenchmarkJob(Job[_Inputs, BenchmarkResult]):
-    """The benchmark of a configuration; `figures` are needed by `work` only."""
+    """The benchmark of a configuration; only `work` calls `figures`."""
 
     command = "benchmark"
     owns = (

@@ -148,6 +148,8 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
 
 
 class QualityJob(Job[KnownPeople, QualitySummary | None]):
+    """Training of a participant-quality model."""
+
     command = "train-classifier"
     owns = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
 

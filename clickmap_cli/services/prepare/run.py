@@ -135,6 +135,8 @@ class _Inputs:
 
 
 class PrepareJob(Job[_Inputs, PrepareSummary]):
+    """Preparation of an experiment, or a shard of it; only `work` calls `draw`."""
+
     command = "prepare"
     owns = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
 
