@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
@@ -53,124 +53,79 @@ def finetune(
 
     Example: clickmap finetune -c configs/finetune_readout_demo.yaml training.lr=0.001
     """
-    if gather:
-        own = any(x is not None for x in (config, n_jobs, device, seed, predict_only))
-        call = _Gathering([*gather, *map(Path, overrides or ())], output, resume, dry_run, own)
-        run_session(lambda terminal: _gather(terminal, call, json), quiet=quiet, verbose=verbose)
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.keypoints import KeypointConfig
-        from clickmap_cli.config.loading import BY_TASK, SALIENCY, load_config, schema_of
-        from clickmap_cli.config.saliency import SaliencyConfig
-        from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.finetune import block_table
+        from clickmap_cli.config.loading import SALIENCY, load_config, schema_of_task
         from clickmap_cli.runtime.errors import ConfigError
-        from clickmap_cli.services.training_views import TrainingViews
 
-        words = overrides or ()
-        schema = schema_of(config, words)
+        when = when_present(resume)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
-        if schema.type not in (SaliencyConfig, KeypointConfig):
-            if schema in BY_TASK.values():
-                raise ConfigError("This task is one of `clickmap train-classifier`.")
-            schema = SALIENCY
-        loaded = load_config(schema, config, words, chosen)
+        if gather:
+            if any(value is not None for value in (config, n_jobs, device, seed, predict_only)):
+                raise ConfigError(
+                    "--gather takes everything from its folders; give it --output, and neither "
+                    "--config, --seed, --device, --n-jobs nor --predict-only."
+                )
+            folders = [*gather, *map(Path, overrides or ())]
+            return _gather_folds(terminal, folders, output, when, dry_run, json)
+        schema = schema_of_task(SALIENCY, config, overrides or ())
+        loaded = load_config(schema, config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        views = TrainingViews(
-            lambda title, rows: terminal.show(block_table(title, rows)), terminal.describe
-        )
-        settings: Any = loaded.config
-        if isinstance(settings, KeypointConfig):
-            if predict_only is not None and dry_run:
-                raise ConfigError("--predict-only writes, and --dry-run does not; leave one out.")
-            if predict_only is not None:
-                return _predict(terminal, settings, predict_only, when_present(resume), json)
-            code, summary = _keypoints(terminal, settings, views, when_present(resume), dry_run)
-        elif predict_only is not None:
+        if predict_only is None:
+            train = _train_saliency if schema is SALIENCY else _train_keypoints
+            return train(terminal, loaded.config, when, dry_run, json)
+        if schema is SALIENCY:
             raise ConfigError(
                 "--predict-only is for task keypoints; a fine-tuned saliency model predicts in "
                 "`clickmap benchmark`."
             )
-        else:
-            code, summary = _saliency(terminal, settings, views, when_present(resume), dry_run)
-        if json and summary is not None:
-            print_json(summary)
-        return code
+        if dry_run:
+            raise ConfigError("--predict-only writes, and --dry-run does not; leave one out.")
+        return _predict_keypoints(terminal, loaded.config, predict_only, when, json)
 
     run_session(body, quiet=quiet, verbose=verbose)
 
 
-def _saliency(
-    terminal: Terminal,
-    config: SaliencyConfig,
-    views: TrainingViews,
-    when: WhenPresent,
-    dry_run: bool,
-) -> tuple[int, Any]:
-    """Fine-tune a saliency model; return the exit code and the summary.
-
-    The summary is None in the processes of a distributed run that print nothing.
-    """
+def _train_saliency(
+    terminal: Terminal, config: SaliencyConfig, when: WhenPresent, dry_run: bool, json: bool
+) -> int:
     from clickmap_cli.reports import finetune as report
     from clickmap_cli.services.finetune import run as service
 
-    run = service.run(config, terminal, views, when, dry_run)
+    run = service.run(config, terminal, _views(terminal), when, dry_run)
     if not run.speaks:
-        return 0, None
-    return _say(terminal, run, report.summary_lines(run))
+        return 0
+    return _show_folds(terminal, run, report.summary_lines(run), json)
 
 
-@dataclass(frozen=True)
-class _Gathering:
-    """The words of a call with `--gather`.
-
-    Attributes:
-        folders: folders of the runs to join.
-        output: value of `--output`.
-        resume: value of `--resume/--overwrite`; None = neither was given.
-        dry_run: value of `--dry-run`.
-        others: True if options were given that have no effect with `--gather`.
-    """
-
-    folders: Sequence[Path]
-    output: str | None
-    resume: bool | None
-    dry_run: bool
-    others: bool
-
-
-def _gather(terminal: Terminal, call: _Gathering, json: bool) -> int:
-    """Join the folds of several folders, and return the exit code."""
+def _gather_folds(
+    terminal: Terminal,
+    folders: Sequence[Path],
+    output: str | None,
+    when: WhenPresent,
+    dry_run: bool,
+    json: bool,
+) -> int:
     from clickmap_cli.reports import finetune as report
-    from clickmap_cli.reports.console import print_json
     from clickmap_cli.runtime.errors import ConfigError
     from clickmap_cli.services.finetune import gather as service
 
-    if call.others:
-        raise ConfigError(
-            "--gather takes everything from its folders; give it --output, and neither --config, "
-            "--seed, --device, --n-jobs nor --predict-only."
-        )
-    for folder in call.folders:
+    for folder in folders:
         if "=" in str(folder) and not folder.is_dir():
             raise ConfigError(
                 f"--gather takes every setting from its folders, so '{folder}' changes nothing; "
                 "leave it out."
             )
-    if call.output is None:
+    if output is None:
         raise ConfigError("--gather needs --output, a folder for the tables of all folds.")
-    when = when_present(call.resume)
-    run = service.run(call.folders, Path(call.output), terminal, when, call.dry_run)
-    code, summary = _say(terminal, run, report.gathered_lines(run, len(call.folders)))
-    if json:
-        print_json(summary)
-    return code
+    run = service.run(folders, Path(output), terminal, when, dry_run)
+    return _show_folds(terminal, run, report.gathered_lines(run, len(folders)), json)
 
 
-def _say(terminal: Terminal, run: FinetuneRun, lines: Sequence[str]) -> tuple[int, Any]:
-    """Print the tables, the failures and the last lines; return the exit code and the summary."""
+def _show_folds(terminal: Terminal, run: FinetuneRun, lines: Sequence[str], json: bool) -> int:
     from clickmap_cli.reports import finetune as report
+    from clickmap_cli.reports.console import print_json
 
     for table in report.summary_tables(run):
         terminal.show(table)
@@ -178,50 +133,42 @@ def _say(terminal: Terminal, run: FinetuneRun, lines: Sequence[str]) -> tuple[in
         terminal.warn(line)
     for line in lines:
         terminal.show(line)
-    return (1 if run.n_failures else 0), run.summary
+    if json:
+        print_json(run.summary)
+    return 1 if run.n_failures else 0
 
 
-def _keypoints(
-    terminal: Terminal,
-    config: KeypointConfig,
-    views: TrainingViews,
-    when: WhenPresent,
-    dry_run: bool,
-) -> tuple[int, Any]:
+def _train_keypoints(
+    terminal: Terminal, config: KeypointConfig, when: WhenPresent, dry_run: bool, json: bool
+) -> int:
     from clickmap_cli.reports import keypoints as report
     from clickmap_cli.services.keypoints import run as service
 
-    run = service.run(config, terminal, views, _figures(), when, dry_run)
-    if not run.speaks:
-        return 0, None
-    table = report.score_table(run)
-    if table is not None:
-        terminal.show(table)
-    for line in report.summary_lines(run):
-        terminal.show(line)
-    return 0, run.summary
+    run = service.run(config, terminal, _views(terminal), report, when, dry_run)
+    if run is None:
+        return 0
+    found = run.summary
+    tables = [] if found is None else [report.score_table(found)]
+    value = {} if found is None else found.as_json()
+    lines = report.summary_lines(run)
+    return show_outcome(terminal, run, lines, tables=tables, json=value if json else None)
 
 
-def _predict(
+def _predict_keypoints(
     terminal: Terminal, config: KeypointConfig, source: Path, when: WhenPresent, json: bool
 ) -> int:
     from clickmap_cli.reports import keypoints as report
-    from clickmap_cli.reports.console import print_json
     from clickmap_cli.services.keypoints import predictions as service
 
-    run = service.run(config, source, terminal, _figures(), when)
-    for line in report.failure_lines(run):
-        terminal.warn(line)
-    for line in report.prediction_lines(run):
-        terminal.show(line)
-    if json:
-        print_json(report.prediction_json(run))
-    return 1 if run.failures else 0
+    run = service.run(config, source, terminal, report, when)
+    value = {"folder": str(run.folder), **asdict(run.summary)} if json else None
+    return show_outcome(terminal, run, [report.prediction_line(run)], json=value)
 
 
-def _figures() -> Any:
-    """Return the functions that draw the pictures of key points."""
-    from clickmap_cli.reports.keypoints import draw_attention, draw_losses, draw_overlay, draw_sheet
-    from clickmap_cli.services.keypoints.pictures import KeypointFigures
+def _views(terminal: Terminal) -> TrainingViews:
+    from clickmap_cli.reports.finetune import block_table
+    from clickmap_cli.services.training_views import TrainingViews
 
-    return KeypointFigures(draw_sheet, draw_overlay, draw_attention, draw_losses)
+    return TrainingViews(
+        lambda title, rows: terminal.show(block_table(title, rows)), terminal.describe
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from clickmap_cli.reports.console import Terminal
+from clickmap_cli.reports.console import Terminal, failure_lines, print_json
 from clickmap_cli.runtime.errors import ClickmapError, typed_reason
 from clickmap_cli.storage.folder import WhenPresent
+
+if TYPE_CHECKING:
+    from clickmap_cli.services.job import Outcome
 
 INTERRUPTED = 130
 
@@ -53,6 +57,38 @@ def run_session(
         )
         raise typer.Exit(1) from None
     raise typer.Exit(code)
+
+
+def show_outcome(
+    terminal: Terminal,
+    outcome: Outcome[Any],
+    lines: Iterable[str],
+    *,
+    tables: Iterable[Any] = (),
+    json: Any = None,
+) -> int:
+    """Show the tables of a run, what it left out, and its last lines.
+
+    Args:
+        terminal: the terminal.
+        outcome: the run's outcome.
+        lines: the last lines.
+        tables: tables, or other things that the terminal can show.
+        json: value to print on stdout; None = print nothing.
+
+    Returns:
+        The exit code: 1 if an item was left out.
+    """
+    for table in tables:
+        terminal.show(table)
+    where = f"; see {outcome.folder / 'failures.csv'}" if outcome.written else ""
+    for line in failure_lines(outcome.failures, where):
+        terminal.warn(line)
+    for line in lines:
+        terminal.show(line)
+    if json is not None:
+        print_json(json)
+    return 1 if outcome.failures else 0
 
 
 def when_present(resume: bool | None) -> WhenPresent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
 from clickmap_cli.commands import options as o
@@ -102,4 +103,4 @@ def _quality(
     run = service.run(config, terminal, views, when, dry_run)
     for line in quality_lines(run):
         terminal.show(line)
-    return 0, run.summary
+    return 0, {} if run.summary is None else asdict(run.summary)

@@ -260,6 +260,27 @@ def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
     return BENCHMARK if {"datasets", "models"} & set(values) else EXPERIMENT
 
 
+def schema_of_task(
+    default: Schema[Any], path: Path | None, overrides: Iterable[str] = ()
+) -> Schema[Any]:
+    """Return the kind of a configuration file for a command that runs several tasks.
+
+    Args:
+        default: the command's schema for a file that names no task.
+        path: the YAML file, or None.
+        overrides: `KEY=VALUE` words.
+
+    Raises:
+        ConfigError: the file cannot be read, or its task belongs to another command.
+    """
+    schema = schema_of(path, overrides)
+    if schema.command == default.command:
+        return schema
+    if schema in BY_TASK.values():
+        raise ConfigError(f"This task is one of `clickmap {schema.command}`.")
+    return default
+
+
 def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
     """Return the configuration that a manifest recorded, after checking each key and value.
 

@@ -16,7 +16,8 @@ from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
 from clickmap_cli.services.classifier.run import ClassifierRun
-from clickmap_cli.services.participant_quality.run import QualityRun
+from clickmap_cli.services.job import Outcome
+from clickmap_cli.services.participant_quality.run import QualitySummary
 from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
@@ -221,20 +222,19 @@ def _draw_row(
             axes.set_title(title, fontsize="small")
 
 
-def quality_lines(run: QualityRun) -> list[str]:
+def quality_lines(run: Outcome[QualitySummary | None]) -> list[str]:
     """Return the scores on held-out participants, and the command to run next."""
-    if not run.written:
-        return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary
-    unlisted = f", {found['n_unlisted']} not listed" if found["n_unlisted"] else ""
+    if found is None:
+        return [f"Would train into {run.folder}; nothing was written."]
+    unlisted = f", {found.n_unlisted} not listed" if found.n_unlisted else ""
     judged = (
-        f"{found['n_judged']} held-out participants ({found['n_good']} good, {found['n_bad']} bad"
-        f"{unlisted}): AUC {number(found['auc'])} {interval(found['auc_ci'])}, accuracy "
-        f"{found['accuracy']:.3f}, Brier score {found['brier']:.3f}."
+        f"{found.n_judged} held-out participants ({found.n_good} good, {found.n_bad} bad"
+        f"{unlisted}): AUC {number(found.auc)} {interval(found.auc_ci)}, accuracy "
+        f"{found.accuracy:.3f}, Brier score {found.brier:.3f}."
     )
-    model = run.folder / QUALITY_FILE
     return [
         judged,
         f"{run.folder / 'participants.csv'}: everybody's probability. {run.seconds:.1f} s.",
-        f"Next: clickmap prepare --config ... participant_filter={model}",
+        f"Next: clickmap prepare --config ... participant_filter={run.folder / QUALITY_FILE}",
     ]

@@ -28,6 +28,9 @@ from clickmap_cli.runtime.errors import escape_controls
 from clickmap_cli.runtime.progress import Notices
 from clickmap_cli.storage.atomic import json_ready
 
+_FIRST_FAILURES = 5
+"""Number of failures that a command prints."""
+
 
 class Terminal(Notices):
     """Terminal output of a running command; it implements `runtime.progress.Progress`.
@@ -142,6 +145,15 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         # Python flushes stdout once more when it exits, so stdout must lead to an open file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def failure_lines(failures: Sequence[str], more: str = "") -> list[str]:
+    """Return the first failures, and a line with the number of the others; `more` ends it."""
+    left = len(failures) - _FIRST_FAILURES
+    return [
+        *failures[:_FIRST_FAILURES],
+        *([f"... and {left:,} more{more}."] if left > 0 else []),
+    ]
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.reports.benchmark import listing_json
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
-from clickmap_cli.runtime.registry import Setting, described_settings
+from clickmap_cli.runtime.registry import Setting, describe_settings
 
 _KINDS = {"datasets": "data set", "models": "model", "metrics": "metric"}
 _OF_EVERY = {
@@ -51,7 +51,7 @@ def _settings(kind: str, name: str) -> dict[str, Any]:
     if kind == "metrics":
         return {}
     registry: Any = DATASETS if kind == "datasets" else MODELS
-    settings = [*described_settings(registry.get(name)), *_OF_EVERY[kind]]
+    settings = [*describe_settings(registry.get(name)), *_OF_EVERY[kind]]
     return {
         "settings": [
             {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,13 @@ from clickmap_cli.reports.style import (
     save,
     styled,
 )
-from clickmap_cli.services.keypoints.pictures import (
-    AttentionSheet,
-    AugmentationSheet,
-    KeypointOverlay,
-    LossCurves,
-)
-from clickmap_cli.services.keypoints.predictions import PredictionRun
-from clickmap_cli.services.keypoints.run import KeypointRun
+from clickmap_cli.services.job import Outcome
+from clickmap_cli.services.keypoints.predictions import PredictionSummary
+from clickmap_cli.services.keypoints.results import KeypointSummary
+from clickmap_cli.services.keypoints.run import Image
 from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.training.tasks.keypoint_augmentation import Pixels, Points
+from clickmap_cli.training.trackers import Row
 
 SIDE = 640
 """Longest side of an image in an overlay, in pixels of the picture."""
@@ -58,29 +56,39 @@ _WRONG = {"marker": "x", "markeredgecolor": COLOURS["accent"]}
 _EDGE = 1.6
 
 
-def draw_overlay(overlay: KeypointOverlay) -> None:
+def draw_overlay(
+    path: Path,
+    title: str,
+    pixels: Image,
+    names: Sequence[str],
+    *,
+    true: Points | None = None,
+    predicted: Points | None = None,
+    wrong: Sequence[int] = (),
+) -> None:
     """Write an image with its true key points as rings and the predicted ones as crosses.
 
     Every point has a number, and the legend gives its name. A line joins each prediction to its
     true point.
     """
-    height, width = overlay.pixels.shape[:2]
+    height, width = pixels.shape[:2]
     zoom = SIDE / max(height, width)
     right, below = max(round(width * zoom), 1), max(round(height * zoom), 1)
-    marks = _marks(overlay)
-    lines = len(marks) + 1 + len(overlay.names)
+    marks = _marks(true, predicted, wrong)
+    lines = len(marks) + 1 + len(names)
     size = right + _LEGEND, HEAD + max(below, _LINE * lines)
     with styled() as plt:
         dpi = PRESETS["screen"].dpi
         figure = plt.figure(figsize=(size[0] / dpi, size[1] / dpi))
         bottom = 1 - (HEAD + below) / size[1]
         axes = figure.add_axes((0, bottom, right / size[0], below / size[1]))
-        _show(axes, overlay.pixels)
-        _join(axes, overlay)
+        _show(axes, pixels)
+        if true is not None and predicted is not None:
+            _join(axes, true, predicted)
         for _, points, how in marks:
             axes.plot(*points.T, linestyle="", ms=8, markeredgewidth=_EDGE, **how)
-        _number(axes, _numbered(overlay), 8)
-        _text(figure, overlay.title, (6, size[1] - HEAD / 2), size)
+        _number(axes, _place_numbers(true, predicted), 8)
+        _text(figure, title, (6, size[1] - HEAD / 2), size)
         for line, (label, _, how) in enumerate(marks):
             place = right + 16, size[1] - HEAD - _LINE * (line + 0.5)
             figure.add_artist(
@@ -88,28 +96,29 @@ def draw_overlay(overlay: KeypointOverlay) -> None:
                            markeredgewidth=_EDGE, **how)
             )  # fmt: skip
             _text(figure, label, (place[0] + 12, place[1]), size)
-        for at, name in enumerate(overlay.names, 1):
+        for at, name in enumerate(names, 1):
             place = right + 12, size[1] - HEAD - _LINE * (len(marks) + at + 0.5)
             _text(figure, f"{at}  {_cut(name, _LONGEST)}", place, size)
-        with replacing(overlay.path) as partial:
+        with replacing(path) as partial:
             save(figure, partial)
 
 
-def draw_sheet(sheet: AugmentationSheet) -> None:
-    """Write the images of the sheet, one per row, with numbered key points."""
-    columns = len(sheet.rows[0][1])
-    shapes = [panels[0][1].shape for _, panels in sheet.rows]
+def draw_sheet(
+    path: Path,
+    names: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[tuple[str, Pixels, Points]]]],
+) -> None:
+    """Write examples of augmented images, one image per row, with numbered key points."""
+    columns = len(rows[0][1])
+    shapes = [panels[0][1].shape for _, panels in rows]
     ratio = max(shape[0] / shape[1] for shape in shapes)
     side = PANEL / PRESETS["screen"].dpi
     with styled() as plt:
         figure, grid = plt.subplots(
-            len(sheet.rows),
-            columns,
-            squeeze=False,
-            layout="constrained",
-            figsize=(columns * side + 0.3, len(sheet.rows) * side * min(ratio, 2) + 0.8),
-        )
-        for row, (name, panels) in enumerate(sheet.rows):
+            len(rows), columns, squeeze=False, layout="constrained",
+            figsize=(columns * side + 0.3, len(rows) * side * min(ratio, 2) + 0.8),
+        )  # fmt: skip
+        for row, (name, panels) in enumerate(rows):
             for axes, (title, pixels, points) in zip(grid[row], panels, strict=True):
                 _show(axes, pixels, aspect="equal")
                 axes.plot(*points.T, linestyle="", ms=3.5, markeredgewidth=1, **_RING)
@@ -117,19 +126,19 @@ def draw_sheet(sheet: AugmentationSheet) -> None:
                 if row == 0:
                     axes.set_title(title)
             _beside(grid[row, 0], _cut(name, 30))
-        listed = ", ".join(f"{at} {_cut(name, _LONGEST)}" for at, name in enumerate(sheet.names, 1))
+        listed = ", ".join(f"{at} {_cut(name, _LONGEST)}" for at, name in enumerate(names, 1))
         figure.supxlabel(listed, fontsize="small", wrap=True, parse_math=False)
-        with replacing(sheet.path) as partial:
+        with replacing(path) as partial:
             save(figure, partial)
 
 
-def draw_losses(curves: LossCurves) -> None:
+def draw_losses(path: Path, rows: Sequence[Row], best: int | None = None) -> None:
     """Write loss curves, and beside them the curves of the scores that the history has.
 
     An epoch without validation has no point. The scale of the losses is logarithmic if all are
     above 0.
     """
-    scores = [(key, label) for key, label in _SCORES if len(_series(curves.rows, key)[0])]
+    scores = [(key, label) for key, label in _SCORES if len(_series(rows, key)[0])]
     panels = 1 + len(scores)
     with styled() as plt:
         figure, grid = plt.subplots(
@@ -142,7 +151,7 @@ def draw_losses(curves: LossCurves) -> None:
             ("train_loss", "training", COLOURS["data"]),
             ("val_loss", "validation", COLOURS["accent"]),
         ):
-            epochs, values = _series(curves.rows, key)
+            epochs, values = _series(rows, key)
             if len(epochs):
                 loss.plot(epochs, values, color=colour, label=label, **_dots(epochs))
                 least = min(least, float(values.min()))
@@ -150,31 +159,33 @@ def draw_losses(curves: LossCurves) -> None:
             loss.set_yscale("log")
         loss.set_ylabel("loss")
         for axes, (key, label) in zip(others, scores, strict=True):
-            epochs, values = _series(curves.rows, key)
+            epochs, values = _series(rows, key)
             axes.plot(epochs, values, color=COLOURS["accent"], **_dots(epochs))
             axes.set_ylabel(label)
             axes.set_ylim(0, 1 if key == "val_pck" else None)
         for axes in grid[0]:
-            axes.set_xlabel("step" if curves.rows and "step" in curves.rows[0] else "epoch")
+            axes.set_xlabel("step" if rows and "step" in rows[0] else "epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            if curves.best is not None:
-                axes.axvline(curves.best, color=COLOURS["null"], linewidth=1, label="best")
+            if best is not None:
+                axes.axvline(best, color=COLOURS["null"], linewidth=1, label="best")
         if loss.get_legend_handles_labels()[0]:
             loss.legend()
-        with replacing(curves.path) as partial:
+        with replacing(path) as partial:
             save(figure, partial)
 
 
-def _marks(overlay: KeypointOverlay) -> list[tuple[str, NDArray[np.float64], dict[str, str]]]:
+def _marks(
+    true: Points | None, predicted: Points | None, wrong: Sequence[int]
+) -> list[tuple[str, Points, dict[str, str]]]:
     """Return the points to draw: legend label, points, and style."""
-    marks: list[tuple[str, NDArray[np.float64], dict[str, str]]] = []
-    if overlay.true is not None:
-        marks.append(("true", overlay.true, _RING))
-    if overlay.predicted is not None:
-        wrong = np.isin(np.arange(len(overlay.predicted)), list(overlay.wrong))
-        marks.append(("predicted", overlay.predicted[~wrong], _CROSS))
-        if wrong.any():
-            marks.append(("predicted, too far off", overlay.predicted[wrong], _WRONG))
+    marks: list[tuple[str, Points, dict[str, str]]] = []
+    if true is not None:
+        marks.append(("true", true, _RING))
+    if predicted is not None:
+        far = np.isin(np.arange(len(predicted)), list(wrong))
+        marks.append(("predicted", predicted[~far], _CROSS))
+        if far.any():
+            marks.append(("predicted, too far off", predicted[far], _WRONG))
     return marks
 
 
@@ -186,20 +197,17 @@ def _show(axes: Any, pixels: NDArray[Any], aspect: str = "auto") -> None:
     axes.set_axis_off()
 
 
-def _join(axes: Any, overlay: KeypointOverlay) -> None:
+def _join(axes: Any, true: Points, predicted: Points) -> None:
     """Draw lines from true to predicted points, visible on dark and on light."""
     from matplotlib.patheffects import withStroke
 
-    if overlay.true is None or overlay.predicted is None:
-        return
     edge = [withStroke(linewidth=2.2, foreground=COLOURS["text"])]
-    for pair in zip(overlay.true, overlay.predicted, strict=True):
+    for pair in zip(true, predicted, strict=True):
         axes.plot(*np.transpose(pair), color=COLOURS["empty"], linewidth=0.9, path_effects=edge)
 
 
-def _numbered(overlay: KeypointOverlay) -> NDArray[np.float64]:
+def _place_numbers(true: Points | None, predicted: Points | None) -> Points:
     """Return the places of the numbers: at the labels, or at predictions without a label."""
-    true, predicted = overlay.true, overlay.predicted
     if true is None or predicted is None:
         either = predicted if true is None else true
         return np.empty((0, 2)) if either is None else either
@@ -249,90 +257,75 @@ def _dots(epochs: NDArray[Any]) -> dict[str, Any]:
     return {"marker": "o", "ms": 3} if len(epochs) <= 20 else {}
 
 
-_FIRST_FAILURES = 5
-
-
-def score_table(run: KeypointRun) -> Table | None:
+def score_table(found: KeypointSummary) -> Table:
     """Return a table of PCK and RMSE on the test images, for every key point and overall."""
-    found = run.summary
-    if not found:
-        return None
     title = (
-        f"{found['model']}, {found['n_test']} test images, original pixels, PCK at "
-        f"{found['alpha']:g} x {' - '.join(found['reference_points'])}"
+        f"{found.model}, {found.n_test} test images, original pixels, PCK at "
+        f"{found.alpha:g} x {' - '.join(found.reference_points)}"
     )
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("key point", no_wrap=True)
     for name in ("PCK", "RMSE"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, row in found["per_keypoint"].items():
+    for name, row in found.per_keypoint.items():
         table.add_row(Text(name), number(row["pck"], 3), number(row["rmse"], 2))
-    table.add_row("mean over images", number(found["pck"], 3), number(found["rmse"], 2))
+    table.add_row("mean over images", number(found.pck, 3), number(found.rmse, 2))
     return table
 
 
-def summary_lines(run: KeypointRun) -> list[str]:
+def summary_lines(run: Outcome[KeypointSummary | None]) -> list[str]:
     """Return the remaining results in a few lines."""
-    if not run.written:
-        return [f"Would train into {run.folder}; nothing was written."]
     found = run.summary
-    side = " x ".join(str(n) for n in found["network_size"])
-    step = f", step {found['best_step']}" if "best_step" in found else ""
-    beside = f"; {' and '.join(run.pictures)} beside it" if run.pictures else ""
-    return [
-        (
-            f"RMSE {number(found['rmse'], 2)} {interval(found['rmse_ci'], 2)} px, mean error "
-            f"{number(found['mean_error'], 2)} px; {number(found['rmse_network'], 2)} px of the "
-            f"network's {side}. Best epoch {found['best_epoch']}{step}."
-        ),
-        f"{run.folder / 'per_image.csv'}: every image{beside}. {run.seconds:.1f} s.",
-    ]
+    if found is None:
+        return [f"Would train into {run.folder}; nothing was written."]
+    side = " x ".join(str(n) for n in found.network_size)
+    step = "" if found.best_step is None else f", step {found.best_step}"
+    pictures = [kind for kind in ("overlays", "attention") if _has_pictures(run, kind)]
+    beside = f"; {' and '.join(pictures)} beside it" if pictures else ""
+    scores = (
+        f"RMSE {number(found.rmse, 2)} {interval(found.rmse_ci, 2)} px, mean error "
+        f"{number(found.mean_error, 2)} px; {number(found.rmse_network, 2)} px of the "
+        f"network's {side}. Best epoch {found.best_epoch}{step}."
+    )
+    return [scores, f"{run.folder / 'per_image.csv'}: every image{beside}. {run.seconds:.1f} s."]
 
 
-def prediction_lines(run: PredictionRun) -> list[str]:
-    """Return a summary of `--predict-only` in one line."""
-    left_out = f", {len(run.failures):,} left out" if run.failures else ""
-    return [
-        (
-            f"{run.folder / 'predictions.csv'}: {len(run.names)} key points in {run.n_images:,} "
-            f"pictures{left_out}; predictions_dlc.csv for DeepLabCut beside it. "
-            f"{run.seconds:.1f} s."
-        )
-    ]
+def _has_pictures(run: Outcome[KeypointSummary | None], kind: str) -> bool:
+    return any(name.startswith(f"{kind}/") for name in run.outputs)
 
 
-def failure_lines(run: PredictionRun) -> list[str]:
-    """Return the first images that could not be read, and the number of the others."""
-    lines = [row.reason for row in run.failures[:_FIRST_FAILURES]]
-    if len(run.failures) > _FIRST_FAILURES:
-        more = len(run.failures) - _FIRST_FAILURES
-        lines.append(f"... and {more} more; see {run.folder / 'failures.csv'}.")
-    return lines
-
-
-def prediction_json(run: PredictionRun) -> dict[str, Any]:
-    """Return the same as one JSON value."""
-    return {
-        "folder": str(run.folder),
-        "n_images": run.n_images,
-        "keypoints": run.names,
-        "failures": [asdict(row) for row in run.failures],
-    }
+def prediction_line(run: Outcome[PredictionSummary]) -> str:
+    """Return a summary of `--predict-only`."""
+    found = run.summary
+    left_out = f", {len(found.failures):,} left out" if found.failures else ""
+    return (
+        f"{run.folder / 'predictions.csv'}: {len(found.keypoints)} key points in "
+        f"{found.n_images:,} pictures{left_out}; predictions_dlc.csv for DeepLabCut beside it. "
+        f"{run.seconds:.1f} s."
+    )
 
 
 _COLUMNS = 4
 _PANEL = 2.2
 
 
-def draw_attention(sheet: AttentionSheet) -> None:
+def draw_attention(
+    path: Path,
+    title: str,
+    pixels: Image,
+    names: Sequence[str],
+    maps: Pixels,
+    true: Points,
+    predicted: Points,
+) -> None:
     """Write a panel per key point: its map over the image, true place (ring), prediction (cross).
 
     Every map is scaled from its least to its largest value, because rollout is nowhere 0.
     """
-    k = len(sheet.names)
+    k = len(names)
     columns = min(k, _COLUMNS)
     rows = math.ceil(k / columns)
-    height, width = sheet.pixels.shape[:2]
+    height, width = pixels.shape[:2]
     with styled() as plt:
         figure, grid = plt.subplots(
             rows, columns, squeeze=False, layout="constrained",
@@ -340,14 +333,14 @@ def draw_attention(sheet: AttentionSheet) -> None:
         )  # fmt: skip
         for axes in grid.flat:
             axes.set_axis_off()
-        for at, name in enumerate(sheet.names):
+        for at, name in enumerate(names):
             axes = grid.flat[at]
-            heat = shown(sheet.maps[at] - sheet.maps[at].min(), "max")
-            axes.imshow(overlaid(sheet.pixels, heat, HEAT, OVERLAY_ALPHA))
+            heat = shown(maps[at] - maps[at].min(), "max")
+            axes.imshow(overlaid(pixels, heat, HEAT, OVERLAY_ALPHA))
             axes.set_title(name, fontsize="small", parse_math=False)
             ring = {"marker": "o", "ms": 8, "markerfacecolor": "none", "color": COLOURS["second"]}
-            axes.plot(*sheet.true[at], **ring)
-            axes.plot(*sheet.predicted[at], marker="x", ms=7, color="white")
-        headline(figure, sheet.title)
-        with replacing(sheet.path) as partial:
+            axes.plot(*true[at], **ring)
+            axes.plot(*predicted[at], marker="x", ms=7, color="white")
+        headline(figure, title)
+        with replacing(path) as partial:
             save(figure, partial)

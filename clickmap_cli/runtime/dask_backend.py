@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.metadata
 import io
 import logging
 import math
@@ -19,12 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, MissingExtraError, RunError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.registry import joblibs_cloudpickle
+from clickmap_cli.runtime.registry import installed_version, joblibs_cloudpickle
 
 try:
     dask: Any = importlib.import_module("dask")
@@ -60,7 +60,7 @@ def open_cluster(address: str, progress: Progress) -> Iterator[DaskPool]:
             )
         except (ValueError, TypeError) as error:
             raise ConfigError(
-                f"scheduler is '{address}', which is no address ({error}); write it like "
+                f"scheduler is '{address}', which is not an address ({error}); write it like "
                 "tcp://192.168.0.7:8786."
             ) from error
         except OSError as error:
@@ -100,7 +100,7 @@ class DaskPool:
         self._address = address
         self._progress = progress
         self._counted = (-float(_COUNT_SECONDS), 1)
-        self._said_nobody = False
+        self._reported_missing = False
 
     def workers(self, seconds: float = math.inf) -> int:  # noqa: ARG002 - they have started already
         """Return the number of threads of all workers that are connected now (at least 1)."""
@@ -125,29 +125,28 @@ class DaskPool:
                 workers have other versions than this process.
         """
         waiting: deque[Any] = deque()
-        source = iter(items)
-        failed: BaseException | None = None
-        more = True
+        failed: list[BaseException] = []
+
+        def guarded() -> Iterator[Item]:
+            # an error here is raised after the results of the earlier items
+            try:
+                yield from items
+            except BaseException as error:
+                failed.append(error)
+
+        source = guarded()
         try:
             while True:
-                while more and len(waiting) < 2 * self.workers():
-                    try:
-                        item = next(source)
-                    except StopIteration:
-                        more = False
-                    except BaseException as error:
-                        # raised after the results of the earlier items
-                        more, failed = False, error
-                    else:
-                        waiting.append(self._submit(function, item))
+                room = max(0, 2 * self.workers() - len(waiting))
+                waiting.extend(self._submit(function, item) for item in islice(source, room))
                 if not waiting:
                     break
                 yield self._result(waiting.popleft())
         finally:
             for future in waiting:
                 future.release()
-        if failed is not None:
-            raise failed
+        if failed:
+            raise failed[0]
 
     def _submit(self, function: Callable[[Item], Outcome], item: Item) -> Any:
         packed = io.BytesIO()
@@ -162,7 +161,7 @@ class DaskPool:
                 with self._client.as_current():
                     distributed.wait(future, timeout=_PATIENCE)
             except TimeoutError:
-                self._say_if_nobody_works()
+                self._report_missing_workers()
             except distributed.CancelledError:
                 break
         if future.status == "finished":
@@ -172,18 +171,16 @@ class DaskPool:
             raise _explained(future.exception(), self._address)
         raise self._gone()
 
-    def _say_if_nobody_works(self) -> None:
+    def _report_missing_workers(self) -> None:
         with self._reachable():
-            there = bool(self._client.nthreads())
-        if there:
-            self._said_nobody = False
-        elif not self._said_nobody:
-            self._said_nobody = True
+            missing = not self._client.nthreads()
+        if missing and not self._reported_missing:
             self._progress.notice(
                 f"No worker is connected to the Dask scheduler at {self._address}; waiting for "
                 "one.",
                 keep=False,
             )
+        self._reported_missing = missing
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -203,19 +200,18 @@ class DaskPool:
 
 def _explained(error: BaseException, address: str) -> BaseException:
     """Return the error of a task, or a RunError in plain words if the cluster caused it."""
-    found = error
     if isinstance(error, distributed.KilledWorker):
-        found = RunError(
+        return RunError(
             f"{error.allowed_failures + 1} Dask workers died at the same piece of work, most "
-            "often for want of memory; give them more of it, or fewer threads each, and run "
+            "often for lack of memory; give them more of it, or fewer threads each, and run "
             "again with --resume."
         )
     if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("clickmap"):
-        found = RunError(
+        return RunError(
             f"Dask workers of {address} do not find clickmap; install it in the environment they "
             "run in."
         )
-    return found
+    return error
 
 
 _BasePickler: Any = joblibs_cloudpickle().Pickler  # it pickles plugins by value
@@ -246,13 +242,7 @@ def _call(packed: bytes, wanted: dict[str, str]) -> Any:
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in _SAME:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: installed_version(name) or "not installed" for name in _SAME}
 
 
 @contextmanager

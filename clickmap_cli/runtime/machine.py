@@ -14,6 +14,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,7 @@ from packaging.utils import canonicalize_name
 
 import clickmap_cli
 from clickmap_cli.runtime.parallel import worker_count
+from clickmap_cli.runtime.registry import installed_version
 
 DISK_BYTES = 64 << 20
 """Number of bytes that the measurement of a disk writes and reads."""
@@ -31,6 +33,39 @@ DISK_BYTES = 64 << 20
 _CHUNK = 4 << 20
 _UNLIMITED = 1 << 60  # cgroups v1 states a very large number instead of no limit
 _ROOT = Path("/")
+
+_DISTRIBUTION = "clickmap"
+
+_MODULES = {
+    "pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "pot": "ot",
+}  # fmt: skip
+"""Package -> name of its module, if that differs."""
+
+_PROGRAM = """
+import importlib, json, os, sys
+out = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what packages print while they are imported is not the answer
+def say(**words):
+    print(json.dumps(words), file=out, flush=True)
+for name in sys.argv[1:]:
+    say(begins=name)
+    try:
+        module = importlib.import_module(name)
+    except BaseException as error:
+        say(failed=name, why=type(error).__name__ + ": " + " ".join(str(error).split())[:200])
+        continue
+    say(done=name)
+    if name == "torch":
+        try:
+            cuda = module.cuda.is_available()
+            count = module.cuda.device_count() if cuda else 0
+            known = [module.cuda.get_device_properties(at) for at in range(count)]
+            say(gpus=[[each.name, each.total_memory] for each in known],
+                built=module.version.cuda, mps=module.backends.mps.is_available())
+        except BaseException as error:
+            say(failed="torch", why="its GPU part fails: " + type(error).__name__ + ": "
+                + " ".join(str(error).split())[:200])
+"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +124,10 @@ def cores() -> Cores:
 def memory(root: Path = _ROOT) -> Memory:
     """Return the memory; `root` is the folder that contains `proc` and `sys`."""
     stated = _pairs(root / "proc/meminfo")
-    total = stated["MemTotal"] * 1024 if "MemTotal" in stated else _physical()
+    total = stated["MemTotal"] * 1024 if "MemTotal" in stated else None
+    if total is None:  # a system without `/proc`
+        with suppress(AttributeError, ValueError, OSError):
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     available = stated["MemAvailable"] * 1024 if "MemAvailable" in stated else None
     limit = None
     for folder in _memory_cgroups(root):
@@ -120,7 +158,7 @@ def disk(folder: Path, size: int = DISK_BYTES) -> Disk:
         with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             if free is not None and free < 2 * size:
                 return Disk(place, free, None, None)
-            return Disk(place, free, _write_speed(file, size), _read_speed(file, size))
+            return Disk(place, free, *_speeds(file, size))
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         return Disk(place, free, None, None, f"cannot be written ({reason})")
@@ -132,24 +170,22 @@ def nearest_folder(folder: Path) -> Path:
     return next(path for path in (full, *full.parents) if path.is_dir())
 
 
-def _write_speed(file: IO[bytes], size: int) -> float:
+def _speeds(file: IO[bytes], size: int) -> tuple[float, float]:
+    """Return the bytes per second of writing and of reading a file."""
     block = os.urandom(min(_CHUNK, size))  # random bytes, because a file system may compress
     started = time.perf_counter()
     left = size
     while left > 0:
         left -= file.write(block[:left])
     os.fsync(file.fileno())
-    return size / max(time.perf_counter() - started, 1e-9)
-
-
-def _read_speed(file: IO[bytes], size: int) -> float:
+    written = time.perf_counter()
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     file.seek(0)
-    started = time.perf_counter()
     while file.read(_CHUNK):
         pass
-    return size / max(time.perf_counter() - started, 1e-9)
+    read = time.perf_counter()
+    return size / max(written - started, 1e-9), size / max(read - written, 1e-9)
 
 
 def _memory_cgroups(root: Path) -> Iterator[Path]:
@@ -204,22 +240,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _physical() -> int | None:
-    """Return the memory of a machine without `/proc`."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-_DISTRIBUTION = "clickmap"
-
-_MODULES = {
-    "pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "pot": "ot",
-}  # fmt: skip
-"""Package -> name of its module, if that differs."""
 
 
 @dataclass(frozen=True)
@@ -292,46 +312,10 @@ def _packages(lines: list[str]) -> tuple[Package, ...]:
         except InvalidRequirement:
             continue
         if wanted.marker is None or "extra" in str(wanted.marker) or wanted.marker.evaluate():
-            version = _installed(wanted.name)
+            version = installed_version(wanted.name)
             fits = version is not None and wanted.specifier.contains(version, prereleases=True)
             found.append(Package(wanted.name, str(wanted.specifier), version, fits))
     return tuple(found)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-_SECONDS = 180
-
-_PROGRAM = """
-import importlib, json, os, sys
-out = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # what packages print while they are imported is not the answer
-def say(**words):
-    print(json.dumps(words), file=out, flush=True)
-for name in sys.argv[1:]:
-    say(begins=name)
-    try:
-        module = importlib.import_module(name)
-    except BaseException as error:
-        say(failed=name, why=type(error).__name__ + ": " + " ".join(str(error).split())[:200])
-        continue
-    say(done=name)
-    if name == "torch":
-        try:
-            cuda = module.cuda.is_available()
-            count = module.cuda.device_count() if cuda else 0
-            known = [module.cuda.get_device_properties(at) for at in range(count)]
-            say(gpus=[[each.name, each.total_memory] for each in known],
-                built=module.version.cuda, mps=module.backends.mps.is_available())
-        except BaseException as error:
-            say(failed="torch", why="its GPU part fails: " + type(error).__name__ + ": "
-                + " ".join(str(error).split())[:200])
-"""
 
 
 @dataclass(frozen=True)
@@ -371,20 +355,7 @@ class Gpus:
         )
 
 
-@dataclass(frozen=True)
-class Probed:
-    """Result of importing packages.
-
-    Attributes:
-        problems: module -> clause that says why it cannot be imported.
-        gpus: GPUs that torch sees, if it was imported.
-    """
-
-    problems: Mapping[str, str]
-    gpus: Gpus
-
-
-def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
+def probe(modules: Sequence[str], seconds: float = 180) -> tuple[dict[str, str], Gpus]:
     """Import modules one after another in another process.
 
     A module that raises, exits, crashes or hangs counts as one that cannot be imported; after a
@@ -393,6 +364,9 @@ def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
     Args:
         modules: names; `torch` is also asked for its GPUs.
         seconds: time limit for all modules together.
+
+    Returns:
+        Module -> clause that says why it cannot be imported; and the GPUs, if torch is among them.
     """
     left = list(modules)
     problems: dict[str, str] = {}
@@ -409,14 +383,12 @@ def probe(modules: Sequence[str], seconds: float = _SECONDS) -> Probed:
         if not end:
             break
         if not begun:  # the interpreter itself does not start
-            return Probed(dict.fromkeys(left, end), Gpus(problem=end))
+            return dict.fromkeys(left, end), Gpus(problem=end)
         problems[begun] = end
         left = left[left.index(begun) + 1 :]
-    gpus = Gpus(
-        tuple((str(name), int(size)) for name, size in facts.get("gpus", ())),
-        bool(facts.get("mps")), facts.get("built"), _driver_gpus(), problems.get("torch", ""),
-    )  # fmt: skip
-    return Probed(problems, gpus)
+    cuda = tuple((str(name), int(size)) for name, size in facts.get("gpus", ()))
+    problem = problems.get("torch", "")
+    return problems, Gpus(cuda, bool(facts.get("mps")), facts.get("built"), _driver_gpus(), problem)
 
 
 def unreachable(address: str, seconds: float = 5) -> str:
@@ -451,18 +423,12 @@ def _ask(modules: Sequence[str], seconds: float) -> tuple[list[dict[str, Any]], 
     except OSError as error:
         return [], f"no process can be started ({error.strerror})"
     if code < 0:
-        end = f"the process that imports it dies of {_signal_name(-code)}"
+        names = {each.value: each.name for each in signal.Signals}
+        end = f"the process that imports it dies of {names.get(-code, f'signal {-code}')}"
     elif code:
         end = f"the process that imports it ends with exit code {code}"
     lines = out.decode("utf-8", "replace").split("\n")[:-1]  # an incomplete last line is dropped
     return [json.loads(line) for line in lines], end
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _driver_gpus() -> tuple[str, ...]:

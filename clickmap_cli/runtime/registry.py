@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,10 @@ from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, ty
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 _OWN = "clickmap"
+_ARGUMENTS = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+_ARGUMENT = re.compile(
+    r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?:\s+(\S.*(?:\n(?: {5}.*|\s*$))*)", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -198,15 +202,20 @@ def load_plugin(path: Path) -> None:
     joblibs_cloudpickle().register_pickle_by_value(module)
 
 
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, without importing it; None if it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def joblibs_cloudpickle() -> Any:
     """Return the pickler of joblib's workers: a separate package since 1.6, bundled before."""
     try:
         return importlib.import_module("joblib.externals.cloudpickle")
     except ModuleNotFoundError:
         return importlib.import_module("cloudpickle")
-
-
-_ENTRY = re.compile(r"(\*{0,2}\w+)(?: \([^)]*\))?:\s+(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -226,49 +235,25 @@ class Setting:
     about: str
 
 
-def described_settings(thing: Callable[..., Any]) -> list[Setting]:
+def describe_settings(thing: Callable[..., Any]) -> list[Setting]:
     """Return every setting of a class or a function, in the order of its parameters."""
-    parts = inspect.getmro(thing) if inspect.isclass(thing) else (thing,)
     texts: dict[str, str] = {}
     defaults: dict[str, Any] = {}
-    for part in parts:
-        for doc in _docstrings(part):
-            texts = {**_arguments(doc), **texts}
+    for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
+        for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
+            texts = {**_described_arguments(getattr(owner, "__doc__", None) or ""), **texts}
         for name, parameter in inspect.signature(part).parameters.items():
             defaults.setdefault(name, parameter.default)
-    return [
-        Setting(
-            name,
-            None if defaults[name] is inspect.Parameter.empty else defaults[name],
-            defaults[name] is inspect.Parameter.empty,
-            texts.get(name, ""),
-        )
-        for name in setting_names(thing)
-    ]
+    settings = []
+    for name in setting_names(thing):
+        required = defaults[name] is inspect.Parameter.empty
+        default = None if required else defaults[name]
+        settings.append(Setting(name, default, required, texts.get(name, "")))
+    return settings
 
 
-def _docstrings(part: Any) -> Iterator[str]:
-    """Yield the docstring of a function, or those of a class and its constructor."""
-    for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
-        text = getattr(owner, "__doc__", None)
-        if owner is not None and text:
-            yield inspect.cleandoc(text)
-
-
-def _arguments(doc: str) -> dict[str, str]:
+def _described_arguments(doc: str) -> dict[str, str]:
     """Return name -> text of the entries under `Args:` in a docstring."""
-    found: dict[str, list[str]] = {}
-    entry: list[str] | None = None
-    inside = False
-    for line in doc.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if not indent and line.strip():
-            inside = line.strip() == "Args:"
-        elif inside and indent == 4:
-            match = _ENTRY.match(line.strip())
-            entry = None
-            if match is not None:
-                entry = found.setdefault(match[1].lstrip("*"), [match[2]])
-        elif inside and entry is not None and line.strip():
-            entry.append(line.strip())
-    return {name: " ".join(lines) for name, lines in found.items()}
+    section = _ARGUMENTS.search(inspect.cleandoc(doc))
+    entries = _ARGUMENT.finditer(section[1]) if section else ()
+    return {entry[1]: " ".join(entry[2].split()) for entry in entries}

@@ -11,14 +11,7 @@ from clickmap_cli.config.saliency import Stage
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.training.blocks import BlockRow
 from clickmap_cli.training.fitting import Watch
-from clickmap_cli.training.trackers import (
-    CsvTracker,
-    Row,
-    TensorBoardTracker,
-    Tracker,
-    WandbRun,
-    WandbTracker,
-)
+from clickmap_cli.training.trackers import CsvTracker, Row, TensorBoardTracker, Tracker
 
 HISTORY = "history.csv"
 
@@ -69,15 +62,11 @@ class Shown(Watch):
             self._scores = f" ({', '.join(parts)})"
 
 
-def trackers(folder: Path, tensorboard: bool, wandb: WandbRun | None) -> list[Tracker]:
-    """Return a tracker for `history.csv` in a folder, and those of the requested services.
+def trackers(folder: Path, tensorboard: bool = False) -> list[Tracker]:
+    """Return a tracker for `history.csv` in a folder, and one for TensorBoard if it is wanted.
 
     Raises:
-        MissingExtraError: the package of a requested service is not installed.
+        MissingExtraError: TensorBoard is not installed.
     """
     found: list[Tracker] = [CsvTracker(folder / HISTORY)]
-    if tensorboard:
-        found.append(TensorBoardTracker(folder / "tensorboard"))
-    if wandb is not None:
-        found.append(WandbTracker(wandb))
-    return found
+    return [*found, TensorBoardTracker(folder / "tensorboard")] if tensorboard else found

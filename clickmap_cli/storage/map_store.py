@@ -10,9 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.safe_arrays import NpzArrays, read_npy, write_npy, write_npz
-from clickmap_cli.storage.safe_hdf5 import Hdf5Group, hdf5_file, hdf5_group, hdf5_numbers
+from clickmap_cli.storage.safe_hdf5 import hdf5_file, hdf5_group, hdf5_numbers
 
 Array = NDArray[np.float32]
 _GROWS_BY = 1 << 20  # bytes of a file in memory
@@ -48,13 +48,11 @@ class Compression:
         level = {"compression_opts": self.level} if self.filter == "gzip" else {}
         return {"compression": self.filter, "shuffle": True, **level}
 
-    def pack(self, plane: Array) -> bytes | None:
-        """Compress a plane as HDF5's shuffle and gzip filters would; None for other filters.
+    def pack(self, plane: Array) -> bytes:
+        """Compress a plane as HDF5's shuffle and gzip filters would.
 
         This happens here rather than inside HDF5, because HDF5 holds one lock for all threads.
         """
-        if self.filter != "gzip":
-            return None
         shuffled = np.ascontiguousarray(plane.reshape(-1).view(np.uint8).reshape(-1, 4).T)
         # level 1 is meant for speed: Z_RLE halves the time for a few per cent more bytes
         strategy = zlib.Z_RLE if self.level == 1 else zlib.Z_DEFAULT_STRATEGY
@@ -84,20 +82,18 @@ class StoredImage:
 
 
 def packed(image: StoredImage, compression: Compression) -> StoredImage:
-    """Return the image with compressed planes; this is safe in any thread."""
-    done = {}
-    for kind, maps in image.arrays.items():
-        planes = [compression.pack(plane) for plane in maps]
-        if all(plane is not None for plane in planes):
-            done[kind] = cast("list[bytes]", planes)
-    return StoredImage(
-        image.key, image.name, image.n_participants, image.n_clicks, image.arrays, done
-    )
+    """Return the image with compressed planes if they are gzip; this is safe in any thread."""
+    if compression.filter != "gzip":
+        return image
+    planes = {
+        kind: [compression.pack(plane) for plane in maps] for kind, maps in image.arrays.items()
+    }
+    return replace(image, packed=planes)
 
 
 @contextmanager
-def _new_hdf5(path: Path) -> Iterator[Any]:
-    """Yield an HDF5 file to fill, which appears on the disk when it is complete.
+def _new_hdf5(path: Path, metadata: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the groups of maps and of click counts of a new file, which appears when complete.
 
     The file is built in memory, because HDF5 may end the process when it fills the disk.
 
@@ -107,17 +103,14 @@ def _new_hdf5(path: Path) -> Iterator[Any]:
     with h5py.File(
         path.name, "w", driver="core", backing_store=False, block_size=_GROWS_BY
     ) as file:
-        yield file
+        maps = file.create_group("clickmaps")
+        counts = file.create_group("click_counts")
+        counts.attrs["counts"] = "clicks of an image in all its trials; not the number of trials"
+        file.create_group("metadata").attrs.update(metadata)
+        yield maps, counts
         file.flush()
         image = file.id.get_file_image()
     write_bytes(path, image)
-
-
-def _count_group(file: Any) -> Any:
-    """Create the group that holds one count per image, with an attribute that says of what."""
-    group = file.create_group("click_counts")
-    group.attrs["counts"] = "clicks of an image in all its trials; not the number of trials"
-    return group
 
 
 def write_hdf5(
@@ -127,10 +120,7 @@ def write_hdf5(
     compression: Compression,
 ) -> None:
     """Write images into one HDF5 file, in the given order; the bytes depend on nothing else."""
-    with _new_hdf5(path) as file:
-        maps = file.create_group("clickmaps")
-        counts = _count_group(file)
-        file.create_group("metadata").attrs.update(metadata)
+    with _new_hdf5(path, metadata) as (maps, counts):
         for image in images:
             group = maps.create_group(image.name)
             group.attrs["original_path"] = image.key
@@ -165,10 +155,7 @@ def write_index(
         shards: path of a shard relative to the index -> names of its images.
         metadata: attributes of the group `metadata`.
     """
-    with _new_hdf5(path) as file:
-        maps = file.create_group("clickmaps")
-        counts = _count_group(file)
-        file.create_group("metadata").attrs.update(metadata)
+    with _new_hdf5(path, metadata) as (maps, counts):
         for shard, names in shards.items():
             for name in names:
                 maps[name] = h5py.ExternalLink(shard, f"/clickmaps/{name}")
@@ -188,14 +175,8 @@ def write_npy_files(folder: Path, images: Iterable[StoredImage]) -> list[Path]:
 
 def write_npz_file(path: Path, images: Iterable[StoredImage]) -> None:
     """Write all images into one `.npz`, with other kinds as `<kind>/<name>`."""
-    write_npz(
-        path,
-        (
-            (member(kind, image.name), array)
-            for image in images
-            for kind, array in image.arrays.items()
-        ),
-    )
+    arrays = ((image.name, kind, array) for image in images for kind, array in image.arrays.items())
+    write_npz(path, ((member(kind, name), array) for name, kind, array in arrays))
 
 
 def member(kind: str, name: str, ending: str = "") -> str:
@@ -213,8 +194,14 @@ class MapStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        candidates = (folder / "maps.h5", folder / "maps.npz", folder / "maps")
-        self.path = next((path for path in candidates if path.exists()), None) or _missing(folder)
+        found = [
+            path for name in ("maps.h5", "maps.npz", "maps") if (path := folder / name).exists()
+        ]
+        if not found:
+            raise DataError(
+                f"{folder} holds no maps (maps.h5, maps.npz or maps/); run prepare first."
+            )
+        self.path = found[0]
         self._npz = NpzArrays(self.path) if self.path.suffix == ".npz" else None
 
     def read(self, name: str, kind: str = "clickmap") -> Array:
@@ -234,11 +221,11 @@ class MapStore:
         else:
             maps = read_npy(self.path / member(kind, name, ".npy"))
         if not isinstance(maps, np.ndarray) or maps.ndim != 3 or maps.dtype.kind not in "biuf":
-            raise DataError(f"{self.path}: the {kind} of '{name}' is no stack of maps.")
+            raise DataError(f"{self.path}: the {kind} of '{name}' is not a stack of maps.")
         return np.asarray(maps, dtype=np.float32)
 
     @contextmanager
-    def _stored(self, name: str) -> Iterator[Hdf5Group]:
+    def _stored(self, name: str) -> Iterator[h5py.Group]:
         """Open an image's group, in the file itself or in the shard that it links to."""
         with hdf5_file(self.path) as file:
             maps = hdf5_group(file, "clickmaps")
@@ -264,7 +251,3 @@ class MapStore:
             yield from names
         else:
             yield from sorted(path.stem for path in self.path.glob("*.npy"))
-
-
-def _missing(folder: Path) -> Path:
-    raise DataError(f"{folder} holds no maps (maps.h5, maps.npz or maps/); run prepare first.")

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.safe_hdf5 import (
-    Hdf5Group,
     hdf5_dataset,
     hdf5_file,
     hdf5_numbers,
@@ -66,7 +65,7 @@ def read_pandas_table(path: Path, key: str) -> NumberTable:
         elif kind == "frame_table":
             table = _table(group)
         else:
-            raise DataError(f"{group.filename}: '{group.name}' is no data frame of pandas.")
+            raise _fault(group, f"'{group.name}' is not a data frame of pandas.")
     if table.values.shape != (len(table.rows), len(table.columns)):
         raise DataError(
             f"{path}: the table has {len(table.rows)} rows and {len(table.columns)} columns, its "
@@ -75,17 +74,21 @@ def read_pandas_table(path: Path, key: str) -> NumberTable:
     return table
 
 
-def _group(file: h5py.File, key: str) -> Hdf5Group:
+def _fault(group: h5py.Group, what: str) -> DataError:
+    return DataError(f"{group.file.filename}: {what}")
+
+
+def _group(file: h5py.File, key: str) -> h5py.Group:
     names = sorted(file)
     name = names[0] if len(names) == 1 else key
     link = file.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink) or not isinstance(file[name], h5py.Group):
         found = printable(", ".join(names[:12])) or "nothing"
         raise DataError(f"{file.filename}: no table '{key}' in the file (found: {found}).")
-    return Hdf5Group(file[name], file.filename)
+    return file[name]
 
 
-def _fixed(group: Hdf5Group) -> NumberTable:
+def _fixed(group: h5py.Group) -> NumberTable:
     """Read labels and blocks of values; each block has the labels of its columns."""
     columns, rows = _axis(group, "axis0"), _axis(group, "axis1")
     found: Labels = []
@@ -94,46 +97,45 @@ def _fixed(group: Hdf5Group) -> NumberTable:
         items = _axis(group, f"block{block}_items")
         numbers = hdf5_numbers(group, f"block{block}_values")
         if numbers.shape != (len(rows), len(items)):
-            raise DataError(f"{group.filename}: a block of values does not fit its labels.")
+            raise _fault(group, "a block of values does not fit its labels.")
         found += items
         parts.append(numbers.astype(np.float64))
     if sorted(found) != sorted(columns):
-        raise DataError(f"{group.filename}: the columns are not those that have values.")
-    place = {label: at for at, label in enumerate(_unequal(found, group))}
+        raise _fault(group, "the columns are not those that have values.")
+    _require_unequal(found, group)
+    place = {label: at for at, label in enumerate(found)}
     values = np.concatenate(parts, axis=1)[:, [place[label] for label in columns]]
     return NumberTable(columns, rows, values)
 
 
-def _unequal(columns: Labels, group: Hdf5Group) -> Labels:
-    """Return the columns, or raise if two of them have the same labels."""
+def _require_unequal(columns: Labels, group: h5py.Group) -> None:
     if len(set(columns)) != len(columns):
-        raise DataError(f"{group.filename}: two columns have the same labels.")
-    return columns
+        raise _fault(group, "two columns have the same labels.")
 
 
-def _axis(group: Hdf5Group, name: str) -> Labels:
+def _axis(group: h5py.Group, name: str) -> Labels:
     """Return the labels of an axis, from one array or from codes into the labels of each level."""
     variety = _text(stored_attribute(group, f"{name}_variety"))
     if variety == "regular":
         return [(text,) for text in _labels(group, name)]
     if variety != "multi":
-        raise DataError(f"{group.filename}: '{name}' is labelled in an unknown way ({variety!r}).")
+        raise _fault(group, f"'{name}' is labelled in an unknown way ({variety!r}).")
     levels = []
     for level in range(_whole(group, f"{name}_nlevels", _MAX_LEVELS)):
         texts = _labels(group, f"{name}_level{level}")
         _few(group, f"{name}_label{level}")
         codes = hdf5_numbers(group, f"{name}_label{level}")
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
-            raise DataError(f"{group.filename}: '{name}' has codes that are no whole numbers.")
+            raise _fault(group, f"'{name}' has codes that are not whole numbers.")
         if codes.size and (codes.min() < 0 or codes.max() >= len(texts)):
-            raise DataError(f"{group.filename}: '{name}' has a label that is missing.")
+            raise _fault(group, f"'{name}' has a label that is missing.")
         levels.append([texts[code] for code in codes.tolist()])
     if len({len(level) for level in levels}) != 1:
-        raise DataError(f"{group.filename}: the levels of '{name}' are of unequal lengths.")
+        raise _fault(group, f"the levels of '{name}' are of unequal lengths.")
     return list(zip(*levels, strict=True))
 
 
-def _labels(group: Hdf5Group, name: str) -> list[str]:
+def _labels(group: h5py.Group, name: str) -> list[str]:
     """Return one array of labels, which are text or whole numbers."""
     dataset = _few(group, name)
     if dataset.ndim == 1 and dataset.dtype.kind in "iu":
@@ -141,61 +143,60 @@ def _labels(group: Hdf5Group, name: str) -> list[str]:
     return hdf5_texts(group, name)
 
 
-def _few(group: Hdf5Group, name: str) -> Any:
+def _few(group: h5py.Group, name: str) -> Any:
     """Return an array, or raise if it is too long: labels take far more memory than file space."""
     dataset = hdf5_dataset(group, name)
     if dataset.size > _MAX_LABELS:
-        raise DataError(
-            f"{group.filename}: '{printable(name)}' has {dataset.size} labels, too many."
-        )
+        raise _fault(group, f"'{printable(name)}' has {dataset.size} labels, too many.")
     return dataset
 
 
-def _table(group: Hdf5Group) -> NumberTable:
+def _table(group: h5py.Group) -> NumberTable:
     """Read an array of records; each block of values names its columns in a pickled list."""
     dataset = _few(group, "table")
     fields = dataset.dtype.fields or {}
     if dataset.ndim != 1 or "index" not in fields:
-        raise DataError(f"{group.filename}: '{group.name}/table' has no records with an index.")
+        raise _fault(group, f"'{group.name}/table' has no records with an index.")
     columns: Labels = []
     parts = [np.empty((len(dataset), 0))]
     for name in (name for name in fields if name != "index"):
         dtype = fields[name][0]
         if dtype.base.kind not in "biuf" or len(dtype.shape) != 1:
-            raise DataError(f"{group.filename}: '{name[:80]}' holds {dtype}, not numbers.")
+            raise _fault(group, f"'{printable(name)}' holds {dtype}, not numbers.")
         labels = _pickled_labels(stored_attribute(dataset, f"{name}_kind"), group)
         if dtype.shape != (len(labels),):
-            raise DataError(f"{group.filename}: a block of values does not fit its labels.")
+            raise _fault(group, "a block of values does not fit its labels.")
         columns += labels
         parts.append(dataset.fields(name)[...].astype(np.float64))
     rows = _record_labels(dataset, fields["index"][0], group)
-    return NumberTable(_unequal(columns, group), rows, np.concatenate(parts, axis=1))
+    _require_unequal(columns, group)
+    return NumberTable(columns, rows, np.concatenate(parts, axis=1))
 
 
-def _record_labels(dataset: Any, dtype: np.dtype[Any], group: Hdf5Group) -> Labels:
+def _record_labels(dataset: Any, dtype: np.dtype[Any], group: h5py.Group) -> Labels:
     if dtype.kind not in "iuS" or dtype.shape:
-        raise DataError(f"{group.filename}: the rows are labelled by {dtype}, not text or numbers.")
+        raise _fault(group, f"the rows are labelled by {dtype}, not text or numbers.")
     found = dataset.fields("index")[...].tolist()
     return [(v.decode("utf-8") if isinstance(v, bytes) else str(v),) for v in found]
 
 
-def _pickled_labels(value: Any, group: Hdf5Group) -> Labels:
+def _pickled_labels(value: Any, group: h5py.Group) -> Labels:
     """Return columns from a pickled list of strings, or of tuples with one string per level."""
     if not isinstance(value, bytes):
-        raise DataError(f"{group.filename}: a block of values does not name its columns.")
-    labels = load_pickle(bytes(value), group.filename)
+        raise _fault(group, "a block of values does not name its columns.")
+    labels = load_pickle(bytes(value), group.file.filename)
     if not isinstance(labels, list):
-        raise DataError(f"{group.filename}: the columns are no list.")
+        raise _fault(group, "the columns are not a list.")
     found = [label if isinstance(label, tuple) else (label,) for label in labels]
     if not all(isinstance(text, str) for label in found for text in label):
-        raise DataError(f"{group.filename}: the columns have labels that are no text.")
+        raise _fault(group, "the columns have labels that are not text.")
     return found
 
 
-def _whole(group: Hdf5Group, name: str, most: int) -> int:
+def _whole(group: h5py.Group, name: str, most: int) -> int:
     value = stored_attribute(group, name)
     if not isinstance(value, int | np.integer) or not 1 <= value <= most:
-        raise DataError(f"{group.filename}: '{name[:80]}' is {value!r:.40}, not 1 to {most}.")
+        raise _fault(group, f"'{printable(name)}' is {value!r:.40}, not 1 to {most}.")
     return int(value)
 
 

@@ -52,34 +52,30 @@ class PredictionCache:
 
     def get(self, name: str, key: str) -> NDArray[np.float32] | None:
         """Return the prediction if it was made with this key and is intact, else None."""
-        path = self.path(name)
+        path, stated = self.path(name), self._stated(name)
         try:
-            stated = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(stated, dict) or stated.get("key") != key:
-            return None
-        try:
-            array = read_npy(path) if is_whole(path, stated) else None
+            array = read_npy(path) if stated.get("key") == key and is_whole(path, stated) else None
         except (OSError, DataError):
             return None
         return array if isinstance(array, np.ndarray) else None
 
     def kept_with(self, name: str) -> KeptWith:
         """Return the facts stored with a prediction that `get` has returned."""
+        stated = self._stated(name)
+        details, placement, odd = map(stated.get, ("details", "placement", "oddities"))
+        return KeptWith(
+            details if isinstance(details, dict) else {},
+            placement if isinstance(placement, str) else "",
+            odd if isinstance(odd, dict) else {},
+        )
+
+    def _stated(self, name: str) -> dict[str, Any]:
+        """Return what is stored beside an array; empty if it is missing or damaged."""
         try:
             stated = json.loads(self.path(name).with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return KeptWith()
-        if not isinstance(stated, dict):
-            return KeptWith()
-        details, odd = stated.get("details"), stated.get("oddities")
-        placement = stated.get("placement")
-        return KeptWith(
-            dict(details) if isinstance(details, dict) else {},
-            placement if isinstance(placement, str) else "",
-            dict(odd) if isinstance(odd, dict) else {},
-        )
+            return {}
+        return stated if isinstance(stated, dict) else {}
 
     def put(
         self,

@@ -1,4 +1,4 @@
-"""Read arrays from untrusted files: .npy, .npz, torch tensors."""
+"""Write arrays, and read them from untrusted files: .npy, .npz, torch tensors."""
 
 from __future__ import annotations
 
@@ -23,19 +23,39 @@ from clickmap_cli.runtime.errors import DataError, printable, short_reason
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_pickle import check_text, load_pickle
 
-MAX_PICKLE_BYTES = 8 << 30
+_MAX_PICKLE_BYTES = 8 << 30
 _MAX_HEADER_BYTES = 10_000  # NumPy's own limit
 _MAX_AXES = 32
-_SHOWN = 3
 _MAX_VALUES = 1 << 62
 _PIECE_BYTES = 1 << 24
-_SMALL_BYTES, _LARGE_BYTES = 64 << 20, 1 << 30
-_MOST_PER_BYTE, _MOST_PER_BYTE_OF_LARGE = 1032, 400
-_SMALL_PICKLE_BYTES, _MOST_PICKLED_PER_BYTE = 4 << 20, 100
-"""A compressed pickle above the first size may unpack to at most so many times its stored size.
+_DAMAGED_ZIP = (
+    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+    zlib.error, lzma.LZMAError, struct.error, OverflowError, IndexError, MemoryError,
+)  # fmt: skip
 
-Every byte of a pickle is an operation, so a decompression bomb would run forever.
-"""
+
+def write_npy(path: Path, array: NDArray[Any]) -> None:
+    """Write one array without objects; the file appears when it is complete."""
+    with replacing(path) as partial, partial.open("wb") as out:
+        # given a real file, NumPy bypasses Python's writing and hides the reason of a failure
+        plain: Any = SimpleNamespace(write=out.write)
+        np.lib.format.write_array(plain, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_npz(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
+    """Write arrays one after another, compressed; the file holds no times and no system name.
+
+    Args:
+        path: path of the file, which appears when it is complete.
+        arrays: (name, array), taken one at a time, so they need not fit in memory together.
+    """
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, array in arrays:
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info._compresslevel = 1  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read_npy(path: Path) -> Any:
@@ -44,7 +64,7 @@ def read_npy(path: Path) -> Any:
     Raises:
         DataError: the file is missing, damaged, or holds more than plain data.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         array = _read_stream(file, path.stat().st_size, str(path))
     return array[()] if array.dtype.kind == "O" and array.ndim == 0 else array
 
@@ -59,39 +79,36 @@ class NpzArrays(Mapping[str, NDArray[Any]]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _opened(path) as file:
+        with _open(path) as file:
             if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
-                raise DataError(f"{path}: not an .npz file (it is no zip archive).")
+                raise DataError(f"{path}: not an .npz file (it is not a zip archive).")
         try:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED_ZIP as error:
-            raise DataError(
-                f"{path}: the .npz archive is damaged ({short_reason(error)})."
-            ) from error
+            reason = short_reason(error)
+            raise DataError(f"{path}: the .npz archive is damaged ({reason}).") from error
         self._members: dict[str, zipfile.ZipInfo] = {}
         for info in self._zip.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
                 continue
             if name in self._members:
-                raise DataError(f"{path}: the array '{printable(name)}' stands twice.")
+                raise DataError(f"{path}: the array '{printable(name)}' is there twice.")
             self._members[name] = info
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._members[name]
+        where = f"{self.path}, array '{printable(name)}'"
         if is_bomb(info.file_size, info.compress_size):
             raise DataError(
-                f"{self.path}: array '{printable(name)}' would be {info.file_size} bytes, packed "
-                f"into {info.compress_size}; it looks made to fill the memory, and is not read."
+                f"{where} would be {info.file_size} bytes, packed into {info.compress_size}; "
+                "it looks made to fill the memory, and is not read."
             )
         try:
             with self._zip.open(info) as member:
-                where = f"{self.path}, array '{printable(name)}'"
                 return _read_stream(member, info.file_size, where, info.compress_size)
         except _DAMAGED_ZIP as error:
-            raise DataError(
-                f"{self.path}: array '{printable(name)}' is damaged ({short_reason(error)})."
-            ) from error
+            raise DataError(f"{where} is damaged ({short_reason(error)}).") from error
 
     def __contains__(self, name: object) -> bool:
         return name in self._members  # the default of Mapping would read the array
@@ -111,11 +128,10 @@ def read_tensors(path: Path) -> Any:
             states more values than it holds.
     """
     try:
-        return _as_numpy(load_tensors(path))
+        return _to_numpy(load_tensors(path))
     except (TypeError, RuntimeError, RecursionError, NotImplementedError) as error:
-        raise DataError(
-            f"{path}: holds a tensor that is no plain array ({short_reason(error)})."
-        ) from error
+        reason = short_reason(error)
+        raise DataError(f"{path}: holds a tensor that is not a plain array ({reason}).") from error
 
 
 def load_tensors(path: Path) -> Any:
@@ -132,8 +148,13 @@ def load_tensors(path: Path) -> Any:
             f"{path}: {other}, not a checkpoint of PyTorch; give a file of torch.save, or name it "
             "by its own ending where the model reads such files."
         )
-    with _opened(path) as file:
-        _check_unpacked(file, path)
+    with _open(path) as file:
+        try:
+            packed = any(info.compress_type for info in zipfile.ZipFile(file).infolist())
+        except _DAMAGED_ZIP:
+            packed = False  # an older format, or a damaged file, which torch reports itself
+    if packed:  # torch never compresses, so a compressed part may be a zip bomb
+        raise DataError(f"{path}: refused to load it as tensors: parts of it are packed.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about other kinds of pickle
@@ -148,9 +169,9 @@ def load_tensors(path: Path) -> Any:
         ) from error
     except Exception as error:
         # torch raises many types here; all of them mean that this is not a file of tensors
-        raise DataError(
-            f"{path}: not a checkpoint of PyTorch ({_why_no_tensors(error)})."
-        ) from error
+        reason = short_reason(error)
+        reason = "its content is something else" if reason.isdigit() else reason
+        raise DataError(f"{path}: not a checkpoint of PyTorch ({reason}).") from error
 
 
 def known_format(path: Path) -> str:
@@ -159,7 +180,7 @@ def known_format(path: Path) -> str:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         begin = file.read(8)
         if begin.startswith(b"\x93NUMPY"):
             return "a NumPy array (.npy)"
@@ -171,28 +192,12 @@ def known_format(path: Path) -> str:
             return ""
     if not names or not all(name.endswith(".npy") for name in names):
         return ""
-    few = ", ".join(f"'{printable(name.removesuffix('.npy'))}'" for name in names[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    few = ", ".join(f"'{printable(name.removesuffix('.npy'))}'" for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"an .npz archive of NumPy arrays ({few}{more})"
 
 
-def _why_no_tensors(error: Exception) -> str:
-    """Return torch's reason if it is in words, else a general one."""
-    reason = short_reason(error)
-    return "its content is something else" if reason.isdigit() else reason
-
-
-def _check_unpacked(file: IO[bytes], path: Path) -> None:
-    """Refuse compressed parts: torch never compresses, so a compressed part may be a zip bomb."""
-    try:
-        packed = any(info.compress_type for info in zipfile.ZipFile(file).infolist())
-    except _DAMAGED_ZIP:
-        return  # an older format, or a damaged file, which torch reports itself
-    if packed:
-        raise DataError(f"{path}: refused to load it as tensors: parts of it are packed.")
-
-
-def _as_numpy(value: Any) -> Any:
+def _to_numpy(value: Any) -> Any:
     if hasattr(value, "detach"):
         array = value.detach().cpu().numpy()
         held = value.untyped_storage().nbytes()
@@ -200,13 +205,13 @@ def _as_numpy(value: Any) -> Any:
             raise TypeError(f"it states {array.nbytes} bytes and holds {held}")
         return array
     if isinstance(value, list | tuple):
-        return type(value)(_as_numpy(item) for item in value)
+        return type(value)(_to_numpy(item) for item in value)
     if isinstance(value, dict):
-        return {k: _as_numpy(v) for k, v in value.items()}
+        return {k: _to_numpy(v) for k, v in value.items()}
     return value
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except FileNotFoundError as error:
@@ -226,8 +231,8 @@ def _read_stream(file: IO[bytes], size: int, name: str, stored: int | None = Non
     """
     shape, fortran, dtype = _read_header(file, name)
     if dtype.hasobject:
-        most = size if stored is None else _MOST_PICKLED_PER_BYTE * stored
-        if size > max(most, _SMALL_PICKLE_BYTES):
+        # every byte of a pickle is an operation, so a decompression bomb would run forever
+        if stored is not None and size > max(4 << 20, 100 * stored):
             raise DataError(
                 f"{name}: {size} bytes of pickled objects are packed into {stored}; it looks made "
                 "to take forever, and is not read."
@@ -280,20 +285,26 @@ def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.
         and dtype.itemsize > 0
     )
     if not possible:
-        raise DataError(f"{name}: its header states the impossible ({str(shape)[:80]}, {dtype}).")
+        raise DataError(
+            f"{name}: its header states an impossible array ({str(shape)[:80]}, {dtype})."
+        )
     return shape, fortran, dtype
 
 
 def _read_objects(
     file: IO[bytes], size: int, shape: tuple[int, ...], fortran: bool, name: str
 ) -> NDArray[Any]:
-    if size > MAX_PICKLE_BYTES:
+    if size > _MAX_PICKLE_BYTES:
         raise DataError(f"{name}: {size} bytes of pickled objects are too many to read safely.")
     value = load_pickle(file.read(), name)
     if not isinstance(value, np.ndarray):
-        raise DataError(f"{name}: an object array was announced, something else is there.")
+        raise DataError(
+            f"{name}: its header announces an object array, and something else follows."
+        )
     if value.size != int(np.prod(shape, dtype=object)):
-        raise DataError(f"{name}: {list(shape)} objects were announced, {value.size} are there.")
+        raise DataError(
+            f"{name}: its header announces {list(shape)} objects, and {value.size} follow."
+        )
     if value.shape != shape:
         value = value.reshape(shape, order="F" if fortran else "C")
     return cast("NDArray[Any]", value)
@@ -302,51 +313,11 @@ def _read_objects(
 def is_bomb(content: int, stored: int) -> bool:
     """Return True if the content is implausibly large for its file, as in a decompression bomb.
 
+    Deflate packs at most 1032 bytes into one, and maps that are mostly zeros come close to that.
+    Above a gigabyte, no legitimate content is packed so densely.
+
     Args:
         content: number of bytes to be read.
         stored: number of bytes of the file, or of the part of it that holds the content.
     """
-    return content > most_content(stored)
-
-
-def most_content(stored: int) -> int:
-    """Return the largest plausible number of bytes that `stored` bytes unpack to.
-
-    Deflate packs at most 1032 bytes into one, and maps that are mostly zeros come close to that.
-    Above a gigabyte, no legitimate content is packed so densely.
-    """
-    most = min(_MOST_PER_BYTE * stored, max(_LARGE_BYTES, _MOST_PER_BYTE_OF_LARGE * stored))
-    return max(_SMALL_BYTES, most)
-
-
-_DAMAGED_ZIP = (
-    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
-    zlib.error, lzma.LZMAError, struct.error, OverflowError, IndexError, MemoryError,
-)  # fmt: skip
-
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-def write_npy(path: Path, array: NDArray[Any]) -> None:
-    """Write one array without objects; the file appears when it is complete."""
-    with replacing(path) as partial, partial.open("wb") as out:
-        # given a real file, NumPy bypasses Python's writing and hides the reason of a failure
-        plain: Any = SimpleNamespace(write=out.write)
-        np.lib.format.write_array(plain, np.ascontiguousarray(array), allow_pickle=False)
-
-
-def write_npz(path: Path, arrays: Iterable[tuple[str, NDArray[Any]]]) -> None:
-    """Write arrays one after another, compressed; the file holds no times and no system name.
-
-    Args:
-        path: path of the file, which appears when it is complete.
-        arrays: (name, array), taken one at a time, so they need not fit in memory together.
-    """
-    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
-        for name, array in arrays:
-            info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info._compresslevel = 1  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
-            with archive.open(info, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    return content > max(64 << 20, min(1032 * stored, max(1 << 30, 400 * stored)))

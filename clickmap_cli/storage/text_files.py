@@ -254,8 +254,7 @@ def _opened(path: Path, stack: contextlib.ExitStack) -> IO[bytes]:
     if path.suffix.lower() == ".zst":
         import pyarrow
 
-        raw = stack.enter_context(pyarrow.OSFile(str(path), "rb"))
-        return cast("IO[bytes]", stack.enter_context(pyarrow.CompressedInputStream(raw, "zstd")))
+        return cast("IO[bytes]", stack.enter_context(pyarrow.input_stream(path, "zstd")))
     file = stack.enter_context(path.open("rb"))
     if path.suffix.lower() == ".gz":
         return cast("IO[bytes]", stack.enter_context(gzip.open(file)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,26 +95,12 @@ class TensorBoardTracker:
             self._writer.close()
 
 
-@dataclass(frozen=True)
-class WandbRun:
-    """Settings that are sent to Weights & Biases; see the keys of `wandb`."""
-
-    name: str
-    group: str
-    folder: Path
-    mode: str
-    project: str | None = None
-    entity: str | None = None
-    notes: str | None = None
-    tags: tuple[str, ...] = ()
-    config: Mapping[str, Any] | None = None
-
-
 class WandbTracker:
     """A run of Weights & Biases.
 
     Args:
-        about: settings to send.
+        folder: folder of its files.
+        settings: arguments of `wandb.init`.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -123,24 +108,20 @@ class WandbTracker:
     Reference: Weights & Biases, Biewald (2020).
     """
 
-    def __init__(self, about: WandbRun) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         need_wandb()
-        self._about = about
+        self._folder = folder
+        self._settings = settings
         self._run: Any = None
 
     def begin(self, history: Sequence[Row]) -> None:
         """Start a run, and send it the rows of the interrupted training."""
-        about = self._about
-        about.folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             wandb = importlib.import_module("wandb")
         except ImportError as error:  # it is installed but broken
             raise MissingExtraError("wandb", "wandb.enabled: true") from error
-        self._run = wandb.init(
-            name=about.name, group=about.group, dir=str(about.folder), mode=about.mode,
-            project=about.project, entity=about.entity, notes=about.notes, tags=list(about.tags),
-            config=dict(about.config or {}),
-        )  # fmt: skip
+        self._run = wandb.init(dir=str(self._folder), **self._settings)
         for row in history:
             self.log(row)
 

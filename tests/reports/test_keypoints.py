@@ -11,7 +11,6 @@ from PIL import Image
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.reports.keypoints import HEAD, SIDE, draw_losses, draw_overlay, draw_sheet
 from clickmap_cli.reports.style import COLOURS
-from clickmap_cli.services.keypoints.pictures import AugmentationSheet, KeypointOverlay, LossCurves
 from clickmap_cli.training.tasks.keypoint_augmentation import apply_change, example_changes
 
 NAN = math.nan
@@ -56,7 +55,7 @@ def has_colour(pixels, name):
 
 def overlay(tmp_path, **what):
     options = {"pixels": GREY, "names": NAMES, "true": TRUE, "predicted": PREDICTED} | what
-    draw_overlay(KeypointOverlay(tmp_path / "out" / "a.png", "a.png", **options))
+    draw_overlay(tmp_path / "out" / "a.png", "a.png", **options)
     return read(tmp_path / "out" / "a.png")
 
 
@@ -143,7 +142,7 @@ def test_the_sheet_has_a_panel_for_every_change(tmp_path) -> None:
         for title, change in example_changes(settings).items()
     ]
     rows = [("a.png", row), ("b.png", row)]
-    draw_sheet(AugmentationSheet(tmp_path / "sheet.png", ("nose", "eye"), rows))
+    draw_sheet(tmp_path / "sheet.png", ("nose", "eye"), rows)
     pixels = read(tmp_path / "sheet.png")
     greys = [np.rint(255 * level) for level in np.unique([pixels for _, pixels, _ in row])]
     for level in greys:
@@ -168,7 +167,7 @@ def history(n, every=1):
 
 
 def test_loss_curves(tmp_path) -> None:
-    draw_losses(LossCurves(tmp_path / "a.png", history(30), 28))
+    draw_losses(tmp_path / "a.png", history(30), 28)
     pixels = read(tmp_path / "a.png")
     for name in ("data", "accent", "null"):
         assert has_colour(pixels, name)
@@ -176,7 +175,7 @@ def test_loss_curves(tmp_path) -> None:
     assert has_colour(half, "accent")  # the RMSE has its own panel, PCK is nowhere defined
     assert not has_colour(half, "data")
     plain = [{"epoch": row["epoch"], "train_loss": row["train_loss"]} for row in history(30)]
-    draw_losses(LossCurves(tmp_path / "b.png", plain))
+    draw_losses(tmp_path / "b.png", plain)
     alone = read(tmp_path / "b.png")
     assert alone.shape[1] == pytest.approx(pixels.shape[1] / 2, abs=2)
     assert not has_colour(alone, "accent")
@@ -186,8 +185,8 @@ def test_loss_curves_stand_at_their_steps_where_the_history_counts_steps(tmp_pat
     by_step = [
         {**row, "epoch": (row["epoch"] + 2) // 3, "step": row["epoch"]} for row in history(9)
     ]
-    draw_losses(LossCurves(tmp_path / "steps.png", by_step, 8))
-    draw_losses(LossCurves(tmp_path / "epochs.png", history(9), 8))
+    draw_losses(tmp_path / "steps.png", by_step, 8)
+    draw_losses(tmp_path / "epochs.png", history(9), 8)
     pictures = [read(tmp_path / f"{name}.png") for name in ("steps", "epochs")]
     # the mark at 8 would stretch an axis of three epochs, and the curve would end before its middle
     curves = [columns_of(pixels, "data") for pixels in pictures]
@@ -203,11 +202,11 @@ def columns_of(pixels, name) -> tuple[int, int]:
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_curves_of_short_trainings(tmp_path, n) -> None:
-    draw_losses(LossCurves(tmp_path / "a.png", history(n)))
+    draw_losses(tmp_path / "a.png", history(n))
     assert has_colour(read(tmp_path / "a.png"), "data") == (n == 1)
 
 
 def test_a_loss_of_zero_has_a_place(tmp_path) -> None:
     rows = [{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.0}]
-    draw_losses(LossCurves(tmp_path / "a.png", rows))
+    draw_losses(tmp_path / "a.png", rows)
     assert has_colour(read(tmp_path / "a.png"), "data")

@@ -144,7 +144,7 @@ def test_links_lead_nowhere_outside_the_folder(tmp_path) -> None:
     store = MapStore(folder)
     assert list(store.names()) == ["b", "c", name, "d", "e", "f"]
     for image, what in (
-        (name, "is a link"), ("b", "is a link"), ("c", "too many"), ("d", "no stack of maps"),
+        (name, "is a link"), ("b", "is a link"), ("c", "too many"), ("d", "not a stack of maps"),
         ("e", "not numbers"), ("f", "not a group"), ("g", "not in the file"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=what) as caught:
@@ -167,5 +167,5 @@ def test_arrays_that_are_no_maps_are_said(tmp_path) -> None:
     (tmp_path / "maps").mkdir()
     for array in (np.zeros((2, 3)), np.array(["x"]), np.array({"a": 1}, dtype=object)):
         np.save(tmp_path / "maps" / "a.npy", array)
-        with pytest.raises(DataError, match="no stack of maps"):
+        with pytest.raises(DataError, match="not a stack of maps"):
             MapStore(tmp_path).read("a")

@@ -89,7 +89,7 @@ def test_pickled_columns_run_nothing(tmp_path) -> None:
     for value, what in (
         (pickle.dumps([Call(open, [str(canary), "w"])], 0), "nothing was run"),
         (b"junk", "damaged"),
-        (pickle.dumps("me", 0), "no list"),
+        (pickle.dumps("me", 0), "not a list"),
         (pickle.dumps([(1, 2, 3)] * 6, 0), "no text"),
         (pickle.dumps(COLUMNS[:5], 0), "does not fit"),
         (pickle.dumps(COLUMNS[:1] * 6, 0), "same labels"),
@@ -120,14 +120,14 @@ def test_damaged_tables(tmp_path) -> None:
         "not numbers": lambda g: _replace(g, "block0_values", np.array([b"a"])),
         "label that is missing": lambda g: _replace(g, "axis0_label1", np.full(6, -1, np.int8)),
         "unequal lengths": lambda g: _replace(g, "axis0_label1", np.zeros(5, np.int8)),
-        "no whole numbers": lambda g: _replace(g, "axis0_label1", np.zeros(6)),
+        "not whole numbers": lambda g: _replace(g, "axis0_label1", np.zeros(6)),
         "not a list of strings": lambda g: _replace(g, "axis1", np.zeros(4)),
         "not those that have values": lambda g: axis(g, "axis0", "abcdef"),
         "unknown way": lambda g: _state(g, "axis1_variety", "some"),
         "not 1 to": lambda g: _state(g, "nblocks", 0),
         "'nblocks' is": lambda g: _state(g, "nblocks", "many"),
         "is not in the file": lambda g: g.pop("block0_values"),
-        "no data frame": lambda g: _state(g, "pandas_type", "series"),
+        "not a data frame": lambda g: _state(g, "pandas_type", "series"),
         "a link": lambda g: _replace(g, "axis1", h5py.ExternalLink("b.h5", "/axis1")),
     }  # fmt: skip
     for what, change in changes.items():

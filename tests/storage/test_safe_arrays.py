@@ -239,7 +239,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", npy(np.arange(3)))
         archive.writestr("a.npy", npy(np.arange(4)))
-    with pytest.raises(DataError, match="'a' stands twice"):
+    with pytest.raises(DataError, match="'a' is there twice"):
         NpzArrays(tmp_path / "a.npz")
 
 

@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from clickmap_cli.runtime.errors import MissingExtraError
-from clickmap_cli.training.trackers import TensorBoardTracker, WandbRun, WandbTracker
+from clickmap_cli.training.trackers import TensorBoardTracker, WandbTracker
 
 ROW = {"epoch": 1, "stage": "head", "train_loss": 0.5, "val_NSS": 1.25}
 
@@ -16,7 +16,7 @@ ROW = {"epoch": 1, "stage": "head", "train_loss": 0.5, "val_NSS": 1.25}
     ("package", "make"),
     [
         ("tensorboard", TensorBoardTracker),
-        ("wandb", lambda folder: WandbTracker(WandbRun("a", "b", folder, "offline"))),
+        ("wandb", lambda folder: WandbTracker(folder, mode="offline")),
     ],
 )
 def test_what_is_not_installed_names_its_extra(tmp_path, monkeypatch, package, make) -> None:
@@ -28,7 +28,9 @@ def test_what_is_not_installed_names_its_extra(tmp_path, monkeypatch, package, m
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_wandb_offline_keeps_the_rows(tmp_path) -> None:
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
-    tracker = WandbTracker(WandbRun("one", "several", tmp_path, "offline", "clickmap"))
+    tracker = WandbTracker(
+        tmp_path, name="one", group="several", mode="offline", project="clickmap"
+    )
     tracker.begin([ROW])
     tracker.log({**ROW, "epoch": 2})
     tracker.end()

@@ -103,7 +103,7 @@ class FoldRun:
         title = f"fold {self.fold.number} of {study.n_folds}, inner fold {inner.number}"
         job = FitJob(
             task, self._settings(inner), folder, f"{self.identity} {self.fold.name} {inner.name}",
-            trackers(folder, False, None),
+            trackers(folder),
             LoggedEpochs(title, self.views, self.progress, self.log),
         )  # fmt: skip
         return fit(job, resume)

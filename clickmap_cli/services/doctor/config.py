@@ -156,13 +156,13 @@ class _Look:
         wanted = getattr(self.config, "device", None)
         if wanted is not None:
             self._device(f"device: {wanted}", wanted)
-        gpus = self.about.probed.gpus
+        gpus = self.about.gpus
         trains = not isinstance(self.config, ExperimentConfig | BenchmarkConfig)
         if trains and wanted in (None, "auto") and not gpus.cuda and not gpus.mps:
             self.note(f"It will train on the CPU: {gpus.why_none}.")
 
     def _device(self, what: str, wanted: str) -> None:
-        gpus = self.about.probed.gpus
+        gpus = self.about.gpus
         kind, _, number = str(wanted).partition(":")
         if kind == "cuda" and not gpus.cuda:
             self.problem(f"{what} will not work: {gpus.why_none}; use cpu or auto.")
@@ -204,9 +204,9 @@ class _Look:
 
     def _experiment(self, config: ExperimentConfig) -> None:
         if config.participant_filter is not None and not self.about.works("torch"):
-            self.problem(f"participant_filter needs torch: {self.about.probed.gpus.why_none}.")
-        if config.use_gpu_blurring and not self.about.probed.gpus.cuda:
-            why = self.about.probed.gpus.why_none
+            self.problem(f"participant_filter needs torch: {self.about.gpus.why_none}.")
+        if config.use_gpu_blurring and not self.about.gpus.cuda:
+            why = self.about.gpus.why_none
             self.note(f"use_gpu_blurring: blurring stays on the CPU: {why}. Maps are the same.")
         if config.image_dir is not None and not is_folder(config.image_dir):
             self.note(f"image_dir: no folder at {config.image_dir}; only pictures need it.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package, Probed
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 
 
@@ -95,13 +95,22 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Installed:
-    """The installation and machine that a config is checked against."""
+    """The installation and machine that a config is checked against.
+
+    Attributes:
+        extras: the optional extras.
+        problems: package -> clause that says why it cannot be imported.
+        gpus: GPUs that torch finds.
+        cores: cores of this machine.
+        memory: memory of this machine.
+    """
 
     extras: Sequence[Extra]
-    probed: Probed
+    problems: Mapping[str, str]
+    gpus: Gpus
     cores: Cores
     memory: Memory
 
     def works(self, *modules: str) -> bool:
         """Return True if these packages can be imported on this machine."""
-        return not any(name in self.probed.problems for name in modules)
+        return not any(name in self.problems for name in modules)

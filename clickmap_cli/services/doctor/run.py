@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from clickmap_cli.runtime import machine
 from clickmap_cli.runtime.errors import ClickmapError, readable_size
-from clickmap_cli.runtime.machine import Disk, Package, Probed, probe, wanted_packages
+from clickmap_cli.runtime.machine import Disk, Package, probe, wanted_packages
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.doctor.disk_need import DiskNeed
 from clickmap_cli.services.doctor.facts import (
@@ -55,13 +55,13 @@ def run(
         for name, packages in by_extra.items()
         if name not in _NOT_OFFERED
     )
-    probed = probe([package.module for package in needed if package.version is not None])
-    findings = _of_packages(needed, probed)
+    problems, gpus = probe([package.module for package in needed if package.version is not None])
+    findings = _of_packages(needed, problems)
     cores, memory = machine.cores(), machine.memory()
     facts: ConfigFacts | None = None
     words = list(overrides)
     if config is not None or words:
-        about = Installed(extras, probed, cores, memory)
+        about = Installed(extras, problems, gpus, cores, memory)
         facts, found = _of_config(config, words, output, about, progress)
         findings += found
     progress.stage("Measuring the disk")
@@ -73,18 +73,16 @@ def run(
         )
     if facts is not None and facts.need is not None:
         findings += _of_need(facts.need, disk)
-    return Diagnosis(
-        versions(), needed, cores, memory, probed.gpus, disk, extras, facts, tuple(findings)
-    )
+    return Diagnosis(versions(), needed, cores, memory, gpus, disk, extras, facts, tuple(findings))
 
 
-def _of_packages(needed: Sequence[Package], probed: Probed) -> list[Finding]:
+def _of_packages(needed: Sequence[Package], problems: Mapping[str, str]) -> list[Finding]:
     findings = [
         Finding("problem", f"{package.problem}: pip install '{package.name}{package.wanted}'.")
         for package in needed
         if package.problem
     ]
-    for module, why in probed.problems.items():
+    for module, why in problems.items():
         findings.append(Finding("problem", f"{module} is installed and does not import: {why}."))
     return findings
 

@@ -20,7 +20,7 @@ from clickmap_cli.training.distributed import Group
 from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.folds import Fold
 from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
-from clickmap_cli.training.trackers import Tracker, WandbRun
+from clickmap_cli.training.trackers import Tracker, WandbTracker
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,18 @@ class FoldRun:
 
     def _trackers(self) -> list[Tracker]:
         config, settings = self.config, self.config.wandb
-        about = None
+        found = trackers(self.path, config.tensorboard)
         if settings.enabled:
-            name = f"{settings.name or config.experiment}_{self.fold.name}"
-            where = self.path if settings.dir is None else Path(settings.dir)
-            about = WandbRun(
-                name, settings.group or config.experiment, where, settings.mode, settings.project,
-                settings.entity, settings.notes, tuple(settings.tags), as_dict(config),
-            )  # fmt: skip
-        return trackers(self.path, config.tensorboard, about)
+            tracker = WandbTracker(
+                self.path if settings.dir is None else Path(settings.dir),
+                name=f"{settings.name or config.experiment}_{self.fold.name}",
+                group=settings.group or config.experiment,
+                mode=settings.mode,
+                project=settings.project,
+                entity=settings.entity,
+                notes=settings.notes,
+                tags=list(settings.tags),
+                config=as_dict(config),
+            )
+            found.append(tracker)
+        return found

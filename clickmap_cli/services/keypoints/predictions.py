@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.config.keypoints import KeypointConfig
-from clickmap_cli.config.loading import as_dict
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.frames import Frame, Frames, frames
 from clickmap_cli.datasets.keypoint_labels import KeypointLabels, write_dlc_csv, write_flat_csv
 from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
-from clickmap_cli.runtime.progress import Progress, Stopwatch
-from clickmap_cli.services.keypoints.pictures import KeypointFigures, KeypointOverlay, picture_file
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
+from clickmap_cli.services.keypoints.run import KeypointFigures, picture_file
 from clickmap_cli.storage.atomic import sha256_of, write_csv
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, load
 from clickmap_cli.training.tasks.keypoints import predict
@@ -34,22 +34,18 @@ _OVERLAYS = "overlays"
 
 
 @dataclass(frozen=True)
-class PredictionRun:
+class PredictionSummary:
     """Results of a prediction.
 
     Attributes:
-        folder: folder of the tables.
         n_images: number of images or frames.
-        names: names of the key points.
+        keypoints: names of the key points.
         failures: pictures that could not be read.
-        seconds: duration in seconds.
     """
 
-    folder: Path
     n_images: int
-    names: tuple[str, ...]
+    keypoints: tuple[str, ...]
     failures: tuple[Problem, ...]
-    seconds: float
 
 
 def run(
@@ -58,7 +54,7 @@ def run(
     progress: Progress,
     figures: KeypointFigures,
     when: WhenPresent = WhenPresent.STOP,
-) -> PredictionRun:
+) -> Outcome[PredictionSummary]:
     """Find key points in new pictures with `best.pth` of a finished training.
 
     Writes `predictions/<source>/` into the training's folder: `predictions.csv`,
@@ -80,115 +76,112 @@ def run(
         MissingExtraError: the source is a video, and PyAV is not installed.
         RunError: the checkpoint is damaged, or the folder is busy.
     """
-    started = Stopwatch()
-    best = Path(config.output_dir) / BEST
-    if not best.is_file():
-        raise DataError(
-            f"There is no trained network at {best}; train one first, or name its folder with "
-            "--output."
-        )
-    network, names = trained(best)
-    _say_overruled(config, best, network, progress)
-    found = frames(source)
-    folder = _folder_of(config, source)
-    when = folder.require_startable(when)
-    inputs = describe_files(None, [best]) | {str(source): _described(found)}
-    words = [config.overlay_images, *(entry["sha256"] for entry in inputs.values())]
-    identity = hashlib.sha256(json.dumps(words).encode()).hexdigest()
-    with folder.held():
-        done = folder.reuse_or_begin(identity, when)
-        if done is None:
-            predictor = _Predictor(config, network, folder.path, progress, figures)
-            try:
-                files = predictor.go(found, names)
-            except DataError:
-                folder.abandon()
-                raise
-            counts = {
-                "images": len(predictor.images),
-                "failures": [asdict(row) for row in predictor.failures],
-            }
-            done = Manifest.made(
-                command=folder.command, config=as_dict(config), config_hash=identity, inputs=inputs,
-                outputs=describe_files(folder.path, files), counts=counts, started=started,
-                seed=config.seed, notices=progress.kept,
-            )  # fmt: skip
-            folder.finish(done)
-    failures = tuple(Problem(**row) for row in done.counts["failures"])
-    seconds = started.seconds
-    return PredictionRun(folder.path, done.counts["images"], names, failures, seconds)
+    return run_job(_PredictionJob(config, source, figures), when, progress=progress)
 
 
-class _Predictor:
-    """Predicts the key points of pictures in batches."""
+@dataclass(frozen=True)
+class _Inputs:
+    """The trained network, the names of its key points, and the pictures."""
 
-    def __init__(
-        self,
-        config: KeypointConfig,
-        network: KeypointNet,
-        folder: Path,
-        progress: Progress,
-        figures: KeypointFigures,
-    ) -> None:
-        self._config = config
-        self._network = network
-        self._folder = folder
-        self._progress = progress
-        self._figures = figures
-        self.images: list[str] = []
-        self.points: list[NDArray[np.float64]] = []
-        self.failures: list[Problem] = []
-        self.pictures: list[Path] = []
+    network: KeypointNet
+    names: tuple[str, ...]
+    pictures: Frames
 
-    def go(self, found: Frames, names: tuple[str, ...]) -> list[Path]:
-        """Find the key points, write the tables, and return every file.
 
-        Raises:
-            DataError: no picture can be read.
-        """
-        self._progress.stage(f"Key points in {found.source.name}", found.n or 0)
-        self._network.to(choose_device(self._config.device))
-        going = self._readable(found)
-        while some := list(islice(going, self._config.eval_batch_size)):
-            self._predict(some, names)
-        if not self.images:
-            first = f"; {self.failures[0].reason}" if self.failures else "."
-            raise DataError(f"{found.source}: it holds no picture that can be read{first}")
-        labels = KeypointLabels(names, tuple(self.images), np.stack(self.points))
-        tables = [self._folder / name for name in _TABLES]
+class _PredictionJob(Job[_Inputs, PredictionSummary]):
+    command = "finetune --predict-only"
+    owns = (*_TABLES, _OVERLAYS)
+
+    def __init__(self, config: KeypointConfig, source: Path, figures: KeypointFigures) -> None:
+        place = source.resolve()
+        name = place.stem if place.is_file() else place.name or "root"
+        self.config: KeypointConfig = config
+        self.best = Path(config.output_dir) / BEST
+        self.folder = Path(config.output_dir) / "predictions" / name
+        self.source = source
+        self.figures = figures
+
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:  # noqa: ARG002
+        """Load the network and find the pictures."""
+        if not self.best.is_file():
+            raise DataError(
+                f"There is no trained network at {self.best}; train one first, or name its folder "
+                "with --output."
+            )
+        network, names = load_network(self.best)
+        _notify_overridden(self.config, self.best, network, progress)
+        return _Inputs(network, names, frames(self.source))
+
+    def identity(self, inputs: _Inputs) -> Identity:
+        """Return what the predictions depend on."""
+        described = _describe(inputs.pictures)
+        files = describe_files(None, [self.best]) | {str(self.source): described}
+        words = [self.config.overlay_images, *(entry["sha256"] for entry in files.values())]
+        return Identity(hashlib.sha256(json.dumps(words).encode()).hexdigest(), files)
+
+    def preview(self, inputs: _Inputs) -> PredictionSummary:
+        """Return a summary without pictures; the command has no dry run."""
+        return PredictionSummary(0, inputs.names, ())
+
+    def stored(self, inputs: _Inputs, manifest: Manifest) -> PredictionSummary:
+        """Return the summary of an earlier run."""
+        counts = manifest.counts
+        failures = tuple(Problem(**row) for row in counts["failures"])
+        return PredictionSummary(counts["images"], inputs.names, failures)
+
+    def failures(self, summary: PredictionSummary) -> Sequence[str]:
+        """Return why each picture that was left out could not be read."""
+        return [problem.reason for problem in summary.failures]
+
+    def work(self, inputs: _Inputs, run: Run) -> PredictionSummary:
+        """Predict the key points of the pictures in batches, and write the tables."""
+        config, source, network = self.config, inputs.pictures.source, inputs.network
+        run.progress.stage(f"Key points in {source.name}", inputs.pictures.n or 0)
+        network.to(choose_device(config.device))
+        images: list[str] = []
+        points: list[NDArray[np.float64]] = []
+        failures: list[Problem] = []
+        readable = _read_frames(inputs.pictures, failures, run.progress)
+        while some := list(islice(readable, config.eval_batch_size)):
+            predicted = predict(network, [frame.pixels for frame in some])
+            for frame, where in zip(some, predicted, strict=True):
+                images.append(frame.name)
+                points.append(where)
+                if len(images) <= config.overlay_images:
+                    path = run.path / _OVERLAYS / picture_file(len(images), frame.name)
+                    self.figures.draw_overlay(
+                        path, frame.name, frame.pixels, inputs.names, predicted=where
+                    )
+                    run.add([path])
+                run.progress.advance()
+        if not images:
+            first = f"; {failures[0].reason}" if failures else "."
+            raise DataError(f"{source}: it holds no picture that can be read{first}")
+        labels = KeypointLabels(inputs.names, tuple(images), np.stack(points))
+        tables = [run.path / name for name in _TABLES]
         write_flat_csv(tables[0], labels)
         write_dlc_csv(tables[1], labels)
-        rows = ((row.image_id, row.reason) for row in self.failures)
+        rows = ((row.image_id, row.reason) for row in failures)
         write_csv(tables[2], ("image_id", "reason"), rows)
-        return [*tables, *self.pictures]
-
-    def _readable(self, found: Frames) -> Iterator[Frame]:
-        """Yield the readable pictures, and record the others as failures."""
-        try:
-            for item in found:
-                if isinstance(item, Problem):
-                    self.failures.append(item)
-                    self._progress.advance()
-                else:
-                    yield item
-        except DataError as error:  # the rest of a video is damaged
-            self.failures.append(Problem(found.source.name, str(error)))
-
-    def _predict(self, some: list[Frame], names: tuple[str, ...]) -> None:
-        network = self._network
-        predicted = predict(network, [frame.pixels for frame in some])
-        for frame, where in zip(some, predicted, strict=True):
-            self.images.append(frame.name)
-            self.points.append(where)
-            if len(self.images) <= self._config.overlay_images:
-                path = self._folder / _OVERLAYS / picture_file(len(self.images), frame.name)
-                overlay = KeypointOverlay(path, frame.name, frame.pixels, names, predicted=where)
-                self._figures.overlay(overlay)
-                self.pictures.append(path)
-            self._progress.advance()
+        run.add(tables)
+        run.counts |= {"images": len(images), "failures": [asdict(row) for row in failures]}
+        return PredictionSummary(len(images), inputs.names, tuple(failures))
 
 
-def trained(path: Path) -> tuple[KeypointNet, tuple[str, ...]]:
+def _read_frames(pictures: Frames, failures: list[Problem], progress: Progress) -> Iterator[Frame]:
+    """Yield the readable pictures, and append the others to `failures`."""
+    try:
+        for item in pictures:
+            if isinstance(item, Problem):
+                failures.append(item)
+                progress.advance()
+            else:
+                yield item
+    except DataError as error:  # the rest of a video is damaged
+        failures.append(Problem(pictures.source.name, str(error)))
+
+
+def load_network(path: Path) -> tuple[KeypointNet, tuple[str, ...]]:
     """Return the network of a checkpoint and the names of its key points.
 
     Raises:
@@ -210,7 +203,7 @@ def trained(path: Path) -> tuple[KeypointNet, tuple[str, ...]]:
     return network, names
 
 
-def _say_overruled(
+def _notify_overridden(
     config: KeypointConfig, path: Path, network: KeypointNet, progress: Progress
 ) -> None:
     """Give a notice about keys of the configuration that differ from the trained network."""
@@ -228,15 +221,7 @@ def _say_overruled(
         progress.notice(f"{path} was trained with {trained_with}; {said} is not used.")
 
 
-def _folder_of(config: KeypointConfig, source: Path) -> RunFolder:
-    """Return the folder for the predictions of a source."""
-    place = source.resolve()
-    name = place.stem if place.is_file() else place.name or "root"
-    path = Path(config.output_dir) / "predictions" / name
-    return RunFolder(path, "finetune --predict-only", (*_TABLES, _OVERLAYS))
-
-
-def _described(found: Frames) -> dict[str, Any]:
+def _describe(found: Frames) -> dict[str, Any]:
     """Return the number of files of a source, and a hash of their names and content."""
     digest = hashlib.sha256()
     for path in found.files:

@@ -1,83 +1,118 @@
-"""Trains a key-point network on labelled images, and writes scores and pictures."""
+"""Train a key-point network on labelled images, and write scores and pictures."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import Stage
+from clickmap_cli.metrics.keypoints import KeypointScores
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.attention import keypoint_maps, over_image
 from clickmap_cli.models.keypoint_net import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
+from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, Shared, run_job
 from clickmap_cli.services.keypoints.data import KeypointData, load_keypoints
-from clickmap_cli.services.keypoints.pictures import (
-    AttentionSheet,
-    AugmentationSheet,
-    KeypointFigures,
-    KeypointOverlay,
-    LossCurves,
-    picture_file,
-)
-from clickmap_cli.services.keypoints.tables import (
+from clickmap_cli.services.keypoints.results import (
     SUMMARY,
-    KeypointResult,
-    as_summary,
-    scored,
+    KeypointSummary,
+    score_predictions,
+    summarise,
     write_tables,
 )
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import sha256_of, write_csv
-from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
-from clickmap_cli.storage.manifest import Manifest, describe_files
+from clickmap_cli.storage.folder import WhenPresent
+from clickmap_cli.storage.manifest import Manifest
 from clickmap_cli.storage.safe_images import read_image
 from clickmap_cli.storage.text_files import write_ids
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.distributed import Group, join_processes
 from clickmap_cli.training.fitting import FIRST_SCALE, FitJob, FitSettings, Watch, fit
-from clickmap_cli.training.tasks.keypoint_augmentation import is_on
+from clickmap_cli.training.tasks.keypoint_augmentation import Pixels, Points, is_on
 from clickmap_cli.training.tasks.keypoints import KeypointTask
-from clickmap_cli.training.trackers import Row, WandbRun, need_tensorboard, need_wandb
+from clickmap_cli.training.trackers import Row, WandbTracker, need_tensorboard, need_wandb
 
-_OWN = (
-    "predictions.csv", "labels.csv", "predictions_dlc.csv", "per_image.csv", "per_keypoint.csv",
-    SUMMARY, "augmentation.png", "loss_curve.png", "overlays", "attention",
-)  # fmt: skip
 UNMATCHED = "unmatched.csv"
 _SHEET_IMAGES = 4
 _TENTH = 10
 
+Image = NDArray[np.uint8]
 
-@dataclass(frozen=True)
-class KeypointRun:
-    """Results of a run.
 
-    Attributes:
-        folder: folder of all outputs.
-        summary: content of `summary.json`; empty for a dry run.
-        seconds: duration in seconds.
-        pictures: names of the folders with pictures of test images.
-        written: False for a dry run, which writes nothing.
-        speaks: True in the one process of a distributed run that prints results.
+class KeypointFigures(Protocol):
+    """Functions that draw pictures into their paths; `reports.keypoints` has them.
+
+    Images are (h, w, 3) RGB; points are (k, 2) x and y in their pixels, NaN without a label.
     """
 
-    folder: Path
-    summary: Mapping[str, Any]
-    seconds: float
-    pictures: tuple[str, ...] = ()
-    written: bool = True
-    speaks: bool = True
+    def draw_overlay(
+        self,
+        path: Path,
+        title: str,
+        pixels: Image,
+        names: Sequence[str],
+        *,
+        true: Points | None = None,
+        predicted: Points | None = None,
+        wrong: Sequence[int] = (),
+    ) -> None:
+        """Draw true and predicted key points over an image.
+
+        Args:
+            path: path of the PNG.
+            title: title above the image.
+            pixels: the image.
+            names: (k) key points.
+            true: true points; None = no labels.
+            predicted: predicted points; None = draw only the labels.
+            wrong: indices of predicted points that are too far off.
+        """
+
+    def draw_sheet(
+        self,
+        path: Path,
+        names: Sequence[str],
+        rows: Sequence[tuple[str, Sequence[tuple[str, Pixels, Points]]]],
+    ) -> None:
+        """Draw examples of augmented images, with a row per image and a column per change.
+
+        Args:
+            path: path of the PNG.
+            names: (k) key points.
+            rows: name of each image, and title, pixels in 0..1 and points of each of its panels;
+                all rows have the same titles.
+        """
+
+    def draw_losses(self, path: Path, rows: Sequence[Row], best: int | None = None) -> None:
+        """Draw losses and scores of a history; `best` is the epoch or step to mark."""
+
+    def draw_attention(
+        self,
+        path: Path,
+        title: str,
+        pixels: Image,
+        names: Sequence[str],
+        maps: Pixels,
+        true: Points,
+        predicted: Points,
+    ) -> None:
+        """Draw the (k, h, w) attention maps of an image, one for each key point."""
+
+
+def picture_file(number: int, name: str) -> str:
+    """Return the file name of an image's picture: `<number>_<image name without ending>.png`."""
+    return f"{number:03d}_{Path(flat_name(name)).stem}.png"
 
 
 def run(
@@ -87,7 +122,7 @@ def run(
     figures: KeypointFigures,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
-) -> KeypointRun:
+) -> Outcome[KeypointSummary | None] | None:
     """Train a network on labelled key points and score it on held-out images.
 
     Args:
@@ -96,7 +131,11 @@ def run(
         views: show the training.
         figures: draw pictures.
         when: what to do with existing outputs.
-        dry_run: read the labels and build the network; train and write nothing.
+        dry_run: read the labels and build the network; train and write nothing, and return no
+            summary.
+
+    Returns:
+        The outcome; None in the processes of a distributed run that report nothing.
 
     Raises:
         ConfigError: the call contradicts itself or the existing outputs, or names something that
@@ -111,219 +150,203 @@ def run(
         need_tensorboard()
     with join_processes() as group:
         told = progress if group.first else Silent()
-        return _Run(config, told, views, figures, group).go(when, dry_run)
+        job = _KeypointJob(config, views, figures, group)
+        outcome = run_job(job, when, dry_run=dry_run, progress=told)
+    return outcome if group.first else None
 
 
-class _Run:
+class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointSummary | None]):
+    command = "finetune"
+    owns = (
+        "predictions.csv", "labels.csv", "predictions_dlc.csv", "per_image.csv",
+        "per_keypoint.csv", SUMMARY, "augmentation.png", "loss_curve.png", "overlays", "attention",
+    )  # fmt: skip
+
     def __init__(
-        self,
-        config: KeypointConfig,
-        progress: Progress,
-        views: TrainingViews,
-        figures: KeypointFigures,
-        group: Group,
+        self, config: KeypointConfig, views: TrainingViews, figures: KeypointFigures, group: Group
     ) -> None:
-        self.config = config
-        self.progress = progress
+        self.config: KeypointConfig = config
+        self.folder = Path(config.output_dir)
         self.views = views
         self.figures = figures
         self.group = group
-        self.started = Stopwatch()
-        self.folder = RunFolder(Path(config.output_dir), "finetune", _OWN)
+        self.first = group.first
 
-    def go(self, when: WhenPresent, dry_run: bool) -> KeypointRun:
-        config, path = self.config, self.folder.path
-        if not dry_run and self.group.first:
-            when = self.folder.require_startable(when)
+    def share(self, value: Shared) -> Shared:
+        """Return the first process's value."""
+        shared: Shared = self.group.from_first(value)
+        return shared
+
+    def load(
+        self,
+        progress: Progress,
+        *,
+        dry_run: bool,  # noqa: ARG002
+    ) -> tuple[KeypointData, KeypointTask, FitSettings]:
+        """Read the labels and build the network."""
+        config = self.config
         data = load_keypoints(config)
         network = network_of(config, len(data.names))
-        for text in (*data.notices, *network.notices, *_old_keys(config)):
-            self.progress.notice(text)
-        task = self._task(data, network)
-        settings = self._settings(len(data.train))
-        if dry_run:
-            return self._result({}, written=False)
-        identity = numbers_hash(
-            config, ["scores", "output"], data.digest(), _weights_digest(config)
-        )
-        with self.folder.held() if self.group.first else nullcontext():
-            there = self.group.first and self.folder.reuse_or_begin(identity, when) is not None
-            there, when = self.group.from_first((there, when))
-            if there:
-                self.progress.notice(already_done(path), keep=False)
-                return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
-            if self.group.first:
-                self._before(data, task, when)
-            history = self._train(task, settings, identity, when is WhenPresent.RESUME)
-            summary: dict[str, Any] = {}
-            if self.group.first:
-                summary = self._finish(data, task, network, history, identity)
-            return self._result(self.group.from_first(summary))
-
-    def _task(self, data: KeypointData, network: KeypointNet) -> KeypointTask:
-        config = self.config
+        for text in (*data.notices, *network.notices):
+            progress.notice(text)
+        if config.fp16_opt_level is not None:
+            progress.notice(
+                f"fp16_opt_level ({config.fp16_opt_level}) is of an earlier library; fp16: true "
+                "uses today's automatic mixed precision, which has no levels."
+            )
         network.to(choose_device(config.device))
         about = {
             "names": list(data.names), "model_type": config.model_type,
             "img_size": config.img_size, "mean": list(network.shown.mean),
             "std": list(network.shown.std),
         }  # fmt: skip
-        return KeypointTask(
+        task = KeypointTask(
             network, data.train, data.validation, reference=data.reference, alpha=config.alpha,
             augment=config.augment, swaps=data.swaps, seed=config.seed, about=about,
         )  # fmt: skip
+        return data, task, _fit_settings(config, len(data.train), progress)
 
-    def _settings(self, n_train: int) -> FitSettings:
-        config = self.config
-        steps = -(-n_train // config.train_batch_size) * config.num_epochs
-        warmup = config.warmup_steps
-        if warmup > steps // _TENTH:
-            self.progress.notice(
-                f"warmup_steps is {warmup}, more than a tenth of the {steps} steps; "
-                f"{steps // _TENTH} are used."
-            )
-            warmup = steps // _TENTH
-        if config.eval_every is not None:
-            self.progress.notice(
-                f"eval_every is {config.eval_every} optimiser steps, and an epoch has "
-                f"{steps // config.num_epochs}; eval_every_epochs counts epochs."
-            )
-        stage = Stage(
-            "train", config.num_epochs, config.learning_rate, weight_decay=config.weight_decay,
-            schedule=config.decay_type, warmup_steps=warmup,
-        )  # fmt: skip
-        parts = config.gradient_accumulation_steps
-        return FitSettings(
-            (stage,), config.train_batch_size // parts, parts, "fp16" if config.fp16 else "fp32",
-            config.max_grad_norm, config.optimizer, seed=config.seed,
-            threads=worker_count(config.n_jobs), monitor=f"val_{config.monitor}",
-            monitor_max=config.monitor == "pck", validate_every=config.eval_every_epochs or 1,
-            validate_steps=config.eval_every, keep_every=config.save_every,
-            loss_scale=config.loss_scale or FIRST_SCALE,
-            batch_keys=("train_batch_size", "gradient_accumulation_steps"),
-        )  # fmt: skip
+    def identity(self, inputs: tuple[KeypointData, KeypointTask, FitSettings]) -> Identity:
+        """Return what the scores depend on."""
+        data, weights = inputs[0], str(self.config.pretrained_dir)
+        if Path(weights).is_file():
+            weights = sha256_of(Path(weights))
+        words = (data.digest(), weights)
+        return Identity(numbers_hash(self.config, ["scores", "output"], *words), data.inputs)
 
-    def _before(self, data: KeypointData, task: KeypointTask, when: WhenPresent) -> None:
-        """Write lists of the images, unmatched labels and a sheet of augmented images."""
-        path = self.folder.path
-        if when is not WhenPresent.RESUME:
-            (path / LAST).unlink(missing_ok=True)
-        for name, images in (("train", data.train), ("test", data.test)):
-            write_ids(path / f"{name}.txt", [image.name for image in images])
-        write_csv(path / UNMATCHED, ("labels", "name", "what"), data.unmatched)
-        if is_on(self.config.augment):
-            shown = data.train[:_SHEET_IMAGES]
-            rows = [(image.name, task.sheet_row(image)) for image in shown]
-            self.figures.sheet(AugmentationSheet(path / "augmentation.png", data.names, rows))
+    def preview(self, inputs: Any) -> None:
+        """Return nothing, because nothing is trained."""
 
-    def _train(
-        self, task: KeypointTask, settings: FitSettings, identity: str, resume: bool
-    ) -> tuple[Row, ...]:
-        config, first = self.config, self.group.first
-        wandb = None
-        if config.use_wandb:
-            wandb = WandbRun(
-                config.name, config.name, self.folder.path, config.wandb_mode,
-                config.wandb_project_name, config=as_dict(config),
-            )  # fmt: skip
-        watch = Shown(config.name, self.views, self.progress) if first else Watch()
-        kept = trackers(self.folder.path, config.tensorboard, wandb) if first else ()
-        job = FitJob(task, settings, self.folder.path, identity, kept, watch, self.group)
-        return fit(job, resume)
+    def stored(self, inputs: Any, manifest: Manifest) -> KeypointSummary:  # noqa: ARG002
+        """Return the summary of a finished run."""
+        return KeypointSummary.load(self.folder)
 
-    def _finish(
-        self,
-        data: KeypointData,
-        task: KeypointTask,
-        network: KeypointNet,
-        history: Sequence[Row],
-        identity: str,
-    ) -> dict[str, Any]:
-        """Score the best checkpoint, write tables, pictures and manifest; return the summary."""
-        config, path = self.config, self.folder.path
-        stored = load(path / BEST)
-        network.load_state_dict(stored["state_dict"])
-        self.progress.stage("Scoring the test images", len(data.test))
+    def work(
+        self, inputs: tuple[KeypointData, KeypointTask, FitSettings], run: Run
+    ) -> KeypointSummary | None:
+        """Train the network, score its best checkpoint, and write tables and pictures."""
+        config, (data, task, settings), path = self.config, inputs, run.path
+        if self.first:
+            self._write_inputs(data, task, run)
+        history = self._train(task, settings, run)
+        if not self.first:
+            return None
+        best = load(path / BEST)
+        task.network.load_state_dict(best["state_dict"])
+        run.progress.stage("Scoring the test images", len(data.test))
         points = task.predict(data.test, config.eval_batch_size)
-        own, scores, network_scores = scored(data, points, network.shown.size, config.alpha)
-        result = KeypointResult(
-            config.name, config.model_type, data, network.shown.size, own, scores, network_scores,
-            int(stored["about"]["epoch"]), config.seed, stored["about"].get("step"),
-        )  # fmt: skip
-        self.progress.stage("Tables and pictures")
-        files = [*write_tables(path, result), *self._pictures(result, task, network, history)]
-        files += [
-            path / name for name in (BEST, FINAL, LAST, HISTORY, UNMATCHED, "train.txt", "test.txt")
-        ]
-        files += sorted(path.glob("epoch_*.pth")) if config.save_every else []
-        files += [path / "augmentation.png"] if is_on(config.augment) else []
-        counts = {
+        predicted, own, network = score_predictions(data, points, task.shown.size, config.alpha)
+        summary = summarise(config, data, task.shown.size, own, network, best["about"])
+        run.progress.stage("Tables and pictures")
+        run.add(write_tables(path, data, predicted, own, network, summary))
+        self.figures.draw_losses(
+            path / "loss_curve.png", history, summary.best_step or summary.best_epoch
+        )
+        run.add([path / "loss_curve.png"])
+        self._draw_worst(data, task, predicted, own, run)
+        names = (BEST, FINAL, LAST, HISTORY, UNMATCHED, "train.txt", "test.txt")
+        run.add(path / name for name in names)
+        run.add(path.glob("epoch_*.pth") if config.save_every else ())
+        run.counts |= {
             "train": len(data.train), "test": len(data.test), "keypoints": len(data.names),
             "resamples": RESAMPLES,
         }  # fmt: skip
-        self.folder.finish(
-            Manifest.made(
-                command="finetune", config=as_dict(config), config_hash=identity,
-                inputs=data.inputs, outputs=describe_files(path, files),
-                counts=counts,
-                started=self.started,
-                seed=config.seed,
-                notices=self.progress.kept,
-            )
-        )  # fmt: skip
-        return as_summary(result)
+        return summary
 
-    def _pictures(
+    def _write_inputs(self, data: KeypointData, task: KeypointTask, run: Run) -> None:
+        """Write lists of the images, unmatched labels and a sheet of augmented images."""
+        if not run.resumed:
+            (run.path / LAST).unlink(missing_ok=True)
+        for name, images in (("train", data.train), ("test", data.test)):
+            write_ids(run.path / f"{name}.txt", [image.name for image in images])
+        write_csv(run.path / UNMATCHED, ("labels", "name", "what"), data.unmatched)
+        if is_on(self.config.augment):
+            rows = [(image.name, task.sheet_row(image)) for image in data.train[:_SHEET_IMAGES]]
+            sheet = run.path / "augmentation.png"
+            self.figures.draw_sheet(sheet, data.names, rows)
+            run.add([sheet])
+
+    def _train(self, task: KeypointTask, settings: FitSettings, run: Run) -> tuple[Row, ...]:
+        config = self.config
+        kept = trackers(run.path, config.tensorboard) if self.first else []
+        if self.first and config.use_wandb:
+            kept.append(
+                WandbTracker(
+                    run.path, name=config.name, group=config.name, mode=config.wandb_mode,
+                    project=config.wandb_project_name, config=as_dict(config),
+                )
+            )  # fmt: skip
+        watch = Shown(config.name, self.views, run.progress) if self.first else Watch()
+        job = FitJob(task, settings, run.path, run.identity, kept, watch, self.group)
+        return fit(job, run.resumed)
+
+    def _draw_worst(
         self,
-        result: KeypointResult,
+        data: KeypointData,
         task: KeypointTask,
-        network: KeypointNet,
-        history: Sequence[Row],
-    ) -> list[Path]:
-        """Draw the loss curve, and overlays and attention maps of the worst test images.
-
-        Returns:
-            Paths of the pictures.
-        """
-        config, path, data = self.config, self.folder.path, result.data
-        written = [path / "loss_curve.png"]
-        self.figures.losses(LossCurves(written[0], history, result.best_step or result.best))
-        scores = result.scores
+        predicted: NDArray[np.float64],
+        scores: KeypointScores,
+        run: Run,
+    ) -> None:
+        """Draw overlays and attention maps of the test images with the largest errors."""
+        config, names = self.config, data.names
         worst = np.argsort(-np.nan_to_num(scores.image_rmse, nan=-1.0), kind="stable")
         n = max(config.overlay_images, config.attention_images)
-        self.progress.stage("Pictures", min(n, len(worst)))
+        run.progress.stage("Pictures", min(n, len(worst)))
         for rank, at in enumerate(worst[:n]):
-            image = data.test[at]
-            pixels, predicted = read_image(image.path), result.predicted[at]
+            image, points = data.test[at], predicted[at]
+            pixels = read_image(image.path)
             title = f"{image.name}: RMSE {scores.image_rmse[at]:.1f} px"
-            name = picture_file(rank + 1, image.name)
+            file = picture_file(rank + 1, image.name)
             if rank < config.overlay_images:
-                written.append(path / "overlays" / name)
-                overlay = KeypointOverlay(
-                    written[-1], title, pixels, data.names, image.points, predicted,
-                    scores.wrong[at],
+                path = run.path / "overlays" / file
+                self.figures.draw_overlay(
+                    path, title, pixels, names, true=image.points, predicted=points,
+                    wrong=scores.wrong[at],
                 )  # fmt: skip
-                self.figures.overlay(overlay)
+                run.add([path])
             if rank < config.attention_images:
-                maps, notice = keypoint_maps(network, task.read(image, None).planes)
+                maps, notice = keypoint_maps(task.network, task.read(image, None).planes)
                 if notice and not rank:
-                    self.progress.notice(notice)
-                written.append(path / "attention" / name)
-                sheet = AttentionSheet(
-                    written[-1], title, pixels, data.names, over_image(maps, image.size),
-                    image.points, predicted,
+                    run.progress.notice(notice)
+                path = run.path / "attention" / file
+                maps = over_image(maps, image.size)
+                self.figures.draw_attention(
+                    path, title, pixels, names, maps, image.points, points
                 )  # fmt: skip
-                self.figures.attention(sheet)
-            self.progress.advance()
-        return written
+                run.add([path])
+            run.progress.advance()
 
-    def _result(self, summary: Mapping[str, Any], written: bool = True) -> KeypointRun:
-        seconds = self.started.seconds
-        wanted = {
-            "overlays": self.config.overlay_images, "attention": self.config.attention_images,
-        }  # fmt: skip
-        pictures = tuple(name for name, n in wanted.items() if n)
-        return KeypointRun(self.folder.path, summary, seconds, pictures, written, self.group.first)
+
+def _fit_settings(config: KeypointConfig, n_train: int, progress: Progress) -> FitSettings:
+    """Return the settings of the training, and give notices about keys that count in steps."""
+    steps = -(-n_train // config.train_batch_size) * config.num_epochs
+    warmup = config.warmup_steps
+    if warmup > steps // _TENTH:
+        progress.notice(
+            f"warmup_steps is {warmup}, more than a tenth of the {steps} steps; "
+            f"{steps // _TENTH} are used."
+        )
+        warmup = steps // _TENTH
+    if config.eval_every is not None:
+        progress.notice(
+            f"eval_every is {config.eval_every} optimiser steps, and an epoch has "
+            f"{steps // config.num_epochs}; eval_every_epochs counts epochs."
+        )
+    stage = Stage(
+        "train", config.num_epochs, config.learning_rate, weight_decay=config.weight_decay,
+        schedule=config.decay_type, warmup_steps=warmup,
+    )  # fmt: skip
+    parts = config.gradient_accumulation_steps
+    return FitSettings(
+        (stage,), config.train_batch_size // parts, parts, "fp16" if config.fp16 else "fp32",
+        config.max_grad_norm, config.optimizer, seed=config.seed,
+        threads=worker_count(config.n_jobs), monitor=f"val_{config.monitor}",
+        monitor_max=config.monitor == "pck", validate_every=config.eval_every_epochs or 1,
+        validate_steps=config.eval_every, keep_every=config.save_every,
+        loss_scale=config.loss_scale or FIRST_SCALE,
+        batch_keys=("train_batch_size", "gradient_accumulation_steps"),
+    )  # fmt: skip
 
 
 def network_of(config: KeypointConfig, n_points: int) -> KeypointNet:
@@ -338,21 +361,3 @@ def network_of(config: KeypointConfig, n_points: int) -> KeypointNet:
         pretrained = None
     torch.manual_seed(config.seed)
     return build_keypoint_net(config.model_type, config.img_size, n_points, pretrained, config.seed)
-
-
-def _weights_digest(config: KeypointConfig) -> str:
-    """Return a hash of the pretrained weights' file, or the value of `pretrained_dir` as text."""
-    pretrained = config.pretrained_dir
-    if pretrained is None or not Path(pretrained).is_file():
-        return str(pretrained)
-    return sha256_of(Path(pretrained))
-
-
-def _old_keys(config: KeypointConfig) -> list[str]:
-    if config.fp16_opt_level is None:
-        return []
-    text = (
-        f"fp16_opt_level ({config.fp16_opt_level}) is of an earlier library; fp16: true uses "
-        "today's automatic mixed precision, which has no levels."
-    )
-    return [text]

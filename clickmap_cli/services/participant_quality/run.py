@@ -1,14 +1,13 @@
-"""Trains the participant-quality model on known participants, and tests it on held-out ones."""
+"""Train the participant-quality model on known participants, and test it on held-out ones."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.participants import BAD, UNLISTED, label_users, read_users
 from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
-from clickmap_cli.clickmaps.trials import Trials
+from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.config.experiment import ExperimentConfig
-from clickmap_cli.config.loading import as_dict, load_experiment, numbers_hash
+from clickmap_cli.config.loading import load_experiment, numbers_hash
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.classification import fit_platt
@@ -31,10 +30,11 @@ from clickmap_cli.models.participant_quality import (
     save_quality,
 )
 from clickmap_cli.models.weights import seeded
-from clickmap_cli.runtime.progress import Progress, Stopwatch
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
-from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
@@ -43,28 +43,36 @@ from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_qualit
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 
 SUMMARY = "summary.json"
-_COUNTS = ("n_good", "n_bad", "n_trials", "resamples")
-"""Keys of the summary that the manifest records as counts."""
-
-_OWN = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
-_ALL = "final"
 
 
 @dataclass(frozen=True)
-class QualityRun:
-    """Results of a run.
+class QualitySummary:
+    """The content of `summary.json`: sizes of the study, and scores on held-out participants.
 
     Attributes:
-        folder: folder of all outputs.
-        summary: content of `summary.json`; empty for a dry run.
-        seconds: duration in seconds.
-        written: False for a dry run, which writes nothing.
+        n_unlisted: participants with trials who are in neither list.
+        n_judged: held-out participants with a score.
+        auc: area under the ROC curve of the held-out probabilities; `auc_ci` is its 95% interval.
+        accuracy: share of held-out participants on the correct side of the threshold.
+        brier: mean squared difference between probability and label.
+        calibration_error: mean difference between predicted and observed frequencies.
+        threshold: lowest probability at which a participant is flagged.
     """
 
-    folder: Path
-    summary: Mapping[str, Any]
-    seconds: float
-    written: bool = True
+    experiment: str
+    n_good: int
+    n_bad: int
+    n_unlisted: int
+    n_judged: int
+    n_trials: int
+    folds: int
+    auc: float
+    auc_ci: tuple[float, float]
+    resamples: int
+    accuracy: float
+    brier: float
+    calibration_error: float
+    threshold: float
 
 
 def run(
@@ -73,7 +81,7 @@ def run(
     views: TrainingViews,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
-) -> QualityRun:
+) -> Outcome[QualitySummary | None]:
     """Train a network per fold, judge the held-out participants, calibrate, and train on all.
 
     Args:
@@ -81,14 +89,14 @@ def run(
         progress: receives the current stage and notices.
         views: show the training.
         when: what to do with existing outputs.
-        dry_run: read the trials and the lists; train and write nothing.
+        dry_run: read the trials and the lists; train and write nothing, and return no summary.
 
     Raises:
         ConfigError: the lists contradict each other or the data, or there are too few people.
         DataError: the trials or the lists cannot be read.
         RunError: the loss became NaN or infinite, or the folder is busy.
     """
-    return _Run(config, progress, views).go(when, dry_run)
+    return run_job(_QualityJob(config, views), when, dry_run=dry_run, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,196 +142,143 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     return KnownPeople(experiment, files, (good, bad), trials, labels, folds)
 
 
-class _Run:
-    def __init__(
-        self, config: ParticipantQualityConfig, progress: Progress, views: TrainingViews
-    ) -> None:
-        self.config = config
-        self.progress = progress
+class _QualityJob(Job[KnownPeople, QualitySummary | None]):
+    command = "train-classifier"
+    owns = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
+
+    def __init__(self, config: ParticipantQualityConfig, views: TrainingViews) -> None:
+        self.config: ParticipantQualityConfig = config
+        self.folder = Path(config.output_dir)
         self.views = views
-        self.started = Stopwatch()
-        self.folder = RunFolder(Path(config.output_dir), "train-classifier", _OWN)
-        network = config.model
-        self.features = FeatureSettings(context=network.context, max_clicks=network.max_clicks)
+        self.features = FeatureSettings(
+            context=config.model.context, max_clicks=config.model.max_clicks
+        )
 
-    def go(self, when: WhenPresent, dry_run: bool) -> QualityRun:
-        config, path = self.config, self.folder.path
-        if not dry_run:
-            when = self.folder.require_startable(when)
-        data = load_people(config, self.progress)
-        if dry_run:
-            return self._result({}, written=False)
-        inputs = describe_files(None, data.files)
-        words = [*(str(v["sha256"]) for v in inputs.values()), json.dumps(data.listed)]
-        reading = numbers_hash(data.experiment, ["maps"])
-        identity = numbers_hash(config, ["scores"], reading, *words)
-        with self.folder.held():
-            if self.folder.reuse_or_begin(identity, when) is not None:
-                self.progress.notice(already_done(path), keep=False)
-                return self._result(json.loads((path / SUMMARY).read_text(encoding="utf-8")))
-            resume = when is WhenPresent.RESUME
-            with one_thread():
-                summary, outputs = self._train(
-                    data.trials, data.labels, data.folds, identity, resume
-                )
-            self._finish(summary, outputs, inputs, identity)
-        return self._result(summary)
+    def load(self, progress: Progress, *, dry_run: bool) -> KnownPeople:  # noqa: ARG002
+        """Read the trials and the lists."""
+        return load_people(self.config, progress)
 
-    def _train(
-        self,
-        trials: Trials,
-        labels: NDArray[np.int8],
-        folds: NDArray[np.int64],
-        identity: str,
-        resume: bool,
-    ) -> tuple[dict[str, Any], list[Path]]:
-        """Train the networks, write scores and tables, and return the summary and the files."""
-        config, path = self.config, self.folder.path
-        held_out = np.full(len(trials.users), math.nan)
-        files: list[Path] = []
-        for fold in range(config.folds):
-            name = f"fold_{fold + 1}"
-            chosen = (folds != fold) & (folds != NO_FOLD)
-            scores, _ = self._scores(trials, labels, chosen, name, identity, resume)
-            held_out[folds == fold] = scores[folds == fold]
-            files += _files_of(path / name)
-        found = held_out_quality(held_out, labels, folds, config.threshold, config.seed)
-        calibration = fit_platt(held_out[found.user], found.bad)
-        scores, network = self._scores(trials, labels, folds != NO_FOLD, _ALL, identity, resume)
-        files += _files_of(path / _ALL)
+    def identity(self, inputs: KnownPeople) -> Identity:
+        """Return what the scores depend on."""
+        files = describe_files(None, inputs.files)
+        words = [*(str(file["sha256"]) for file in files.values()), json.dumps(inputs.listed)]
+        reading = numbers_hash(inputs.experiment, ["maps"])
+        return Identity(numbers_hash(self.config, ["scores"], reading, *words), files)
+
+    def preview(self, inputs: KnownPeople) -> None:
+        """Return nothing, because nothing is trained."""
+
+    def stored(self, inputs: KnownPeople, manifest: Manifest) -> QualitySummary:  # noqa: ARG002
+        """Return the summary of a finished run."""
+        return QualitySummary(**json.loads((self.folder / SUMMARY).read_text(encoding="utf-8")))
+
+    def work(self, inputs: KnownPeople, run: Run) -> QualitySummary:
+        """Train the networks, and write scores and tables."""
+        config, folds, trials = self.config, inputs.folds, inputs.trials
+        with one_thread():
+            held_out = np.full(len(trials.users), math.nan)
+            for fold in range(config.folds):
+                chosen = (folds != fold) & (folds != NO_FOLD)
+                scores, _ = self._train(inputs, chosen, f"fold_{fold + 1}", run)
+                held_out[folds == fold] = scores[folds == fold]
+            found = held_out_quality(held_out, inputs.labels, folds, config.threshold, config.seed)
+            scores, network = self._train(inputs, folds != NO_FOLD, "final", run)
         model = QualityModel(
             network.cpu().eval(), self.features, config.model.hidden, config.model.layers,
-            calibration, config.threshold,
+            fit_platt(held_out[found.user], found.bad), config.threshold,
             {"experiment": config.experiment, "auc": found.auc, "n_participants": len(found.user)},
         )  # fmt: skip
-        save_quality(path / QUALITY_FILE, model)
-        summary = self._summary(trials, labels, found)
-        files += [
-            path / QUALITY_FILE,
-            self._write_participants(trials, labels, folds, found, model, scores),
-            self._write_calibration(found),
-        ]
-        write_json(path / SUMMARY, summary)
-        return summary, [*files, path / SUMMARY]
+        save_quality(run.path / QUALITY_FILE, model)
+        _write_participants(run.path / "participants.csv", inputs, found, model, scores)
+        _write_calibration(run.path / "calibration.csv", found)
+        summary = self._summarise(inputs, found)
+        write_json(run.path / SUMMARY, asdict(summary))
+        names = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY)
+        run.add(run.path / name for name in names)
+        for name in ("n_good", "n_bad", "n_trials", "resamples"):
+            run.counts[name] = getattr(summary, name)
+        return summary
 
-    def _scores(
-        self,
-        trials: Trials,
-        labels: NDArray[np.int8],
-        chosen: NDArray[np.bool_],
-        name: str,
-        identity: str,
-        resume: bool,
+    def _train(
+        self, inputs: KnownPeople, chosen: Bools, name: str, run: Run
     ) -> tuple[NDArray[np.float64], ClickGRU]:
         """Train a network on the chosen users; return (users) mean logits and the network."""
-        config, how = self.config, self.config.training
-        place = int.from_bytes(hashlib.sha256(f"{config.seed} {name}".encode()).digest()[:4], "big")
-        with seeded(place):
+        config, how, trials = self.config, self.config.training, inputs.trials
+        seed = int.from_bytes(hashlib.sha256(f"{config.seed} {name}".encode()).digest()[:4], "big")
+        with seeded(seed):
             network = ClickGRU(
                 len(self.features.names), config.model.hidden, config.model.layers,
                 config.model.dropout,
             )  # fmt: skip
-        task = QualityTask(network, trials, labels, chosen, None, self.features, config.seed)
+        task = QualityTask(network, trials, inputs.labels, chosen, None, self.features, config.seed)
         stage = Stage(
             "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule="cosine"
         )
         settings = FitSettings(
-            (stage,), how.batch_size, clip_norm=how.clip_norm, seed=place % (1 << 31),
-        )  # fmt: skip
-        folder = self.folder.path / name
-        if not resume:
-            (folder / LAST).unlink(missing_ok=True)
-        watch = Shown(name.replace("_", " "), self.views, self.progress)
-        job = FitJob(
-            task, settings, folder, f"{identity} {name}", trackers(folder, False, None), watch
+            (stage,), how.batch_size, clip_norm=how.clip_norm, seed=seed % (1 << 31)
         )
-        fit(job, resume)
-        self.progress.stage(f"Judging participants, {name.replace('_', ' ')}", 0)
+        folder, title = run.path / name, name.replace("_", " ")
+        if not run.resumed:
+            (folder / LAST).unlink(missing_ok=True)
+        watch = Shown(title, self.views, run.progress)
+        job = FitJob(task, settings, folder, f"{run.identity} {name}", trackers(folder), watch)
+        fit(job, run.resumed)
+        run.add(folder / file for file in (BEST, FINAL, LAST, HISTORY))
+        run.progress.stage(f"Judging participants, {title}", 0)
         with torch.inference_mode():
-            logits = trial_logits(network, trials, self.features, self.progress)
+            logits = trial_logits(network, trials, self.features, run.progress)
         return participant_scores(trials, logits)[0], network
 
-    def _summary(
-        self, trials: Trials, labels: NDArray[np.int8], found: HeldOutQuality
-    ) -> dict[str, Any]:
-        kinds = [int(np.sum(labels == kind)) for kind in (0, 1)]
-        return {
-            "experiment": self.config.experiment,
-            "n_good": kinds[0],
-            "n_bad": kinds[1],
-            "n_unlisted": len(np.unique(trials.user)) - sum(kinds),
-            "n_judged": len(found.user),
-            "n_trials": len(trials),
-            "folds": self.config.folds,
-            "auc": found.auc,
-            "auc_ci": list(found.auc_ci),
-            "resamples": RESAMPLES,
-            "accuracy": found.accuracy,
-            "brier": found.brier,
-            "calibration_error": found.reliability.error,
-            "threshold": self.config.threshold,
-        }
-
-    def _write_participants(
-        self,
-        trials: Trials,
-        labels: NDArray[np.int8],
-        folds: NDArray[np.int64],
-        found: HeldOutQuality,
-        model: QualityModel,
-        scores: NDArray[np.float64],
-    ) -> Path:
-        """Write a row per participant: known label, held-out probability, final probability."""
-        path = self.folder.path / "participants.csv"
-        held = dict(zip(found.user.tolist(), found.probability.tolist(), strict=True))
-        final = model.calibration.probabilities(scores)
-        n = np.bincount(trials.user, minlength=len(trials.users))
-        rows = []
-        for code in np.unique(trials.user).tolist():
-            known = {UNLISTED: "", BAD: "bad"}.get(int(labels[code]), "good")
-            fold = "" if folds[code] == NO_FOLD else int(folds[code]) + 1
-            cells = [held.get(code, math.nan), float(final[code])]
-            flagged = bool(final[code] >= model.threshold)
-            rows.append((str(trials.users[code]), int(n[code]), known, fold, *cells, flagged))
-        header = ("user_id", "n_trials", "known", "fold", "held_out_probability", "probability",
-                  "flagged")  # fmt: skip
-        write_csv(path, header, sorted(rows))
-        return path
-
-    def _write_calibration(self, found: HeldOutQuality) -> Path:
-        path = self.folder.path / "calibration.csv"
-        bins = found.reliability
-        rows = zip(
-            bins.edges[:-1], bins.edges[1:], bins.counts, bins.predicted, bins.observed, strict=True
+    def _summarise(self, inputs: KnownPeople, found: HeldOutQuality) -> QualitySummary:
+        n_good, n_bad = (int(np.sum(inputs.labels == kind)) for kind in (0, 1))
+        return QualitySummary(
+            experiment=self.config.experiment,
+            n_good=n_good,
+            n_bad=n_bad,
+            n_unlisted=len(np.unique(inputs.trials.user)) - n_good - n_bad,
+            n_judged=len(found.user),
+            n_trials=len(inputs.trials),
+            folds=self.config.folds,
+            auc=found.auc,
+            auc_ci=found.auc_ci,
+            resamples=RESAMPLES,
+            accuracy=found.accuracy,
+            brier=found.brier,
+            calibration_error=found.reliability.error,
+            threshold=self.config.threshold,
         )
-        write_csv(
-            path, ("from", "to", "n", "mean_probability", "share_bad"),
-            ((float(a), float(b), int(n), float(p), float(q)) for a, b, n, p, q in rows),
-        )  # fmt: skip
-        return path
-
-    def _finish(
-        self,
-        summary: Mapping[str, Any],
-        files: list[Path],
-        inputs: Mapping[str, Any],
-        identity: str,
-    ) -> None:
-        described = describe_files(self.folder.path, files)
-        self.folder.finish(
-            Manifest.made(
-                command="train-classifier", config=as_dict(self.config), config_hash=identity,
-                inputs=inputs, outputs=described,
-                counts={name: summary[name] for name in _COUNTS},
-                started=self.started,
-                seed=self.config.seed, notices=self.progress.kept,
-            )
-        )  # fmt: skip
-
-    def _result(self, summary: Mapping[str, Any], written: bool = True) -> QualityRun:
-        seconds = self.started.seconds
-        return QualityRun(self.folder.path, summary, seconds, written)
 
 
-def _files_of(folder: Path) -> list[Path]:
-    return [folder / name for name in (BEST, FINAL, LAST, HISTORY)]
+def _write_participants(
+    path: Path,
+    people: KnownPeople,
+    found: HeldOutQuality,
+    model: QualityModel,
+    scores: NDArray[np.float64],
+) -> None:
+    """Write a row per participant: known label, held-out probability, final probability."""
+    trials, labels, folds = people.trials, people.labels, people.folds
+    held = dict(zip(found.user.tolist(), found.probability.tolist(), strict=True))
+    final = model.calibration.probabilities(scores)
+    n = np.bincount(trials.user, minlength=len(trials.users))
+    rows = []
+    for code in np.unique(trials.user).tolist():
+        known = {UNLISTED: "", BAD: "bad"}.get(int(labels[code]), "good")
+        fold = "" if folds[code] == NO_FOLD else int(folds[code]) + 1
+        cells = [held.get(code, math.nan), float(final[code])]
+        flagged = bool(final[code] >= model.threshold)
+        rows.append((str(trials.users[code]), int(n[code]), known, fold, *cells, flagged))
+    header = ("user_id", "n_trials", "known", "fold", "held_out_probability", "probability",
+              "flagged")  # fmt: skip
+    write_csv(path, header, sorted(rows))
+
+
+def _write_calibration(path: Path, found: HeldOutQuality) -> None:
+    bins = found.reliability
+    rows = zip(
+        bins.edges[:-1], bins.edges[1:], bins.counts, bins.predicted, bins.observed, strict=True
+    )
+    write_csv(
+        path, ("from", "to", "n", "mean_probability", "share_bad"),
+        ((float(a), float(b), int(n), float(p), float(q)) for a, b, n, p, q in rows),
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from PIL import Image
 import clickmap_cli
 from clickmap_cli.config.loading import BENCHMARK, BY_TASK, EXPERIMENT, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package, Probed
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.data import tools as data_tools
 from clickmap_cli.services.doctor import config as doctor_config
@@ -37,8 +37,9 @@ def installed(
         Extra(name, "", (Package(name, "", None if name in missing else "1", name not in missing),))
         for name in ("wandb", "tensorboard", "emd", "tensorflow", "dask")
     )
-    probed = Probed(broken or {}, gpus or Gpus(problem=(broken or {}).get("torch", "")))
-    return Installed(extras, probed, Cores(cores, cores), Memory(None, None, None))
+    broken = broken or {}
+    gpus = gpus or Gpus(problem=broken.get("torch", ""))
+    return Installed(extras, broken, gpus, Cores(cores, cores), Memory(None, None, None))
 
 
 def said(path: Path | None, *words: str, about: Installed | None = None) -> tuple[list, list]:
@@ -469,7 +470,7 @@ def machine_with(monkeypatch):
     """A run of doctor where every package imports, or says so, and the disk has some room."""
 
     def made(problems: dict[str, str] | None = None, free: int | None = 1 << 40, problem: str = ""):
-        found = Probed(problems or {}, Gpus(problem=(problems or {}).get("torch", "")))
+        found = problems or {}, Gpus(problem=(problems or {}).get("torch", ""))
         monkeypatch.setattr(doctor, "probe", lambda _: found)
         monkeypatch.setattr(
             doctor.machine, "disk", lambda folder: Disk(folder, free, 1e9, 1e9, problem)

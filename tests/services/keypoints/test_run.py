@@ -13,19 +13,13 @@ from PIL import Image
 
 from clickmap_cli.config.loading import KEYPOINTS, load_config
 from clickmap_cli.datasets.keypoint_labels import read_labels
-from clickmap_cli.reports.keypoints import (
-    draw_attention,
-    draw_losses,
-    draw_overlay,
-    draw_sheet,
-    summary_lines,
-)
+from clickmap_cli.reports import keypoints as report
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services import verify
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.keypoints import predictions as keypoint_predictions
 from clickmap_cli.services.keypoints import run as keypoints
-from clickmap_cli.services.keypoints.pictures import KeypointFigures
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -33,7 +27,6 @@ from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 NAMES = ("eye top", "eye bottom", "nose")
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 WIDTH, HEIGHT = 80, 60
-FIGURES = KeypointFigures(draw_sheet, draw_overlay, draw_attention, draw_losses)
 VIEWS = TrainingViews(lambda title, rows: None, lambda text: None)
 
 
@@ -75,7 +68,7 @@ def words_for(faces: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def run(faces: Path, *more: str, progress=None, figures=FIGURES, views=VIEWS, **kwargs):
+def run(faces: Path, *more: str, progress=None, figures=report, views=VIEWS, **kwargs):
     config = load_config(KEYPOINTS, None, words_for(faces, *more)).config
     return keypoints.run(config, progress or Silent(), views, figures, **kwargs)
 
@@ -92,8 +85,8 @@ def test_scores_are_those_of_the_tables(faces) -> None:
     assert predicted.names == true.names == NAMES
     assert predicted.images == true.images
     assert np.array_equal(read_labels(out / "predictions_dlc.csv").points, predicted.points)
-    assert found["n_test"] == len(true.images) == 3
-    assert found["n_train"] == 9
+    assert found.n_test == len(true.images) == 3
+    assert found.n_train == 9
     names = [
         name for kind in ("train", "test") for name in (out / f"{kind}.txt").read_text().split()
     ]
@@ -113,16 +106,16 @@ def test_scores_are_those_of_the_tables(faces) -> None:
         assert row["wrong"] == ";".join(wrong)
         assert float(row["pck"]) == pytest.approx(shares[-1])
         assert float(row["rmse"]) == pytest.approx(squares[-1])
-    assert found["pck"] == pytest.approx(sum(shares) / 3)
-    assert found["rmse"] == pytest.approx(sum(squares) / 3)
-    assert found["rmse_ci"][0] <= found["rmse"] <= found["rmse_ci"][1]
+    assert found.pck == pytest.approx(sum(shares) / 3)
+    assert found.rmse == pytest.approx(sum(squares) / 3)
+    assert found.rmse_ci[0] <= found.rmse <= found.rmse_ci[1]
     # the network's pixels: 32 of 80 across, 32 of 60 down
     scale = np.array([32 / WIDTH, 32 / HEIGHT])
     small = [
         math.sqrt(np.nanmean((((p - t) * scale) ** 2).sum(-1)))
         for p, t in zip(predicted.points, true.points, strict=True)
     ]
-    assert found["rmse_network"] == pytest.approx(sum(small) / 3)
+    assert found.rmse_network == pytest.approx(sum(small) / 3)
     manifest = load_manifest(out)
     assert manifest is not None
     assert not damaged_outputs(out, manifest.outputs)
@@ -133,8 +126,8 @@ def test_scores_are_those_of_the_tables(faces) -> None:
     history = rows_of(out / "history.csv")
     assert len(history) == 3
     best = min(range(3), key=lambda at: float(history[at]["val_rmse"]))
-    assert found["best_epoch"] == best + 1
-    assert float(history[best]["val_rmse"]) == pytest.approx(found["rmse_network"], rel=1e-5)
+    assert found.best_epoch == best + 1
+    assert float(history[best]["val_rmse"]) == pytest.approx(found.rmse_network, rel=1e-5)
 
 
 def test_points_are_learnt(tmp_path) -> None:
@@ -147,7 +140,7 @@ def test_points_are_learnt(tmp_path) -> None:
     )  # fmt: skip
     history = rows_of(tmp_path / "faces/out/history.csv")
     rmse = 32 * math.sqrt(2 * float(history[-1]["train_loss"]))
-    assert found.summary["n_train"] == 8
+    assert found.summary.n_train == 8
     spread = (points - np.nanmean(points, axis=0)) * (32 / WIDTH, 32 / HEIGHT)
     constant = math.sqrt(np.nanmean((spread**2).sum(-1)))
     assert rmse < 3
@@ -206,13 +199,13 @@ def test_eval_every_counts_steps_and_eval_every_epochs_epochs(faces) -> None:
     best = min(
         (row for row in steps.values() if row["val_rmse"]), key=lambda r: float(r["val_rmse"])
     )
-    assert by_steps.summary["best_step"] == int(best["step"])
-    assert by_steps.summary["best_epoch"] == int(best["epoch"])
-    said = summary_lines(by_steps)[0]
+    assert by_steps.summary.best_step == int(best["step"])
+    assert by_steps.summary.best_epoch == int(best["epoch"])
+    said = report.summary_lines(by_steps)[0]
     assert f"Best epoch {best['epoch']}, step {best['step']}." in said
     by_epochs = run(faces, "num_epochs=5", "eval_every_epochs=2", f"output_dir={faces / 'e'}")
     assert finite(faces / "e", "epoch") == [2, 4, 5]
-    assert "best_step" not in by_epochs.summary
+    assert by_epochs.summary.best_step is None
     run(faces, "num_epochs=5", f"output_dir={faces / 'd'}")
     assert finite(faces / "d", "epoch") == [1, 2, 3, 4, 5]
     assert "step" not in rows_of(faces / "d/history.csv")[0]
@@ -249,7 +242,7 @@ def test_two_tables_and_images_that_choose(faces) -> None:
            f"test_data_dir={faces / 'images'}")  # fmt: skip
     told = Silent()
     found = run(faces, *two, "val_share=0.25", "save_every=2", progress=told)
-    counts = {name: found.summary[f"n_{name}"] for name in ("train", "validation", "test")}
+    counts = {name: getattr(found.summary, f"n_{name}") for name in ("train", "validation", "test")}
     assert counts == {"train": 6, "validation": 2, "test": 4}
     assert not any("choose best.pth" in text for text in told.notices)
     assert not any("no label" in text for text in told.notices)
@@ -291,7 +284,7 @@ def test_an_image_without_a_reference_point_has_no_pck(faces) -> None:
     found = run(faces).summary
     rows = rows_of(faces / "out/per_image.csv")
     without = [row for row in rows if row["pck"] == ""]
-    assert found["images_without_pck"] == len(without) > 0
+    assert found.images_without_pck == len(without) > 0
     assert all(row["rmse"] and not row["wrong"] for row in without)
 
 
@@ -361,7 +354,7 @@ def test_paths_are_looked_for_below_the_root_directory_too(faces) -> None:
 )
 def test_the_end_names_the_pictures_that_there_are(faces, words, says) -> None:
     found = run(faces, "num_epochs=1", *words)
-    assert says in summary_lines(found)[-1]
+    assert says in report.summary_lines(found)[-1]
     for kind in ("overlays", "attention"):
         assert (faces / "out" / kind).exists() == (kind in says)
 
@@ -378,16 +371,16 @@ def test_reference_points_must_be_given_where_there_is_no_eye(faces) -> None:
 
 def predict(
     faces: Path, source: Path, *more: str, when: WhenPresent = WhenPresent.STOP, progress=None
-) -> keypoint_predictions.PredictionRun:
+) -> Outcome:
     config = load_config(KEYPOINTS, None, words_for(faces, "eval_batch_size=5", *more)).config
-    return keypoint_predictions.run(config, source, progress or Silent(), FIGURES, when)
+    return keypoint_predictions.run(config, source, progress or Silent(), report, when)
 
 
 def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
     run(faces)
     before = {path: path.read_bytes() for path in (faces / "out").glob("*.*") if path.is_file()}
     found = predict(faces, faces / "images")
-    assert found.n_images == 12
+    assert found.summary.n_images == 12
     scored = read_labels(faces / "out/predictions.csv")
     new = read_labels(found.folder / "predictions.csv")
     assert new.names == NAMES
@@ -396,7 +389,7 @@ def test_new_pictures_get_the_points_that_a_scored_image_got(faces) -> None:
     assert before == {path: path.read_bytes() for path in before}
     with pytest.raises(ConfigError, match="already holds a finished finetune --predict-only run"):
         predict(faces, faces / "images")
-    assert predict(faces, faces / "images", when=WhenPresent.OVERWRITE).n_images == 12
+    assert predict(faces, faces / "images", when=WhenPresent.OVERWRITE).summary.n_images == 12
     assert [path.name for path in (found.folder / "overlays").iterdir()] == ["001_f00.png"]
     first = Image.open(faces / "images/f00.png")
     others = [Image.open(faces / f"images/f{at:02d}.png") for at in (1, 2)]
@@ -423,7 +416,7 @@ def test_predictions_have_a_manifest_of_their_own(faces) -> None:
     assert not verify.run([faces / "out"], Silent())[0].damaged
     before = (kept.folder / "manifest.json").read_bytes()
     again = predict(faces, faces / "images", "overlay_images=2", when=WhenPresent.RESUME)
-    assert (again.n_images, again.names, again.failures) == (12, NAMES, ())
+    assert (again.summary.n_images, again.summary.keypoints, again.failures) == (12, NAMES, ())
     assert (kept.folder / "manifest.json").read_bytes() == before
     with pytest.raises(ConfigError, match="other settings or inputs"):
         predict(faces, faces / "images", "overlay_images=1", when=WhenPresent.RESUME)
@@ -438,9 +431,9 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(faces) -> None:
     (faces / "images/f04.png").write_bytes(b"no picture")
     (faces / "images/f07.png").write_bytes((faces / "images/f07.png").read_bytes()[:60])
     found = predict(faces, faces / "images", when=WhenPresent.OVERWRITE)
-    assert [row.image_id for row in found.failures] == ["f04.png", "f07.png"]
+    assert [row.image_id for row in found.summary.failures] == ["f04.png", "f07.png"]
     left = read_labels(found.folder / "predictions.csv")
-    assert found.n_images == len(left.images) == 10
+    assert found.summary.n_images == len(left.images) == 10
     kept = [at for at in range(12) if at not in (4, 7)]
     assert left.images == tuple(f"f{at:02d}.png" for at in kept)
     np.testing.assert_allclose(left.points, points[kept], atol=1e-3)
@@ -449,7 +442,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(faces) -> None:
     assert "f04.png: not a readable image" in rows[0]["reason"]
     # a kept run says it again
     again = predict(faces, faces / "images", when=WhenPresent.RESUME)
-    assert again.failures == found.failures
+    assert again.summary == found.summary
 
 
 def test_a_film_is_predicted_as_far_as_it_can_be_read(faces) -> None:
@@ -459,8 +452,8 @@ def test_a_film_is_predicted_as_far_as_it_can_be_read(faces) -> None:
     path = faces / "film.tif"
     path.write_bytes(path.read_bytes()[:-6000])  # of the last frame
     found = predict(faces, path)
-    assert found.n_images == 2
-    assert [row.image_id for row in found.failures] == ["film.tif"]
+    assert found.summary.n_images == 2
+    assert [row.image_id for row in found.summary.failures] == ["film.tif"]
 
 
 def test_keys_that_the_trained_network_overrules_are_said(faces) -> None:

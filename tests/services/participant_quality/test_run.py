@@ -14,6 +14,7 @@ from clickmap_cli.config.loading import EXPERIMENT, PARTICIPANT_QUALITY, load_co
 from clickmap_cli.models.participant_quality import load_quality
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.participant_quality import run as quality_training
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.training_views import TrainingViews
@@ -59,7 +60,7 @@ def words_for(study: Path, out: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def run(study: Path, out: Path, *more: str, views=VIEWS, **kwargs) -> quality_training.QualityRun:
+def run(study: Path, out: Path, *more: str, views=VIEWS, **kwargs) -> Outcome:
     config = load_config(PARTICIPANT_QUALITY, None, words_for(study, out, *more)).config
     return quality_training.run(config, Silent(), views, **kwargs)
 
@@ -87,10 +88,10 @@ def test_the_summary_is_what_the_table_says(study, trained) -> None:
     # the area under the ROC curve, from its definition
     wins = [(b > g) + (b == g) / 2 for b, bad in pairs if bad for g, other in pairs if not other]
     summary = run(study, trained, when=WhenPresent.RESUME).summary
-    assert summary["auc"] == pytest.approx(sum(wins) / len(wins))
-    assert summary["brier"] == pytest.approx(sum((p - bad) ** 2 for p, bad in pairs) / len(pairs))
+    assert summary.auc == pytest.approx(sum(wins) / len(wins))
+    assert summary.brier == pytest.approx(sum((p - bad) ** 2 for p, bad in pairs) / len(pairs))
     right = sum((p >= 0.5) == bad for p, bad in pairs)
-    assert summary["accuracy"] == pytest.approx(right / len(pairs))
+    assert summary.accuracy == pytest.approx(right / len(pairs))
     manifest = load_manifest(trained)
     assert manifest is not None
     assert not damaged_outputs(trained, manifest.outputs)
@@ -102,7 +103,7 @@ def test_held_out_people_of_the_simulation_are_told_apart(tmp_path) -> None:
     """The project's fixed simulation: 40 people, of whom 8 are careless or cheating."""
     folder = write_study(tmp_path, Simulation(seed=1))
     words = ("folds=4", "training.num_epochs=8", "model.hidden=32")
-    assert run(folder, tmp_path / "out", *words).summary["auc"] >= 0.9
+    assert run(folder, tmp_path / "out", *words).summary.auc >= 0.9
 
 
 def test_the_checkpoint_filters_as_its_table_says(study, trained, tmp_path) -> None:
@@ -145,7 +146,7 @@ def test_people_of_whom_nothing_is_known_are_judged_too(study, tmp_path) -> None
     good = (study / "good.txt").read_text().split()
     out = tmp_path / "out"
     found = run(study, out, f"data.good_users=[{', '.join(good[:12])}]").summary
-    assert found["n_unlisted"] == len(good) - 12
+    assert found.n_unlisted == len(good) - 12
     rows = {row["user_id"]: row for row in rows_of(out / "participants.csv")}
     for name in good[12:]:
         assert rows[name]["known"] == rows[name]["held_out_probability"] == ""
