@@ -19,13 +19,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.datasets.gathering import (
-    Gathering,
-    as_folder,
-    as_path,
-    as_sigma,
-    named_points,
-)
+from clickmap_cli.datasets.gathering import Gathering, as_folder, as_path, as_sigma, named_points
 from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_hdf5 import (
