@@ -71,15 +71,15 @@ def benchmark(
             terminal.notice(text)
         figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
         run = service.run(loaded.config, terminal, figures, when_present(resume), dry_run)
-        for table in report.leaderboards(run):
+        for table in report.score_tables(run.summary):
             terminal.show(table)
         for line in report.failure_lines(run):
             terminal.warn(line)
         for line in report.summary_lines(run):
             terminal.show(line)
         if json:
-            print_json(run.summary)
-        return 1 if run.n_failures else 0
+            print_json(report.as_json(run))
+        return 1 if run.failures else 0
 
     run_session(body, quiet=quiet, verbose=verbose)
 
@@ -91,8 +91,8 @@ def _list(config: Path | None, overrides: list[str], json: bool) -> int:
     """
     from clickmap_cli.config.loading import BENCHMARK, load_config
     from clickmap_cli.reports.benchmark import listing_json, listing_lines
+    from clickmap_cli.reports.config import described_json, described_lines
     from clickmap_cli.reports.console import print_json, print_line
-    from clickmap_cli.reports.described import described_json, described_lines
     from clickmap_cli.runtime.registry import load_plugin
 
     names = [word for word in overrides if "=" not in word]

@@ -173,17 +173,15 @@ def import_scores(
 
         names = tuple(word.strip() for word in models.split(",") if word.strip())
         found = service.run(
-            file, output, service.Naming(label, names), write_report,
-            service.FolderPictures(images, maps),
-            WhenPresent.OVERWRITE if overwrite else WhenPresent.STOP,
+            file, output, label=label, models=names, draw_report=write_report,
+            pictures=service.FolderPictures(images, maps), progress=terminal,
+            when=WhenPresent.OVERWRITE if overwrite else WhenPresent.STOP,
         )  # fmt: skip
-        if found.dropped:
-            terminal.notice(f"Metrics that are not known here: {', '.join(found.dropped)}.")
         for table in report.score_tables(found.summary):
             terminal.show(table)
         terminal.show(f"{found.folder / 'report.html'}: open it; tables beside it.")
         if json:
-            print_json(found.summary)
+            print_json(report.as_json(found))
         return 0
 
     run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")

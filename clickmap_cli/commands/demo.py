@@ -66,7 +66,7 @@ def demo(
             terminal.show(ceiling_report.ceiling_table(ceiling_run))
         runs = [result.benchmark, *([result.networks] if result.networks else [])]
         for run in runs:
-            for table in benchmark_report.leaderboards(run):
+            for table in benchmark_report.score_tables(run.summary):
                 terminal.show(table)
             for line in benchmark_report.failure_lines(run):
                 terminal.warn(line)
@@ -74,6 +74,6 @@ def demo(
             terminal.show(line)
         if json:
             print_json(report.as_json(result))
-        return 1 if any(run.n_failures for run in runs) else 0
+        return 1 if any(run.failures for run in runs) else 0
 
     run_session(body, quiet=quiet, verbose=verbose)

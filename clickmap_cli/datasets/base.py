@@ -162,7 +162,7 @@ class Stimulus(ABC):
     def people(self) -> People | None:
         """Return each person's own map and points, or None if no person is named."""
 
-    def placement(self, shape: Size, of_file: bool = False) -> Geometry:  # noqa: ARG002
+    def placement(self, shape: Size, of_file: bool = False) -> Geometry:
         """Return the geometry that brings a map of this image onto the pixels of `size`.
 
         Args:

@@ -23,7 +23,7 @@ from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, grey_values
 from clickmap_cli.datasets.tables import TableRow, table_rows
 from clickmap_cli.runtime.errors import ConfigError, DataError, join_few, printable
 from clickmap_cli.runtime.parallel import ordered_map
-from clickmap_cli.storage.safe_images import opened_image, read_image
+from clickmap_cli.storage.safe_images import open_image, read_image
 
 Pixels = NDArray[np.float32]
 
@@ -269,7 +269,7 @@ def read_pixels(path: Path, colour: bool) -> Pixels:
         DataError: the picture is missing, damaged, too large, or of floats, which have no largest
             value.
     """
-    with opened_image(path) as image:
+    with open_image(path) as image:
         mode = str(image.mode)
     if mode == "F":
         raise DataError(f"{path}: a picture of floats; save it with 8 or 16 bits.")

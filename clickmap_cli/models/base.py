@@ -53,7 +53,7 @@ class SaliencyModel(ABC):
 
     is_people: ClassVar[bool] = False
 
-    def stretched_to(self, size: Size) -> Size | None:  # noqa: ARG002
+    def stretched_to(self, size: Size) -> Size | None:
         """Return the (height, width) that an image of `size` is stretched to before prediction.
 
         None if images, and therefore predictions, keep their aspect ratio.
@@ -65,7 +65,7 @@ class SaliencyModel(ABC):
         """image_id -> numbers to keep with the latest prediction; a subclass may fill it."""
         return {}
 
-    def predict_variants(self, stimulus: Stimulus) -> dict[str, NDArray[Any]]:  # noqa: ARG002
+    def predict_variants(self, stimulus: Stimulus) -> dict[str, NDArray[Any]]:
         """Return the predictions of other settings by name, or an empty dict if there are none.
 
         A deep dive calls this to report which settings would have matched the worst-matching
@@ -73,7 +73,7 @@ class SaliencyModel(ABC):
         """
         return {}
 
-    def see(self, stimuli: Sequence[Stimulus]) -> None:  # noqa: ARG002
+    def see(self, stimuli: Sequence[Stimulus]) -> None:
         """Receive the images of a data set.
 
         This method is called once for each data set, before any of its images is predicted and
@@ -109,7 +109,7 @@ class SaliencyModel(ABC):
         """
         return stimulus.image_digest()
 
-    def origin(self, stimulus: Stimulus) -> str:  # noqa: ARG002
+    def origin(self, stimulus: Stimulus) -> str:
         """Return the file that the prediction comes from, for messages; empty if there is none."""
         return ""
 

@@ -61,7 +61,7 @@ class CenterBias(_SizeOnly):
         self._sigma, self.notices = read_center_sigma(sigma, sigma_ratio, "center_bias")
         self._size = size_setting(requires_size, "center_bias: requires_size")
 
-    def stretched_to(self, size: Size) -> Size | None:  # noqa: ARG002
+    def stretched_to(self, size: Size) -> Size | None:
         """Return the setting `requires_size`."""
         return self._size
 

@@ -73,7 +73,7 @@ class TorchSaliencyModel(SaliencyModel):
         self._network: torch.nn.Module | None = None
         self._on = ""
 
-    def stretched_to(self, size: Size) -> Size | None:  # noqa: ARG002
+    def stretched_to(self, size: Size) -> Size | None:
         """Return the setting `requires_size`."""
         return self.size
 
@@ -101,7 +101,7 @@ class TorchSaliencyModel(SaliencyModel):
         self,
         network: torch.nn.Module,
         images: torch.Tensor,
-        size: tuple[int, int],  # noqa: ARG002 - for models that pad images
+        size: tuple[int, int],
     ) -> torch.Tensor:
         """Return the maps that fine-tuning compares to the ground truth, with gradients.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -12,72 +12,70 @@ from rich.text import Text
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.reports.console import number
-from clickmap_cli.services.benchmark.run import BenchmarkRun
-from clickmap_cli.services.benchmark.summaries import is_better
-
-_FIRST_FAILURES = 5
+from clickmap_cli.reports import console
+from clickmap_cli.reports.console import dry_line, new_table, number
+from clickmap_cli.scoring.results import BenchmarkResult, MetricSummary, ModelResult
+from clickmap_cli.scoring.summaries import is_better
+from clickmap_cli.scoring.tables import as_summary
+from clickmap_cli.services.job import Outcome
 
 MEANINGLESS = "n.m."
 """Shown for a normalised score if the ceiling is not better than the null."""
 
 
-def leaderboards(run: BenchmarkRun) -> list[Table]:
-    """Return the tables of a run."""
-    return score_tables(run.summary)
-
-
-def score_tables(summary: Mapping[str, Any]) -> list[Table]:
+def score_tables(result: BenchmarkResult) -> list[Table]:
     """Return the tables of each data set: scores, and scores normalised by people's scores.
 
     Models are sorted from best to worst by the first metric. People who are scored like a model
     come after the models.
     """
-    results = summary.get("results", [])
     tables = []
-    for label in dict.fromkeys(result["dataset"] for result in results):
-        ours = [result for result in results if result["dataset"] == label]
+    for label in dict.fromkeys(found.dataset for found in result.models):
+        ours = [found for found in result.models if found.dataset == label]
+        by_metric = {m: [found.score(m) for found in ours] for m in result.metrics}
         shown = [
             metric
-            for metric in summary["metrics"]
-            if any(result["scores"][metric]["mean"] is not None for result in ours)
+            for metric, scores in by_metric.items()
+            if any(math.isfinite(score.mean) for score in scores)
         ]
         ordered = _best_first(ours, shown)
         tables.append(_scores(label, ordered, shown))
-        if any("normalised" in result["scores"][metric] for result in ours for metric in shown):
+        if any(score.n_people_images for metric in shown for score in by_metric[metric]):
             tables.append(_shares(label, ordered, shown))
     return tables
 
 
-def _scores(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
-    n = max(result["n_images"] for result in results)
+def _scores(label: str, results: Sequence[ModelResult], shown: Sequence[str]) -> Table:
+    n = max(len(found.images) for found in results)
     table = _table(f"{label}, n = {n:,} images", shown)
-    for result in results:
-        left_out = f" ({result['n_failed']} failed)" if result["n_failed"] else ""
-        cells = [number(result["scores"][metric]["mean"]) for metric in shown]
-        table.add_row(_name(result, left_out), *(Text(cell) for cell in cells))
+    for found in results:
+        left_out = f" ({found.n_failed} failed)" if found.n_failed else ""
+        cells = [number(found.score(metric).mean) for metric in shown]
+        table.add_row(_name(found, left_out), *(Text(cell) for cell in cells))
     return table
 
 
-def _name(result: Mapping[str, Any], after: str = "") -> Text:
+def _name(found: ModelResult, after: str = "") -> Text:
     """Return a model's name; that of people is marked."""
-    if result.get("is_people"):
-        return Text(f"people: {result['model']}{after}", style="dim")
-    return Text(result["model"] + after)
+    if found.is_people:
+        return Text(f"people: {found.model}{after}", style="dim")
+    return Text(found.model + after)
 
 
-def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
+def _shares(label: str, results: Sequence[ModelResult], shown: Sequence[str]) -> Table:
     """Return a table of normalised scores, with the ceiling and null that define 1 and 0."""
     title = f"{label}, normalised (0 = what another image's people reach, 1 = its own people)"
     table = _table(title, shown)
-    for result in results:
-        cells = [_share(metric, result["scores"][metric]) for metric in shown]
-        table.add_row(_name(result), *(Text(cell) for cell in cells))
+    for found in results:
+        scores = [found.score(metric) for metric in shown]
+        cells = [MEANINGLESS if is_meaningless(s) else number(s.normalised, 2) for s in scores]
+        table.add_row(_name(found), *(Text(cell) for cell in cells))
     for name in ("ceiling", "null"):
-        values = [_of_people(results, metric, name) for metric in shown]
+        columns = [[getattr(found.score(m), name) for found in results] for m in shown]
+        values = [next((v for v in column if math.isfinite(v)), math.nan) for column in columns]
         dim = [Text(number(value), style="dim") for value in values]
         table.add_row(Text(f"people: {name}", style="dim"), *dim)
-    lost = [m for m in shown if any(_is_meaningless(m, r["scores"][m]) for r in results)]
+    lost = [m for m in shown if any(is_meaningless(found.score(m)) for found in results)]
     if lost:
         table.caption = (
             f"{MEANINGLESS} = not meaningful: by {', '.join(lost)} people predict this image's "
@@ -87,71 +85,61 @@ def _shares(label: str, results: Sequence[Mapping[str, Any]], shown: Sequence[st
     return table
 
 
-def _share(metric: str, score: Mapping[str, Any]) -> str:
-    """Format a normalised score for the table."""
-    return MEANINGLESS if _is_meaningless(metric, score) else number(score.get("normalised"), 2)
-
-
-def _is_meaningless(metric: str, score: Mapping[str, Any]) -> bool:
+def is_meaningless(score: MetricSummary) -> bool:
     """Return True if ceiling and null are known and the ceiling is not better."""
-    ceiling, null = score.get("ceiling"), score.get("null")
-    return ceiling is not None and null is not None and not is_better(metric, ceiling, null)
+    known = math.isfinite(score.ceiling) and math.isfinite(score.null)
+    return known and not is_better(score.metric, score.ceiling, score.null)
 
 
 def _table(title: str, shown: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for metric in shown:
-        down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
-        table.add_column(Text(metric + down), justify="right", no_wrap=True)
-    return table
+    return new_table(title, ["model"], [arrowed(metric) for metric in shown])
 
 
-def _best_first(
-    results: Sequence[Mapping[str, Any]], shown: Sequence[str]
-) -> list[Mapping[str, Any]]:
+def arrowed(metric: str) -> str:
+    """Return a metric's name, with an arrow if lower is better."""
+    return metric if SALIENCY_SCORES[metric].higher_is_better else f"{metric} ↓"
+
+
+def _best_first(results: Sequence[ModelResult], shown: Sequence[str]) -> list[ModelResult]:
     """Sort results for the table: models from best to worst, then people."""
-    if not shown:
-        return sorted(results, key=lambda r: bool(r.get("is_people")))
-    first = shown[0]
-    turn = -1 if SALIENCY_SCORES[first].higher_is_better else 1
 
-    def place(result: Mapping[str, Any]) -> tuple[bool, float]:
-        mean = result["scores"][first]["mean"]
-        return bool(result.get("is_people")), math.inf if mean is None else turn * mean
+    def place(found: ModelResult) -> tuple[bool, float]:
+        if not shown:
+            return found.is_people, 0.0
+        mean = found.score(shown[0]).mean
+        turn = -1 if SALIENCY_SCORES[shown[0]].higher_is_better else 1
+        return found.is_people, turn * mean if math.isfinite(mean) else math.inf
 
     return sorted(results, key=place)
 
 
-def _of_people(results: Sequence[Mapping[str, Any]], metric: str, name: str) -> float | None:
-    values = [result["scores"][metric].get(name) for result in results]
-    return next((value for value in values if value is not None), None)
-
-
-def summary_lines(run: BenchmarkRun) -> list[str]:
+def summary_lines(run: Outcome[BenchmarkResult]) -> list[str]:
     """Summarise a run in one line."""
+    result = run.summary
     if not run.written:
-        return [f"Would write into {run.folder}; nothing was written."]
-    if "results" not in run.summary:
-        done = run.summary["predicted"]
-        return [f"Predicted {done:,} images in {run.seconds:.1f} s; nothing was scored."]
-    if not any(result["n_images"] for result in run.summary["results"]):
+        return [dry_line("write", run.folder)]
+    if result.predicted is not None:
+        return [
+            f"Predicted {result.predicted:,} images in {run.seconds:.1f} s; nothing was scored."
+        ]
+    if not any(found.images for found in result.models):
         return [f"No image could be scored; {run.folder / 'failures.csv'} says why for each."]
     return [f"{run.folder / 'report.html'}: open it; tables beside it, in {run.seconds:.1f} s."]
 
 
-def failure_lines(run: BenchmarkRun) -> list[str]:
+def failure_lines(run: Outcome[BenchmarkResult]) -> list[str]:
     """Return the first images that were left out, and the number of the others."""
-    failures = run.summary.get("failures", [])
-    lines = [
-        f"{row['dataset']}{', ' + row['model'] if row['model'] else ''}, {row['image_id']}: "
-        f"{row['reason']}"
-        for row in failures[:_FIRST_FAILURES]
-    ]
-    if len(failures) > _FIRST_FAILURES:
-        where = "; see failures.csv" if run.written else ""
-        lines.append(f"... and {len(failures) - _FIRST_FAILURES:,} more{where}.")
-    return lines
+    return console.failure_lines(run.failures, "; see failures.csv" if run.written else "")
+
+
+def as_json(run: Outcome[BenchmarkResult]) -> dict[str, Any]:
+    """Return the result as one JSON value; without scores, only failures and predictions."""
+    failures = {"failures": run.summary.failures}
+    if not run.written:
+        return failures
+    if run.summary.predicted is not None:
+        return {"predicted": run.summary.predicted, **failures}
+    return as_summary(run.summary)
 
 
 def listing_json() -> dict[str, list[dict[str, Any]]]:

@@ -27,9 +27,8 @@ from clickmap_cli.reports.html_parts import (
 )
 from clickmap_cli.reports.overlays import as_bytes, coloured, shown
 from clickmap_cli.reports.style import HEAT
-from clickmap_cli.services.benchmark.pictures import Pictures
-from clickmap_cli.services.benchmark.result import BenchmarkResult, ModelResult, PeopleScore
-from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
+from clickmap_cli.scoring.results import BenchmarkResult, ModelResult, PeopleScore, Pictures
+from clickmap_cli.scoring.summaries import RANDOM_DRAWS
 
 MOST_PICTURES = 20_000
 """Most pictures in one page; beyond this, those of the least extreme images are left out."""

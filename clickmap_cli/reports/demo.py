@@ -37,6 +37,10 @@ def as_json(result: DemoResult) -> dict[str, Any]:
     made = {
         "prepare": prepare.as_json(result.prepared),
         "ceiling": [ceiling.as_json(run) for run in result.ceilings],
-        "benchmark": dict(result.benchmark.summary),
+        "benchmark": benchmark.as_json(result.benchmark),
     }
-    return made if result.networks is None else {**made, "networks": dict(result.networks.summary)}
+    return (
+        made
+        if result.networks is None
+        else {**made, "networks": benchmark.as_json(result.networks)}
+    )

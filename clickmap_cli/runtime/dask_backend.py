@@ -102,7 +102,7 @@ class DaskPool:
         self._counted = (-float(_COUNT_SECONDS), 1)
         self._reported_missing = False
 
-    def workers(self, seconds: float = math.inf) -> int:  # noqa: ARG002 - they have started already
+    def workers(self, seconds: float = math.inf) -> int:
         """Return the number of threads of all workers that are connected now (at least 1)."""
         then, count = self._counted
         now = time.monotonic()
@@ -116,7 +116,7 @@ class DaskPool:
         self,
         function: Callable[[Item], Outcome],
         items: Iterable[Item],
-        seconds: float = math.inf,  # noqa: ARG002 - workers of a cluster have started already
+        seconds: float = math.inf,
     ) -> Iterator[Outcome]:
         """Yield `function(item)` for each item, in their order; see `Pool.map`.
 
@@ -168,8 +168,8 @@ class DaskPool:
             with self._reachable():
                 return future.result()
         if future.status == "error":
-            raise _explained(future.exception(), self._address)
-        raise self._gone()
+            raise _explain(future.exception(), self._address)
+        raise self._scheduler_lost()
 
     def _report_missing_workers(self) -> None:
         with self._reachable():
@@ -189,16 +189,16 @@ class DaskPool:
         except ClickmapError:
             raise
         except (OSError, RuntimeError, distributed.CancelledError) as error:
-            raise self._gone() from error
+            raise self._scheduler_lost() from error
 
-    def _gone(self) -> RunError:
+    def _scheduler_lost(self) -> RunError:
         return RunError(
             f"The Dask scheduler at {self._address} went away; what is finished is kept. Start "
             "it again and run with --resume."
         )
 
 
-def _explained(error: BaseException, address: str) -> BaseException:
+def _explain(error: BaseException, address: str) -> BaseException:
     """Return the error of a task, or a RunError in plain words if the cluster caused it."""
     if isinstance(error, distributed.KilledWorker):
         return RunError(

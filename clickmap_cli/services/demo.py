@@ -21,9 +21,9 @@ from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.scoring.results import BenchmarkResult
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.benchmark.run import BenchmarkRun
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
 from clickmap_cli.services.ceiling.result import CeilingResult
@@ -123,9 +123,9 @@ class DemoResult:
     trials: Path
     prepared: Outcome[prepare.PrepareSummary]
     ceilings: tuple[list[Outcome[CeilingResult]], ...]
-    benchmark: BenchmarkRun
+    benchmark: Outcome[BenchmarkResult]
     benchmark_config: Path
-    networks: BenchmarkRun | None = None
+    networks: Outcome[BenchmarkResult] | None = None
 
 
 def run(
@@ -213,7 +213,7 @@ def _benchmark(
     progress: Progress,
     figures: BenchmarkFigures,
     when: WhenPresent,
-) -> BenchmarkRun:
+) -> Outcome[BenchmarkResult]:
     """Write a benchmark's config and run it."""
     filled = text.format(**{name: json.dumps(p.as_posix()) for name, p in places.items()})
     write_bytes(config, filled.encode())

@@ -143,11 +143,11 @@ class Job(ABC, Generic[Inputs, Summary]):
     def stored(self, inputs: Inputs, manifest: Manifest) -> Summary:
         """Return the summary of an equal run that was finished earlier."""
 
-    def resources(self, progress: Progress, *, dry_run: bool) -> AbstractContextManager[Any]:  # noqa: ARG002
+    def resources(self, progress: Progress, *, dry_run: bool) -> AbstractContextManager[Any]:
         """Return a context for the whole run, such as one that holds worker processes."""
         return nullcontext()
 
-    def failures(self, summary: Summary) -> Sequence[str]:  # noqa: ARG002
+    def failures(self, summary: Summary) -> Sequence[str]:
         """Return a sentence for every item that was left out."""
         return ()
 

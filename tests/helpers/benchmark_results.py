@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clickmap_cli.reports.benchmark_html import write_report
-from clickmap_cli.services.benchmark.result import (
+from clickmap_cli.scoring.results import (
     BenchmarkResult,
     ComparisonRow,
     Failure,

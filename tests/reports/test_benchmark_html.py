@@ -26,7 +26,7 @@ from clickmap_cli.reports.benchmark_html import (
     photo,
     write_report,
 )
-from clickmap_cli.services.benchmark.result import (
+from clickmap_cli.scoring.results import (
     BenchmarkResult,
     Failure,
     ImageScore,

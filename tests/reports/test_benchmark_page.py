@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
-from clickmap_cli.services.benchmark.result import (
+from clickmap_cli.scoring.results import (
     BenchmarkResult,
     Failure,
     ImageScore,

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from clickmap_cli.services.benchmark.result import (
+from clickmap_cli.scoring.results import (
     BenchmarkResult,
     ImageScore,
     ModelResult,
     PeopleScore,
 )
-from clickmap_cli.services.benchmark.summaries import compare_models, summarise
+from clickmap_cli.scoring.summaries import compare_models, summarise
 from tests.helpers.benchmark_results import write
 from tests.helpers.browser import CHROMIUM, Page, browser
 

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from clickmap_cli.services.benchmark.result import BenchmarkResult, DiveRow, ImageScore, ModelResult
-from clickmap_cli.services.benchmark.summaries import summarise
+from clickmap_cli.scoring.results import BenchmarkResult, DiveRow, ImageScore, ModelResult
+from clickmap_cli.scoring.summaries import summarise
 from tests.helpers.benchmark_results import EVIL, EVIL_IMAGE, made_result, write
 from tests.helpers.browser import CHROMIUM, Page, browser
 

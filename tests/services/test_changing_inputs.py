@@ -11,6 +11,7 @@ import pytest
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, RunError
+from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import load_manifest
 from tests.services.benchmark import test_run as test_benchmark
@@ -67,7 +68,7 @@ def test_an_image_that_goes_leaves_the_run_to_be_resumed(corpus, meddled) -> Non
     with pytest.raises(ConfigError, match=r"other settings or inputs .*i4.png: no such image"):
         test_benchmark.run(words(corpus, "out"), when=WhenPresent.RESUME)
     (corpus / "kept.png").rename(gone)
-    assert test_benchmark.run(words(corpus, "out"), when=WhenPresent.RESUME).n_failures == 0
+    assert not test_benchmark.run(words(corpus, "out"), when=WhenPresent.RESUME).failures
     assert results(corpus / "out") == results(corpus / "whole")
 
 
@@ -89,7 +90,7 @@ def test_an_image_that_was_damaged_all_along_is_a_failure_and_no_more(corpus, me
     path = corpus / "images" / "i1.png"
     path.write_bytes(path.read_bytes()[:-200])  # its header is whole
     found = test_benchmark.run(words(corpus, "out", "heatmaps_png.enabled=true"))
-    assert {row["image_id"] for row in found.summary["failures"]} == {"i1"}
+    assert {row["image_id"] for row in as_summary(found.summary)["failures"]} == {"i1"}
     assert load_manifest(corpus / "out") is not None
 
 

@@ -29,7 +29,7 @@ from clickmap_cli.storage.safe_hdf5 import (
     hdf5_numbers,
     hdf5_texts,
 )
-from clickmap_cli.storage.safe_images import image_orientation, image_size, opened_image
+from clickmap_cli.storage.safe_images import image_orientation, image_size, open_image
 
 _VERSIONS = {
     "Stimuli": ("1.0", "1.1"),
@@ -344,7 +344,7 @@ def _read_header(stimulus: Stimulus) -> tuple[Path, list[int]] | None:
     """Return file and shape of an image, or None if pysaliency would read other pixels."""
     if not isinstance(stimulus, FileStimulus) or stimulus.image_path is None:
         return None
-    with opened_image(stimulus.image_path) as image:
+    with open_image(stimulus.image_path) as image:
         if image_orientation(image) != 1 or (image.height, image.width) != stimulus.size:
             return None
         bands = 3 if image.mode == "P" else len(image.getbands())

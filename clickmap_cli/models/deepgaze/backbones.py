@@ -58,7 +58,7 @@ class Extractor(torch.nn.Module):
         inner = self.features["1"]
         return inner["module"] if self._wrapped else inner
 
-    def train(self, mode: bool = True) -> Extractor:  # noqa: ARG002
+    def train(self, mode: bool = True) -> Extractor:
         """Keep evaluation mode, whatever `mode` is."""
         super().train(False)
         return self

@@ -189,7 +189,7 @@ _SIZES_KEPT = 4
 class LogCenterBias(ABC):
     """A log density of gaze that does not depend on the image's content."""
 
-    def see(self, stimuli: Sequence[Stimulus]) -> None:  # noqa: ARG002
+    def see(self, stimuli: Sequence[Stimulus]) -> None:
         """Receive the images of a data set."""
         return
 
@@ -239,11 +239,11 @@ def center_bias_setting(value: str, what: str) -> LogCenterBias:
 class UniformBias(LogCenterBias):
     """A constant density."""
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:  # noqa: ARG002
+    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """Return -log of the number of pixels, everywhere."""
         return np.full(size, -np.log(size[0] * size[1]), dtype=np.float32)
 
-    def digest(self, stimulus: Stimulus) -> str:  # noqa: ARG002
+    def digest(self, stimulus: Stimulus) -> str:
         """Return the word `uniform`."""
         return "uniform"
 
@@ -269,11 +269,11 @@ class FileBias(LogCenterBias):
         self._sha256 = sha256_of(path)
         self._fitted = lru_cache(maxsize=_SIZES_KEPT)(self._resized)
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:  # noqa: ARG002
+    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """Return the file's log density, resized."""
         return self._fitted(size)
 
-    def digest(self, stimulus: Stimulus) -> str:  # noqa: ARG002
+    def digest(self, stimulus: Stimulus) -> str:
         """Return the file's SHA-256."""
         return self._sha256
 

@@ -15,8 +15,8 @@ from clickmap_cli.metrics.views import MapView
 from clickmap_cli.models.base import SubjectModel, finished
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.services.benchmark.data import LoadedSet
-from clickmap_cli.services.benchmark.job import Job
+from clickmap_cli.scoring.data import LoadedSet
+from clickmap_cli.scoring.scorer import Scorer
 
 METRIC = "EMD"
 
@@ -24,22 +24,22 @@ WORTH_SAYING = 30.0
 """Seconds; a shorter estimate is not announced."""
 
 
-def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> None:
-    """Say how long the earth mover's distances will take, if that is long.
+def announce_emd(scorer: Scorer, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> None:
+    """Give a notice of how long the earth mover's distances will take, if that is long.
 
     The estimate times one distance between maps of each data set's size.
     """
-    if METRIC not in job.config.metrics:
+    if METRIC not in scorer.metrics:
         return
     total, n = 0.0, 0
     for loaded in sets:
-        distances = count_distances(job, models, loaded)
-        seconds = _seconds_of_one(job, loaded) if distances else 0.0
-        workers = job.pool.workers(job.seconds(loaded, len(loaded.stimuli)))
+        distances = count_distances(scorer, models, loaded)
+        seconds = _seconds_of_one(scorer, loaded) if distances else 0.0
+        workers = scorer.pool.workers(scorer.seconds(loaded.stimuli, len(loaded.stimuli)))
         total += distances * seconds / workers
         n += distances
     if total > WORTH_SAYING:
-        job.progress.notice(
+        scorer.progress.notice(
             f"EMD is solved exactly, and that is slow: {n:,} distances between maps will take "
             f"about {duration(total)} in all. Leave EMD out of metrics, or score fewer images "
             "(limit_images), to be done sooner.",
@@ -47,7 +47,7 @@ def announce_emd(job: Job, models: Sequence[BuiltModel], sets: Sequence[LoadedSe
         )
 
 
-def count_distances(job: Job, models: Sequence[BuiltModel], loaded: LoadedSet) -> int:
+def count_distances(scorer: Scorer, models: Sequence[BuiltModel], loaded: LoadedSet) -> int:
     """Return how many distances a data set still needs.
 
     With `ceiling`, each image with people needs one distance for each person and each draw of the
@@ -55,19 +55,19 @@ def count_distances(job: Job, models: Sequence[BuiltModel], loaded: LoadedSet) -
     people as a model always need only those for each person. Scores in the journal of an
     interrupted run are not recomputed.
     """
-    config, label = job.config, loaded.label
+    label = loaded.label
     people = {s.image_id: n for s in loaded.stimuli if (n := _count_people(s))}
-    draws = config.null_iterations if len(people) > 1 else 0
+    draws = scorer.null_iterations if len(people) > 1 else 0
     total = 0
-    if config.ceiling:
-        done = _done(job, f"people of {label}")
+    if scorer.ceiling:
+        done = _done(scorer, f"people of {label}")
         total += sum(n + draws for image, n in people.items() if image not in done)
     for built in models:
-        done = _done(job, f"{label}__{built.label}")
+        done = _done(scorer, f"{label}__{built.label}")
         by_person = isinstance(built.model, SubjectModel)
         for stimulus in loaded.stimuli:
             if stimulus.image_id not in done:
-                each = people.get(stimulus.image_id, 0) if config.ceiling or by_person else 0
+                each = people.get(stimulus.image_id, 0) if scorer.ceiling or by_person else 0
                 total += each + (0 if by_person else 1)
     return total
 
@@ -77,15 +77,15 @@ def _count_people(stimulus: Stimulus) -> int:
     return 0 if people is None else len(people.names)
 
 
-def _done(job: Job, journal: str) -> set[str]:
-    return {record["image_id"] for record in job.folder.lines(journal).records()}
+def _done(scorer: Scorer, journal: str) -> set[str]:
+    return {record["image_id"] for record in scorer.recorded(journal)}
 
 
-def _seconds_of_one(job: Job, loaded: LoadedSet) -> float:
+def _seconds_of_one(scorer: Scorer, loaded: LoadedSet) -> float:
     """Return the seconds of one distance between maps of a data set; 0 if no image has a map."""
     earth_movers_distance(np.eye(2), np.ones((2, 2)))  # loads the solver before the clock starts
     for stimulus in loaded.stimuli:
-        pair = _some_pair(job, stimulus)
+        pair = _some_pair(scorer, stimulus)
         if pair is not None:
             began = time.perf_counter()
             SALIENCY_SCORES[METRIC](*pair)
@@ -93,7 +93,7 @@ def _seconds_of_one(job: Job, loaded: LoadedSet) -> float:
     return 0.0
 
 
-def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None:
+def _some_pair(scorer: Scorer, stimulus: Stimulus) -> tuple[Prediction, Target] | None:
     """Return a prediction and a target of an image: the map of all others, and a person's map.
 
     Without named people, they are a uniform map and the ground-truth map. Return None if the maps
@@ -109,7 +109,7 @@ def _some_pair(job: Job, stimulus: Stimulus) -> tuple[Prediction, Target] | None
                 return None
             view, values = MapView(truth), np.ones(stimulus.size, dtype=np.float32)
         own = Geometry(stimulus.size, stimulus.size, None)
-        values = finished(values, "map", own, job.config.postprocess)
+        values = finished(values, "map", own, scorer.postprocess)
     except (DataError, ValueError):
         return None  # scoring reports this image as a failure
     return None if view.constant else (Prediction(values), Target(map=view))

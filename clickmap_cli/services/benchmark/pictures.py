@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,9 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services.benchmark.predictions import Predicted, Predictor
-from clickmap_cli.services.benchmark.result import BenchmarkResult, Failure, LeftOut
+from clickmap_cli.scoring.predictions import Predicted, Predictor, shown_map
+from clickmap_cli.scoring.results import BenchmarkResult, Failure, Pictures
 from clickmap_cli.storage.manifest import damaged_outputs, describe_files
-
-
-class Pictures(Protocol):
-    """A source of images and maps for the report; its methods return None for a missing one."""
-
-    def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
-        """Return the image, (h, w, 3) RGB in 0..1."""
-
-    def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:
-        """Return the ground-truth map, (h, w), any scale."""
-
-    def prediction(self, dataset: str, model: str, image_id: str) -> NDArray[Any] | None:
-        """Return the model's prediction, (h, w), any scale (densities, never their logarithm)."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +76,14 @@ class KeptPictures:
     Args:
         stimuli: data set -> its images.
         predictors: (data set, model) -> the predictor whose cache holds the predictions.
-        outputs: model -> kind of its predictions (`map`, `density`, `log_density`).
-        left_out: receives images and maps that cannot be read.
+        unread: receives images and maps that cannot be read.
     """
 
     def __init__(
         self,
         stimuli: Mapping[str, Sequence[Stimulus]],
         predictors: Mapping[tuple[str, str], Predictor],
-        outputs: Mapping[str, str],
-        left_out: LeftOut,
+        unread: list[Failure],
     ) -> None:
         self._stimuli = {
             (label, stimulus.image_id): stimulus
@@ -106,8 +91,7 @@ class KeptPictures:
             for stimulus in some
         }
         self._predictors = predictors
-        self._outputs = outputs
-        self._left_out = left_out
+        self._unread = unread
 
     def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
         """Return the image, (h, w, 3) RGB in 0..1, or None if it is missing or cannot be read."""
@@ -127,19 +111,14 @@ class KeptPictures:
 
     def _note(self, dataset: str, image_id: str, error: DataError) -> None:
         """Record what is missing; the report shows a note in its place."""
-        self._left_out.unread.append(Failure(dataset, "", image_id, str(error)))
+        self._unread.append(Failure(dataset, "", image_id, str(error)))
 
     def prediction(self, dataset: str, model: str, image_id: str) -> NDArray[Any] | None:
         """Return the cached prediction, (h, w), a mean if there is one per person, or None."""
         stimulus = self._stimuli[dataset, image_id]
-        maps = self._predictors[dataset, model].stored(stimulus)
-        return shown_map(maps, self._outputs[model]) if maps else None
-
-
-def shown_map(maps: Sequence[NDArray[np.float32]], output: str) -> NDArray[np.float64]:
-    """Return the map to draw for a prediction: the mean over people, never a logarithm."""
-    mean = np.mean(np.stack(maps).astype(np.float64), axis=0)
-    return np.asarray(np.exp(mean - mean.max()) if output == "log_density" else mean)
+        predictor = self._predictors[dataset, model]
+        maps = predictor.stored(stimulus)
+        return shown_map(maps, predictor.kind) if maps else None
 
 
 @dataclass(frozen=True)
@@ -165,7 +144,7 @@ class HeatmapFiles:
         folder: the run's folder; heatmaps go to its `heatmaps/` unless the settings name another.
         draw: draws one heatmap.
         progress: receives a notice for each image that cannot be read for its overlay.
-        left_out: receives these images too.
+        unread: receives these images too.
     """
 
     def __init__(
@@ -174,13 +153,13 @@ class HeatmapFiles:
         folder: Path,
         draw: Callable[[Heatmap], None],
         progress: Progress,
-        left_out: LeftOut,
+        unread: list[Failure],
     ) -> None:
         self.folder = Path(settings.out_dir) if settings.out_dir else folder / "heatmaps"
         self._settings = settings
         self._draw = draw
         self._progress = progress
-        self._left_out = left_out
+        self._unread = unread
 
     def draw(self, dataset: str, built: BuiltModel, predicted: Predicted) -> bool:
         """Draw the pictures of a prediction, if enabled; return True unless one is missing."""
@@ -194,7 +173,7 @@ class HeatmapFiles:
                 image = predicted.stimulus.image()
             except DataError as error:
                 self._progress.notice(f"{error} Its picture shows the heat alone.")
-                self._left_out.unread.append(Failure(dataset, "", image_id, str(error)))
+                self._unread.append(Failure(dataset, "", image_id, str(error)))
         heat = shown_map(predicted.maps, built.model.output)
         plain, over = self._places(dataset, built.label, image_id)
         self._draw(Heatmap(heat, image, settings, plain, None if image is None else over))

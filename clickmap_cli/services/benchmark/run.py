@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from clickmap_cli.clickmaps.geometry import AS_IT_IS
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
-from clickmap_cli.config.loading import as_dict, numbers_hash
+from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
+from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.datasets.fixations import OtherFixations
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -22,49 +25,46 @@ from clickmap_cli.models.building import (
     require_devices,
 )
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.runtime.parallel import open_pool
+from clickmap_cli.runtime.parallel import LocalPool, Pool, open_pool
 from clickmap_cli.runtime.progress import Progress, Stopwatch
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.services.benchmark.coverage import require_maps
-from clickmap_cli.services.benchmark.data import (
+from clickmap_cli.scoring.coverage import require_maps
+from clickmap_cli.scoring.data import (
     LoadedSet,
     changed_input,
     check_set,
     load_sets,
     require_unchanged,
 )
-from clickmap_cli.services.benchmark.job import Job
-from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.benchmark.result import BenchmarkResult, Failure, LeftOut
-from clickmap_cli.services.benchmark.scoring import REPORT, predict_all, score_all, write_all
-from clickmap_cli.services.benchmark.study import DIVES
-from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS, SUMMARY, as_summary
-from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.scoring.predictions import Predictor, oddity_notices
+from clickmap_cli.scoring.results import (
+    BenchmarkResult,
+    DiveRow,
+    Failure,
+    ModelResult,
+    PeopleScore,
+)
+from clickmap_cli.scoring.scorer import Scorer
+from clickmap_cli.scoring.summaries import (
+    RANDOM_DRAWS,
+    compare_models,
+    decile_rows,
+    extreme_rows,
+    summarise,
+)
+from clickmap_cli.scoring.tables import SUMMARY, load_result, write_tables
+from clickmap_cli.services.benchmark.emd_cost import announce_emd
+from clickmap_cli.services.benchmark.pictures import BenchmarkFigures, HeatmapFiles, KeptPictures
+from clickmap_cli.services.benchmark.study import DIVES, dive_rows
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
+from clickmap_cli.storage.atomic import replacing
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
 from clickmap_cli.storage.manifest import Manifest
+from clickmap_cli.storage.prediction_cache import PredictionCache
 
-_OWN = (
-    "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv", "deep_dive.csv",
-    "failures.csv", REPORT, SUMMARY, "heatmaps", DIVES,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BenchmarkRun:
-    """The outcome of a run of `benchmark`.
-
-    Attributes:
-        folder: the output folder.
-        summary: the content of `summary.json`.
-        n_failures: images that were left out of some model.
-        seconds: how long the run took.
-        written: False for a dry run, which writes nothing.
-    """
-
-    folder: Path
-    summary: Mapping[str, Any]
-    n_failures: int
-    seconds: float
-    written: bool = True
+REPORT = "report.html"
+Keys = Mapping[tuple[str, str, str], str]
+"""(data set, model, image id) -> the cache key, a hash of the prediction's inputs."""
 
 
 def run(
@@ -73,11 +73,12 @@ def run(
     figures: BenchmarkFigures,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
-) -> BenchmarkRun:
+) -> Outcome[BenchmarkResult]:
     """Score every model on every data set.
 
     Args:
-        config: the checked configuration.
+        config: the checked configuration; with `predict_only`, predictions are cached, nothing is
+            scored, and existing results in the folder are not touched.
         progress: receives progress and notices.
         figures: functions that draw pictures and the report.
         when: what to do with existing outputs.
@@ -88,16 +89,68 @@ def run(
         DataError: a data set or a model's weights are missing or cannot be used.
         RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
-    started = Stopwatch()
-    needed = not dry_run and not config.predict_only
-    with open_pool(config.backend, config.n_jobs, config.scheduler, progress, needed) as pool:
+    job = _BenchmarkJob(config, figures)
+    if config.predict_only and not dry_run:
+        return _predict_only(job, progress)
+    return run_job(job, when, dry_run=dry_run, progress=progress)
+
+
+def check(config: BenchmarkConfig) -> list[str]:
+    """Check that everything a config names exists and takes its settings; read no data.
+
+    Returns:
+        Notices about the data sets.
+
+    Raises:
+        ConfigError: a data set, a model or a setting is unknown.
+        DataError: a plugin's file or a list of image ids is missing.
+    """
+    for path in config.plugins:
+        load_plugin(Path(path))
+    notices = [text for spec in config.datasets for text in check_set(spec)]
+    for spec in model_specs(config):
+        model_settings(spec.label, spec.name, spec.settings, config.device)
+    return notices
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Models and data sets, and the cache key of every prediction (empty in a dry run)."""
+
+    models: Sequence[BuiltModel]
+    sets: Sequence[LoadedSet]
+    keys: Keys
+
+
+class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
+    command = "benchmark"
+    owns = (
+        "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv", "deep_dive.csv",
+        "failures.csv", REPORT, SUMMARY, "heatmaps", DIVES,
+    )  # fmt: skip
+
+    def __init__(self, config: BenchmarkConfig, figures: BenchmarkFigures) -> None:
+        self.config: BenchmarkConfig = config
+        self.folder = Path(config.output_dir)
+        self.figures = figures
+        self.pool: Pool = LocalPool()
+
+    @contextmanager
+    def resources(self, progress: Progress, *, dry_run: bool) -> Iterator[None]:
+        """Keep the workers that score images."""
+        config = self.config
+        connect = not dry_run and not config.predict_only
+        with open_pool(config.backend, config.n_jobs, config.scheduler, progress, connect) as pool:
+            self.pool = pool
+            yield
+
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
+        """Build the models and read the data sets; a dry run downloads no weights."""
+        config = self.config
         if "EMD" in config.metrics:
-            need_solver()
+            require_solver()
         for path in config.plugins:
             load_plugin(Path(path))
-        folder = RunFolder(Path(config.output_dir), "benchmark", _OWN)
-        if not dry_run and not config.predict_only:
-            when = folder.require_startable(when)
         models = [
             build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
             for spec in model_specs(config)
@@ -105,40 +158,255 @@ def run(
         require_devices(models)
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
-        sets = _load_sets_with_maps(config, models, progress)
+        sets = load_sets(
+            config.datasets,
+            progress,
+            max_lost=config.max_lost,
+            limit=config.limit_images,
+            needs_truth=not config.predict_only,
+        )
+        _require_images(models, sets, config.max_lost, progress)
+        for text in require_maps(models, sets, config.postprocess, config.max_lost):
+            progress.notice(text)
         if dry_run:
-            return _dry_run(config, models, sets, progress, started)
+            for built in models:
+                note = download_note(f"model {built.label}", built.settings)
+                if note is not None:
+                    progress.notice(note)
+            return _Inputs(models, sets, {})
         for built in models:
             for loaded in sets:
                 built.model.see(loaded.stimuli)
-        job = Job(config, folder, progress, figures, pool)
-        if config.predict_only:
-            # existing results in the folder are not touched
-            with folder.held():
-                done = predict_all(job, models, sets)
-            failures = job.left_out.failures
-            summary = {"predicted": done, "failures": [asdict(row) for row in failures]}
-            return BenchmarkRun(folder.path, summary, len(failures), started.seconds)
-        keys = _keys(config, models, sets)
-        identity = _identity(config, sets, keys)
-        lacking = [problem.reason for loaded in sets for problem in loaded.problems]
-        with folder.held():
-            if folder.reuse_or_begin(identity, when, lacking) is not None:
-                progress.notice(
-                    already_done(folder.path),
-                    keep=False,
+        keys = {
+            (loaded.label, built.label, stimulus.image_id): self._key(built, stimulus)
+            for loaded in sets
+            for built in models
+            for stimulus in loaded.stimuli
+        }
+        return _Inputs(models, sets, keys)
+
+    def identity(self, inputs: _Inputs) -> Identity:
+        """Return what the scores depend on."""
+        words = [word for loaded in inputs.sets for word in (loaded.label, loaded.digest)]
+        words.append(hashlib.sha256(json.dumps(list(inputs.keys.items())).encode()).hexdigest())
+        hashes = {f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in inputs.sets}
+        hashes |= {f"model {built.label}": {"sha256": built.identity} for built in inputs.models}
+        missing = [problem.reason for loaded in inputs.sets for problem in loaded.problems]
+        return Identity(numbers_hash(self.config, ["scores", "output"], *words), hashes, missing)
+
+    def preview(self, inputs: _Inputs) -> BenchmarkResult:
+        """Return the images that a run could not use."""
+        return BenchmarkResult(
+            self.config.experiment, self.folder, tuple(self.config.metrics),
+            failures=tuple(self._foreseen(inputs)),
+        )  # fmt: skip
+
+    def stored(self, inputs: _Inputs, manifest: Manifest) -> BenchmarkResult:
+        """Load the results of a finished run."""
+        return load_result(self.folder)
+
+    def failures(self, summary: BenchmarkResult) -> Sequence[str]:
+        """Return the images that were left out."""
+        return [str(row) for row in summary.failures]
+
+    def work(self, inputs: _Inputs, run: Run) -> BenchmarkResult:
+        """Score people and models, compare the models, and write tables and report."""
+        scorer = self.scorer(run.progress, run.folder)
+        heatmaps = self.heatmaps(scorer)
+        result = self._score(inputs, scorer, heatmaps)
+        run.progress.stage("Writing tables and report")
+        run.add(write_tables(run.path, result))
+        run.add([self._write_report(inputs, scorer, result)])
+        run.add(run.path / row.picture for row in result.dives if row.picture)
+        if heatmaps.folder.is_relative_to(run.path):
+            for found in result.models:
+                for row in found.images:
+                    run.add(heatmaps.of(found.dataset, found.model, row.image_id))
+        self._require_unchanged(inputs, scorer)
+        run.counts = {
+            "datasets": {loaded.label: len(loaded.stimuli) for loaded in inputs.sets},
+            "models": [built.label for built in inputs.models],
+            "failures": len(result.failures),
+            "placement": {
+                loaded.label: {
+                    found.model: found.placements
+                    for found in result.models
+                    if found.dataset == loaded.label
+                }
+                for loaded in inputs.sets
+            },
+            "null_iterations": self.config.null_iterations,
+            **RANDOM_DRAWS,
+        }
+        return result
+
+    def scorer(self, progress: Progress, folder: RunFolder) -> Scorer:
+        """Return what scores images with this run's settings and workers."""
+        config = self.config
+        return Scorer(
+            config.metrics, self.pool, progress, seed=config.seed, ceiling=config.ceiling,
+            null_iterations=config.null_iterations, postprocess=config.postprocess,
+            journal=folder.lines,
+        )  # fmt: skip
+
+    def heatmaps(self, scorer: Scorer) -> HeatmapFiles:
+        """Return what draws predictions while they are scored."""
+        return HeatmapFiles(
+            self.config.heatmaps_png, self.folder, self.figures.heatmap, scorer.progress,
+            scorer.unread,
+        )  # fmt: skip
+
+    def predictor(self, built: BuiltModel, dataset: str) -> Predictor:
+        """Return the predictor of a model for one data set, with its cache."""
+        config = self.config
+        where = config.prediction_cache_dir
+        root = Path(where) if where else self.folder / "predictions"
+        keep = config.cache_predictions and built.cached
+        cache = PredictionCache(root / dataset / built.label) if keep else None
+        return Predictor(built, cache, config.postprocess)
+
+    def _score(self, inputs: _Inputs, scorer: Scorer, heatmaps: HeatmapFiles) -> BenchmarkResult:
+        config, progress = self.config, scorer.progress
+        announce_emd(scorer, inputs.models, inputs.sets)
+        results: list[ModelResult] = []
+        people: dict[str, tuple[PeopleScore, ...]] = {}
+        dives: list[DiveRow] = []
+        for loaded in inputs.sets:
+            label, stimuli = loaded.label, loaded.stimuli
+            _record_problems(scorer, loaded)
+            others = OtherFixations(stimuli, config.centerbias_bandwidth)
+            people[label] = scorer.score_people(label, stimuli, others) if config.ceiling else ()
+            ours = []
+            for built in inputs.models:
+                predictor = self.predictor(built, label)
+                images = scorer.score_model(label, stimuli, predictor, others, heatmaps)
+                summary = summarise(label, config.metrics, images, people[label], config.seed)
+                failed = len(stimuli) + len(loaded.problems) - len(images)
+                found = ModelResult(
+                    label, built.label, tuple(images), summary, failed, built.model.is_people
                 )
-                stored = json.loads((folder.path / SUMMARY).read_text(encoding="utf-8"))
-                return BenchmarkRun(folder.path, stored, len(stored["failures"]), started.seconds)
-            result = score_all(job, models, sets)
-            outputs = write_all(job, models, sets, result)
-            _require_unchanged(config, models, sets, keys, job.left_out)
-            counts = _counts(config, models, sets, result)
-            inputs = _inputs(models, sets)
-            folder.finish(
-                _manifest(config, identity, inputs, outputs, counts, started, progress.kept)
-            )
-        return BenchmarkRun(folder.path, as_summary(result), len(result.failures), started.seconds)
+                ours.append(found)
+                _notify_infinite(found, config.metrics, progress)
+                placements = {row.image_id: row.placement for row in found.images}
+                _notify_cropped(progress, loaded, built, placements)
+                dives += dive_rows(
+                    config, scorer, self.figures.dive, loaded, predictor, found, others, self.folder
+                )
+            _notify_missing(progress, label, ours)
+            results += ours
+        return BenchmarkResult(
+            config.experiment, self.folder, tuple(config.metrics), tuple(results), people,
+            compare_models(results, config.metrics, config.seed), tuple(scorer.failures),
+            decile_rows(results, config.metrics),
+            extreme_rows(results, config.metrics, config.report_images), tuple(dives),
+            tuple(progress.kept),
+        )  # fmt: skip
+
+    def _write_report(self, inputs: _Inputs, scorer: Scorer, result: BenchmarkResult) -> Path:
+        pictures = KeptPictures(
+            {loaded.label: loaded.stimuli for loaded in inputs.sets},
+            {
+                (loaded.label, built.label): self.predictor(built, loaded.label)
+                for loaded in inputs.sets
+                for built in inputs.models
+            },
+            scorer.unread,
+        )
+        report = self.folder / REPORT
+        with replacing(report) as partial:
+            self.figures.report(result, pictures, partial, self.config.report_images)
+        return report
+
+    def _foreseen(self, inputs: _Inputs) -> Iterator[Failure]:
+        """Yield images that a run could not use: problems of sets, and what models cannot read."""
+        for loaded in inputs.sets:
+            for problem in loaded.problems:
+                yield Failure(loaded.label, "", problem.image_id, problem.reason)
+            for stimulus in loaded.stimuli:
+                fault = loaded.unreadable.get(stimulus.image_id)
+                if fault is None:
+                    continue
+                if fault.truth and not self.config.predict_only:
+                    yield Failure(loaded.label, "", stimulus.image_id, fault.truth)
+                    continue
+                for built in inputs.models:
+                    built.model.see(loaded.stimuli)
+                    try:
+                        built.key(stimulus, self.config.postprocess)
+                    except DataError as error:
+                        yield Failure(loaded.label, built.label, stimulus.image_id, str(error))
+
+    def _require_unchanged(self, inputs: _Inputs, scorer: Scorer) -> None:
+        """Raise unless the images left out are unchanged since the run began.
+
+        See `require_unchanged`; for each model, this also compares the keys of its predictions.
+        """
+        require_unchanged(inputs.sets, [*scorer.failures, *scorer.unread])
+        by_label = {built.label: built for built in inputs.models}
+        stimuli = {(loaded.label, s.image_id): s for loaded in inputs.sets for s in loaded.stimuli}
+        for row in scorer.failures:
+            if row.model:
+                now = self._key(by_label[row.model], stimuli[row.dataset, row.image_id])
+                if now != inputs.keys[row.dataset, row.model, row.image_id]:
+                    raise changed_input(row)
+
+    def _key(self, built: BuiltModel, stimulus: Stimulus) -> str:
+        try:
+            return built.key(stimulus, self.config.postprocess)
+        except DataError as error:
+            return str(error)  # raised again when the image is predicted
+
+
+def _predict_only(job: _BenchmarkJob, progress: Progress) -> Outcome[BenchmarkResult]:
+    """Predict every image into the cache without scoring."""
+    started = Stopwatch()
+    folder = RunFolder(job.folder, job.command, job.owns)
+    with job.resources(progress, dry_run=False):
+        inputs = job.load(progress, dry_run=False)
+        with folder.held():
+            scorer = job.scorer(progress, folder)
+            heatmaps = job.heatmaps(scorer)
+            done = 0
+            for loaded in inputs.sets:
+                _record_problems(scorer, loaded)
+                for built in inputs.models:
+                    done += _predict(job, scorer, heatmaps, loaded, built)
+    result = BenchmarkResult(
+        job.config.experiment, job.folder, tuple(job.config.metrics),
+        failures=tuple(scorer.failures), predicted=done,
+    )  # fmt: skip
+    return Outcome(job.folder, result, tuple(job.failures(result)), started.seconds)
+
+
+def _predict(
+    job: _BenchmarkJob,
+    scorer: Scorer,
+    heatmaps: HeatmapFiles,
+    loaded: LoadedSet,
+    built: BuiltModel,
+) -> int:
+    """Predict a data set with one model; return the number of predictions."""
+    progress = scorer.progress
+    progress.stage(f"{built.label} on {loaded.label}", len(loaded.stimuli))
+    odd, placements = {}, {}
+    for predicted in job.predictor(built, loaded.label).predict(loaded.stimuli):
+        image_id = predicted.stimulus.image_id
+        if predicted.reason:
+            scorer.fail(loaded.label, built.label, image_id, predicted.reason)
+        else:
+            heatmaps.draw(loaded.label, built, predicted)
+            odd[image_id] = predicted.oddities
+            placements[image_id] = predicted.placement
+        progress.advance()
+    for text in oddity_notices(odd):
+        progress.notice(f"{loaded.label}, {built.label}: {text}")
+    _notify_cropped(progress, loaded, built, placements)
+    return len(odd)
+
+
+def _record_problems(scorer: Scorer, loaded: LoadedSet) -> None:
+    for problem in loaded.problems:
+        scorer.fail(loaded.label, "", problem.image_id, problem.reason)
 
 
 def _require_images(
@@ -158,170 +426,55 @@ def _require_images(
         check_losses([loss], max_lost, progress, f"data set {loaded.label}")
 
 
-def _load_sets_with_maps(
-    config: BenchmarkConfig, models: Sequence[BuiltModel], progress: Progress
-) -> list[LoadedSet]:
-    """Read every data set, and check for its images' maps if models read maps from files.
-
-    Raises:
-        ConfigError: a data set or a setting is unknown.
-        DataError: a data set cannot be read, or too many images or maps of models are missing.
-    """
-    sets = load_sets(config, progress)
-    _require_images(models, sets, config.max_lost, progress)
-    for text in require_maps(models, sets, config.postprocess, config.max_lost):
-        progress.notice(text)
-    return sets
-
-
-def _counts(
-    config: BenchmarkConfig,
-    models: Sequence[BuiltModel],
-    sets: Sequence[LoadedSet],
-    result: BenchmarkResult,
-) -> dict[str, Any]:
-    """Return the counts for the manifest: images, models, failures, placements and draws."""
-    return {
-        "datasets": {loaded.label: len(loaded.stimuli) for loaded in sets},
-        "models": [built.label for built in models],
-        "failures": len(result.failures),
-        "placement": {
-            loaded.label: {
-                found.model: found.placements
-                for found in result.models
-                if found.dataset == loaded.label
-            }
-            for loaded in sets
-        },
-        "null_iterations": config.null_iterations,
-        **RANDOM_DRAWS,
-    }
-
-
-def _dry_run(
-    config: BenchmarkConfig,
-    models: Sequence[BuiltModel],
-    sets: Sequence[LoadedSet],
-    progress: Progress,
-    started: Stopwatch,
-) -> BenchmarkRun:
-    """Say which weights a run would download, and return the images it could not use."""
-    for built in models:
-        note = download_note(f"model {built.label}", built.settings)
-        if note is not None:
-            progress.notice(note)
-    rows = [asdict(row) for row in _foreseen(config, models, sets)]
-    folder = Path(config.output_dir)
-    return BenchmarkRun(folder, {"failures": rows}, len(rows), started.seconds, written=False)
-
-
-def _foreseen(
-    config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]
-) -> Iterator[Failure]:
-    """Yield images that a run could not use: the set's problems, and those a model cannot read."""
-    for loaded in sets:
-        for problem in loaded.problems:
-            yield Failure(loaded.label, "", problem.image_id, problem.reason)
-        faulty = [stimulus for stimulus in loaded.stimuli if stimulus.image_id in loaded.unreadable]
-        for stimulus in faulty:
-            fault = loaded.unreadable[stimulus.image_id]
-            if fault.truth and not config.predict_only:
-                yield Failure(loaded.label, "", stimulus.image_id, fault.truth)
-                continue
-            for built in models:
-                built.model.see(loaded.stimuli)
-                try:
-                    built.key(stimulus, config.postprocess)
-                except DataError as error:
-                    yield Failure(loaded.label, built.label, stimulus.image_id, str(error))
-
-
-def _inputs(models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> dict[str, dict[str, str]]:
-    """Return the hashes of data sets and models that the scores depend on, for the manifest."""
-    return {
-        **{f"data set {loaded.label}": {"sha256": loaded.digest} for loaded in sets},
-        **{f"model {built.label}": {"sha256": built.identity} for built in models},
-    }
-
-
-def _manifest(
-    config: BenchmarkConfig,
-    identity: str,
-    inputs: Mapping[str, Any],
-    outputs: Mapping[str, Any],
-    counts: Mapping[str, Any],
-    started: Stopwatch,
-    notices: Sequence[str],
-) -> Manifest:
-    return Manifest.made(
-        command="benchmark", config=as_dict(config), config_hash=identity, inputs=inputs,
-        outputs=outputs, counts=counts,
-        started=started,
-        seed=config.seed, notices=notices,
-    )  # fmt: skip
-
-
-def check(config: BenchmarkConfig) -> list[str]:
-    """Check that everything a config names exists and takes its settings; read no data.
-
-    Returns:
-        Notices about the data sets.
-
-    Raises:
-        ConfigError: a data set, a model or a setting is unknown.
-        DataError: a plugin's file or a list of image ids is missing.
-    """
-    for path in config.plugins:
-        load_plugin(Path(path))
-    notices = [text for spec in dataset_specs(config) for text in check_set(spec)]
-    for spec in model_specs(config):
-        model_settings(spec.label, spec.name, spec.settings, config.device)
-    return notices
-
-
-Keys = Mapping[tuple[str, str, str], str]
-"""(data set, model, image id) -> the cache key, a hash of the prediction's inputs."""
-
-
-def _keys(config: BenchmarkConfig, models: Sequence[BuiltModel], sets: Sequence[LoadedSet]) -> Keys:
-    return {
-        (loaded.label, built.label, stimulus.image_id): _key(built, stimulus, config)
-        for loaded in sets
-        for built in models
-        for stimulus in loaded.stimuli
-    }
-
-
-def _identity(config: BenchmarkConfig, sets: Sequence[LoadedSet], keys: Keys) -> str:
-    """Return a hash of everything the results depend on."""
-    words = [word for loaded in sets for word in (loaded.label, loaded.digest)]
-    made_from = hashlib.sha256(json.dumps(list(keys.items())).encode()).hexdigest()
-    return numbers_hash(config, ["scores", "output"], *words, made_from)
-
-
-def _require_unchanged(
-    config: BenchmarkConfig,
-    models: Sequence[BuiltModel],
-    sets: Sequence[LoadedSet],
-    keys: Keys,
-    left_out: LeftOut,
+def _notify_cropped(
+    progress: Progress, loaded: LoadedSet, built: BuiltModel, placements: Mapping[str, str]
 ) -> None:
-    """Raise unless the images left out are unchanged since the run began.
+    """Give notices of how many predictions were cropped like the clickmaps, and how many not.
 
-    See `require_unchanged`; for each model, this also compares the keys of its predictions.
+    Args:
+        progress: receives the notices.
+        loaded: the data set.
+        built: the model.
+        placements: image id -> what was done to its prediction.
     """
-    require_unchanged(sets, [*left_out.failures, *left_out.unread])
-    by_label = {built.label: built for built in models}
-    stimuli = {(loaded.label, s.image_id): s for loaded in sets for s in loaded.stimuli}
-    for row in left_out.failures:
-        if row.model:
-            now = _key(by_label[row.model], stimuli[row.dataset, row.image_id], config)
-            if now != keys[row.dataset, row.model, row.image_id]:
-                raise changed_input(row)
+    if not built.model.of_file:
+        return
+    cropped = {stimulus.image_id for stimulus in loaded.stimuli if stimulus.cropped}
+    rows = [done for image_id, done in placements.items() if image_id in cropped]
+    taken = rows.count(AS_IT_IS)
+    who, n = f"{loaded.label}, {built.label}", len(placements)
+    if taken:
+        progress.notice(
+            f"{who}: {taken} of {n} maps have the shape of the cropped clickmaps and are taken as "
+            "maps of the cropped image."
+        )
+    if len(rows) > taken:
+        progress.notice(
+            f"{who}: {len(rows) - taken} of {n} maps are of whole images and were cropped like the "
+            "clicks."
+        )
 
 
-def _key(built: BuiltModel, stimulus: Stimulus, config: BenchmarkConfig) -> str:
-    try:
-        return built.key(stimulus, config.postprocess)
-    except DataError as error:
-        return str(error)  # raised again when the image is predicted
+def _notify_infinite(found: ModelResult, metrics: Sequence[str], progress: Progress) -> None:
+    """Give a notice of metrics with infinite scores, because their mean is then infinite too."""
+    for metric in metrics:
+        n = sum(math.isinf(row.scores[metric]) for row in found.images)
+        if n:
+            progress.notice(
+                f"{found.dataset}, {found.model}: {metric} is infinite in {n} images (a density of "
+                "0 at a fixation), and so is its mean."
+            )
+
+
+def _notify_missing(progress: Progress, label: str, results: Sequence[ModelResult]) -> None:
+    """Give one notice of the metrics for which no image of the data set has the inputs."""
+    none = [
+        row.metric
+        for row in (results[0].summary if results and results[0].images else ())
+        if not row.n_images
+    ]
+    if none:
+        progress.notice(
+            f"{label}: no image has what {', '.join(none)} "
+            f"{'needs' if len(none) == 1 else 'need'}; left empty."
+        )

@@ -1,108 +1,59 @@
-"""A closer look at a model's scores: deciles of the images, and a deep dive into the worst."""
+"""A deep dive into the worst images of a model: the scores and maps of its other settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
-from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.config.benchmark import BenchmarkConfig
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
-from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Kind, Prediction
 from clickmap_cli.models.base import SaliencyModel
-from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import ClickmapError, DataError, typed_reason
-from clickmap_cli.services.benchmark.data import LoadedSet
-from clickmap_cli.services.benchmark.job import Job
-from clickmap_cli.services.benchmark.pictures import DivePicture, shown_map
-from clickmap_cli.services.benchmark.predictions import Map
-from clickmap_cli.services.benchmark.result import (
-    DecileRow,
+from clickmap_cli.scoring.data import LoadedSet
+from clickmap_cli.scoring.predictions import Map, Predictor, shown_map
+from clickmap_cli.scoring.results import (
     DiveRow,
-    ExtremeRow,
     Failure,
     ImageScore,
     ModelResult,
 )
-from clickmap_cli.services.benchmark.scores import whole_target
+from clickmap_cli.scoring.scorer import Scorer
+from clickmap_cli.scoring.scores import whole_target
+from clickmap_cli.scoring.summaries import worst_first
+from clickmap_cli.services.benchmark.pictures import DivePicture
 
 DIVES = "deep_dive"
 """Folder of the pictures of a deep dive."""
 
-_GROUPS = 10
-
-
-def worst_first(images: Sequence[ImageScore], metric: str) -> list[ImageScore]:
-    """Return the images that have the score, from worst to best; ties are ordered by id."""
-    turn = 1 if SALIENCY_SCORES[metric].higher_is_better else -1
-    known = [row for row in images if not math.isnan(row.scores[metric])]
-    return sorted(known, key=lambda row: (turn * row.scores[metric], row.image_id))
-
-
-def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple[DecileRow, ...]:
-    """Return every model's images from worst to best, cut into ten groups.
-
-    Group sizes differ by at most one image; with fewer than ten images, each is its own group.
-    """
-    rows = []
-    for found in results:
-        for metric in metrics:
-            ordered = [row.scores[metric] for row in worst_first(found.images, metric)]
-            cuts = [k * len(ordered) // _GROUPS for k in range(_GROUPS + 1)]
-            parts = [ordered[first:last] for first, last in pairwise(cuts) if last > first]
-            for number, part in enumerate(parts, 1):
-                ends = min(part), max(part), float(np.mean(part))
-                rows.append(DecileRow(found.dataset, found.model, metric, number, len(part), *ends))
-    return tuple(rows)
-
-
-def extreme_rows(
-    results: Sequence[ModelResult], metrics: Sequence[str], n_images: int
-) -> tuple[ExtremeRow, ...]:
-    """Return every model's best and worst images and, if scores can be negative, those nearest 0.
-
-    No image is in both the best and the worst list; with too few images, both lists are shorter.
-    """
-    rows = []
-    for found in results:
-        for metric in metrics:
-            worst = worst_first(found.images, metric)
-            n_best, n_worst = best_and_worst(len(worst), n_images)
-            groups = {"best": worst[::-1][:n_best], "worst": worst[:n_worst]}
-            if SALIENCY_SCORES[metric].range[0] < 0:
-                groups["zero"] = sorted(worst, key=partial(_from_zero, metric))[:n_images]
-            rows += [
-                ExtremeRow(
-                    found.dataset, found.model, metric, group, rank, row.image_id,
-                    row.scores[metric],
-                )
-                for group, ordered in groups.items()
-                for rank, row in enumerate(ordered, 1)
-            ]  # fmt: skip
-    return tuple(rows)
-
-
-def _from_zero(metric: str, row: ImageScore) -> tuple[float, str]:
-    return abs(row.scores[metric]), row.image_id
-
 
 def dive_rows(
-    job: Job, loaded: LoadedSet, built: BuiltModel, found: ModelResult, others: OtherFixations
+    config: BenchmarkConfig,
+    scorer: Scorer,
+    draw: Callable[[DivePicture], None] | None,
+    loaded: LoadedSet,
+    predictor: Predictor,
+    found: ModelResult,
+    others: OtherFixations,
+    folder: Path,
 ) -> list[DiveRow]:
     """Score and draw the predictions of a model's other settings for its worst images.
 
     Args:
-        job: the run; it records images that fail here.
+        config: its `deep_dive` says how many images, and by which metric.
+        scorer: records images that fail here.
+        draw: draws one picture; None to draw none.
         loaded: the data set.
-        built: the model.
+        predictor: predicts with the model.
         found: the model's scores.
         others: gives each image negatives and a centre bias from the set's other images.
+        folder: the output folder.
 
     Returns:
         One row per image; empty if the model has no other settings, or the config asks for none.
@@ -110,15 +61,14 @@ def dive_rows(
     Raises:
         ClickmapError: an image or its ground truth cannot be read, or a picture cannot be written.
     """
-    settings = job.config.deep_dive
-    if not settings.n_images or settings.metric not in job.config.metrics:
+    settings, built = config.deep_dive, predictor.built
+    if not settings.n_images or settings.metric not in config.metrics:
         return []
     if type(built.model).predict_variants is SaliencyModel.predict_variants:
         return []
     worst = worst_first(found.images, settings.metric)[: settings.n_images]
     stimuli = {stimulus.image_id: stimulus for stimulus in loaded.stimuli}
-    predictor = job.predictor(built, loaded.label)
-    job.progress.stage(f"{built.label} on {loaded.label}, worst images", len(worst))
+    scorer.progress.stage(f"{built.label} on {loaded.label}, worst images", len(worst))
     rows: list[DiveRow] = []
     for row in worst:
         stimulus = stimuli[row.image_id]
@@ -129,12 +79,16 @@ def dive_rows(
             raise
         except Exception as error:  # such as too little memory for the finest level
             reason = f"no deep dive: {typed_reason(error)}"
-            job.fail(loaded.label, built.label, row.image_id, reason)
+            scorer.fail(loaded.label, built.label, row.image_id, reason)
         else:
             for dived in _dived(found, settings.metric, row, scores):
                 drawn = {name: shown_map([values], predictor.kind) for name, values in maps.items()}
-                rows.append(_draw_variants(job, stimulus, dived, drawn))
-        job.progress.advance()
+                rows.append(
+                    dived
+                    if draw is None
+                    else _draw_variants(draw, scorer, stimulus, dived, drawn, folder)
+                )
+        scorer.progress.advance()
     built.model.release()
     return rows
 
@@ -168,22 +122,25 @@ def _dived(
 
 
 def _draw_variants(
-    job: Job, stimulus: Stimulus, row: DiveRow, maps: Mapping[str, NDArray[np.float64]]
+    draw: Callable[[DivePicture], None],
+    scorer: Scorer,
+    stimulus: Stimulus,
+    row: DiveRow,
+    maps: Mapping[str, NDArray[np.float64]],
+    folder: Path,
 ) -> DiveRow:
     """Draw the maps of all settings side by side; return the row with the picture's path."""
-    if job.figures.dive is None:
-        return row
     image = None
     try:
         image = stimulus.image()
     except DataError as error:
-        job.progress.notice(f"{error} Its picture of the deep dive lacks the image.")
-        job.left_out.unread.append(Failure(row.dataset, "", row.image_id, str(error)))
+        scorer.progress.notice(f"{error} Its picture of the deep dive lacks the image.")
+        scorer.unread.append(Failure(row.dataset, "", row.image_id, str(error)))
     place = f"{DIVES}/{row.dataset}/{row.model}/{row.image_id}.png"
-    job.figures.dive(
+    draw(
         DivePicture(
             row.dataset, row.model, row.image_id, row.metric, row.score, row.best, row.variants,
-            maps, image, stimulus.truth(), job.folder.path / place,
+            maps, image, stimulus.truth(), folder / place,
         )
     )  # fmt: skip
     return replace(row, picture=place)

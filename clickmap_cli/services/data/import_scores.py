@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,19 @@ from clickmap_cli.config.benchmark import SALIENCY_METRICS, plain_word
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, read_map
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable
-from clickmap_cli.runtime.progress import Stopwatch
-from clickmap_cli.services.benchmark.pictures import Pictures
-from clickmap_cli.services.benchmark.result import BenchmarkResult, ImageScore, ModelResult
-from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows
-from clickmap_cli.services.benchmark.summaries import compare_models, summarise
-from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS, as_summary, write_tables
+from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.scoring.results import BenchmarkResult, ImageScore, ModelResult, Pictures
+from clickmap_cli.scoring.summaries import (
+    RANDOM_DRAWS,
+    compare_models,
+    decile_rows,
+    extreme_rows,
+    summarise,
+)
+from clickmap_cli.scoring.tables import load_result, write_tables
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.storage.atomic import replacing
-from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_images import read_image
@@ -37,42 +41,17 @@ _EXTREMES = 25
 DrawReport = Callable[[BenchmarkResult, Pictures, Path, int], None]
 
 
-@dataclass(frozen=True)
-class ImportedScores:
-    """The outcome of an import.
-
-    Attributes:
-        folder: folder of the tables and the report.
-        summary: the content of `summary.json`.
-        dropped: metrics left out because clickmap does not know them.
-    """
-
-    folder: Path
-    summary: Mapping[str, Any]
-    dropped: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Naming:
-    """Names for the imported data set and models.
-
-    Attributes:
-        label: name of the data set.
-        models: names of the models, one per set of scores in the file.
-    """
-
-    label: str = "imported"
-    models: tuple[str, ...] = ("raw", "smoothed")
-
-
 def run(
     path: Path,
     folder: Path,
-    naming: Naming,
+    *,
+    label: str,
+    models: Sequence[str],
     draw_report: DrawReport,
     pictures: Pictures,
+    progress: Progress,
     when: WhenPresent = WhenPresent.STOP,
-) -> ImportedScores:
+) -> Outcome[BenchmarkResult]:
     """Read a study's backup of scores and report on it: tables, deciles, extremes, a page.
 
     The file is a NumPy object array of one dict: image -> [image path, map path, [scores, ...]],
@@ -82,9 +61,11 @@ def run(
     Args:
         path: the `.npy` file.
         folder: folder for the tables and the report.
-        naming: names of the data set and the models.
+        label: name of the data set.
+        models: names of the models, one per set of scores in the file.
         draw_report: writes the page.
         pictures: images and maps for the page.
+        progress: receives a notice about metrics that clickmap does not know.
         when: what to do with existing outputs.
 
     Raises:
@@ -92,62 +73,84 @@ def run(
             than names.
         DataError: the file does not have this layout.
     """
-    started = Stopwatch()
-    _check_names(naming)
-    run_folder = RunFolder(folder, "import-scores", ("report.html", "summary.json"))
-    when = run_folder.require_startable(when)
-    described = describe_files(None, [path]) if path.is_file() else {}
-    images, unknown = _read(path, naming)
-    metrics = [
-        name
-        for name in SALIENCY_METRICS
-        if any(name in row.scores for rows in images.values() for row in rows)
-    ]
-    if not metrics:
-        said = f" but {', '.join(unknown)}, which mean nothing here" if unknown else ""
-        raise DataError(f"{path}: holds no scores{said}.")
-    models = [_model(naming.label, name, rows, metrics) for name, rows in images.items()]
-    result = BenchmarkResult(
-        naming.label, folder, tuple(metrics), tuple(models), {},
-        compare_models(models, metrics, 0), (), decile_rows(models, metrics),
-        extreme_rows(models, metrics, _EXTREMES),
-    )  # fmt: skip
-    identity = str(next(iter(described.values()))["sha256"])
-    with run_folder.held():
-        run_folder.reuse_or_begin(identity, when)
-        paths = write_tables(folder, result)
-        report = folder / "report.html"
-        with replacing(report) as partial:
-            draw_report(result, pictures, partial, _EXTREMES)
-        run_folder.finish(
-            Manifest.made(
-                command="data import-scores",
-                config={"label": naming.label, "models": list(naming.models)},
-                config_hash=identity,
-                inputs=described,
-                outputs=describe_files(folder, [*paths, report]),
-                counts={"images": len(models[0].images), "models": len(models), **RANDOM_DRAWS},
-                started=started,
-                seed=0,
-                notices=(),
-            )
-        )
-    return ImportedScores(folder, as_summary(result), unknown)
-
-
-def _check_names(naming: Naming) -> None:
-    """Raise unless all names can be file names and models have different ones.
-
-    Raises:
-        ConfigError: a name contains a character such as a slash, or two models have one name.
-    """
-    plain_word(naming.label, "--label")
-    names = [plain_word(name, "a name in --models").lower() for name in naming.models]
+    plain_word(label, "--label")
+    names = [plain_word(name, "a name in --models").lower() for name in models]
     if len(set(names)) < len(names):
-        raise ConfigError(f"--models {','.join(naming.models)}: give each its own name.")
+        raise ConfigError(f"--models {','.join(models)}: give each its own name.")
+    job = _ImportJob(path, folder, label, tuple(models), draw_report, pictures)
+    return run_job(job, when, progress=progress)
 
 
-def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tuple[str, ...]]:
+class _ImportJob(Job[dict[str, list[ImageScore]], BenchmarkResult]):
+    command = "data import-scores"
+    owns = ("report.html", "summary.json")
+    seed = 0
+
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        label: str,
+        models: tuple[str, ...],
+        draw_report: DrawReport,
+        pictures: Pictures,
+    ) -> None:
+        self.path = path
+        self.folder = folder
+        self.label = label
+        self.models = models
+        self.draw_report = draw_report
+        self.pictures = pictures
+
+    def recorded_config(self) -> Mapping[str, Any]:
+        """Return the names that the call gives."""
+        return {"label": self.label, "models": list(self.models)}
+
+    def load(self, progress: Progress, *, dry_run: bool) -> dict[str, list[ImageScore]]:
+        """Read model -> scores of its images, by id."""
+        images, unknown = _read(self.path, self.models)
+        if not any(row.scores for rows in images.values() for row in rows):
+            named = f" but {', '.join(unknown)}, which clickmap does not know" if unknown else ""
+            raise DataError(f"{self.path}: holds no scores{named}.")
+        if unknown:
+            progress.notice(f"Metrics that are not known here: {', '.join(unknown)}.")
+        return images
+
+    def identity(self, inputs: dict[str, list[ImageScore]]) -> Identity:
+        """Return the hash of the file."""
+        files = describe_files(None, [self.path])
+        return Identity(str(files[str(self.path)]["sha256"]), files)
+
+    def preview(self, inputs: dict[str, list[ImageScore]]) -> BenchmarkResult:
+        """Return the summaries of the scores."""
+        held = {name for rows in inputs.values() for row in rows for name in row.scores}
+        metrics = [name for name in SALIENCY_METRICS if name in held]
+        models = [_model(self.label, name, rows, metrics) for name, rows in inputs.items()]
+        return BenchmarkResult(
+            self.label, self.folder, tuple(metrics), tuple(models), {},
+            compare_models(models, metrics, 0), (), decile_rows(models, metrics),
+            extreme_rows(models, metrics, _EXTREMES),
+        )  # fmt: skip
+
+    def stored(self, inputs: dict[str, list[ImageScore]], manifest: Manifest) -> BenchmarkResult:
+        """Load the tables of a finished import."""
+        return load_result(self.folder)
+
+    def work(self, inputs: dict[str, list[ImageScore]], run: Run) -> BenchmarkResult:
+        """Write the tables and the report."""
+        result = self.preview(inputs)
+        report = run.path / "report.html"
+        run.add(write_tables(run.path, result))
+        with replacing(report) as partial:
+            self.draw_report(result, self.pictures, partial, _EXTREMES)
+        run.add([report])
+        n_images = len(result.models[0].images)
+        run.counts = {"images": n_images, "models": len(result.models), **RANDOM_DRAWS}
+        run.notices = ()
+        return result
+
+
+def _read(path: Path, models: Sequence[str]) -> tuple[dict[str, list[ImageScore]], tuple[str, ...]]:
     """Return model name -> scores of its images, by id; and the names of unknown metrics.
 
     Raises:
@@ -167,12 +170,12 @@ def _read(path: Path, naming: Naming) -> tuple[dict[str, list[ImageScore]], tupl
                 f"{path}: the entry '{printable(str(key))}' is not [image path, map path, "
                 "[scores, ...]]."
             )
-        if len(sets) > len(naming.models):
+        if len(sets) > len(models):
             raise ConfigError(
-                f"{path} has {len(sets)} sets of scores an image and {len(naming.models)} names; "
+                f"{path} has {len(sets)} sets of scores an image and {len(models)} names; "
                 "name each with --models."
             )
-        for name, scores in zip(naming.models, sets, strict=False):
+        for name, scores in zip(models, sets, strict=False):
             known, lost = _scores(scores, f"{path}: '{printable(str(key))}'")
             unknown.update(dict.fromkeys(lost))
             found.setdefault(name, []).append(ImageScore(str(key), "all", known))
@@ -222,17 +225,17 @@ class FolderPictures:
         self._images = _by_stem(images, "--images", IMAGE_SUFFIXES)
         self._maps = _by_stem(maps, "--maps", MAP_SUFFIXES)
 
-    def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:  # noqa: ARG002
+    def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
         """Return the image, (h, w, 3) RGB in 0..1, or None if it has no file."""
         path = self._images.get(image_id)
         return None if path is None else read_image(path).astype(np.float32) / np.float32(255)
 
-    def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:  # noqa: ARG002
+    def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:
         """Return the map, (h, w), or None if it has no file."""
         path = self._maps.get(image_id)
         return None if path is None else read_map(path)
 
-    def prediction(self, dataset: str, model: str, image_id: str) -> None:  # noqa: ARG002
+    def prediction(self, dataset: str, model: str, image_id: str) -> None:
         """Return None, because studies keep scores and no predicted maps."""
         return
 

@@ -17,7 +17,7 @@ from clickmap_cli.datasets.base import DataSet
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.benchmark.data import read_set
+from clickmap_cli.scoring.data import read_set
 from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
 from clickmap_cli.storage.safe_arrays import write_npy
 from clickmap_cli.storage.text_files import write_ids

@@ -14,7 +14,7 @@ from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress, Stopwatch
-from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.scoring.results import Failure
 from clickmap_cli.services.finetune.run import FinetuneRun
 from clickmap_cli.services.finetune.tables import (
     CENTER,

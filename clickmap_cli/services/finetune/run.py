@@ -12,12 +12,11 @@ from typing import Any
 
 from torch.nn import Module
 
-from clickmap_cli.config.benchmark import Spec, dataset_specs
-from clickmap_cli.config.finetune_checks import as_benchmark
+from clickmap_cli.config.benchmark import Spec
 from clickmap_cli.config.loading import as_dict, numbers_hash
-from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, stages_of
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -28,19 +27,20 @@ from clickmap_cli.models.building import (
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.parallel import LocalPool
 from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.services.benchmark.data import (
+from clickmap_cli.scoring.data import (
     LoadedSet,
     check_set,
     load_sets,
     require_unchanged,
     require_usable,
 )
-from clickmap_cli.services.benchmark.result import Failure
-from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
+from clickmap_cli.scoring.scorer import Scorer
+from clickmap_cli.scoring.summaries import RANDOM_DRAWS
 from clickmap_cli.services.finetune.folds import FoldRun
-from clickmap_cli.services.finetune.scores import Scorer
+from clickmap_cli.services.finetune.scores import score_folds
 from clickmap_cli.services.finetune.tables import (
     OWN,
     SUMMARY,
@@ -125,9 +125,9 @@ def check(config: SaliencyConfig) -> list[str]:
         load_plugin(Path(path))
     notices = check_set(_data_spec(config))
     folds = fold_settings(config)
-    for path in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
-        read_ids(path)
-    model = model_spec(config)
+    for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
+        read_ids(listed)
+    model = config.model
     model_settings(model.label, model.name, model.settings, config.device)
     return notices
 
@@ -173,7 +173,12 @@ class _Run:
             load_plugin(Path(path))
         if not dry_run and self.group.first:
             when = self.folder.require_startable(when)
-        loaded = load_sets(as_benchmark(config), self.progress)[0]
+        loaded = load_sets(
+            config.datasets,
+            self.progress,
+            max_lost=config.max_lost,
+            limit=config.limit_images,
+        )[0]
         require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
         numbers = fold_numbers(config.cv.only_folds, len(division.folds))
@@ -273,15 +278,14 @@ class _Run:
     ) -> dict[str, Any]:
         """Compute held-out scores, write tables and the manifest, and return the summary."""
         config = self.config
-        failures = [
-            Failure(loaded.label, "", problem.image_id, problem.reason)
-            for problem in loaded.problems
-        ]
-        scorer = Scorer(config, loaded.stimuli, loaded.label, self.progress, failures)
+        scorer = Scorer(config.metrics, LocalPool(config.n_jobs), self.progress, seed=config.seed)
+        failures = scorer.failures
+        for problem in loaded.problems:
+            scorer.fail(loaded.label, "", problem.image_id, problem.reason)
         folds = [division.folds[number - 1] for number in numbers]
-        scores = scorer.all(folds, division, str(self.folder.path))
+        scores = score_folds(config, loaded, division, folds, self.folder.path, scorer)
         require_unchanged([loaded], [row for row in failures if row.model])
-        model = model_spec(config).label
+        model = config.model.label
         result = cross_validated(
             config.experiment, model, config.metrics, scores, failures, config.seed
         )
@@ -310,7 +314,7 @@ class _Run:
         return as_summary(result)
 
     def _made(self, *, download: bool = True) -> BuiltModel:
-        spec = model_spec(self.config)
+        spec = self.config.model
         built = build_model(
             spec.label, spec.name, spec.settings, self.config.device, download=download
         )
@@ -338,7 +342,7 @@ class _Run:
             built.model.release()
         else:
             self.progress.notice(note)
-            spec = model_spec(self.config)
+            spec = self.config.model
             network = try_network(spec.label, spec.name, spec.settings, self.config.device)
             if network is not None:
                 check_stages(network, self.config)
@@ -366,7 +370,7 @@ class _Run:
 
 
 def _data_spec(config: SaliencyConfig) -> Spec:
-    return dataset_specs(as_benchmark(config))[0]
+    return config.datasets[0]
 
 
 def _need_packages(config: SaliencyConfig) -> None:
@@ -375,4 +379,4 @@ def _need_packages(config: SaliencyConfig) -> None:
     if config.tensorboard:
         need_tensorboard()
     if "EMD" in config.metrics:
-        need_solver()
+        require_solver()

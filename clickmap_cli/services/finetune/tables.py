@@ -14,9 +14,8 @@ import numpy as np
 from clickmap_cli.metrics.uncertainty import bootstrap_means, known_mean, percentile_interval
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.benchmark.result import ComparisonRow, Failure, ImageScore, ModelResult
-from clickmap_cli.services.benchmark.summaries import compare_models
-from clickmap_cli.services.benchmark.tables import RANDOM_DRAWS
+from clickmap_cli.scoring.results import ComparisonRow, Failure, ImageScore, ModelResult
+from clickmap_cli.scoring.summaries import RANDOM_DRAWS, compare_models
 from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write_rows
 
 FINETUNED, PRETRAINED, CENTER = "finetuned", "pretrained", "center_bias"

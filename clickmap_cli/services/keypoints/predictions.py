@@ -102,7 +102,7 @@ class _PredictionJob(Job[_Inputs, PredictionSummary]):
         self.source = source
         self.figures = figures
 
-    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:  # noqa: ARG002
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Load the network and find the pictures."""
         if not self.best.is_file():
             raise DataError(

@@ -181,7 +181,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
         self,
         progress: Progress,
         *,
-        dry_run: bool,  # noqa: ARG002
+        dry_run: bool,
     ) -> tuple[KeypointData, KeypointTask, FitSettings]:
         """Read the labels and build the network."""
         config = self.config
@@ -217,7 +217,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
     def preview(self, inputs: Any) -> None:
         """Return nothing, because nothing is trained."""
 
-    def stored(self, inputs: Any, manifest: Manifest) -> KeypointSummary:  # noqa: ARG002
+    def stored(self, inputs: Any, manifest: Manifest) -> KeypointSummary:
         """Return the summary of a finished run."""
         return KeypointSummary.load(self.folder)
 
@@ -334,8 +334,8 @@ def _fit_settings(config: KeypointConfig, n_train: int, progress: Progress) -> F
             f"{steps // config.num_epochs}; eval_every_epochs counts epochs."
         )
     stage = Stage(
-        "train", config.num_epochs, config.learning_rate, weight_decay=config.weight_decay,
-        schedule=config.decay_type, warmup_steps=warmup,
+        name="train", epochs=config.num_epochs, lr=config.learning_rate,
+        weight_decay=config.weight_decay, schedule=config.decay_type, warmup_steps=warmup,
     )  # fmt: skip
     parts = config.gradient_accumulation_steps
     return FitSettings(

@@ -154,7 +154,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
             context=config.model.context, max_clicks=config.model.max_clicks
         )
 
-    def load(self, progress: Progress, *, dry_run: bool) -> KnownPeople:  # noqa: ARG002
+    def load(self, progress: Progress, *, dry_run: bool) -> KnownPeople:
         """Read the trials and the lists."""
         return load_people(self.config, progress)
 
@@ -168,7 +168,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
     def preview(self, inputs: KnownPeople) -> None:
         """Return nothing, because nothing is trained."""
 
-    def stored(self, inputs: KnownPeople, manifest: Manifest) -> QualitySummary:  # noqa: ARG002
+    def stored(self, inputs: KnownPeople, manifest: Manifest) -> QualitySummary:
         """Return the summary of a finished run."""
         return QualitySummary(**json.loads((self.folder / SUMMARY).read_text(encoding="utf-8")))
 
@@ -212,7 +212,11 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
             )  # fmt: skip
         task = QualityTask(network, trials, inputs.labels, chosen, None, self.features, config.seed)
         stage = Stage(
-            "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule="cosine"
+            name="train",
+            epochs=how.num_epochs,
+            lr=how.lr,
+            weight_decay=how.weight_decay,
+            schedule="cosine",
         )
         settings = FitSettings(
             (stage,), how.batch_size, clip_norm=how.clip_norm, seed=seed % (1 << 31)

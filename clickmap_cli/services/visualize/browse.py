@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.loading import BENCHMARK, experiment_from_values, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.building import BuiltModel, build_model
 from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.registry import load_plugin
-from clickmap_cli.services.benchmark.data import read_set
-from clickmap_cli.services.benchmark.pictures import shown_map
-from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.scoring.data import read_set
+from clickmap_cli.scoring.predictions import Predictor, shown_map
 from clickmap_cli.services.visualize.agreement import Agreement, ceilings_beside
 from clickmap_cli.services.visualize.experiment import (
     SHOWN,
@@ -133,12 +132,12 @@ class ExperimentSource(Source):
             return list(keys)
         return [key for code, key in enumerate(keys) if self._experiment.category(code) == group]
 
-    def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
+    def layers(self, group: str, image: str) -> list[str]:
         """Return the name of the mean map, then each participant."""
         users = self._experiment.participants(self._code[image])
         return [EVERYONE, *self._experiment.trials.users[users].tolist()]
 
-    def see(self, group: str, image: str, layer: str) -> Seen:  # noqa: ARG002
+    def see(self, group: str, image: str, layer: str) -> Seen:
         """Return the mean map as it was written, or make a participant's map from their clicks.
 
         Raises:
@@ -154,7 +153,7 @@ class ExperimentSource(Source):
         notes = () if found.state == SHOWN else (f"Image {found.state}: {found.note}.",)
         return Seen(found.pixels, heat, found.pixel_aspect, notes)
 
-    def table(self, group: str, image: str) -> Table:  # noqa: ARG002
+    def table(self, group: str, image: str) -> Table:
         """Return category, participants, clicks and agreement."""
         code = self._code[image]
         head = ["category", "participants", "clicks"]
@@ -188,7 +187,7 @@ class BenchmarkSource(Source):
         notices: list[str] = []
         for path in config.plugins or ():
             load_plugin(Path(path))
-        specs = dataset_specs(config)
+        specs = config.datasets
         self._sets = {spec.label: self._read(spec, notices, progress) for spec in specs}
         self._models: dict[str, BuiltModel | None] = {}
         for spec in model_specs(config):
@@ -226,7 +225,7 @@ class BenchmarkSource(Source):
         """Return the image ids of a data set."""
         return list(self._sets[group])
 
-    def layers(self, group: str, image: str) -> list[str]:  # noqa: ARG002
+    def layers(self, group: str, image: str) -> list[str]:
         """Return the name of the ground truth, then every model."""
         return [TRUTH, *self._models]
 

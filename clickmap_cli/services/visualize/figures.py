@@ -147,7 +147,7 @@ class _FiguresJob(Job[_Inputs, FiguresSummary]):
         self.figures = figures
         self.folder = config.folder / "figures"
 
-    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:  # noqa: ARG002
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Read the experiment and the agreement on its images, and choose images."""
         options = self.options
         experiment = open_experiment(self.config, progress)
@@ -201,7 +201,7 @@ class _FiguresJob(Job[_Inputs, FiguresSummary]):
         rows = tuple(_row_of(inputs.picture(code)) for code in inputs.codes)
         return FiguresSummary(rows, inputs.numbers)
 
-    def stored(self, inputs: _Inputs, manifest: Manifest) -> FiguresSummary:  # noqa: ARG002
+    def stored(self, inputs: _Inputs, manifest: Manifest) -> FiguresSummary:
         """Return the numbers; the images are in `images.csv`."""
         return FiguresSummary((), inputs.numbers)
 

@@ -267,7 +267,7 @@ class _GalleryJob(Job[_Inputs, GallerySummary]):
         self.home = config.folder
         self.folder = self.home / FOLDER
 
-    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:  # noqa: ARG002
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Read the experiment and its ceilings."""
         progress.stage("Reading the experiment")
         experiment = open_experiment(self.config, progress)

@@ -90,11 +90,11 @@ class Task(ABC):
             precision: `fp32`, `bf16` or `fp16`; see `autocast`.
         """
 
-    def alike(self, example: Any) -> Hashable:  # noqa: ARG002 - for tasks that need it
+    def alike(self, example: Any) -> Hashable:
         """Return a value that must be equal for all examples of a batch."""
         return None
 
-    def scores(self, example: Any, output: Any) -> dict[str, float]:  # noqa: ARG002 - as above
+    def scores(self, example: Any, output: Any) -> dict[str, float]:
         """Compute scores of one validation example by the names in `watched`; NaN = undefined."""
         return {}
 

@@ -92,7 +92,7 @@ class ClassifierTask(Task):
         """Return the image's id."""
         return item.image_id
 
-    def read(self, item: LabelledImage, epoch: int | None) -> ClassExample:  # noqa: ARG002
+    def read(self, item: LabelledImage, epoch: int | None) -> ClassExample:
         """Read one image, the same in every epoch.
 
         Raises:

@@ -53,7 +53,7 @@ def test_as_many_distances_are_announced_as_there_are(tmp_path, monkeypatch, cei
         map_scores, "earth_movers_distance", lambda *maps: calls.append(1) or solve(*maps)
     )
     found = run(words, progress)
-    assert found.n_failures == 0
+    assert len(found.failures) == 0
     (said,) = [text for text in progress.notices if "EMD" in text]
     # one more was timed
     assert f"{len(calls) - 1:,} distances between maps" in said

@@ -14,6 +14,7 @@ from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.prepare import run as prepare
@@ -86,9 +87,13 @@ def scored(experiment: Path, out: Path, maps: Path, *words: str, told=None):
     return benchmark.run(config, told or Silent(), figures)
 
 
+def results(found) -> list[dict]:
+    return as_summary(found.summary)["results"]
+
+
 def order(found, metric: str) -> list[str]:
     sign = -1 if metric == "KL" else 1
-    means = {r["model"]: sign * r["scores"][metric]["mean"] for r in found.summary["results"]}
+    means = {row.model: sign * row.score(metric).mean for row in found.summary.models}
     return sorted(means, key=lambda name: -means[name])
 
 
@@ -100,11 +105,11 @@ def test_maps_of_the_photographs_keep_the_true_order(study, tmp_path, crop) -> N
     experiment = prepared(study, tmp_path / "assets", *CROPS[crop])
     told = Silent()
     found = scored(experiment, tmp_path / "out", study, told=told)
-    assert found.n_failures == 0
+    assert len(found.failures) == 0
     for metric in ("AUC", "NSS", "CC", "KL"):
         assert order(found, metric) == list(MODELS), metric
     action = "scaled and cropped" if CROPS[crop] else "scaled"
-    for row in found.summary["results"]:
+    for row in as_summary(found.summary)["results"]:
         assert row["placement"] == {action: 12}
     table = (tmp_path / "out" / "d__good.csv").read_text().splitlines()
     assert table[0].endswith(",placement")
@@ -138,7 +143,7 @@ def test_maps_cropped_by_their_owner_score_as_those_of_the_photographs(study, tm
             np.save(tmp_path / "maps" / name / path.name, tall[top : top + 28, left : left + 28])
     told = Silent()
     by_owner = scored(experiment, tmp_path / "own", tmp_path / "maps", told=told)
-    for ours, theirs in zip(by_us.summary["results"], by_owner.summary["results"], strict=True):
+    for ours, theirs in zip(results(by_us), results(by_owner), strict=True):
         assert theirs["placement"] == {"as it is": 12}
         for metric in ("AUC", "NSS", "CC"):
             wanted = ours["scores"][metric]["mean"]
@@ -158,8 +163,8 @@ def test_a_map_of_any_other_shape_is_a_failure_that_names_both(
             picture = Image.fromarray(np.load(path).astype(np.float32))
             np.save(tmp_path / "maps" / name / path.name, np.array(picture.resize(shape[::-1])))
     found = scored(experiment, tmp_path / "out", tmp_path / "maps", "max_lost=1")
-    assert found.n_failures == 12 * len(MODELS)
-    reason = found.summary["failures"][0]["reason"]
+    assert len(found.failures) == 12 * len(MODELS)
+    reason = as_summary(found.summary)["failures"][0]["reason"]
     assert f"{shape[0]} x {shape[1]}" in reason
     assert "48 x 64" in reason
 
@@ -172,9 +177,9 @@ def test_a_cached_prediction_is_of_its_own_geometry(study, tmp_path) -> None:
     wide = prepared(study, tmp_path / "b", *words, "image_shape=[40,40]")
     shared = scored(wide, tmp_path / "2", study, cache)
     fresh = scored(wide, tmp_path / "3", study)
-    assert shared.summary["results"] == fresh.summary["results"] != first.summary["results"]
+    assert results(shared) == results(fresh) != results(first)
     again = scored(wide, tmp_path / "4", study, cache)  # now from the cache
-    assert again.summary["results"] == fresh.summary["results"]
+    assert results(again) == results(fresh)
 
 
 def test_photographs_with_another_aspect_ratio_than_their_clicks_are_refused(
@@ -191,6 +196,6 @@ def test_photographs_with_another_aspect_ratio_than_their_clicks_are_refused(
         "max_lost=1",
     ]).config  # fmt: skip
     found = benchmark.run(config, Silent(), BenchmarkFigures(draw_heatmap, no_report))
-    assert found.n_failures == 12
-    assert "64 x 48 pixels" in found.summary["failures"][0]["reason"]
-    assert "metadata_file" in found.summary["failures"][0]["reason"]
+    assert len(found.failures) == 12
+    assert "64 x 48 pixels" in as_summary(found.summary)["failures"][0]["reason"]
+    assert "metadata_file" in as_summary(found.summary)["failures"][0]["reason"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.storage.folder import WhenPresent
 from tests.services.benchmark.test_run import (  # noqa: F401 - fixtures
     SIDES,
@@ -217,4 +216,4 @@ def test_a_map_in_the_alpha_channel_and_its_remedy(maps) -> None:
         (maps / f"i{i}.png").unlink()
         np.save(maps / f"i{i}.npy", values[i])
     _, plain = asked(maps, when=WhenPresent.OVERWRITE)
-    assert json.dumps(taken.summary) == json.dumps(plain.summary)
+    assert as_summary(taken.summary) == as_summary(plain.summary)

@@ -19,6 +19,7 @@ from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.ceiling import run as ceiling
@@ -36,7 +37,7 @@ def run(*words: str, progress=None) -> benchmark.BenchmarkRun:
 
 
 def scores_of(found: benchmark.BenchmarkRun, model: str) -> dict[str, dict]:
-    return next(r["scores"] for r in found.summary["results"] if r["model"] == model)
+    return next(r["scores"] for r in as_summary(found.summary)["results"] if r["model"] == model)
 
 
 def read(path: Path) -> list[dict[str, str]]:

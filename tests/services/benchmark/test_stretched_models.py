@@ -8,7 +8,7 @@ import torch
 
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models.building import build_model
-from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.scoring.predictions import Predictor
 from tests.datasets.scenes import picture
 from tests.models.test_torch_model import scripted
 

@@ -21,10 +21,11 @@ from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
 from clickmap_cli.reports.benchmark_html import write_report
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.scoring.results import DecileRow, ExtremeRow, ImageScore, ModelResult
+from clickmap_cli.scoring.summaries import decile_rows, extreme_rows, worst_first
+from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.benchmark.result import DecileRow, ExtremeRow, ImageScore, ModelResult
-from clickmap_cli.services.benchmark.study import decile_rows, extreme_rows, worst_first
 from clickmap_cli.storage.folder import WhenPresent
 
 SIDE = (20, 24)
@@ -241,7 +242,7 @@ def test_the_dive_says_which_setting_would_have_matched(corpus, knowing) -> None
         assert float(row["inverse"]) == pytest.approx(-1, abs=1e-5)
     manifest = json.loads((corpus / "out/manifest.json").read_text())
     assert "deep_dive.csv" in manifest["outputs"]
-    dives = found.summary["deep_dives"]
+    dives = as_summary(found.summary)["deep_dives"]
     assert [dive["image_id"] for dive in dives] == worst
     assert dives[0]["variants"] == {
         name: pytest.approx(float(rows[0][name])) for name in ("v0", "v1", "v2", "inverse")
@@ -270,7 +271,9 @@ def test_the_dive_draws_every_setting_beside_image_and_truth(corpus, knowing) ->
         rgb = np.asarray(Image.open(corpus / f"images/i{at}.png")) / 255
         np.testing.assert_allclose(picture.image, rgb, atol=1e-6)
         np.testing.assert_allclose(picture.truth, truth_of(at), atol=1e-6)
-        row = next(dive for dive in found.summary["deep_dives"] if dive["image_id"] == f"i{at}")
+        row = next(
+            dive for dive in as_summary(found.summary)["deep_dives"] if dive["image_id"] == f"i{at}"
+        )
         assert (picture.score, picture.best) == (row["score"], row["best"])
         assert dict(picture.scores) == row["variants"]
         assert row["picture"] == path
@@ -280,7 +283,7 @@ def test_the_dive_draws_every_setting_beside_image_and_truth(corpus, knowing) ->
         with Image.open(picture.path) as shown:
             assert min(shown.size) > 100
         assert path in manifest_of(corpus)
-    assert [dive["image_id"] for dive in found.summary["deep_dives"]] == ["i4", "i3"]
+    assert [dive["image_id"] for dive in as_summary(found.summary)["deep_dives"]] == ["i4", "i3"]
 
 
 def test_a_run_that_is_resumed_has_every_picture(corpus, knowing) -> None:
@@ -323,7 +326,7 @@ def test_an_image_that_cannot_be_shown_is_told_and_its_maps_are_drawn(corpus, kn
     found = run(corpus, "deep_dive.n_images=1", dive=keep, progress=told)
     (picture,) = drawn
     assert (picture.image_id, picture.image) == ("i4", None)
-    assert found.n_failures == 0
+    assert len(found.failures) == 0
     assert any("i4.png" in text and "deep dive" in text for text in told.notices)
 
 
@@ -351,7 +354,7 @@ def test_a_dive_that_fails_costs_its_row_and_no_run(corpus, knowing, monkeypatch
     monkeypatch.setattr(model, "predict_variants", failing)
     found = run(corpus, "deep_dive.n_images=3")
     assert [row["image_id"] for row in read(corpus / "out/deep_dive.csv")] == ["i4", "i2"]
-    assert found.n_failures == 1
+    assert len(found.failures) == 1
     (row,) = read(corpus / "out/failures.csv")
     assert row["image_id"] == "i3"
     assert row["reason"] == "no deep dive: RuntimeError: not enough memory"
@@ -361,7 +364,7 @@ def test_no_dive_unless_it_is_asked_for(corpus, knowing) -> None:
     found = run(corpus)
     assert knowing == []
     assert not (corpus / "out/deep_dive.csv").exists()
-    assert found.summary["deep_dives"] == []
+    assert as_summary(found.summary)["deep_dives"] == []
 
 
 def test_a_model_without_other_settings_has_no_dive(corpus, knowing) -> None:
@@ -451,10 +454,10 @@ def test_the_shipped_study_runs_from_images_and_maps(tmp_path, monkeypatch) -> N
     told = Silent()
     figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
     found = benchmark.run(config, told, figures)
-    assert found.n_failures == 0
+    assert len(found.failures) == 0
     assert any("no fixations, only images and maps" in text for text in told.notices)
     assert any("AUC_Judd, NSS need; left empty" in text for text in told.notices)
-    for row in found.summary["results"]:
+    for row in as_summary(found.summary)["results"]:
         for metric, scores in row["scores"].items():
             wanted = 0 if metric in ("AUC_Judd", "NSS") else 3
             assert scores["n_images"] == wanted, metric
@@ -471,7 +474,7 @@ def test_the_shipped_study_runs_from_images_and_maps(tmp_path, monkeypatch) -> N
 
 def test_spearman_is_scipys_and_only_on_request(corpus, knowing) -> None:
     found = run(corpus, "metrics=all", "models=[knowing]")
-    assert "Spearman" not in found.summary["metrics"]
+    assert "Spearman" not in found.summary.metrics
     run(corpus, "metrics=[spearman]", "models=[knowing]", when=WhenPresent.OVERWRITE)
     rows = read(corpus / "out/toy__knowing.csv")
     assert list(rows[0]) == ["image_id", "Spearman", "placement"]

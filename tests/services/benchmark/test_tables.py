@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from clickmap_cli.metrics.uncertainty import bootstrap_means, percentile_interval
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.benchmark.result import ImageScore, ModelResult, PeopleScore
-from clickmap_cli.services.benchmark.summaries import compare_models, normalised, summarise
+from clickmap_cli.scoring.results import ImageScore, ModelResult, PeopleScore
+from clickmap_cli.scoring.summaries import compare_models, normalised, summarise
 
 NAN = math.nan
 

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from clickmap_cli.app import app
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.progress import Silent
+from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.services.data import import_scores
-from clickmap_cli.services.data.import_scores import FolderPictures, Naming
+from clickmap_cli.services.data.import_scores import FolderPictures
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.storage.safe_arrays import read_npy
@@ -68,10 +70,11 @@ def no_report(result, pictures, path, n_images) -> None:
     path.write_text("report")
 
 
-def run(path: Path, naming: Naming = Naming(), report=no_report, **kwargs):  # noqa: B008
+def run(path: Path, label="imported", models=("raw", "smoothed"), report=no_report, **kwargs):
     return import_scores.run(
-        path, path.parent / "out", naming, report, FolderPictures(None, None), **kwargs
-    )
+        path, path.parent / "out", label=label, models=models, draw_report=report,
+        pictures=FolderPictures(None, None), **{"progress": Silent(), **kwargs},
+    )  # fmt: skip
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -125,9 +128,8 @@ def test_the_tables_are_what_the_scores_say(backup) -> None:
     found = run(backup)
     out = backup.parent / "out"
     check_tables(out, study(), ("raw", "smoothed"), 25)
-    assert found.dropped == ()
-    assert json.loads((out / "summary.json").read_text()) == found.summary
-    assert found.summary["metrics"] == COLUMNS
+    assert json.loads((out / "summary.json").read_text()) == as_summary(found.summary)
+    assert list(found.summary.metrics) == COLUMNS
     comparison = next(r for r in read(out / "comparisons.csv") if r["metric"] == "NSS")
     assert (comparison["model_a"], comparison["model_b"]) == ("raw", "smoothed")
     differences = [
@@ -153,24 +155,24 @@ def test_equal_backups_give_equal_bytes(backup, tmp_path) -> None:
 
 
 def test_names_are_the_callers(backup) -> None:
-    found = run(backup, Naming("study", ("one", "two")))
+    found = run(backup, "study", ("one", "two"))
     assert (backup.parent / "out/study__two.csv").is_file()
-    assert [row["model"] for row in found.summary["results"]] == ["one", "two"]
+    assert [row.model for row in found.summary.models] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
     ("naming", "says"),
     [
-        (Naming("a", ("raw",)), "has 2 sets of scores an image and 1 names"),
-        (Naming("a", ()), "has 2 sets of scores an image and 0 names"),
-        (Naming("a", ("raw", "RAW")), "give each its own name"),
-        (Naming("../a"), "--label is '../a'"),
-        (Naming("a", ("x/y", "z")), "a name in --models is 'x/y'"),
+        (("a", ("raw",)), "has 2 sets of scores an image and 1 names"),
+        (("a", ()), "has 2 sets of scores an image and 0 names"),
+        (("a", ("raw", "RAW")), "give each its own name"),
+        (("../a",), "--label is '../a'"),
+        (("a", ("x/y", "z")), "a name in --models is 'x/y'"),
     ],
 )
 def test_names_that_will_not_do(backup, naming, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        run(backup, naming)
+        run(backup, *naming)
     assert not (backup.parent / "out").exists()
 
 
@@ -182,9 +184,10 @@ def test_unknown_metrics_are_left_out_and_named(tmp_path) -> None:
     for entry in value.values():
         entry[2][0] |= {"Sharpness": 3.0, "SSIM": 0.5}
         entry[2][1] |= {"SSIM": 0.1, "AUC-Borji": 0.7}
-    found = run(write(tmp_path / "b.npy", value))
-    assert found.dropped == ("Sharpness", "SSIM")
-    assert found.summary["metrics"] == ["AUC", *COLUMNS]
+    progress = Silent()
+    found = run(write(tmp_path / "b.npy", value), progress=progress)
+    assert progress.notices == ["Metrics that are not known here: Sharpness, SSIM."]
+    assert list(found.summary.metrics) == ["AUC", *COLUMNS]
     raw = read(tmp_path / "out/imported__raw.csv")
     assert {row["AUC"] for row in raw} == {""}  # only the second set has it
     assert {row["AUC"] for row in read(tmp_path / "out/imported__smoothed.csv")} == {"0.7"}
@@ -214,7 +217,7 @@ def test_undefined_and_missing_scores_are_counted(tmp_path) -> None:
 def test_one_set_of_scores_is_one_model(tmp_path) -> None:
     value = {key: [*entry[:2], entry[2][:1]] for key, entry in study(5).items()}
     found = run(write(tmp_path / "b.npy", value))
-    assert [row["model"] for row in found.summary["results"]] == ["raw"]
+    assert [row.model for row in found.summary.models] == ["raw"]
     assert read(tmp_path / "out/comparisons.csv") == []
 
 
@@ -293,7 +296,7 @@ def test_outputs_are_replaced_only_when_that_is_said(backup) -> None:
     with pytest.raises(ConfigError, match="--overwrite"):
         run(backup)
     assert (out / "deciles.csv").read_bytes() == before
-    run(backup, Naming("imported", ("a", "b")), when=WhenPresent.OVERWRITE)
+    run(backup, "imported", ("a", "b"), when=WhenPresent.OVERWRITE)
     assert len(read(out / "imported__a.csv")) == 11
     assert not (out / "imported__raw.csv").exists()  # a table of the run that it replaces
 
@@ -366,13 +369,15 @@ def test_the_published_study(tmp_path) -> None:
     """5,000 images of SALICON's validation set, two sets of scores each."""
     path = shared("eigencam_study") / "backup.npy"
     out = tmp_path / "published"
+    progress = Silent()
     found = import_scores.run(
-        path, out, Naming("salicon_val", ("raw", "smoothed")), no_report, FolderPictures(None, None)
-    )
+        path, out, label="salicon_val", models=("raw", "smoothed"), draw_report=no_report,
+        pictures=FolderPictures(None, None), progress=progress,
+    )  # fmt: skip
     value = read_npy(path)
     assert len(value) == 5000
-    assert found.dropped == ()
-    for which, row in enumerate(found.summary["results"]):
+    assert progress.notices == []
+    for which, row in enumerate(as_summary(found.summary)["results"]):
         assert row["model"] == ("raw", "smoothed")[which]
         assert (row["n_images"], row["n_failed"]) == (5000, 0)
         for old, today in TODAY.items():

@@ -16,7 +16,7 @@ from clickmap_cli.metrics.saliency import Kind, Prediction, Target, score_predic
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.models.base import finished
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.services.benchmark.result import ImageScore, PeopleScore
+from clickmap_cli.scoring.results import ImageScore, PeopleScore
 
 Map = NDArray[np.float32]
 

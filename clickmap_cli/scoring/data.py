@@ -1,4 +1,4 @@
-"""Read the data sets of a benchmark, and hash their contents."""
+"""Read the data sets that models are scored on, and hash their contents."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs
+from clickmap_cli.config.benchmark import DATASET_ENTRY, Spec
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
 from clickmap_cli.datasets.formats.participant_files import Pattern
 from clickmap_cli.datasets.gathering import as_path, find_split
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.registry import settings_of
-from clickmap_cli.services.benchmark.result import Failure
+from clickmap_cli.scoring.results import Failure
 from clickmap_cli.storage.text_files import read_ids
 
 
@@ -54,27 +54,43 @@ class LoadedSet:
     unreadable: Mapping[str, Unreadable]
 
 
-def load_sets(config: BenchmarkConfig, progress: Progress) -> list[LoadedSet]:
-    """Read every data set of a config.
+def load_sets(
+    specs: Sequence[Spec],
+    progress: Progress,
+    *,
+    max_lost: float,
+    limit: int | None = None,
+    needs_truth: bool = True,
+) -> list[LoadedSet]:
+    """Read data sets.
+
+    Args:
+        specs: names and settings of the data sets.
+        progress: receives progress and notices.
+        max_lost: share of a set's images that may be lost, 0 to 1.
+        limit: number of images to keep of each set; None = all.
+        needs_truth: False to accept sets without ground truth.
 
     Raises:
         ConfigError: a data set or a setting is unknown.
         DataError: a data set cannot be read, or is empty.
     """
-    return [_load(spec, config, progress) for spec in dataset_specs(config)]
+    return [_load(spec, progress, max_lost, limit, needs_truth) for spec in specs]
 
 
-def _load(spec: Spec, config: BenchmarkConfig, progress: Progress) -> LoadedSet:
+def _load(
+    spec: Spec, progress: Progress, max_lost: float, limit: int | None, needs_truth: bool
+) -> LoadedSet:
     progress.stage(f"Reading {spec.label}")
     data = read_set(spec.name, spec.settings, f"data set {spec.label}")
-    of_truth = () if config.predict_only else data.scoring_notices
+    of_truth = data.scoring_notices if needs_truth else ()
     for text in (*data.notices, *of_truth):
         progress.notice(f"{spec.label}: {text}")
-    check_losses(data.losses, config.max_lost, progress, f"data set {spec.label}")
-    stimuli = list(data.stimuli)[: config.limit_images]
+    check_losses(data.losses, max_lost, progress, f"data set {spec.label}")
+    stimuli = list(data.stimuli)[:limit]
     if not stimuli and not data.problems:
         raise DataError(f"data set {spec.label}: it is empty; there is nothing to score.")
-    if not config.predict_only:
+    if needs_truth:
         require_truth(spec.label, data)
     progress.stage(f"Checking {spec.label}", len(stimuli))
     marks, unreadable = {}, {}
@@ -166,9 +182,9 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
         ConfigError: the name or a setting is unknown.
     """
     reader = DATASETS.get(name)
-    rest = dict(given)
-    ids = rest.pop("ids", None)
-    return reader, settings_of(reader, rest, what), ids
+    settings = read_settings(reader, given, what, DATASET_ENTRY)
+    del settings["label"]
+    return reader, settings, settings.pop("ids")
 
 
 def check_set(spec: Spec) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Geometry, same_aspect
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.maps import oddities
+from clickmap_cli.datasets.maps import FEW_LEVELS, oddities
 from clickmap_cli.models.base import Output, SubjectModel, finished
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import ClickmapError, DataError, typed_reason
@@ -48,10 +48,13 @@ class Predictor:
         built: the model.
         cache: where predictions are stored; None = nowhere.
         postprocess: whether maps are clipped and scaled.
+
+    Attributes:
+        built: the model.
     """
 
     def __init__(self, built: BuiltModel, cache: PredictionCache | None, postprocess: bool) -> None:
-        self._built = built
+        self.built = built
         self._model = built.model
         self._cache = cache
         self._postprocess = postprocess
@@ -78,7 +81,7 @@ class Predictor:
         """Return the cached predictions of an image if all of them are still valid, else None."""
         if self._cache is None:
             return None
-        key = self._built.key(stimulus, self._postprocess)
+        key = self.built.key(stimulus, self._postprocess)
         found = [self._cache.get(name, key) for name in self.names(stimulus)]
         whole = [array for array in found if array is not None]
         return whole if len(whole) == len(found) else None
@@ -98,7 +101,7 @@ class Predictor:
         people = stimulus.people()
         if people is None:
             raise DataError(
-                f"{stimulus.image_id}: {self._built.label} needs two named people or more."
+                f"{stimulus.image_id}: {self.built.label} needs two named people or more."
             )
         seen: dict[str, int] = {}
         names = []
@@ -192,7 +195,7 @@ class Predictor:
         except ClickmapError as error:
             return Predicted(stimulus, (), str(error))
         except Exception as error:
-            return Predicted(stimulus, (), f"{self._built.label} raised {typed_reason(error)}")
+            return Predicted(stimulus, (), f"{self.built.label} raised {typed_reason(error)}")
         return self._keep(stimulus, raw)
 
     def _keep(self, stimulus: Stimulus, raw: list[NDArray[Any]]) -> Predicted:
@@ -200,14 +203,14 @@ class Predictor:
         try:
             placed = [self._finished(stimulus, np.asarray(values)) for values in raw]
         except (DataError, ValueError, TypeError) as error:
-            source = self._model.origin(stimulus) or self._built.label
+            source = self._model.origin(stimulus) or self.built.label
             return Predicted(stimulus, (), f"{source}: {error}.")
         maps = [values for values, _ in placed]
         placement = placed[0][1] if placed else ""
         odd = self._oddities(stimulus, raw)
         details = self._model.details.pop(stimulus.image_id, {})
         if self._cache is not None:
-            key = self._built.key(stimulus, self._postprocess)
+            key = self.built.key(stimulus, self._postprocess)
             for name, values in zip(self.names(stimulus), maps, strict=True):
                 self._cache.put(name, key, values, KeptWith(details, placement, odd))
         return Predicted(stimulus, maps, "", details, placement, odd)
@@ -218,3 +221,55 @@ class Predictor:
             return {}
         values = np.asarray(raw[0])
         return oddities(values, self._model.output, self._postprocess, stimulus.size)
+
+
+def oddity_notices(found: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Yield a sentence for each kind of oddity that a model's predictions have.
+
+    Args:
+        found: image id -> its prediction's oddities (see `plausible_maps.oddities`), empty for a
+            normal prediction; it holds every image that was predicted.
+    """
+    n = len(found)
+
+    def those(kind: str) -> dict[str, float]:
+        return {image: found[image][kind] for image in sorted(found) if kind in found[image]}
+
+    constant = those("constant")
+    if constant:
+        first, value = next(iter(constant.items()))
+        how_many = f"all {n}" if len(constant) == n else f"{len(constant)} of {n}"
+        yield (
+            f"{how_many} predictions are constant, {first} for one ({value:.4g} everywhere); they "
+            "have the scores of chance."
+        )
+    levels = those("levels")
+    if levels:
+        first, count = next(iter(levels.items()))
+        yield (
+            f"{len(levels)} of {n} predictions have fewer than {FEW_LEVELS} different values, "
+            f"{first} for one ({int(count)}); ties decide their AUC."
+        )
+    below = those("below_zero")
+    if below:
+        first, share = next(iter(below.items()))
+        yield (
+            f"{len(below)} of {n} predictions have values below 0, which are clipped to 0: "
+            f"{np.mean(list(below.values())):.1%} of the pixels of these images ({first} for one: "
+            f"{share:.1%}); if the sign matters, shift the maps, or set output: log_density if "
+            "they hold logarithms."
+        )
+    sums = those("sum")
+    if sums:
+        first, total = next(iter(sums.items()))
+        yield (
+            f"{len(sums)} of {n} predictions are declared densities and do not sum to 1, {first} "
+            f"for one ({total:.4g}); IG takes them as they are. Set output to what they hold: "
+            "map (which is scaled), density or log_density."
+        )
+
+
+def shown_map(maps: Sequence[NDArray[np.float32]], output: str) -> NDArray[np.float64]:
+    """Return the map to draw for a prediction: the mean over people, never a logarithm."""
+    mean = np.mean(np.stack(maps).astype(np.float64), axis=0)
+    return np.asarray(np.exp(mean - mean.max()) if output == "log_density" else mean)

@@ -1,16 +1,21 @@
-"""Turn image scores into the numbers a benchmark reports: summaries, ceilings, comparisons."""
+"""Turn image scores into reported numbers: means, intervals, comparisons, deciles, extremes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from functools import partial
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.metrics.uncertainty import (
+    DRAWS,
+    EXACT_UP_TO,
+    RESAMPLES,
     bootstrap_means,
     bootstrap_normalised,
     compare_paired,
@@ -19,8 +24,10 @@ from clickmap_cli.metrics.uncertainty import (
     percentile_interval,
 )
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.benchmark.result import (
+from clickmap_cli.scoring.results import (
     ComparisonRow,
+    DecileRow,
+    ExtremeRow,
     ImageScore,
     MetricSummary,
     ModelResult,
@@ -28,6 +35,15 @@ from clickmap_cli.services.benchmark.result import (
 )
 
 Scores = NDArray[np.float64]
+
+RANDOM_DRAWS = {
+    "resamples": RESAMPLES,
+    "permutations": DRAWS,
+    "exact_permutations_up_to": EXACT_UP_TO,
+}
+"""Numbers of draws for intervals and p-values; with few pairs, every sign pattern is counted."""
+
+_GROUPS = 10
 
 
 def summarise(
@@ -132,3 +148,57 @@ def _compared(metric: str, a: ModelResult, b: ModelResult, seed: int) -> Compari
         known_mean(pairs[:, 0]), known_mean(pairs[:, 1]),
         found.mean, found.low, found.high, found.p, math.nan,
     )  # fmt: skip
+
+
+def worst_first(images: Sequence[ImageScore], metric: str) -> list[ImageScore]:
+    """Return the images that have the score, from worst to best; ties are ordered by id."""
+    turn = 1 if SALIENCY_SCORES[metric].higher_is_better else -1
+    known = [row for row in images if not math.isnan(row.scores[metric])]
+    return sorted(known, key=lambda row: (turn * row.scores[metric], row.image_id))
+
+
+def decile_rows(results: Sequence[ModelResult], metrics: Sequence[str]) -> tuple[DecileRow, ...]:
+    """Return every model's images from worst to best, cut into ten groups.
+
+    Group sizes differ by at most one image; with fewer than ten images, each is its own group.
+    """
+    rows = []
+    for found in results:
+        for metric in metrics:
+            ordered = [row.scores[metric] for row in worst_first(found.images, metric)]
+            cuts = [k * len(ordered) // _GROUPS for k in range(_GROUPS + 1)]
+            parts = [ordered[first:last] for first, last in pairwise(cuts) if last > first]
+            for number, part in enumerate(parts, 1):
+                ends = min(part), max(part), float(np.mean(part))
+                rows.append(DecileRow(found.dataset, found.model, metric, number, len(part), *ends))
+    return tuple(rows)
+
+
+def extreme_rows(
+    results: Sequence[ModelResult], metrics: Sequence[str], n_images: int
+) -> tuple[ExtremeRow, ...]:
+    """Return every model's best and worst images and, if scores can be negative, those nearest 0.
+
+    No image is in both the best and the worst list; with too few images, both lists are shorter.
+    """
+    rows = []
+    for found in results:
+        for metric in metrics:
+            worst = worst_first(found.images, metric)
+            n_best, n_worst = best_and_worst(len(worst), n_images)
+            groups = {"best": worst[::-1][:n_best], "worst": worst[:n_worst]}
+            if SALIENCY_SCORES[metric].range[0] < 0:
+                groups["zero"] = sorted(worst, key=partial(_distance_from_zero, metric))[:n_images]
+            rows += [
+                ExtremeRow(
+                    found.dataset, found.model, metric, group, rank, row.image_id,
+                    row.scores[metric],
+                )
+                for group, ordered in groups.items()
+                for rank, row in enumerate(ordered, 1)
+            ]  # fmt: skip
+    return tuple(rows)
+
+
+def _distance_from_zero(metric: str, row: ImageScore) -> tuple[float, str]:
+    return abs(row.scores[metric]), row.image_id

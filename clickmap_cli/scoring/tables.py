@@ -1,34 +1,33 @@
-"""Write the result of a benchmark as tables and as one JSON file."""
+"""Write the result of a benchmark as tables and one JSON file, and load it from them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
-from clickmap_cli.metrics.uncertainty import DRAWS, EXACT_UP_TO, RESAMPLES
-from clickmap_cli.services.benchmark.result import (
+from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.scoring.results import (
     BenchmarkResult,
     ComparisonRow,
     DecileRow,
     DiveRow,
     ExtremeRow,
     Failure,
+    ImageScore,
     MetricSummary,
     ModelResult,
     PeopleScore,
 )
+from clickmap_cli.scoring.summaries import RANDOM_DRAWS
 from clickmap_cli.storage.atomic import json_ready, write_csv, write_json, write_rows
 
 SUMMARY = "summary.json"
-
-RANDOM_DRAWS = {
-    "resamples": RESAMPLES,
-    "permutations": DRAWS,
-    "exact_permutations_up_to": EXACT_UP_TO,
-}
-"""Numbers of draws for intervals and p-values; with few pairs, every sign pattern is counted."""
+Row = TypeVar("Row")
 
 
 def write_tables(folder: Path, result: BenchmarkResult) -> list[Path]:
@@ -108,20 +107,16 @@ def _dive_rows(dives: Sequence[DiveRow]) -> tuple[list[str], list[list[Any]]]:
 
 def _all_summary(result: BenchmarkResult) -> tuple[list[str], list[list[Any]]]:
     """Return a header and one row per data set and model: means, and normalised scores if any."""
-    joined = [m for m in result.metrics if any(_row(f, m).n_people_images for f in result.models)]
+    joined = [m for m in result.metrics if any(f.score(m).n_people_images for f in result.models)]
     header = ["dataset", "model", "n_images", "n_failed", *result.metrics]
     header += [f"{metric}_normalised" for metric in joined]
     rows = [
         [found.dataset, found.model, len(found.images), found.n_failed]
-        + [_row(found, metric).mean for metric in result.metrics]
-        + [_row(found, metric).normalised for metric in joined]
+        + [found.score(metric).mean for metric in result.metrics]
+        + [found.score(metric).normalised for metric in joined]
         for found in result.models
     ]
     return header, rows
-
-
-def _row(found: ModelResult, metric: str) -> MetricSummary:
-    return next(row for row in found.summary if row.metric == metric)
 
 
 def as_summary(result: BenchmarkResult) -> dict[str, Any]:
@@ -168,3 +163,92 @@ def _score_json(row: MetricSummary) -> dict[str, Any]:
             "n_people_images": row.n_people_images,
         }
     return dict(json_ready(plain))
+
+
+def load_result(folder: Path) -> BenchmarkResult:
+    """Load the result that `write_tables` wrote.
+
+    Categories of images and their scores against single people are not in the tables.
+
+    Raises:
+        RunError: the folder holds no result, or a damaged one.
+    """
+    try:
+        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        metrics = tuple(stored["metrics"])
+        people = {
+            path.name.removesuffix("__people.csv"): tuple(
+                _people_score(row, metrics) for row in rows
+            )
+            for path, rows in ((path, _rows(path)) for path in folder.glob("*__people.csv"))
+        }
+        return BenchmarkResult(
+            stored["experiment"], folder, metrics,
+            tuple(_model_result(folder, found, metrics) for found in stored["results"]),
+            {found["dataset"]: people.get(found["dataset"], ()) for found in stored["results"]},
+            _typed_rows(ComparisonRow, stored["comparisons"]),
+            tuple(Failure(**row) for row in stored["failures"]),
+            _typed_rows(DecileRow, _rows(folder / "deciles.csv")),
+            _typed_rows(ExtremeRow, _rows(folder / "extremes.csv")),
+            tuple(
+                DiveRow(**_numbers(row) | {"variants": _numbers(row["variants"])})
+                for row in stored["deep_dives"]
+            ),
+            tuple(stored["notices"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{folder}: no result of a benchmark can be loaded from it "
+            f"({type(error).__name__}: {error}); run it again with --overwrite."
+        ) from error
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of JSON with null as NaN."""
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+def _typed_rows(kind: type[Row], rows: Iterable[Mapping[str, Any]]) -> tuple[Row, ...]:
+    """Return rows of a table or of JSON as data classes; an empty number is NaN."""
+    types = get_type_hints(kind)
+
+    def typed(name: str, value: Any) -> Any:
+        if types[name] is str:
+            return str(value)
+        return types[name](math.nan if value in (None, "") else value)
+
+    return tuple(kind(**{name: typed(name, row[name]) for name in types}) for row in rows)
+
+
+def _people_score(row: Mapping[str, str], metrics: Sequence[str]) -> PeopleScore:
+    parts = [
+        {metric: float(row[f"{metric}_{part}"] or "nan") for metric in metrics}
+        for part in ("ceiling", "null")
+    ]
+    return PeopleScore(row["image_id"], int(row["n_people"]), *parts)
+
+
+def _model_result(folder: Path, found: Mapping[str, Any], metrics: Sequence[str]) -> ModelResult:
+    stem = f"{found['dataset']}__{found['model']}"
+    details = folder / f"{stem}_details.csv"
+    numbers = {
+        row.pop("image_id"): {name: float(value) for name, value in row.items() if value}
+        for row in (_rows(details) if details.is_file() else ())
+    }
+    images = tuple(
+        ImageScore(
+            row["image_id"], "", {metric: float(row[metric] or "nan") for metric in metrics},
+            details=numbers.get(row["image_id"], {}), placement=row.get("placement", ""),
+        )
+        for row in _rows(folder / f"{stem}.csv")
+    )  # fmt: skip
+    return ModelResult(
+        found["dataset"], found["model"], images,
+        _typed_rows(MetricSummary, _rows(folder / f"{stem}_summary.csv")),
+        found["n_failed"], found["is_people"],
+    )  # fmt: skip

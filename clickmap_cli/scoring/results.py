@@ -1,4 +1,4 @@
-"""Results of a benchmark as data classes, from one image's scores to the whole result."""
+"""Results of scoring as data classes, from one image's scores to the whole benchmark."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,10 @@ class Failure:
     model: str
     image_id: str
     reason: str
+
+    def __str__(self) -> str:
+        model = f", {self.model}" if self.model else ""
+        return f"{self.dataset}{model}, {self.image_id}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,10 @@ class ModelResult:
     n_failed: int
     is_people: bool = False
 
+    def score(self, metric: str) -> MetricSummary:
+        """Return the summary of a metric."""
+        return next(row for row in self.summary if row.metric == metric)
+
     @property
     def placements(self) -> dict[str, int]:
         """Number of images for each way a prediction was brought onto the scored pixels.
@@ -205,29 +217,31 @@ class BenchmarkResult:
         extremes: each model's best and worst images.
         dives: scores of a model's other settings on its worst images.
         notices: notices about the data and settings.
+        predicted: predictions made by a run that scores nothing; None where scores were computed.
     """
 
     experiment: str
     folder: Path
     metrics: tuple[str, ...]
-    models: tuple[ModelResult, ...]
-    people: Mapping[str, tuple[PeopleScore, ...]]
-    comparisons: tuple[ComparisonRow, ...]
-    failures: tuple[Failure, ...]
+    models: tuple[ModelResult, ...] = ()
+    people: Mapping[str, tuple[PeopleScore, ...]] = field(default_factory=dict)
+    comparisons: tuple[ComparisonRow, ...] = ()
+    failures: tuple[Failure, ...] = ()
     deciles: tuple[DecileRow, ...] = ()
     extremes: tuple[ExtremeRow, ...] = ()
     dives: tuple[DiveRow, ...] = ()
     notices: tuple[str, ...] = ()
+    predicted: int | None = None
 
 
-@dataclass
-class LeftOut:
-    """Images that could not be used, collected during a run.
+class Pictures(Protocol):
+    """A source of images and maps for the report; its methods return None for a missing one."""
 
-    Attributes:
-        failures: images that were left out of some model, or cannot be used at all.
-        unread: images missing only from the people's scores, a picture or the report.
-    """
+    def image(self, dataset: str, image_id: str) -> NDArray[np.float32] | None:
+        """Return the image, (h, w, 3) RGB in 0..1."""
 
-    failures: list[Failure] = field(default_factory=list)
-    unread: list[Failure] = field(default_factory=list)
+    def truth(self, dataset: str, image_id: str) -> NDArray[Any] | None:
+        """Return the ground-truth map, (h, w), any scale."""
+
+    def prediction(self, dataset: str, model: str, image_id: str) -> NDArray[Any] | None:
+        """Return the model's prediction, (h, w), any scale (densities, never their logarithm)."""

@@ -10,8 +10,8 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.precomputed import ENDINGS, Precomputed
 from clickmap_cli.runtime.errors import DataError, printable
-from clickmap_cli.services.benchmark.data import LoadedSet
-from clickmap_cli.services.benchmark.predictions import Predictor
+from clickmap_cli.scoring.data import LoadedSet
+from clickmap_cli.scoring.predictions import Predictor
 
 _SHOWN = 2
 

@@ -1,0 +1,1 @@
+"""Data sets x models x metrics: predictions, scores, people as models, comparisons."""
