@@ -72,12 +72,12 @@ def run(
         RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
     _check_call(config, method, subject_curve)
-    study = _Study(config, method, subject_curve)
-    jobs = [_CeilingJob(study, metric, figures) for metric in config.metric]
+    study = CeilingStudy(config, method, subject_curve)
+    jobs = [CeilingJob(study, metric, figures) for metric in config.metric]
     return run_jobs(jobs, when, dry_run=dry_run, progress=progress)
 
 
-class _Study:
+class CeilingStudy:
     """What the ceilings of all metrics of one call share: inputs, workers and computed scores."""
 
     def __init__(self, config: ExperimentConfig, method: str, subject_curve: bool) -> None:
@@ -111,10 +111,10 @@ class _Study:
         return self._results
 
 
-class _CeilingJob(Job[Survivors, CeilingResult]):
+class CeilingJob(Job[Survivors, CeilingResult]):
     """The ceiling by one metric."""
 
-    def __init__(self, study: _Study, metric: str, figures: CeilingFigures) -> None:
+    def __init__(self, study: CeilingStudy, metric: str, figures: CeilingFigures) -> None:
         self.study = study
         self.metric = metric
         self.figures = figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_arrays import write_npz
 
 _PICTURE_KEYS = ("image_dir", "display_image_keys")
+_LOOKED_FOR = 1000  # largest number of images whose files a dry run looks for
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ class PrepareJob(Job[_Inputs, PrepareSummary]):
             return _Inputs(files, identity, quality, device, None)
         found = surviving_trials(config, progress, quality=quality)
         require_images(found)
+        _notify_pictures(config, found.trials.images.tolist(), progress)
         return _Inputs(files, identity, quality, None, found)
 
     def preview(self, inputs: _Inputs) -> PrepareSummary:
@@ -253,6 +255,19 @@ def _notify_other_pictures(config: ExperimentConfig, done: Manifest, progress: P
             f"The example pictures were drawn with another {' and '.join(other)}; `clickmap "
             "visualize` draws them again, --overwrite makes everything again.",
             keep=False,
+        )
+
+
+def _notify_pictures(config: ExperimentConfig, keys: Sequence[str], progress: Progress) -> None:
+    """Give a notice if `image_dir` lacks images; only example pictures need them."""
+    if config.image_dir is None:
+        return
+    folder, looked = Path(config.image_dir), keys[:_LOOKED_FOR]
+    absent = [key for key in looked if not (folder / key).is_file()]
+    if absent:
+        progress.notice(
+            f"image_dir: {len(absent):,} of {len(looked):,} images that were looked for are not in "
+            f"{folder}, '{absent[0]}' for one; only pictures need them."
         )
 
 
