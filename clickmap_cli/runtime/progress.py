@@ -87,6 +87,7 @@ class Findings(Silent):
     Attributes:
         problems: the problems, a sentence each, in order, without repeats.
         exit_code: the highest exit code of the collected errors; 0 without any.
+        subjects: what the checks that are made now are about, such as `data set toy`.
     """
 
     def __init__(
@@ -95,8 +96,9 @@ class Findings(Silent):
         super().__init__()
         self.problems: list[str] = []
         self.exit_code = 0
+        self.subjects: list[str] = []
         self._shown = shown or Silent()
-        self._ignored = (IncompleteError, *ignored)
+        self._ignored: tuple[type[Exception], ...] = (IncompleteError, *ignored)
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Show the stage."""
@@ -111,13 +113,8 @@ class Findings(Silent):
         if text not in self.problems:
             self.problems.append(text)
 
-    def add(self, error: Exception, what: str = "") -> None:
-        """Collect an error; each line of its message is a problem.
-
-        Args:
-            error: the error.
-            what: what the check was about, such as `data set toy`; empty if the message names it.
-        """
+    def add(self, error: Exception) -> None:
+        """Collect an error; each line of its message is a problem, and begins with its subjects."""
         if isinstance(error, self._ignored):
             return
         if isinstance(error, ClickmapError):
@@ -126,8 +123,10 @@ class Findings(Silent):
             text, code = typed_reason(error), 1
         self.exit_code = max(self.exit_code, code)
         for line in text.splitlines():
-            named = not what or line.startswith(f"{what}: ")
-            self.problem(line if named else f"{what}: {line}")
+            for subject in reversed(self.subjects):
+                if not line.startswith(subject):
+                    line = f"{subject}: {line}"
+            self.problem(line)
 
 
 class Checks:
@@ -142,15 +141,23 @@ class Checks:
         self._failed = False
 
     @contextmanager
-    def part(self, what: str = "") -> Iterator[None]:
-        """Surround one check; see `Findings.add` for `what`."""
+    def part(self, subject: str = "") -> Iterator[None]:
+        """Surround one check.
+
+        Args:
+            subject: what it is about, such as `data set toy`; empty if messages name it.
+        """
+        if self._found is None:
+            yield
+            return
+        self._found.subjects.append(subject)
         try:
             yield
         except Exception as error:  # a user's own model may raise anything
-            if self._found is None:
-                raise
-            self._found.add(error, what)
+            self._found.add(error)
             self._failed = True
+        finally:
+            self._found.subjects.pop()
 
     def require_all(self) -> None:
         """Raise IncompleteError if a check failed that the rest of the job depends on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import DATASET_ENTRY, BenchmarkConfig, Spec
+from clickmap_cli.config.benchmark import DATASET_ENTRY, BenchmarkConfig, ModelSpec, Spec
 from clickmap_cli.config.fields import read_settings
 from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
@@ -196,7 +196,7 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
 
 
 def check_names(
-    config: BenchmarkConfig | SaliencyConfig, models: Sequence[Spec], progress: Progress
+    config: BenchmarkConfig | SaliencyConfig, models: Sequence[ModelSpec], progress: Progress
 ) -> list[str]:
     """Check that everything a config names exists and takes its settings; read no image.
 
@@ -227,9 +227,9 @@ def check_names(
                 Pattern.from_setting(settings["participants"])
             texts = find_split(spec.name, settings).notices("all images are")
             notices += [f"{spec.label}: {text}" for text in texts]
-    for spec in models:
-        with checks.part(f"model {spec.label}"):
-            model_settings(spec.label, spec.name, spec.settings, config.device)
+    for model in models:
+        with checks.part(f"model {model.label}"):
+            model_settings(model.label, model.name, model.settings, config.device)
     return notices
 
 

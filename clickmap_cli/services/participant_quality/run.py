@@ -128,11 +128,11 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
         DataError: the trials or the lists cannot be read.
     """
     checks = Checks(progress)
-    with checks.part():
+    with checks.part("data.good_users"):
         good = read_users(config.data.good_users, "data.good_users")
-    with checks.part():
+    with checks.part("data.bad_users"):
         bad = read_users(config.data.bad_users, "data.bad_users")
-    with checks.part():
+    with checks.part("data.experiment"):
         experiment = load_experiment(Path(str(config.data.experiment))).config
         files = input_files(experiment, progress)
         trials = trials_of_known_people(experiment, progress)
