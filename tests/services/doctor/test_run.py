@@ -293,7 +293,7 @@ def test_a_fine_tuning(toy, tmp_path) -> None:
         (["cv.folds=4"], "Fold 4 is empty"),
         (["cv.group_by=category"], "cv.group_by is category"),
         (["cv.val_share=0.9", "cv.folds=3"], "has no image to train on"),
-        (["limit_images=1", "cv.folds=2"], "has no image to train on"),
+        (["limit_images=1", "cv.folds=2"], "is empty; use fewer cv.folds"),
         (["model.backbone=test_resnett"], "timm has no network 'test_resnett'"),
         (["model.layers=[layer9]"], "there is no layer 'layer9'"),
         (["freeze={blocks: [fixation_selection]}"], "has no block 'fixation_selection'"),
