@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from clickmap_cli.runtime.errors import ConfigError, DataError, printable
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, printable
 from clickmap_cli.storage.safe_arrays import load_tensors
 
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -54,6 +54,26 @@ def weights_setting(
     if not path.is_file():
         raise DataError(f"{what}: no weights at {path} (looked from {Path.cwd()}).")
     return path
+
+
+def random_weights_notice(what: str) -> str:
+    """Return the notice that a model has random weights."""
+    return f"{what}: random weights (weights: none); its scores mean nothing."
+
+
+def find_module(network: torch.nn.Module, name: str, what: str) -> torch.nn.Module:
+    """Return a network's module by name; raise ConfigError if it does not exist."""
+    modules = dict(network.named_modules())
+    if name not in modules or not name:
+        near = suggest_nearest(name, list(modules))
+        raise ConfigError(f"{what}: there is no layer '{name}'. {near}")
+    return modules[name]
+
+
+def suggest_nearest(name: str, known: Sequence[str]) -> str:
+    """Suggest the nearest known name, without listing hundreds."""
+    words = did_you_mean(name, known)
+    return words if words.startswith("Did") else f"There are {len(known)}, such as {known[-1]!r}."
 
 
 @contextmanager
