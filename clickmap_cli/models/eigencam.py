@@ -16,16 +16,16 @@ from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.timm_models import create_network, load_pretrained_config, one_of
+from clickmap_cli.models.timm_models import create_network, load_pretrained_config, require_one_of
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import (
     find_module,
     load_state,
     random_weights_notice,
     read_state,
+    read_weights_setting,
     seeded,
     suggest_nearest,
-    weights_setting,
 )
 from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
@@ -99,7 +99,7 @@ class EigenCam(TorchSaliencyModel):
             raise ConfigError(f"eigencam: component is {component}; the first one is 1.")
         if smooth_sigma is not None and smooth_sigma <= 0:
             raise ConfigError(f"eigencam: smooth_sigma is {smooth_sigma}; it must be above 0.")
-        self._mode = one_of(smooth_mode, _SMOOTH_MODES, "eigencam: smooth_mode")
+        self._mode = require_one_of(smooth_mode, _SMOOTH_MODES, "eigencam: smooth_mode")
         if smooth_sigma is None and self._mode != "constant":
             raise ConfigError(
                 f"eigencam: smooth_mode is {self._mode} and smooth_sigma is not set; set it, or "
@@ -121,7 +121,7 @@ class EigenCam(TorchSaliencyModel):
         self._release = weights if weights in ("torchvision", "timm") and not weights_path else None
         if self._release is None:
             release = "torchvision" if backbone == DETECTOR else "timm"
-            self._path = weights_setting(weights_path, weights, "eigencam", release)
+            self._path = read_weights_setting(weights_path, weights, "eigencam", release)
             if self._path is None:
                 self.notices = (random_weights_notice("eigencam"),)
 
@@ -218,7 +218,7 @@ def compute_signed_component(features: torch.Tensor, number: int) -> tuple[torch
     """
     positions = features.flatten(1).T
     activation = positions.mean(dim=1)
-    projection, explained = principal_component(positions, number, overwrite=True)
+    projection, explained = compute_component(positions, number, overwrite=True)
     signed = projection * choose_sign(projection, activation)
     return signed.reshape(features.shape[1:]), explained
 
@@ -433,7 +433,7 @@ _SETTLED = 5  # rounds after which the residual must fall from one to the next
 _NOTHING = 1e-12  # a smaller share of squares is rounding error, not variance
 
 
-def principal_component(
+def compute_component(
     rows: torch.Tensor, number: int, overwrite: bool = False
 ) -> tuple[torch.Tensor, float]:
     """Compute a principal component of rows, after centring over rows.

@@ -25,8 +25,8 @@ from clickmap_cli.models.weights import (
     find_module,
     load_state,
     read_state,
+    read_weights_setting,
     seeded,
-    weights_setting,
 )
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 from clickmap_cli.storage.atomic import sha256_of
@@ -236,7 +236,7 @@ class ReadoutModel(TorchSaliencyModel):
         **kwargs: Any,
     ) -> None:
         release = weights == "timm" and not weights_path
-        path = None if release else weights_setting(weights_path, weights, "readout", "timm")
+        path = None if release else read_weights_setting(weights_path, weights, "readout", "timm")
         self._timm = TimmNetwork(
             backbone,
             "readout",
@@ -288,11 +288,6 @@ class ReadoutModel(TorchSaliencyModel):
         if self._path is not None:
             load_state(network, read_state(self._path), self._path)
         return network
-
-    def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return log densities."""
-        density: torch.Tensor = network(images)
-        return density
 
 
 def _channels(features: Features) -> int:

@@ -21,7 +21,7 @@ RANDOM = "none"
 """Value of `weights` that requests random weights."""
 
 
-def weights_setting(
+def read_weights_setting(
     weights_path: str | None, weights: str | None, what: str, release: str = ""
 ) -> Path | None:
     """Return the file of weights, or None if random weights are requested.
@@ -84,7 +84,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def without_memory(build: Callable[[], Network]) -> Network:
+def build_without_memory(build: Callable[[], Network]) -> Network:
     """Build a network whose weights have shapes but no values, with little time and memory.
 
     If that fails, the network is built with values instead.
