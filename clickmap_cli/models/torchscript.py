@@ -42,7 +42,7 @@ class TorchScript(TorchSaliencyModel):
 
     def __init__(
         self,
-        weights_path: str,
+        weights_path: str | None = None,
         requires_size: list[int] | None = None,
         output: Output = "map",
         mean: Sequence[float] | None = None,

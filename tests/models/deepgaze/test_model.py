@@ -317,7 +317,9 @@ def test_files_that_hold_more_than_tensors(tmp_path, made, old, capsys, monkeypa
 
 
 def test_another_networks_checkpoint(tmp_path, iii) -> None:
-    with pytest.raises(DataError, match=r"no weights of DeepGazeIII; it lacks .* more; it has"):
+    with pytest.raises(
+        DataError, match=r"not the weights of DeepGazeIII; it lacks .* more; it has"
+    ):
         load_state(iii, torch.nn.Linear(1, 1).state_dict(), tmp_path)
 
 
