@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
     from clickmap_cli.config.classifier import ClassifierConfig
     from clickmap_cli.config.participant_quality import ParticipantQualityConfig
     from clickmap_cli.storage.folder import WhenPresent
-
-    Task = Callable[[Terminal, Any, WhenPresent, bool], tuple[int, Any]]
 
 
 def train_classifier(
@@ -33,74 +30,55 @@ def train_classifier(
 ) -> None:
     """Train a classifier of attention maps or of participants, tested on people it has not seen.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.classifier import ClassifierConfig
-        from clickmap_cli.config.loading import BY_TASK, CLASSIFIER, load_config, schema_of
-        from clickmap_cli.config.participant_quality import ParticipantQualityConfig
-        from clickmap_cli.reports.console import print_json
-        from clickmap_cli.runtime.errors import ConfigError
+        from clickmap_cli.config.loading import CLASSIFIER, load_config, schema_of_task
 
-        words = overrides or ()
-        # configuration of a task -> function that runs it
-        tasks = {ClassifierConfig: _heatmap, ParticipantQualityConfig: _quality}
-        schema = schema_of(config, words)
-        if schema.type not in tasks:
-            if schema in BY_TASK.values():
-                raise ConfigError("This task is one of `clickmap finetune`.")
-            schema = CLASSIFIER
+        schema = schema_of_task(CLASSIFIER, config, overrides or ())
         chosen = {"output_dir": output, "seed": seed}
-        if schema.type is not ParticipantQualityConfig:
+        if schema is CLASSIFIER:
             chosen |= {"n_jobs": n_jobs, "device": device}
         elif n_jobs is not None or device is not None:
             terminal.notice("This small network takes one core; -j and --device change nothing.")
-        loaded = load_config(schema, config, words, chosen)
+        loaded = load_config(schema, config, overrides or (), chosen)
         for text in loaded.notices:
             terminal.notice(text)
-        settings: Any = loaded.config
-        run = cast("Task", tasks[type(settings)])
-        code, summary = run(terminal, settings, when_present(resume), dry_run)
-        if json:
-            print_json(summary)
-        return code
+        train = _train_classifier if schema is CLASSIFIER else _train_quality
+        return train(terminal, loaded.config, when_present(resume), dry_run, json)
 
     run_session(body, quiet=quiet, verbose=verbose)
 
 
-def _heatmap(
-    terminal: Terminal, config: ClassifierConfig, when: WhenPresent, dry_run: bool
-) -> tuple[int, Any]:
-    """Run `task: heatmap`, and return the exit code and the summary."""
+def _train_classifier(
+    terminal: Terminal, config: ClassifierConfig, when: WhenPresent, dry_run: bool, json: bool
+) -> int:
     from clickmap_cli.reports import classifier as report
     from clickmap_cli.services.classifier import run as service
-    from clickmap_cli.services.classifier.interpretation import ClassifierFigures
     from clickmap_cli.services.training_views import TrainingViews
 
     # no table of parameters: it would be the same for each of twenty trainings
     views = TrainingViews(lambda *_: None, terminal.describe)
-    figures = ClassifierFigures(report.draw_picture, report.draw_averages)
-    run = service.run(config, terminal, views, figures, when, dry_run)
-    for table in report.score_tables(run):
-        terminal.show(table)
-    for line in report.failure_lines(run):
-        terminal.warn(line)
-    for line in report.summary_lines(run):
-        terminal.show(line)
-    return (1 if run.n_failures else 0), run.summary
+    run = service.run(config, terminal, views, report, when, dry_run)
+    tables = report.score_tables(run.summary) if run.written else []
+    value = run.summary.as_json() if run.written else {}
+    lines = report.summary_lines(run)
+    return show_outcome(terminal, run, lines, tables=tables, json=value if json else None)
 
 
-def _quality(
-    terminal: Terminal, config: ParticipantQualityConfig, when: WhenPresent, dry_run: bool
-) -> tuple[int, Any]:
-    """Run `task: participant-quality`, and return the exit code and the summary."""
+def _train_quality(
+    terminal: Terminal,
+    config: ParticipantQualityConfig,
+    when: WhenPresent,
+    dry_run: bool,
+    json: bool,
+) -> int:
     from clickmap_cli.reports.classifier import quality_lines
     from clickmap_cli.services.participant_quality import run as service
     from clickmap_cli.services.training_views import TrainingViews
 
     views = TrainingViews(lambda *_: None, terminal.describe)
     run = service.run(config, terminal, views, when, dry_run)
-    for line in quality_lines(run):
-        terminal.show(line)
-    return 0, {} if run.summary is None else asdict(run.summary)
+    value = {} if run.summary is None else asdict(run.summary)
+    return show_outcome(terminal, run, quality_lines(run), json=value if json else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.models.participant_quality import QUALITY_FILE
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
-from clickmap_cli.services.classifier.interpretation import AverageSheet, SaliencyPicture
-from clickmap_cli.services.classifier.run import ClassifierRun
+from clickmap_cli.services.classifier.interpretation import AverageRow, Maps
+from clickmap_cli.services.classifier.results import ClassifierSummary
 from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.participant_quality.run import QualitySummary
 from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
 _MODELS = {"baseline": "logistic regression"}
-_FIRST_FAILURES = 10
 _PANEL = 1.75
 _BELOW = 0.6
 """Width of a panel, and height of the colour bar with its label, in inches."""
@@ -31,98 +31,67 @@ _BELOW = 0.6
 # --- the terminal -------------------------------------------------------------------------------
 
 
-def score_tables(run: ClassifierRun) -> list[Table]:
+def score_tables(found: ClassifierSummary) -> list[Table]:
     """Return the tables of network and baseline: over all folds, then by fold."""
-    return [_model_table(run.summary), _fold_table(run.summary)] if run.summary else []
-
-
-def _model_table(found: Mapping[str, Any]) -> Table:
-    size = " x ".join(str(side) for side in found["size"])
-    table = _table(
-        f"{found['n_maps']:,} maps ({size}) of {found['n_participants']} participants, "
-        f"{len(found['folds'])} test folds, positive class {found['positive']}"
+    size = " x ".join(str(side) for side in found.size)
+    whole = new_table(
+        f"{found.n_maps:,} maps ({size}) of {found.n_participants} participants, "
+        f"{len(found.folds)} test folds, positive class {found.positive}",
+        [""],
+        ["F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"],
     )
-    table.add_column("", no_wrap=True)
-    for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for model, row in found["results"].items():
-        table.add_row(
-            Text(_MODELS.get(model, found["model"])), number(row["f1"]),
-            number(row["f1_weighted"]), number(row["chance_f1"]), _p(row["p"]),
-            number(row.get("f1_pooled")), _pooled_interval(row), number(row["accuracy"]),
-            number(row["auc"]),
+    by_fold = new_table("By fold", numbers=["fold", "inner", "epoch", "val acc"])
+    for model, row in found.results.items():
+        title = _MODELS.get(model, found.model)
+        whole.add_row(
+            Text(title), number(row.f1), number(row.f1_weighted), number(row.chance_f1),
+            _p(row.p), number(row.f1_pooled), interval(row.f1_ci), number(row.accuracy),
+            number(row.auc),
         )  # fmt: skip
-    return table
-
-
-def _pooled_interval(part: Mapping[str, Any]) -> str:
-    """Format the interval of the pooled F1; summaries of earlier versions hold another interval."""
-    return interval(part["f1_ci"]) if "f1_pooled" in part else ""
-
-
-def _fold_table(found: Mapping[str, Any]) -> Table:
-    models = list(found["results"])
-    table = _table("By fold")
-    for name in ("fold", "inner", "epoch", "val acc"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for model in models:
-        table.add_column(Text(f"F1 {_MODELS.get(model, found['model'])}"), justify="right")
-    table.add_column("test participants")
-    for fold in found["folds"]:
-        best = fold["best"]
-        table.add_row(
-            str(fold["fold"]), str(best["inner"]), str(best["epoch"]),
-            number(best["val_accuracy"]), *(number(fold[model]["f1"]) for model in models),
-            Text(_few(fold["test_participants"])),
+        by_fold.add_column(Text(f"F1 {title}"), justify="right")
+    by_fold.add_column("test participants")
+    for fold in found.folds:
+        best = fold.best
+        origin = [] if best is None else [str(best.inner), str(best.epoch)]
+        by_fold.add_row(
+            str(fold.fold), *origin, number(None if best is None else best.val_accuracy),
+            *(number(fold.scores[model]["f1"]) for model in found.results),
+            Text(_few(fold.test_participants)),
         )  # fmt: skip
-    return table
+    return [whole, by_fold]
 
 
-def summary_lines(run: ClassifierRun) -> list[str]:
+def summary_lines(run: Outcome[ClassifierSummary]) -> list[str]:
     """Return explanations and the remaining results in a few lines."""
+    found, lines = run.summary, []
     if not run.written:
         lines = [
-            f"Fold {fold.number}: tests {_few(fold.test)}; {len(fold.inner)} trainings"
-            for fold in run.folds
+            f"Fold {fold.fold}: tests {_few(fold.test_participants)}; "
+            f"{found.inner_kfolds} trainings"
+            for fold in found.folds
         ]
-        return [*lines, f"Would train into {run.folder}; nothing was written."]
-    found, lines = run.summary, []
-    away = found["difference"]
-    if "resamples" in found:
-        permuted = f" of {found['permutations']:,} permutations" if found["permutations"] else ""
+        return [*lines, dry_line("train", run.folder)]
+    permuted = f" of {found.permutations:,} permutations" if found.permutations else ""
+    lines.append(
+        f"F1, weighted and chance{permuted} are means over folds; weighted is the F1 of every "
+        "class by its number of maps; pooled is the F1 of all folds together, and its interval "
+        f"is from {found.resamples:,} resamples of all participants."
+    )
+    if found.difference is not None:
+        away = found.difference
         lines.append(
-            f"F1, weighted and chance{permuted} are means over folds; weighted is the F1 of every "
-            "class by its number of maps; pooled is the F1 of all folds together, and its interval "
-            f"is from {found['resamples']:,} resamples of all participants."
+            f"Network less baseline: pooled F1 {away.f1_pooled:+.3f} {interval(away.f1_ci)}."
         )
-        if away is not None:
-            ends = interval(away["f1_ci"])
-            lines.append(f"Network less baseline: pooled F1 {away['f1_pooled']:+.3f} {ends}.")
-    if found["inner_mode"] == "sequential":
+    if found.inner_mode == "sequential":
         lines.append(
             "val acc is optimistic: one model goes on through the inner folds, and has learnt from "
             "most of those who validate it."
         )
-    if found["shuffle_labels"]:
+    if found.shuffle_labels:
         lines.append("Labels were shuffled within participants: this is what chance gives.")
-    lines.append(
-        f"{run.folder / 'per_image.csv'}: every test map; tables, logs and interpretation beside "
-        f"it. {run.seconds:.1f} s."
-    )
-    return lines
-
-
-def failure_lines(run: ClassifierRun) -> list[str]:
-    """Return the first maps that were left out, and the number of the others."""
-    failures = run.summary.get("failures", [])
-    lines = [f"{row['image_id']}: {row['reason']}" for row in failures[:_FIRST_FAILURES]]
-    if len(failures) > _FIRST_FAILURES:
-        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
-    return lines
-
-
-def _table(title: str) -> Table:
-    return Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = run.folder / "per_image.csv"
+    beside = "tables, logs and interpretation beside it"
+    return [*lines, f"{table}: every test map; {beside}. {run.seconds:.1f} s."]
 
 
 def _few(names: Sequence[str], most: int = 8) -> str:
@@ -137,28 +106,28 @@ def _p(value: float | None) -> str:
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def draw_picture(picture: SaliencyPicture) -> None:
+def draw_picture(path: Path, title: str, pixels: Maps, maps: Mapping[str, Maps]) -> None:
     """Write a map, and beside it the same map with each kind of saliency over it."""
     with styled() as plt:
-        figure, grid = _panels(plt, 1, 1 + len(picture.maps), picture.pixels)
-        _draw_row(grid[0], "map", picture.pixels, picture.maps)
+        figure, grid = _panels(plt, 1, 1 + len(maps), pixels)
+        _draw_row(grid[0], "map", pixels, maps)
         _draw_colours(figure, grid)
-        headline(figure, picture.title)
-        with replacing(picture.path) as partial:
+        headline(figure, title)
+        with replacing(path) as partial:
             save(figure, partial)
 
 
-def draw_averages(sheet: AverageSheet) -> None:
+def draw_averages(path: Path, rows: Sequence[AverageRow]) -> None:
     """Write the mean map of every class, and beside it the mean saliency over it.
 
     Mean maps are scaled from their least to their greatest grey value, equally for all classes.
     """
-    low = min(float(row.pixels.min()) for row in sheet.rows)
-    high = max(float(row.pixels.max()) for row in sheet.rows)
+    low = min(float(row.pixels.min()) for row in rows)
+    high = max(float(row.pixels.max()) for row in rows)
     with styled() as plt:
-        first = sheet.rows[0]
-        figure, grid = _panels(plt, len(sheet.rows), 1 + len(first.maps), first.pixels)
-        for axes, row in zip(grid, sheet.rows, strict=True):
+        first = rows[0]
+        figure, grid = _panels(plt, len(rows), 1 + len(first.maps), first.pixels)
+        for axes, row in zip(grid, rows, strict=True):
             pixels = (row.pixels - low) / ((high - low) or 1)
             _draw_row(axes, "mean map", pixels, row.maps, titled=row is first)
             axes[0].text(
@@ -167,7 +136,7 @@ def draw_averages(sheet: AverageSheet) -> None:
             )  # fmt: skip
         _draw_colours(figure, grid)
         headline(figure, "Mean maps of each class, and where the networks look (held-out maps)")
-        with replacing(sheet.path) as partial:
+        with replacing(path) as partial:
             save(figure, partial)
 
 
@@ -226,7 +195,7 @@ def quality_lines(run: Outcome[QualitySummary | None]) -> list[str]:
     """Return the scores on held-out participants, and the command to run next."""
     found = run.summary
     if found is None:
-        return [f"Would train into {run.folder}; nothing was written."]
+        return [dry_line("train", run.folder)]
     unlisted = f", {found.n_unlisted} not listed" if found.n_unlisted else ""
     judged = (
         f"{found.n_judged} held-out participants ({found.n_good} good, {found.n_bad} bad"

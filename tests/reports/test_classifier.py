@@ -14,18 +14,13 @@ from rich.console import Console
 from clickmap_cli.reports.classifier import (
     draw_averages,
     draw_picture,
-    failure_lines,
     score_tables,
     summary_lines,
 )
 from clickmap_cli.reports.overlays import palette
-from clickmap_cli.services.classifier.interpretation import (
-    AverageRow,
-    AverageSheet,
-    SaliencyPicture,
-)
-from clickmap_cli.services.classifier.run import ClassifierRun
-from clickmap_cli.training.folds import nested_folds
+from clickmap_cli.services.classifier.interpretation import AverageRow
+from clickmap_cli.services.classifier.results import ClassifierSummary
+from clickmap_cli.services.job import Outcome
 
 
 def read(path: Path) -> Image.Image:
@@ -44,24 +39,26 @@ def scores(f1: float | None) -> dict:
     return {**one, "auc": 0.8125}
 
 
-def summary(**changes) -> dict:
+def summary(**changes) -> ClassifierSummary:
     fold = {
         "fold": 1, "test_participants": [f"p{k}" for k in range(10)],
         "best": {"inner": 2, "epoch": 7, "val_accuracy": 0.75},
         "network": {"f1": 0.625}, "baseline": {"f1": None},
     }  # fmt: skip
-    return {
-        "model": "base", "classes": ["C", "P"], "positive": "P", "size": [32, 48], "n_maps": 1920,
+    values = {
+        "experiment": "study", "outer_kfolds": 2, "inner_kfolds": 3, "model": "base",
+        "classes": ["C", "P"], "positive": "P", "size": [32, 48], "n_maps": 1920,
         "n_participants": 16, "inner_mode": "restart", "shuffle_labels": False,
         "results": {"network": scores(0.625), "baseline": scores(None)},
         "difference": {"f1": 0.1, "f1_pooled": 0.0625, "f1_ci": [-0.01, 0.2]}, "folds": [fold],
         "resamples": 1000, "permutations": 200,
         "failures": [{"image_id": f"C/p/{k}", "reason": "torn"} for k in range(12)], **changes,
     }  # fmt: skip
+    return ClassifierSummary.from_json(values)
 
 
-def run_of(**changes) -> ClassifierRun:
-    return ClassifierRun(Path("out"), summary(**changes), 12, 3.25)
+def run_of(**changes) -> Outcome[ClassifierSummary]:
+    return Outcome(Path("out"), summary(**changes), (), 3.25)
 
 
 def printed(*tables) -> str:
@@ -73,7 +70,7 @@ def printed(*tables) -> str:
 
 
 def test_the_tables_hold_what_the_summary_does() -> None:
-    text = printed(*score_tables(run_of()))
+    text = printed(*score_tables(summary()))
     assert "1,920 maps (32 x 48) of 16 participants, 1 test folds, positive class P" in text
     rows = [line.split() for line in text.splitlines()]
     heads = ["F1", "weighted", "chance", "p", "pooled", "95%", "interval", "accuracy", "AUC"]
@@ -85,7 +82,6 @@ def test_the_tables_hold_what_the_summary_does() -> None:
     assert any(row[:3] == ["logistic", "regression", "-"] for row in rows)
     assert any(row[:6] == ["1", "2", "7", "0.750", "0.625", "-"] for row in rows)
     assert "p7 and 2 more" in text
-    assert score_tables(replace(run_of(), summary={})) == []
 
 
 def test_what_must_be_known_is_said() -> None:
@@ -98,19 +94,12 @@ def test_what_must_be_known_is_said() -> None:
     both = summary_lines(run_of(inner_mode="sequential", shuffle_labels=True, difference=None))
     assert "optimistic" in both[1]
     assert "chance" in both[2]
-    failures = failure_lines(run_of())
-    assert failures[0] == "C/p/0: torn"
-    assert failures[-1] == "... and 2 more; see failures.csv."
-    assert len(failures) == 11
 
 
 def test_a_run_that_only_checks_says_who_is_tested() -> None:
-    folds = nested_folds(dict.fromkeys("abcdef", ("C", "P")), 2, 3, 0)
-    lines = summary_lines(ClassifierRun(Path("out"), {}, 0, 1.0, folds, False))
-    for fold, line in zip(folds, lines, strict=False):
-        assert line == f"Fold {fold.number}: tests {', '.join(fold.test)}; 3 trainings"
-    assert lines[-1] == "Would train into out; nothing was written."
-    assert failure_lines(ClassifierRun(Path("out"), {}, 0, 1.0, folds, False)) == []
+    lines = summary_lines(replace(run_of(), written=False))
+    first = "Fold 1: tests p0, p1, p2, p3, p4, p5, p6, p7 and 2 more; 3 trainings"
+    assert lines == [first, "Would train into out; nothing was written."]
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
@@ -121,9 +110,9 @@ def test_pictures_have_a_panel_for_each_kind(tmp_path, shape) -> None:
     hot[10:14, 20:26] = 3
     maps = {method: hot if method != "gradcam" else np.zeros_like(hot) for method in METHODS}
     path = tmp_path / "deep/one.png"
-    draw_picture(SaliencyPicture(path, "C/p$1/x_{: C", pixels, maps))
+    draw_picture(path, "C/p$1/x_{: C", pixels, maps)
     first = path.read_bytes()
-    draw_picture(SaliencyPicture(path, "C/p$1/x_{: C", pixels, maps))
+    draw_picture(path, "C/p$1/x_{: C", pixels, maps)
     assert path.read_bytes() == first
     drawn = np.array(read(path)).astype(int)
     assert drawn.shape[1] > 3 * drawn.shape[0]
@@ -146,8 +135,8 @@ def test_averages_have_a_row_for_each_class(tmp_path) -> None:
     bump[8:12, 8:12] = 0.6
     maps = dict.fromkeys(METHODS, bump)
     rows = [AverageRow("C", 9, flat, maps), AverageRow("P", 9, bump, maps)]
-    draw_averages(AverageSheet(tmp_path / "two.png", rows))
-    draw_averages(AverageSheet(tmp_path / "one.png", rows[:1]))
+    draw_averages(tmp_path / "two.png", rows)
+    draw_averages(tmp_path / "one.png", rows[:1])
     two, one = (np.array(read(tmp_path / f"{name}.png").convert("L")) for name in ("two", "one"))
     assert two.shape[1] == one.shape[1]
     assert len(two) > 1.5 * len(one)

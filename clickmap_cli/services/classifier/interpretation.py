@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from torch import nn
 
 from clickmap_cli.clickmaps.keys import picture_names
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.models.gradient import METHODS, Noise, saliency_of_class
+from clickmap_cli.models.gradient import METHODS, Noise, compute_class_saliency
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.classifier.data import ClassifierStudy
-from clickmap_cli.services.classifier.scores import NETWORK, FoldOutcome
+from clickmap_cli.services.classifier.results import NETWORK, FoldOutcome
 from clickmap_cli.storage.safe_arrays import write_npy
 from clickmap_cli.training.tasks.classifier import PlaneCache, planes_of
 
@@ -26,23 +27,6 @@ FOLDER = "interpretation"
 AVERAGES = "mean_maps.png"
 
 Maps = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class SaliencyPicture:
-    """An attention map and the network's saliency maps of it.
-
-    Attributes:
-        path: path of the PNG.
-        title: title above the panels.
-        pixels: (h, w) or (h, w, 3) attention map, 0..1.
-        maps: method -> (h, w) saliency, 0 or more.
-    """
-
-    path: Path
-    title: str
-    pixels: Maps
-    maps: Mapping[str, Maps]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,25 +46,21 @@ class AverageRow:
     maps: Mapping[str, Maps]
 
 
-@dataclass(frozen=True, eq=False)
-class AverageSheet:
-    """Mean maps of all classes side by side.
+class ClassifierFigures(Protocol):
+    """Functions that draw pictures into their paths; `reports.classifier` has them."""
 
-    Attributes:
-        path: path of the PNG.
-        rows: a row per class.
-    """
+    def draw_picture(self, path: Path, title: str, pixels: Maps, maps: Mapping[str, Maps]) -> None:
+        """Draw an attention map and the network's saliency maps of it.
 
-    path: Path
-    rows: Sequence[AverageRow]
+        Args:
+            path: path of the PNG.
+            title: title above the panels.
+            pixels: (h, w) or (h, w, 3) attention map, 0..1.
+            maps: method -> (h, w) saliency, 0 or more.
+        """
 
-
-@dataclass(frozen=True)
-class ClassifierFigures:
-    """Functions of `reports/` that draw pictures; the services choose contents and paths."""
-
-    picture: Callable[[SaliencyPicture], None]
-    averages: Callable[[AverageSheet], None]
+    def draw_averages(self, path: Path, rows: Sequence[AverageRow]) -> None:
+        """Draw the mean maps of all classes side by side, with a row per class."""
 
 
 def usable_methods(network: nn.Module, study: ClassifierStudy) -> tuple[tuple[str, ...], str]:
@@ -94,7 +74,7 @@ def usable_methods(network: nn.Module, study: ClassifierStudy) -> tuple[tuple[st
     found, why = [], ""
     for method in METHODS:
         try:
-            saliency_of_class(network, blank, [""], 0, method, Noise(1))
+            compute_class_saliency(network, blank, [""], 0, method, Noise(1))
         except ConfigError as error:
             why = f"{str(error).partition(';')[0]}; it is left out."
         else:
@@ -143,7 +123,7 @@ class Interpretation:
     def add(self, network: nn.Module, outcome: FoldOutcome, progress: Progress) -> None:
         """Compute the saliency maps of a fold's test maps with its network."""
         progress.stage(f"What fold {outcome.fold.number} looks at", len(outcome.items))
-        chosen = self._chosen(outcome)
+        chosen = self._draw_items(outcome)
         step = self._config.training.batch_size
         device = next(network.parameters()).device
         for first in range(0, len(outcome.items), step):
@@ -151,7 +131,7 @@ class Interpretation:
             planes = [planes_of(outcome.items[at], self._cache) for at in places]
             found = self._maps(network, torch.stack(planes).to(device), outcome, places)
             for row, at in enumerate(places):
-                self._take(outcome, at, planes[row].numpy(), found[:, row])
+                self._add_to_means(outcome, at, planes[row].numpy(), found[:, row])
                 if at in chosen:
                     self._write(outcome, at, planes[row].numpy(), found[:, row])
                 progress.advance()
@@ -166,14 +146,14 @@ class Interpretation:
         for at, label in enumerate(classes):
             if not self._counts[at]:
                 continue
-            shown = _as_shown(pixels[at])
+            shown = _channels_last(pixels[at])
             maps = {method: means[k, at] for k, method in enumerate(self._methods)}
             for name, array in (("map", shown), *maps.items()):
                 self._files.append(self._folder / f"mean_{name}_{label}.npy")
                 write_npy(self._files[-1], array)
             rows.append(AverageRow(label, int(self._counts[at]), shown, maps))
         self._files.append(self._folder / AVERAGES)
-        self._figures.averages(AverageSheet(self._files[-1], rows))
+        self._figures.draw_averages(self._files[-1], rows)
         return self._files
 
     def _maps(
@@ -185,12 +165,12 @@ class Interpretation:
         keys = [outcome.items[at].image_id for at in places]
         truth = torch.from_numpy(outcome.truth[places.start : places.stop]).to(images.device)
         found = [
-            saliency_of_class(network, images, keys, truth, method, noise)
+            compute_class_saliency(network, images, keys, truth, method, noise)
             for method in self._methods
         ]
         return np.stack(found)
 
-    def _take(self, outcome: FoldOutcome, at: int, planes: Maps, maps: Maps) -> None:
+    def _add_to_means(self, outcome: FoldOutcome, at: int, planes: Maps, maps: Maps) -> None:
         """Add one map to the averages of its class."""
         label = int(outcome.truth[at])
         self._counts[label] += 1
@@ -198,7 +178,7 @@ class Interpretation:
         means = maps.mean(axis=(1, 2), dtype=np.float64, keepdims=True)
         self._sums[:, label] += maps / np.where(means > 0, means, 1)
 
-    def _chosen(self, outcome: FoldOutcome) -> set[int]:
+    def _draw_items(self, outcome: FoldOutcome) -> set[int]:
         """Draw `n_images` maps of each class at random, which get arrays and a picture."""
         found: set[int] = set()
         for label, name in enumerate(self._study.images.classes):
@@ -218,10 +198,10 @@ class Interpretation:
         share = float(outcome.said[NETWORK][at, outcome.truth[at]])
         title = f"{item.image_id}: {item.label}, taken for {predicted}; p({item.label}) {share:.2f}"
         named = dict(zip(self._methods, maps, strict=True))
-        self._figures.picture(SaliencyPicture(picture, title, _as_shown(planes), named))
+        self._figures.draw_picture(picture, title, _channels_last(planes), named)
         self._files += [array, picture]
 
 
-def _as_shown(planes: Maps) -> Maps:
+def _channels_last(planes: Maps) -> Maps:
     """Return (channels, h, w) as (h, w) for one channel, else as (h, w, channels)."""
     return planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, -1)

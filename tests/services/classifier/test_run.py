@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -23,12 +23,8 @@ from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.classifier import run as heatmap_classifier
-from clickmap_cli.services.classifier.interpretation import (
-    AverageSheet,
-    ClassifierFigures,
-    SaliencyPicture,
-)
+from clickmap_cli.services.classifier import run as classifier
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -36,26 +32,29 @@ from clickmap_cli.training.checkpoints import load
 from tests.datasets.test_classifier_images import prepared
 
 
-def small_picture(picture: SaliencyPicture | AverageSheet) -> None:
-    """In place of matplotlib's, which takes its time; tests/reports has those."""
-    last = picture if isinstance(picture, SaliencyPicture) else picture.rows[-1]
-    planes = [last.pixels if last.pixels.ndim == 2 else last.pixels.mean(axis=2)]
-    planes += [m / (m.max() or 1) for m in last.maps.values()]
-    picture.path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((np.hstack(planes) * 255).astype(np.uint8)).save(picture.path)
+class Small:
+    """Draws in place of matplotlib, which takes its time; tests/reports has those pictures."""
+
+    def draw_picture(self, path, title, pixels, maps) -> None:
+        planes = [pixels if pixels.ndim == 2 else pixels.mean(axis=2)]
+        planes += [m / (m.max() or 1) for m in maps.values()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.hstack(planes) * 255).astype(np.uint8)).save(path)
+
+    def draw_averages(self, path, rows) -> None:
+        self.draw_picture(path, "", rows[-1].pixels, rows[-1].maps)
 
 
-def dying(sheet: AverageSheet) -> None:
-    raise KeyboardInterrupt
+class Dying(Small):
+    def draw_averages(self, path, rows) -> None:
+        raise KeyboardInterrupt
 
 
-FIGURES = ClassifierFigures(small_picture, small_picture)
-DYING = ClassifierFigures(small_picture, dying)
 VIEWS = TrainingViews(lambda title, rows: None, lambda text: None)
 EASY = {"n_participants": 7, "n_maps": 4, "side": 20, "peak": 4, "sigma_px": 4, "wander": 1}
 TABLES = (
-    "per_image.csv", "per_participant.csv", "folds.csv", "divisions.csv",
-    "history.csv", "failures.csv", "summary.json",
+    "per_image.csv", "per_participant.csv", "folds.csv", "history.csv", "failures.csv",
+    "summary.json",
 )  # fmt: skip
 
 
@@ -68,9 +67,9 @@ def words_for(maps: Path, out: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def run(maps: Path, out: Path, *more: str, progress=None, views=VIEWS, figures=FIGURES, **kwargs):
+def run(maps: Path, out: Path, *more: str, progress=None, views=VIEWS, figures=None, **kwargs):
     config = load_config(CLASSIFIER, None, words_for(maps, out, *more)).config
-    return heatmap_classifier.run(config, progress or Silent(), views, figures, **kwargs)
+    return classifier.run(config, progress or Silent(), views, figures or Small(), **kwargs)
 
 
 PLAIN = ("interpretation=false", "permutations=0")
@@ -96,7 +95,7 @@ def easy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(easy) -> tuple[Path, heatmap_classifier.ClassifierRun]:
+def whole(easy) -> tuple[Path, Outcome]:
     out = easy.parent / "whole"
     return out, run(easy, out, "training.autosave=true", "interpretation.n_images=99")
 
@@ -107,43 +106,49 @@ def learnt(tmp_path_factory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("learnt")
     ReadingStudy(**(EASY | {"n_participants": 12, "n_maps": 8})).write(folder / "maps")
     found = run(folder / "maps", folder / "out", "model.in_size=4", "training.num_epochs=8")
-    return folder / "out", found.summary["results"]
+    return folder / "out", found.summary.as_json()["results"]
 
 
 # --- tables -------------------------------------------------------------------------------------
 
 
+def sides_of(out: Path) -> dict[str, tuple[set[str], list[set[str]]]]:
+    """Of each fold, who tests, and who validates in each inner fold, as its log says."""
+    log = next(out.glob("log_*.txt")).read_text()
+    found = {}
+    for number, test, rest in re.findall(
+        r"^Fold (\d)\nTest participants: (.*)\n((?:.*\n)*?)Best model", log, re.MULTILINE
+    ):
+        inner = re.findall(r"^Inner fold \d, validation participants: (.*)$", rest, re.MULTILINE)
+        found[number] = set(test.split(", ")), [set(names.split(", ")) for names in inner]
+    return found
+
+
 def test_nobody_is_on_two_sides_and_everybody_is_tested_once(easy, whole) -> None:
     out, _ = whole
     people = {f"p{k:02d}" for k in range(1, 8)}
-    parts: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for row in table(out / "divisions.csv"):
-        parts[row["fold"], row["inner_fold"]][row["part"]].add(row["participant"])
-    assert len(parts) == 3 * 2
-    tested: Counter[str] = Counter()
-    for (fold, inner), sides in parts.items():
-        assert set(sides) == {"train", "validation", "test"}
-        assert sum(map(len, sides.values())) == len(people) == len(set.union(*sides.values()))
-        tested.update(sides["test"] if inner == "1" else ())
-        assert sides["test"] == parts[fold, "1"]["test"]
-        rest = people - sides["test"]
-        assert set.union(*(parts[fold, k]["validation"] for k in "12")) == rest
-        assert load(out / f"fold_{fold}/best_model.pt")["about"]["test"] == sorted(sides["test"])
-    assert tested == Counter(people)
+    sides = sides_of(out)
+    assert set(sides) == {"1", "2", "3"}
+    for fold, (test, validation) in sides.items():
+        assert len(validation) == 2
+        # everybody else validates once, and trains in the other inner fold
+        assert Counter(name for names in validation for name in names) == Counter(people - test)
+        assert load(out / f"fold_{fold}/best_model.pt")["about"]["test"] == sorted(test)
+    assert Counter(name for test, _ in sides.values() for name in test) == Counter(people)
     rows = table(out / "per_image.csv")
     ids = {f"{path.parent.relative_to(easy)}/{path.stem}" for path in easy.rglob("*.png")}
     assert Counter(row["image"] for row in rows) == Counter(ids)
     for row in rows:
         label, participant, _ = row["image"].split("/")
         assert (row["true"], row["participant"]) == (label, participant)
-        assert participant in parts[row["fold"], "1"]["test"]
+        assert participant in sides[row["fold"]][0]
 
 
 @pytest.mark.parametrize(("model", "ahead"), [("network", ""), ("baseline", "baseline_")])
 def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
     out, found = whole
     rows = table(out / "per_image.csv")
-    result = found.summary["results"][model]
+    result = found.summary.as_json()["results"][model]
     for row in rows:
         assert row[f"{ahead}predicted"] == "CP"[int(float(row[f"{ahead}probability"]) > 0.5)]
     said = [(row["true"], row[f"{ahead}predicted"]) for row in rows]
@@ -187,7 +192,7 @@ def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
 
 
 def test_network_less_baseline(whole) -> None:
-    summary = whole[1].summary
+    summary = whole[1].summary.as_json()
     results, away = summary["results"], summary["difference"]
     assert away["f1"] == pytest.approx(results["network"]["f1"] - results["baseline"]["f1"])
     pooled = [results[model]["f1_pooled"] for model in ("network", "baseline")]
@@ -246,7 +251,7 @@ def test_one_network_goes_on_or_each_is_its_own(easy, tmp_path, mode) -> None:
     assert len(set(firsts.values())) == (6 if mode == "restart" else 3)
     log = next((tmp_path / "out").glob("log_*.txt")).read_text()
     assert log.count("Val acc is optimistic") == (0 if mode == "restart" else 3)
-    assert found.summary["inner_mode"] == mode
+    assert found.summary.inner_mode == mode
 
 
 @pytest.mark.parametrize("mode", ["restart", "sequential"])
@@ -255,9 +260,10 @@ def test_sequential_trains_on_where_the_inner_fold_before_ended(easy, tmp_path, 
     out, epochs = tmp_path / "out", 3
     run(easy, out, *PLAIN, f"cv.inner_mode={mode}", "training.autosave=true", "cv.only_folds=2",
         f"training.num_epochs={epochs}")  # fmt: skip
-    steps = Counter(
-        row["inner_fold"] for row in table(out / "divisions.csv") if row["part"] == "train"
-    )  # four maps of everybody, four in a batch
+    test, validation = sides_of(out)["2"]
+    n_people = 7 - len(test)
+    # four maps of everybody, four in a batch
+    steps = {str(at): n_people - len(held) for at, held in enumerate(validation, 1)}
     seen = {}
     for inner in "12":
         first = load(out / f"fold_2/inner_{inner}/model_epoch_1.pt")
@@ -282,14 +288,14 @@ def test_the_log_has_its_documented_form(whole) -> None:
     folds = table(out / "folds.csv")
     tests = re.findall(r"^Test accuracy: ([\d.]+), F1 score: ([\d.]+)$", log, re.MULTILINE)
     assert tests == [(f"{float(f['accuracy']):.4f}", f"{float(f['f1']):.4f}") for f in folds]
-    for row, fold in zip(folds, found.summary["folds"], strict=True):
+    for row, fold in zip(folds, found.summary.as_json()["folds"], strict=True):
         names = ", ".join(fold["test_participants"])
         assert f"\nFold {row['fold']}\nTest participants: {names}\n" in log
         for name, ((a, b), (c, d)) in fold["network"]["confusion"].items():
             assert f"\n{name}: [[{a} {b}]\n      [{c} {d}]]\n" in log
-    assert f"F1 of 3 folds, network: {found.summary['results']['network']['f1']:.4f} [" in log
+    assert f"F1 of 3 folds, network: {found.summary.results['network'].f1:.4f} [" in log
     (row,) = table(out / "f1_history.csv")
-    assert float(row["f1"]) == found.summary["results"]["network"]["f1"]
+    assert float(row["f1"]) == found.summary.as_json()["results"]["network"]["f1"]
     assert [float(v) for v in row["f1_folds"].split(";")] == [float(f["f1"]) for f in folds]
 
 
@@ -305,7 +311,7 @@ def test_the_manifest_states_everything_but_the_logs(whole) -> None:
     (log,) = (path.name for path in out.glob("log_*.txt"))
     assert there - set(manifest.outputs) == {log, "f1_history.csv", "manifest.json"}
     assert set(TABLES) <= set(manifest.outputs)
-    assert json.loads((out / "summary.json").read_text()) == found.summary
+    assert json.loads((out / "summary.json").read_text()) == found.summary.as_json()
     assert manifest.counts == {
         "maps": 28, "participants": 7, "folds": 3, "failures": 0, "resamples": 1000,
         "permutations": 20,
@@ -382,7 +388,7 @@ def test_a_killed_run_ends_as_one_never_killed(easy, tmp_path, mode) -> None:
     resumed = {"when": WhenPresent.RESUME}
     for at in (2, *[steps.done // 4] * 9):
         try:
-            run(easy, killed, *words, views=Steps(at).views(), figures=DYING, **resumed)
+            run(easy, killed, *words, views=Steps(at).views(), figures=Dying(), **resumed)
         except KeyboardInterrupt:
             kills += 1
         grown = next(killed.glob("log_*.txt")).read_bytes()
@@ -444,7 +450,7 @@ def test_shuffled_labels_give_chance_where_true_ones_are_learnt(learnt) -> None:
     assert true["network"]["chance_f1"] < 0.7
     shuffled = run(out.parent / "maps", out.parent / "chance", "interpretation=false",
                    "model.in_size=4", "training.num_epochs=8", "shuffle_labels=true"
-                   ).summary["results"]  # fmt: skip
+                   ).summary.as_json()["results"]  # fmt: skip
     for model in ("network", "baseline"):
         assert 0.25 <= shuffled[model]["f1"] <= 0.72
         assert 0.3 <= shuffled[model]["accuracy"] <= 0.7
@@ -467,7 +473,7 @@ def test_a_participants_watermark_lifts_nothing(tmp_path) -> None:
         told = Silent()
         scores[watermark] = run(
             maps, out, "interpretation=false", "cv.outer_kfolds=4", progress=told
-        ).summary["results"]
+        ).summary.as_json()["results"]
         assert sum("of class" in text and "only" in text for text in told.notices) == 10
         assert "... and 6 more of this kind." in told.notices
     for model in ("network", "baseline"):
@@ -491,7 +497,7 @@ def test_three_classes_and_a_positive_one(tmp_path) -> None:
             Image.fromarray(pixels).save(path)
     found = run(tmp_path / "maps", tmp_path / "out", "data.positive=A", "training.num_epochs=8",
                 "training.class_weights=false", "training.optimizer=sgd", "training.accumulate=2",
-                "training.schedule=constant").summary  # fmt: skip
+                "training.schedule=constant").summary.as_json()  # fmt: skip
     assert (found["classes"], found["positive"]) == (["B", "C", "A"], "A")
     rows = table(tmp_path / "out/per_image.csv")
     for row in rows:
@@ -519,7 +525,7 @@ def test_clickmaps_of_a_prepared_folder(tmp_path) -> None:
         run(folder, tmp_path / "out")
     found = run(folder, tmp_path / "out", f"data.labels={labels}", "cv.outer_kfolds=2",
                 "cv.inner_kfolds=2", "training.num_epochs=2")  # fmt: skip
-    assert (found.summary["classes"], found.summary["n_maps"]) == (["n", "w"], 16)
+    assert (found.summary.classes, found.summary.n_maps) == (["n", "w"], 16)
     assert {row["participant"] for row in table(tmp_path / "out/per_image.csv")} == {
         f"u{k}" for k in range(8)
     }
@@ -531,9 +537,9 @@ def test_clickmaps_of_a_prepared_folder(tmp_path) -> None:
 def test_a_network_of_timm_in_colour(easy, tmp_path) -> None:
     found = run(easy, tmp_path / "out", "model.name=test_resnet", "data.size=32", "data.colour=yes",
                 "training.num_epochs=1", "cv.outer_kfolds=2", "baseline=false")  # fmt: skip
-    assert (found.summary["model"], found.summary["size"]) == ("test_resnet", [32, 32])
-    assert list(found.summary["results"]) == ["network"]
-    assert found.summary["difference"] is None
+    assert (found.summary.model, found.summary.size) == ("test_resnet", [32, 32])
+    assert list(found.summary.as_json()["results"]) == ["network"]
+    assert found.summary.difference is None
     assert np.load(tmp_path / "out/interpretation/mean_map_C.npy").shape == (32, 32, 3)
     assert not any("baseline" in name for name in table(tmp_path / "out/folds.csv")[0])
 
@@ -541,7 +547,7 @@ def test_a_network_of_timm_in_colour(easy, tmp_path) -> None:
 def test_a_dry_run_reads_everything_and_writes_nothing(easy, tmp_path) -> None:
     found = run(easy, tmp_path / "out", dry_run=True)
     assert not found.written
-    assert sorted(name for fold in found.folds for name in fold.test) == [
+    assert sorted(name for fold in found.summary.folds for name in fold.test_participants) == [
         f"p{k:02d}" for k in range(1, 8)
     ]
     assert not (tmp_path / "out").exists()
@@ -562,14 +568,14 @@ def test_a_map_that_cannot_be_read_is_left_out_and_counted(maps, tmp_path) -> No
     bad.write_bytes(bad.read_bytes()[:100])
     told = Silent()
     found = run(maps, tmp_path / "out", *PLAIN, "training.num_epochs=1", progress=told)
-    assert found.n_failures == 1
+    assert len(found.failures) == 1
     (row,) = table(tmp_path / "out/failures.csv")
     assert row["image"] == f"C/p01/{bad.stem}"
-    assert found.summary["failures"][0]["image_id"] == row["image"]
+    assert found.summary.failures[0].image_id == row["image"]
     assert any(row["image"] in text for text in told.notices)
-    assert found.summary["n_maps"] == 27
+    assert found.summary.n_maps == 27
     again = run(maps, tmp_path / "out", *PLAIN, "training.num_epochs=1", when=WhenPresent.RESUME)
-    assert again.n_failures == 1
+    assert len(again.failures) == 1
 
 
 def test_everything_wrong_is_said_at_once_and_nothing_is_written(maps, tmp_path) -> None:
@@ -607,7 +613,7 @@ def test_mistakes_are_sentences(easy, tmp_path, words, says) -> None:
 def test_studies_that_cannot_be(maps, tmp_path) -> None:
     shutil.rmtree(maps / "P/p01")
     told = Silent()
-    assert run(maps, tmp_path / "out", dry_run=True, progress=told).folds
+    assert run(maps, tmp_path / "out", dry_run=True, progress=told).summary.folds
     assert any("Participant 'p01' has images of class 'C' only" in text for text in told.notices)
     shutil.rmtree(maps / "P")
     with pytest.raises(DataError, match="two classes or more; all are of class 'C'"):
