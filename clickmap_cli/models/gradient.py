@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from torch.nn import functional
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    TimmSettings,
-    class_scores,
-    class_setting,
-    one_of,
+    read_class,
+    require_one_of,
+    select_scores,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
@@ -54,8 +55,8 @@ class Normalised(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the network's output for (n, 3, h, w) RGB in 0..1."""
-        said: torch.Tensor = self.network((images - self.mean) / self.std)
-        return said
+        scores: torch.Tensor = self.network((images - self.mean) / self.std)
+        return scores
 
 
 class Gradient(TorchSaliencyModel):
@@ -109,22 +110,28 @@ class Gradient(TorchSaliencyModel):
         batch_size: int = 1,
         seed: int = 0,
     ) -> None:
-        settings = TimmSettings(model, weights, weights_path, requires_size, seed)
-        self._timm = TimmNetwork(settings, "gradient")
+        self._timm = TimmNetwork(
+            model,
+            "gradient",
+            weights=weights,
+            weights_path=weights_path,
+            requires_size=requires_size,
+            seed=seed,
+        )
         super().__init__(device, list(self._timm.size), batch_size, mean=[0, 0, 0], std=[1, 1, 1])
         self.interpolation = self._timm.interpolation
-        self._method = one_of(method, _METHODS, "gradient: method")
-        self._reduce = _REDUCTIONS[one_of(reduce, list(_REDUCTIONS), "gradient: reduce")]
-        self._class = class_setting(class_index, self._timm.n_classes, "gradient")
+        self._method = require_one_of(method, _METHODS, "gradient: method")
+        self._reduce = _REDUCTIONS[require_one_of(reduce, list(_REDUCTIONS), "gradient: reduce")]
+        self._class = read_class(class_index, self._timm.n_classes, "gradient")
         for name, value in (("n_samples", n_samples), ("steps", steps)):
             if type(value) is not int or value < 1:
                 raise ConfigError(f"gradient: {name} is {value!r}; it must be 1 or more.")
         for name, number in (("noise", noise), ("smooth_sigma", smooth_sigma)):
             if number is not None and not 0 < number < np.inf:
                 raise ConfigError(f"gradient: {name} is {number}; it must be above 0.")
-        self._n_samples, self._noise, self._steps = n_samples, noise, steps
+        self._noise = Noise(n_samples, noise, seed, relative=False)
+        self._steps = steps
         self._sigma = smooth_sigma
-        self._seed = seed
         self._keys: list[str] = []
         self.notices = self._timm.notices
 
@@ -151,36 +158,26 @@ class Gradient(TorchSaliencyModel):
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return (n, h, w) magnitudes over the channels."""
-        classes = self._classes(network, images)
+        classes: torch.Tensor | int
+        if self._class is None:
+            with torch.no_grad():
+                classes = network(images).argmax(dim=1)
+        else:
+            classes = self._class
 
         def score(shown: torch.Tensor) -> torch.Tensor:
-            return class_scores(network(shown), classes)
+            return select_scores(network(shown), classes)
 
         if self._method == "gradient":
-            slopes = input_gradient(score, images)
+            slopes = compute_input_gradient(score, images)
         elif self._method == "smoothgrad":
-            slopes = smoothgrad(score, images, self._drawn(images))
+            slopes = compute_smoothgrad(score, images, self._noise.copies(images, self._keys))
         else:
-            slopes = integrated_gradients(score, images, self._steps)
+            slopes = compute_integrated_gradients(score, images, self._steps)
         return self._reduce(slopes)
 
-    def _classes(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor | int:
-        """Return the class of each image."""
-        if self._class is not None:
-            return self._class
-        with torch.no_grad():
-            said: torch.Tensor = network(images)
-        return said.argmax(dim=1)
 
-    def _drawn(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield (n, 3, h, w) noise, one copy of every image at a time."""
-        generators = [generator(self._seed, key, "smoothgrad") for key in self._keys]
-        for _ in range(self._n_samples):
-            drawn = [rng.standard_normal(images.shape[1:], np.float32) for rng in generators]
-            yield torch.from_numpy(np.stack(drawn)).to(images.device) * self._noise
-
-
-def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
+def compute_input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
     """Return (n, 3, h, w) derivatives of each image's score with respect to its pixels."""
     shown = images.detach().requires_grad_()
     with torch.enable_grad():
@@ -188,7 +185,9 @@ def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
     return slopes
 
 
-def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]) -> torch.Tensor:
+def compute_smoothgrad(
+    score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]
+) -> torch.Tensor:
     """Compute the mean derivative over noisy copies.
 
     Args:
@@ -202,12 +201,12 @@ def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor
     total = torch.zeros_like(images)
     count = 0
     for noise in noises:
-        total += input_gradient(score, images + noise)
+        total += compute_input_gradient(score, images + noise)
         count += 1
     return total / count
 
 
-def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
+def compute_integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
     """Compute each pixel's contribution to the score on the straight path from black.
 
     Over the pixels of an image the contributions sum to score(image) - score(black); more steps
@@ -223,14 +222,14 @@ def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torc
     """
     total = torch.zeros_like(images)
     for step in range(steps):
-        total += input_gradient(score, images * ((step + 0.5) / steps))
+        total += compute_input_gradient(score, images * ((step + 0.5) / steps))
     return images * total / steps
 
 
 METHODS = ("gradient", "smoothgrad", "gradcam")
 
 
-def saliency_of_class(
+def compute_class_saliency(
     network: nn.Module,
     images: torch.Tensor,
     keys: Sequence[str],
@@ -242,7 +241,7 @@ def saliency_of_class(
 
     `gradient`: the magnitude of the score's derivative with respect to the pixels, the largest over
     channels. `smoothgrad`: the same for the mean derivative over noisy copies; an image's noise
-    depends only on the seed and the image's key. `gradcam`: see `gradcam`.
+    depends only on the seed and the image's key. `gradcam`: see `compute_gradcam`.
 
     Args:
         network: classifier of (n, channels, h, w) images; it runs in evaluation mode, and its modes
@@ -262,64 +261,55 @@ def saliency_of_class(
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep inside convolutional networks; Smilkov
     et al. (2017), SmoothGrad; Selvaraju et al. (2017), Grad-CAM.
     """
-    one_of(method, METHODS, "interpretation: method")
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    require_one_of(method, METHODS, "interpretation: method")
+    with evaluating(network):
         with torch.no_grad():
             chosen = network(images).argmax(dim=1) if classes is None else classes
         if method == "gradcam":
-            maps = gradcam(network, images, chosen)
+            maps = compute_gradcam(network, images, chosen)
         else:
 
             def score(shown: torch.Tensor) -> torch.Tensor:
-                return class_scores(network(shown), chosen)
+                return select_scores(network(shown), chosen)
 
             if method == "gradient":
-                slopes = input_gradient(score, images)
+                slopes = compute_input_gradient(score, images)
             else:
                 drawn = (noise or Noise()).copies(images, keys)
-                slopes = smoothgrad(score, images, drawn)
+                slopes = compute_smoothgrad(score, images, drawn)
             maps = slopes.abs().amax(dim=1)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return np.asarray(maps.detach().float().cpu().numpy())
 
 
+@dataclass(frozen=True)
 class Noise:
-    """Noise of SmoothGrad.
+    """Noise of SmoothGrad, which depends on the seed and the image's key.
 
-    Args:
+    Attributes:
         n_samples: number of noisy copies per image.
-        sigma: standard deviation, as a share of the image's largest minus its smallest value.
+        sigma: standard deviation.
         seed: seed of the noise.
-
-    Raises:
-        ConfigError: `n_samples` is below 1, or sigma is negative or infinite.
+        relative: True if `sigma` is a share of the image's largest minus its smallest value.
     """
 
-    def __init__(self, n_samples: int = 25, sigma: float = 0.15, seed: int = 0) -> None:
-        if n_samples < 1:
-            raise ConfigError(f"smoothgrad: n_samples is {n_samples}; it must be 1 or more.")
-        if not 0 <= sigma < np.inf:
-            raise ConfigError(f"smoothgrad: sigma is {sigma}; it must be 0 or more.")
-        self.n_samples = n_samples
-        self.sigma = sigma
-        self.seed = seed
+    n_samples: int = 25
+    sigma: float = 0.15
+    seed: int = 0
+    relative: bool = True
 
     def copies(self, images: torch.Tensor, keys: Sequence[str]) -> Iterator[torch.Tensor]:
         """Yield (n, channels, h, w) noise to add to the images, one copy after the other."""
         generators = [generator(self.seed, key, "smoothgrad") for key in keys]
         flat = images.detach().flatten(1)
-        size = self.sigma * (flat.amax(dim=1) - flat.amin(dim=1))
+        size = torch.full_like(flat[:, 0], self.sigma)
+        if self.relative:
+            size *= flat.amax(dim=1) - flat.amin(dim=1)
         for _ in range(self.n_samples):
             drawn = [rng.standard_normal(images.shape[1:], np.float32) for rng in generators]
-            noise = torch.from_numpy(np.stack(drawn)).to(images)
-            yield noise * size[:, None, None, None]
+            yield torch.from_numpy(np.stack(drawn)).to(images) * size[:, None, None, None]
 
 
-def gradcam(
+def compute_gradcam(
     network: nn.Module, images: torch.Tensor, classes: torch.Tensor | int | None
 ) -> torch.Tensor:
     """Compute Grad-CAM of the convolution that runs last.
@@ -331,7 +321,7 @@ def gradcam(
     Args:
         network: classifier in evaluation mode.
         images: (n, channels, h, w).
-        classes: as in `saliency_of_class`.
+        classes: as in `compute_class_saliency`.
 
     Returns:
         (n, h, w) non-negative.
@@ -356,7 +346,7 @@ def gradcam(
     shown = images.detach().requires_grad_()
     try:
         with torch.enable_grad():
-            scores = class_scores(network(shown), classes)
+            scores = select_scores(network(shown), classes)
             if not last:
                 raise ConfigError(
                     "gradcam: the network has no convolution; choose gradient or smoothgrad."

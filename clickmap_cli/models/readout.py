@@ -18,9 +18,16 @@ from torch.nn import functional
 
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.baselines import read_center_sigma
-from clickmap_cli.models.timm_models import TimmNetwork, TimmSettings
+from clickmap_cli.models.timm_models import TimmNetwork
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
+from clickmap_cli.models.weights import (
+    evaluating,
+    find_module,
+    load_state,
+    read_state,
+    read_weights_setting,
+    seeded,
+)
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 from clickmap_cli.storage.atomic import sha256_of
 
@@ -49,11 +56,9 @@ class Features(nn.Module):
         super().__init__()
         self.backbone = backbone
         self._found: list[torch.Tensor] = []
-        modules = dict(backbone.named_modules())
         for at, name in enumerate(layers):
-            if not name or name not in modules:
-                raise ConfigError(f"readout: there is no layer '{name}'. {_near(name, modules)}")
-            modules[name].register_forward_hook(self._keeper(at == len(layers) - 1))
+            module = find_module(backbone, name, "readout")
+            module.register_forward_hook(self._keeper(at == len(layers) - 1))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the (n, channels, h, w) output of each layer.
@@ -231,11 +236,15 @@ class ReadoutModel(TorchSaliencyModel):
         **kwargs: Any,
     ) -> None:
         release = weights == "timm" and not weights_path
-        path = None if release else weights_setting(weights_path, weights, "readout", "timm")
-        self._settings = TimmSettings(
-            backbone, "timm" if release else "none", None, requires_size, seed
+        path = None if release else read_weights_setting(weights_path, weights, "readout", "timm")
+        self._timm = TimmNetwork(
+            backbone,
+            "readout",
+            weights="timm" if release else "none",
+            weights_path=None,
+            requires_size=requires_size,
+            seed=seed,
         )
-        self._timm = TimmNetwork(self._settings, "readout")
         if centerbias not in CENTER_BIASES:
             near = did_you_mean(str(centerbias), CENTER_BIASES)
             raise ConfigError(f"readout: centerbias is {centerbias!r}. {near}")
@@ -280,22 +289,8 @@ class ReadoutModel(TorchSaliencyModel):
             load_state(network, read_state(self._path), self._path)
         return network
 
-    def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return log densities."""
-        density: torch.Tensor = network(images)
-        return density
-
 
 def _channels(features: Features) -> int:
     """Count the channels of all layers together, by running an empty image."""
-    was = features.training
-    features.eval()
-    with torch.no_grad():
-        channels = sum(int(found.shape[1]) for found in features(torch.zeros(1, 3, 64, 64)))
-    features.train(was)
-    return channels
-
-
-def _near(name: str, known: dict[str, Any]) -> str:
-    said = did_you_mean(name, known)
-    return said if said.startswith("Did") else f"There are {len(known)}."
+    with evaluating(features), torch.no_grad():
+        return sum(int(found.shape[1]) for found in features(torch.zeros(1, 3, 64, 64)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from clickmap_cli.runtime.errors import ConfigError, DataError, printable
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, printable
 from clickmap_cli.storage.safe_arrays import load_tensors
 
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -21,7 +21,7 @@ RANDOM = "none"
 """Value of `weights` that requests random weights."""
 
 
-def weights_setting(
+def read_weights_setting(
     weights_path: str | None, weights: str | None, what: str, release: str = ""
 ) -> Path | None:
     """Return the file of weights, or None if random weights are requested.
@@ -56,6 +56,26 @@ def weights_setting(
     return path
 
 
+def random_weights_notice(what: str) -> str:
+    """Return the notice that a model has random weights."""
+    return f"{what}: random weights (weights: none); its scores mean nothing."
+
+
+def find_module(network: torch.nn.Module, name: str, what: str) -> torch.nn.Module:
+    """Return a network's module by name; raise ConfigError if it does not exist."""
+    modules = dict(network.named_modules())
+    if name not in modules or not name:
+        near = suggest_nearest(name, list(modules))
+        raise ConfigError(f"{what}: there is no layer '{name}'. {near}")
+    return modules[name]
+
+
+def suggest_nearest(name: str, known: Sequence[str]) -> str:
+    """Suggest the nearest known name, without listing hundreds."""
+    words = did_you_mean(name, known)
+    return words if words.startswith("Did") else f"There are {len(known)}, such as {known[-1]!r}."
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw the same random weights inside every time, and leave the outer generator unchanged."""
@@ -64,7 +84,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def without_memory(build: Callable[[], Network]) -> Network:
+def build_without_memory(build: Callable[[], Network]) -> Network:
     """Build a network whose weights have shapes but no values, with little time and memory.
 
     If that fails, the network is built with values instead.
@@ -122,29 +142,56 @@ def load_state(
         DataError: keys or shapes differ; the message names the first few differences.
     """
     wanted = network.state_dict()
-    differences = [
-        *_listed("lacks", [key for key in wanted if key not in state]),
-        *_listed("has unknown", [key for key in state if key not in wanted]),
-        *_listed(
-            "has other shapes:",
-            [
-                f"{key} {list(state[key].shape)} for {list(wanted[key].shape)}"
-                for key in wanted
-                if key in state and state[key].shape != wanted[key].shape
-            ],
-        ),
-    ]
-    if differences:
-        called = name or type(network).__name__
-        raise DataError(
-            f"{source}: these are no weights of {called}; it {'; it '.join(differences)}."
-        )
+    require_fitting(
+        source,
+        name or type(network).__name__,
+        lacking=[key for key in wanted if key not in state],
+        unknown=[key for key in state if key not in wanted],
+        misshapen=[
+            f"{key} {list(state[key].shape)} for {list(wanted[key].shape)}"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ],
+    )
     network.load_state_dict(dict(state))
     return network
 
 
-def _listed(what: str, words: list[str]) -> list[str]:
-    if not words:
-        return []
-    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return [f"{what} {', '.join(words[:_SHOWN])}{more}"]
+def require_fitting(
+    source: Path,
+    network: str,
+    *,
+    lacking: Sequence[str] = (),
+    unknown: Sequence[str] = (),
+    misshapen: Sequence[str] = (),
+) -> None:
+    """Raise DataError, with the first few differences, if weights do not fit a network.
+
+    Args:
+        source: file of the weights.
+        network: name of the network.
+        lacking: names that the file should have.
+        unknown: names that the network does not have.
+        misshapen: names with the found and the required shape.
+    """
+    differences = []
+    kinds = (("lacks", lacking), ("has unknown", unknown), ("has other shapes:", misshapen))
+    for what, words in kinds:
+        if words:
+            more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+            shown = ", ".join(printable(word) for word in words[:_SHOWN])
+            differences.append(f"it {what} {shown}{more}")
+    if differences:
+        raise DataError(f"{source}: not the weights of {network}; {'; '.join(differences)}.")
+
+
+@contextmanager
+def evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode inside; restore every module's mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, was in modes:
+            module.training = was

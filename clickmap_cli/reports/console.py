@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.runtime.errors import escape_controls
@@ -147,6 +149,31 @@ def _write(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def new_table(
+    title: str, words: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
+) -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        title: title at the left.
+        words: columns of words, at the left.
+        numbers: columns of numbers, at the right.
+        options: more arguments of rich's `Table`.
+    """
+    title_text = Text(title, style="table.title")
+    table = Table(title=title_text, title_justify="left", box=None, pad_edge=False, **options)
+    for name in words:
+        table.add_column(Text(name), no_wrap=True)
+    for name in numbers:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table
+
+
+def dry_line(what: str, folder: Path) -> str:
+    """Return the summary of a dry run, such as of `train`."""
+    return f"Would {what} into {folder}; nothing was written."
+
+
 def failure_lines(failures: Sequence[str], more: str = "") -> list[str]:
     """Return the first failures, and a line with the number of the others; `more` ends it."""
     left = len(failures) - _FIRST_FAILURES
@@ -163,6 +190,6 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
     """Format both ends of an interval in brackets; an empty string if it is undefined."""
-    if ends is None or (ends[0] is None and ends[1] is None):
+    if ends is None or all(end is None or math.isnan(end) for end in ends):
         return ""
     return f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"

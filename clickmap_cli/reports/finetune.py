@@ -8,24 +8,18 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.metrics.saliency import SALIENCY_SCORES
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports import console
+from clickmap_cli.reports.benchmark import arrowed
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.services.finetune.run import FinetuneRun
 from clickmap_cli.training.blocks import BlockRow
 
-_FIRST_FAILURES = 5
-_TITLES = {
-    "held_out": "held-out images",
-    "holdout": "images that no fold saw",
-}
+_TITLES = {"held_out": "held-out images", "holdout": "images that no fold saw"}
 
 
 def block_table(title: str, rows: Sequence[BlockRow]) -> Table:
     """Return a table of trainable and total parameters of each block, for the start of a stage."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("block", no_wrap=True)
-    for name in ("trainable", "total"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table(title, ["block"], ["trainable", "total"])
     for row in rows:
         style = "" if row.trainable else "dim"
         table.add_row(Text(row.block), f"{row.trainable:,}", f"{row.total:,}", style=style)
@@ -47,19 +41,15 @@ def summary_tables(run: FinetuneRun) -> list[Table]:
 def _table(run: FinetuneRun, split: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     n = max((row["n_images"] for row in rows), default=0)
     title = f"{run.summary['model']}, {_TITLES.get(split, split)}, n = {n:,}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("metric", no_wrap=True)
     models = list(dict.fromkeys(row["model"] for row in rows))
-    for model in models:
-        table.add_column(Text(model), justify="right", no_wrap=True)
+    table = new_table(title, ["metric"], models)
     table.add_column("95% interval", no_wrap=True)
     for metric in dict.fromkeys(row["metric"] for row in rows):
         found = {row["model"]: row for row in rows if row["metric"] == metric}
-        down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
         first = found.get(models[0])
         cells = [_cell(found.get(model)) for model in models]
         ends = "" if first is None else interval((first["low"], first["high"]))
-        table.add_row(Text(metric + down), *cells, Text(ends))
+        table.add_row(Text(arrowed(metric)), *cells, Text(ends))
     return table
 
 
@@ -74,19 +64,17 @@ def _cell(row: Mapping[str, Any] | None) -> Text:
 def failure_lines(run: FinetuneRun) -> list[str]:
     """Return the first images that were left out, and the number of the others."""
     failures = run.summary.get("failures", [])
-    lines = [
+    sentences = [
         f"{row['image_id']}{', ' + row['model'] if row['model'] else ''}: {row['reason']}"
-        for row in failures[:_FIRST_FAILURES]
+        for row in failures
     ]
-    if len(failures) > _FIRST_FAILURES:
-        lines.append(f"... and {len(failures) - _FIRST_FAILURES} more; see failures.csv.")
-    return lines
+    return console.failure_lines(sentences, "; see failures.csv")
 
 
 def summary_lines(run: FinetuneRun) -> list[str]:
     """Summarise a run in one line."""
     if not run.written:
-        return [f"Would train into {run.folder}; nothing was written."]
+        return [dry_line("train", run.folder)]
     table = run.folder / "cv_summary.csv"
     text = f"{table}: all scores; fold_XX/best.pth is a weights_path for `clickmap benchmark`."
     return [f"{text} {run.seconds:.1f} s."]

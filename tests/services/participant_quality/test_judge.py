@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.clickmaps.trials import trials_from_arrays
+from clickmap_cli.clickmaps.trials import load_trials
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.classification import Platt
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
@@ -28,7 +28,6 @@ from clickmap_cli.services.ceiling.outputs import CeilingFigures
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import load_manifest
-from clickmap_cli.storage.safe_arrays import NpzArrays
 from tests.helpers.studies import random_rows, trials_of, write_csv
 
 FIGURES = CeilingFigures(draw_ceiling, draw_curve)
@@ -71,7 +70,7 @@ def run(data: Path, *words: str, progress=None, when=WhenPresent.STOP, dry_run=F
 
 
 def users_of(folder: Path) -> set[str]:
-    trials = trials_from_arrays(NpzArrays(folder / "trials.npz"), "t")
+    trials = load_trials(folder / "trials.npz")
     return set(trials.users.tolist())
 
 
@@ -163,7 +162,7 @@ def test_the_ceiling_is_that_of_those_who_stay(data, tmp_path) -> None:
         config(data, f"participant_filter={model}"), "hold-one-out", progress, FIGURES
     )
     wanted = ceiling.run(config(kept), "hold-one-out", Silent(), FIGURES)
-    assert found[0].summary.summary == wanted[0].summary.summary
+    assert found[0].summary.summary.as_json() == wanted[0].summary.summary.as_json()
     assert {row.user_id for row in found[0].summary.participants} == {
         f"u{n}" for n in range(9)
     } - flagged
@@ -187,7 +186,7 @@ def test_a_prepared_folder_has_passed_the_filter(data, tmp_path) -> None:
         config(folder, "experiment_name=again", f"assets={tmp_path}"), "split-half", progress,
         FIGURES,
     )  # fmt: skip
-    assert found[0].summary.summary["n_maps"] == 36
+    assert found[0].summary.summary.as_json()["n_maps"] == 36
     without_effect = [text for text in progress.notices if "without effect" in text]
     assert len(without_effect) == 1
     assert "participant_filter" in without_effect[0]
