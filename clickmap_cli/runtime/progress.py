@@ -122,11 +122,12 @@ class Findings(Silent):
         else:
             text, code = typed_reason(error), 1
         self.exit_code = max(self.exit_code, code)
-        for line in text.splitlines():
+        for sentence in text.splitlines():
+            named = sentence
             for subject in reversed(self.subjects):
-                if not line.startswith(subject):
-                    line = f"{subject}: {line}"
-            self.problem(line)
+                if not named.startswith(subject):
+                    named = f"{subject}: {named}"
+            self.problem(named)
 
 
 class Checks:

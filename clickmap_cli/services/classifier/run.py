@@ -13,7 +13,7 @@ from typing import Any
 
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.loading import numbers_hash
-from clickmap_cli.models.building import release_note
+from clickmap_cli.models.building import describe_release
 from clickmap_cli.models.classifier import BASE
 from clickmap_cli.models.timm_models import load_pretrained_config
 from clickmap_cli.runtime.progress import Checks, Progress
@@ -95,7 +95,7 @@ class ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
         config, model = self.config, self.config.model
         self.check(progress)
         if dry_run and model.weights_path is None:
-            note = release_note("model", model.weights, model.name)
+            note = describe_release("model", model.weights, model.name)
             if note is not None:
                 progress.notice(note)
         self.log = RunLog(self.folder)

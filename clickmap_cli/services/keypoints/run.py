@@ -17,7 +17,7 @@ from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.keypoints import KeypointScores
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.attention import keypoint_maps, over_image
-from clickmap_cli.models.building import release_note
+from clickmap_cli.models.building import describe_release
 from clickmap_cli.models.keypoint_net import (
     NAMES,
     KeypointNet,
@@ -388,7 +388,7 @@ def build_network(
     note = None
     if not download:
         timm_name = NAMES.get(config.model_type, config.model_type)
-        note = release_note("pretrained_dir", str(pretrained).lower(), timm_name)
+        note = describe_release("pretrained_dir", str(pretrained).lower(), timm_name)
     torch.manual_seed(config.seed)
     network = build_keypoint_net(
         config.model_type, config.img_size, n_points, pretrained if note is None else None,
