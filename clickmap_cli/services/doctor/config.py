@@ -108,7 +108,7 @@ def _load(config: Any, found: Findings) -> None:
         found.add(error)
         return
     if lost:
-        found.notice(f"A run would leave out {len(lost):,} items, such as {lost[0]}")
+        found.notice(f"A run would leave out {len(lost):,} of its items; the first is {lost[0]}")
 
 
 def _check_extras(config: Any, missing: Mapping[str, str], found: Findings) -> None:

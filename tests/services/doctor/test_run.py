@@ -222,7 +222,7 @@ def test_damaged_images_of_a_data_set_are_a_note(toy) -> None:
     problems, notes = findings(toy, "max_lost=0.5")
     assert problems == []
     assert any("1 of 3 images cannot be used" in text for text in notes)
-    assert any("A run would leave out 1 items" in text for text in notes)
+    assert any("A run would leave out 1 of its items" in text for text in notes)
 
 
 def test_a_fine_tuning(toy, tmp_path) -> None:
