@@ -45,11 +45,7 @@ class TooMuchLostError(DataError):
 
 
 def check_losses(
-    losses: Iterable[Loss],
-    max_lost: float,
-    progress: Progress,
-    where: str = "",
-    least: float = 0.0,
+    losses: Iterable[Loss], max_lost: float, progress: Progress, where: str = "", least: float = 0.0
 ) -> None:
     """Raise DataError if a loss is too large, and give notices about the smaller losses.
 

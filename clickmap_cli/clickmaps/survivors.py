@@ -14,7 +14,6 @@ from clickmap_cli.clickmaps.filters import (
     Quality,
     filter_before_quality,
     filter_trials,
-    filter_words,
 )
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
 from clickmap_cli.clickmaps.keys import check_flat_names, match_keys, some_names
@@ -258,9 +257,7 @@ def _most_lost(funnel: tuple[FunnelRow, ...], end: int) -> str:
     return f" Before it, {step.step} ({step.setting}) took {share:.0f}% of the clicks."
 
 
-def _side_tables(
-    config: ExperimentConfig,
-) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
+def _side_tables(config: ExperimentConfig) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
     """Read image sizes and the categories to keep; None for a table that is not configured."""
     sizes, categories = config.metadata_file, config.class_filter_file
     return (
@@ -327,7 +324,7 @@ def unmatched_names(
                 f"or more than one: {some_names(lost)}."
             )
     for name in ("file_inclusion_filter", "file_exclusion_filter"):
-        words = filter_words(getattr(config, name))
+        words = getattr(config, name)
         lost = [word for word in words if not any(word in key for key in keys)]
         if lost:
             yield (

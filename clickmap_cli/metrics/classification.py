@@ -128,10 +128,7 @@ def _weighed(values: Vector, weights: Vector) -> Vector:
 
 
 def bootstrap_f1(
-    people: NDArray[Any],
-    rng: np.random.Generator,
-    resamples: int,
-    average: str = "auto",
+    people: NDArray[Any], rng: np.random.Generator, resamples: int, average: str = "auto"
 ) -> Vector:
     """Return the F1 of all images together, with participants resampled.
 

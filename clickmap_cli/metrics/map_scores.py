@@ -63,10 +63,7 @@ class MapScore:
 
 
 def score_maps(
-    name: str,
-    predictions: NDArray[Any],
-    targets: NDArray[Any],
-    clicks: NDArray[Any] | None = None,
+    name: str, predictions: NDArray[Any], targets: NDArray[Any], clicks: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
     """Score a stack of predictions against a stack of targets, pair by pair.
 

@@ -215,7 +215,7 @@ def test_blocks_are_those_that_freezing_knows() -> None:
     assert list(rows) == ["backbone", "finalizer"]
     assert rows["finalizer"].total == 6 * network.finalizer.in_features + 6
     assert sum(row.total for row in rows.values()) == sum(p.numel() for p in network.parameters())
-    apply_freeze(network, Freeze(mode="train_blocks", blocks=("head",)))
+    apply_freeze(network, Freeze(mode="train_blocks", blocks=["head"]))
     trained = [name for name, p in network.named_parameters() if p.requires_grad]
     assert trained == ["finalizer.weight", "finalizer.bias"]
     set_modes(network)

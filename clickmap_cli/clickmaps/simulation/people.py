@@ -169,11 +169,7 @@ def expected_map(density: NDArray[np.float64], settings: MapSettings) -> NDArray
 
 
 def _clicks(
-    rng: np.random.Generator,
-    cumulative: NDArray[np.float64],
-    n: int,
-    uniform: float,
-    side: int,
+    rng: np.random.Generator, cumulative: NDArray[np.float64], n: int, uniform: float, side: int
 ) -> NDArray[np.int64]:
     """Draw (n, 2) independent clicks (x, y) from the density, a share of them uniformly instead."""
     pixel = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")

@@ -162,8 +162,8 @@ class FoldTraining:
             how.class_weights, self.cache, about,
         )  # fmt: skip
         stage = Stage(
-            "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule=how.schedule,
-            patience=how.patience,
+            name="train", epochs=how.num_epochs, lr=how.lr, weight_decay=how.weight_decay,
+            schedule=how.schedule, patience=how.patience,
         )  # fmt: skip
         settings = FitSettings(
             (stage,), how.batch_size, how.accumulate, how.precision, optimizer=how.optimizer,

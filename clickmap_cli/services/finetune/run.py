@@ -12,9 +12,9 @@ from typing import Any
 
 from torch.nn import Module
 
-from clickmap_cli.config.benchmark import Spec, dataset_specs
+from clickmap_cli.config.benchmark import Spec
 from clickmap_cli.config.loading import as_dict, numbers_hash
-from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, stages_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
@@ -125,9 +125,9 @@ def check(config: SaliencyConfig) -> list[str]:
         load_plugin(Path(path))
     notices = check_set(_data_spec(config))
     folds = fold_settings(config)
-    for path in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
-        read_ids(path)
-    model = model_spec(config)
+    for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
+        read_ids(listed)
+    model = config.model
     model_settings(model.label, model.name, model.settings, config.device)
     return notices
 
@@ -174,7 +174,7 @@ class _Run:
         if not dry_run and self.group.first:
             when = self.folder.require_startable(when)
         loaded = load_sets(
-            dataset_specs(config),
+            config.datasets,
             self.progress,
             max_lost=config.max_lost,
             limit=config.limit_images,
@@ -285,7 +285,7 @@ class _Run:
         folds = [division.folds[number - 1] for number in numbers]
         scores = score_folds(config, loaded, division, folds, self.folder.path, scorer)
         require_unchanged([loaded], [row for row in failures if row.model])
-        model = model_spec(config).label
+        model = config.model.label
         result = cross_validated(
             config.experiment, model, config.metrics, scores, failures, config.seed
         )
@@ -314,7 +314,7 @@ class _Run:
         return as_summary(result)
 
     def _made(self, *, download: bool = True) -> BuiltModel:
-        spec = model_spec(self.config)
+        spec = self.config.model
         built = build_model(
             spec.label, spec.name, spec.settings, self.config.device, download=download
         )
@@ -342,7 +342,7 @@ class _Run:
             built.model.release()
         else:
             self.progress.notice(note)
-            spec = model_spec(self.config)
+            spec = self.config.model
             network = try_network(spec.label, spec.name, spec.settings, self.config.device)
             if network is not None:
                 check_stages(network, self.config)
@@ -370,7 +370,7 @@ class _Run:
 
 
 def _data_spec(config: SaliencyConfig) -> Spec:
-    return dataset_specs(config)[0]
+    return config.datasets[0]
 
 
 def _need_packages(config: SaliencyConfig) -> None:

@@ -415,7 +415,7 @@ def test_a_study_of_maps_that_would_stop_at_its_start(tmp_path, monkeypatch, wor
     maps_of(tmp_path / "maps")
     path = tmp_path / "study.yaml"
     path.write_text(
-        "task: heatmap\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n"
+        "task: classifier\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n"
         "model: {name: base}\n"
     )
     problems, _ = said(path, *words)
@@ -427,7 +427,9 @@ def test_maps_that_are_left_out_are_a_note(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (maps_of(tmp_path / "maps") / "C/p0/0.png").write_bytes(b"no map")
     path = tmp_path / "study.yaml"
-    path.write_text("task: heatmap\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n")
+    path.write_text(
+        "task: classifier\ndata: {root: maps}\ncv: {outer_kfolds: 3, inner_kfolds: 2}\n"
+    )
     problems, notes = said(path)
     assert problems == []
     assert any("1 of 24 maps cannot be read (4%)" in text for text in notes)
@@ -437,7 +439,7 @@ def test_too_few_known_people_for_the_folds(experiment, tmp_path) -> None:
     quality = tmp_path / "quality.yaml"
     good, bad = ([f"u{k}" for k in part] for part in (range(8), range(8, 12)))
     quality.write_text(
-        "task: participant-quality\n"
+        "task: participant_quality\n"
         f"data: {{experiment: experiment.yaml, good_users: {good}, bad_users: {bad}}}\nfolds: 4\n"
     )
     assert said(quality)[0] == []
@@ -447,12 +449,12 @@ def test_too_few_known_people_for_the_folds(experiment, tmp_path) -> None:
 
 def test_classifiers(experiment, tmp_path) -> None:
     maps = tmp_path / "maps.yaml"
-    maps.write_text("task: heatmap\ndata: {root: maps, labels: l.csv}\n")
+    maps.write_text("task: classifier\ndata: {root: maps, labels: l.csv}\n")
     problems, _ = said(maps)
     assert [text.split(":")[0] for text in problems] == ["data.root", "data.labels"]
     quality = tmp_path / "quality.yaml"
     quality.write_text(
-        "task: participant-quality\n"
+        "task: participant_quality\n"
         "data: {experiment: experiment.yaml, good_users: g.txt, bad_users: [u1]}\n"
     )
     only(said(quality)[0], "data.good_users")
