@@ -148,7 +148,7 @@ def test_weights_that_are_no_numbers(tmp_path) -> None:
     whole = state(tmp_path)
     whole["state_dict"]["readout.3.bias"][0] = math.inf
     torch.save(whole, tmp_path / "bad.pt")
-    with pytest.raises(DataError, match="a weight is no number"):
+    with pytest.raises(DataError, match="a weight is NaN or infinite"):
         load_quality(tmp_path / "bad.pt")
 
 
