@@ -103,8 +103,11 @@ def state(tmp_path) -> dict:
 
 
 DAMAGES = {
-    "other format": ({"format": "clickmap participant quality 9"}, "no participant-quality model"),
-    "no format": ({"format": None}, "no participant-quality model"),
+    "other format": (
+        {"format": "clickmap participant quality 9"},
+        "not a participant-quality model",
+    ),
+    "no format": ({"format": None}, "not a participant-quality model"),
     "settings": ({"features": {"context": True, "colour": 3}}, "settings are damaged"),
     "no mapping": ({"features": [1]}, "settings are damaged"),
     "cap": ({"features": {"max_clicks": 0}}, "settings are damaged"),
