@@ -60,7 +60,7 @@ class Group:
         dist.all_gather_object(found, item)
         return found
 
-    def from_first(self, item: Any) -> Any:
+    def broadcast(self, item: Any) -> Any:
         """Return the first process's item."""
         if self.world == 1:
             return item

@@ -174,7 +174,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
 
     def share(self, value: Shared) -> Shared:
         """Return the first process's value."""
-        shared: Shared = self.group.from_first(value)
+        shared: Shared = self.group.broadcast(value)
         return shared
 
     def load(
