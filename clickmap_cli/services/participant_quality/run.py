@@ -39,8 +39,11 @@ from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.folds import NO_FOLD, quality_folds
-from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
-from clickmap_cli.training.tasks.participant_quality import QualityTask
+from clickmap_cli.training.tasks.participant_quality import (
+    HeldOutQuality,
+    QualityTask,
+    held_out_quality,
+)
 
 SUMMARY = "summary.json"
 
@@ -210,7 +213,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
                 len(self.features.names), config.model.hidden, config.model.layers,
                 config.model.dropout,
             )  # fmt: skip
-        task = QualityTask(network, trials, inputs.labels, chosen, None, self.features, config.seed)
+        task = QualityTask(network, trials, inputs.labels, chosen, self.features, config.seed)
         stage = Stage(
             "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule="cosine"
         )

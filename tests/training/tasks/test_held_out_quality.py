@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED
 from clickmap_cli.metrics.classification import fit_platt
 from clickmap_cli.training.folds import NO_FOLD, quality_folds
-from clickmap_cli.training.quality_scores import held_out_quality
+from clickmap_cli.training.tasks.participant_quality import held_out_quality
 
 
 def study(seed: int, n: int = 40, apart: float = 2.0):
