@@ -14,10 +14,9 @@ from clickmap_cli.commands.ceiling import ceiling
 from clickmap_cli.commands.demo import demo
 from clickmap_cli.commands.doctor import doctor
 from clickmap_cli.commands.finetune import finetune
-from clickmap_cli.commands.options import chapter
+from clickmap_cli.commands.options import Command, chapter
 from clickmap_cli.commands.prepare import prepare
 from clickmap_cli.commands.train_classifier import train_classifier
-from clickmap_cli.commands.unknown_options import Command
 from clickmap_cli.commands.verify import verify
 from clickmap_cli.commands.visualize import visualize
 

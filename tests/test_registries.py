@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from dataclasses import MISSING
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,12 +14,12 @@ from typer.testing import CliRunner
 from clickmap_cli.app import app
 from clickmap_cli.config.benchmark import SALIENCY_METRICS
 from clickmap_cli.config.experiment import METRICS
+from clickmap_cli.config.fields import settings_of
 from clickmap_cli.config.saliency import LOSSES, OPTIMIZERS, SCHEDULES
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.map_scores import MAP_SCORES, rsa
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.runtime.registry import setting_names, settings_of
 from clickmap_cli.training import trackers
 from clickmap_cli.training.optimisation import Schedule, make_optimizer
 from clickmap_cli.training.tasks import saliency
@@ -98,14 +100,15 @@ def test_every_setting_can_be_listed_with_its_default_and_meaning(entry) -> None
     (found,) = json.loads(shown.stdout)
     thing = (MODELS if found["kind"] == "model" else DATASETS).get(entry.name)
     settings = {setting["name"]: setting for setting in found["settings"]}
-    assert set(setting_names(thing)) < set(settings)
-    assert all(setting["about"] for setting in settings.values())
-    lacking = {name: None for name, setting in settings.items() if setting["required"]}
-    defaults = settings_of(thing, lacking, entry.name)
-    for name, default in defaults.items():
-        if name not in lacking:
+    known = settings_of(thing)
+    assert set(known) < set(settings)
+    assert all(setting["about"] and setting["type"] for setting in settings.values())
+    for name, each in known.items():
+        assert each.hint is not Any, name
+        assert settings[name]["required"] == (each.default is MISSING)
+        if each.default is not MISSING:
             listed = settings[name]["default"]
-            assert listed == (list(default) if isinstance(default, tuple) else default)
+            assert listed == (list(each.default) if type(each.default) is tuple else each.default)
     lines = CliRunner().invoke(app, ["benchmark", "--list", entry.name]).stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(settings)
 

@@ -147,11 +147,7 @@ class OtherImages:
     """
 
     def __init__(
-        self,
-        keys: Sequence[str],
-        category: NDArray[np.int32],
-        usable: NDArray[np.bool_],
-        seed: int,
+        self, keys: Sequence[str], category: NDArray[np.int32], usable: NDArray[np.bool_], seed: int
     ) -> None:
         self._keys = keys
         self._seed = seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -185,7 +185,7 @@ def filter_before_quality(
     else:
         funnel.note("filter_duplicates", "off")
     for name, wanted in (("file_inclusion_filter", True), ("file_exclusion_filter", False)):
-        words = filter_words(getattr(config, name))
+        words = getattr(config, name)
         kept = None
         if words:
             keys = funnel.trials.images.tolist()
@@ -198,11 +198,6 @@ def filter_before_quality(
         known = np.array([name in keep_categories for name in categories], dtype=np.bool_)
         kept = known[funnel.trials.category][funnel.trials.image]
     funnel.keep("class_filter_file", config.class_filter_file or "off", kept)
-
-
-def filter_words(value: str | Sequence[str] | None) -> list[str]:
-    """Return the words of `file_inclusion_filter` or `file_exclusion_filter` as a list."""
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
 def _first_submissions(trials: Trials) -> Bools:

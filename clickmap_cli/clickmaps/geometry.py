@@ -121,14 +121,8 @@ class Geometry:
     @property
     def action(self) -> str:
         """Words for reports on what `finish` does: `as it is`, `scaled`, `cropped` or both."""
-        done = [
-            word
-            for word, changed in (
-                ("scaled", self.resized != self.native),
-                ("cropped", self.final != self.resized),
-            )
-            if changed
-        ]
+        done = ["scaled"] if self.resized != self.native else []
+        done += ["cropped"] if self.final != self.resized else []
         return " and ".join(done) or AS_IT_IS
 
     def of_map(self, shape: Size, image: Size | None = None) -> Geometry:

@@ -45,11 +45,7 @@ class TooMuchLostError(DataError):
 
 
 def check_losses(
-    losses: Iterable[Loss],
-    max_lost: float,
-    progress: Progress,
-    where: str = "",
-    least: float = 0.0,
+    losses: Iterable[Loss], max_lost: float, progress: Progress, where: str = "", least: float = 0.0
 ) -> None:
     """Raise DataError if a loss is too large, and give notices about the smaller losses.
 
@@ -223,19 +219,11 @@ def likeliest_cause(points: Coordinates) -> str:
     )
 
 
-def _explains(points: Coordinates, x: Floats, y: Floats) -> float | None:
-    """Return the share of points that other coordinates bring inside, or None if it is low."""
-    share = points.inside(x, y)
-    return share if share >= _EXPLAINS and share > points.inside() + 0.1 else None
-
-
 def _swapped(points: Coordinates) -> str:
-    share = _explains(points, points.y, points.x)
-    return (
-        ""
-        if share is None
-        else f"With x and y swapped, {_percent(share)} would lie inside: x is the column, counted "
-        "from the left, y the row, counted from the top."
+    share = _share_explained(points, points.y, points.x)
+    return share and (
+        f"With x and y swapped, {share} would lie inside: x is the column, counted from the left, "
+        "y the row, counted from the top."
     )
 
 
@@ -243,14 +231,11 @@ def _centred_origin(points: Coordinates) -> str:
     """Explain points by an origin in the image's centre, with y upwards or downwards."""
     if np.mean(points.x < 0) < 0.2 or np.mean(points.y < 0) < 0.2:
         return ""
-    x = points.x + points.width / 2
-    share = _explains(points, x, points.y + points.height / 2)
-    return (
-        ""
-        if share is None
-        else "Many are negative: they look as if counted from the image's centre. With half the "
-        f"width and height added, {_percent(share)} would lie inside (where y points up, it must "
-        "be turned round)."
+    x, y = points.x + points.width / 2, points.y + points.height / 2
+    share = _share_explained(points, x, y)
+    return share and (
+        "Many are negative: they look as if counted from the image's centre. With half the width "
+        f"and height added, {share} would lie inside (where y points up, it must be turned round)."
     )
 
 
@@ -279,24 +264,29 @@ def _other_size(points: Coordinates) -> str:
 def _best(
     points: Coordinates,
     sizes: tuple[tuple[int, int], ...],
-    moved: Callable[[int, int], tuple[Floats, Floats]],
+    move: Callable[[int, int], tuple[Floats, Floats]],
     words: str,
 ) -> str:
     """Explain points by the size that brings most of them inside, the smallest of equals."""
-    shares = []
+    found = []
     for w, h in sizes:
+        x, y = move(w, h)
         fits = np.quantile(points.x, 0.99) < w and np.quantile(points.y, 0.99) < h
-        x, y = moved(w, h)
-        share = _explains(points, x, y) if fits else None
         # points that fill only a corner would fit into any larger size
         spread = min(np.ptp(x) / points.width.max(), np.ptp(y) / points.height.max())
-        if share is not None and spread > 0.6:
-            shares.append((round(share, 2), -w * h, w, h))
-    if not shares:
+        if fits and spread > 0.6 and _share_explained(points, x, y):
+            found.append((round(points.inside(x, y), 2), -w * h, w, h))
+    if not found:
         return ""
-    share, _, w, h = max(shares)
+    share, _, w, h = max(found)
     reach = f"x reaches {points.x.max():g} and y {points.y.max():g}; "
     return reach + words.format(w=w, h=h, share=_percent(share))
+
+
+def _share_explained(points: Coordinates, x: Floats, y: Floats) -> str:
+    """Return the share of points that other coordinates bring inside; empty if it is low."""
+    share = points.inside(x, y)
+    return _percent(share) if share >= _EXPLAINS and share > points.inside() + 0.1 else ""
 
 
 def _percent(share: float) -> str:

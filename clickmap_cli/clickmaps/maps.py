@@ -13,8 +13,7 @@ from clickmap_cli.clickmaps.blur import Kernel, blur_clicks, blur_counts
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
-from clickmap_cli.metrics.ranks import RankTable
-from clickmap_cli.metrics.views import CountView, MapView
+from clickmap_cli.metrics.views import CountView, MapView, RankTable
 from clickmap_cli.storage.long_arrays import ranges
 
 Maps = NDArray[np.float32]
@@ -190,10 +189,7 @@ class ClickStack:
     """
 
     def __init__(
-        self,
-        clicks: ImageClicks,
-        settings: MapSettings,
-        people: NDArray[np.int32] | None = None,
+        self, clicks: ImageClicks, settings: MapSettings, people: NDArray[np.int32] | None = None
     ) -> None:
         self._clicks = clicks
         self.people = np.arange(len(clicks), dtype=np.int32) if people is None else people
@@ -235,10 +231,7 @@ class ClickStack:
         """Return the means of two halves that together are all trials, the second with clicks."""
         sum_first = self._blurred(first)
         sum_second = self._total - sum_first if self._total is not None else self._blurred(second)
-        return (
-            self._view(sum_first, len(first)),
-            self._view(sum_second, len(second), second),
-        )
+        return (self._view(sum_first, len(first)), self._view(sum_second, len(second), second))
 
     def _part(self, trial: int) -> NDArray[Any]:
         if self._last is None or self._last[0] != trial:

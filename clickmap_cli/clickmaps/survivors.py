@@ -14,10 +14,9 @@ from clickmap_cli.clickmaps.filters import (
     Quality,
     filter_before_quality,
     filter_trials,
-    filter_words,
 )
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
-from clickmap_cli.clickmaps.keys import check_flat_names, image_key, match_keys, some_names
+from clickmap_cli.clickmaps.keys import check_flat_names, match_keys, some_names
 from clickmap_cli.clickmaps.losses import (
     FRACTIONS,
     Coordinates,
@@ -32,13 +31,12 @@ from clickmap_cli.clickmaps.reading.raw_table import Reject
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import read_trials
 from clickmap_cli.clickmaps.settings import MapSettings, blur_notices
-from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, trials_from_arrays
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, load_trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.manifest import Manifest, load_manifest
-from clickmap_cli.storage.safe_arrays import NpzArrays
 
 
 @dataclass(frozen=True)
@@ -91,26 +89,26 @@ def input_files(config: ExperimentConfig) -> list[Path]:
     return paths
 
 
-def mask_files(folder: Path, relative: bool = False) -> list[Path]:
-    """List all files below a folder of masks, sorted; as paths inside it if `relative`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [path.relative_to(folder) for path in files] if relative else files
+def mask_files(folder: Path) -> list[Path]:
+    """List all files below a folder of masks, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def surviving_trials(
     config: ExperimentConfig,
-    reject: Reject,
     progress: Progress,
+    *,
     quality: Quality | None = None,
+    reject: Reject | None = None,
 ) -> Survivors:
     """Read and filter raw trials, or take those that `prepare` kept.
 
     Args:
         config: its `clickme_data` names a file of raw trials, or a folder written by `prepare`,
             whose trials have already passed the filters.
-        reject: function that is called for every row that cannot be read.
         progress: receives the progress of reading and filtering.
         quality: function for `participant_filter`; required if that is set and raw trials are read.
+        reject: function that is called for every row that cannot be read; None ignores them.
 
     Raises:
         ConfigError: `image_shape` differs from that of the folder written by `prepare`.
@@ -120,7 +118,7 @@ def surviving_trials(
     if data.is_dir():
         found = _prepared(data, config, progress)
     else:
-        funnel, categories = _read(config, data, reject, progress)
+        funnel, categories = _read(config, data, progress, reject)
         progress.stage("Filtering")
         filter_trials(funnel, config, categories, progress, quality)
         for text in funnel.notices:
@@ -155,7 +153,7 @@ def prepared_trials(folder: Path, made: ExperimentConfig, progress: Progress) ->
         progress: receives the progress of reading.
     """
     own = replace(made, clickme_data=str(folder))
-    return surviving_trials(own, no_reject, progress).trials
+    return surviving_trials(own, progress).trials
 
 
 def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Trials:
@@ -169,14 +167,14 @@ def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Tria
         raise DataError(
             f"clickme_data: {data} was filtered when it was prepared; name the raw trials."
         )
-    funnel, categories = _read(config, data, no_reject, progress)
+    funnel, categories = _read(config, data, progress)
     progress.stage("Filtering")
     filter_before_quality(funnel, config, categories)
     return funnel.trials
 
 
 def _read(
-    config: ExperimentConfig, data: Path, reject: Reject, progress: Progress
+    config: ExperimentConfig, data: Path, progress: Progress, reject: Reject | None = None
 ) -> tuple[Funnel, frozenset[str] | None]:
     """Read raw trials into a funnel, and read the categories to keep."""
     height, width = config.image_shape
@@ -188,7 +186,8 @@ def _read(
         nonlocal first_rejected
         where = f"row {row}, {column or 'as a whole'}, '{value}': {reason}"
         first_rejected = first_rejected or f"The first: {where}. "
-        reject(row, column, value, reason)
+        if reject is not None:
+            reject(row, column, value, reason)
 
     trials, n_rows = read_trials(
         data, shapes, note_first, progress,
@@ -227,10 +226,6 @@ def _lost_clicks(trials: Trials, points: Coordinates) -> Iterator[Loss]:
     yield Loss(n_clicks - inside, n_clicks, what, cause)
 
 
-def no_reject(row: int, column: str, value: str, reason: str) -> None:
-    """Do nothing; for callers that count unreadable rows but do not report them."""
-
-
 def require_images(found: Survivors) -> None:
     """Raise DataError unless trials are left and every image has a unique file name.
 
@@ -262,9 +257,7 @@ def _most_lost(funnel: tuple[FunnelRow, ...], end: int) -> str:
     return f" Before it, {step.step} ({step.setting}) took {share:.0f}% of the clicks."
 
 
-def _side_tables(
-    config: ExperimentConfig,
-) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
+def _side_tables(config: ExperimentConfig) -> tuple[dict[str, Size] | None, frozenset[str] | None]:
     """Read image sizes and the categories to keep; None for a table that is not configured."""
     sizes, categories = config.metadata_file, config.class_filter_file
     return (
@@ -287,10 +280,8 @@ def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Sur
             f"{folder} was filtered when it was prepared; set otherwise here and without effect: "
             f"{', '.join(other)}."
         )
-    path = folder / TRIALS_FILE
-    trials = trials_from_arrays(NpzArrays(path), str(path))
-    _check_content(trials, path)
-    row = FunnelRow("prepared trials", path.name, len(trials), len(trials.images), len(trials.x))
+    trials = load_trials(folder / TRIALS_FILE)
+    row = FunnelRow("prepared trials", TRIALS_FILE, len(trials), len(trials.images), len(trials.x))
     return Survivors(trials, (row,), len(trials), 0)
 
 
@@ -300,23 +291,6 @@ READ_AND_FILTER = (
     "file_exclusion_filter", "participant_filter", "min_clicks", "max_clicks", "process_max",
     "min_pixels", "duplicate_maps", "max_subjects", "min_subjects", "mask_threshold",
 )  # fmt: skip
-
-
-def _check_content(trials: Trials, path: Path) -> None:
-    """Check the content of a file of trials, which may come from anywhere.
-
-    Raises:
-        DataError: order, clicks or keys are not as `prepare` writes them.
-    """
-    keys = trials.images.tolist()
-    in_order = bool(np.all(np.diff(trials.image) >= 0)) and keys == sorted(set(keys))
-    inside = all(trials.inside(*block).all() for block in trials.blocks())
-    try:
-        safe = all(image_key(key) == key for key in keys)
-    except ValueError:
-        safe = False
-    if not (in_order and inside and safe):
-        raise DataError(f"{path}: its content is not what prepare writes; run prepare again.")
 
 
 _MOST = 20
@@ -350,7 +324,7 @@ def unmatched_names(
                 f"or more than one: {some_names(lost)}."
             )
     for name in ("file_inclusion_filter", "file_exclusion_filter"):
-        words = filter_words(getattr(config, name))
+        words = getattr(config, name)
         lost = [word for word in words if not any(word in key for key in keys)]
         if lost:
             yield (

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.keys import image_key
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.long_arrays import LongArray, blocks_of_runs, take_runs
+from clickmap_cli.storage.safe_arrays import NpzArrays
 
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
@@ -132,7 +135,7 @@ class Trials:
             xs.append(self.x[clicks][stays])
             ys.append(self.y[clicks][stays])
         offsets = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
-        return replace(self, x=xs.finished(), y=ys.finished(), offsets=offsets)
+        return replace(self, x=xs.finish(), y=ys.finish(), offsets=offsets)
 
     def compacted(self) -> Trials:
         """Sort by image key, then by time; drop unused names from the vocabularies.
@@ -204,26 +207,24 @@ class Trials:
         return arrays
 
 
-def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
-    """Build a table from the arrays of a `trials.npz`.
-
-    Args:
-        arrays: arrays as returned by `Trials.as_arrays`.
-        name: the file, for messages.
+def load_trials(path: Path) -> Trials:
+    """Read a `trials.npz`, which may come from anywhere.
 
     Raises:
-        DataError: arrays are missing, have other types, or do not fit one another.
+        DataError: the file is missing or damaged; arrays are missing, have other types, or do not
+            fit one another; or order, clicks or keys are not as `prepare` writes them.
     """
+    arrays = NpzArrays(path)
     missing = [key for key in _ARRAYS if key not in arrays]
     if missing:
-        raise DataError(f"{name}: lacks {', '.join(missing)}; it is not a trials.npz of prepare.")
+        raise DataError(f"{path}: lacks {', '.join(missing)}; it is not a trials.npz of prepare.")
     loaded = {key: arrays[key] for key in _ARRAYS}
-    whole = ("x", "y", "offsets", "image", "user", "category", "shape")
-    if any(loaded[key].dtype.kind not in "iu" for key in whole) or any(
-        loaded[key].dtype.kind != "U" for key in ("images", "users", "categories")
+    texts = ("images", "users", "categories")
+    if any(
+        array.dtype.kind not in ("U" if key in texts else "iu") for key, array in loaded.items()
     ):
-        raise DataError(f"{name}: its arrays have other types than prepare writes.")
-    trials = Trials(**{key: loaded[key] for key in _ARRAYS}, time=arrays.get("time"))
+        raise DataError(f"{path}: its arrays have other types than prepare writes.")
+    trials = Trials(**loaded, time=arrays.get("time"))
     n, images = len(trials.image), len(trials.images)
     fits = (
         len(trials.offsets) == n + 1
@@ -239,7 +240,16 @@ def trials_from_arrays(arrays: Mapping[str, NDArray[Any]], name: str) -> Trials:
         and (trials.time is None or len(trials.time) == n)
     )
     if not fits:
-        raise DataError(f"{name}: its arrays do not fit one another; run prepare again.")
+        raise DataError(f"{path}: its arrays do not fit one another; run prepare again.")
+    keys = trials.images.tolist()
+    in_order = bool(np.all(np.diff(trials.image) >= 0)) and keys == sorted(set(keys))
+    inside = all(trials.inside(*block).all() for block in trials.blocks())
+    try:
+        safe = all(image_key(key) == key for key in keys)
+    except ValueError:
+        safe = False
+    if not (in_order and inside and safe):
+        raise DataError(f"{path}: its content is not what prepare writes; run prepare again.")
     return trials
 
 
@@ -250,13 +260,6 @@ def _codes_within(codes: Ints, size: int) -> bool:
 def _narrow(words: NDArray[np.str_]) -> NDArray[np.str_]:
     """Store strings no wider than the longest of them."""
     return words.astype(np.str_) if len(words) == 0 else np.array(words.tolist(), dtype=np.str_)
-
-
-COUNTED = (
-    "Clicks in one trial, of the trials and clicks that passed every filter. click_counts.json "
-    "holds the sum of these clicks over all trials of an image, not the number of its trials."
-)
-"""Text in `medians.json`: the field's scripts count trials where `prepare` counts clicks."""
 
 
 def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
@@ -273,7 +276,10 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
     lengths = trials.n_clicks
     category = trials.category[trials.image]
     return {
-        "counts": COUNTED,
+        # the field's scripts count trials where `prepare` counts clicks
+        "counts": "Clicks in one trial, of the trials and clicks that passed every filter. "
+        "click_counts.json holds the sum of these clicks over all trials of an image, not the "
+        "number of its trials.",
         "image": _medians(lengths, trials.image, trials.images),
         "category": _medians(lengths, category, trials.categories),
         "all": {

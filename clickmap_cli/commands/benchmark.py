@@ -91,8 +91,8 @@ def _list(config: Path | None, overrides: list[str], json: bool) -> int:
     """
     from clickmap_cli.config.loading import BENCHMARK, load_config
     from clickmap_cli.reports.benchmark import listing_json, listing_lines
+    from clickmap_cli.reports.config import described_json, described_lines
     from clickmap_cli.reports.console import print_json, print_line
-    from clickmap_cli.reports.described import described_json, described_lines
     from clickmap_cli.runtime.registry import load_plugin
 
     names = [word for word in overrides if "=" not in word]

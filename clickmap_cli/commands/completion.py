@@ -9,11 +9,10 @@ Each gets offers in the form in which it asks.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ import typer
 from clickmap_cli.config.experiment import METHODS
 
 if TYPE_CHECKING:
-    from clickmap_cli.config.fields import Key
+    from clickmap_cli.config.fields import Field
     from clickmap_cli.config.loading import Schema
 
 Offer = tuple[str, str]
@@ -137,9 +136,9 @@ def benchmark_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def data_set_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Return `name=` with every data set; once one is named, the settings of that data set."""
+    from clickmap_cli.config.fields import settings_of
     from clickmap_cli.datasets.base import DATASETS
     from clickmap_cli.runtime.errors import ClickmapError
-    from clickmap_cli.runtime.registry import setting_names
 
     words = _words(ctx)
     sets = [(entry.name, entry.summary) for entry in DATASETS.entries()]
@@ -152,7 +151,7 @@ def data_set_words(ctx: typer.Context, incomplete: str) -> list[Offer]:
         return _guide([("name=", "the data set")], typed, lambda _: sets)
     settings: list[str] = []
     with suppress(ClickmapError):  # the name is not yet that of a data set
-        settings = setting_names(DATASETS.get(named))
+        settings = list(settings_of(DATASETS.get(named)))
     offers = [(f"{name}=", f"a setting of {named}") for name in settings]
     return _guide(offers, typed, lambda _: [("./", "a folder")])
 
@@ -241,38 +240,27 @@ def _schema(ctx: typer.Context, words: list[str]) -> Schema[Any]:
 
 def _keys(schema: Schema[Any], typed: str) -> list[Offer]:
     """Return the keys, each with `=`; the keys inside a part are offered once the part is typed."""
-    offers = []
-    for name, key, inner in _parts(schema):
-        if inner is None:
-            offers.append((f"{name}=", key.help))
-        elif typed.startswith(f"{name}.") or (typed and _only(schema, typed) == name):
-            offers += [(f"{name}.{each}=", about.help) for each, about in inner.items()]
+    from clickmap_cli.config.benchmark import DataSetSpec, ModelSpec
+    from clickmap_cli.config.fields import fields_of, part_of
+
+    known = fields_of(schema.type)
+    fitting = [name for name in known if typed and name.startswith(typed)]
+    offers: list[Offer] = []
+    entries: list[Offer] = []
+    for name, each in known.items():
+        if each.hint == ModelSpec:
+            entries.append((f"{name}.name=", "the registered model"))
+        if part_of(each.hint) == DataSetSpec:
+            entries.append((f"{name}.0.name=", "the first data set"))
+            entries.append((f"{name}.0.root=", "where the first data set is"))
+        if part_of(each.hint) != each.hint or each.hint == ModelSpec:
+            offers.append((f"{name}=", each.key.help))
+        elif typed.startswith(f"{name}.") or fitting == [name]:
+            inner = fields_of(each.hint)
+            offers += [(f"{name}.{key}=", about.key.help) for key, about in inner.items()]
         else:
-            offers.append((f"{name}.", key.help))
-    known = {name: inner for name, _, inner in _parts(schema)}
-    if known.get("model", {}) is None:
-        offers.append(("model.name=", "the registered model"))
-    if "datasets" in known:
-        offers.append(("datasets.0.name=", "the first data set"))
-        offers.append(("datasets.0.root=", "where the first data set is"))
-    return offers
-
-
-def _only(schema: Schema[Any], typed: str) -> str | None:
-    fitting = [name for name, _, _ in _parts(schema) if name.startswith(typed)]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _parts(schema: Schema[Any]) -> list[tuple[str, Key, Mapping[str, Key] | None]]:
-    """Return every key as (name, key, keys inside it or None)."""
-    from clickmap_cli.config.fields import default_of, keys_of
-
-    found: list[tuple[str, Key, Mapping[str, Key] | None]] = []
-    for name, key in keys_of(schema.type).items():
-        default = default_of(schema.type, name)
-        inner = keys_of(type(default)) if dataclasses.is_dataclass(default) else None
-        found.append((name, key, inner))
-    return found
+            offers.append((f"{name}.", each.key.help))
+    return offers + entries
 
 
 def _values(schema: Schema[Any], place: str, typed: str) -> list[Offer]:
@@ -285,54 +273,37 @@ def _values(schema: Schema[Any], place: str, typed: str) -> list[Offer]:
 
 def _known(schema: Schema[Any], place: str) -> list[Offer]:
     """Return the words that a key may hold, or its default if they are not limited."""
-    from clickmap_cli.config.fields import default_of
-
-    top, _, inner = place.partition(".")
-    top = schema.aliases.get(top, top)
-    parts = {name: (key, within) for name, key, within in _parts(schema)}
-    if top not in parts:
-        return []
-    key, within = parts[top]
-    if within is None:
-        named = bool(inner) or top in ("models", "active_models")
-        return _registered(top, inner) if named else _allowed(schema.type, top, key)
-    if inner not in within:
-        return []
-    return _allowed(type(default_of(schema.type, top)), inner, within[inner])
-
-
-def _allowed(owner: type, name: str, key: Key) -> list[Offer]:
-    """Return the words that a key may hold, or its default, according to its schema."""
-    from clickmap_cli.config.benchmark import SALIENCY_METRICS, DeepDive
-    from clickmap_cli.config.experiment import METRICS
-    from clickmap_cli.config.fields import default_of
-
-    default = default_of(owner, name)
-    if name in ("metric", "metrics"):
-        of_models = name == "metrics" or owner is DeepDive
-        return [(word, "a metric") for word in (SALIENCY_METRICS if of_models else METRICS)]
-    if key.choices is not None:
-        return [(word, key.help) for word in key.choices]
-    if isinstance(default, bool):
-        return [(word, key.help) for word in ("true", "false")]
-    if isinstance(default, list):
-        # an empty default offers only the opening bracket
-        text = f"[{','.join(map(str, default))}]" if default else "["
-        return [(text, f"the default. {key.help}")]
-    return [] if default is None else [(str(default), f"the default. {key.help}")]
-
-
-def _registered(top: str, inner: str) -> list[Offer]:
-    """Return the registered models or data sets that a key can name.
-
-    Such keys are `models=`, `model.name=`, `models.0.type=` and `datasets.0.name=`.
-    """
+    from clickmap_cli.config.benchmark import DataSetSpec, ModelSpec
+    from clickmap_cli.config.fields import fields_of, part_of
     from clickmap_cli.datasets.base import DATASETS
     from clickmap_cli.models.base import MODELS
 
-    last = inner.rpartition(".")[2]
-    if top == "datasets":
-        registry = DATASETS if last == "name" else None
-    else:
-        registry = MODELS if last in ("", "name", "type") else None
-    return [] if registry is None else [(each.name, each.summary) for each in registry.entries()]
+    top, _, inner = place.partition(".")
+    each = fields_of(schema.type).get(schema.aliases.get(top, top))
+    if each is None:
+        return []
+    part, last = part_of(each.hint), inner.rpartition(".")[2]
+    if part == DataSetSpec:
+        return [(one.name, one.summary) for one in DATASETS.entries() if last == "name"]
+    if part == ModelSpec or top == "active_models":
+        named = last in ("", "name", "type")
+        return [(one.name, one.summary) for one in MODELS.entries() if named]
+    if inner:
+        each = fields_of(part).get(inner) if part == each.hint else None
+    return [] if each is None else _allowed(each)
+
+
+def _allowed(each: Field) -> list[Offer]:
+    """Return the words that a key may hold, or its default, according to its schema."""
+    default = each.default
+    if each.key.choices is not None:
+        text = "a metric" if each.name in ("metric", "metrics") else each.key.help
+        return [(word, text) for word in each.key.choices]
+    if isinstance(default, bool):
+        return [(word, each.key.help) for word in ("true", "false")]
+    if isinstance(default, list):
+        # an empty default offers only the opening bracket
+        text = f"[{','.join(map(str, default))}]" if default else "["
+        return [(text, f"the default. {each.key.help}")]
+    known = default is not None and not isinstance(default, dict)
+    return [(str(default), f"the default. {each.key.help}")] if known else []

@@ -206,7 +206,7 @@ def update(
     """
 
     def body(_: Terminal) -> int:
-        from clickmap_cli.config.updating import missing_keys, updated_text
+        from clickmap_cli.config.loading import missing_keys, updated_text
         from clickmap_cli.reports.console import print_line
         from clickmap_cli.storage.atomic import write_bytes
 

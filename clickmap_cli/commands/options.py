@@ -1,14 +1,16 @@
-"""Options that commands share, declared once, and the pointers from help texts to the README."""
+"""Options that commands share, declared once, and the answer to an option that is unknown."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from clickmap_cli.commands import completion
-from clickmap_cli.runtime.devices import DEVICES
+from clickmap_cli.config.experiment import ExperimentConfig
+from clickmap_cli.config.fields import keys_of
 
 INPUT = "Input and output"
 JOB = "What it does"
@@ -32,7 +34,7 @@ def output_folder(context: typer.Context, value: Place) -> Place:
     Raises:
         Exit: the value is a file, or looks like the name of one; an error is printed first.
     """
-    from clickmap_cli.config.validation import folder_fault
+    from clickmap_cli.config.loading import folder_fault
     from clickmap_cli.reports.console import Terminal
     from clickmap_cli.runtime.errors import ConfigError
 
@@ -65,6 +67,19 @@ def _dry_run(does: str) -> typer.models.OptionInfo:
     return found
 
 
+def _key(name: str, *short: str) -> typer.models.OptionInfo:
+    """Return the option that sets a key of a configuration, with its meaning and its words."""
+    limits = keys_of(ExperimentConfig)[name]
+    found: typer.models.OptionInfo = typer.Option(
+        f"--{name.replace('_', '-')}",
+        *short,
+        help=limits.help,
+        rich_help_panel=RUN,
+        autocompletion=completion.among(*limits.choices) if limits.choices else None,
+    )
+    return found
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -93,40 +108,11 @@ Output = Annotated[
         callback=output_folder,
     ),
 ]
-NJobs = Annotated[
-    int | None,
-    typer.Option("--n-jobs", "-j", help="Workers; -1 = every core.", rich_help_panel=RUN),
-]
-Backend = Annotated[
-    str | None,
-    typer.Option(
-        "--backend",
-        help="loky, threading or dask.",
-        rich_help_panel=RUN,
-        autocompletion=completion.among("loky", "threading", "dask"),
-    ),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        "--scheduler",
-        help="Address of a Dask scheduler, such as tcp://192.168.0.7:8786.",
-        rich_help_panel=RUN,
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help="auto, cpu, cuda or mps.",
-        rich_help_panel=RUN,
-        autocompletion=completion.among(*DEVICES),
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option("--seed", help="Seed of every random draw.", rich_help_panel=RUN),
-]
+NJobs = Annotated[int | None, _key("n_jobs", "-j")]
+Backend = Annotated[str | None, _key("backend")]
+Scheduler = Annotated[str | None, _key("scheduler")]
+Device = Annotated[str | None, _key("device")]
+Seed = Annotated[int | None, _key("seed")]
 WhenPresentFlag = Annotated[
     bool | None,
     typer.Option(
@@ -159,3 +145,40 @@ Verbose = Annotated[
     bool,
     typer.Option("--verbose", help="Show a traceback on errors.", rich_help_panel=SHOW),
 ]
+
+
+class Command(TyperCommand):
+    """A Typer command that recognises configuration keys and other commands' options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as Typer does, and add a hint to the error about an unknown option."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            # the class is in Typer's own copy of Click or in the installed one, so compare its name
+            option = getattr(error, "option_name", None)
+            if type(error).__name__ == "NoSuchOption" and option:
+                hint = _hint(ctx, option)
+                if hint:
+                    vars(error).update(
+                        message=f"No such option: {option}. {hint}", possibilities=[]
+                    )
+            raise
+
+
+def _hint(ctx: Any, option: str) -> str:
+    """Return a hint at what the unknown option is elsewhere; empty if there is none."""
+    from clickmap_cli.config.loading import ALL_SCHEMAS
+
+    commands = getattr(ctx.find_root().command, "commands", {})
+    having = [
+        name
+        for name, command in commands.items()
+        if any(option in (*each.opts, *each.secondary_opts) for each in command.params)
+    ]
+    if having:
+        return f"It belongs to clickmap {' and '.join(having)}."
+    key = option.lstrip("-").replace("-", "_")
+    if any(schema.knows(key) for schema in ALL_SCHEMAS):
+        return f"{key} is a key of the configuration: type {key}=..., without dashes."
+    return ""

@@ -11,7 +11,7 @@ import typer
 
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands import visualize_options as v
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 from clickmap_cli.storage.folder import WhenPresent
 
@@ -102,10 +102,8 @@ def _draw_figures(call: _Call, options: VisualizeOptions) -> Any:
     from clickmap_cli.services.visualize import figures as service
 
     run = service.run(call.config, options, call.terminal, all_figures(), call.when, call.dry_run)
-    if run.summary.images:
-        call.terminal.show(report.images_table(run))
-    for line in report.summary_lines(run):
-        call.terminal.show(line)
+    tables = [report.images_table(run)] if run.summary.images else []
+    show_outcome(call.terminal, run, report.summary_lines(run), tables=tables)
     return report.as_json(run)
 
 
@@ -118,8 +116,7 @@ def _write_gallery(call: _Call, look: Look, participants: str) -> Any:
     run = service.run(
         call.config, look, participants, call.terminal, gallery_html, call.when, call.dry_run
     )
-    for line in report.gallery_lines(run):
-        call.terminal.show(line)
+    show_outcome(call.terminal, run, report.gallery_lines(run))
     return report.gallery_json(run)
 
 

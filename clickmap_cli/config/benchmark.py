@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
-from clickmap_cli.config.fields import key, max_lost_key
+from clickmap_cli.config.fields import (
+    Field,
+    Key,
+    fail,
+    is_file_name,
+    key,
+    max_lost_key,
+    workers_key,
+)
 from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean, printable
 
@@ -18,171 +27,119 @@ ON_REQUEST = frozenset({"EMD", "Spearman"})
 """Metrics that `all` leaves out: they are slow, or the field's benchmarks do not use them."""
 
 
-# fmt: off
-# One line per key, so that the schema reads as a table.
 @dataclass
-class HeatmapPictures:
-    """Pictures of predictions."""
-
-    enabled: bool = key(False, "Write a picture of every prediction.", "output")
-    overlay: bool = key(True, "Also write it over its image.", "output")
-    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, sum (50 times its mean in full colour), rank or none (0 to 1, unscaled).", "output", choices=("max", "minmax", "sum", "rank", "none"))
-    colormap: str = key("inferno", "Any matplotlib colour map.", "output")
-    alpha: float = key(0.6, "Opacity of the hottest pixel over the image.", "output", minimum=0, maximum=1)
-    out_dir: str | None = key(None, "Folder of the pictures; null = `<output_dir>/heatmaps`.", "run", false_is_null=True)
-
-
-@dataclass
-class DeepDive:
-    """A second look at the images that a model matches worst."""
-
-    n_images: int = key(0, "Number of worst images to score again with the model's other settings; 0 = none.", "scores", minimum=0)
-    metric: str = key("CC", "Metric that selects the worst images and scores them again.", "scores")
-
-
-@dataclass
-class BenchmarkConfig:
-    """One benchmark. Relative paths are taken from the folder the command is called in."""
-
-    experiment: str = key("benchmark", "Name of the benchmark in its report.", "run")
-    output_dir: str = key("results", "Folder of the tables, pictures and report.", "run")
-    prediction_cache_dir: str | None = key(None, "Folder of kept predictions; null = `<output_dir>/predictions`.", "run", false_is_null=True)
-    cache_predictions: bool = key(True, "Keep predictions, and reuse those that are still valid.", "run")
-    limit_images: int | None = key(None, "Use only this many images of each data set, the first ones; null = all.", "scores", minimum=1, false_is_null=True)
-    predict_only: bool = key(False, "Predict and stop, without scoring.", "scores")
-    datasets: Any = key([], "List of {name, label, ...}: `clickmap benchmark --list` names them; the rest are the data set's settings.", "input")
-    models: Any = key([], "List of names or of {name, type, ...}; `type` is the registered model where `name` is your own.", "input")
-    active_models: Any = key(None, "Run only these of `models`; null = all.", "input", false_is_null=True)
-    model_kwargs: Any = key(None, "Model name -> further settings of that model.", "input", false_is_null=True)
-    plugins: Any = key(None, "Your own Python files that register models or data sets.", "input", false_is_null=True)
-    metrics: Any = key("all", "A metric or a list; `all` is every one but EMD and Spearman.", "scores")
-    postprocess: bool = key(True, "Clip maps at 0 and scale them to sum 1 (densities are left alone).", "scores")
-    ceiling: bool = key(True, "Also score people, where a data set tells them apart: ceiling, null and normalised scores.", "scores")
-    null_iterations: int = key(10, "Draws of another image for the null.", "scores", minimum=1)
-    centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
-    seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
-    max_lost: float = max_lost_key()
-    heatmaps_png: HeatmapPictures = field(default_factory=HeatmapPictures, metadata=key(None, "Pictures of predictions (see below).", "output").metadata)
-    deep_dive: DeepDive = field(default_factory=DeepDive, metadata=key(None, "Levels and signs that would have matched the worst images (eigencam; see below).", "scores").metadata)
-    report_images: int = key(25, "Best and worst images that the report shows for each model and metric; 0 = none.", "output", minimum=0)
-    n_jobs: int = key(-1, "Workers; -1 = every core. Results never depend on it.", "run")
-    backend: str = key("loky", "Scoring runs in processes (loky), in threads (threading) or on a Dask cluster (dask). Results never depend on it.", "run", choices=("loky", "threading", "dask"))
-    scheduler: str | None = key(None, "Address of the Dask cluster's scheduler, such as tcp://192.168.0.7:8786, for backend: dask.", "run", false_is_null=True)
-    device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=DEVICES)
-
-# fmt: on
-
-BENCHMARK_ALIASES = {
-    "experiment_name": "experiment",
-    "metric": "metrics",
-}
-"""Old name -> current name."""
-
-
-@dataclass(frozen=True)
 class Spec:
     """A data set or a model as a config names it.
 
     Attributes:
         label: its name in tables and files.
         name: its name in the registry.
-        settings: all other settings of its entry.
+        settings: all other settings of its entry. They are `Any` because their types are those of
+            the registered function or class, which a plugin may add; `read_settings` checks them.
     """
 
-    label: str
-    name: str
-    settings: Mapping[str, Any]
+    label: str = key("", "Its name in tables and files.", "scores")
+    name: str = key("", "Its name in the registry.", "scores")
+    settings: dict[str, Any] = key({}, "Its settings.", "scores")
 
 
-class NamesDataSets(Protocol):
-    """A config with the key `datasets`."""
+@dataclass
+class DataSetSpec(Spec):
+    """A data set as `datasets` names it."""
 
-    datasets: Any
+    def to_config(self) -> dict[str, Any]:
+        """Return the entry that a configuration holds."""
+        return {"name": self.name, "label": self.label, **self.settings}
 
 
-def dataset_specs(config: NamesDataSets) -> list[Spec]:
-    """Return the data sets of a checked config, in order.
+@dataclass
+class ModelSpec(Spec):
+    """A model as `models` or `model` names it."""
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the entry that a configuration holds."""
+        return {"name": self.label, "type": self.name, **self.settings}
+
+
+DATASET_ENTRY = (
+    Field("label", str | None, None, Key("what tables and files call it; null = its name.")),
+    Field(
+        "ids", str | list[str] | None, None,
+        Key("a file with the only image ids that count, one a line, or a list of them."),
+    ),
+)  # fmt: skip
+MODEL_ENTRY = (
+    Field(
+        "type", str | None, None,
+        Key("the registered model, where `name` is your own word for it."),
+    ),
+    Field("cache", bool, True, Key("whether its predictions may be kept.")),
+)  # fmt: skip
+"""Settings that every entry of `datasets` or `models` accepts besides its own."""
+
+
+def parse_datasets(value: Any) -> list[dict[str, Any]]:
+    """Return `datasets` as fields of `DataSetSpec`.
+
+    Accepted are a name, {name: ..., ...}, a list of them, and a mapping name -> settings.
 
     Raises:
-        ConfigError: an entry has no name, or two entries have the same label.
+        ConfigError: an entry has another form or no name, or two entries have the same label.
     """
     specs = []
-    for entry in _entries(config.datasets, "datasets"):
-        rest = dict(entry)
-        name = _word(rest.pop("name", None), "datasets: a data set's name")
-        label = plain_word(rest.pop("label", None) or name, "the label of a data set")
-        specs.append(Spec(label, name, rest))
-    if not specs:
-        raise ConfigError(
-            "datasets is empty; name at least one, such as {name: folder, root: ...}."
-        )
-    _once([spec.label for spec in specs], "label", "data sets")
+    for entry in _entries(value, "datasets", ("label", "name")):
+        name = _word(entry.pop("name", None), "datasets: a data set's name")
+        label = plain_word(entry.pop("label", None) or name, "the label of a data set")
+        specs.append({"label": label, "name": name, "settings": entry})
+    _require_distinct(specs, "label", "data sets")
     return specs
 
 
-def model_specs(config: BenchmarkConfig) -> list[Spec]:
-    """Return the models to run, each with all of its settings.
+def parse_models(value: Any) -> list[dict[str, Any]]:
+    """Return `models` as fields of `ModelSpec`, from the same forms as `datasets`.
 
     Raises:
-        ConfigError: an entry has no name, two entries have the same name, or `active_models` or
-            `model_kwargs` names a model that `models` does not have.
+        ConfigError: an entry has another form or no name, or two entries have the same name.
     """
-    more = config.model_kwargs or {}
-    if isinstance(more, dict):
-        more = {name: {} if rest is None else rest for name, rest in more.items()}
-    if not isinstance(more, dict) or not all(isinstance(v, dict) for v in more.values()):
-        raise ConfigError(f"model_kwargs is {more!r}; it must be model name -> settings.")
     specs = []
-    for entry in _entries(config.models, "models"):
-        rest = dict(entry)
-        label = plain_word(rest.pop("name", None), "the name of a model")
-        kind = _word(rest.pop("type", None) or label, f"models: the type of {label}")
-        specs.append(Spec(label, kind, {**rest, **more.get(label, {})}))
-    labels = [spec.label for spec in specs]
-    _once(labels, "name", "models")
-    for name in more:
-        if name not in labels:
-            raise ConfigError(f"model_kwargs: no model '{name}'. {did_you_mean(name, labels)}")
-    active = config.active_models
-    wanted = labels if active is None else active if isinstance(active, list) else [active]
-    for name in wanted:
-        if name not in labels:
-            raise ConfigError(
-                f"active_models: no model '{name}' in models. {did_you_mean(str(name), labels)}"
-            )
-    chosen = [spec for spec in specs if spec.label in wanted]
-    if not chosen:
-        empty = "active_models" if specs else "models"
-        raise ConfigError(f"{empty} is empty; name at least one, such as center_bias.")
-    return chosen
+    for entry in _entries(value, "models", ("name", "type")):
+        label = plain_word(entry.pop("name", None), "the name of a model")
+        name = _word(entry.pop("type", None) or label, f"models: the type of {label}")
+        specs.append({"label": label, "name": name, "settings": entry})
+    _require_distinct(specs, "name", "models")
+    return specs
 
 
-def _entries(value: Any, name: str) -> list[dict[str, Any]]:
-    """Return the entries of a list of names or mappings, or of a mapping name -> settings."""
-    if isinstance(value, dict) and "name" not in value:
-        value = [_named(label, rest, name) for label, rest in value.items()]
-    items = value if isinstance(value, list) else [value]
-    entries = []
-    for item in items:
-        entry = {"name": item} if isinstance(item, str) else item
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{name}: {item!r} is neither a name nor {{name: ..., ...}}.")
-        entries.append(entry)
-    return entries
+def _parse_kwargs(value: Any) -> Any:
+    """Return `model_kwargs`, in which a model without settings may be null."""
+    known = isinstance(value, dict)
+    return {k: {} if rest is None else rest for k, rest in value.items()} if known else value
 
 
-def _named(label: Any, rest: Any, name: str) -> dict[str, Any]:
-    """Return the entry for one item of a mapping name -> settings.
+def _entries(value: Any, what: str, own: tuple[str, str]) -> list[dict[str, Any]]:
+    """Return copies of the entries of a list, of one entry, or of a mapping name -> settings.
 
-    If the settings hold a `name`, that is the registered name, and `label` is the entry's own.
+    Args:
+        value: the list, entry or mapping.
+        what: the key that holds it, for messages.
+        own: words of an entry for its own name and for the registered one. Where the settings of a
+            mapping's item hold a `name`, that is the registered name.
     """
-    settings = {} if rest is None else rest
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{name}: {label} is {rest!r}; it must hold 'key: value' pairs.")
-    if "name" not in settings:
-        return {"name": label, **settings}
-    own, registered = ("label", "name") if name == "datasets" else ("name", "type")
-    return {**settings, registered: settings["name"], own: label}
+    if isinstance(value, dict) and "name" not in value:
+        items: list[Any] = []
+        for label, rest in value.items():
+            settings = {} if rest is None else rest
+            if not isinstance(settings, dict):
+                raise ConfigError(f"{what}: {label} is {rest!r}; it must hold 'key: value' pairs.")
+            words = {own[1]: settings["name"], own[0]: label} if "name" in settings else {}
+            items.append({"name": label, **settings, **words})
+    else:
+        items = [] if value in (None, False) else value if isinstance(value, list) else [value]
+    entries = [{"name": item} if isinstance(item, str) else item for item in items]
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{what}: {entry!r} is neither a name nor {{name: ..., ...}}.")
+    return [dict(entry) for entry in entries]
 
 
 def _word(value: Any, what: str) -> str:
@@ -199,46 +156,159 @@ def plain_word(value: Any, what: str) -> str:
             long.
     """
     word = _word(value, what)
-    if word in (".", "..") or any(c in word for c in "/\\\0") or not word.isprintable():
+    if not is_file_name(word):
         raise ConfigError(f"{what} is {word!r}; it names files, so it must hold no slashes.")
     if len(word.encode()) > 100:
         raise ConfigError(f"{what} is too long for a file name: '{printable(word, 40)}'")
     return word
 
 
-def _once(words: list[str], what: str, of: str) -> None:
-    lower = [word.lower() for word in words]
+def _require_distinct(specs: list[dict[str, Any]], what: str, of: str) -> None:
+    lower = [spec["label"].lower() for spec in specs]
     for at, word in enumerate(lower):
         if word in lower[:at]:
             raise ConfigError(
-                f"Two {of} have the {what} '{words[at]}'; give each its own, or their files would "
-                "be the same."
+                f"Two {of} have the {what} '{specs[at]['label']}'; give each its own, or their "
+                "files would be the same."
             )
 
 
-def metric_names(value: Any, source: str) -> list[str]:
-    """Return metrics in their own spelling, in the order of the columns.
+# fmt: off
+# One line per key, so that the schema reads as a table.
+@dataclass
+class HeatmapPictures:
+    """Pictures of predictions."""
 
-    Args:
-        value: a name, a list of names, or `all`; upper and lower case are accepted.
-        source: where the value was set, for messages.
+    enabled: bool = key(False, "Write a picture of every prediction.", "output")
+    overlay: bool = key(True, "Also write it over its image.", "output")
+    normalize: str = key("max", "Scale of a picture: max (0 to its maximum), minmax, sum (50 times its mean in full colour), rank or none (0 to 1, unscaled).", "output", choices=("max", "minmax", "sum", "rank", "none"))
+    colormap: str = key("inferno", "Any matplotlib colour map.", "output")
+    alpha: float = key(0.6, "Opacity of the hottest pixel over the image.", "output", minimum=0, maximum=1)
+    out_dir: str | None = key(None, "Folder of the pictures; null = `<output_dir>/heatmaps`.", "run")
+
+
+@dataclass
+class DeepDive:
+    """A second look at the images that a model matches worst."""
+
+    n_images: int = key(0, "Number of worst images to score again with the model's other settings; 0 = none.", "scores", minimum=0)
+    metric: str = key("CC", "Metric that selects the worst images and scores them again.", "scores", choices=SALIENCY_METRICS)
+
+
+@dataclass
+class BenchmarkConfig:
+    """One benchmark. Relative paths are taken from the folder the command is called in."""
+
+    experiment: str = key("benchmark", "Name of the benchmark in its report.", "run")
+    output_dir: str = key("results", "Folder of the tables, pictures and report.", "run")
+    prediction_cache_dir: str | None = key(None, "Folder of kept predictions; null = `<output_dir>/predictions`.", "run")
+    cache_predictions: bool = key(True, "Keep predictions, and reuse those that are still valid.", "run")
+    limit_images: int | None = key(None, "Use only this many images of each data set, the first ones; null = all.", "scores", minimum=1)
+    predict_only: bool = key(False, "Predict and stop, without scoring.", "scores")
+    datasets: list[DataSetSpec] = key([], "List of {name, label, ...}: `clickmap benchmark --list` names them; the rest are the data set's settings.", "input", parse=parse_datasets)
+    models: list[ModelSpec] = key([], "List of names or of {name, type, ...}; `type` is the registered model where `name` is your own.", "input", parse=parse_models)
+    active_models: list[str] | None = key(None, "Run only these of `models`; null = all.", "input")
+    model_kwargs: dict[str, dict[str, Any]] = key({}, "Model name -> further settings of that model.", "input", parse=_parse_kwargs)
+    plugins: list[str] = key([], "Your own Python files that register models or data sets.", "input")
+    metrics: list[str] = key(["all"], "A metric or a list; `all` is every one but EMD and Spearman.", "scores", choices=("all", *SALIENCY_METRICS))
+    postprocess: bool = key(True, "Clip maps at 0 and scale them to sum 1 (densities are left alone).", "scores")
+    ceiling: bool = key(True, "Also score people, where a data set tells them apart: ceiling, null and normalised scores.", "scores")
+    null_iterations: int = key(10, "Draws of another image for the null.", "scores", minimum=1)
+    centerbias_bandwidth: float = key(0.04, "Kernel of the centre bias in IG, in image widths.", "scores", minimum=1e-6)
+    seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
+    max_lost: float = max_lost_key()
+    heatmaps_png: HeatmapPictures = key(HeatmapPictures, "Pictures of predictions (see below).", "output")
+    deep_dive: DeepDive = key(DeepDive, "Levels and signs that would have matched the worst images (eigencam; see below).", "scores")
+    report_images: int = key(25, "Best and worst images that the report shows for each model and metric; 0 = none.", "output", minimum=0)
+    n_jobs: int = workers_key("Workers; -1 = every core. Results never depend on it.")
+    backend: str = key("loky", "Scoring runs in processes (loky), in threads (threading) or on a Dask cluster (dask). Results never depend on it.", "run", choices=("loky", "threading", "dask"))
+    scheduler: str | None = key(None, "Address of the Dask cluster's scheduler, such as tcp://192.168.0.7:8786, for backend: dask.", "run")
+    device: str = key("auto", "auto, cpu, cuda or mps, for models that do not set their own.", "run", choices=DEVICES)
+
+# fmt: on
+
+BENCHMARK_ALIASES = {"experiment_name": "experiment", "metric": "metrics"}
+"""Old name -> current name."""
+
+
+def model_specs(config: BenchmarkConfig) -> list[ModelSpec]:
+    """Return the models to run, each with all of its settings.
 
     Raises:
-        ConfigError: a metric is unknown.
+        ConfigError: `active_models` or `model_kwargs` names a model that `models` does not have, or
+            no model is left.
     """
-    words = value if isinstance(value, list) else [value]
-    known = {name.lower(): name for name in SALIENCY_METRICS}
-    found: set[str] = set()
-    for word in words:
-        lower = str(word).lower().replace("-", "_")
-        if lower == "all":
-            found |= set(SALIENCY_METRICS) - ON_REQUEST
-        elif lower in known:
-            found.add(known[lower])
-        else:
+    labels = [spec.label for spec in config.models]
+    active = labels if config.active_models is None else config.active_models
+    for name, names in (("model_kwargs", config.model_kwargs), ("active_models", active)):
+        for label in names:
+            if label not in labels:
+                near = did_you_mean(label, labels)
+                raise ConfigError(f"{name}: no model '{label}' in models. {near}")
+    if not active:
+        empty = "active_models" if labels else "models"
+        raise ConfigError(f"{empty} is empty; name at least one, such as center_bias.")
+    return [
+        ModelSpec(
+            spec.label, spec.name, {**spec.settings, **config.model_kwargs.get(spec.label, {})}
+        )
+        for spec in config.models
+        if spec.label in active
+    ]
+
+
+def ordered_metrics(names: list[str]) -> list[str]:
+    """Return metrics in the order of the columns, with those that `all` stands for."""
+    wanted = set(names)
+    if "all" in wanted:
+        wanted |= set(SALIENCY_METRICS) - ON_REQUEST
+    return [name for name in SALIENCY_METRICS if name in wanted]
+
+
+def check_benchmark(config: BenchmarkConfig, sources: Mapping[str, str]) -> None:
+    """Raise unless the values of a benchmark fit together; set its metrics in their order.
+
+    Raises:
+        ConfigError: two keys contradict each other, or a list is empty.
+    """
+    require_data_and_metrics(config, sources)
+    kept = config.cache_predictions or config.heatmaps_png.enabled
+    if config.predict_only and not kept:
+        fail(
+            sources,
+            "predict_only",
+            "is true and cache_predictions false: predictions would be lost. Keep the cache, or "
+            "heatmaps_png.enabled: true writes pictures of them.",
+        )
+    dive = config.deep_dive
+    if dive.n_images and dive.metric not in config.metrics:
+        text = f"has the metric {dive.metric}, which is none of metrics; add it there."
+        fail(sources, "deep_dive", text)
+    labels = [spec.label for spec in config.datasets]
+    models = [spec.label for spec in model_specs(config)]
+    files: dict[str, str] = {}
+    for label, model, end in itertools.product(labels, models, ("", "_summary", "_details")):
+        name = f"{label}__{model}{end}.csv"
+        first = files.setdefault(name.lower(), f"{model} on {label}")
+        if first != f"{model} on {label}":
             raise ConfigError(
-                f"{source}: metrics has {word!r}. {did_you_mean(str(word), SALIENCY_METRICS)}"
+                f"The tables of {first} and of {model} on {label} would both be {name}; rename one."
             )
-    if not found:
-        raise ConfigError(f"{source}: metrics is empty. Known: {', '.join(SALIENCY_METRICS)}.")
-    return [name for name in SALIENCY_METRICS if name in found]
+
+
+def require_data_and_metrics(config: Any, sources: Mapping[str, str]) -> None:
+    """Raise unless a configuration that scores has data sets and metrics; order its metrics.
+
+    Args:
+        config: any configuration with `datasets` and `metrics`; its metrics are put in the order of
+            the columns.
+        sources: key -> where its value comes from.
+
+    Raises:
+        ConfigError: one of them is empty.
+    """
+    if not config.datasets:
+        fail(sources, "datasets", "is empty; name at least one, such as {name: folder, root: ...}.")
+    config.metrics = ordered_metrics(config.metrics)
+    if not config.metrics:
+        fail(sources, "metrics", f"is empty. Known: {', '.join(SALIENCY_METRICS)}.")

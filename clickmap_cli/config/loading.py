@@ -1,4 +1,7 @@
-"""Turns a YAML file and KEY=VALUE overrides into one checked configuration."""
+"""Turns a YAML file and KEY=VALUE overrides into one checked configuration.
+
+Also adds missing keys to existing files without changing a line of them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,24 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clickmap_cli.config.benchmark import BENCHMARK_ALIASES, BenchmarkConfig
+from clickmap_cli.config.benchmark import (
+    BENCHMARK_ALIASES,
+    BenchmarkConfig,
+    DataSetSpec,
+    ModelSpec,
+    check_benchmark,
+)
 from clickmap_cli.config.classifier import ClassifierConfig, check_classifier
 from clickmap_cli.config.experiment import (
     ALIASES,
@@ -23,9 +34,9 @@ from clickmap_cli.config.experiment import (
     NOT_SUPPORTED_YET,
     ExperimentConfig,
     blur_window,
+    check_experiment,
 )
-from clickmap_cli.config.fields import Key, Scope, default_of, keys_of
-from clickmap_cli.config.finetune_checks import check_saliency
+from clickmap_cli.config.fields import Scope, default_of, keys_of, read_part
 from clickmap_cli.config.keypoints import (
     KEYPOINT_ALIASES,
     KEYPOINT_KEYS,
@@ -44,13 +55,12 @@ from clickmap_cli.config.playground import (
     name_here,
     translate_models,
 )
-from clickmap_cli.config.reading import parse_override, read_yaml
-from clickmap_cli.config.saliency import SALIENCY_ALIASES, SaliencyConfig
-from clickmap_cli.config.validation import (
-    check_benchmark,
-    check_experiment,
-    check_value,
-    folder_fault,
+from clickmap_cli.config.reading import parse_override, read_config_text, read_yaml
+from clickmap_cli.config.saliency import (
+    SALIENCY_ALIASES,
+    SaliencyConfig,
+    check_saliency,
+    fill_stages,
 )
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean, short_reason
 
@@ -58,6 +68,14 @@ Config = TypeVar("Config")
 
 _OUTPUT = "--output"
 """The option that sets `output_dir`."""
+
+_FILE_ENDINGS = frozenset({
+    ".bmp", ".bz2", ".ckpt", ".csv", ".gif", ".gz", ".h5", ".hdf5", ".htm", ".html", ".ipynb",
+    ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".mat", ".md", ".npy", ".npz", ".parquet", ".pdf",
+    ".pickle", ".pkl", ".png", ".pt", ".pth", ".py", ".svg", ".tar", ".tif", ".tiff", ".tsv",
+    ".txt", ".xls", ".xlsx", ".yaml", ".yml", ".zip", ".zst",
+})  # fmt: skip
+"""Endings that a folder of results must not have; others, as in `run_v1.5`, are allowed."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +135,13 @@ PARTICIPANT_QUALITY = Schema(
 )
 
 BY_TASK: Mapping[str, Schema[Any]] = {
-    "saliency": SALIENCY, "keypoints": KEYPOINTS, "heatmap": CLASSIFIER,
-    "participant-quality": PARTICIPANT_QUALITY,
+    "saliency": SALIENCY, "keypoints": KEYPOINTS, "classifier": CLASSIFIER,
+    "participant_quality": PARTICIPANT_QUALITY,
 }  # fmt: skip
 """Value of the key `task` -> the kind of file."""
+
+_OLD_TASKS = dict.fromkeys(("heatmap", "heatmap_cnn", "heatmap_classifier"), "classifier")
+"""Old value of the key `task` -> current value."""
 
 ALL_SCHEMAS: tuple[Schema[Any], ...] = (EXPERIMENT, BENCHMARK, *BY_TASK.values())
 
@@ -197,13 +218,15 @@ def load_config(
         if value is not None:
             option = _OUTPUT if name == "output_dir" else f"--{name.replace('_', '-')}"
             gathered.add(name, value, option)
+    values = copy.deepcopy(gathered.values)
     if schema.command in ("benchmark", "finetune"):
-        gathered.values = copy.deepcopy(gathered.values)
-        notices += translate_models(gathered.values, gathered.sources)
-    if path is not None and schema.command == "finetune" and "task" not in gathered.values:
+        notices += translate_models(values, gathered.sources)
+    if path is not None and schema.command == "finetune" and "task" not in values:
         task = default_of(schema.type, "task")
         notices.insert(0, f"{path.name} sets no task: it is read as task: {task}.")
-    config = _typed(gathered)
+    if schema is SALIENCY:
+        fill_stages(values)
+    config = read_part(schema.type, values, "", gathered.source_of)
     schema.check(config, gathered.sources)
     place = getattr(config, "output_dir", None)
     fault = None if place is None else folder_fault(place)
@@ -212,6 +235,29 @@ def load_config(
         raise ConfigError(f"{source}: {'' if source == _OUTPUT else 'output_dir '}{fault}")
     sources = {name: gathered.sources.get(name, "default") for name in keys_of(schema.type)}
     return LoadedConfig(config, sources, (*notices, *gathered.all_notices()))
+
+
+def folder_fault(place: str) -> str | None:
+    """Return why results cannot be written into a folder of this name, or None if they can.
+
+    They cannot if the name is that of a file, or looks like one.
+
+    Args:
+        place: the folder; it need not exist yet.
+    """
+    path = Path(place)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError:  # a name that the file system rejects; the run reports it later
+        return None
+    if exists and not is_folder:
+        return f"{place} is a file; name a folder for the results."
+    if not exists and path.suffix.lower() in _FILE_ENDINGS:
+        return (
+            f"{place} looks like a file ({path.suffix}); results are written into a folder, so "
+            "name a folder."
+        )
+    return None
 
 
 def _require_own(schema: Schema[Any], path: Path, values: Mapping[str, Any]) -> None:
@@ -249,7 +295,7 @@ def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:
         if name == "task" or path is None:
             values[name] = value
     if "task" in values:
-        task = str(values["task"]).lower()
+        task = _current_task(values["task"])
         if task not in BY_TASK:
             raise ConfigError(f"task is {values['task']!r}. {did_you_mean(task, BY_TASK)}")
         return BY_TASK[task]
@@ -290,12 +336,26 @@ def experiment_from_values(values: Mapping[str, Any]) -> ExperimentConfig:
     gathered = _Gathered(EXPERIMENT)
     for name, value in values.items():
         gathered.add(name, value, "manifest")
-    return _typed(gathered)
+    return read_part(ExperimentConfig, gathered.values, "", gathered.source_of)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """Return the values as plain Python objects, in the schema's order."""
-    return dataclasses.asdict(config)
+    """Return the values as plain Python objects, in the schema's order and a file's words."""
+    return {each.name: _plain(getattr(config, each.name)) for each in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a configuration as a file holds it."""
+    if isinstance(value, DataSetSpec | ModelSpec):
+        return copy.deepcopy(value.to_config()) if value.label else None
+    if dataclasses.is_dataclass(value):
+        return as_dict(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else copy.deepcopy(value)
+
+
+def _current_task(value: Any) -> str:
+    task = str(value).lower().replace("-", "_")
+    return _OLD_TASKS.get(task, task)
 
 
 def numbers_hash(config: Any, scopes: Iterable[Scope], *more: str) -> str:
@@ -319,7 +379,7 @@ def numbers_hash(config: Any, scopes: Iterable[Scope], *more: str) -> str:
 
 
 class _Gathered(Generic[Config]):
-    """Collects values, their sources, and the keys that no longer do anything."""
+    """Collects values as they were written, their sources, and keys that no longer do anything."""
 
     def __init__(self, schema: Schema[Config]) -> None:
         self.schema = schema
@@ -328,6 +388,7 @@ class _Gathered(Generic[Config]):
         self.retired: list[str] = []
         self.unsupported: list[str] = []
         self._known = keys_of(schema.type)
+        self._set_at: dict[str, str] = {}  # dotted name -> source, for messages
 
     def add(self, name: str, value: Any, source: str) -> None:
         aliases = self.schema.aliases
@@ -343,107 +404,123 @@ class _Gathered(Generic[Config]):
         if today not in self._known:
             here = name_here(name) if self.schema.playground and top == BLOCK else ""
             if here:
-                raise ConfigError(f"{source}: '{name}' is read from a file; here it is {here}.")
+                raise ConfigError(f"{source}: {name!r} is read from a file; here it is {here}.")
             known = [*self._known, *aliases]
-            raise ConfigError(f"{source}: unknown key '{top[:60]}'. {did_you_mean(top, known)}")
-        if today != name and today in self.values and self.values[today] is not None and not inner:
+            raise ConfigError(f"{source}: unknown key {top[:60]!r}. {did_you_mean(top, known)}")
+        if today != name and self.values.get(today) is not None and not inner:
             if value in (None, False):
                 return  # an old name left empty beside the new one
             if self.sources[today].partition(":")[0] == source.partition(":")[0]:
                 raise ConfigError(
                     f"{source}: '{name}' is the old name of '{today}', and both are set; keep one."
                 )
+        if today == "task":
+            task = _current_task(value)
+            value = task if task in BY_TASK else value
         if inner:
             value = self._with_inner(today, inner, value, source)
-        self.values[today] = self._checked(today, value, source)
+        else:
+            self._set_at = {k: v for k, v in self._set_at.items() if k.split(".")[0] != today}
+        self.values[today] = value
         self.sources[today] = source
+        self._set_at[f"{today}.{inner}" if inner else today] = source
+
+    def source_of(self, place: str) -> str:
+        """Return where the value of a dotted name, or the nearest mapping around it, was set."""
+        while place and place not in self._set_at:
+            place = place.rpartition(".")[0]
+        return self._set_at.get(place, "command line")
 
     def _with_inner(self, top: str, inner: str, value: Any, source: str) -> Any:
         """Return the value of a key with one place inside it changed: `datasets.0.root=...`."""
         there = self.values.get(top, default_of(self.schema.type, top))
-        if dataclasses.is_dataclass(there) and not isinstance(there, type):
+        if there is None or dataclasses.is_dataclass(there):
             there = {}
         try:
-            holder = OmegaConf.create({top: copy.deepcopy({} if there is None else there)})
+            holder = OmegaConf.create({top: copy.deepcopy(there)})
             OmegaConf.update(holder, f"{top}.{inner}", value, force_add=True)
         except (OmegaConfBaseException, ValueError, TypeError, IndexError) as error:
             held = (
                 f" {top} has {len(there)} in it, counted from 0." if isinstance(there, list) else ""
             )
             raise ConfigError(f"{source}: no such place as {top}.{inner} to set.{held}") from error
-        plain = OmegaConf.to_container(holder, resolve=True)
+        plain = OmegaConf.to_container(holder)
         return typing.cast("dict[str, Any]", plain)[top]
 
-    def _checked(self, name: str, value: Any, source: str) -> Any:
-        """Return one value after checking it and the values inside it that the schema describes."""
-        inner = default_of(self.schema.type, name)
-        if not dataclasses.is_dataclass(inner) or isinstance(inner, type):
-            return check_value(name, self._known[name], value, source)
-        if value in (None, False):
-            # false switches off a part that is on by default
-            off = value is False and "enabled" in keys_of(type(inner))
-            return {"enabled": False} if off else {}
-        if not isinstance(value, dict):
-            key = next(iter(keys_of(type(inner))))
-            raise ConfigError(
-                f"{source}: {name} is {value!r}; it must hold 'key: value' pairs, such as "
-                f"{name}.{key}=..."
-            )
-        known: dict[str, Key] = keys_of(type(inner))
-        for word in value:
-            if word not in known:
-                raise ConfigError(
-                    f"{source}: unknown key '{name}.{word}'. {did_you_mean(str(word), known)}"
-                )
-        return {k: check_value(f"{name}.{k}", known[k], v, source) for k, v in value.items()}
-
     def all_notices(self) -> Iterable[str]:
-        if self.retired:
-            names = ", ".join(sorted(set(self.retired)))
-            yield f"Keys that are no longer needed and were ignored: {names}."
-        if self.unsupported:
-            names = ", ".join(sorted(set(self.unsupported)))
-            yield f"Keys that are not supported yet and were ignored: {names}."
+        for names, text in ((self.retired, "longer needed"), (self.unsupported, "supported yet")):
+            if names:
+                lead = "no" if names is self.retired else "not"
+                listed = ", ".join(sorted(set(names)))
+                yield f"Keys that are {lead} {text} and were ignored: {listed}."
 
 
-def _typed(gathered: _Gathered[Config]) -> Config:
-    """Return the values as the schema's dataclass; OmegaConf converts them to the declared types.
+# --- adding missing keys to a file ----------------------------------------------------------------
+
+
+def missing_keys(path: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Return the keys of the schema that a file does not set, under the current name or an old one.
+
+    Args:
+        path: the YAML file.
+        wanted: keys to look for; empty means every key.
 
     Raises:
-        ConfigError: a value does not have the declared type, or is missing.
+        ConfigError: the file cannot be read, or a wanted key does not exist.
     """
-    schema = OmegaConf.structured(gathered.schema.type)
-    for name, value in gathered.values.items():
-        default = default_of(gathered.schema.type, name)
-        within = dataclasses.is_dataclass(default)
-        owner = type(default) if within else gathered.schema.type
-        for inner, item in value.items() if within else [(name, value)]:
-            place = f"{name}.{inner}" if within else name
-            try:
-                # merge=False: a mapping may replace a default list, not be merged into it
-                OmegaConf.update(schema, place, item, merge=False)
-            except (OmegaConfBaseException, ValueError) as error:
-                wanted = _type_words(owner, inner)
-                raise ConfigError(
-                    f"{gathered.sources[name]}: {place} is {item!r}; it must be {wanted}."
-                ) from error
+    schema = schema_of(path)
+    known = keys_of(schema.type)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"unknown key '{name}'. {did_you_mean(name, known)}")
+    values = _top_level(read_config_text(path), path)
+    if schema.playground:
+        values = Translated(values, path.name).values
+    present = {schema.aliases.get(name, name) for name in values}
+    return [name for name in known if name not in present and (not wanted or name in wanted)]
+
+
+def updated_text(path: Path, names: Sequence[str]) -> str:
+    """Return the file's text with `names` appended at their defaults, each with its meaning.
+
+    Comments, order and layout of the existing lines do not change.
+
+    Raises:
+        ConfigError: keys cannot be appended to this file, for example one in `{...}` form.
+    """
+    schema = schema_of(path).type
+    text = read_config_text(path)
+    before = _top_level(text, path)
+    defaults = as_dict(schema())
+    lines = [
+        f"{name}: {yaml_value(defaults[name])}  # {keys_of(schema)[name].help}" for name in names
+    ]
+    joint = "" if not text or text.endswith("\n") else "\n"
+    updated = text + joint + "\n".join(lines) + ("\n" if lines else "")
     try:
-        config = OmegaConf.to_object(schema)
-    except OmegaConfBaseException as error:
+        after = yaml.safe_load(updated)
+    except (yaml.YAMLError, ValueError):
+        after = None
+    expected = {**before, **{name: defaults[name] for name in names}}
+    if lines and after != expected:
         raise ConfigError(
-            f"A value is missing ('???' stands for none): {short_reason(error, 400)}"
-        ) from error
-    assert isinstance(config, gathered.schema.type)  # noqa: S101 - to_object of this very schema
-    return config
+            f"{path}: keys cannot be appended to this layout; write one 'key: value' a line."
+        )
+    return updated
 
 
-_TYPE_WORDS = {
-    "str": "text", "bool": "true or false", "int": "a whole number", "float": "a number",
-    "list[int]": "a list of whole numbers, such as [256, 256]", "None": "null",
-    "Any": "a word or a list",
-}  # fmt: skip
+def _top_level(text: str, path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date such as 2024-99-99
+        raise ConfigError(f"{path}: not readable as YAML: {short_reason(error, 400)}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected lines of 'key: value' at the top.")
+    return loaded
 
 
-def _type_words(schema: Any, name: str) -> str:
-    hint = str(next(f.type for f in dataclasses.fields(schema) if f.name == name))
-    return " or ".join(_TYPE_WORDS.get(part.strip(), part) for part in hint.split("|"))
+def yaml_value(value: Any) -> str:
+    """Return a plain value as YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).split("\n")[0]

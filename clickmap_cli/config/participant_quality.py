@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from clickmap_cli.config.fields import key
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.config.fields import fail, key
 
 
 # fmt: off
@@ -16,9 +14,9 @@ from clickmap_cli.runtime.errors import ConfigError
 class ParticipantQualityData:
     """The trials, and the participants whose quality is known."""
 
-    experiment: str | None = key(None, "YAML file of the experiment whose trials are learnt from; its filters up to class_filter_file apply, including catch_threshold.", "input", false_is_null=True)
-    good_users: Any = key(None, "Careful participants: a text file with one id a line, or a list.", "input", false_is_null=True)
-    bad_users: Any = key(None, "Careless or cheating participants, given in the same way.", "input", false_is_null=True)
+    experiment: str | None = key(None, "YAML file of the experiment whose trials are learnt from; its filters up to class_filter_file apply, including catch_threshold.", "input")
+    good_users: str | list[str] | None = key(None, "Careful participants: a text file with one id a line, or a list.", "input")
+    bad_users: str | list[str] | None = key(None, "Careless or cheating participants, given in the same way.", "input")
 
 
 @dataclass
@@ -29,7 +27,7 @@ class ParticipantQualityNetwork:
     layers: int = key(1, "Layers of the GRU.", "scores", minimum=1, maximum=8)
     dropout: float = key(0.1, "Share of activations dropped during training.", "scores", minimum=0, maximum=0.95)
     context: bool = key(True, "Also give the network the number of other participants who clicked near each click.", "scores")
-    max_clicks: int | None = key(200, "Maximum clicks of a trial that the network sees, the first ones; null = all.", "scores", minimum=1, false_is_null=True)
+    max_clicks: int | None = key(200, "Maximum clicks of a trial that the network sees, the first ones; null = all.", "scores", minimum=1)
 
 
 @dataclass
@@ -40,19 +38,19 @@ class ParticipantQualityTraining:
     batch_size: int = key(64, "Trials per optimiser step.", "scores", minimum=1)
     lr: float = key(3e-3, "Learning rate; it falls to 0 as a cosine.", "scores", minimum=0)
     weight_decay: float = key(1e-2, "Weight decay.", "scores", minimum=0)
-    clip_norm: float | None = key(1.0, "Maximum norm of all gradients together; null = no clipping.", "scores", minimum=1e-12, false_is_null=True)
+    clip_norm: float | None = key(1.0, "Maximum norm of all gradients together; null = no clipping.", "scores", minimum=1e-12)
 
 
 @dataclass
 class ParticipantQualityConfig:
     """One participant-quality model. Relative paths are taken from the folder the command is called in."""
 
-    task: str = key("participant-quality", "Task: participant-quality.", "scores", choices=("participant-quality",))
+    task: str = key("participant_quality", "Task: participant_quality.", "scores", choices=("participant_quality",))
     experiment: str = key("participant_quality", "Name of the run.", "run")
     output_dir: str = key("results/participant_quality", "Folder of the model and the tables.", "run")
-    data: ParticipantQualityData = field(default_factory=ParticipantQualityData, metadata=key(None, "Trials and known participants (see below).", "input").metadata)
-    model: ParticipantQualityNetwork = field(default_factory=ParticipantQualityNetwork, metadata=key(None, "The network (see below).", "scores").metadata)
-    training: ParticipantQualityTraining = field(default_factory=ParticipantQualityTraining, metadata=key(None, "Training settings (see below).", "scores").metadata)
+    data: ParticipantQualityData = key(ParticipantQualityData, "Trials and known participants (see below).", "input")
+    model: ParticipantQualityNetwork = key(ParticipantQualityNetwork, "The network (see below).", "scores")
+    training: ParticipantQualityTraining = key(ParticipantQualityTraining, "Training settings (see below).", "scores")
     folds: int = key(5, "Folds of participants; each is judged by a network that has not seen them.", "scores", minimum=2)
     threshold: float = key(0.5, "Flag a participant whose probability of being bad reaches this.", "scores", minimum=0, maximum=1)
     seed: int = key(0, "Seed of every random draw.", "scores", minimum=0)
@@ -66,15 +64,10 @@ def check_participant_quality(config: ParticipantQualityConfig, sources: Mapping
     Raises:
         ConfigError: one of them is not named.
     """
-    for name in ("experiment", "good_users", "bad_users"):
+    for name, meaning in (
+        ("experiment", "the YAML file of the experiment whose trials are learnt from"),
+        ("good_users", "participants known to be careful"),
+        ("bad_users", "participants known to be careless or to cheat"),
+    ):
         if getattr(config.data, name) is None:
-            raise ConfigError(
-                f"{sources.get('data', 'default')}: data has no {name}; it names {_MEANING[name]}."
-            )
-
-
-_MEANING = {
-    "experiment": "the YAML file of the experiment whose trials are learnt from",
-    "good_users": "participants known to be careful",
-    "bad_users": "participants known to be careless or to cheat",
-}
+            fail(sources, "data", f"has no {name}; it names {meaning}.")

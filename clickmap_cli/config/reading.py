@@ -1,4 +1,8 @@
-"""Reads a YAML file and `KEY=VALUE` words as plain values; `loading` interprets them."""
+"""Reads a YAML file and `KEY=VALUE` words as plain values; `loading` interprets them.
+
+Their size is limited before the libraries that read them fill the memory: a few lines of YAML can
+expand without end where aliases repeat other aliases, and deeply nested brackets end the process.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clickmap_cli.config.bounds import check_nodes, check_references
 from clickmap_cli.config.shipped import shipped_files
-from clickmap_cli.runtime.errors import ConfigError, short_reason
+from clickmap_cli.runtime.errors import ConfigError, printable, short_reason
 
 _WINDOWS = re.compile(r'"[A-Za-z]:(?:[^"\\]|\\\\)*\\(?!\\)')
 """A Windows path in double quotes with a single backslash, which YAML reads as an escape."""
@@ -24,7 +27,55 @@ _WINDOWS_HINT = (
     "special character; put it in single quotes, such as 'C:\\data', or write C:/data"
 )
 _NO_BLANK = re.compile(r"\s*[A-Za-z_]+:[^\s/]")
+_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:[^${}\\]*\}")
 MAX_CONFIG_BYTES = 1 << 20
+_MAX_NODES = 10_000
+_MAX_DEPTH = 40
+
+
+def check_nodes(text: str) -> None:
+    """Raise unless a YAML text has an acceptable number of values, depth and references.
+
+    Raises:
+        ValueError: it has too many values, is nested too deeply, has an alias that holds itself, or
+            refers with `${...}` to anything but the environment. An alias counts as all the values
+            that it repeats.
+        YAMLError: the text is not valid YAML, or has a tag that sets the type of a value.
+    """
+    repeated: dict[str, int] = {}
+    names: list[str | None] = []
+    counts = [0]
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise yaml.YAMLError(f"the tag '{printable(tag, 40)}'; values have no tags here")
+        if isinstance(event, yaml.CollectionStartEvent):
+            names.append(event.anchor)
+            counts.append(1)
+            if len(names) > _MAX_DEPTH:
+                raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            name, size = names.pop(), counts.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            name, size = event.anchor, 1
+            if "${" in _ENVIRONMENT.sub("", event.value):
+                raise ValueError(
+                    f"'{printable(event.value, 60)}' refers to another value; only "
+                    "${oc.env:NAME} is filled in, so write the value out"
+                )
+        elif isinstance(event, yaml.AliasEvent):
+            anchor = str(event.anchor)
+            if anchor in names:
+                raise ValueError(f"the alias *{anchor[:40]} holds itself")
+            name, size = None, repeated.get(anchor, 1)
+        else:
+            continue
+        if name is not None:
+            repeated[name] = size
+        counts[-1] += size
+        if sum(counts) > _MAX_NODES:
+            raise ValueError(f"it holds more than {_MAX_NODES:,} values, with those of its aliases")
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -44,7 +95,6 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         if not isinstance(node, yaml.MappingNode | None):
             found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
             raise ConfigError(f"{path}: expected lines of 'key: value' at the top, found {found}.")
-        check_references(node)
         loaded = OmegaConf.create(text)
         plain = OmegaConf.to_container(loaded, resolve=True)
     except yaml.YAMLError as error:
@@ -58,7 +108,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if isinstance(node, yaml.MappingNode):
         lines = {str(k.value): k.start_mark.line + 1 for k, _ in node.value}
     for name in plain:
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name.isprintable():
             raise ConfigError(f"{path}: the key {name!r} is not a word.")
     return typing.cast("dict[str, Any]", plain), lines
 
@@ -113,7 +163,6 @@ def parse_override(word: str) -> tuple[str, Any]:
         raise ConfigError(f"'{word}' {_WINDOWS_HINT}.")
     try:
         check_nodes(text)
-        check_references(yaml.compose(text, Loader=yaml.SafeLoader))
         loaded = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if torn(word):

@@ -14,10 +14,9 @@ from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import finished_prepare
-from clickmap_cli.clickmaps.trials import TRIALS_FILE, trials_from_arrays
+from clickmap_cli.clickmaps.trials import TRIALS_FILE, load_trials
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.map_store import KINDS, MapStore
-from clickmap_cli.storage.safe_arrays import NpzArrays
 from clickmap_cli.storage.safe_images import read_image
 
 Item = tuple[torch.Tensor, torch.Tensor, int, str]
@@ -49,8 +48,7 @@ class ClickmapDataset(Dataset[Item]):
         self.kind = kind
         _, config = finished_prepare(self.folder)
         self.image_dir = Path(image_dir if image_dir is not None else config.image_dir or ".")
-        path = self.folder / TRIALS_FILE
-        trials = trials_from_arrays(NpzArrays(path), str(path))
+        trials = load_trials(self.folder / TRIALS_FILE)
         self.keys: list[str] = trials.images.tolist()
         self.categories: list[str] = trials.categories.tolist()
         self._category = trials.category

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES
 from clickmap_cli.runtime.errors import DataError, MissingExtraError, short_reason
-from clickmap_cli.storage.safe_images import opened_image, read_image
+from clickmap_cli.storage.safe_images import open_image, read_image
 
 _PILLOW_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".apng")
 _MAX_IMAGES = 10_000_000
@@ -83,7 +83,7 @@ def frames(source: Path) -> Frames:
     if not source.is_file():
         raise DataError(f"No file or folder at {source} (looked from {Path.cwd()}).")
     if source.suffix.lower() in _PILLOW_SUFFIXES:
-        with opened_image(source) as image:
+        with open_image(source) as image:
             n = int(getattr(image, "n_frames", 1))
         if n == 1:
             folder, name = source.parent, source.name
@@ -131,7 +131,7 @@ def _of_folder(folder: Path, names: list[str]) -> Iterator[Frame | Problem]:
 
 
 def _of_moving_image(path: Path) -> Iterator[Frame]:
-    with opened_image(path) as image:
+    with open_image(path) as image:
         for number in range(image.n_frames):
             image.seek(number)
             yield Frame(_frame_name(path, number), np.asarray(image.convert("RGB"), dtype=np.uint8))

@@ -19,7 +19,7 @@ from clickmap_cli.clickmaps.geometry import Size, shown_size
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import read_npy
-from clickmap_cli.storage.safe_images import image_size, opened_image, read_image
+from clickmap_cli.storage.safe_images import image_size, open_image, read_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MAP_SUFFIXES = (".npy", ".mat", ".png", ".jpg", ".jpeg")
@@ -171,7 +171,7 @@ def map_values(path: Path, channel: str | None = None, settable: bool = False) -
         DataError: the picture is missing or damaged; without `channel`, it has colours or varying
             transparency; with `channel`, it lacks that channel.
     """
-    with opened_image(path) as image:
+    with open_image(path) as image:
         wide = image.mode.startswith(("I", "F"))
         plain = wide or image.mode in ("1", "L")
         transparent = bool(image.has_transparency_data)
@@ -192,7 +192,7 @@ def grey_values(path: Path) -> NDArray[Any]:
     """Read the grey values of a picture; those of 16 bits and more are not scaled."""
     from PIL import ImageOps
 
-    with opened_image(path) as image:
+    with open_image(path) as image:
         if image.mode.startswith(("I", "F")):
             return np.asarray(ImageOps.exif_transpose(image))
     return read_image(path, "L")

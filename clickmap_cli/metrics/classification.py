@@ -128,10 +128,7 @@ def _weighed(values: Vector, weights: Vector) -> Vector:
 
 
 def bootstrap_f1(
-    people: NDArray[Any],
-    rng: np.random.Generator,
-    resamples: int,
-    average: str = "auto",
+    people: NDArray[Any], rng: np.random.Generator, resamples: int, average: str = "auto"
 ) -> Vector:
     """Return the F1 of all images together, with participants resampled.
 
@@ -375,3 +372,45 @@ def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
     fitted.fit(scaled, classes, sample_weight=np.concatenate((targets, 1 - targets)))
     slope = float(fitted.coef_[0, 0]) / spread
     return Platt(slope, float(fitted.intercept_[0]) - slope * centre)
+
+
+def map_statistics(values: NDArray[Any]) -> Vector:
+    """Compute five statistics of an attention map, the features of a simple classifier.
+
+    The map is shifted so that its least value is 0 and scaled to sum 1. Scaling or shifting all
+    values together therefore changes none of the five. A constant map counts as uniform, and its
+    coverage is 0.
+
+    Args:
+        values: (H, W) finite, any range, or (H, W, channels), which is averaged over channels.
+
+    Returns:
+        (5) coverage: share of pixels with a value in the upper half of the range from the least to
+        the largest value, 0 to 1; entropy: Shannon's, in nats, at most log of the number of
+        pixels; centroid: mean column and mean row, in pixels, 0 at the centre of the first one;
+        dispersion: root of the mean squared distance from the centroid, in pixels.
+
+    Raises:
+        ValueError: the map has other axes, is empty, or is not finite.
+
+    >>> map_statistics(np.array([[0, 0, 4], [0, 0, 4]]))[2]
+    2.0
+    """
+    plane = np.asarray(values, dtype=np.float64)
+    plane = plane.mean(axis=2) if plane.ndim == 3 else plane
+    if plane.ndim != 2 or not plane.size or not np.all(np.isfinite(plane)):
+        raise ValueError(f"statistics of a map of shape {plane.shape}, or not finite")
+    # halving first prevents overflow, whatever the range
+    heights = plane / 2 - plane.min() / 2
+    top = float(heights.max())
+    coverage = np.mean(heights >= top / 2) if top else 0.0
+    density = heights / top if top else np.ones_like(plane)
+    density = density / density.sum()
+    known = density[density > 0]
+    x, y = density.sum(axis=0), density.sum(axis=1)
+    columns, rows = np.arange(len(x)), np.arange(len(y))
+    centre_x, centre_y = float(x @ columns), float(y @ rows)
+    spread = float(x @ (columns - centre_x) ** 2 + y @ (rows - centre_y) ** 2)
+    # the entropy of a single pixel is -0.0; adding 0.0 removes the sign
+    entropy = -float(known @ np.log(known)) + 0.0
+    return np.array([coverage, entropy, centre_x, centre_y, math.sqrt(spread)])

@@ -20,6 +20,9 @@ from clickmap_cli.runtime.errors import MissingExtraError
 
 KL_EPS = 2.2204e-16  # the constant of the MIT benchmark's KLDiv
 
+MAX_SIDE = 32
+"""Maps are area-averaged to at most this many rows and columns: the solver takes cubic time."""
+
 Compare = Callable[[MapView, MapView], float]
 Pool = Callable[[Iterable[MapView]], NDArray[np.float64]]
 
@@ -60,10 +63,7 @@ class MapScore:
 
 
 def score_maps(
-    name: str,
-    predictions: NDArray[Any],
-    targets: NDArray[Any],
-    clicks: NDArray[Any] | None = None,
+    name: str, predictions: NDArray[Any], targets: NDArray[Any], clicks: NDArray[Any] | None = None
 ) -> NDArray[np.float64]:
     """Score a stack of predictions against a stack of targets, pair by pair.
 
@@ -183,6 +183,70 @@ def _emd(prediction: MapView, target: MapView) -> float:
     )
 
 
+def require_solver() -> None:
+    """Raise MissingExtraError unless the exact solver of `emd` is installed.
+
+    The solver is POT, which the extra `emd` installs.
+    """
+    if importlib.util.find_spec("ot") is None:
+        raise MissingExtraError("emd", "the metric 'emd'")
+
+
+def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the least work that turns one density into the other (Rubner et al. 2000).
+
+    Both maps are area-averaged to at most 32 x 32 and scaled to sum 1. Distances between pixels
+    are Euclidean, in units of the image diagonal.
+
+    Args:
+        first: (H, W), at least 0.
+        second: (H, W), at least 0.
+
+    Returns:
+        0 (equal) to 1.
+
+    Raises:
+        MissingExtraError: POT is not installed (extra `emd`).
+        ValueError: the shapes differ, or a map has no mass or a negative value.
+    """
+    require_solver()
+    import ot
+
+    if first.shape != second.shape:
+        raise ValueError(f"maps of unequal shapes {first.shape} and {second.shape}")
+    p, q = _small(first), _small(second)
+    rows, columns = p.shape
+    y, x = np.mgrid[0:rows, 0:columns]
+    # centres of the blocks, in units of the image diagonal
+    height, width = first.shape
+    place = np.stack(((y.ravel() + 0.5) * height / rows, (x.ravel() + 0.5) * width / columns), 1)
+    place = place / np.hypot(height, width)
+    distance = np.sqrt(((place[:, None] - place) ** 2).sum(axis=-1))
+    a, b = p.ravel(), q.ravel()
+    used_a, used_b = np.flatnonzero(a), np.flatnonzero(b)
+    work = ot.emd2(a[used_a], b[used_b], distance[np.ix_(used_a, used_b)].copy())
+    return float(work)
+
+
+def _small(density: NDArray[Any]) -> NDArray[np.float64]:
+    """Area-average a map and scale it to sum 1."""
+    values = density.astype(np.float64)
+    if values.min() < 0 or values.sum() <= 0:
+        raise ValueError("a map without mass, or with negative mass")
+    rows, columns = (_area(side) for side in values.shape)
+    small = rows @ values @ columns.T
+    return np.asarray(small / small.sum())
+
+
+def _area(size: int) -> NDArray[np.float64]:
+    """Return (out, size) the share of each pixel in each block; all blocks are equally wide."""
+    out = min(size, MAX_SIDE)
+    edges = np.linspace(0, size, out + 1)
+    at = np.arange(size)
+    overlap = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
+    return np.asarray(np.maximum(overlap, 0))
+
+
 def _rank_pearson(prediction: MapView, target: MapView) -> float:
     """Pearson's correlation, where the target is above 0, of ranks taken over all pixels."""
     p, t = prediction.ranks_at(target.positive), target.ranks_at(target.positive)
@@ -266,76 +330,6 @@ MAP_SCORES: dict[str, MapScore] = {
 """Every score of one map against another, by name; `rsa` belongs to a set of images."""
 
 
-MAX_SIDE = 32
-"""Maps are area-averaged to at most this many rows and columns: the solver takes cubic time."""
-
-
-def need_solver() -> None:
-    """Raise unless the exact solver is installed.
-
-    Raises:
-        MissingExtraError: POT is not installed (extra `emd`).
-    """
-    if importlib.util.find_spec("ot") is None:
-        raise MissingExtraError("emd", "the metric 'emd'")
-
-
-def earth_movers_distance(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the least work that turns one density into the other (Rubner et al. 2000).
-
-    Both maps are area-averaged to at most 32 x 32 and scaled to sum 1. Distances between pixels
-    are Euclidean, in units of the image diagonal.
-
-    Args:
-        first: (H, W), at least 0.
-        second: (H, W), at least 0.
-
-    Returns:
-        0 (equal) to 1.
-
-    Raises:
-        MissingExtraError: POT is not installed (extra `emd`).
-        ValueError: the shapes differ, or a map has no mass or a negative value.
-    """
-    try:
-        import ot
-    except ImportError as error:
-        raise MissingExtraError("emd", "the metric 'emd'") from error
-    if first.shape != second.shape:
-        raise ValueError(f"maps of unequal shapes {first.shape} and {second.shape}")
-    p, q = _small(first), _small(second)
-    rows, columns = p.shape
-    y, x = np.mgrid[0:rows, 0:columns]
-    # centres of the blocks, in units of the image diagonal
-    height, width = first.shape
-    place = np.stack(((y.ravel() + 0.5) * height / rows, (x.ravel() + 0.5) * width / columns), 1)
-    place = place / np.hypot(height, width)
-    distance = np.sqrt(((place[:, None] - place) ** 2).sum(axis=-1))
-    a, b = p.ravel(), q.ravel()
-    used_a, used_b = np.flatnonzero(a), np.flatnonzero(b)
-    work = ot.emd2(a[used_a], b[used_b], distance[np.ix_(used_a, used_b)].copy())
-    return float(work)
-
-
-def _small(density: NDArray[Any]) -> NDArray[np.float64]:
-    """Area-average a map and scale it to sum 1."""
-    values = density.astype(np.float64)
-    if values.min() < 0 or values.sum() <= 0:
-        raise ValueError("a map without mass, or with negative mass")
-    rows, columns = (_area(side) for side in values.shape)
-    small = rows @ values @ columns.T
-    return np.asarray(small / small.sum())
-
-
-def _area(size: int) -> NDArray[np.float64]:
-    """Return (out, size) the share of each pixel in each block; all blocks are equally wide."""
-    out = min(size, MAX_SIDE)
-    edges = np.linspace(0, size, out + 1)
-    at = np.arange(size)
-    overlap = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
-    return np.asarray(np.maximum(overlap, 0))
-
-
 def similarity_matrix(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Pearson correlation of each pair of images.
 
@@ -369,14 +363,10 @@ def rsa(
     a, b = first[upper], second[upper]
     if len(a) < 3:
         return math.nan
-    x, y = _ranks(a), _ranks(b)
+    from scipy.stats import rankdata
+
+    # similarities are float64 and must not be rounded to float32 before ranking
+    x, y = rankdata(a), rankdata(b)
     x, y = x - x.mean(), y - y.mean()
     length = math.sqrt(float(np.dot(x, x)) * float(np.dot(y, y)))
     return math.nan if length == 0 else float(np.clip(np.dot(x, y) / length, -1, 1))
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    # similarities are float64 and must not be rounded to float32 before ranking
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(values), dtype=np.float64)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
-Whole = NDArray[np.integer[Any]]
 
 
 def best_and_worst(n: int, wanted: int) -> tuple[int, int]:
@@ -68,50 +67,6 @@ def average_ranks(values: NDArray[Any]) -> Vector:
     ranks = np.full(len(single), (zeros + 1) / 2)
     ranks[halves[:, low].astype(np.intp)] = np.repeat(shared, np.diff(bounds))
     return ranks
-
-
-class RankTable:
-    """A table that maps values to ranks; the views of one image share it, one view at a time.
-
-    Args:
-        largest: largest value that will be looked up.
-    """
-
-    def __init__(self, largest: int) -> None:
-        self.rank = np.empty(largest + 1)
-        self.owner: WholeRanking | None = None
-
-
-class WholeRanking:
-    """Average ranks of whole numbers that are at least 0.
-
-    Only the values are sorted, not their places: equal numbers share a rank, so a table gives the
-    rank of a value. Sorting is then half as much work, and no ranks have to be scattered.
-
-    Args:
-        values: (N) whole numbers from 0.
-        table: table that has room for the largest value.
-    """
-
-    def __init__(self, values: Whole, table: RankTable) -> None:
-        self._values = values
-        self._table = table
-        ordered = np.sort(values)
-        bounds = _run_bounds(ordered)
-        self._known = ordered[bounds[:-1]]
-        self._shared = (bounds[:-1] + bounds[1:] + 1) / 2
-        lengths = np.diff(bounds).astype(np.float64)
-        away = self._shared - (len(values) + 1) / 2
-        self.spread = float(np.sqrt(np.dot(lengths, away * away)))
-        """Square root of the sum of squared differences from the mean rank."""
-
-    def at(self, places: NDArray[np.intp] | None) -> Vector:
-        """Return the ranks, from 1, of the values at some places; None means all places."""
-        if self._table.owner is not self:
-            self._table.rank[self._known] = self._shared
-            self._table.owner = self
-        values = self._values if places is None else self._values[places]
-        return np.asarray(self._table.rank.take(values, mode="clip"))
 
 
 def _run_bounds(ordered: NDArray[Any]) -> NDArray[np.intp]:

@@ -31,7 +31,6 @@ Places = tuple[NDArray[np.intp], Vector]
 """Indices into a flattened image, without repeats, and the count at each."""
 
 Kind = Literal["map", "density", "log_density"]
-Need = Literal["points", "map"]
 
 
 def places_of(counts: NDArray[Any]) -> Places:
@@ -99,32 +98,28 @@ class Target:
     baseline: Vector | None = None
 
 
-Compare = Callable[[Prediction, Target], float]
-
-
 @dataclass(frozen=True)
 class SaliencyScore:
     """A score and its properties.
 
     Attributes:
         name: name in the columns of a table.
-        compare: (prediction, target) -> value; the target has everything the score needs.
+        compare: (prediction, part of the target, ...) -> value; the parts are those that the score
+            needs: the map, or the points and what `also_needs` names.
         needs: part that the target must have, `points` or `map`.
         higher_is_better: True if a larger value means a better prediction.
         range: smallest and largest possible value.
         reference: source of the definition.
-        needs_negatives: True if the target must have negatives.
-        needs_baseline: True if the target must have a baseline.
+        also_needs: part that the target must have besides its points, or None.
     """
 
     name: str
-    compare: Compare
-    needs: Need
+    compare: Callable[..., float]
+    needs: Literal["points", "map"]
     higher_is_better: bool
     range: tuple[float, float]
     reference: str
-    needs_negatives: bool = False
-    needs_baseline: bool = False
+    also_needs: Literal["negatives", "baseline"] | None = None
 
     def __call__(self, prediction: Prediction, target: Target) -> float:
         """Return the score, or NaN if the target is constant, empty, or lacks what the score needs.
@@ -139,13 +134,15 @@ class SaliencyScore:
                 raise ValueError(
                     f"a prediction of shape {prediction.shape} and a map of {target.map.shape}"
                 )
-        elif target.points is None or not len(target.points[0]):
+            return self.compare(prediction, target.map)
+        if target.points is None or not len(target.points[0]):
             return math.nan
-        if self.needs_negatives and (target.negatives is None or not len(target.negatives[0])):
+        if self.also_needs is None:
+            return self.compare(prediction, target.points)
+        part = getattr(target, self.also_needs)
+        if part is None or not np.size(part[0]):  # the pixels of `negatives` may be none
             return math.nan
-        if self.needs_baseline and target.baseline is None:
-            return math.nan
-        return self.compare(prediction, target)
+        return self.compare(prediction, target.points, part)
 
 
 def score_prediction(names: list[str], prediction: Prediction, target: Target) -> dict[str, float]:
@@ -162,30 +159,20 @@ def score_prediction(names: list[str], prediction: Prediction, target: Target) -
     return {name: SALIENCY_SCORES[name](prediction, target) for name in names}
 
 
-def _points(target: Target) -> Places:
-    assert target.points is not None  # noqa: S101 - checked in SaliencyScore.__call__
-    return target.points
-
-
-def _map(target: Target) -> MapView:
-    assert target.map is not None  # noqa: S101 - checked in SaliencyScore.__call__
-    return target.map
-
-
-def _auc(prediction: Prediction, target: Target) -> float:
+def _auc(prediction: Prediction, points: Places) -> float:
     """Area under the ROC of fixations against all pixels, ties half."""
-    places, counts = _points(target)
+    places, counts = points
     mean_rank = np.dot(prediction.ranks_at(places), counts) / counts.sum()
     return float((mean_rank - 0.5) / prediction.size)
 
 
-def _auc_judd(prediction: Prediction, target: Target) -> float:
+def _auc_judd(prediction: Prediction, points: Places) -> float:
     """Area under the ROC of fixations against unfixated pixels, thresholds at fixated values.
 
     Between thresholds the curve is straight, so negatives that lie between two fixated values
     count half at both, and no jitter is needed.
     """
-    places, counts = _points(target)
+    places, counts = points
     negatives = prediction.size - len(places)
     if not negatives:
         return math.nan
@@ -198,11 +185,10 @@ def _auc_judd(prediction: Prediction, target: Target) -> float:
     return float(np.dot(np.diff(false_rate), (hit_rate[1:] + hit_rate[:-1]) / 2))
 
 
-def _sauc(prediction: Prediction, target: Target) -> float:
+def _sauc(prediction: Prediction, points: Places, negatives: Places) -> float:
     """Area under the ROC of fixations against other images' fixations, ties half."""
-    places, counts = _points(target)
-    assert target.negatives is not None  # noqa: S101 - checked in SaliencyScore.__call__
-    where, times = target.negatives
+    places, counts = points
+    where, times = negatives
     values = prediction.pixels[where]
     order = np.argsort(values)
     ordered = values[order]
@@ -213,40 +199,29 @@ def _sauc(prediction: Prediction, target: Target) -> float:
     return float(np.dot((less + through) / 2, counts) / (below[-1] * counts.sum()))
 
 
-def _nss(prediction: Prediction, target: Target) -> float:
+def _nss(prediction: Prediction, points: Places) -> float:
     """Mean over fixations of the prediction in standard deviations from its mean."""
-    places, counts = _points(target)
+    places, counts = points
     if prediction.deviation == 0:
         return 0.0
     mean = np.dot(prediction.from_mean(places), counts) / counts.sum()
     return float(mean / prediction.deviation)
 
 
-def _ig(prediction: Prediction, target: Target) -> float:
+def _ig(prediction: Prediction, points: Places, baseline: Vector) -> float:
     """Mean over fixations of log2 p - log2 b: information gain in bits over the centre bias."""
-    places, counts = _points(target)
-    assert target.baseline is not None  # noqa: S101 - checked in SaliencyScore.__call__
-    gain = prediction.log2_density_at(places) - target.baseline
+    places, counts = points
+    gain = prediction.log2_density_at(places) - baseline
     return float(np.dot(gain, counts) / counts.sum())
 
 
-def _of_maps(name: str) -> Compare:
-    """Return a score of two maps, one that ceilings use too."""
-
-    def compare(prediction: Prediction, target: Target) -> float:
-        return MAP_SCORES[name].compare(prediction, _map(target))
-
-    compare.__doc__ = MAP_SCORES[name].compare.__doc__
-    return compare
-
-
-def _cc_mask(prediction: Prediction, target: Target) -> float:
+def _cc_mask(prediction: Prediction, truth: MapView) -> float:
     """Pearson's correlation where either min-max scaled map exceeds 1e-4."""
     if prediction.constant:
         return 0.0
     pivot: tuple[float, float] | None = None
     sums = np.zeros(6)
-    for first, second in _scaled_parts(prediction, _map(target)):
+    for first, second in _scaled_parts(prediction, truth):
         seen = (first > MASK_LEVEL) | (second > MASK_LEVEL)
         if not seen.any():
             continue
@@ -266,15 +241,15 @@ def _cc_mask(prediction: Prediction, target: Target) -> float:
     return min(max(value, -1.0), 1.0)
 
 
-def _mae(prediction: Prediction, target: Target) -> float:
+def _mae(prediction: Prediction, truth: MapView) -> float:
     """Mean absolute difference of the two min-max scaled maps."""
-    pairs = _scaled_parts(prediction, _map(target))
+    pairs = _scaled_parts(prediction, truth)
     return sum(float(np.abs(p - t).sum()) for p, t in pairs) / prediction.size
 
 
-def _mse(prediction: Prediction, target: Target) -> float:
+def _mse(prediction: Prediction, truth: MapView) -> float:
     """Mean squared difference of the two min-max scaled maps."""
-    pairs = _scaled_parts(prediction, _map(target))
+    pairs = _scaled_parts(prediction, truth)
     return sum(float(np.square(p - t).sum()) for p, t in pairs) / prediction.size
 
 
@@ -286,6 +261,9 @@ def _scaled_parts(prediction: Prediction, truth: MapView) -> Iterator[tuple[Vect
 
 _MIT = "the MIT/Tuebingen benchmark (Bylinskii et al. 2019), as in pysaliency"
 _STUDY = "the field's EigenCAM study"
+_PEARSON, _KL, _SIM, _EMD, _SPEARMAN = (
+    MAP_SCORES[name].compare for name in ("pearson", "kl", "sim", "emd", "spearman")
+)
 
 SALIENCY_SCORES: dict[str, SaliencyScore] = {
     score.name: score
@@ -293,19 +271,18 @@ SALIENCY_SCORES: dict[str, SaliencyScore] = {
         SaliencyScore("AUC", _auc, "points", True, (0, 1), _MIT),
         SaliencyScore("AUC_Judd", _auc_judd, "points", True, (0, 1), "Judd et al. (2009)"),
         SaliencyScore("sAUC", _sauc, "points", True, (0, 1), "Zhang et al. (2008)",
-                      needs_negatives=True),
+                      also_needs="negatives"),
         SaliencyScore("NSS", _nss, "points", True, (-math.inf, math.inf), "Peters et al. (2005)"),
         SaliencyScore("IG", _ig, "points", True, (-math.inf, math.inf),
-                      "Kümmerer et al. (2015), in bits a fixation", needs_baseline=True),
-        SaliencyScore("CC", _of_maps("pearson"), "map", True, (-1, 1), _MIT),
+                      "Kümmerer et al. (2015), in bits a fixation", also_needs="baseline"),
+        SaliencyScore("CC", _PEARSON, "map", True, (-1, 1), _MIT),
         SaliencyScore("CC_mask", _cc_mask, "map", True, (-1, 1), _STUDY),
-        SaliencyScore("KL", _of_maps("kl"), "map", False, (0, math.inf), "MIT_KLDiv, " + _MIT),
-        SaliencyScore("SIM", _of_maps("sim"), "map", True, (0, 1), _MIT),
-        SaliencyScore("EMD", _of_maps("emd"), "map", False, (0, 1),
-                      "Rubner et al. (2000), solved exactly"),
+        SaliencyScore("KL", _KL, "map", False, (0, math.inf), "MIT_KLDiv, " + _MIT),
+        SaliencyScore("SIM", _SIM, "map", True, (0, 1), _MIT),
+        SaliencyScore("EMD", _EMD, "map", False, (0, 1), "Rubner et al. (2000), solved exactly"),
         SaliencyScore("MAE", _mae, "map", False, (0, 1), _STUDY + ", maps min-max scaled"),
         SaliencyScore("MSE", _mse, "map", False, (0, 1), _STUDY + ", maps min-max scaled"),
-        SaliencyScore("Spearman", _of_maps("spearman"), "map", True, (-1, 1), "Spearman (1904)"),
+        SaliencyScore("Spearman", _SPEARMAN, "map", True, (-1, 1), "Spearman (1904)"),
     )
 }  # fmt: skip
 """All scores of a prediction, by name, in the order of the columns."""

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size, resize
-from clickmap_cli.models.keypoint_net import KeypointNet, evaluating
+from clickmap_cli.models.keypoint_net import KeypointNet
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    TimmSettings,
     class_scores,
     class_setting,
     one_of,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.errors import ConfigError, DataError
 
 _METHODS = ("rollout", "gradient")
@@ -77,8 +77,14 @@ class VitAttention(TorchSaliencyModel):
         batch_size: int = 1,
         seed: int = 0,
     ) -> None:
-        settings = TimmSettings(model, weights, weights_path, requires_size, seed)
-        self._timm = TimmNetwork(settings, "vit_attention")
+        self._timm = TimmNetwork(
+            model,
+            "vit_attention",
+            weights=weights,
+            weights_path=weights_path,
+            requires_size=requires_size,
+            seed=seed,
+        )
         super().__init__(
             device, list(self._timm.size), batch_size, mean=self._timm.mean, std=self._timm.std
         )

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from clickmap_cli.config.benchmark import MODEL_ENTRY
+from clickmap_cli.config.fields import read_settings, settings_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.registry import setting_names, settings_of
 from clickmap_cli.storage.atomic import sha256_of
 
 _EVERYWHERE = ("device", "requires_size", "weights_path", "repo_id")
@@ -72,11 +73,7 @@ def model_settings(
         ConfigError: the name or a setting is unknown, or `cache` is not a boolean.
     """
     made = MODELS.get(name)
-    given = dict(given)
-    cached = given.pop("cache", True)
-    if not isinstance(cached, bool):
-        raise ConfigError(f"model {label}: cache is {cached!r}; it must be true or false.")
-    known = setting_names(made)
+    known = {*settings_of(made), *(each.name for each in MODEL_ENTRY)}
     wanted = {
         key: value
         for key, value in given.items()
@@ -84,7 +81,9 @@ def model_settings(
     }
     if "device" in known and wanted.get("device") is None:
         wanted["device"] = device
-    return made, settings_of(made, wanted, f"model {label}"), cached
+    settings = read_settings(made, wanted, f"model {label}", MODEL_ENTRY)
+    del settings["type"]
+    return made, settings, settings.pop("cache")
 
 
 def build_model(

@@ -11,9 +11,15 @@ from torch import nn
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.gradient import Normalised
-from clickmap_cli.models.timm_models import RELEASE, TimmNetwork, TimmSettings
+from clickmap_cli.models.timm_models import (
+    RELEASE,
+    TimmNetwork,
+    create_network,
+    set_input_size,
+    try_image,
+)
 from clickmap_cli.models.weights import RANDOM, seeded
-from clickmap_cli.runtime.errors import ConfigError, short_reason
+from clickmap_cli.runtime.errors import ConfigError
 
 BASE = "base"
 """The name of the small network."""
@@ -23,7 +29,6 @@ STRIDES = (1, 2)
 """Kernels and strides of the convolutions of the two blocks of `base`."""
 
 _POOL = 2
-_MISFITS = (AssertionError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -148,42 +153,27 @@ def _timm_classifier(
     For grey images, the means and deviations are averaged over RGB, and weights of the first layer
     are summed over RGB, as timm does.
     """
-    import timm
-
     name, what = settings.network, f"network {settings.network}"
-    told = None if settings.weights_path else settings.weights
-    known = TimmNetwork(TimmSettings(name, told, settings.weights_path, None, settings.seed), what)
-    options: dict[str, Any] = {"in_chans": channels, "num_classes": n_classes}
+    timm_network = TimmNetwork(
+        name,
+        what,
+        weights=None if settings.weights_path else settings.weights,
+        weights_path=settings.weights_path,
+        seed=settings.seed,
+    )
+    state = None
     if settings.weights_path or str(settings.weights).lower() == RELEASE:
-        # load them unchanged first, because every key must fit; timm then changes the first and
-        # last layer
-        state = known.build().state_dict()
-        options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
-    with seeded(settings.seed):
-        try:
-            made: nn.Module = timm.create_model(name, **options)
-        except _MISFITS as error:
-            raise ConfigError(f"{what}: it cannot be built ({short_reason(error)}).") from error
-    _fit_to(made, size, channels, what)
-    mean, std = known.mean, known.std
+        # load them unchanged first, because every key must fit
+        state = timm_network.build().state_dict()
+    network = create_network(
+        name, what, seed=settings.seed, state=state, in_chans=channels, num_classes=n_classes
+    )
+    set_input_size(network, size, timm_network.config, f"{what}: size")
+    try_image(network, size, f"{what}: size", channels)
+    mean, std = timm_network.mean, timm_network.std
     if channels == 1:
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
-    return Normalised(made, mean, std)
-
-
-def _fit_to(network: nn.Module, size: Size, channels: int, what: str) -> None:
-    """Resize position embeddings to the images' size, and try one image; raise if it fails."""
-    change = getattr(network, "set_input_size", None)
-    try:
-        if change is not None:
-            change(img_size=size)
-        network.eval()
-        with torch.no_grad():
-            network(torch.zeros(1, channels, *size))
-    except _MISFITS as error:
-        raise ConfigError(
-            f"{what}: it cannot take images of {list(size)} ({short_reason(error)}); set size."
-        ) from error
+    return Normalised(network, mean, std)
 
 
 def fit_logistic(

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.timm_models import load_pretrained_config, one_of
+from clickmap_cli.models.timm_models import create_network, load_pretrained_config, one_of
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, short_reason
@@ -354,7 +354,7 @@ def build_features(
     with seeded(seed):
         if backbone == _DETECTOR:
             return FeatureNetwork(_detector(path, download), None)
-        network = _classifier(backbone, download)
+        network = _classifier(backbone, download, seed)
     if path is not None:
         load_state(network, read_state(path), path)
     return FeatureNetwork(network, layers)
@@ -410,15 +410,14 @@ def _downloaded_detector(release: str) -> dict[str, torch.Tensor]:
     return dict(found)
 
 
-def _classifier(name: str, download: str | None) -> torch.nn.Module:
+def _classifier(name: str, download: str | None, seed: int) -> torch.nn.Module:
     """Build a timm network, or torchvision's if timm does not build it."""
     import timm
     from torchvision import models
 
+    if _is_timm(name, download):
+        return create_network(name, "eigencam", download=download == "timm", seed=seed)
     try:
-        if _is_timm(name, download):
-            made: torch.nn.Module = timm.create_model(name, pretrained=download == "timm")
-            return made
         if name in models.list_models():
             settings = {"weights": "DEFAULT" if download == "torchvision" else None}
             builder = models.get_model_builder(name)

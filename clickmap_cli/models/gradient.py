@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from torch.nn import functional
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    TimmSettings,
     class_scores,
     class_setting,
     one_of,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
+from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
@@ -54,8 +55,8 @@ class Normalised(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the network's output for (n, 3, h, w) RGB in 0..1."""
-        said: torch.Tensor = self.network((images - self.mean) / self.std)
-        return said
+        scores: torch.Tensor = self.network((images - self.mean) / self.std)
+        return scores
 
 
 class Gradient(TorchSaliencyModel):
@@ -109,8 +110,14 @@ class Gradient(TorchSaliencyModel):
         batch_size: int = 1,
         seed: int = 0,
     ) -> None:
-        settings = TimmSettings(model, weights, weights_path, requires_size, seed)
-        self._timm = TimmNetwork(settings, "gradient")
+        self._timm = TimmNetwork(
+            model,
+            "gradient",
+            weights=weights,
+            weights_path=weights_path,
+            requires_size=requires_size,
+            seed=seed,
+        )
         super().__init__(device, list(self._timm.size), batch_size, mean=[0, 0, 0], std=[1, 1, 1])
         self.interpolation = self._timm.interpolation
         self._method = one_of(method, _METHODS, "gradient: method")
@@ -122,9 +129,9 @@ class Gradient(TorchSaliencyModel):
         for name, number in (("noise", noise), ("smooth_sigma", smooth_sigma)):
             if number is not None and not 0 < number < np.inf:
                 raise ConfigError(f"gradient: {name} is {number}; it must be above 0.")
-        self._n_samples, self._noise, self._steps = n_samples, noise, steps
+        self._noise = Noise(n_samples, noise, seed, relative=False)
+        self._steps = steps
         self._sigma = smooth_sigma
-        self._seed = seed
         self._keys: list[str] = []
         self.notices = self._timm.notices
 
@@ -151,7 +158,12 @@ class Gradient(TorchSaliencyModel):
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return (n, h, w) magnitudes over the channels."""
-        classes = self._classes(network, images)
+        classes: torch.Tensor | int
+        if self._class is None:
+            with torch.no_grad():
+                classes = network(images).argmax(dim=1)
+        else:
+            classes = self._class
 
         def score(shown: torch.Tensor) -> torch.Tensor:
             return class_scores(network(shown), classes)
@@ -159,25 +171,10 @@ class Gradient(TorchSaliencyModel):
         if self._method == "gradient":
             slopes = input_gradient(score, images)
         elif self._method == "smoothgrad":
-            slopes = smoothgrad(score, images, self._drawn(images))
+            slopes = smoothgrad(score, images, self._noise.copies(images, self._keys))
         else:
             slopes = integrated_gradients(score, images, self._steps)
         return self._reduce(slopes)
-
-    def _classes(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor | int:
-        """Return the class of each image."""
-        if self._class is not None:
-            return self._class
-        with torch.no_grad():
-            said: torch.Tensor = network(images)
-        return said.argmax(dim=1)
-
-    def _drawn(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield (n, 3, h, w) noise, one copy of every image at a time."""
-        generators = [generator(self._seed, key, "smoothgrad") for key in self._keys]
-        for _ in range(self._n_samples):
-            drawn = [rng.standard_normal(images.shape[1:], np.float32) for rng in generators]
-            yield torch.from_numpy(np.stack(drawn)).to(images.device) * self._noise
 
 
 def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
@@ -263,9 +260,7 @@ def saliency_of_class(
     et al. (2017), SmoothGrad; Selvaraju et al. (2017), Grad-CAM.
     """
     one_of(method, METHODS, "interpretation: method")
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    with evaluating(network):
         with torch.no_grad():
             chosen = network(images).argmax(dim=1) if classes is None else classes
         if method == "gradcam":
@@ -281,42 +276,35 @@ def saliency_of_class(
                 drawn = (noise or Noise()).copies(images, keys)
                 slopes = smoothgrad(score, images, drawn)
             maps = slopes.abs().amax(dim=1)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return np.asarray(maps.detach().float().cpu().numpy())
 
 
+@dataclass(frozen=True)
 class Noise:
-    """Noise of SmoothGrad.
+    """Noise of SmoothGrad, which depends on the seed and the image's key.
 
-    Args:
+    Attributes:
         n_samples: number of noisy copies per image.
-        sigma: standard deviation, as a share of the image's largest minus its smallest value.
+        sigma: standard deviation.
         seed: seed of the noise.
-
-    Raises:
-        ConfigError: `n_samples` is below 1, or sigma is negative or infinite.
+        relative: True if `sigma` is a share of the image's largest minus its smallest value.
     """
 
-    def __init__(self, n_samples: int = 25, sigma: float = 0.15, seed: int = 0) -> None:
-        if n_samples < 1:
-            raise ConfigError(f"smoothgrad: n_samples is {n_samples}; it must be 1 or more.")
-        if not 0 <= sigma < np.inf:
-            raise ConfigError(f"smoothgrad: sigma is {sigma}; it must be 0 or more.")
-        self.n_samples = n_samples
-        self.sigma = sigma
-        self.seed = seed
+    n_samples: int = 25
+    sigma: float = 0.15
+    seed: int = 0
+    relative: bool = True
 
     def copies(self, images: torch.Tensor, keys: Sequence[str]) -> Iterator[torch.Tensor]:
         """Yield (n, channels, h, w) noise to add to the images, one copy after the other."""
         generators = [generator(self.seed, key, "smoothgrad") for key in keys]
         flat = images.detach().flatten(1)
-        size = self.sigma * (flat.amax(dim=1) - flat.amin(dim=1))
+        size = torch.full_like(flat[:, 0], self.sigma)
+        if self.relative:
+            size *= flat.amax(dim=1) - flat.amin(dim=1)
         for _ in range(self.n_samples):
             drawn = [rng.standard_normal(images.shape[1:], np.float32) for rng in generators]
-            noise = torch.from_numpy(np.stack(drawn)).to(images)
-            yield noise * size[:, None, None, None]
+            yield torch.from_numpy(np.stack(drawn)).to(images) * size[:, None, None, None]
 
 
 def gradcam(

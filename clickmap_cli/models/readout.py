@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.baselines import read_center_sigma
-from clickmap_cli.models.timm_models import TimmNetwork, TimmSettings
+from clickmap_cli.models.timm_models import TimmNetwork
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
+from clickmap_cli.models.weights import evaluating, load_state, read_state, seeded, weights_setting
 from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
 from clickmap_cli.storage.atomic import sha256_of
 
@@ -232,10 +232,14 @@ class ReadoutModel(TorchSaliencyModel):
     ) -> None:
         release = weights == "timm" and not weights_path
         path = None if release else weights_setting(weights_path, weights, "readout", "timm")
-        self._settings = TimmSettings(
-            backbone, "timm" if release else "none", None, requires_size, seed
+        self._timm = TimmNetwork(
+            backbone,
+            "readout",
+            weights="timm" if release else "none",
+            weights_path=None,
+            requires_size=requires_size,
+            seed=seed,
         )
-        self._timm = TimmNetwork(self._settings, "readout")
         if centerbias not in CENTER_BIASES:
             near = did_you_mean(str(centerbias), CENTER_BIASES)
             raise ConfigError(f"readout: centerbias is {centerbias!r}. {near}")
@@ -288,12 +292,8 @@ class ReadoutModel(TorchSaliencyModel):
 
 def _channels(features: Features) -> int:
     """Count the channels of all layers together, by running an empty image."""
-    was = features.training
-    features.eval()
-    with torch.no_grad():
-        channels = sum(int(found.shape[1]) for found in features(torch.zeros(1, 3, 64, 64)))
-    features.train(was)
-    return channels
+    with evaluating(features), torch.no_grad():
+        return sum(int(found.shape[1]) for found in features(torch.zeros(1, 3, 64, 64)))
 
 
 def _near(name: str, known: dict[str, Any]) -> str:

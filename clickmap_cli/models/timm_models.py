@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,38 @@ import torch
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.baselines import size_setting
 from clickmap_cli.models.torch_model import INTERPOLATIONS
-from clickmap_cli.models.weights import State, load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
+from clickmap_cli.models.weights import (
+    State,
+    evaluating,
+    load_state,
+    read_state,
+    seeded,
+    weights_setting,
+)
+from clickmap_cli.runtime.errors import ConfigError, DataError, printable, short_reason
 from clickmap_cli.storage.atomic import sha256_of
 
 RELEASE = "timm"
 """Value of `weights` that downloads timm's own weights."""
 
 _MISFITS = (AssertionError, RuntimeError, TypeError, ValueError)
-
-
-@dataclass(frozen=True)
-class TimmSettings:
-    """Settings of a timm network.
-
-    Attributes:
-        model: its name in timm, with or without the tag of its weights (`resnet50.a1_in1k`).
-        weights: `timm` downloads timm's weights, `none` draws random ones; null uses the file.
-        weights_path: a checkpoint of the network, of `torch.save` or `.safetensors`.
-        requires_size: (height, width) of its input; None = the size its weights were trained at.
-        seed: seed of random weights.
-    """
-
-    model: str
-    weights: str | None
-    weights_path: str | None
-    requires_size: Sequence[int] | None
-    seed: int
+"""Errors of networks that cannot be built with some settings, or cannot take some images."""
 
 
 class TimmNetwork:
     """A network of timm that is built on demand.
 
     Args:
-        settings: the network and the source of its weights.
+        model: its name in timm, with or without the tag of its weights (`resnet50.a1_in1k`).
         what: the model that uses it, for messages.
+        weights: `timm` downloads timm's weights, `none` draws random ones; null uses the file.
+        weights_path: a checkpoint of the network, of `torch.save` or `.safetensors`.
+        requires_size: (height, width) of its input; None = the size its weights were trained at.
+        seed: seed of random weights.
 
     Attributes:
         name: its name in timm.
+        config: timm's configuration of it.
         size: height and width of its input.
         mean: (3) values that normalisation subtracts from RGB in 0..1.
         std: (3) values the result is divided by.
@@ -64,31 +57,39 @@ class TimmNetwork:
             from.
     """
 
-    def __init__(self, settings: TimmSettings, what: str) -> None:
-        found = load_pretrained_config(settings.model, what)
-        self.name = settings.model
-        self.own_size: Size = (int(found.input_size[1]), int(found.input_size[2]))
-        wanted = size_setting(settings.requires_size, f"{what}: requires_size")
-        self.size = wanted or self.own_size
-        self.mean: tuple[float, ...] = tuple(found.mean)
-        self.std: tuple[float, ...] = tuple(found.std)
+    def __init__(
+        self,
+        model: str,
+        what: str,
+        *,
+        weights: str | None,
+        weights_path: str | None,
+        requires_size: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.name = model
+        self.config = load_pretrained_config(model, what)
+        wanted = size_setting(requires_size, f"{what}: requires_size")
+        self.size = wanted or own_size(self.config)
+        self.mean: tuple[float, ...] = tuple(self.config.mean)
+        self.std: tuple[float, ...] = tuple(self.config.std)
         self.interpolation = one_of(
-            found.interpolation, INTERPOLATIONS, f"{what}: {self.name}'s interpolation"
+            self.config.interpolation, INTERPOLATIONS, f"{what}: {model}'s interpolation"
         )
-        self.n_classes = int(found.num_classes)
-        self._fixed = bool(found.fixed_input_size)
-        self._tag = found.tag or "no tag"
-        self._seed = settings.seed
+        self.n_classes = int(self.config.num_classes)
+        self._seed = seed
         self._what = what
         self._path: Path | None = None
-        self._download = _is_release(settings, what)
-        if not self._download:
-            self._path = weights_setting(settings.weights_path, settings.weights, what, RELEASE)
+        self._download = str(weights).lower() == RELEASE
+        if self._download and weights_path:
+            raise ConfigError(f"{what}: weights_path is set and weights says {RELEASE}; keep one.")
         self.notices: tuple[str, ...] = ()
-        if self._path is None and not self._download:
-            self.notices = (
-                f"{what}: {self.name} has random weights (weights: none); its scores mean nothing.",
-            )
+        if not self._download:
+            self._path = weights_setting(weights_path, weights, what, RELEASE)
+            if self._path is None:
+                self.notices = (
+                    f"{what}: {model} has random weights (weights: none); its scores mean nothing.",
+                )
 
     def digest(self) -> str:
         """Return a text that identifies the weights; timm's own are downloaded and hashed.
@@ -100,7 +101,8 @@ class TimmNetwork:
             return sha256_of(self._path)
         if not self._download:
             return f"random {self._seed}"
-        return f"{RELEASE} {self._tag} {state_digest(self._made().state_dict())}"
+        tag = self.config.tag or "no tag"
+        return f"{RELEASE} {tag} {state_digest(self._create().state_dict())}"
 
     def build(self) -> torch.nn.Module:
         """Build the network with its weights, for images of `size`.
@@ -109,72 +111,138 @@ class TimmNetwork:
             ConfigError: the network cannot take images of that size.
             DataError: the weights are missing or do not fit.
         """
-        network = self._made()
+        network = self._create()
         if self._path is not None:
             load_state(network, _read(self._path), self._path)
-        if self.size != self.own_size:
-            self._resize(network)
-        patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
-        sides = patch if isinstance(patch, tuple) and len(patch) == 2 else (1, 1)
-        if any(side % step for side, step in zip(self.size, sides, strict=True)):
-            raise ConfigError(
-                f"{self._what}: requires_size is {list(self.size)}; {self.name} wants multiples "
-                f"of its patches, {list(sides)}."
-            )
+        set_input_size(network, self.size, self.config, f"{self._what}: requires_size")
         return network
 
-    def _made(self) -> torch.nn.Module:
-        """Build the network with timm's weights or random ones, for its own input size."""
-        import timm
+    def _create(self) -> torch.nn.Module:
+        return create_network(self.name, self._what, download=self._download, seed=self._seed)
 
-        if not self._download:
-            with seeded(self._seed):
-                network: torch.nn.Module = timm.create_model(self.name, pretrained=False)
-            return network
-        try:
-            loaded: torch.nn.Module = timm.create_model(self.name, pretrained=True)
-        except Exception as error:
-            # hubs raise many types here; all mean that the weights could not be downloaded
+
+def create_network(
+    name: str,
+    what: str,
+    *,
+    download: bool = False,
+    seed: int = 0,
+    state: State | None = None,
+    instead: str = "give weights_path",
+    **options: Any,
+) -> torch.nn.Module:
+    """Build a network of timm for its own input size.
+
+    Args:
+        name: the network, with or without the tag of its weights.
+        what: owner of the network, for messages.
+        download: True for timm's weights, False for random ones or `state`.
+        seed: seed of random weights.
+        state: weights that timm adapts to the options (it sums the first layer over RGB for grey
+            images, and leaves out the last layer for other classes).
+        instead: advice if the weights cannot be downloaded.
+        options: arguments of timm's constructor.
+
+    Raises:
+        ConfigError: the network cannot be built with these options.
+        DataError: timm's weights cannot be downloaded.
+    """
+    import timm
+
+    if state is not None:
+        options["pretrained_cfg_overlay"] = {"state_dict": state}
+    try:
+        with seeded(seed):
+            network: torch.nn.Module = timm.create_model(
+                name, pretrained=download or state is not None, **options
+            )
+    except Exception as error:
+        if download:  # hubs raise many types; all mean that the weights could not be downloaded
             raise DataError(
-                f"{self._what}: timm's weights of {self.name} could not be downloaded "
-                f"({short_reason(error)}); give weights_path."
+                f"{what}: timm's weights of {name} could not be downloaded "
+                f"({short_reason(error)}); {instead}."
             ) from error
-        return loaded
+        if not isinstance(error, _MISFITS):
+            raise
+        raise ConfigError(f"{what}: it cannot be built ({short_reason(error)}).") from error
+    return network
 
-    def _resize(self, network: torch.nn.Module) -> None:
-        """Resize position embeddings for another input size, if the network has any."""
-        change = getattr(network, "set_input_size", None)
-        if change is None:
-            if self._fixed:
-                raise ConfigError(
-                    f"{self._what}: {self.name} takes images of {list(self.own_size)} only; leave "
-                    "requires_size out."
-                )
-            return
+
+def own_size(config: Any) -> Size:
+    """Return height and width of the images that a network's weights were trained with."""
+    return int(config.input_size[1]), int(config.input_size[2])
+
+
+def set_input_size(network: torch.nn.Module, size: Size, config: Any, setting: str) -> None:
+    """Adapt a network to images of another size, if it needs adapting.
+
+    Args:
+        network: the network, built for its own size.
+        size: height and width of the images.
+        config: timm's configuration of the network.
+        setting: owner and name of the setting that holds the size, for messages.
+
+    Raises:
+        ConfigError: the network cannot take images of that size.
+    """
+    ratio = getattr(getattr(network, "patch_embed", None), "feat_ratio", None)
+    steps = (1, 1) if ratio is None else ratio(as_scalar=False)
+    if any(side % step for side, step in zip(size, steps, strict=True)):
+        raise ConfigError(
+            f"{setting} is {list(size)}; its sides must be multiples of the network's patches, "
+            f"{list(steps)}."
+        )
+    own = own_size(config)
+    if size == own:
+        return
+    change: Any = getattr(network, "set_input_size", None)
+    if change is not None:
         try:
-            change(img_size=self.size)
+            change(img_size=size)
         except _MISFITS as error:
-            raise ConfigError(
-                f"{self._what}: {self.name} cannot take images of {list(self.size)} "
-                f"({short_reason(error)})."
-            ) from error
+            raise _refuse_size(size, setting, error) from error
+    elif config.fixed_input_size:
+        raise ConfigError(
+            f"{setting} is {list(size)}; the network takes images of {list(own)} only."
+        )
 
 
-def _is_release(settings: TimmSettings, what: str) -> bool:
-    """Return True if the settings request timm's own weights."""
-    if str(settings.weights).lower() != RELEASE:
-        return False
-    if settings.weights_path:
-        raise ConfigError(f"{what}: weights_path is set and weights says {RELEASE}; keep one.")
-    return True
+def try_image(
+    network: torch.nn.Module, size: Size, setting: str, channels: int = 3
+) -> torch.Tensor:
+    """Return a network's output for a black image.
+
+    Args:
+        network: the network; its mode is left unchanged.
+        size: height and width of the image.
+        setting: as for `set_input_size`.
+        channels: channels of the image.
+
+    Raises:
+        ConfigError: the network cannot take the image.
+    """
+    image = torch.zeros(1, channels, *size, device=next(network.parameters()).device)
+    try:
+        with evaluating(network), torch.no_grad():
+            output: torch.Tensor = network(image)
+    except _MISFITS as error:
+        raise _refuse_size(size, setting, error) from error
+    return output
 
 
-def load_pretrained_config(name: str, what: str) -> Any:
+def _refuse_size(size: Size, setting: str, error: BaseException) -> ConfigError:
+    return ConfigError(
+        f"{setting} is {list(size)}; the network cannot take such images ({short_reason(error)})."
+    )
+
+
+def load_pretrained_config(name: str, what: str, others: Collection[str] = ()) -> Any:
     """Load timm's configuration of a network's weights: sizes, mean, interpolation, ...
 
     Args:
         name: the network, with or without the tag of its weights.
-        what: the model that uses it, for messages.
+        what: owner of the setting, for messages.
+        others: other names that the setting takes, to suggest.
 
     Raises:
         ConfigError: timm lacks the network or the tag.
@@ -183,23 +251,21 @@ def load_pretrained_config(name: str, what: str) -> Any:
     from timm.models import PretrainedCfg
 
     if not isinstance(name, str) or not timm.is_model(name):
-        raise ConfigError(f"{what}: timm has no network {name!r}. {_near(name, timm)}")
+        known = {word.lower(): word for word in (*timm.list_models(), *others)}
+        near = difflib.get_close_matches(str(name).lower(), known, n=3)
+        if near:
+            advice = f"Did you mean {', '.join(repr(known[word]) for word in near)}?"
+        else:
+            listed = f"Known: {', '.join(sorted(others))}. " if others else ""
+            advice = f"{listed}timm.list_models() lists {len(known) - len(others)}."
+        raise ConfigError(f"{what}: timm has no network '{printable(str(name), 80)}'. {advice}")
     try:
         return timm.get_pretrained_cfg(name) or PretrainedCfg()
     except RuntimeError as error:
         network = name.partition(".")[0]
         tags = [word.partition(".")[2] for word in timm.list_pretrained(f"{network}.*")]
-        known = f"known tags: {', '.join(tags)}" if tags else "it has none; leave the tag out"
-        raise ConfigError(f"{what}: {name} has an unknown tag; {known}.") from error
-
-
-def _near(name: object, timm: Any) -> str:
-    """Suggest the nearest names, because there are more than a thousand."""
-    known = timm.list_models()
-    near = difflib.get_close_matches(str(name), known, n=3)
-    if near:
-        return f"Did you mean {', '.join(repr(word) for word in near)}?"
-    return f"It has {len(known)}: timm.list_models() names them."
+        hint = f"known tags: {', '.join(tags)}" if tags else "it has none; leave the tag out"
+        raise ConfigError(f"{what}: {name} has an unknown tag; {hint}.") from error
 
 
 def _read(path: Path) -> State:

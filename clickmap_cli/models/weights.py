@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -122,29 +122,56 @@ def load_state(
         DataError: keys or shapes differ; the message names the first few differences.
     """
     wanted = network.state_dict()
-    differences = [
-        *_listed("lacks", [key for key in wanted if key not in state]),
-        *_listed("has unknown", [key for key in state if key not in wanted]),
-        *_listed(
-            "has other shapes:",
-            [
-                f"{key} {list(state[key].shape)} for {list(wanted[key].shape)}"
-                for key in wanted
-                if key in state and state[key].shape != wanted[key].shape
-            ],
-        ),
-    ]
-    if differences:
-        called = name or type(network).__name__
-        raise DataError(
-            f"{source}: these are no weights of {called}; it {'; it '.join(differences)}."
-        )
+    require_fitting(
+        source,
+        name or type(network).__name__,
+        lacking=[key for key in wanted if key not in state],
+        unknown=[key for key in state if key not in wanted],
+        misshapen=[
+            f"{key} {list(state[key].shape)} for {list(wanted[key].shape)}"
+            for key in wanted
+            if key in state and state[key].shape != wanted[key].shape
+        ],
+    )
     network.load_state_dict(dict(state))
     return network
 
 
-def _listed(what: str, words: list[str]) -> list[str]:
-    if not words:
-        return []
-    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return [f"{what} {', '.join(words[:_SHOWN])}{more}"]
+def require_fitting(
+    source: Path,
+    network: str,
+    *,
+    lacking: Sequence[str] = (),
+    unknown: Sequence[str] = (),
+    misshapen: Sequence[str] = (),
+) -> None:
+    """Raise DataError, with the first few differences, if weights do not fit a network.
+
+    Args:
+        source: file of the weights.
+        network: name of the network.
+        lacking: names that the file should have.
+        unknown: names that the network does not have.
+        misshapen: names with the found and the required shape.
+    """
+    differences = []
+    kinds = (("lacks", lacking), ("has unknown", unknown), ("has other shapes:", misshapen))
+    for what, words in kinds:
+        if words:
+            more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+            shown = ", ".join(printable(word) for word in words[:_SHOWN])
+            differences.append(f"it {what} {shown}{more}")
+    if differences:
+        raise DataError(f"{source}: not the weights of {network}; {'; '.join(differences)}.")
+
+
+@contextmanager
+def evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode inside; restore every module's mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, was in modes:
+            module.training = was

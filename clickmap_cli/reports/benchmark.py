@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -13,13 +12,12 @@ from rich.text import Text
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.reports.console import number
+from clickmap_cli.reports import console
+from clickmap_cli.reports.console import dry_line, new_table, number
 from clickmap_cli.scoring.results import BenchmarkResult, MetricSummary, ModelResult
 from clickmap_cli.scoring.summaries import is_better
 from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.services.job import Outcome
-
-_FIRST_FAILURES = 5
 
 MEANINGLESS = "n.m."
 """Shown for a normalised score if the ceiling is not better than the null."""
@@ -94,12 +92,12 @@ def is_meaningless(score: MetricSummary) -> bool:
 
 
 def _table(title: str, shown: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for metric in shown:
-        down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
-        table.add_column(Text(metric + down), justify="right", no_wrap=True)
-    return table
+    return new_table(title, ["model"], [arrowed(metric) for metric in shown])
+
+
+def arrowed(metric: str) -> str:
+    """Return a metric's name, with an arrow if lower is better."""
+    return metric if SALIENCY_SCORES[metric].higher_is_better else f"{metric} ↓"
 
 
 def _best_first(results: Sequence[ModelResult], shown: Sequence[str]) -> list[ModelResult]:
@@ -119,7 +117,7 @@ def summary_lines(run: Outcome[BenchmarkResult]) -> list[str]:
     """Summarise a run in one line."""
     result = run.summary
     if not run.written:
-        return [f"Would write into {run.folder}; nothing was written."]
+        return [dry_line("write", run.folder)]
     if result.predicted is not None:
         return [
             f"Predicted {result.predicted:,} images in {run.seconds:.1f} s; nothing was scored."
@@ -131,16 +129,12 @@ def summary_lines(run: Outcome[BenchmarkResult]) -> list[str]:
 
 def failure_lines(run: Outcome[BenchmarkResult]) -> list[str]:
     """Return the first images that were left out, and the number of the others."""
-    lines = list(run.failures[:_FIRST_FAILURES])
-    if len(run.failures) > _FIRST_FAILURES:
-        where = "; see failures.csv" if run.written else ""
-        lines.append(f"... and {len(run.failures) - _FIRST_FAILURES:,} more{where}.")
-    return lines
+    return console.failure_lines(run.failures, "; see failures.csv" if run.written else "")
 
 
 def as_json(run: Outcome[BenchmarkResult]) -> dict[str, Any]:
     """Return the result as one JSON value; without scores, only failures and predictions."""
-    failures = {"failures": [asdict(row) for row in run.summary.failures]}
+    failures = {"failures": run.summary.failures}
     if not run.written:
         return failures
     if run.summary.predicted is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.reports.style import (
     COLOURS,
     HEIGHT,
@@ -35,7 +35,7 @@ def ceiling_table(run: Outcomes) -> Table:
     first = run[0].summary.summary
     method = first["method"]
     title = f"Human ceiling, {method}{_resamples(first)}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = new_table(title)
     table.add_column("metric", no_wrap=True, min_width=8)
     last_column = "Spearman-Brown" if method == "split-half" else "upper bound"
     for name in ("images", "maps", "ceiling [95%]", "null [95%]", "ratio", last_column):
@@ -68,7 +68,7 @@ def summary_lines(run: Outcomes) -> list[str]:
     """Return the remaining results in a few lines."""
     folder = run[0].folder.parent
     if not run[0].written:
-        return [f"Would write into {folder}; nothing was written."]
+        return [dry_line("write", folder)]
     lines = []
     for outcome in run:
         s = outcome.summary.summary

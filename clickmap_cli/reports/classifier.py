@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.models.participant_quality import QUALITY_FILE
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.classifier.interpretation import AverageRow, Maps
@@ -34,16 +34,13 @@ _BELOW = 0.6
 def score_tables(found: ClassifierSummary) -> list[Table]:
     """Return the tables of network and baseline: over all folds, then by fold."""
     size = " x ".join(str(side) for side in found.size)
-    whole = _table(
+    whole = new_table(
         f"{found.n_maps:,} maps ({size}) of {found.n_participants} participants, "
-        f"{len(found.folds)} test folds, positive class {found.positive}"
+        f"{len(found.folds)} test folds, positive class {found.positive}",
+        [""],
+        ["F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"],
     )
-    whole.add_column("", no_wrap=True)
-    for name in ("F1", "weighted", "chance", "p", "pooled", "95% interval", "accuracy", "AUC"):
-        whole.add_column(name, justify="right", no_wrap=True)
-    by_fold = _table("By fold")
-    for name in ("fold", "inner", "epoch", "val acc"):
-        by_fold.add_column(name, justify="right", no_wrap=True)
+    by_fold = new_table("By fold", numbers=["fold", "inner", "epoch", "val acc"])
     for model, row in found.results.items():
         title = _MODELS.get(model, found.model)
         whole.add_row(
@@ -73,7 +70,7 @@ def summary_lines(run: Outcome[ClassifierSummary]) -> list[str]:
             f"{found.inner_kfolds} trainings"
             for fold in found.folds
         ]
-        return [*lines, f"Would train into {run.folder}; nothing was written."]
+        return [*lines, dry_line("train", run.folder)]
     permuted = f" of {found.permutations:,} permutations" if found.permutations else ""
     lines.append(
         f"F1, weighted and chance{permuted} are means over folds; weighted is the F1 of every "
@@ -95,10 +92,6 @@ def summary_lines(run: Outcome[ClassifierSummary]) -> list[str]:
     table = run.folder / "per_image.csv"
     beside = "tables, logs and interpretation beside it"
     return [*lines, f"{table}: every test map; {beside}. {run.seconds:.1f} s."]
-
-
-def _table(title: str) -> Table:
-    return Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
 
 
 def _few(names: Sequence[str], most: int = 8) -> str:
@@ -202,7 +195,7 @@ def quality_lines(run: Outcome[QualitySummary | None]) -> list[str]:
     """Return the scores on held-out participants, and the command to run next."""
     found = run.summary
     if found is None:
-        return [f"Would train into {run.folder}; nothing was written."]
+        return [dry_line("train", run.folder)]
     unlisted = f", {found.n_unlisted} not listed" if found.n_unlisted else ""
     judged = (
         f"{found.n_judged} held-out participants ({found.n_good} good, {found.n_bad} bad"

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.runtime.errors import escape_controls
@@ -145,6 +147,31 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         # Python flushes stdout once more when it exits, so stdout must lead to an open file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def new_table(
+    title: str, words: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
+) -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        title: title at the left.
+        words: columns of words, at the left.
+        numbers: columns of numbers, at the right.
+        options: more arguments of rich's `Table`.
+    """
+    title_text = Text(title, style="table.title")
+    table = Table(title=title_text, title_justify="left", box=None, pad_edge=False, **options)
+    for name in words:
+        table.add_column(Text(name), no_wrap=True)
+    for name in numbers:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table
+
+
+def dry_line(what: str, folder: Path) -> str:
+    """Return the summary of a dry run, such as of `train`."""
+    return f"Would {what} into {folder}; nothing was written."
 
 
 def failure_lines(failures: Sequence[str], more: str = "") -> list[str]:

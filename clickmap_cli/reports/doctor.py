@@ -7,33 +7,33 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.reports.console import new_table
 from clickmap_cli.runtime.errors import readable_size
 from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory
 from clickmap_cli.services.doctor.disk_need import DiskNeed
-from clickmap_cli.services.doctor.facts import ConfigFacts, Diagnosis
+from clickmap_cli.services.doctor.facts import Diagnosis
 
 
 def machine_table(found: Diagnosis) -> Table:
     """Return a table of versions and of the machine's resources."""
-    table = _table("This machine")
-    for name, version in found.versions.items():
-        table.add_row(name, Text(version))
-    rows = [
-        ("cores", cores_words(found.cores)),
-        ("memory", memory_words(found.memory)),
-        ("GPU", gpu_words(found.gpus)),
-        ("disk", disk_words(found.disk)),
-    ]
+    table = new_table("This machine", show_header=False)
+    rows = {
+        **found.versions,
+        "cores": cores_words(found.cores),
+        "memory": memory_words(found.memory),
+        "GPU": gpu_words(found.gpus),
+        "disk": disk_words(found.disk),
+    }
     if found.config is not None and found.config.need is not None:
-        rows.append(("maps", need_words(found.config.need)))
-    for name, words in rows:
+        rows["maps"] = need_words(found.config.need)
+    for name, words in rows.items():
         table.add_row(name, Text(words))
     return table
 
 
 def extras_table(found: Diagnosis) -> Table:
     """Return a table of the optional extras: state, and what each enables."""
-    table = _table("Optional extras")
+    table = new_table("Optional extras", show_header=False)
     for extra in found.extras:
         state = "-" if extra.missing else "installed"
         table.add_row(extra.name, state, extra.enables, style="dim" if extra.missing else "")
@@ -95,26 +95,34 @@ def need_words(need: DiskNeed) -> str:
 
 def as_json(found: Diagnosis) -> dict[str, Any]:
     """Return the diagnosis as one JSON value; sizes in bytes, speeds in bytes per second."""
-    gpus, disk = found.gpus, found.disk
+    gpus, facts = found.gpus, found.config
+    config: dict[str, Any] | None = None
+    if facts is not None:
+        config = {
+            "file": facts.path,
+            "kind": facts.kind,
+            "output": facts.output,
+            "maps": facts.need,
+        }
     return {
         "ok": not found.problems,
         "problems": [finding.text for finding in found.problems],
         "notes": [finding.text for finding in found.findings if finding.kind == "note"],
-        "versions": dict(found.versions),
+        "versions": found.versions,
         "packages": {
             package.name: {"wanted": package.wanted, "version": package.version}
             for package in found.packages
         },
-        "cores": vars(found.cores),
-        "memory": vars(found.memory),
+        "cores": {**vars(found.cores), "usable": found.cores.usable},
+        "memory": found.memory,
         "gpu": {
             "devices": [{"name": name, "memory": size} for name, size in gpus.cuda],
             "mps": gpus.mps,
             "torch_built_for_cuda": gpus.built,
-            "reported_by_driver": list(gpus.driver),
+            "reported_by_driver": gpus.driver,
             "why_none": gpus.why_none,
         },
-        "disk": {**vars(disk), "folder": str(disk.folder)},
+        "disk": found.disk,
         "extras": {
             extra.name: {
                 "installed": not extra.missing,
@@ -123,18 +131,5 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             }
             for extra in found.extras
         },
-        "config": None if found.config is None else _config_json(found.config),
+        "config": config,
     }
-
-
-def _config_json(facts: ConfigFacts) -> dict[str, Any]:
-    return {
-        "file": str(facts.path),
-        "kind": facts.kind,
-        "output": str(facts.output),
-        "maps": None if facts.need is None else vars(facts.need),
-    }
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)

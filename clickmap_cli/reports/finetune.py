@@ -8,24 +8,18 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.metrics.saliency import SALIENCY_SCORES
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.benchmark import arrowed
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.services.finetune.tables import CvRow, CvSummary
 from clickmap_cli.services.job import Outcome
 from clickmap_cli.training.blocks import BlockRow
 
-_TITLES = {
-    "held_out": "held-out images",
-    "holdout": "images that no fold saw",
-}
+_TITLES = {"held_out": "held-out images", "holdout": "images that no fold saw"}
 
 
 def block_table(title: str, rows: Sequence[BlockRow]) -> Table:
     """Return a table of trainable and total parameters of each block, for the start of a stage."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("block", no_wrap=True)
-    for name in ("trainable", "total"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table(title, ["block"], ["trainable", "total"])
     for row in rows:
         style = "" if row.trainable else "dim"
         table.add_row(Text(row.block), f"{row.trainable:,}", f"{row.total:,}", style=style)
@@ -41,19 +35,15 @@ def summary_tables(found: CvSummary) -> list[Table]:
         rows = [row for row in found.results if row.split == split and not math.isnan(row.mean)]
         n = max((row.n_images for row in rows), default=0)
         title = f"{found.model}, {_TITLES.get(split, split)}, n = {n:,}"
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        table.add_column("metric", no_wrap=True)
         models = list(dict.fromkeys(row.model for row in rows))
-        for model in models:
-            table.add_column(Text(model), justify="right", no_wrap=True)
+        table = new_table(title, ["metric"], models)
         table.add_column("95% interval", no_wrap=True)
         for metric in dict.fromkeys(row.metric for row in rows):
             by_model = {row.model: row for row in rows if row.metric == metric}
-            down = "" if SALIENCY_SCORES[metric].higher_is_better else " ↓"
             first = by_model.get(models[0])
             cells = [_format_mean(by_model.get(model)) for model in models]
             ends = "" if first is None else interval((first.low, first.high))
-            table.add_row(Text(metric + down), *cells, Text(ends))
+            table.add_row(Text(arrowed(metric)), *cells, Text(ends))
         tables.append(table)
     return tables
 
@@ -69,7 +59,7 @@ def _format_mean(row: CvRow | None) -> Text:
 def summary_line(run: Outcome[CvSummary | None]) -> str:
     """Summarise a run in one line."""
     if not run.written:
-        return f"Would train into {run.folder}; nothing was written."
+        return dry_line("train", run.folder)
     table = run.folder / "cv_summary.csv"
     text = f"{table}: all scores; fold_XX/best.pth is a weights_path for `clickmap benchmark`."
     return f"{text} {run.seconds:.1f} s."

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.reports.console import interval, number
+from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.reports.overlays import overlaid, shown
 from clickmap_cli.reports.style import (
     COLOURS,
@@ -263,10 +263,7 @@ def score_table(found: KeypointSummary) -> Table:
         f"{found.model}, {found.n_test} test images, original pixels, PCK at "
         f"{found.alpha:g} x {' - '.join(found.reference_points)}"
     )
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column("key point", no_wrap=True)
-    for name in ("PCK", "RMSE"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table(title, ["key point"], ["PCK", "RMSE"])
     for name, row in found.per_keypoint.items():
         table.add_row(Text(name), number(row["pck"], 3), number(row["rmse"], 2))
     table.add_row("mean over images", number(found.pck, 3), number(found.rmse, 2))
@@ -277,7 +274,7 @@ def summary_lines(run: Outcome[KeypointSummary | None]) -> list[str]:
     """Return the remaining results in a few lines."""
     found = run.summary
     if found is None:
-        return [f"Would train into {run.folder}; nothing was written."]
+        return [dry_line("train", run.folder)]
     side = " x ".join(str(n) for n in found.network_size)
     step = "" if found.best_step is None else f", step {found.best_step}"
     pictures = [kind for kind in ("overlays", "attention") if _has_pictures(run, kind)]

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.reports.console import new_table
 from clickmap_cli.reports.overlays import as_bytes, coloured, overlaid, shown
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.job import Outcome
@@ -16,7 +17,7 @@ from clickmap_cli.services.prepare.run import PrepareSummary
 
 def funnel_table(result: PrepareSummary) -> Table:
     """Return a table of what every filter kept; a step that dropped trials is bold."""
-    table = Table(title="What every filter kept", title_justify="left", box=None, pad_edge=False)
+    table = new_table("What every filter kept")
     table.add_column("step")
     table.add_column("setting", style="dim")
     for name in ("trials", "images", "clicks"):
@@ -56,14 +57,14 @@ def as_json(run: Outcome[PrepareSummary]) -> dict[str, Any]:
     result = run.summary
     return {
         "command": "prepare",
-        "folder": str(run.folder),
+        "folder": run.folder,
         "n_images": result.images,
         "n_trials": result.trials,
         "n_clicks": result.clicks,
         "rows": result.rows,
         "rejected_rows": result.rejected,
-        "funnel": [vars(row) for row in result.funnel],
-        "outputs": list(run.outputs),
+        "funnel": result.funnel,
+        "outputs": run.outputs,
         "seconds": run.seconds,
         "reused": run.reused,
         "written": run.written,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from clickmap_cli.reports.console import dry_line, new_table, number
 from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.visualize.figures import FiguresSummary
 from clickmap_cli.services.visualize.gallery import GallerySummary
@@ -21,15 +20,11 @@ _KEY = 48
 def images_table(run: Outcome[FiguresSummary]) -> Table:
     """Return a table of the images that were drawn, or of the first ones if there are many."""
     images = run.summary.images
-    table = Table(title="Images", title_justify="left", box=None, pad_edge=False)
-    table.add_column("image", no_wrap=True)
-    for name in ("participants", "clicks", "agreement"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table("Images", ["image"], ["participants", "clicks", "agreement"])
     table.add_column("picture", no_wrap=True)
     for row in images[:_MOST_ROWS]:
         key = row.image_path if len(row.image_path) <= _KEY else f"…{row.image_path[1 - _KEY :]}"
-        score = f"{row.agreement:.3f}" if math.isfinite(row.agreement) else "-"
-        counts = (f"{row.n_participants:,}", f"{row.n_clicks:,}", score)
+        counts = (f"{row.n_participants:,}", f"{row.n_clicks:,}", number(row.agreement))
         table.add_row(Text(key), *counts, Text(row.image))
     if len(images) > _MOST_ROWS:
         table.add_row(Text(f"and {len(images) - _MOST_ROWS:,} more; see images.csv"))
@@ -40,7 +35,7 @@ def summary_lines(run: Outcome[FiguresSummary]) -> list[str]:
     """Return the run in a few lines."""
     images, numbers = f"{len(run.summary.images):,} images", run.summary.numbers
     if not run.written:
-        return [f"Would draw {images} into {run.folder}; nothing was written."]
+        return [dry_line(f"draw {images}", run.folder)]
     if run.reused:
         return [f"{len(run.outputs):,} files in {run.folder}."]
     lines = [f"{run.folder}: {len(run.outputs):,} files of {images}, in {run.seconds:.1f} s."]
@@ -102,7 +97,7 @@ def gallery_json(run: Outcome[GallerySummary]) -> dict[str, Any]:
     """Return a gallery as one JSON value."""
     return {
         "command": "visualize --html",
-        **asdict(run.summary),
+        **vars(run.summary),
         "seconds": run.seconds,
         "reused": run.reused,
         "written": run.written,

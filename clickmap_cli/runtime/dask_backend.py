@@ -168,8 +168,8 @@ class DaskPool:
             with self._reachable():
                 return future.result()
         if future.status == "error":
-            raise _explained(future.exception(), self._address)
-        raise self._gone()
+            raise _explain(future.exception(), self._address)
+        raise self._scheduler_lost()
 
     def _report_missing_workers(self) -> None:
         with self._reachable():
@@ -189,16 +189,16 @@ class DaskPool:
         except ClickmapError:
             raise
         except (OSError, RuntimeError, distributed.CancelledError) as error:
-            raise self._gone() from error
+            raise self._scheduler_lost() from error
 
-    def _gone(self) -> RunError:
+    def _scheduler_lost(self) -> RunError:
         return RunError(
             f"The Dask scheduler at {self._address} went away; what is finished is kept. Start "
             "it again and run with --resume."
         )
 
 
-def _explained(error: BaseException, address: str) -> BaseException:
+def _explain(error: BaseException, address: str) -> BaseException:
     """Return the error of a task, or a RunError in plain words if the cluster caused it."""
     if isinstance(error, distributed.KilledWorker):
         return RunError(

@@ -123,7 +123,7 @@ def cores() -> Cores:
 
 def memory(root: Path = _ROOT) -> Memory:
     """Return the memory; `root` is the folder that contains `proc` and `sys`."""
-    stated = _pairs(root / "proc/meminfo")
+    stated = _read_pairs(root / "proc/meminfo")
     total = stated["MemTotal"] * 1024 if "MemTotal" in stated else None
     if total is None:  # a system without `/proc`
         with suppress(AttributeError, ValueError, OSError):
@@ -158,7 +158,7 @@ def disk(folder: Path, size: int = DISK_BYTES) -> Disk:
         with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             if free is not None and free < 2 * size:
                 return Disk(place, free, None, None)
-            return Disk(place, free, *_speeds(file, size))
+            return Disk(place, free, *_measure_speeds(file, size))
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         return Disk(place, free, None, None, f"cannot be written ({reason})")
@@ -170,7 +170,7 @@ def nearest_folder(folder: Path) -> Path:
     return next(path for path in (full, *full.parents) if path.is_dir())
 
 
-def _speeds(file: IO[bytes], size: int) -> tuple[float, float]:
+def _measure_speeds(file: IO[bytes], size: int) -> tuple[float, float]:
     """Return the bytes per second of writing and of reading a file."""
     block = os.urandom(min(_CHUNK, size))  # random bytes, because a file system may compress
     started = time.perf_counter()
@@ -191,7 +191,7 @@ def _speeds(file: IO[bytes], size: int) -> tuple[float, float]:
 def _memory_cgroups(root: Path) -> Iterator[Path]:
     """Yield folders of the control groups of this process, from its own up to the root."""
     base = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in _read_text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if number == "0":
@@ -211,30 +211,30 @@ def _memory_of(folder: Path) -> tuple[int | None, int | None]:
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        most = _number(folder / most_name)
+        most = _read_number(folder / most_name)
         if most is not None:
-            used = _number(folder / used_name)
-            spare = _pairs(folder / "memory.stat").get(dropped, 0)
+            used = _read_number(folder / used_name)
+            spare = _read_pairs(folder / "memory.stat").get(dropped, 0)
             return most, None if used is None else max(0, used - spare)
     return None, None
 
 
-def _pairs(path: Path) -> Mapping[str, int]:
+def _read_pairs(path: Path) -> Mapping[str, int]:
     """Parse lines such as `MemTotal:  16 kB` or `inactive_file 0` into name -> number."""
     found = {}
-    for line in _text(path).splitlines():
+    for line in _read_text(path).splitlines():
         words = line.replace(":", " ").split()
         if len(words) > 1 and words[1].isdecimal():
             found[words[0]] = int(words[1])
     return found
 
 
-def _number(path: Path) -> int | None:
-    text = _text(path).strip()
+def _read_number(path: Path) -> int | None:
+    text = _read_text(path).strip()
     return int(text) if text.isdecimal() else None
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """Read a system file; an empty string if the system does not have it."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
@@ -276,11 +276,11 @@ class Package:
 
 def wanted_packages() -> tuple[tuple[Package, ...], dict[str, tuple[Package, ...]]]:
     """Return the packages that are always required, and those of each extra by its name."""
-    needed, extras = _stated()
-    return _packages(needed), {name: _packages(lines) for name, lines in extras.items()}
+    needed, extras = _read_requirements()
+    return _check_packages(needed), {name: _check_packages(lines) for name, lines in extras.items()}
 
 
-def _stated() -> tuple[list[str], dict[str, list[str]]]:
+def _read_requirements() -> tuple[list[str], dict[str, list[str]]]:
     """Return requirements and extras, from pyproject.toml in a checkout, else from the metadata."""
     source = Path(clickmap_cli.__file__).resolve().parents[1] / "pyproject.toml"
     if source.is_file():
@@ -294,16 +294,16 @@ def _stated() -> tuple[list[str], dict[str, list[str]]]:
     lines = about.get_all("Requires-Dist") or []
     extras: dict[str, list[str]] = {name: [] for name in about.get_all("Provides-Extra") or []}
     for name, own in extras.items():
-        own += [line for line in lines if _belongs(line, name) and not _belongs(line, "")]
-    return [line for line in lines if _belongs(line, "")], extras
+        own += [line for line in lines if _applies(line, name) and not _applies(line, "")]
+    return [line for line in lines if _applies(line, "")], extras
 
 
-def _belongs(line: str, extra: str) -> bool:
+def _applies(line: str, extra: str) -> bool:
     marker = Requirement(line).marker
     return marker is None or marker.evaluate({"extra": extra})
 
 
-def _packages(lines: list[str]) -> tuple[Package, ...]:
+def _check_packages(lines: list[str]) -> tuple[Package, ...]:
     """Return the packages of those requirements that apply to this system."""
     found = []
     for line in lines:
@@ -388,10 +388,12 @@ def probe(modules: Sequence[str], seconds: float = 180) -> tuple[dict[str, str],
         left = left[left.index(begun) + 1 :]
     cuda = tuple((str(name), int(size)) for name, size in facts.get("gpus", ()))
     problem = problems.get("torch", "")
-    return problems, Gpus(cuda, bool(facts.get("mps")), facts.get("built"), _driver_gpus(), problem)
+    return problems, Gpus(
+        cuda, bool(facts.get("mps")), facts.get("built"), _list_driver_gpus(), problem
+    )
 
 
-def unreachable(address: str, seconds: float = 5) -> str:
+def why_unreachable(address: str, seconds: float = 5) -> str:
     """Return why an address such as `tcp://host:8786` is unreachable; empty if it answers."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
@@ -431,7 +433,7 @@ def _ask(modules: Sequence[str], seconds: float) -> tuple[list[dict[str, Any]], 
     return [json.loads(line) for line in lines], end
 
 
-def _driver_gpus() -> tuple[str, ...]:
+def _list_driver_gpus() -> tuple[str, ...]:
     """Return the GPUs that the NVIDIA driver reports; empty without a driver."""
     tool = shutil.which("nvidia-smi")
     if tool is None:

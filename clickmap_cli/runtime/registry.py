@@ -6,9 +6,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,10 +17,6 @@ from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, ty
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 _OWN = "clickmap"
-_ARGUMENTS = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
-_ARGUMENT = re.compile(
-    r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?:\s+(\S.*(?:\n(?: {5}.*|\s*$))*)", re.MULTILINE
-)
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class Registry(Generic[Thing]):
         Raises:
             ConfigError: another object has this name already.
         """
-        there = self._entries.get(self._spelled(name))
+        there = self._entries.get(self._registered_spelling(name))
         if there is not None and (there.name, there.target) != (name, target):
             raise ConfigError(
                 f"The {self.kind} '{name}' is registered twice, by {there.origin} and {origin}; "
@@ -96,7 +91,7 @@ class Registry(Generic[Thing]):
                 to another package and cannot be imported.
         """
         self._find_installed()
-        entry = self._entries.get(self._spelled(name))
+        entry = self._entries.get(self._registered_spelling(name))
         if entry is None:
             raise ConfigError(
                 f"There is no {self.kind} '{name}'. {did_you_mean(name, self._entries)}"
@@ -114,7 +109,7 @@ class Registry(Generic[Thing]):
                 f"{typed_reason(error)}"
             ) from error
 
-    def _spelled(self, name: str) -> str:
+    def _registered_spelling(self, name: str) -> str:
         """Return a known name as it was registered, ignoring the case of `name`."""
         lower = {known.lower(): known for known in self._entries}
         return lower.get(name.lower(), name)
@@ -128,48 +123,6 @@ class Registry(Generic[Thing]):
             package = point.dist.name if point.dist is not None else point.value
             target = f"{point.module}:{point.attr}"
             self.add(point.name, target, f"from {package}", package)
-
-
-def settings_of(thing: Callable[..., Any], given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return all keyword settings of an object: those given, and defaults for the rest.
-
-    Args:
-        thing: class or function whose parameters are its settings.
-        given: settings from a config.
-        what: name of the object, for messages.
-
-    Raises:
-        ConfigError: a setting is unknown (the error suggests the nearest), or a setting without a
-            default is missing.
-    """
-    known = setting_names(thing)
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
-    defaults = {name: parameter.default for name, parameter in _named(thing).items()}
-    settings = {**defaults, **given}
-    lacking = [name for name, value in settings.items() if value is inspect.Parameter.empty]
-    if lacking:
-        raise ConfigError(f"{what}: set {' and '.join(lacking)}.")
-    return settings
-
-
-def setting_names(thing: Callable[..., Any]) -> list[str]:
-    """Return the names of settings; a class with `**kwargs` also accepts those of its bases."""
-    names: dict[str, None] = {}
-    for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
-        names |= dict.fromkeys(_named(part))
-        kinds = {parameter.kind for parameter in inspect.signature(part).parameters.values()}
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            break
-    return list(names)
-
-
-def _named(thing: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters that can be given by name."""
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(thing).parameters
-    return {name: found for name, found in parameters.items() if found.kind in by_name}
 
 
 def load_plugin(path: Path) -> None:
@@ -216,44 +169,3 @@ def joblibs_cloudpickle() -> Any:
         return importlib.import_module("joblib.externals.cloudpickle")
     except ModuleNotFoundError:
         return importlib.import_module("cloudpickle")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting of a model or a data set.
-
-    Attributes:
-        name: name in configs.
-        default: default value; None also if the setting is required.
-        required: True if a default is missing.
-        about: meaning, from the docstring; empty if it is not documented.
-    """
-
-    name: str
-    default: Any
-    required: bool
-    about: str
-
-
-def describe_settings(thing: Callable[..., Any]) -> list[Setting]:
-    """Return every setting of a class or a function, in the order of its parameters."""
-    texts: dict[str, str] = {}
-    defaults: dict[str, Any] = {}
-    for part in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
-        for owner in (part, vars(part).get("__init__")) if inspect.isclass(part) else (part,):
-            texts = {**_described_arguments(getattr(owner, "__doc__", None) or ""), **texts}
-        for name, parameter in inspect.signature(part).parameters.items():
-            defaults.setdefault(name, parameter.default)
-    settings = []
-    for name in setting_names(thing):
-        required = defaults[name] is inspect.Parameter.empty
-        default = None if required else defaults[name]
-        settings.append(Setting(name, default, required, texts.get(name, "")))
-    return settings
-
-
-def _described_arguments(doc: str) -> dict[str, str]:
-    """Return name -> text of the entries under `Args:` in a docstring."""
-    section = _ARGUMENTS.search(inspect.cleandoc(doc))
-    entries = _ARGUMENT.finditer(section[1]) if section else ()
-    return {entry[1]: " ".join(entry[2].split()) for entry in entries}

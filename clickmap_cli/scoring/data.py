@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import Spec
+from clickmap_cli.config.benchmark import DATASET_ENTRY, Spec
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
 from clickmap_cli.datasets.formats.participant_files import Pattern
 from clickmap_cli.datasets.gathering import as_path, find_split
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.runtime.registry import settings_of
 from clickmap_cli.scoring.results import Failure
 from clickmap_cli.storage.text_files import read_ids
 
@@ -182,9 +182,9 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
         ConfigError: the name or a setting is unknown.
     """
     reader = DATASETS.get(name)
-    rest = dict(given)
-    ids = rest.pop("ids", None)
-    return reader, settings_of(reader, rest, what), ids
+    settings = read_settings(reader, given, what, DATASET_ENTRY)
+    del settings["label"]
+    return reader, settings, settings.pop("ids")
 
 
 def check_set(spec: Spec) -> list[str]:

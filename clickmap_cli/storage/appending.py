@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clickmap_cli.runtime.errors import ConfigError, RunError
-from clickmap_cli.storage.atomic import explained
+from clickmap_cli.storage.atomic import to_run_error
 
 
 class LineJournal:
@@ -123,7 +123,7 @@ def _open_to_append(path: Path) -> io.FileIO:
         # unbuffered: bytes that a full disk refused must not be written again on closing
         file = path.open("ab+", buffering=0)
     except OSError as error:
-        raise explained(path, error) from error
+        raise to_run_error(path, error) from error
     if file.tell():
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
@@ -137,4 +137,4 @@ def _write(path: Path, file: io.FileIO, data: bytes) -> None:
             data = data[file.write(data) :]  # a nearly full disk accepts only a part
         os.fsync(file.fileno())
     except OSError as error:
-        raise explained(path, error) from error
+        raise to_run_error(path, error) from error

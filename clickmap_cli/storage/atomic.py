@@ -47,28 +47,19 @@ def replacing(path: Path) -> Iterator[Path]:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)
-    except OSError as error:
-        _discard(partial)
-        raise explained(path, error) from error
-    except BaseException:
-        _discard(partial)
+    except BaseException as error:
+        with suppress(OSError):  # the original error is reported
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise to_run_error(path, error) from error
         raise
 
 
-def _discard(partial: Path) -> None:
-    """Remove the temporary file, ignoring errors, so that the original error is reported."""
-    with suppress(OSError):
-        partial.unlink()
-
-
-def explained(path: Path, error: OSError) -> RunError:
+def to_run_error(path: Path, error: OSError) -> RunError:
     """Turn the reason why a file could not be written into an error that names the file."""
-    if error.errno == errno.ENOSPC:
-        return DiskFullError(f"{path}: the disk is full; free some room and run the same again.")
-    if error.errno == errno.EDQUOT:
-        return DiskFullError(
-            f"{path}: your disk quota is used up; free some room and run the same again."
-        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full" if error.errno == errno.ENOSPC else "your disk quota is used up"
+        return DiskFullError(f"{path}: {what}; free some room and run the same again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RunError(f"{path}: not writable ({error.strerror}); choose another --output.")
     if error.errno == errno.ENAMETOOLONG:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from clickmap_cli.runtime.errors import RunError
-from clickmap_cli.storage.atomic import explained, write_json
+from clickmap_cli.storage.atomic import to_run_error, write_json
 
 Outcome = TypeVar("Outcome")
 
@@ -127,7 +127,7 @@ def _folder_lock(state: Path, seconds: float) -> FileLock:
             "choose another output folder."
         ) from error
     except OSError as error:
-        raise explained(state.parent, error) from error
+        raise to_run_error(state.parent, error) from error
     return lock
 
 

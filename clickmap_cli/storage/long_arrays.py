@@ -2,7 +2,7 @@
 
 The file is memory-mapped, so reading a part of the array takes only the memory of that part, and
 the system can reclaim pages. The file never has a name and disappears with its process, even after
-a crash.
+a crash; `numpy.memmap` needs a named file whose length is known beforehand.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LongArray:
         if self._held > (self._limit if self._file is None else min(self._limit, _WRITE_BYTES)):
             self._write()
 
-    def finished(self) -> NDArray[Any]:
+    def finish(self) -> NDArray[Any]:
         """Return (n) all values, read-only if they are in a file; nothing can be appended later.
 
         Raises:
@@ -125,10 +125,10 @@ def take_runs(column: NDArray[Any], starts: Ints, lengths: Ints) -> NDArray[Any]
     if not long or bool(np.all(starts[1:] >= starts[:-1])):
         for runs in blocks_of_runs(lengths):
             out.append(column[ranges(starts[runs], lengths[runs])])
-        return out.finished()
+        return out.finish()
     for bucket in _buckets(column, starts, lengths, total):
         out.append(bucket)
-    return out.finished()
+    return out.finish()
 
 
 def _buckets(
@@ -156,7 +156,7 @@ def _buckets(
     come = source[np.argsort(bucket[source], kind="stable")]
     bounds = np.searchsorted(bucket[come], np.arange(n + 1))
     for number, first, last in zip(range(n), bounds[:-1], bounds[1:], strict=True):
-        values = parts[number].finished()
+        values = parts[number].finish()
         runs = come[first:last]
         begin = np.cumsum(lengths[runs]) - lengths[runs]
         order = np.argsort(runs)

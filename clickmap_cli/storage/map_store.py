@@ -81,7 +81,7 @@ class StoredImage:
     packed: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
 
-def packed(image: StoredImage, compression: Compression) -> StoredImage:
+def compress_image(image: StoredImage, compression: Compression) -> StoredImage:
     """Return the image with compressed planes if they are gzip; this is safe in any thread."""
     if compression.filter != "gzip":
         return image

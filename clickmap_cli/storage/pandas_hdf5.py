@@ -58,12 +58,12 @@ def read_pandas_table(path: Path, key: str) -> NumberTable:
         DataError: the file is missing, damaged, or holds no such table of numbers.
     """
     with hdf5_file(path) as file:
-        group = _group(file, key)
-        kind = _text(stored_attribute(group, "pandas_type"))
+        group = _find_group(file, key)
+        kind = _decode(stored_attribute(group, "pandas_type"))
         if kind == "frame":
-            table = _fixed(group)
+            table = _read_fixed(group)
         elif kind == "frame_table":
-            table = _table(group)
+            table = _read_table(group)
         else:
             raise _fault(group, f"'{group.name}' is not a data frame of pandas.")
     if table.values.shape != (len(table.rows), len(table.columns)):
@@ -78,7 +78,7 @@ def _fault(group: h5py.Group, what: str) -> DataError:
     return DataError(f"{group.file.filename}: {what}")
 
 
-def _group(file: h5py.File, key: str) -> h5py.Group:
+def _find_group(file: h5py.File, key: str) -> h5py.Group:
     names = sorted(file)
     name = names[0] if len(names) == 1 else key
     link = file.get(name, getlink=True)
@@ -88,13 +88,13 @@ def _group(file: h5py.File, key: str) -> h5py.Group:
     return file[name]
 
 
-def _fixed(group: h5py.Group) -> NumberTable:
+def _read_fixed(group: h5py.Group) -> NumberTable:
     """Read labels and blocks of values; each block has the labels of its columns."""
-    columns, rows = _axis(group, "axis0"), _axis(group, "axis1")
+    columns, rows = _read_axis(group, "axis0"), _read_axis(group, "axis1")
     found: Labels = []
     parts = []
-    for block in range(_whole(group, "nblocks", _MAX_BLOCKS)):
-        items = _axis(group, f"block{block}_items")
+    for block in range(_read_whole_number(group, "nblocks", _MAX_BLOCKS)):
+        items = _read_axis(group, f"block{block}_items")
         numbers = hdf5_numbers(group, f"block{block}_values")
         if numbers.shape != (len(rows), len(items)):
             raise _fault(group, "a block of values does not fit its labels.")
@@ -113,17 +113,17 @@ def _require_unequal(columns: Labels, group: h5py.Group) -> None:
         raise _fault(group, "two columns have the same labels.")
 
 
-def _axis(group: h5py.Group, name: str) -> Labels:
+def _read_axis(group: h5py.Group, name: str) -> Labels:
     """Return the labels of an axis, from one array or from codes into the labels of each level."""
-    variety = _text(stored_attribute(group, f"{name}_variety"))
+    variety = _decode(stored_attribute(group, f"{name}_variety"))
     if variety == "regular":
-        return [(text,) for text in _labels(group, name)]
+        return [(text,) for text in _read_labels(group, name)]
     if variety != "multi":
         raise _fault(group, f"'{name}' is labelled in an unknown way ({variety!r}).")
     levels = []
-    for level in range(_whole(group, f"{name}_nlevels", _MAX_LEVELS)):
-        texts = _labels(group, f"{name}_level{level}")
-        _few(group, f"{name}_label{level}")
+    for level in range(_read_whole_number(group, f"{name}_nlevels", _MAX_LEVELS)):
+        texts = _read_labels(group, f"{name}_level{level}")
+        _get_few(group, f"{name}_label{level}")
         codes = hdf5_numbers(group, f"{name}_label{level}")
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
             raise _fault(group, f"'{name}' has codes that are not whole numbers.")
@@ -135,15 +135,15 @@ def _axis(group: h5py.Group, name: str) -> Labels:
     return list(zip(*levels, strict=True))
 
 
-def _labels(group: h5py.Group, name: str) -> list[str]:
+def _read_labels(group: h5py.Group, name: str) -> list[str]:
     """Return one array of labels, which are text or whole numbers."""
-    dataset = _few(group, name)
+    dataset = _get_few(group, name)
     if dataset.ndim == 1 and dataset.dtype.kind in "iu":
         return [str(value) for value in dataset[...].tolist()]
     return hdf5_texts(group, name)
 
 
-def _few(group: h5py.Group, name: str) -> Any:
+def _get_few(group: h5py.Group, name: str) -> Any:
     """Return an array, or raise if it is too long: labels take far more memory than file space."""
     dataset = hdf5_dataset(group, name)
     if dataset.size > _MAX_LABELS:
@@ -151,9 +151,9 @@ def _few(group: h5py.Group, name: str) -> Any:
     return dataset
 
 
-def _table(group: h5py.Group) -> NumberTable:
+def _read_table(group: h5py.Group) -> NumberTable:
     """Read an array of records; each block of values names its columns in a pickled list."""
-    dataset = _few(group, "table")
+    dataset = _get_few(group, "table")
     fields = dataset.dtype.fields or {}
     if dataset.ndim != 1 or "index" not in fields:
         raise _fault(group, f"'{group.name}/table' has no records with an index.")
@@ -163,24 +163,24 @@ def _table(group: h5py.Group) -> NumberTable:
         dtype = fields[name][0]
         if dtype.base.kind not in "biuf" or len(dtype.shape) != 1:
             raise _fault(group, f"'{printable(name)}' holds {dtype}, not numbers.")
-        labels = _pickled_labels(stored_attribute(dataset, f"{name}_kind"), group)
+        labels = _unpickle_labels(stored_attribute(dataset, f"{name}_kind"), group)
         if dtype.shape != (len(labels),):
             raise _fault(group, "a block of values does not fit its labels.")
         columns += labels
         parts.append(dataset.fields(name)[...].astype(np.float64))
-    rows = _record_labels(dataset, fields["index"][0], group)
+    rows = _read_row_labels(dataset, fields["index"][0], group)
     _require_unequal(columns, group)
     return NumberTable(columns, rows, np.concatenate(parts, axis=1))
 
 
-def _record_labels(dataset: Any, dtype: np.dtype[Any], group: h5py.Group) -> Labels:
+def _read_row_labels(dataset: Any, dtype: np.dtype[Any], group: h5py.Group) -> Labels:
     if dtype.kind not in "iuS" or dtype.shape:
         raise _fault(group, f"the rows are labelled by {dtype}, not text or numbers.")
     found = dataset.fields("index")[...].tolist()
     return [(v.decode("utf-8") if isinstance(v, bytes) else str(v),) for v in found]
 
 
-def _pickled_labels(value: Any, group: h5py.Group) -> Labels:
+def _unpickle_labels(value: Any, group: h5py.Group) -> Labels:
     """Return columns from a pickled list of strings, or of tuples with one string per level."""
     if not isinstance(value, bytes):
         raise _fault(group, "a block of values does not name its columns.")
@@ -193,12 +193,12 @@ def _pickled_labels(value: Any, group: h5py.Group) -> Labels:
     return found
 
 
-def _whole(group: h5py.Group, name: str, most: int) -> int:
+def _read_whole_number(group: h5py.Group, name: str, most: int) -> int:
     value = stored_attribute(group, name)
     if not isinstance(value, int | np.integer) or not 1 <= value <= most:
         raise _fault(group, f"'{printable(name)}' is {value!r:.40}, not 1 to {most}.")
     return int(value)
 
 
-def _text(value: Any) -> str:
+def _decode(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

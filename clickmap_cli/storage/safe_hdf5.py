@@ -59,13 +59,13 @@ def hdf5_group(place: h5py.Group, name: str) -> h5py.Group:
     Raises:
         DataError: the group is missing, or it is a link.
     """
-    found = _own(place, name)
+    found = _get_own(place, name)
     if not isinstance(found, h5py.Group):
         raise DataError(f"{_where(place, name)} is not a group.")
     return found
 
 
-def _own(place: h5py.Group, name: str) -> Any:
+def _get_own(place: h5py.Group, name: str) -> Any:
     """Return the item of this name, unless it is a link."""
     link = place.get(name, getlink=True)
     if link is None or "/" in name:
@@ -89,7 +89,7 @@ def hdf5_dataset(place: h5py.Group, name: str) -> Any:
     Raises:
         DataError: the dataset is missing, is a link, is stored in other files, or is too large.
     """
-    dataset = _own(place, name)
+    dataset = _get_own(place, name)
     where = _where(place, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise DataError(f"{where} is not an array.")

@@ -22,8 +22,6 @@ _DAMAGED_IMAGE = (
     OSError, ValueError, SyntaxError, TypeError, EOFError, KeyError, IndexError, AttributeError,
     OverflowError, ZeroDivisionError, MemoryError, struct.error,
 )  # fmt: skip
-
-
 _ORIENTATION = 0x0112
 """EXIF tag that states how an image must be rotated or mirrored."""
 
@@ -34,10 +32,6 @@ _FORMS = {
 """Plain names of Pillow's modes; modes not listed keep Pillow's name."""
 
 _BAND_VALUES = 1 << 22
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that swap height and width."""
-
 _LARGEST = (255.0, 65_535.0, 4_294_967_295.0)
 """Largest values of 8, 16 and 32 bits."""
 
@@ -54,10 +48,12 @@ def read_image(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
     Raises:
         DataError: the file is not an image, is truncated, or exceeds Pillow's safe size.
     """
-    return read_described(path, mode)[0]
+    return read_image_with_changes(path, mode)[0]
 
 
-def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def read_image_with_changes(
+    path: Path, mode: str = "RGB"
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Read an image's pixels as `read_image` does, and list the conversions that were needed.
 
     Returns:
@@ -69,8 +65,11 @@ def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tu
     """
     from PIL import ImageOps
 
-    with opened_image(path) as image:
-        found = [] if image.mode == "RGB" else [_form(image.mode)]
+    with open_image(path) as image:
+        form = (
+            "16-bit grey" if image.mode.startswith("I;16") else _FORMS.get(image.mode, image.mode)
+        )
+        found = [] if form == "RGB" else [form]
         if image.getexif().get(_ORIENTATION, 1) != 1:
             found.append("turned as its EXIF says")
         # older versions of Pillow read a 16-bit PNG as 32-bit numbers
@@ -79,10 +78,6 @@ def read_described(path: Path, mode: str = "RGB") -> tuple[NDArray[np.uint8], tu
         upright = _of_8_bits(image, wide)
         pixels = upright if upright.mode == mode else upright.convert(mode)
         return np.asarray(pixels, dtype=np.uint8), tuple(found)
-
-
-def _form(mode: str) -> str:
-    return "16-bit grey" if mode.startswith("I;16") else _FORMS.get(mode, mode)
 
 
 def _of_8_bits(image: Any, wide: bool) -> Any:
@@ -115,7 +110,7 @@ def _bands(image: Any) -> Iterator[tuple[int, NDArray[np.float64]]]:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Any]:
+def open_image(path: Path) -> Iterator[Any]:
     """Open an image and read only its header.
 
     Raises:
@@ -130,10 +125,8 @@ def opened_image(path: Path) -> Iterator[Any]:
             with Image.open(path, formats=_KINDS) as image:
                 yield image
     except UnidentifiedImageError as error:
-        kinds = ", ".join(_KINDS)
-        raise DataError(
-            f"{path}: not a readable image (it is damaged, or none of {kinds})."
-        ) from error
+        problem = f"it is damaged, or none of {', '.join(_KINDS)}"
+        raise DataError(f"{path}: not a readable image ({problem}).") from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -152,9 +145,9 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     from PIL import ImageOps
 
-    with opened_image(path) as image:
+    with open_image(path) as image:
         width, height = image.size
-        if image_orientation(image) not in _SIDEWAYS:
+        if image_orientation(image) not in (5, 6, 7, 8):  # not turned by 90 degrees
             return height, width
         if image.format == "TIFF":
             # versions of Pillow differ in whether a TIFF's size is given before or after turning

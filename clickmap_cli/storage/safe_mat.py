@@ -21,11 +21,23 @@ from numpy.typing import NDArray
 from clickmap_cli.runtime.errors import DataError, printable, short_reason
 from clickmap_cli.storage.safe_hdf5 import hdf5_dataset, hdf5_file, stored_attribute
 
-_MAX_FILE_BYTES = 4 << 30
+_HEADER_BYTES = 128
+_MAX_BYTES = 4 << 30
+_SMALL_BYTES = 256 << 20
+_MOST_PER_BYTE = 100
+"""Largest plausible ratio of unpacked to packed bytes, for variables above `_SMALL_BYTES`."""
+
+_MAX_CELLS = 1 << 20
+_MAX_DEPTH = 16
 _MAX_SIDE = 1 << 31
-_DAMAGED = (
-    OSError, ValueError, TypeError, MemoryError, OverflowError, zlib.error, struct.error,
-)  # fmt: skip
+_NAME_BYTES = 4096
+_MATRIX, _COMPRESSED = 14, 15
+_CELL, _STRUCT, _CHAR, _SPARSE = 1, 2, 4, 5
+_NUMERIC = range(6, 16)
+_TYPES = {
+    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
+}  # fmt: skip
+_TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 
 
 def read_mat(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -65,7 +77,11 @@ def mat_array(path: Path, name: str | None = None) -> NDArray[Any]:
         DataError: as for `read_mat`, or the number of such variables is not one.
     """
     found = read_mat(path, None if name is None else [name])
-    arrays = {key: value for key, value in found.items() if _is_plane(value)}
+    arrays = {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "biuf"
+    }
     if len(arrays) != 1:
         there = printable(", ".join(sorted(arrays or found)[:12])) or "nothing"
         what = "one two-dimensional array" if name is None else f"a two-dimensional array '{name}'"
@@ -74,17 +90,13 @@ def mat_array(path: Path, name: str | None = None) -> NDArray[Any]:
     return array
 
 
-def _is_plane(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "biuf"
-
-
 def _read_old(path: Path, names: list[str] | None) -> dict[str, Any]:
     """Read versions 5 to 7.2."""
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path}: {path.stat().st_size} bytes are too many for a .mat file.")
-        return dict(variables(path.read_bytes(), names))
-    except _DAMAGED as error:
+        return dict(_variables(path.read_bytes(), names))
+    except (OSError, ValueError, TypeError, MemoryError, OverflowError, zlib.error) as error:
         raise DataError(f"{path}: not a readable .mat file ({short_reason(error)}).") from error
 
 
@@ -93,11 +105,9 @@ def _read_hdf5(path: Path, names: list[str] | None) -> dict[str, Any]:
     found = {}
     with hdf5_file(path) as file:
         for name in sorted(file) if names is None else names:
-            if name not in file or name.startswith("#"):
-                continue
-            if names is None and not _is_array(file, name):
-                continue
-            found[name] = _hdf5_value(file, name)
+            listed = name in file and not name.startswith("#")
+            if listed and (names is not None or _is_array(file, name)):
+                found[name] = _hdf5_read_value(file, name)
     return found
 
 
@@ -108,7 +118,7 @@ def _is_array(file: h5py.File, name: str) -> bool:
     )
 
 
-def _hdf5_value(file: h5py.File, name: str) -> Any:
+def _hdf5_read_value(file: h5py.File, name: str) -> Any:
     """Return one array, with its axes in MATLAB's order."""
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
@@ -131,24 +141,7 @@ def _hdf5_value(file: h5py.File, name: str) -> Any:
     return array.astype(np.bool_) if kind == b"logical" else array
 
 
-HEADER_BYTES = 128
-_MAX_BYTES = 4 << 30
-_SMALL_BYTES = 256 << 20
-_MOST_PER_BYTE = 100
-"""Largest plausible ratio of unpacked to packed bytes, for variables above `_SMALL_BYTES`."""
-_MAX_CELLS = 1 << 20
-_MAX_DEPTH = 16
-_NAME_BYTES = 4096
-_MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCT, _CHAR, _SPARSE = 1, 2, 4, 5
-_NUMERIC = range(6, 16)
-_TYPES = {
-    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
-}  # fmt: skip
-_TEXTS = {2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
-
-
-class UnreadableError(ValueError):
+class _UnreadableError(ValueError):
     """Raised with the reason why a file, or a variable in it, cannot be read."""
 
 
@@ -173,19 +166,19 @@ class _Reader:
     def element(self) -> tuple[int, memoryview]:
         """Return kind and content of the next element."""
         if self.left() < 8:
-            raise UnreadableError("it ends too early")
+            raise _UnreadableError("it ends too early")
         first, size = struct.unpack_from(f"{self.order}II", self.data, self.at)
         if first >> 16:
             # a small element: its size, followed by up to four bytes of content
             kind, size = first & 0xFFFF, first >> 16
             if size > 4:
-                raise UnreadableError("a small element is too large")
+                raise _UnreadableError("a small element is too large")
             content = self.data[self.at + 4 : self.at + 4 + size]
             self.at += 8
             return kind, content
         begin = self.at + 8
         if size > len(self.data) - begin:
-            raise UnreadableError("it ends too early")
+            raise _UnreadableError("it ends too early")
         padding = 0 if first == _COMPRESSED else -size % 8
         self.at = min(begin + size + padding, len(self.data))
         return first, self.data[begin : begin + size]
@@ -195,10 +188,10 @@ class _Reader:
         kind, content = self.element()
         name = _TYPES.get(kind)
         if name is None:
-            raise UnreadableError(f"numbers of the unknown kind {kind}")
+            raise _UnreadableError(f"numbers of the unknown kind {kind}")
         dtype = np.dtype(self.order + name)
         if len(content) % dtype.itemsize:
-            raise UnreadableError("a number is cut")
+            raise _UnreadableError("a number is cut")
         return np.frombuffer(content, dtype=dtype)
 
 
@@ -218,7 +211,7 @@ class _Head:
         return int(np.prod(self.shape, dtype=object))
 
 
-def variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]:
+def _variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]:
     """Yield names and values of a file's variables.
 
     Args:
@@ -226,79 +219,79 @@ def variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]]
         names: variables to yield; None for all.
 
     Raises:
-        UnreadableError: the file is damaged, or holds something other than arrays, text, structs
+        _UnreadableError: the file is damaged, or holds something other than arrays, text, structs
             and cells.
     """
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
-    if order is None or len(data) < HEADER_BYTES:
-        raise UnreadableError(
-            "it is no .mat file of version 5 or later; in MATLAB, save it with -v7"
+    if order is None or len(data) < _HEADER_BYTES:
+        raise _UnreadableError(
+            "it is not a .mat file of version 5 or later; in MATLAB, save it with -v7"
         )
-    file = _Reader(memoryview(data), order, HEADER_BYTES)
+    file = _Reader(memoryview(data), order, _HEADER_BYTES)
     while file.left() > 0:
         kind, content = file.element()
         if kind == _COMPRESSED:
-            start = _Reader(memoryview(_inflated(content, whole=False)), order)
-            if names is not None and _name_ahead(start) not in names:
+            start = _Reader(memoryview(_inflate(content, whole=False)), order)
+            if names is not None and _peek_name(start) not in names:
                 continue
-            kind, content = _Reader(memoryview(_inflated(content, whole=True)), order).element()
+            kind, content = _Reader(memoryview(_inflate(content, whole=True)), order).element()
         if kind != _MATRIX:
-            raise UnreadableError(f"an element of the unknown kind {kind}")
+            raise _UnreadableError(f"an element of the unknown kind {kind}")
         body = _Reader(content, order)
-        head = _head(body)
+        head = _read_head(body)
         # variables without a name are internal to MATLAB
         if head.name and (names is None or head.name in names):
-            yield head.name, _value(body, head, 0)
+            yield head.name, _read_value(body, head, 0)
 
 
-def _inflated(content: memoryview, whole: bool) -> bytes:
+def _inflate(content: memoryview, whole: bool) -> bytes:
     """Decompress a variable, or only its beginning."""
     most = max(_SMALL_BYTES, _MOST_PER_BYTE * len(content)) if whole else _NAME_BYTES
     stream = zlib.decompressobj()
     data = stream.decompress(content, min(most, _MAX_BYTES))
     if whole and not stream.eof:
-        raise UnreadableError("a compressed variable is cut, or too large")
+        raise _UnreadableError("a compressed variable is cut, or too large")
     return data
 
 
-def _name_ahead(start: _Reader) -> str:
+def _peek_name(start: _Reader) -> str:
     """Return the name of a variable of which only the beginning is given."""
     if start.left() < 8:
-        raise UnreadableError("it ends too early")
+        raise _UnreadableError("it ends too early")
     start.at = 8
-    return _head(start).name
+    return _read_head(start).name
 
 
-def _head(body: _Reader) -> _Head:
+def _read_head(body: _Reader) -> _Head:
     flags = body.numbers()
     shape = tuple(int(side) for side in body.numbers())
     _, name = body.element()
     if not 1 <= len(flags) <= 2 or not 2 <= len(shape) <= 32 or min(shape) < 0:
-        raise UnreadableError(f"a variable states the shape {str(shape)[:80]}")
+        raise _UnreadableError(f"a variable states the shape {str(shape)[:80]}")
     flag = int(flags[0])
     text = bytes(name).decode("latin-1")
     return _Head(flag & 0xFF, bool(flag & 0x800), bool(flag & 0x200), shape, text)
 
 
-def _value(body: _Reader, head: _Head, depth: int) -> Any:
+def _read_value(body: _Reader, head: _Head, depth: int) -> Any:
     if head.kind in _NUMERIC:
-        return _numeric(body, head)
+        return _read_numeric(body, head)
     if head.kind == _CHAR:
-        return _text(body, head)
+        return _read_text(body, head)
     if head.kind == _SPARSE:
-        return _sparse(body, head)
+        return _read_sparse(body, head)
     if head.kind not in (_CELL, _STRUCT):
-        raise UnreadableError(f"'{head.name[:80]}' is an object or a function, which is not read")
+        raise _UnreadableError(f"'{head.name[:80]}' is an object or a function, which is not read")
     if depth >= _MAX_DEPTH:
-        raise UnreadableError("structs or cells are nested too deeply")
-    fields = _field_names(body) if head.kind == _STRUCT else [""]
+        raise _UnreadableError("structs or cells are nested too deeply")
+    fields = _read_field_names(body) if head.kind == _STRUCT else [""]
     # every value takes at least eight bytes
     if head.size > _MAX_CELLS or head.size * len(fields) * 8 > body.left():
-        raise UnreadableError(f"{head.size} cells are announced, fewer are there")
+        raise _UnreadableError(f"{head.size} cells are announced, fewer follow")
     columns: list[NDArray[Any]] = [np.empty(head.size, dtype=object) for _ in fields]
     for at in range(head.size):
         for column in columns:
-            column[at] = _inner(body, depth + 1)
+            column[at] = _read_inner(body, depth + 1)
     if head.kind == _CELL:
         return columns[0].reshape(head.shape, order="F")
     table = np.empty(head.size, dtype=[(name, object) for name in fields])
@@ -307,51 +300,50 @@ def _value(body: _Reader, head: _Head, depth: int) -> Any:
     return table.reshape(head.shape, order="F")
 
 
-def _inner(body: _Reader, depth: int) -> Any:
+def _read_inner(body: _Reader, depth: int) -> Any:
     """Return a value inside a struct or a cell."""
     kind, content = body.element()
     if kind != _MATRIX:
-        raise UnreadableError(f"an element of the unknown kind {kind}")
+        raise _UnreadableError(f"an element of the unknown kind {kind}")
     if not len(content):
         return np.empty((0, 0))
     inner = _Reader(content, body.order)
-    return _value(inner, _head(inner), depth)
+    return _read_value(inner, _read_head(inner), depth)
 
 
-def _field_names(body: _Reader) -> list[str]:
+def _read_field_names(body: _Reader) -> list[str]:
     lengths = body.numbers()
     _, packed = body.element()
     width = int(lengths[0]) if len(lengths) == 1 else 0
-    if not 0 < width <= len(packed) + 1 or len(packed) % width:
-        raise UnreadableError("the names of a struct's fields are damaged")
-    text = bytes(packed)
-    names = [
-        text[at : at + width].split(b"\0")[0].decode("latin-1") for at in range(0, len(text), width)
-    ]
+    names = [""]
+    if 0 < width <= len(packed) + 1 and len(packed) % width == 0:
+        starts = range(0, len(packed), width)
+        texts = [bytes(packed[at : at + width]).split(b"\0")[0] for at in starts]
+        names = [text.decode("latin-1") for text in texts]
     if not all(names) or len(set(names)) != len(names):
-        raise UnreadableError("the names of a struct's fields are damaged")
+        raise _UnreadableError("the names of a struct's fields are damaged")
     return names
 
 
-def _numeric(body: _Reader, head: _Head) -> NDArray[Any]:
-    real = _shaped(body.numbers(), head)
+def _read_numeric(body: _Reader, head: _Head) -> NDArray[Any]:
+    real = _reshape(body.numbers(), head)
     if head.is_complex:
-        return np.asarray(real + 1j * _shaped(body.numbers(), head))
+        return np.asarray(real + 1j * _reshape(body.numbers(), head))
     return np.asarray(real, dtype=np.bool_ if head.logical else real.dtype.newbyteorder("="))
 
 
-def _shaped(values: NDArray[Any], head: _Head) -> NDArray[Any]:
+def _reshape(values: NDArray[Any], head: _Head) -> NDArray[Any]:
     if len(values) != head.size:
-        raise UnreadableError(f"{head.size} values are announced, {len(values)} are there")
+        raise _UnreadableError(f"{head.size} values are announced, {len(values)} follow")
     return values.reshape(head.shape, order="F")
 
 
-def _text(body: _Reader, head: _Head) -> NDArray[np.str_]:
+def _read_text(body: _Reader, head: _Head) -> NDArray[np.str_]:
     """Return the rows of a char array."""
     kind, content = body.element()
     encoding = _TEXTS.get(kind)
     if encoding is None or len(head.shape) != 2:
-        raise UnreadableError(f"text of the unknown kind {kind}")
+        raise _UnreadableError(f"text of the unknown kind {kind}")
     if encoding in ("utf-16", "utf-32"):
         encoding += "-le" if body.order == "<" else "-be"
     letters = bytes(content).decode(encoding, "replace")
@@ -359,23 +351,23 @@ def _text(body: _Reader, head: _Head) -> NDArray[np.str_]:
     if rows == 1:
         return np.asarray([letters])
     if len(letters) != head.size:
-        raise UnreadableError(f"{head.size} letters are announced, {len(letters)} are there")
+        raise _UnreadableError(f"{head.size} letters are announced, {len(letters)} follow")
     # a char array without columns may state any number of rows
     return np.asarray([letters[row::rows] for row in range(min(rows, len(letters)))], dtype=np.str_)
 
 
-def _sparse(body: _Reader, head: _Head) -> NDArray[Any]:
+def _read_sparse(body: _Reader, head: _Head) -> NDArray[Any]:
     """Return a sparse array as a dense one."""
     rows, starts, values = body.numbers(), body.numbers(), body.numbers()
     height, width = head.shape[0], head.size // max(head.shape[0], 1)
     if len(head.shape) != 2 or head.size * 8 > _MAX_BYTES // 8 or len(starts) != width + 1:
-        raise UnreadableError(f"a sparse array states the shape {str(head.shape)[:80]}")
+        raise _UnreadableError(f"a sparse array states the shape {str(head.shape)[:80]}")
     count = int(starts[-1])
     ends = starts.astype(np.int64)
     steps: NDArray[np.int64] = ends[1:] - ends[:-1]
     sound = starts[0] == 0 and bool(np.all(steps >= 0)) and count <= min(len(rows), len(values))
     if not sound or (count and not 0 <= rows[:count].min() <= rows[:count].max() < height):
-        raise UnreadableError("a sparse array points outside itself")
+        raise _UnreadableError("a sparse array points outside itself")
     dense = np.zeros(head.shape, dtype=np.bool_ if head.logical else values.dtype.newbyteorder("="))
     dense[rows[:count].astype(np.int64), np.repeat(np.arange(width), steps)] = values[:count]
     return dense

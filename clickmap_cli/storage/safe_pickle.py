@@ -115,7 +115,7 @@ class _Array:
         else:
             if not isinstance(raw, bytes):
                 raise ValueError("an array without bytes")
-            self.value = _filled(raw, dtype, shape, "F" if fortran else "C")
+            self.value = _fill(raw, dtype, shape, "F" if fortran else "C")
 
 
 class _Name:
@@ -135,7 +135,7 @@ class _Name:
 _NDARRAY = _Name(None)
 
 
-def _filled(raw: Any, dtype: _DType, shape: Any, order: Any) -> Any:
+def _fill(raw: Any, dtype: _DType, shape: Any, order: Any) -> Any:
     values = np.frombuffer(bytearray(raw), dtype=dtype.dtype)
     check_text(values)
     return values.reshape(shape, order="F" if order == "F" else "C")
@@ -166,7 +166,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
         raise ValueError("a scalar of another size than its type")
     if not raw:
         return dtype.dtype.type()  # an empty text
-    return _filled(raw, dtype, (1,), "C")[0]
+    return _fill(raw, dtype, (1,), "C")[0]
 
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
@@ -175,7 +175,7 @@ def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
         raise _RefusedError("an unusual array")
     if not isinstance(raw, bytes | bytearray):
         raise _RefusedError("an unusual array")
-    return _filled(raw, dtype, shape, order)
+    return _fill(raw, dtype, shape, order)
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -219,7 +219,7 @@ _ALLOWED: dict[tuple[str, str], _Name] = {
 }
 
 
-def _refused(what: str) -> Callable[[Any], None]:
+def _refuse_with(what: str) -> Callable[[Any], None]:
     def refuse(_unpickler: Any) -> None:
         raise _RefusedError(what)
 
@@ -302,7 +302,7 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - the C version is unsafe,
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,  # noqa: SLF001
-        **{code[0]: _refused(what) for code, what in _REFUSED_CODES.items()},
+        **{code[0]: _refuse_with(what) for code, what in _REFUSED_CODES.items()},
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,

@@ -20,16 +20,87 @@ from typing import IO, cast
 from clickmap_cli.runtime.errors import DataError, short_reason
 from clickmap_cli.storage.atomic import write_bytes
 
-MAX_JOINED_LINES = 100
-MAX_JOINED_BYTES = 64 << 20
+_MAX_LINE_BYTES = 64 << 20
+"""A longer line cannot be a trial, and reading it as a whole could exhaust the memory."""
+
+_BLOCK_BYTES = 1 << 20
+_SMALL_BYTES = 64 << 20
+_MOST_PER_BYTE = 100
+"""Largest plausible ratio of unpacked to packed bytes, for tables above `_SMALL_BYTES`. Tables
+usually shrink to about a tenth; a much higher ratio indicates a decompression bomb."""
+
+_PACKED = (".gz", ".zst")
+_MAX_JOINED_LINES = 100
+_MAX_JOINED_BYTES = 64 << 20
 """Largest size of a record whose fields contain line ends."""
 
-COMMA, TAB = b",", b"\t"
+_COMMA, _TAB = b",", b"\t"
 _OTHERS = ((b";", "semicolons"), (b"|", "vertical bars"))
-_FEW_WORDS = 2
-"""Largest number of words in one column name."""
 
 csv.field_size_limit(1 << 27)  # fields of long trials exceed the default of the csv module
+
+
+def line_blocks(path: Path) -> Iterator[bytes]:
+    """Yield blocks of complete lines; the last one may lack its line end.
+
+    Args:
+        path: the table; decompressed if its name ends in `.gz` or `.zst`.
+
+    Raises:
+        DataError: the file is missing, unreadable, damaged or truncated, or a line is too long.
+    """
+    held: list[bytes] = []
+    size = 0
+    for piece in _pieces(path):
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*held, piece[:cut]])
+            held, size = [], 0
+        held.append(piece[cut:])
+        size += len(piece) - cut
+        if size > _MAX_LINE_BYTES:
+            raise DataError(
+                f"{path}: a line is longer than {_MAX_LINE_BYTES >> 20} MiB; this is not a table "
+                "of trials."
+            )
+    rest = b"".join(held)
+    if rest:
+        yield rest
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a table of trials.")
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = _open(path, stack)
+            most = max(_SMALL_BYTES, _MOST_PER_BYTE * path.stat().st_size)
+            n_read = 0
+            while piece := stream.read(_BLOCK_BYTES):
+                n_read += len(piece)
+                if n_read > most and path.suffix.lower() in _PACKED:
+                    raise DataError(
+                        f"{path}: it unpacks to more than {_MOST_PER_BYTE} times its size, as no "
+                        "table does; it looks made to fill the memory, and is not read."
+                    )
+                yield bytes(piece)
+    except FileNotFoundError as error:
+        raise DataError(f"No file at {path} (looked from {Path.cwd()}).") from error
+    except (EOFError, zlib.error, OSError) as error:
+        packed = path.suffix.lower() in _PACKED
+        problem = "the compressed file is damaged or cut" if packed else "it cannot be read"
+        raise DataError(f"{path}: {problem} ({short_reason(error)}).") from error
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> IO[bytes]:
+    if path.suffix.lower() == ".zst":
+        import pyarrow
+
+        return cast("IO[bytes]", stack.enter_context(pyarrow.input_stream(path, "zstd")))
+    file = stack.enter_context(path.open("rb"))
+    if path.suffix.lower() == ".gz":
+        return cast("IO[bytes]", stack.enter_context(gzip.open(file)))
+    return file
 
 
 @dataclass(frozen=True)
@@ -55,8 +126,8 @@ def delimiter_of(header: bytes) -> bytes:
     >>> delimiter_of(b"image\tx\ty"), delimiter_of(b"image,x,y")
     (b'\t', b',')
     """
-    by_tab, by_comma = (len(split_fields(header, mark) or ()) for mark in (TAB, COMMA))
-    return TAB if by_tab > by_comma else COMMA
+    by_tab, by_comma = (len(split_fields(header, mark) or ()) for mark in (_TAB, _COMMA))
+    return _TAB if by_tab > by_comma else _COMMA
 
 
 def delimiter_hint(header: bytes) -> str:
@@ -70,7 +141,7 @@ def delimiter_hint(header: bytes) -> str:
     if fields is None or len(fields) > 1:
         return ""
     word = next((word for mark, word in _OTHERS if mark in line), None)
-    word = word or ("blanks" if len(line.split()) > _FEW_WORDS else None)
+    word = word or ("blanks" if len(line.split()) > 2 else None)  # a name has two words at most
     return f" Its columns are separated by {word}; save it with commas or tabs." if word else ""
 
 
@@ -79,7 +150,7 @@ def csv_rows(
     first_line: int,
     width: int,
     is_row: Callable[[list[bytes]], bool],
-    comma: bytes = COMMA,
+    comma: bytes = _COMMA,
 ) -> Iterator[Row]:
     """Yield rows with `width` fields each; a damaged row comes with its problem instead.
 
@@ -94,18 +165,14 @@ def csv_rows(
         comma: delimiter, as returned by `delimiter_of`.
     """
     held: list[bytes] = []
-    held_line = 0
-    held_bytes = 0
+    held_line = held_bytes = 0
     for number, raw in enumerate(lines, first_line):
         line = raw.removesuffix(b"\r")
         fields = split_fields(line, comma)
-        whole = fields is not None and len(fields) == width
+        row = fields if fields and len(fields) == width else None
         if held:
-            full = len(held) >= MAX_JOINED_LINES or held_bytes + len(line) > MAX_JOINED_BYTES
-            if full or (whole and fields is not None and is_row(fields)):
-                yield from _unclosed(held_line, held)
-                held = []
-            else:
+            full = len(held) >= _MAX_JOINED_LINES or held_bytes + len(line) > _MAX_JOINED_BYTES
+            if not full and not (row and is_row(row)):
                 if fields is not None:
                     held.append(line)
                     held_bytes += len(line)
@@ -116,19 +183,26 @@ def csv_rows(
                     yield Row(held_line, joined)
                     held = []
                     continue
-                yield from _unclosed(held_line, held)
-                held = []
-        if whole and fields is not None:
-            yield Row(number, fields)
-        elif fields is not None:
-            if line.strip():
-                yield Row(number, [], _field_problem(fields, width), line)
-        else:
+            yield from _unclosed(held_line, held)
+            held = []
+        if row:
+            yield Row(number, row)
+        elif fields is None:
             held, held_line, held_bytes = [line], number, len(line)
+        elif line.strip():
+            few = f"{len(fields)} fields where the header has {width}"
+            yield Row(number, [], few if fields else "its quotes do not pair", line)
     yield from _unclosed(held_line, held)
 
 
-def split_fields(line: bytes, comma: bytes = COMMA) -> list[bytes] | None:
+def _unclosed(first_line: int, lines: list[bytes]) -> Iterator[Row]:
+    """Yield each line after an open quote as damaged, because any of them may have been a row."""
+    for number, line in enumerate(lines, first_line):
+        if line.strip():
+            yield Row(number, [], "a quote is opened and not closed by a readable row", line)
+
+
+def split_fields(line: bytes, comma: bytes = _COMMA) -> list[bytes] | None:
     """Return the fields of one record, or None if a quote is still open.
 
     >>> split_fields(b'a,"b ""c"", d",e')
@@ -168,97 +242,6 @@ def _split_any(line: bytes, comma: bytes) -> list[bytes] | None:
         return []
     # two rows: quotes of damaged lines paired by chance, and a line end lies outside them
     return [f.encode("utf-8", "surrogateescape") for f in rows[0]] if len(rows) == 1 else []
-
-
-def _field_problem(fields: list[bytes], width: int) -> str:
-    if not fields:
-        return "its quotes do not pair"
-    return f"{len(fields)} fields where the header has {width}"
-
-
-def _unclosed(first_line: int, lines: list[bytes]) -> Iterator[Row]:
-    """Yield each line after an open quote as damaged, because any of them may have been a row."""
-    for number, line in enumerate(lines, first_line):
-        if line.strip():
-            yield Row(number, [], "a quote is opened and not closed by a readable row", line)
-
-
-BLOCK_BYTES = 1 << 20
-MAX_LINE_BYTES = 64 << 20
-"""A longer line cannot be a trial, and reading it as a whole could exhaust the memory."""
-
-_SMALL_BYTES = 64 << 20
-_MOST_PER_BYTE = 100
-"""Largest plausible ratio of unpacked to packed bytes, for tables above `_SMALL_BYTES`. Tables
-usually shrink to about a tenth; a much higher ratio indicates a decompression bomb."""
-
-_PACKED = (".gz", ".zst")
-
-
-def line_blocks(path: Path) -> Iterator[bytes]:
-    """Yield blocks of complete lines; the last one may lack its line end.
-
-    Args:
-        path: the table; decompressed if its name ends in `.gz` or `.zst`.
-
-    Raises:
-        DataError: the file is missing, unreadable, damaged or truncated, or a line is too long.
-    """
-    held: list[bytes] = []
-    size = 0
-    for piece in _pieces(path):
-        cut = piece.rfind(b"\n") + 1
-        if cut:
-            yield b"".join([*held, piece[:cut]])
-            held, size = [], 0
-        held.append(piece[cut:])
-        size += len(piece) - cut
-        if size > MAX_LINE_BYTES:
-            raise DataError(
-                f"{path}: a line is longer than {MAX_LINE_BYTES >> 20} MiB; this is no table of "
-                "trials."
-            )
-    rest = b"".join(held)
-    if rest:
-        yield rest
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, not a table of trials.")
-    try:
-        with contextlib.ExitStack() as stack:
-            stream = _opened(path, stack)
-            most = max(_SMALL_BYTES, _MOST_PER_BYTE * path.stat().st_size)
-            n_read = 0
-            while piece := stream.read(BLOCK_BYTES):
-                n_read += len(piece)
-                if n_read > most and path.suffix.lower() in _PACKED:
-                    raise DataError(
-                        f"{path}: it unpacks to more than {_MOST_PER_BYTE} times its size, as no "
-                        "table does; it looks made to fill the memory, and is not read."
-                    )
-                yield bytes(piece)
-    except FileNotFoundError as error:
-        raise DataError(f"No file at {path} (looked from {Path.cwd()}).") from error
-    except (EOFError, zlib.error, OSError) as error:
-        kind = (
-            "the compressed file is damaged or cut"
-            if path.suffix.lower() in _PACKED
-            else "it cannot be read"
-        )
-        raise DataError(f"{path}: {kind} ({short_reason(error)}).") from error
-
-
-def _opened(path: Path, stack: contextlib.ExitStack) -> IO[bytes]:
-    if path.suffix.lower() == ".zst":
-        import pyarrow
-
-        return cast("IO[bytes]", stack.enter_context(pyarrow.input_stream(path, "zstd")))
-    file = stack.enter_context(path.open("rb"))
-    if path.suffix.lower() == ".gz":
-        return cast("IO[bytes]", stack.enter_context(gzip.open(file)))
-    return file
 
 
 def read_ids(path: Path) -> list[str]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.classifier_images import few, folds_fault
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.datasets.classifier_images import folds_fault
+from clickmap_cli.runtime.errors import ConfigError, DataError, join_few
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.text_files import read_ids
 
@@ -340,8 +340,8 @@ def _check_classes(fold: InnerFold, classes: Classes, where: str) -> None:
     lost = sorted(everybody - learnt)
     if lost:
         raise DataError(
-            f"{where}: nobody with images of class {few(lost)} is left to learn from; use fewer "
-            "folds, or more participants."
+            f"{where}: nobody with images of class {join_few(lost)} is left to learn from; use "
+            "fewer folds, or more participants."
         )
 
 

@@ -78,10 +78,10 @@ def test_first_submissions_by_row_and_by_time() -> None:
     assert kept(run(late, filter_duplicates=True)) == [("a.png", "u", 2), ("b.png", "u", 3)]
 
 
-def test_inclusion_and_exclusion_take_a_word_or_a_list() -> None:
+def test_inclusion_and_exclusion_take_words() -> None:
     trials = trials_of([(k, "u", [(1, 1)]) for k in ("cat/1.png", "dog/1.png", "dog/2.png")])
     keys = lambda **v: [k for k, _, _ in kept(run(trials, **v))]  # noqa: E731
-    assert keys(file_inclusion_filter="dog") == ["dog/1.png", "dog/2.png"]
+    assert keys(file_inclusion_filter=["dog"]) == ["dog/1.png", "dog/2.png"]
     assert keys(file_inclusion_filter=["cat", "2"]) == ["cat/1.png", "dog/2.png"]
     assert keys(file_exclusion_filter=["cat", "2"]) == ["dog/1.png"]
     assert [k for k, _, _ in kept(run(trials, categories=frozenset({"cat"})))] == ["cat/1.png"]
@@ -98,7 +98,7 @@ def test_participants_who_are_judged_bad_go_with_all_their_trials() -> None:
     filtered = Funnel(trials_of(rows), 5)
     filter_trials(
         filtered,
-        config(participant_filter="model.pt", file_exclusion_filter="dog"),
+        config(participant_filter="model.pt", file_exclusion_filter=["dog"]),
         None, Silent(), quality,
     )  # fmt: skip
     assert kept(filtered) == [("cat/1.png", "y", 1), ("cat/1.png", "z", 1)]

@@ -65,10 +65,10 @@ def test_clicks_of_every_block_count(tmp_path, monkeypatch) -> None:
     data = write_csv(tmp_path / "trials.csv", rows)
     words = [f"clickme_data={data}", "image_shape=[100,100]", "min_subjects=1"]
     with pytest.raises(DataError, match="40 of 120 clicks lie outside their image"):
-        surviving_trials(load_experiment(None, words).config, lambda *_: None, Silent())
+        surviving_trials(load_experiment(None, words).config, Silent())
     told = Silent()
     config = load_experiment(None, [*words, "max_lost=0.4"]).config
-    surviving_trials(config, lambda *_: None, told)
+    surviving_trials(config, told)
     assert any(text.startswith("40 of 120 clicks lie outside") for text in told.to_repeat)
 
 

@@ -13,13 +13,7 @@ from scipy.signal import convolve2d
 
 from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts, kernel_for
 from clickmap_cli.clickmaps.blur_torch import blur_mean_map, blur_trial_maps
-from clickmap_cli.clickmaps.maps import (
-    ImageClicks,
-    bin_maps,
-    covered_pixels,
-    mean_map,
-    trial_maps,
-)
+from clickmap_cli.clickmaps.maps import ImageClicks, bin_maps, covered_pixels, mean_map, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 
 

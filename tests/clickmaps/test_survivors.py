@@ -25,8 +25,8 @@ def test_every_category_that_matches_no_image_is_named() -> None:
 
 
 def test_every_word_of_a_filter_that_matches_no_image_is_named() -> None:
-    assert found(file_inclusion_filter="cat", file_exclusion_filter=["dog/2", "1.png"]) == []
-    texts = found(file_inclusion_filter=["cat", "Cat", "x\ny"], file_exclusion_filter="cow")
+    assert found(file_inclusion_filter=["cat"], file_exclusion_filter=["dog/2", "1.png"]) == []
+    texts = found(file_inclusion_filter=["cat", "Cat", "x\ny"], file_exclusion_filter=["cow"])
     wanted = (
         "file_inclusion_filter: no image's key contains 'Cat', 'x\\ny' (one of the keys is "
         "'cat/1.png')."

@@ -137,7 +137,7 @@ def test_models_and_data_sets() -> None:
 
 def test_the_schema_follows_the_configuration_and_the_task(tmp_path) -> None:
     config = tmp_path / "mine.yaml"
-    config.write_text("task: participant-quality\n")
+    config.write_text("task: participant_quality\n")
     assert bash("train-classifier", "-c", str(config), "thres") == ["threshold=", "threshold=0.5"]
     assert bash("train-classifier", "task", "=", "heatmap", "thres") == []
     assert bash("config", "show", "-c", str(config), "good") == []
@@ -292,8 +292,8 @@ def test_zsh_gets_words_with_their_meaning() -> None:
 def test_configurations_of_other_commands_are_not_offered(tmp_path) -> None:
     for name, text in {
         "clicks": "clickme_data: t.csv", "scores": "models: [uniform]", "tune": "task: saliency",
-        "points": "task: keypoints", "classes": "task: heatmap", "broken": "a: [",
-        "people": "task: participant-quality",
+        "points": "task: keypoints", "classes": "task: classifier", "broken": "a: [",
+        "people": "task: participant_quality",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.yaml").write_text(text + "\n")
 

@@ -74,7 +74,7 @@ def test_a_dry_run_says_so(faces) -> None:
         (("task=keypoints",), "train_csv_file names no labels"),
         (("model=readout", "datasets=[folder]", "--predict-only", "."), "is for task keypoints"),
         (("task=keypoints", "--predict-only", ".", "--dry-run"), "leave one out"),
-        (("task=heatmap", "data.root=."), "one of `clickmap train-classifier`"),
+        (("task=classifier", "data.root=."), "one of `clickmap train-classifier`"),
         (("--gather", "a", "b"), "--gather needs --output"),
         (("--gather", "a", "-o", "x", "--seed", "1"), "takes everything from its folders"),
         (("--gather", "a", "b", "-o", "x", "training.lr=1"), "'training.lr=1' changes nothing"),

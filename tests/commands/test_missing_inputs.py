@@ -22,10 +22,10 @@ FOLDER_SET = "datasets=[{name: folder, root: toy}]"
 EYES = "datasets=[{name: fixations_csv, csv: toy/fixations.csv, images: toy/images}]"
 READOUT = "model={name: readout, backbone: test_resnet, weights: none}"
 TUNE = ("finetune", "task=saliency", "cv.folds=2", "cv.val_share=0", "device=cpu")
-MAPS = ("task=heatmap", "data.root=maps")
+MAPS = ("task=classifier", "data.root=maps")
 POINTS = ("task=keypoints", "train_csv_file=labels.csv", "train_data_dir=toy/images",
           "model_type=test_vit", "img_size=32")  # fmt: skip
-PEOPLE = ("task=participant-quality", "data.experiment=experiment.yaml", "data.good_users=[u0]",
+PEOPLE = ("task=participant_quality", "data.experiment=experiment.yaml", "data.good_users=[u0]",
           "data.bad_users=[u1]")  # fmt: skip
 
 MISSING = [
@@ -72,7 +72,7 @@ MISSING = [
     (("finetune", *POINTS, "test_csv_file=labels.csv"), "test_data_dir"),
     (("finetune", *POINTS, "--predict-only", "toy/images"), "output_dir"),
     (("train-classifier", *MAPS), "data.root"),
-    (("train-classifier", "task=heatmap", "data.root=prepared/experiment"), "data.labels"),
+    (("train-classifier", "task=classifier", "data.root=prepared/experiment"), "data.labels"),
     (("train-classifier", *MAPS, "model.name=test_resnet"), "model.weights_path"),
     (("train-classifier", *PEOPLE), "data.good_users"),
     (("train-classifier", *PEOPLE), "data.bad_users"),

@@ -23,7 +23,7 @@ def study(tmp_path) -> Path:
     ReadingStudy(**EASY).write(tmp_path / "maps")
     config = tmp_path / "study.yaml"
     config.write_text(
-        f"task: heatmap\ndata: {{root: {tmp_path / 'maps'}}}\nmodel: {{in_size: 2}}\n"
+        f"task: classifier\ndata: {{root: {tmp_path / 'maps'}}}\nmodel: {{in_size: 2}}\n"
         "training: {num_epochs: 1, batch_size: 4}\ncv: {outer_kfolds: 2, inner_kfolds: 2}\n"
         f"permutations: 10\ninterpretation: {{n_images: 1, n_samples: 1}}\n"
         f"output_dir: {tmp_path / 'out'}\n"
@@ -76,11 +76,11 @@ def test_maps_that_cannot_be_read_are_said_before_and_make_the_exit_1(study, tmp
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (("task=heatmaps",), 2, "Did you mean 'heatmap'?"),
+        (("task=classifiers",), 2, "Did you mean 'classifier'?"),
         (("task=saliency",), 2, "one of `clickmap finetune`"),
         ((), 2, "data has no root"),
-        (("task=heatmap", "data.root=nowhere"), 1, "data.root: no folder at nowhere"),
-        (("task=heatmap", "blur_size=3"), 2, "unknown key 'blur_size'"),
+        (("task=classifier", "data.root=nowhere"), 1, "data.root: no folder at nowhere"),
+        (("task=classifier", "blur_size=3"), 2, "unknown key 'blur_size'"),
     ],
 )
 def test_mistakes_are_sentences(words, code, says) -> None:

@@ -86,9 +86,12 @@ def test_the_task_may_come_from_the_command_line(tmp_path) -> None:
     [
         ("n_jobs=0", "n_jobs is 0"),
         ("gradient_accumulation_steps=3", "must divide train_batch_size"),
-        ("reference_points=eye", "reference_points is 'eye'"),
+        (
+            "reference_points=eye",
+            "reference_points is 'eye'; it must be a list of 2 whole numbers or w",
+        ),
         ("reference_points=[1, 1]", "two different points"),
-        ("reference_points=[1.5, 2]", "two names, or two indices"),
+        ("reference_points=[1.5, 2]", "it must be a list of 2 whole numbers or words"),
         ("augment={pairs: [[a, b], [b, c]]}", "a name stands once"),
         ("augment={pairs: [[a]]}", "two names"),
         ("augment={turn: 3}", "unknown key 'augment.turn'"),

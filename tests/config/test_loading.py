@@ -22,7 +22,9 @@ from clickmap_cli.config.loading import (
     load_any,
     load_config,
     load_experiment,
+    missing_keys,
     numbers_hash,
+    updated_text,
 )
 from clickmap_cli.runtime.errors import ConfigError
 
@@ -153,20 +155,22 @@ def test_overrides_win_over_the_file_and_options_over_both(tmp_path) -> None:
         ("blur_size: wide", "blur_size is 'wide'; it must be a whole number"),
         ("blur_size: 2.5", "blur_size is 2.5; it must be a whole number"),
         ("blur_size: 0", "the least allowed is 1"),
-        ("blur_size: .inf", "must be finite"),
+        ("blur_size: .inf", "blur_size is inf; it must be a whole number"),
         ("catch_threshold: .nan", "must be finite"),
         ("catch_threshold: nan", "must be finite"),
         ("catch_threshold: 2", "the most allowed is 1"),
-        ("metric: spearmann", "metric is 'spearmann'. Did you mean 'spearman'?"),
+        ("metric: spearmann", "metric is 'spearmann'; it must be one of spearman, pearson"),
+        ("metric: spearmann", "Did you mean 'spearman'?"),
         ("metric: []", "metric is empty"),
         ("kernel_type: gausian", "it must be one of circle, gaussian, none"),
-        ("image_shape: [256]", "must be [height, width]"),
-        ("image_shape: 256", "a list of whole numbers"),
+        ("image_shape: [256]", "image_shape is [256]; it must hold 2 values"),
+        ("image_shape: 256", "image_shape is 256; it must be a list of 2 whole numbers"),
         ("center_crop: [300, 300]", "larger than the map"),
         ("max_clicks: 5", "below min_clicks 10"),
         ("n_jobs: 0", "n_jobs is 0"),
         ("experiment_name: ../x", "plain folder name"),
-        ("file_inclusion_filter: 3", "must be a word or a list of words"),
+        ("file_inclusion_filter: {a: 3}", "must be a word or a list of words"),
+        ("file_inclusion_filter: ['']", "must be a word or a list of words"),
         ("image_dir: a\nimage_path: b", "'image_path' is the old name of 'image_dir'"),
         ("a: [", "not readable as YAML"),
         ("blur_size:\t5", "spaces, not tabs"),
@@ -214,10 +218,7 @@ def test_every_key_is_documented_and_has_a_scope() -> None:
 def test_defaults_pass_their_own_checks() -> None:
     loaded = load_experiment(None)
     for name, value in as_dict(loaded.config).items():
-        default = {"metric": ["spearman"], "blur_size": 21}.get(
-            name, default_of(ExperimentConfig, name)
-        )
-        assert value == default
+        assert value == (21 if name == "blur_size" else default_of(ExperimentConfig, name))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ def test_the_hash_moves_with_numbers_only() -> None:
     [
         ("models: [uniform]\ndatasets: [folder]\n", EXPERIMENT, "a configuration of benchmark"),
         ("clickme_data: a.csv\nblur_size: 3\n", BENCHMARK, "of prepare, ceiling and visualize"),
-        ("task: heatmap\ndata: {root: a}\n", EXPERIMENT, "clickmap train-classifier --config"),
+        ("task: classifier\ndata: {root: a}\n", EXPERIMENT, "clickmap train-classifier --config"),
     ],
 )
 def test_a_file_of_another_command_is_said_to_be_one(tmp_path, text, schema, says) -> None:
@@ -313,3 +314,59 @@ def test_windows_paths_that_mean_what_they_say_are_taken(tmp_path) -> None:
     assert config.clickme_data == "C:\\data\\new.csv"
     assert config.image_dir == "C:\\temp"
     assert config.mask_dir == "C:\\new"
+
+
+# --- config update ----------------------------------------------------------------------------
+
+OLD = """# my experiment
+experiment_name: old   # a comment
+image_path: /images
+
+max_clicks: 20
+debug: False  # no line end"""
+
+
+def test_missing_keys_are_appended_and_nothing_else_changes(tmp_path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(OLD)
+    names = missing_keys(path)
+    assert "image_dir" not in names
+    assert set(names) == set(keys_of(ExperimentConfig)) - {
+        "experiment_name",
+        "image_dir",
+        "max_clicks",
+    }
+    text = updated_text(path, names)
+    assert text.startswith(OLD + "\n")
+    values = yaml.safe_load(text)
+    for name in names:
+        assert values[name] == default_of(ExperimentConfig, name)
+    path.write_text(text)
+    assert missing_keys(path) == []
+    assert load_experiment(path).config.max_clicks == 20
+
+
+def test_only_the_wanted_keys(tmp_path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(OLD)
+    wanted = ["gpu_batch_size", "correlation_batch_size", "max_clicks"]
+    assert missing_keys(path, wanted) == ["gpu_batch_size", "correlation_batch_size"]
+    with pytest.raises(ConfigError, match="Did you mean 'gpu_batch_size'"):
+        missing_keys(path, ["gpu_batch_sise"])
+
+
+def test_an_empty_file_gets_every_key(tmp_path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("")
+    assert set(yaml.safe_load(updated_text(path, missing_keys(path)))) == set(
+        keys_of(ExperimentConfig)
+    )
+
+
+@pytest.mark.parametrize("text", ["{experiment_name: x}", "- a", "a: [", "a: 1\n..."])
+def test_layouts_that_cannot_grow_are_refused(tmp_path, text) -> None:
+    path = Path(tmp_path / "odd.yaml")
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"odd\.yaml"):
+        updated_text(path, missing_keys(path))
+    assert path.read_text() == text

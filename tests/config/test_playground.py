@@ -13,12 +13,14 @@ from clickmap_cli.config.loading import (
     EXPERIMENT,
     KEYPOINTS,
     SALIENCY,
+    as_dict,
     load_any,
     load_config,
+    missing_keys,
     schema_of,
+    updated_text,
 )
-from clickmap_cli.config.saliency import Freeze, model_spec, stages_of
-from clickmap_cli.config.updating import missing_keys, updated_text
+from clickmap_cli.config.saliency import Freeze, stages_of
 from clickmap_cli.runtime.errors import ConfigError
 
 KAGGLE = """\
@@ -96,14 +98,14 @@ def test_a_file_of_the_playground_means_here_what_it_means_there(tmp_path) -> No
     loaded = load_any(path)
     config = loaded.config
     assert config.task == "saliency"
-    assert config.datasets == [
+    assert as_dict(config)["datasets"] == [
         {
-            "name": "folder", "root": "/kaggle/input/img_bin", "sigma_px": 12,
+            "name": "folder", "label": "folder", "root": "/kaggle/input/img_bin", "sigma_px": 12,
             "ids": "/kaggle/working/splits/train.txt",
         }
     ]  # fmt: skip
-    spec = model_spec(config)
-    assert (spec.name, dict(spec.settings)) == (
+    spec = config.model
+    assert (spec.name, spec.settings) == (
         "deepgaze_iie",
         {"weights_path": "/kaggle/input/deepgaze2e.pth", "centerbias": "uniform"},
     )
@@ -115,7 +117,7 @@ def test_a_file_of_the_playground_means_here_what_it_means_there(tmp_path) -> No
     assert (config.training.batch_size, config.training.optimizer) == (1, "adam")
     head, more = stages_of(config)
     assert (head.name, head.epochs, head.lr, head.schedule) == ("head", 3, 0.001, "constant")
-    assert (more.weight_decay, more.freeze) == (0.01, Freeze("train_blocks", ("head",), 2))
+    assert (more.weight_decay, more.freeze) == (0.01, Freeze("train_blocks", ["head"], 2))
     assert (config.wandb.enabled, config.wandb.mode) == (True, "online")
     assert loaded.sources["datasets"].startswith("ft.yaml:")
 
@@ -152,10 +154,8 @@ def test_what_the_file_leaves_out_is_as_in_the_playground(tmp_path) -> None:
     path = without(tmp_path, "seed", "model.use_uniform_centerbias", "data.sigma_px")
     loaded = load_any(path)
     assert loaded.config.seed == 1337
-    assert loaded.config.datasets[0]["sigma_px"] == 15
-    assert model_spec(loaded.config).settings["centerbias"] == (
-        "data/centerbias/centerbias_mit1003.npy"
-    )
+    assert loaded.config.datasets[0].settings["sigma_px"] == 15
+    assert loaded.config.model.settings["centerbias"] == ("data/centerbias/centerbias_mit1003.npy")
     text = "\n".join(loaded.notices)
     assert "seed 1337" in text
     assert "datasets.0.sigma_px 15" in text
@@ -164,18 +164,18 @@ def test_what_the_file_leaves_out_is_as_in_the_playground(tmp_path) -> None:
 
 def test_a_centre_bias_by_its_path(tmp_path) -> None:
     path = written(tmp_path, model__use_uniform_centerbias=False, model__centerbias_path="cb.npy")
-    assert model_spec(load_any(path).config).settings["centerbias"] == "cb.npy"
+    assert load_any(path).config.model.settings["centerbias"] == "cb.npy"
     # both: there, uniform wins
     path = written(tmp_path, model__centerbias_path="cb.npy")
     loaded = load_any(path)
-    assert model_spec(loaded.config).settings["centerbias"] == "uniform"
+    assert loaded.config.model.settings["centerbias"] == "uniform"
     assert any("model.centerbias_path is not used" in text for text in loaded.notices)
 
 
 def test_keys_of_the_playgrounds_model_are_understood_beside_ours(tmp_path) -> None:
     words = ["datasets=[{name: folder, root: x}]", "model.name=deepgaze_iie"]
     loaded = load_config(SALIENCY, None, [*words, "model.use_uniform_centerbias=true"])
-    assert model_spec(loaded.config).settings == {"centerbias": "uniform"}
+    assert loaded.config.model.settings == {"centerbias": "uniform"}
     (notice,) = loaded.notices
     assert notice == (
         "Read as the playground has them: model.use_uniform_centerbias as model.centerbias uniform."
@@ -204,7 +204,7 @@ def test_a_benchmark_understands_them_too(tmp_path) -> None:
 def test_settings_of_ones_own_network_stay_as_they_are() -> None:
     own = "model={name: mine, pretrained: true, centerbias_path: a}"
     loaded = load_config(SALIENCY, None, ["datasets=[{name: folder, root: x}]", own])
-    assert model_spec(loaded.config).settings == {"pretrained": True, "centerbias_path": "a"}
+    assert loaded.config.model.settings == {"pretrained": True, "centerbias_path": "a"}
     assert loaded.notices == ()
 
 
@@ -212,7 +212,7 @@ def test_words_on_the_command_line_win_over_the_playgrounds(tmp_path) -> None:
     path = written(tmp_path)
     loaded = load_any(path, ["cv.folds=5", "training.optimizer=sgd", "datasets.0.root=there"])
     assert (loaded.config.cv.folds, loaded.config.training.optimizer) == (5, "sgd")
-    assert loaded.config.datasets[0]["root"] == "there"
+    assert loaded.config.datasets[0].settings["root"] == "there"
     with pytest.raises(ConfigError, match=r"data\.root.*datasets\.0\.root"):
         load_any(path, ["data.root=there"])
 
@@ -256,9 +256,9 @@ def test_what_means_nothing_here_is_named_with_what_to_write(tmp_path, changes, 
 
 def test_weights_there_and_here(tmp_path) -> None:
     path = written(tmp_path, model__pretrained=True)  # beside a weights_path
-    assert "pretrained" not in model_spec(load_any(path).config).settings
+    assert "pretrained" not in load_any(path).config.model.settings
     path = written(tmp_path, model={"pretrained": False})
-    assert model_spec(load_any(path).config).settings["weights"] == "none"
+    assert load_any(path).config.model.settings["weights"] == "none"
 
 
 def test_config_update_understands_the_same(tmp_path) -> None:

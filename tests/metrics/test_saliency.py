@@ -561,15 +561,14 @@ def test_other_types_of_numbers(dtype) -> None:
     assert found == wanted
 
 
-def test_every_score_says_where_it_comes_from() -> None:
+def test_every_score_has_a_source_and_a_range() -> None:
     for name, entry in SALIENCY_SCORES.items():
         assert entry.name == name
         assert entry.reference
         assert entry.compare.__doc__
         assert entry.range[0] < entry.range[1]
         assert entry.needs == ("points" if name in OF_POINTS else "map")
-        assert entry.needs_negatives == (name == "sAUC")
-        assert entry.needs_baseline == (name == "IG")
+        assert entry.also_needs == {"sAUC": "negatives", "IG": "baseline"}.get(name)
         assert entry.higher_is_better == (name not in ("KL", "EMD", "MAE", "MSE"))
 
 

@@ -193,12 +193,14 @@ def test_images_are_normalised_as_the_weights_were() -> None:
 def test_weights_that_do_not_fit_and_images_that_do_not(tmp_path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"conv1.0.weight": torch.zeros(3, 3)}, path)
-    with pytest.raises(DataError, match=r"weights.pth: these are no weights of .*it lacks"):
+    with pytest.raises(DataError, match=r"weights.pth: not the weights of .*it lacks"):
         base((48, 48), 1, 2, network="test_resnet", weights_path=str(path))
     path.write_bytes(b"no checkpoint")
     with pytest.raises(DataError, match=r"weights.pth"):
         base((48, 48), 1, 2, network="test_resnet", weights_path=str(path))
-    with pytest.raises(ConfigError, match=r"cannot take images of \[45, 45\]"):
+    with pytest.raises(
+        ConfigError, match=r"network test_vit: size is \[45, 45\]; its sides must be"
+    ):
         base((45, 45), 1, 2, network="test_vit")
 
 

@@ -132,7 +132,7 @@ def test_smoothgrad_is_the_mean_over_noisy_copies() -> None:
 def test_the_noise_has_the_size_that_is_set() -> None:
     model = model_of("test_resnet", method="smoothgrad", noise=0.4, n_samples=20)
     model._keys = ["a", "b"]
-    drawn = torch.stack(list(model._drawn(torch.zeros(2, 3, 40, 40))))
+    drawn = torch.stack(list(model._noise.copies(torch.zeros(2, 3, 40, 40), model._keys)))
     assert drawn.shape == (20, 2, 3, 40, 40)
     assert float(drawn.std()) == pytest.approx(0.4, rel=0.01)
     assert float(drawn.mean()) == pytest.approx(0, abs=0.005)

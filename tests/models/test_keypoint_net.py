@@ -15,8 +15,8 @@ from clickmap_cli.models.keypoint_net import (
     KeypointInput,
     KeypointNet,
     build_keypoint_net,
-    evaluating,
 )
+from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.training.blocks import apply_freeze, block_table, set_modes
 
@@ -190,8 +190,8 @@ def test_a_download_that_fails_is_a_sentence(monkeypatch) -> None:
     with pytest.raises(DataError) as caught:
         build_keypoint_net("ViT-B_32", 224, 2, "timm")
     assert str(caught.value) == (
-        "ViT-B_32: timm's weights of vit_base_patch32_224.orig_in21k could not be had (no route); "
-        "name an .npz of the original release instead, or nothing."
+        "ViT-B_32: timm's weights of vit_base_patch32_224.orig_in21k could not be downloaded "
+        "(no route); name an .npz of the original release instead, or nothing."
     )
 
 
@@ -199,7 +199,7 @@ def test_a_file_for_another_kind_of_network_is_a_sentence(tmp_path) -> None:
     np.savez(tmp_path / "w.npz", cls=np.zeros((1, 1, 24), np.float32))
     with pytest.raises(ConfigError, match="test_resnet is built otherwise"):
         build_keypoint_net("test_resnet", 32, 1, tmp_path / "w.npz")
-    with pytest.raises(DataError, match=r"w\.npz: these are no weights of vit_tiny_patch16_224"):
+    with pytest.raises(DataError, match=r"w\.npz: not the weights of vit_tiny_patch16_224"):
         build_keypoint_net(VIT, 32, 1, str(tmp_path / "w.npz"), **SMALL)
     for nowhere in (tmp_path / "x.npz", tmp_path):
         with pytest.raises(DataError, match=r"vit_tiny_patch16_224: no weights at .* \(looked"):
@@ -215,7 +215,7 @@ def test_blocks_are_those_that_freezing_knows() -> None:
     assert list(rows) == ["backbone", "finalizer"]
     assert rows["finalizer"].total == 6 * network.finalizer.in_features + 6
     assert sum(row.total for row in rows.values()) == sum(p.numel() for p in network.parameters())
-    apply_freeze(network, Freeze(mode="train_blocks", blocks=("head",)))
+    apply_freeze(network, Freeze(mode="train_blocks", blocks=["head"]))
     trained = [name for name, p in network.named_parameters() if p.requires_grad]
     assert trained == ["finalizer.weight", "finalizer.bias"]
     set_modes(network)
@@ -250,7 +250,8 @@ def test_evaluation_mode_is_for_a_while() -> None:
 def test_an_unknown_name_gives_the_nearest(name, near) -> None:
     with pytest.raises(ConfigError) as caught:
         build_keypoint_net(name, 224, 1)
-    assert str(caught.value) == f"There is no network '{name}'. Did you mean '{near}'?"
+    said = f"model_type: timm has no network '{name}'. Did you mean '{near}'"
+    assert str(caught.value).startswith(said)
 
 
 def test_a_name_that_is_near_to_nothing_gives_the_six() -> None:
@@ -263,22 +264,35 @@ def test_a_name_that_is_near_to_nothing_gives_the_six() -> None:
 @pytest.mark.parametrize(
     ("model", "size", "more", "says"),
     [
-        (VIT, 100, SMALL, r"img_size is \[100, 100\]; its sides must be multiples of its patches"),
-        ("ViT-H_14", 224 + 7, SMALL, r"multiples of its patches, \[14, 14\]"),
+        (
+            VIT,
+            100,
+            SMALL,
+            r"img_size is \[100, 100\]; its sides must be multiples of",
+        ),
+        ("ViT-H_14", 224 + 7, SMALL, r"multiples of the network's patches, \[14, 14\]"),
         ("ViT-B_32", (224, 240), SMALL, r"\[224, 240\]; its sides .* \[32, 32\]"),
         ("R50-ViT-B_16", 72, SMALL, r"R50-ViT-B_16: img_size .* \[16, 16\]"),
-        ("mixer_s32_224", 64, {}, r"mixer_s32_224 takes images of \[224, 224\] only"),
-        ("densenet121", 16, {}, r"densenet121 cannot take images of \[16, 16\] \(.*too small"),
+        (
+            "mixer_s32_224",
+            64,
+            {},
+            r"mixer_s32_224: .* takes images of \[224, 224\] only",
+        ),
+        (
+            "densenet121",
+            16,
+            {},
+            r"densenet121: .*the network cannot take .*too small",
+        ),
         (VIT, 0, SMALL, r"img_size is 0; it must be \[height, width\]"),
         (VIT, [96], SMALL, r"img_size is \[96\]"),
         (VIT, 96.0, SMALL, "img_size is 96.0"),
         (VIT, -16, SMALL, "img_size is -16"),
-        (f"{VIT}.better", 96, SMALL, "knows no such weights; leave the tag out"),
-        (VIT, 96, {"dept": 2}, "cannot be built with dept .*unexpected keyword"),
-        (VIT, 96, {"embed_dim": 10}, "cannot be built with embed_dim"),
-        (VIT, 96, {"depth": -1}, "cannot be built with depth"),
-        (VIT, 96, {"checkpoint_path": "w.pth"}, "checkpoint_path cannot be overridden"),
-        (VIT, 96, {"pretrained_cfg": {}}, "pretrained_cfg cannot be overridden"),
+        (f"{VIT}.better", 96, SMALL, "has an unknown tag; known tags"),
+        (VIT, 96, {"dept": 2}, "cannot be built .*unexpected keyword.*dept"),
+        (VIT, 96, {"embed_dim": 10}, "it cannot be built"),
+        (VIT, 96, {"depth": -1}, "it cannot be built"),
         (VIT, 96, {"global_pool": "", **SMALL}, "gives no row of features for an image"),
     ],
 )

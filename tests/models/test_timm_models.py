@@ -15,7 +15,6 @@ from clickmap_cli.models import timm_models
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    TimmSettings,
     class_scores,
     class_setting,
     state_digest,
@@ -24,7 +23,14 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 
 
 def wanted(model="test_resnet", weights="none", weights_path=None, requires_size=None, seed=0):
-    return TimmNetwork(TimmSettings(model, weights, weights_path, requires_size, seed), "probe")
+    return TimmNetwork(
+        model,
+        "probe",
+        weights=weights,
+        weights_path=weights_path,
+        requires_size=requires_size,
+        seed=seed,
+    )
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ def test_weights_of_a_file(tmp_path, ending) -> None:
     assert states_equal(network.build(), source)
     assert network.notices == ()
     assert len(network.digest()) == 64
-    with pytest.raises(DataError, match="these are no weights of"):
+    with pytest.raises(DataError, match="not the weights of"):
         wanted("test_vit", weights=None, weights_path=str(path)).build()
     path.write_bytes(b"cut")
     with pytest.raises(DataError, match=path.name) as caught:
@@ -141,8 +147,8 @@ def test_the_digest_of_weights_is_of_names_shapes_and_numbers() -> None:
             r"probe: timm has no network 'resnet5O'\. Did you mean '.*resnet50",
         ),
         ({"model": "hf-hub:timm/resnet18"}, "timm has no network"),
-        ({"model": "qqqqqqqqqqqqqqq"}, r"It has \d+: timm.list_models"),
-        ({"model": None}, "timm has no network None"),
+        ({"model": "qqqqqqqqqqqqqqq"}, r"timm.list_models\(\) lists \d+"),
+        ({"model": None}, "timm has no network 'None'"),
         ({"model": "resnet18.nosuch"}, r"unknown tag; known tags: .*tv_in1k"),
         ({"weights": None}, "set weights_path to .*, weights: timm to .*, or weights: none"),
         ({"weights": "imagenet"}, "weights is 'imagenet'; it must be null, none or timm"),
@@ -164,7 +170,7 @@ def test_weights_that_are_not_there() -> None:
 @pytest.mark.parametrize(
     ("model", "size", "says"),
     [
-        ("test_vit", [60, 64], r"wants multiples of its patches, \[16, 16\]"),
+        ("test_vit", [60, 64], r"must be multiples of the network's patches, \[16, 16\]"),
         ("levit_128s", [64, 64], r"takes images of \[224, 224\] only"),
     ],
 )

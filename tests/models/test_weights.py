@@ -179,7 +179,7 @@ def test_the_first_differences_are_named_and_the_rest_counted() -> None:
             Path("w.pth"),
         )
     assert str(caught.value) == (
-        "w.pth: these are no weights of Sequential; it lacks 0.bias, 1.bias, 2.bias and 2 more; "
+        "w.pth: not the weights of Sequential; it lacks 0.bias, 1.bias, 2.bias and 2 more; "
         "it has unknown head.weight, head.bias; it has other shapes: 0.weight [3, 2] for [2, 2]."
     )
 

@@ -15,7 +15,7 @@ import pytest
 
 import clickmap_cli
 from clickmap_cli.runtime import machine
-from clickmap_cli.runtime.machine import Gpus, Package, probe, unreachable, wanted_packages
+from clickmap_cli.runtime.machine import Gpus, Package, probe, wanted_packages, why_unreachable
 
 GIB = 1 << 30
 
@@ -264,8 +264,8 @@ def test_hidden_gpus_and_a_broken_torch_are_said(modules, tmp_path, monkeypatch)
 def test_an_address_is_reached_or_it_is_said_why() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert unreachable(f"tcp://127.0.0.1:{port}") == ""
-        assert unreachable(f"127.0.0.1:{port}") == ""
-    assert unreachable(f"tcp://127.0.0.1:{port}") == "connection refused"
+        assert why_unreachable(f"tcp://127.0.0.1:{port}") == ""
+        assert why_unreachable(f"127.0.0.1:{port}") == ""
+    assert why_unreachable(f"tcp://127.0.0.1:{port}") == "connection refused"
     for address in ("tcp://127.0.0.1", "", "tcp://[::1", "tcp://h:x", "tcp://h:99999"):
-        assert unreachable(address)
+        assert why_unreachable(address)

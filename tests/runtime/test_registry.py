@@ -12,7 +12,7 @@ from clickmap_cli.models.baselines import CenterBias
 from clickmap_cli.models.building import build_model
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import ordered_map
-from clickmap_cli.runtime.registry import Registry, load_plugin, setting_names, settings_of
+from clickmap_cli.runtime.registry import Registry, load_plugin
 from tests.datasets.scenes import array
 
 PLUGIN = '''
@@ -241,41 +241,3 @@ def test_a_plugin_that_is_not_there(tmp_path) -> None:
     array(tmp_path / "a.npy", [1])
     with pytest.raises(ConfigError, match="is not a Python file"):
         load_plugin(tmp_path / "a.npy")
-
-
-# --- settings ----------------------------------------------------------------------------------
-
-
-def reader(root: str, sigma_px: float = 19.0, split: str | None = None) -> None:
-    """Something with settings."""
-
-
-def test_settings_are_those_given_and_defaults_for_the_rest() -> None:
-    found = settings_of(reader, {"root": "a", "split": "test"}, "data set x")
-    assert found == {"root": "a", "sigma_px": 19.0, "split": "test"}
-    with pytest.raises(
-        ConfigError, match=r"data set x: unknown setting 'sigma'\. Did you mean 'si"
-    ):
-        settings_of(reader, {"root": "a", "sigma": 1}, "data set x")
-    with pytest.raises(ConfigError, match="data set x: set root"):
-        settings_of(reader, {}, "data set x")
-
-
-class Base:
-    def __init__(self, device: str = "auto", size: int = 3) -> None:
-        self.device, self.size = device, size
-
-
-class Derived(Base):
-    def __init__(self, alpha: float, **more: object) -> None:
-        super().__init__(size=5, **more)  # type: ignore[arg-type]
-        self.alpha = alpha
-
-
-def test_a_class_that_hands_settings_on_takes_those_of_its_base() -> None:
-    assert setting_names(Derived) == ["alpha", "device", "size"]
-    settings = settings_of(Derived, {"alpha": 1.0, "device": "cpu"}, "model x")
-    made = Derived(**settings)
-    assert (made.alpha, made.device, made.size) == (1.0, "cpu", 5)
-    with pytest.raises(ConfigError, match=r"unknown setting 'devise'\. Did you mean 'device'"):
-        settings_of(Derived, {"alpha": 1.0, "devise": "cpu"}, "model x")

@@ -49,7 +49,7 @@ def test_what_is_appended_comes_back(pieces, in_memory) -> None:
         array = LongArray(np.int16)
         for piece in pieces:
             array.append(np.array(piece, dtype=np.int16))
-        assert array.finished().tolist() == [v for piece in pieces for v in piece]
+        assert array.finish().tolist() == [v for piece in pieces for v in piece]
 
 
 def test_a_long_one_is_mapped_and_has_no_name(tmp_path, monkeypatch) -> None:
@@ -58,7 +58,7 @@ def test_a_long_one_is_mapped_and_has_no_name(tmp_path, monkeypatch) -> None:
         array = LongArray(np.int32)
         for _ in range(3):
             array.append(np.arange(4, dtype=np.int32))
-        values = array.finished()
+        values = array.finish()
     assert list(tmp_path.iterdir()) == []
     assert not values.flags.writeable
     assert not values.flags.owndata

@@ -11,7 +11,7 @@ from clickmap_cli.storage.map_store import (
     Compression,
     MapStore,
     StoredImage,
-    packed,
+    compress_image,
     write_hdf5,
     write_index,
     write_npy_files,
@@ -53,7 +53,10 @@ def check(folder) -> None:
 def test_hdf5(tmp_path, name, level) -> None:
     compression = Compression(name, level)
     write_hdf5(
-        tmp_path / "maps.h5", [packed(i, compression) for i in IMAGES], {"n": 3}, compression
+        tmp_path / "maps.h5",
+        [compress_image(i, compression) for i in IMAGES],
+        {"n": 3},
+        compression,
     )
     check(tmp_path)
     with h5py.File(tmp_path / "maps.h5") as file:
@@ -72,7 +75,9 @@ def test_hdf5(tmp_path, name, level) -> None:
 def test_planes_compressed_in_threads_give_the_same_file(tmp_path) -> None:
     compression = Compression("gzip", 4)
     for name in "ab":
-        write_hdf5(tmp_path / name, [packed(i, compression) for i in IMAGES], {}, compression)
+        write_hdf5(
+            tmp_path / name, [compress_image(i, compression) for i in IMAGES], {}, compression
+        )
     one, two = (hashlib.sha256((tmp_path / name).read_bytes()).digest() for name in "ab")
     assert one == two
 

@@ -90,7 +90,7 @@ def test_pickled_columns_run_nothing(tmp_path) -> None:
         (pickle.dumps([Call(open, [str(canary), "w"])], 0), "nothing was run"),
         (b"junk", "damaged"),
         (pickle.dumps("me", 0), "not a list"),
-        (pickle.dumps([(1, 2, 3)] * 6, 0), "no text"),
+        (pickle.dumps([(1, 2, 3)] * 6, 0), "not text"),
         (pickle.dumps(COLUMNS[:5], 0), "does not fit"),
         (pickle.dumps(COLUMNS[:1] * 6, 0), "same labels"),
         (7, "does not name its columns"),

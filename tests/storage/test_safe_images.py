@@ -11,7 +11,7 @@ from PIL import EpsImagePlugin, Image
 
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage import safe_images
-from clickmap_cli.storage.safe_images import read_described, read_image
+from clickmap_cli.storage.safe_images import read_image, read_image_with_changes
 
 RAMP = np.array([[0, 1, 255, 256, 257, 25_700, 40_000, 65_534, 65_535]], dtype=np.uint16)
 
@@ -73,12 +73,12 @@ def test_what_was_converted_is_said(tmp_path) -> None:
     }
     for name, (picture, wanted) in cases.items():
         picture.save(tmp_path / name)
-        pixels, found = read_described(tmp_path / name)
+        pixels, found = read_image_with_changes(tmp_path / name)
         assert found == wanted, name
         assert pixels.shape == (picture.height, picture.width, 3)
         np.testing.assert_array_equal(pixels, read_image(tmp_path / name))
     _sideways(tmp_path / "turned.png", colour)
-    pixels, found = read_described(tmp_path / "turned.png")
+    pixels, found = read_image_with_changes(tmp_path / "turned.png")
     assert found == ("turned as its EXIF says",)
     np.testing.assert_array_equal(pixels, np.rot90(np.asarray(colour), -1))
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clickmap_cli.config.saliency import Freeze, Stage
+from clickmap_cli.config.saliency import Freeze
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.training.blocks import apply_freeze, block_table, blocks_of, set_modes
 from clickmap_cli.training.fitting import fit
-from tests.training.tiny import TinyNetwork, job_for
+from tests.training.tiny import TinyNetwork, job_for, make_stage
 
 
 def trained_after(tmp_path, freeze: Freeze) -> set[str]:
     """Names of the tensors that an epoch has changed."""
-    job = job_for(tmp_path, [Stage("one", 1, 0.05, freeze=freeze)])
+    job = job_for(tmp_path, [make_stage("one", 1, 0.05, freeze=freeze)])
     network = job.task.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fit(job)
@@ -34,14 +34,14 @@ HEAD = {"readout.weight", "scale"}  # a bias moves every pixel alike: no gradien
 @pytest.mark.parametrize(
     ("freeze", "changed"),
     [
-        (Freeze("train_blocks", ("head",)), HEAD),
-        (Freeze("train_blocks", ("finalizer",)), {"scale"}),
-        (Freeze("freeze_blocks", ("backbone",)), HEAD),
-        (Freeze("freeze_blocks", ("head",)), BACKBONE | STATISTICS),
-        (Freeze("train_blocks", ("all",)), BACKBONE | STATISTICS | HEAD),
-        (Freeze("train_blocks", ("head",), 1), HEAD | {"features.4.weight", "features.4.bias"}),
+        (Freeze("train_blocks", ["head"]), HEAD),
+        (Freeze("train_blocks", ["finalizer"]), {"scale"}),
+        (Freeze("freeze_blocks", ["backbone"]), HEAD),
+        (Freeze("freeze_blocks", ["head"]), BACKBONE | STATISTICS),
+        (Freeze("train_blocks", ["all"]), BACKBONE | STATISTICS | HEAD),
+        (Freeze("train_blocks", ["head"], 1), HEAD | {"features.4.weight", "features.4.bias"}),
         (
-            Freeze("train_blocks", ("all",), 2),
+            Freeze("train_blocks", ["all"], 2),
             HEAD | STATISTICS | BACKBONE - {"features.0.weight", "features.0.bias"},
         ),
     ],
@@ -55,12 +55,12 @@ def test_frozen_weights_and_statistics_are_equal_bit_for_bit(tmp_path, freeze, c
 
 def test_modes_follow_what_is_trained() -> None:
     network = TinyNetwork()
-    apply_freeze(network, Freeze("train_blocks", ("head",)))
+    apply_freeze(network, Freeze("train_blocks", ["head"]))
     network.train()
     set_modes(network)
     assert not any(module.training for module in network.features.modules())
     assert network.readout.training
-    apply_freeze(network, Freeze("train_blocks", ("backbone",)))
+    apply_freeze(network, Freeze("train_blocks", ["backbone"]))
     set_modes(network)
     assert all(module.training for module in network.features.modules())
     assert not network.readout.training
@@ -68,7 +68,7 @@ def test_modes_follow_what_is_trained() -> None:
 
 def test_the_table_counts_parameters() -> None:
     network = TinyNetwork()
-    apply_freeze(network, Freeze("train_blocks", ("saliency",)))
+    apply_freeze(network, Freeze("train_blocks", ["saliency"]))
     rows = {row.block: (row.trainable, row.total) for row in block_table(network)}
     assert rows == {
         "backbone": (0, 4 * 27 + 4 + 8 + 4 * 36 + 4),
@@ -81,7 +81,7 @@ def test_without_blocks_everything_is_backbone() -> None:
     plain = torch.nn.Linear(3, 2)
     assert list(blocks_of(plain)) == ["backbone"]
     with pytest.raises(ConfigError, match=r"no block 'head'; it has: backbone, all"):
-        apply_freeze(plain, Freeze("train_blocks", ("head",)))
+        apply_freeze(plain, Freeze("train_blocks", ["head"]))
 
 
 def test_what_no_block_names_trains_with_all_alone() -> None:
@@ -90,9 +90,9 @@ def test_what_no_block_names_trains_with_all_alone() -> None:
             return {"saliency": list(self.readout.parameters())}
 
     network = Odd()
-    apply_freeze(network, Freeze("train_blocks", ("saliency",)))
+    apply_freeze(network, Freeze("train_blocks", ["saliency"]))
     assert not network.scale.requires_grad
-    apply_freeze(network, Freeze("train_blocks", ("all",)))
+    apply_freeze(network, Freeze("train_blocks", ["all"]))
     assert network.scale.requires_grad
 
 
@@ -107,7 +107,7 @@ def test_members_of_a_mixture_each_train_their_last_modules() -> None:
             return {name: both[0][name] + both[1][name] for name in both[0]}
 
     network = Mixture()
-    apply_freeze(network, Freeze("train_blocks", ("backbone",), 1))
+    apply_freeze(network, Freeze("train_blocks", ["backbone"], 1))
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert trained == {
         f"models.{at}.features.4.{kind}" for at in (0, 1) for kind in ("weight", "bias")
@@ -116,9 +116,9 @@ def test_members_of_a_mixture_each_train_their_last_modules() -> None:
 
 def test_missing_blocks_and_nothing_to_train_are_refused() -> None:
     with pytest.raises(ConfigError, match="no block 'fixation_selection'"):
-        apply_freeze(TinyNetwork(), Freeze("train_blocks", ("fixation_selection",)))
+        apply_freeze(TinyNetwork(), Freeze("train_blocks", ["fixation_selection"]))
     with pytest.raises(ConfigError, match="leaves nothing to train"):
-        apply_freeze(TinyNetwork(), Freeze("freeze_blocks", ("all",)))
+        apply_freeze(TinyNetwork(), Freeze("freeze_blocks", ["all"]))
 
 
 def test_a_module_that_keeps_its_statistics_is_left_to_do_so() -> None:
@@ -135,7 +135,18 @@ def test_a_module_that_keeps_its_statistics_is_left_to_do_so() -> None:
 
 
 def test_last_modules_are_those_that_gradients_reach(tmp_path) -> None:
-    job = job_for(tmp_path, [Stage("one", 1, 0.05, freeze=Freeze("train_blocks", ("head",), 1))])
+    job = job_for(
+        tmp_path,
+        [
+            make_stage(
+                "one",
+                1,
+                0.05,
+                freeze=Freeze("train_blocks", ["head"], 1),
+                schedule="constant",
+            )
+        ],
+    )
     network = job.task.network
     network.features.add_module("never_read", torch.nn.Conv2d(4, 4, 1))
     network.features.forward = torch.nn.Sequential(*list(network.features)[:5]).forward

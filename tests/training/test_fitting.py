@@ -23,7 +23,7 @@ from clickmap_cli.training.optimisation import block_rates
 from clickmap_cli.training.tasks.base import Task
 from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 from clickmap_cli.training.trackers import CsvTracker
-from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, spots
+from tests.training.tiny import Spot, TinyModel, TinyNetwork, job_for, make_stage, spots
 
 
 def weights(path) -> dict[str, torch.Tensor]:
@@ -44,7 +44,7 @@ def test_accumulation_equals_the_large_batch(tmp_path, loss) -> None:
     found = []
     for batch_size, accumulate in ((6, 1), (1, 6), (2, 3), (3, 2)):
         job = job_for(
-            tmp_path / f"{batch_size}", [Stage("all", 3, 0.1)], train=sizes_mixed(),
+            tmp_path / f"{batch_size}", [make_stage("all", 3, 0.1)], train=sizes_mixed(),
             model=TinyModel(norm=False), batch_size=batch_size, accumulate=accumulate,
             optimizer="sgd", clip_norm=0.5, loss=loss,
         )  # fmt: skip
@@ -72,8 +72,16 @@ class Killed(Watch):
 
 
 STAGES = [
-    Stage("head", 2, 0.02, freeze=Freeze("train_blocks", ("head",)), schedule="cosine"),
-    Stage("all", 3, 0.05, schedule="plateau", plateau_patience=1, gamma=0.5, weight_decay=0.01),
+    make_stage("head", 2, 0.02, freeze=Freeze("train_blocks", ["head"]), schedule="cosine"),
+    make_stage(
+        "all",
+        3,
+        0.05,
+        schedule="plateau",
+        plateau_patience=1,
+        gamma=0.5,
+        weight_decay=0.01,
+    ),
 ]
 
 
@@ -204,7 +212,7 @@ def plain_factor(stage: Stage, t: int, falls: int) -> float:
 @st.composite
 def some_stages(draw):
     return [
-        Stage(
+        make_stage(
             f"s{at}", draw(st.integers(1, 6)), lr, gamma=0.5,
             schedule=draw(st.sampled_from(["constant", "cosine", "linear", "step", "plateau"])),
             warmup_steps=draw(st.sampled_from([0, 0, 1, 3, 5])),
@@ -216,7 +224,7 @@ def some_stages(draw):
     ]  # fmt: skip
 
 
-PLATEAU = Stage("s0", 4, 1.0, gamma=0.5, schedule="plateau", plateau_patience=1)
+PLATEAU = make_stage("s0", 4, 1.0, gamma=0.5, schedule="plateau", plateau_patience=1)
 
 
 @settings(max_examples=25)
@@ -300,7 +308,7 @@ def test_a_damaged_checkpoint_is_trained_anew(tmp_path, name, damage) -> None:
 
 
 def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
-    rows = fit(job_for(tmp_path, [Stage("all", 6, 0.3)]))
+    rows = fit(job_for(tmp_path, [make_stage("all", 6, 0.3)]))
     best = min(rows, key=lambda row: row["val_loss"])
     about = torch.load(tmp_path / "best.pth", weights_only=True)["about"]
     assert about["epoch"] == about["best_epoch"] == best["epoch"]
@@ -308,18 +316,34 @@ def test_the_best_weights_have_the_lowest_validation_loss(tmp_path) -> None:
 
 
 def test_patience_ends_a_stage(tmp_path) -> None:
-    rows = fit(job_for(tmp_path, [Stage("still", 9, 0.0, patience=2), Stage("next", 1, 0.01)],
+    rows = fit(job_for(tmp_path, [make_stage("still", 9, 0.0, patience=2),
+                                  make_stage("next", 1, 0.01)],
                        model=TinyModel(norm=False), targets=Targets("mean")))  # fmt: skip
     assert [row["stage"] for row in rows] == ["still"] * 3 + ["next"]
 
 
 def test_rates_of_blocks(tmp_path) -> None:
-    stage = Stage("s", 1, 1e-3, block_lr={"all": 1e-4, "head": 1e-2, "finalizer": 0.5})
+    stage = make_stage(
+        "s",
+        1,
+        1e-3,
+        block_lr={"all": 1e-4, "head": 1e-2, "finalizer": 0.5},
+        schedule="constant",
+    )
     assert block_rates(TinyNetwork(), stage) == {
         "backbone": 1e-4, "saliency": 1e-2, "finalizer": 0.5,
     }  # fmt: skip
     with pytest.raises(ConfigError, match="no block 'fixation_selection'"):
-        block_rates(TinyNetwork(), Stage("s", 1, 1.0, block_lr={"fixation_selection": 1.0}))
+        block_rates(
+            TinyNetwork(),
+            make_stage(
+                "s",
+                1,
+                1.0,
+                block_lr={"fixation_selection": 1.0},
+                schedule="constant",
+            ),
+        )
 
 
 class Broken(TinyModel):
@@ -379,12 +403,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_trains(tmp_path, precision) -> None:
-    rows = fit(job_for(tmp_path, [Stage("all", 2, 0.01)], precision=precision))
+    rows = fit(
+        job_for(
+            tmp_path,
+            [make_stage("all", 2, 0.01)],
+            precision=precision,
+        )
+    )
     assert all(math.isfinite(row["val_loss"]) for row in rows)
 
 
 def test_another_score_chooses_the_best_weights(tmp_path) -> None:
-    stages = [Stage("all", 6, 0.3)]
+    stages = [make_stage("all", 6, 0.3)]
     rows = fit(
         job_for(tmp_path, stages, monitor="val_CC", monitor_max=True, keep_bests="model_{}.pt")
     )
@@ -401,7 +431,10 @@ def test_another_score_chooses_the_best_weights(tmp_path) -> None:
 
 
 def test_validation_every_few_epochs_and_kept_epochs(tmp_path) -> None:
-    stages = [Stage("one", 5, 0.05), Stage("two", 2, 0.05)]
+    stages = [
+        make_stage("one", 5, 0.05),
+        make_stage("two", 2, 0.05),
+    ]
     rows = fit(job_for(tmp_path, stages, validate_every=3, keep_every=2))
     watched = [row["epoch"] for row in rows if math.isfinite(row["val_loss"])]
     assert watched == [3, 5, 6, 7]  # every third, and each stage's last
@@ -438,7 +471,7 @@ def test_validation_every_few_steps(tmp_path) -> None:
 
 
 def test_a_validation_within_an_epoch_changes_nothing_of_what_is_learnt(tmp_path) -> None:
-    stages = [Stage("all", 4, 0.05, schedule="cosine")]
+    stages = [make_stage("all", 4, 0.05, schedule="cosine")]
     rows = fit(job_for(tmp_path / "steps", stages, validate_steps=1))
     assert [row["step"] for row in rows] == list(range(1, 9))
     each = fit(job_for(tmp_path / "each", stages))
@@ -450,7 +483,7 @@ def test_a_validation_within_an_epoch_changes_nothing_of_what_is_learnt(tmp_path
 
 def test_the_best_weights_may_be_of_the_middle_of_an_epoch(tmp_path) -> None:
     for seed in range(20):
-        rows = fit(job_for(tmp_path / str(seed), [Stage("all", 4, 0.5)], validate_steps=1,
+        rows = fit(job_for(tmp_path / str(seed), [make_stage("all", 4, 0.5)], validate_steps=1,
                            seed=seed))  # fmt: skip
         best = min(rows, key=lambda row: row["val_loss"])
         about = load(tmp_path / str(seed) / "best.pth")["about"]
@@ -479,8 +512,8 @@ def test_a_kill_within_an_epoch_that_was_validated_ends_with_the_same_bytes(
 
 
 def test_patience_and_plateau_count_validations(tmp_path) -> None:
-    still = Stage("still", 9, 0.0, patience=3)
-    rows = fit(job_for(tmp_path, [still, Stage("next", 1, 0.01)], validate_steps=1,
+    still = make_stage("still", 9, 0.0, patience=3)
+    rows = fit(job_for(tmp_path, [still, make_stage("next", 1, 0.01)], validate_steps=1,
                        model=TinyModel(norm=False), targets=Targets("mean")))  # fmt: skip
     # the first validation is the best, three do not improve on it: they end with the second epoch
     assert [row["stage"] for row in rows] == ["still"] * 4 + ["next"] * 2

@@ -13,6 +13,7 @@ from clickmap_cli.runtime.errors import RunError
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.optimisation import Schedule
 from clickmap_cli.training.tasks.base import Task
+from tests.training.tiny import make_stage
 
 RNG = np.random.default_rng(4)
 X, Y = RNG.normal(0, 1, (5, 3)), RNG.normal(0, 1, 5)
@@ -81,7 +82,7 @@ def test_gradients_that_are_no_numbers_stop_before_they_move_anything(tmp_path) 
             return found + (self.network.slopes - self.network.slopes).sum().abs().sqrt(), names
 
     task = Steep()
-    settings = FitSettings(stages=(Stage("s", 1, 0.1),), batch_size=BATCH)
+    settings = FitSettings(stages=(make_stage("s", 1, 0.1),), batch_size=BATCH)
     with pytest.raises(RunError, match=r"a gradient became NaN or infinite in step 1 of epoch 1"):
         fit(FitJob(task=task, folder=tmp_path, settings=settings))
     np.testing.assert_array_equal(task.network.slopes.detach().numpy(), START)
@@ -92,7 +93,7 @@ def test_gradients_that_are_no_numbers_stop_before_they_move_anything(tmp_path) 
 @pytest.mark.parametrize("clip", [None, 0.3])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_weights_are_what_the_formulas_give(tmp_path, optimizer, clip, decay, precision) -> None:
-    stage = Stage("s", EPOCHS, 0.2, weight_decay=decay, schedule="linear")
+    stage = make_stage("s", EPOCHS, 0.2, weight_decay=decay, schedule="linear")
     task = Regression()
     fit(
         FitJob(
@@ -110,7 +111,7 @@ def test_weights_are_what_the_formulas_give(tmp_path, optimizer, clip, decay, pr
 
 
 def factors(schedule: str, steps: int, **settings) -> list[float]:
-    made = Schedule(Stage("s", 4, 1.0, schedule=schedule, **settings), 5)
+    made = Schedule(make_stage("s", 4, 1.0, schedule=schedule, **settings), 5)
     return [made.factor(step) for step in range(steps)]
 
 
@@ -125,7 +126,7 @@ def test_schedules_follow_their_formulas() -> None:
 
 
 def test_plateau_falls_after_epochs_without_a_better_loss_and_goes_on_where_it_was() -> None:
-    stage = Stage("s", 9, 1.0, schedule="plateau", gamma=0.5, plateau_patience=2)
+    stage = make_stage("s", 9, 1.0, schedule="plateau", gamma=0.5, plateau_patience=2)
     made = Schedule(stage, 1)
     found = []
     for loss in (3.0, 2.0, 2.0, 2.5, 1.0, 1.0, 1.0):

@@ -19,6 +19,11 @@ from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
 SIZE = (10, 12)
 
 
+def make_stage(name: str, epochs: int, lr: float, **more: Any) -> Stage:
+    """A stage whose rate does not change unless `more` says so."""
+    return Stage(name=name, epochs=epochs, lr=lr, **{"schedule": "constant", **more})
+
+
 class TinyNetwork(torch.nn.Module):
     """A backbone with BatchNorm and Dropout, and a readout."""
 
@@ -109,8 +114,14 @@ def spots(n: int = 6, **kwargs: Any) -> list[Spot]:
 def job_for(folder: Path, stages: list[Stage] | None = None, **kwargs: Any) -> FitJob:
     """A training of two stages: the head, then everything."""
     stages = stages or [
-        Stage("head", 2, 0.02, freeze=Freeze("train_blocks", ("head",)), schedule="cosine"),
-        Stage("all", 3, 0.01, warmup_steps=2, weight_decay=0.01),
+        make_stage(
+            "head",
+            2,
+            0.02,
+            freeze=Freeze("train_blocks", ["head"]),
+            schedule="cosine",
+        ),
+        make_stage("all", 3, 0.01, warmup_steps=2, weight_decay=0.01, schedule="constant"),
     ]
     job_keys = ("trackers", "watch", "group")
     of_job = {name: kwargs.pop(name) for name in job_keys if name in kwargs}

@@ -69,12 +69,10 @@ def parse_columns(xs: Sequence[bytes], ys: Sequence[bytes]) -> ParsedClicks:
     parts_x, parts_y = [], []
     lengths = np.zeros(len(xs), dtype=np.int64)
     for row, (text_x, text_y) in enumerate(zip(xs, ys, strict=True)):
-        x, reason_x = _number_list(text_x)
-        y, reason_y = _number_list(text_y)
-        if reason_x or reason_y:
-            bad[row] = f"clickmap_x: {reason_x}" if reason_x else f"clickmap_y: {reason_y}"
-        elif len(x) != len(y):
-            bad[row] = f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}"
+        try:
+            x, y = _two_lists(text_x, text_y)
+        except ValueError as error:
+            bad[row] = str(error)
         else:
             lengths[row] = len(x)
             parts_x.append(x)
@@ -134,9 +132,11 @@ def _parse_mixed(texts: Sequence[bytes], rows: Sequence[bytes]) -> ParsedClicks:
             values = numbers[at : at + 2 * row.count(b"(")]
             at += len(values)
         else:
-            values, reason = _one_row(texts[i])
-            if reason:
-                bad[i] = reason
+            try:
+                values = _one_row(texts[i])
+            except ValueError as error:
+                bad[i] = str(error)
+                continue
         lengths[i] = len(values) // 2
         parts.append(values)
     joined = _joined(parts)
@@ -161,31 +161,38 @@ def _unwrapped(text: bytes) -> bytes:
     return b"?" + text
 
 
-def _one_row(text: bytes) -> tuple[NDArray[np.int32], str]:
-    nothing = np.empty(0, np.int32)
+def _one_row(text: bytes) -> NDArray[np.int32]:
+    """Return the numbers x, y, x, y, ... of a row; raise ValueError with the reason if none."""
     tidy = _tidied(text)
     if not tidy:
-        return nothing, "clicks is empty"
+        raise ValueError("clicks is empty")
     if tidy in _EMPTY:
-        return nothing, ""
+        return np.empty(0, np.int32)
     row = _unwrapped(tidy)
     if not _PAIRS.fullmatch(row):
-        return nothing, _why_not(tidy, "clicks is not a list of (x, y) pairs")
-    return _numbers_in(row), ""
+        raise ValueError(_why_not(tidy, "clicks is not a list of (x, y) pairs"))
+    return _numbers_in(row)
 
 
-def _number_list(text: bytes) -> tuple[NDArray[np.int32], str]:
-    nothing = np.empty(0, np.int32)
+def _two_lists(text_x: bytes, text_y: bytes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    x, y = _number_list("clickmap_x", text_x), _number_list("clickmap_y", text_y)
+    if len(x) != len(y):
+        raise ValueError(f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}")
+    return x, y
+
+
+def _number_list(name: str, text: bytes) -> NDArray[np.int32]:
+    """Return the numbers of one list; raise ValueError with the column and the reason if none."""
     row = _tidied(text)
     if not row:
-        return nothing, "it is empty"
+        raise ValueError(f"{name}: it is empty")
     if row in _EMPTY:
-        return nothing, ""
-    if (row[:1], row[-1:]) not in ((b"[", b"]"), (b"{", b"}"), (b"(", b")")):
-        return nothing, "it is not a list of numbers"
-    if not _LIST.fullmatch(row[1:-1]):
-        return nothing, _why_not(row, "it is not a list of numbers")
-    return _numbers_in(row), ""
+        return np.empty(0, np.int32)
+    brackets = (row[:1], row[-1:]) in ((b"[", b"]"), (b"{", b"}"), (b"(", b")"))
+    if not brackets or not _LIST.fullmatch(row[1:-1]):
+        what = "it is not a list of numbers"
+        raise ValueError(f"{name}: {_why_not(row, what) if brackets else what}")
+    return _numbers_in(row)
 
 
 def _tidied(text: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ _CHUNK_ROWS = 8192
 _CHUNK_SIZE = 16 << 20
 _FEW_ROWS = 1 << 17
 _MOST_ROWS_PER_BYTE = 4
-_NOT_NUMBERS = "clicks hold something that is not a number"
-_NOT_PAIRS = "clicks is not a list of (x, y) pairs"
 
 
 def parquet_chunks(path: Path, category: str | None) -> Iterator[TrialChunk]:
@@ -159,88 +157,85 @@ def _length(value: Any) -> int:
 
 
 def _chunk(values: Mapping[str, Any], columns: Mapping[str, str], first: int) -> TrialChunk:
-    clicks = (
-        _pairs(values["clicks"]) if "clicks" in values else _two_lists(values["x"], values["y"])
-    )
+    held = [values["clicks"]] if "clicks" in values else [values["x"], values["y"]]
+    parse_texts: Callable[..., ParsedClicks] = parse_pairs if len(held) == 1 else parse_columns
+    if all(isinstance(value, str | bytes) for column in held for value in column):
+        clicks = parse_texts(*([_as_bytes(value) for value in column] for column in held))
+    else:
+        clicks = _parse_rows(held, parse_texts)
     return TrialChunk(range(first, first + len(values["image"])), values, clicks, columns)
 
 
-def _pairs(values: Sequence[Any]) -> ParsedClicks:
-    """Parse clicks given as text, or as lists of (x, y)."""
-    if all(isinstance(value, str | bytes) for value in values):
-        return parse_pairs([_as_bytes(value) for value in values])
-    return _gathered([_pair_array(value) for value in values])
-
-
-def _two_lists(xs: Sequence[Any], ys: Sequence[Any]) -> ParsedClicks:
-    """Parse clicks given as two lists of numbers, or as two texts of them."""
-    if all(isinstance(value, str | bytes) for values in (xs, ys) for value in values):
-        return parse_columns([_as_bytes(x) for x in xs], [_as_bytes(y) for y in ys])
-    return _gathered([_two_numbers(x, y) for x, y in zip(xs, ys, strict=True)])
-
-
-def _two_numbers(raw_x: Any, raw_y: Any) -> NDArray[np.float64] | str:
-    if isinstance(raw_x, str | bytes) and isinstance(raw_y, str | bytes):
-        return _parsed(parse_columns([_as_bytes(raw_x)], [_as_bytes(raw_y)]))
-    x, y = _numbers(raw_x), _numbers(raw_y)
-    if isinstance(x, str):
-        return f"clickmap_x: {x}"
-    if isinstance(y, str):
-        return f"clickmap_y: {y}"
-    if len(x) != len(y):
-        return f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}"
-    return np.stack((x, y), axis=1)
-
-
-def _gathered(rows: Sequence[NDArray[np.float64] | str]) -> ParsedClicks:
-    """Join rows of (clicks, 2) coordinates; rows that are reasons become `bad`."""
-    bad = {i: row for i, row in enumerate(rows) if isinstance(row, str)}
-    good = [row for row in rows if not isinstance(row, str)]
-    lengths = np.array([0 if isinstance(row, str) else len(row) for row in rows], dtype=np.int64)
-    joined = np.concatenate(good) if good else np.empty((0, 2))
+def _parse_rows(
+    columns: Sequence[Sequence[Any]], parse_texts: Callable[..., ParsedClicks]
+) -> ParsedClicks:
+    """Parse rows that may hold texts, lists of (x, y), or a list of x and one of y."""
+    bad: dict[int, str] = {}
+    good = [np.empty((0, 2))]
+    lengths = np.zeros(len(columns[0]), dtype=np.int64)
+    for row, values in enumerate(zip(*columns, strict=True)):
+        try:
+            if all(isinstance(value, str | bytes) for value in values):
+                pairs = _text_pairs(parse_texts(*([_as_bytes(value)] for value in values)))
+            else:
+                pairs = _pairs(*values) if len(values) == 1 else _two_lists(*values)
+        except ValueError as error:
+            bad[row] = str(error)
+        else:
+            good.append(pairs)
+            lengths[row] = len(pairs)
+    joined = np.concatenate(good)
     return ParsedClicks(floored(joined[:, 0]), floored(joined[:, 1]), lengths, bad)
 
 
-def _pair_array(value: Any) -> NDArray[np.float64] | str:
+def _pairs(value: Any) -> NDArray[np.float64]:
+    """Return (clicks, 2) coordinates; raise ValueError with the reason why there are none."""
     if value is None:
-        return "clicks is empty"
-    if isinstance(value, str | bytes):
-        return _parsed(parse_pairs([_as_bytes(value)]))
+        raise ValueError("clicks is empty")
     if isinstance(value, list | tuple) and all(isinstance(click, dict) for click in value):
         value = [(click.get("x"), click.get("y")) for click in value]
-    numbers = _floats(value)
-    if isinstance(numbers, str):
-        return numbers
-    if numbers.size == 0:
+    pairs = _floats(value)
+    if pairs.size == 0:
         return np.empty((0, 2))
-    if numbers.ndim != 2 or numbers.shape[1] != 2:
-        return _NOT_PAIRS
-    return numbers
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError("clicks is not a list of (x, y) pairs")
+    return pairs
 
 
-def _parsed(clicks: ParsedClicks) -> NDArray[np.float64] | str:
-    return clicks.bad.get(0) or np.stack((clicks.x, clicks.y), axis=1).astype(np.float64)
+def _text_pairs(parsed: ParsedClicks) -> NDArray[np.float64]:
+    if parsed.bad:
+        raise ValueError(parsed.bad[0])
+    return np.stack((parsed.x, parsed.y), axis=1).astype(np.float64)
 
 
-def _numbers(value: Any) -> NDArray[np.float64] | str:
+def _two_lists(raw_x: Any, raw_y: Any) -> NDArray[np.float64]:
+    """Return (clicks, 2) coordinates; raise ValueError with the reason why there are none."""
+    x, y = _number_list("clickmap_x", raw_x), _number_list("clickmap_y", raw_y)
+    if len(x) != len(y):
+        raise ValueError(f"clickmap_x has {len(x)} values, clickmap_y has {len(y)}")
+    return np.stack((x, y), axis=1)
+
+
+def _number_list(name: str, value: Any) -> NDArray[np.float64]:
     if value is None:
-        return "it is empty"
-    numbers = _floats(value)
-    if not isinstance(numbers, str) and numbers.ndim != 1:
-        return "it is not a list of numbers"
+        raise ValueError(f"{name}: it is empty")
+    numbers = _floats(value, f"{name}: ")
+    if numbers.ndim != 1:
+        raise ValueError(f"{name}: it is not a list of numbers")
     return numbers
 
 
-def _floats(value: Any) -> NDArray[np.float64] | str:
+def _floats(value: Any, where: str = "") -> NDArray[np.float64]:
+    problem = f"{where}clicks hold something that is not a number"
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iufO":
-        return _NOT_NUMBERS  # dates, for example, would become numbers
+        raise ValueError(problem)  # dates, for example, would become numbers
     try:
         with np.errstate(all="ignore"):
             numbers = np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):
-        return _NOT_NUMBERS
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(problem) from error
     if not np.isfinite(numbers).all():
-        return "a coordinate is not a number"
+        raise ValueError(f"{where}a coordinate is not a number")
     return numbers
 
 

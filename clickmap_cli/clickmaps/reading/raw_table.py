@@ -136,8 +136,8 @@ class TableBuilder:
         place = {name: at for at, name in enumerate(categories)}
         lengths = self._joined("lengths", np.int64)
         return Trials(
-            x=self._clicks["x"].finished(),
-            y=self._clicks["y"].finished(),
+            x=self._clicks["x"].finish(),
+            y=self._clicks["y"].finish(),
             offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
             image=self._joined("image", np.int32),
             user=self._joined("user", np.int32),

@@ -6,9 +6,9 @@ that nobody tunes the truth to a test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,35 +38,6 @@ class SimulatedImage:
     key: str
     pixels: NDArray[np.uint8]
     density: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Scribble:
-    """The drawing that a cheating user makes on every image: a line, or a spiral.
-
-    Attributes:
-        side: height and width of the image, in pixels.
-        start: (x, y) of a line's start, or of a spiral's centre.
-        end: (x, y) of a line's end; None for a spiral.
-        turns: number of turns of a spiral.
-        reach: radius of a spiral at its end, as a share of `side`.
-    """
-
-    side: int
-    start: NDArray[np.float64]
-    end: NDArray[np.float64] | None
-    turns: float = 0.0
-    reach: float = 0.0
-
-    def points(self, n: int) -> NDArray[np.int64]:
-        """Return (n, 2) clicks (x, y) along the drawing."""
-        along = np.linspace(0, 1, n)
-        if self.end is not None:
-            points = self.start + along[:, None] * (self.end - self.start)
-        else:
-            angle, radius = along * self.turns * 2 * np.pi, along * self.reach * self.side
-            points = self.start + radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
-        return np.asarray(np.clip(points, 0, self.side - 1), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -115,7 +86,7 @@ class Simulation:
         for user in rng.choice(self.n_users, self.users_per_image, replace=False):
             n = 20 + int(rng.poisson(25))
             if roles[user] == "cheating":
-                clicks = self.scribble(names[user]).points(n)
+                clicks = self.scribble(names[user])(n)
             else:
                 uniform = CARELESS_UNIFORM if roles[user] == "careless" else 0.0
                 clicks = _clicks(rng, cumulative, n, uniform, self.side)
@@ -148,14 +119,30 @@ class Simulation:
             shape=np.full((len(keys), 2), self.side, dtype=np.int32),
         )
 
-    def scribble(self, user: str) -> Scribble:
-        """Return the drawing that a user makes on every image if they cheat."""
+    def scribble(self, user: str) -> Callable[[int], NDArray[np.int64]]:
+        """Return the drawing that a user makes on every image if they cheat: a line, or a spiral.
+
+        Returns:
+            Function of a number of clicks, which returns (n, 2) clicks (x, y) along the drawing.
+        """
         rng = generator(self.seed, "simulation", "scribble", user)
-        if rng.random() < 0.5:
+        is_line = rng.random() < 0.5
+        if is_line:
             start, end = rng.uniform(0, self.side, (2, 2))
-            return Scribble(self.side, start, end)
-        centre = rng.uniform(0.3, 0.7, 2) * self.side
-        return Scribble(self.side, centre, None, rng.uniform(2, 5), rng.uniform(0.1, 0.3))
+        else:
+            start = rng.uniform(0.3, 0.7, 2) * self.side
+            turns, reach = rng.uniform(2, 5), rng.uniform(0.1, 0.3)
+
+        def draw(n: int) -> NDArray[np.int64]:
+            along = np.linspace(0, 1, n)
+            if is_line:
+                away = along[:, None] * (end - start)
+            else:
+                angle, radius = along * turns * 2 * np.pi, along * reach * self.side
+                away = radius[:, None] * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+            return np.asarray(np.clip(start + away, 0, self.side - 1), dtype=np.int64)
+
+        return draw
 
 
 def clicks_as_text(clicks: NDArray[np.int64]) -> str:
@@ -182,11 +169,7 @@ def expected_map(density: NDArray[np.float64], settings: MapSettings) -> NDArray
 
 
 def _clicks(
-    rng: np.random.Generator,
-    cumulative: NDArray[np.float64],
-    n: int,
-    uniform: float,
-    side: int,
+    rng: np.random.Generator, cumulative: NDArray[np.float64], n: int, uniform: float, side: int
 ) -> NDArray[np.int64]:
     """Draw (n, 2) independent clicks (x, y) from the density, a share of them uniformly instead."""
     pixel = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
@@ -303,7 +286,7 @@ class LargeStudy:
     def image_keys(self) -> list[str]:
         """(images) keys, `<category>/<number>.png`."""
         width = max(3, len(str(self.n_images)))
-        categories = [category_of(key) for key in self._scene_keys]
+        categories = [category_of(key) for key in self._drawn[0]]
         return [
             f"{categories[at % len(categories)]}/{at + 1:0{width}d}.png"
             for at in range(self.n_images)
@@ -336,7 +319,7 @@ class LargeStudy:
         self._be_careless(rng, pixel, np.repeat(self.roles[user] == "careless", lengths))
         for row in np.flatnonzero(self.roles[user] == "cheating").tolist():
             first, last = offsets[row], offsets[row + 1]
-            clicks = self._scribble(int(user[row])).points(int(last - first))
+            clicks = self._scribble(int(user[row]))(int(last - first))
             pixel[first:last] = clicks[:, 1] * self.side + clicks[:, 0]
         return TrialBlock(image, user, offsets, pixel)
 
@@ -348,10 +331,6 @@ class LargeStudy:
             keys.append(scene.key)
             cumulated.append(np.cumsum(scene.density.ravel()))
         return keys, cumulated
-
-    @property
-    def _scene_keys(self) -> list[str]:
-        return self._drawn[0]
 
     @cached_property
     def _walks(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -394,13 +373,7 @@ class LargeStudy:
         anywhere = theirs[rng.random(len(theirs)) < CARELESS_UNIFORM]
         pixel[anywhere] = rng.integers(0, self.side**2, len(anywhere))
 
-    def _scribble(self, user: int) -> Scribble:
-        found = self._scribbles.get(user)
-        if found is None:
-            found = self._scribbles[user] = self.simulation.scribble(self.user_names[user])
-        return found
-
     @cached_property
-    def _scribbles(self) -> dict[int, Scribble]:
-        """Scribbles of the cheating users met so far."""
-        return {}
+    def _scribble(self) -> Callable[[int], Callable[[int], NDArray[np.int64]]]:
+        """Function of a user's code, which returns their scribble and keeps it."""
+        return cache(lambda user: self.simulation.scribble(self.user_names[user]))

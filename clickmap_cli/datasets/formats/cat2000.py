@@ -14,19 +14,8 @@ from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.fixations import FixationPool, PooledPoints
-from clickmap_cli.datasets.gathering import (
-    Gathering,
-    as_folder,
-    as_sigma,
-    files_by_stem,
-    find_map,
-)
-from clickmap_cli.datasets.maps import (
-    IMAGE_SUFFIXES,
-    MAP_SUFFIXES,
-    points_from_counts,
-    read_counts,
-)
+from clickmap_cli.datasets.gathering import Gathering, as_folder, as_sigma, files_by_stem, find_map
+from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, points_from_counts, read_counts
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.safe_mat import mat_array

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from clickmap_cli.clickmaps.geometry import AS_IT_IS
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import BenchmarkConfig, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, model_specs
 from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -107,7 +107,7 @@ def check(config: BenchmarkConfig) -> list[str]:
     """
     for path in config.plugins:
         load_plugin(Path(path))
-    notices = [text for spec in dataset_specs(config) for text in check_set(spec)]
+    notices = [text for spec in config.datasets for text in check_set(spec)]
     for spec in model_specs(config):
         model_settings(spec.label, spec.name, spec.settings, config.device)
     return notices
@@ -148,7 +148,7 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
         """Build the models and read the data sets; a dry run downloads no weights."""
         config = self.config
         if "EMD" in config.metrics:
-            need_solver()
+            require_solver()
         for path in config.plugins:
             load_plugin(Path(path))
         models = [
@@ -159,7 +159,7 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
         for text in dict.fromkeys(text for built in models for text in built.model.notices):
             progress.notice(text)
         sets = load_sets(
-            dataset_specs(config),
+            config.datasets,
             progress,
             max_lost=config.max_lost,
             limit=config.limit_images,

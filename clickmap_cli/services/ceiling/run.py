@@ -17,14 +17,13 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import (
     Survivors,
     input_files,
-    no_reject,
     require_images,
     surviving_trials,
 )
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import numbers_hash
-from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
+from clickmap_cli.metrics.map_scores import MAP_SCORES, require_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
@@ -135,9 +134,8 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
     def load(self, progress: Progress, *, dry_run: bool) -> Survivors:
         """Hash the input files, then read and filter the trials."""
         _ = self.study.inputs
-        found = surviving_trials(
-            self.config, no_reject, progress, quality_of(self.config, progress)
-        )
+        quality = quality_of(self.config, progress)
+        found = surviving_trials(self.config, progress, quality=quality)
         require_images(found)
         _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)
         return found
@@ -197,7 +195,7 @@ def _check_call(config: ExperimentConfig, method: str, subject_curve: bool) -> N
             "hold-one-out has; use bootstrap: images with split-half."
         )
     if "emd" in config.metric:
-        need_solver()
+        require_solver()
 
 
 def _notify_shapes(trials: Trials, settings: MapSettings, progress: Progress) -> None:

@@ -18,8 +18,7 @@ from torch import nn
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.classifier_images import LabelledImage
-from clickmap_cli.metrics.classification import accuracy, class_weights, f1
-from clickmap_cli.metrics.map_statistics import statistics_vector
+from clickmap_cli.metrics.classification import accuracy, class_weights, f1, map_statistics
 from clickmap_cli.models.classifier import fit_logistic
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import RunError, printable
@@ -163,8 +162,8 @@ class FoldTraining:
             how.class_weights, self.cache, about,
         )  # fmt: skip
         stage = Stage(
-            "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule=how.schedule,
-            patience=how.patience,
+            name="train", epochs=how.num_epochs, lr=how.lr, weight_decay=how.weight_decay,
+            schedule=how.schedule, patience=how.patience,
         )  # fmt: skip
         settings = FitSettings(
             (stage,), how.batch_size, how.accumulate, how.precision, optimizer=how.optimizer,
@@ -209,7 +208,7 @@ class FoldTraining:
 
         def features(items: Sequence[LabelledImage]) -> NDArray[np.float64]:
             planes = [np.moveaxis(planes_of(item, self.cache).numpy(), 0, -1) for item in items]
-            return np.stack([statistics_vector(values) for values in planes])
+            return np.stack([map_statistics(values) for values in planes])
 
         study = self.study
         train = study.of(fold.train)

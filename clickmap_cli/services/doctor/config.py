@@ -10,7 +10,7 @@ from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.clickmaps.survivors import finished_prepare
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.keypoints import KeypointConfig
@@ -22,10 +22,10 @@ from clickmap_cli.config.loading import (
     schema_of,
 )
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
-from clickmap_cli.config.saliency import SaliencyConfig, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import DataSet, Stimulus
 from clickmap_cli.runtime.errors import ClickmapError, DataError, MissingExtraError, typed_reason
-from clickmap_cli.runtime.machine import disk, unreachable
+from clickmap_cli.runtime.machine import disk, why_unreachable
 from clickmap_cli.runtime.parallel import worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.registry import load_plugin
@@ -174,7 +174,7 @@ class _Look:
         """Report an unreachable scheduler, or more workers than usable cores."""
         scheduler = getattr(self.config, "scheduler", None)
         if scheduler is not None:
-            why = unreachable(scheduler)
+            why = why_unreachable(scheduler)
             if why:
                 self.problem(f"scheduler: {scheduler} cannot be reached ({why}).")
             return
@@ -261,7 +261,7 @@ class _Look:
     def _fine_tuning(self, config: SaliencyConfig, all_there: bool) -> None:
         self._plugins(config)
         sets = self._sets(config)
-        sound = self._models([model_spec(config)], config.device)
+        sound = self._models([config.model], config.device)
         if all_there and sound and sets and self._has_torch():
             self.findings += fine_tuning_findings(config, sets[0].stimuli)
 
@@ -277,7 +277,7 @@ class _Look:
         from clickmap_cli.scoring.data import read_set, require_truth
 
         found = []
-        for spec in dataset_specs(config):
+        for spec in config.datasets:
             self.progress.stage(f"Reading {spec.label}")
             try:
                 data = read_set(spec.name, spec.settings, f"data set {spec.label}")

@@ -9,7 +9,7 @@ from typing import Any
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
-from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Progress, Silent
@@ -55,7 +55,7 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
         fold_numbers(config.cv.only_folds, len(division.folds))
 
     def blocks(config: SaliencyConfig, _: Progress) -> None:
-        spec = model_spec(config)
+        spec = config.model
         network = try_network(spec.label, spec.name, spec.settings, config.device)
         if network is not None:
             require_blocks(network, config)

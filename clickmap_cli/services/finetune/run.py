@@ -11,12 +11,11 @@ from typing import Any
 
 from torch.nn import Module
 
-from clickmap_cli.config.benchmark import dataset_specs
 from clickmap_cli.config.loading import as_dict, numbers_hash
-from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, model_spec, stages_of
+from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, stages_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.people import OnlySome
-from clickmap_cli.metrics.map_scores import need_solver
+from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
@@ -103,11 +102,11 @@ def check(config: SaliencyConfig) -> list[str]:
     """
     for path in config.plugins:
         load_plugin(Path(path))
-    notices = check_set(dataset_specs(config)[0])
+    notices = check_set(config.datasets[0])
     folds = fold_settings(config)
-    for path in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
-        read_ids(path)
-    model = model_spec(config)
+    for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
+        read_ids(listed)
+    model = config.model
     model_settings(model.label, model.name, model.settings, config.device)
     return notices
 
@@ -167,11 +166,12 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
         if config.tensorboard:
             need_tensorboard()
         if "EMD" in config.metrics:
-            need_solver()
+            require_solver()
         for path in config.plugins:
             load_plugin(Path(path))
-        specs = dataset_specs(config)
-        (loaded,) = load_sets(specs, progress, max_lost=config.max_lost, limit=config.limit_images)
+        (loaded,) = load_sets(
+            config.datasets, progress, max_lost=config.max_lost, limit=config.limit_images
+        )
         require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
         fold_numbers(config.cv.only_folds, len(division.folds))
@@ -197,7 +197,7 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
             numbers_hash(every, ["scores"], digest),
             {
                 f"data set {loaded.label}": {"sha256": loaded.digest},
-                f"model {model_spec(config).label}": {"sha256": inputs.built.identity},
+                f"model {config.model.label}": {"sha256": inputs.built.identity},
             },
             missing=[problem.reason for problem in loaded.problems],
             needed=[f"{division.folds[number - 1].name}/{BEST}" for number in numbers],
@@ -234,7 +234,7 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
         scores = score_folds(config, loaded, division, folds, run.path, scorer)
         failures = scorer.failures
         require_unchanged([loaded], [row for row in failures if row.model])
-        label = model_spec(config).label
+        label = config.model.label
         summary = summarise(
             config.experiment, label, config.metrics, scores, failures, config.seed
         )  # fmt: skip
@@ -333,7 +333,7 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
         return found
 
     def _build_model(self, *, download: bool) -> BuiltModel:
-        spec = model_spec(self.config)
+        spec = self.config.model
         built = build_model(
             spec.label, spec.name, spec.settings, self.config.device, download=download
         )
@@ -359,7 +359,7 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
             built.model.release()
             return built
         progress.notice(note)
-        spec = model_spec(self.config)
+        spec = self.config.model
         network = try_network(spec.label, spec.name, spec.settings, self.config.device)
         if network is not None:
             require_blocks(network, self.config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clickmap_cli.config.saliency import SaliencyConfig, model_spec
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.datasets.people import OnlySome
@@ -44,7 +44,7 @@ def score_folds(
         scorer: scores images, and records those that could not be scored.
     """
     scores: list[FoldScores] = []
-    spec = model_spec(config)
+    spec = config.model
     for fold in folds:
         parts = [(HELD_OUT, frozenset(fold.test), tuple(fold.test_people))]
         if division.holdout and len(division.folds) > 1:
@@ -76,7 +76,7 @@ def _as_seen_by(
 
 def finetuned(config: SaliencyConfig, weights_path: str) -> BuiltModel:
     """Build the model with the weights of a checkpoint, as a benchmark builds it."""
-    spec = model_spec(config)
+    spec = config.model
     settings = {key: value for key, value in spec.settings.items() if key != "weights"}
     return build_model(
         FINETUNED, spec.name, {**settings, "weights_path": weights_path}, config.device

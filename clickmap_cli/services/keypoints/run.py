@@ -334,8 +334,8 @@ def _fit_settings(config: KeypointConfig, n_train: int, progress: Progress) -> F
             f"{steps // config.num_epochs}; eval_every_epochs counts epochs."
         )
     stage = Stage(
-        "train", config.num_epochs, config.learning_rate, weight_decay=config.weight_decay,
-        schedule=config.decay_type, warmup_steps=warmup,
+        name="train", epochs=config.num_epochs, lr=config.learning_rate,
+        weight_decay=config.weight_decay, schedule=config.decay_type, warmup_steps=warmup,
     )  # fmt: skip
     parts = config.gradient_accumulation_steps
     return FitSettings(

@@ -215,7 +215,11 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
             )  # fmt: skip
         task = QualityTask(network, trials, inputs.labels, chosen, self.features, config.seed)
         stage = Stage(
-            "train", how.num_epochs, how.lr, weight_decay=how.weight_decay, schedule="cosine"
+            name="train",
+            epochs=how.num_epochs,
+            lr=how.lr,
+            weight_decay=how.weight_decay,
+            schedule="cosine",
         )
         settings = FitSettings(
             (stage,), how.batch_size, clip_norm=how.clip_norm, seed=seed % (1 << 31)

@@ -107,17 +107,14 @@ def example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -
     """Return the keys of the images to draw: the named ones, or those with the most trials."""
     keys = trials.images.tolist()
     wanted = config.display_image_keys
-    if wanted is None:
-        return []
-    if wanted == "auto":
+    if wanted == ["auto"]:
         most = np.argsort(-trials.people_per_image(), kind="stable")[:N_EXAMPLES]
         return [keys[code] for code in most]
-    words = [wanted] if isinstance(wanted, str) else list(wanted)
-    found = match_keys(words, keys)
-    lost = [word for word in words if word not in found]
+    found = match_keys(wanted, keys)
+    lost = [word for word in wanted if word not in found]
     if lost:
         progress.notice(
             f"display_image_keys: {len(lost)} name no prepared image, or more than one, such as "
             f"'{lost[0]}'."
         )
-    return list(dict.fromkeys(found[word] for word in words if word in found))
+    return list(dict.fromkeys(found[word] for word in wanted if word in found))

@@ -28,8 +28,8 @@ from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.map_store import (
     Compression,
     StoredImage,
+    compress_image,
     member,
-    packed,
     write_hdf5,
     write_index,
     write_npy_files,
@@ -208,7 +208,11 @@ def _stored_images(job: ShardJob) -> Iterator[StoredImage]:
                 clicks, output.settings, output.bins, output.time_based_bins
             )
         image_maps = StoredImage(key, flat_name(key), len(np.unique(users)), len(clicks.x), arrays)
-        return packed(image_maps, output.compression) if output.format == "hdf5" else image_maps
+        return (
+            compress_image(image_maps, output.compression)
+            if output.format == "hdf5"
+            else image_maps
+        )
 
     threads = 1 if output.device is not None else job.threads
     last = len(trials.images) - 1

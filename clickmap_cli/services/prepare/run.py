@@ -16,7 +16,6 @@ from clickmap_cli.clickmaps.survivors import (
     Survivors,
     input_files,
     mask_files,
-    no_reject,
     require_images,
     surviving_trials,
 )
@@ -172,7 +171,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
         quality = quality_of(self.config, progress)
         if not dry_run:
             return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
-        found = surviving_trials(self.config, no_reject, progress, quality)
+        found = surviving_trials(self.config, progress, quality=quality)
         require_images(found)
         return _Inputs(files, identity, quality, None, found)
 
@@ -198,7 +197,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
             found = _survivors(config, inputs.quality, folder, progress)
             _write_funnel(folder, found.funnel)
         else:
-            found = surviving_trials(config, no_reject, progress, inputs.quality)
+            found = surviving_trials(config, progress, quality=inputs.quality)
         require_images(found)
         assert self.pool is not None  # noqa: S101 - `resources` surrounds the run
         output = MapOutput.of(config, inputs.device)
@@ -275,7 +274,8 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> tuple[dict[str, dic
     # masks are found by their names; blurring on a GPU changes the last bits
     content = [str(entry["sha256"]) for entry in described.values()]
     if config.mask_dir is not None:
-        content += [path.as_posix() for path in mask_files(Path(config.mask_dir), relative=True)]
+        folder = Path(config.mask_dir)
+        content += [path.relative_to(folder).as_posix() for path in mask_files(folder)]
     content.append(f"gpu {config.use_gpu_blurring}")
     return described, numbers_hash(config, ["maps", "output"], *content)
 
@@ -290,7 +290,7 @@ def _survivors(
     """
     with _rejections(folder) as reject:
         try:
-            return surviving_trials(config, reject, progress, quality)
+            return surviving_trials(config, progress, quality=quality, reject=reject)
         except TooMuchLostError as error:
             lost = error
     raise lost

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values, numbers_hash
-from clickmap_cli.metrics.map_scores import MAP_SCORES, need_solver
+from clickmap_cli.metrics.map_scores import MAP_SCORES, require_solver
 from clickmap_cli.runtime.errors import ClickmapError, DataError
 from clickmap_cli.runtime.parallel import LocalPool
 from clickmap_cli.runtime.progress import Progress
@@ -133,7 +133,7 @@ def _computed(
 ) -> Agreement:
     """Score every participant against the mean of the others, as the ceiling does."""
     if metric == "emd":
-        need_solver()
+        require_solver()
     score = dataclasses.replace(MAP_SCORES[metric], pool=None)  # no upper bound is needed
     plan = Plan("hold-one-out", [score], config.randomization_iters, 0, config.seed)
     pool = LocalPool(config.n_jobs)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, dataset_specs, model_specs
+from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.loading import BENCHMARK, experiment_from_values, load_config
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.building import BuiltModel, build_model
@@ -187,7 +187,7 @@ class BenchmarkSource(Source):
         notices: list[str] = []
         for path in config.plugins or ():
             load_plugin(Path(path))
-        specs = dataset_specs(config)
+        specs = config.datasets
         self._sets = {spec.label: self._read(spec, notices, progress) for spec in specs}
         self._models: dict[str, BuiltModel | None] = {}
         for spec in model_specs(config):

@@ -24,7 +24,7 @@ from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.manifest import Manifest
 from clickmap_cli.storage.map_store import MapStore
-from clickmap_cli.storage.safe_images import read_described
+from clickmap_cli.storage.safe_images import read_image_with_changes
 
 MOST_PEOPLE = 99
 """Maximum participants in one grid; with the mean, the grid is ten by ten."""
@@ -256,7 +256,7 @@ def read_pixels(experiment: PreparedExperiment, code: int) -> ImagePixels:
             None, MISSING, "no such file" if experiment.image_dir else "no image_dir"
         )
     try:
-        pixels, changes = read_described(file)
+        pixels, changes = read_image_with_changes(file)
         placed = geometry.fit(pixels, file)
     except DataError as error:
         return ImagePixels(None, UNREADABLE, str(error))

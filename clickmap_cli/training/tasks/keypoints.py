@@ -14,7 +14,8 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
 from clickmap_cli.metrics.keypoints import ALPHA, scaled, score_keypoints
-from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, evaluating
+from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet
+from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.safe_images import read_image
 from clickmap_cli.training.tasks.base import Cache, Task, autocast

@@ -227,6 +227,6 @@ def test_cheaters_draw_their_own_scribble_click_by_click(block) -> None:
     assert len(rows) > 1000
     for row in rows[:200].tolist():
         first, last = block.offsets[row], block.offsets[row + 1]
-        wanted = small.scribble(STUDY.user_names[block.user[row]]).points(int(last - first))
+        wanted = small.scribble(STUDY.user_names[block.user[row]])(int(last - first))
         pixel = block.pixel[first:last]
         np.testing.assert_array_equal(np.stack((pixel % 64, pixel // 64), axis=1), wanted)

@@ -18,20 +18,20 @@ import numpy as np
 from clickmap_cli.clickmaps.image_files import read_mask
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.datasets.formats.pysaliency import pysaliency
-from clickmap_cli.datasets.keypoint_labels import read_labels
+from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.storage.map_store import (
     KINDS,
     Compression,
     MapStore,
     StoredImage,
-    packed,
+    compress_image,
     write_hdf5,
     write_index,
 )
 from clickmap_cli.storage.pandas_hdf5 import read_pandas_table
 from clickmap_cli.storage.safe_arrays import read_npy, read_tensors
-from clickmap_cli.storage.safe_images import image_size, read_described
+from clickmap_cli.storage.safe_images import image_size, read_image_with_changes
 from clickmap_cli.storage.safe_mat import mat_array, read_mat
 from clickmap_cli.storage.safe_pickle import load_pickle
 from tests.faults.fuzz.mutation import (
@@ -198,7 +198,7 @@ def _hdf5_seeds(folder: Path) -> list[bytes]:
     maps = np.arange(30, dtype=np.float32).reshape(2, 3, 5)
     image = StoredImage("a/1.png", "a_1.png", 2, 9, {"clickmap": maps[:1], "participants": maps})
     for compression in (Compression(), Compression("lzf"), Compression(None)):
-        write_hdf5(path, [packed(image, compression)], {"n": 1}, compression)
+        write_hdf5(path, [compress_image(image, compression)], {"n": 1}, compression)
         seeds.append(path.read_bytes())
     write_index(path, {"maps.h5": ["a_1.png"], "../../outside/maps.h5": ["b"]}, {"n": 2})
     seeds.append(path.read_bytes())
@@ -299,7 +299,7 @@ def _run_picture(data: bytes, folder: Path) -> bool:
 
     def read(at: Path) -> None:
         for mode in ("RGB", "L"):
-            pixels, _ = read_described(at, mode)
+            pixels, _ = read_image_with_changes(at, mode)
             assert pixels.dtype == np.uint8
             assert pixels.ndim == (3 if mode == "RGB" else 2)
 

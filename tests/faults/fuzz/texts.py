@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from clickmap_cli.config.updating import missing_keys, updated_text
 
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import (
@@ -36,7 +37,6 @@ from clickmap_cli.config.loading import (
     load_config,
     load_experiment,
 )
-from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.datasets.classifier_images import safe_word
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
@@ -59,8 +59,8 @@ _YAML = (
     b"null", b"true", b"-1", b"0", b"1e999", b".nan", b".inf", b"-.inf", b"1_000", b"0x10", b"[]",
     b"{}", b"[[[[[[[[[[", b"{a: {a: {a: ", b"? [a]", b"? {a: b}", b"|", b">", b"---", b"...",
     b"%YAML",
-    b"\t", b"'", b'"', b"\0", b"\xef\xbb\xbf", b"\xff", b"task: heatmap", b"task: keypoints",
-    b"task: participant-quality", b"task: saliency", b"../evil", b"/evil", b"[9999999, 9999999]",
+    b"\t", b"'", b'"', b"\0", b"\xef\xbb\xbf", b"\xff", b"task: classifier", b"task: keypoints",
+    b"task: participant_quality", b"task: saliency", b"../evil", b"/evil", b"[9999999, 9999999]",
     *(name.encode() + b": " for schema in SCHEMAS for name in schema.type.__dataclass_fields__),
 )  # fmt: skip
 

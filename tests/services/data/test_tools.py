@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clickmap_cli.app import app
-from clickmap_cli.config.benchmark import dataset_specs, model_specs
+from clickmap_cli.config.benchmark import model_specs
 from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.models.precomputed import Precomputed
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -95,7 +95,7 @@ def test_a_toy_is_a_folder_of_data(tmp_path) -> None:
 
 
 def settings_of_toy(folder: Path) -> dict[str, object]:
-    (spec,) = dataset_specs(load_config(BENCHMARK, folder / "benchmark.yaml").config)
+    (spec,) = load_config(BENCHMARK, folder / "benchmark.yaml").config.datasets
     assert spec.name == "fixations_csv"
     return dict(spec.settings)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from clickmap_cli.clickmaps.trials import trials_from_arrays
+from clickmap_cli.clickmaps.trials import load_trials
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.metrics.classification import Platt
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings
@@ -28,7 +28,6 @@ from clickmap_cli.services.ceiling.outputs import CeilingFigures
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import load_manifest
-from clickmap_cli.storage.safe_arrays import NpzArrays
 from tests.helpers.studies import random_rows, trials_of, write_csv
 
 FIGURES = CeilingFigures(draw_ceiling, draw_curve)
@@ -71,7 +70,7 @@ def run(data: Path, *words: str, progress=None, when=WhenPresent.STOP, dry_run=F
 
 
 def users_of(folder: Path) -> set[str]:
-    trials = trials_from_arrays(NpzArrays(folder / "trials.npz"), "t")
+    trials = load_trials(folder / "trials.npz")
     return set(trials.users.tolist())
 
 

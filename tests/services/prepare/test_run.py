@@ -16,7 +16,7 @@ from PIL import Image
 
 from clickmap_cli.clickmaps.maps import image_clicks, mean_map, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.trials import trials_from_arrays
+from clickmap_cli.clickmaps.trials import load_trials
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
@@ -27,7 +27,6 @@ from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.storage.map_store import MapStore
-from clickmap_cli.storage.safe_arrays import NpzArrays
 from tests.helpers.studies import random_rows, write_csv
 
 DATA = Path(os.environ.get("CLICKMAP_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -87,7 +86,7 @@ def test_everything_that_is_promised_is_written(data) -> None:
 
 def test_the_hdf5_layout_is_the_fields(data) -> None:
     folder = run(data, "save_maps=both", "click_bins=3").folder
-    trials = trials_from_arrays(NpzArrays(folder / "trials.npz"), "t")
+    trials = load_trials(folder / "trials.npz")
     with h5py.File(folder / "maps.h5") as file:
         assert set(file) == {"clickmaps", "click_counts", "metadata"}
         assert file["metadata"].attrs["total_unique_images"] == 7

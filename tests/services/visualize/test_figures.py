@@ -146,7 +146,7 @@ def test_named_images_and_those_that_are_not_there(config) -> None:
     found = keys(run(named, dry_run=True, progress=progress))
     assert found == ["cat1/3.png", "cat0/0.png"]
     assert any("nobody.png" in text for text in progress.notices)
-    assert keys(run(dataclasses.replace(config, display_image_keys=None), dry_run=True)) == []
+    assert keys(run(dataclasses.replace(config, display_image_keys=[]), dry_run=True)) == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
-from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.classifier_images import LabelledImage, image_folder
 from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
 from clickmap_cli.models.weights import read_state
@@ -23,6 +22,7 @@ from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.folds import nested_folds
 from clickmap_cli.training.tasks.base import Cache
 from clickmap_cli.training.tasks.classifier import ClassifierTask, planes_of
+from tests.training.tiny import make_stage
 
 SIZE = (16, 18)
 
@@ -146,7 +146,7 @@ def test_probabilities_never_depend_on_the_batch_and_leave_the_network_alone() -
 # --- through the loop ---------------------------------------------------------------------------
 
 SETTINGS = FitSettings(
-    (Stage("train", 12, 0.01, schedule="cosine", weight_decay=0.01),), batch_size=4,
+    (make_stage("train", 12, 0.01, schedule="cosine", weight_decay=0.01),), batch_size=4,
     monitor="val_accuracy", monitor_max=True, keep_bests="model_epoch_{}.pt",
 )  # fmt: skip
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clickmap_cli.config.keypoints import AugmentSettings
-from clickmap_cli.config.saliency import Stage
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
 from clickmap_cli.metrics.keypoints import scaled
 from clickmap_cli.models.keypoint_net import KeypointInput
@@ -30,6 +29,7 @@ from clickmap_cli.training.tasks.keypoints import (
     shares,
     squashed,
 )
+from tests.training.tiny import make_stage
 
 SHOWN = KeypointInput((16, 20), (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
 NAN = math.nan
@@ -243,7 +243,12 @@ def test_it_learns_with_augmentation_and_missing_labels(tmp_path) -> None:
     items = mice(tmp_path, missing=True)
     settings = AugmentSettings(translate=0.02, brightness=0.05, noise=0.01)
     task = task_of(items, settings)
-    how = FitSettings(stages=(Stage("all", 60, 3e-4),), batch_size=3, monitor="val_rmse", threads=2)
+    how = FitSettings(
+        stages=(make_stage("all", 60, 3e-4),),
+        batch_size=3,
+        monitor="val_rmse",
+        threads=2,
+    )
     rows = fit(FitJob(task=task, settings=how, folder=tmp_path / "run"))
     assert rows[0]["val_rmse"] > 5
     assert rows[-1]["val_rmse"] < 2

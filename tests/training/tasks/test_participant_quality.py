@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, label_users
 from clickmap_cli.clickmaps.simulation.people import Simulation
-from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.classification import roc_auc
 from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, click_features, trial_logits
 from clickmap_cli.models.participant_quality import participant_scores
@@ -23,6 +22,7 @@ from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.tasks.participant_quality import QualityTask
 from tests.helpers.studies import random_rows, trials_of
+from tests.training.tiny import make_stage
 
 SETTINGS = FeatureSettings()
 
@@ -197,7 +197,7 @@ def test_a_training_finds_people_it_has_not_seen(tmp_path) -> None:
     held[np.flatnonzero(labels == GOOD)[::3]] = True
     held[np.flatnonzero(labels == BAD)[::2]] = True
     made = QualityTask(ClickGRU(7, 16), trials, labels, ~held, SETTINGS)
-    stage = Stage("train", 6, 1e-2, schedule="cosine")
+    stage = make_stage("train", 6, 1e-2, schedule="cosine")
     rows = fit(FitJob(made, FitSettings((stage,), batch_size=32, clip_norm=1.0), tmp_path))
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     scores, _ = participant_scores(trials, trial_logits(made.network, trials, SETTINGS, Silent()))
