@@ -72,7 +72,7 @@ class TensorBoardTracker:
     """
 
     def __init__(self, folder: Path) -> None:
-        need_tensorboard()
+        require_tensorboard()
         self._folder = folder
         self._writer: Any = None
 
@@ -109,7 +109,7 @@ class WandbTracker:
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        need_wandb()
+        require_wandb()
         self._folder = folder
         self._settings = settings
         self._run: Any = None
@@ -135,13 +135,13 @@ class WandbTracker:
             self._run.finish()
 
 
-def need_tensorboard() -> None:
+def require_tensorboard() -> None:
     """Raise MissingExtraError unless TensorBoard is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise MissingExtraError("tensorboard", "tensorboard: true")
 
 
-def need_wandb() -> None:
+def require_wandb() -> None:
     """Raise MissingExtraError unless Weights & Biases is installed."""
     if importlib.util.find_spec("wandb") is None:
         raise MissingExtraError("wandb", "wandb.enabled: true")

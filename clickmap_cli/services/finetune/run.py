@@ -41,7 +41,7 @@ from clickmap_cli.scoring.summaries import RANDOM_DRAWS
 from clickmap_cli.services.finetune.scores import score_folds
 from clickmap_cli.services.finetune.tables import OWN, CvSummary, summarise, write_tables
 from clickmap_cli.services.job import FileFacts, Identity, Job, Outcome, Run, Shared, run_job
-from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
+from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, make_trackers
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
@@ -53,7 +53,7 @@ from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.folds import Division, Fold, FoldSettings, divide
 from clickmap_cli.training.optimisation import block_rates
 from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
-from clickmap_cli.training.trackers import Tracker, WandbTracker, need_tensorboard, need_wandb
+from clickmap_cli.training.trackers import Tracker, WandbTracker, require_tensorboard, require_wandb
 
 
 def run(
@@ -162,9 +162,9 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
         """Read and divide the data set, and check the model; a dry run downloads no weights."""
         config = self.config
         if config.wandb.enabled:
-            need_wandb()
+            require_wandb()
         if config.tensorboard:
-            need_tensorboard()
+            require_tensorboard()
         if "EMD" in config.metrics:
             require_solver()
         for path in config.plugins:
@@ -316,7 +316,7 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
 
     def _trackers(self, fold: Fold, folder: Path) -> list[Tracker]:
         config, settings = self.config, self.config.wandb
-        found = trackers(folder, config.tensorboard)
+        found = make_trackers(folder, config.tensorboard)
         if settings.enabled:
             tracker = WandbTracker(
                 folder if settings.dir is None else Path(settings.dir),

@@ -181,7 +181,7 @@ class HeldOutQuality:
     reliability: Reliability
 
 
-def held_out_quality(
+def score_held_out(
     scores: NDArray[np.float64],
     labels: NDArray[np.int8],
     folds: NDArray[np.int64],
