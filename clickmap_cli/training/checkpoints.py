@@ -38,7 +38,8 @@ def save_weights(path: Path, network: torch.nn.Module, about: Mapping[str, Any])
 
     Any model accepts the file as its `weights_path`.
     """
-    save(path, {"state_dict": _move_to_cpu(network.state_dict()), "about": dict(about)})
+    weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    save(path, {"state_dict": weights, "about": dict(about)})
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -124,7 +125,3 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def _move_to_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value.detach().cpu() for key, value in state.items()}

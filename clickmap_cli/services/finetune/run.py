@@ -53,7 +53,7 @@ from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.folds import Division, Fold, FoldSettings, divide
 from clickmap_cli.training.optimisation import block_rates
 from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
-from clickmap_cli.training.trackers import Tracker, WandbTracker, require_tensorboard, require_wandb
+from clickmap_cli.training.trackers import Tracker, WandbTracker, require_trackers
 
 
 def run(
@@ -155,16 +155,12 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
 
     def share(self, value: Shared) -> Shared:
         """Return the first process's value."""
-        shared: Shared = self.group.broadcast(value)
-        return shared
+        return self.group.broadcast(value)
 
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Read and divide the data set, and check the model; a dry run downloads no weights."""
         config = self.config
-        if config.wandb.enabled:
-            require_wandb()
-        if config.tensorboard:
-            require_tensorboard()
+        require_trackers(tensorboard=config.tensorboard, wandb=config.wandb.enabled)
         if "EMD" in config.metrics:
             require_solver()
         for path in config.plugins:

@@ -41,7 +41,7 @@ from clickmap_cli.training.distributed import Group, join_processes
 from clickmap_cli.training.fitting import FIRST_SCALE, FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.tasks.keypoint_augmentation import Pixels, Points, is_on
 from clickmap_cli.training.tasks.keypoints import KeypointTask
-from clickmap_cli.training.trackers import Row, WandbTracker, require_tensorboard, require_wandb
+from clickmap_cli.training.trackers import Row, WandbTracker, require_trackers
 
 UNMATCHED = "unmatched.csv"
 _SHEET_IMAGES = 4
@@ -127,10 +127,7 @@ def run(
         RunError: the loss became NaN or infinite, the GPU ran out of memory, or the folder is busy.
         MissingExtraError: a tracker needs a package that is not installed.
     """
-    if config.use_wandb:
-        require_wandb()
-    if config.tensorboard:
-        require_tensorboard()
+    require_trackers(tensorboard=config.tensorboard, wandb=config.use_wandb)
     with join_processes() as group:
         told = progress if group.first else Silent()
         job = _KeypointJob(config, views, figures, group)
@@ -157,8 +154,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
 
     def share(self, value: Shared) -> Shared:
         """Return the first process's value."""
-        shared: Shared = self.group.broadcast(value)
-        return shared
+        return self.group.broadcast(value)
 
     def load(
         self,
