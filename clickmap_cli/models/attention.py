@@ -14,9 +14,9 @@ from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.models.keypoint_net import KeypointNet
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    class_scores,
-    class_setting,
-    one_of,
+    read_class,
+    require_one_of,
+    select_scores,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import evaluating
@@ -89,8 +89,12 @@ class VitAttention(TorchSaliencyModel):
             device, list(self._timm.size), batch_size, mean=self._timm.mean, std=self._timm.std
         )
         self.interpolation = self._timm.interpolation
-        self.needs_gradients = one_of(method, _METHODS, "vit_attention: method") == "gradient"
-        self._fuse = _FUSIONS[one_of(head_fusion, list(_FUSIONS), "vit_attention: head_fusion")]
+        self.needs_gradients = (
+            require_one_of(method, _METHODS, "vit_attention: method") == "gradient"
+        )
+        self._fuse = _FUSIONS[
+            require_one_of(head_fusion, list(_FUSIONS), "vit_attention: head_fusion")
+        ]
         if not 0 <= discard_ratio < 1:
             raise ConfigError(
                 f"vit_attention: discard_ratio is {discard_ratio}; it must be from 0 to below 1."
@@ -98,7 +102,7 @@ class VitAttention(TorchSaliencyModel):
         self._discard = discard_ratio
         self._class = None
         if self.needs_gradients:
-            self._class = class_setting(class_index, self._timm.n_classes, "vit_attention")
+            self._class = read_class(class_index, self._timm.n_classes, "vit_attention")
         self.notices = self._timm.notices
 
     def weights_digest(self) -> str:
@@ -112,36 +116,36 @@ class VitAttention(TorchSaliencyModel):
             ConfigError: the network is not a transformer with one attention per block.
         """
         network = self._timm.build()
-        attention_modules(network)
+        find_attention_modules(network)
         return network
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return (n, rows, columns) shares of the patches."""
         images.requires_grad_(self.needs_gradients)
-        with recorded(network) as layers:
+        with record_attention(network) as layers:
             scores = network(images)
-        if fault := shares_fault(layers, len(attention_modules(network)), len(images)):
+        if fault := find_attention_fault(layers, len(find_attention_modules(network)), len(images)):
             raise DataError(f"{self._timm.name}: {fault}.")
         if self.needs_gradients:
-            total = class_scores(scores, self._class).sum()
+            total = select_scores(scores, self._class).sum()
             slopes = torch.autograd.grad(total, layers)
             layers = [(a * g).clamp(min=0) for a, g in zip(layers, slopes, strict=True)]
         with_class = getattr(network, "cls_token", None) is not None
-        kept = [discarded(self._fuse(a.detach()), self._discard, with_class) for a in layers]
+        kept = [drop_lowest(self._fuse(a.detach()), self._discard, with_class) for a in layers]
         prefix = int(getattr(network, "num_prefix_tokens", 0))
         start = kept[0].new_zeros(kept[0].shape[-1])
         if with_class:
             start[0] = 1
         else:
             start[prefix:] = 1 / (len(start) - prefix)
-        shares = rollout(kept, start)[:, prefix:]
-        grid = patch_grid(network, (images.shape[2], images.shape[3]), shares.shape[1])
+        shares = roll_out(kept, start)[:, prefix:]
+        grid = find_patch_grid(network, (images.shape[2], images.shape[3]), shares.shape[1])
         if grid is None:
             raise DataError(f"{self._timm.name}: its {shares.shape[1]} patches form no grid.")
         return shares.unflatten(1, grid)
 
 
-def attention_modules(network: torch.nn.Module) -> list[Any]:
+def find_attention_modules(network: torch.nn.Module) -> list[Any]:
     """Return the attention module of each block, from the first to the last.
 
     Raises:
@@ -164,7 +168,7 @@ def attention_modules(network: torch.nn.Module) -> list[Any]:
 
 
 @contextmanager
-def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+def record_attention(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     """Record the attention of every layer while the network runs.
 
     Inside the context no attention is fused, because a fused attention is never stored. Afterwards
@@ -173,7 +177,7 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     Yields:
         (n, heads, tokens, tokens) attention of each layer that ran, in order; rows sum to 1.
     """
-    modules = attention_modules(network)
+    modules = find_attention_modules(network)
     fused = [module.fused_attn for module in modules]
     layers: list[torch.Tensor] = []
 
@@ -194,11 +198,13 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
             module.fused_attn = was
 
 
-def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -> str | None:
+def find_attention_fault(
+    layers: Sequence[torch.Tensor], n_blocks: int, n_images: int
+) -> str | None:
     """Return the reason why recorded attention cannot be followed through the layers, or None.
 
     Args:
-        layers: attention from `recorded`.
+        layers: attention from `record_attention`.
         n_blocks: number of layers.
         n_images: number of images the network was run on.
 
@@ -214,7 +220,7 @@ def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -
     return None
 
 
-def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | None:
+def find_patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | None:
     """Return the numbers of rows and columns of a transformer's patches; None if not a grid.
 
     Args:
@@ -232,7 +238,7 @@ def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | N
     return None
 
 
-def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:
+def drop_lowest(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:
     """Set the lowest attentions to 0.
 
     Args:
@@ -253,7 +259,7 @@ def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tens
     return torch.cat([fused[:, :, :first], rest], dim=2)
 
 
-def rollout(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
+def roll_out(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
     """Compute the share of each token of the first layer in tokens of the last layer.
 
     Args:
@@ -340,24 +346,24 @@ def _rolled_out(
     """Return (2 points, rows, columns) gradient rollout of x, y, x, y..., or a reason for None."""
     backbone: Any = network.backbone
     try:
-        n_blocks = len(attention_modules(backbone))
+        n_blocks = len(find_attention_modules(backbone))
     except ConfigError:
         return None, "it has no blocks with one attention each"
     last: list[Any] = []
     hook = backbone.blocks[-1].register_forward_hook(lambda _block, _given, out: last.append(out))
     try:
-        with recorded(backbone) as layers:
+        with record_attention(backbone) as layers:
             places = network(shown)
     finally:
         hook.remove()
-    if fault := shares_fault(layers, n_blocks, 1):
+    if fault := find_attention_fault(layers, n_blocks, 1):
         return None, fault
     n_tokens = layers[0].shape[-1]
     tokens = last[0] if len(last) == 1 else None
     if not isinstance(tokens, torch.Tensor) or tokens.shape[:-1] != (1, n_tokens):
         return None, "its last block does not give a row of numbers a token"
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))
-    grid = patch_grid(backbone, (shown.shape[2], shown.shape[3]), n_tokens - prefix)
+    grid = find_patch_grid(backbone, (shown.shape[2], shown.shape[3]), n_tokens - prefix)
     if grid is None:
         return None, f"its {n_tokens - prefix} patches form no grid"
     rows = []
@@ -366,7 +372,7 @@ def _rolled_out(
             _scaled((a.detach() * g).abs().mean(dim=1)) for a, g in zip(layers, slopes, strict=True)
         ]
         start = slope[0].norm(dim=-1)
-        rows.append(rollout(weighted, start / start.sum().clamp(min=_TINY))[0, prefix:])
+        rows.append(roll_out(weighted, start / start.sum().clamp(min=_TINY))[0, prefix:])
     return torch.stack(rows).unflatten(1, grid), None
 
 

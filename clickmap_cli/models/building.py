@@ -111,7 +111,7 @@ def build_model(
         raise ConfigError(f"model {label}: {name} is no SaliencyModel.")
     numbers = {k: v for k, v in settings.items() if k not in model.run_only}
     weights = "not downloaded"
-    if download or download_note(label, settings) is None:
+    if download or describe_download(label, settings) is None:
         weights = model.weights_digest()
     words = [type(model).__qualname__, model.version, model.output, numbers, weights]
     words.append(_code_digest(model))
@@ -139,10 +139,10 @@ def try_network(label: str, name: str, given: Mapping[str, Any], device: str) ->
     if not {"weights", "weights_path"} <= set(settings):
         return None
     from clickmap_cli.models.torch_model import TorchSaliencyModel
-    from clickmap_cli.models.weights import RANDOM, without_memory
+    from clickmap_cli.models.weights import RANDOM, build_without_memory
 
     model = made(**{**settings, "weights": RANDOM, "weights_path": None})
-    return without_memory(model.build) if isinstance(model, TorchSaliencyModel) else None
+    return build_without_memory(model.build) if isinstance(model, TorchSaliencyModel) else None
 
 
 def _code_digest(model: SaliencyModel) -> str:
@@ -171,7 +171,7 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """File names that timm looks for in a repository of the hub, in this order."""
 
 
-def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
+def describe_download(what: str, settings: Mapping[str, Any]) -> str | None:
     """Tell whether the weights that a model's settings require are on this machine.
 
     Args:
@@ -185,11 +185,11 @@ def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
     network = settings.get("model", settings.get("backbone"))
     if settings.get("weights_path") or not isinstance(network, str):
         return None
-    return release_note(what, release, network)
+    return describe_release(what, release, network)
 
 
-def release_note(what: str, release: str, network: str) -> str | None:
-    """Tell whether a network's released weights are on this machine; see `download_note`."""
+def describe_release(what: str, release: str, network: str) -> str | None:
+    """Tell whether a network's released weights are on this machine; see `describe_download`."""
     if release not in (TIMM, TORCHVISION):
         return None
     places = list(_places(release, network))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.metrics.classification import Platt
-from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, compute_trial_logits
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import write_bytes
@@ -102,7 +102,7 @@ class QualityModel:
         self, trials: Trials, progress: Progress
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return (users) probabilities, NaN if unknown, and the number of trials behind each."""
-        logits = trial_logits(self.network, trials, self.features, progress)
+        logits = compute_trial_logits(self.network, trials, self.features, progress)
         scores, counts = participant_scores(trials, logits)
         return self.calibration.probabilities(scores), counts
 

@@ -42,7 +42,7 @@ class Precomputed(SaliencyModel):
         channel: str | None = None,
     ) -> None:
         self.root = Path(root)
-        self.output = output_setting(output, "precomputed")
+        self.output = read_output(output, "precomputed")
         self._variable = variable
         self._channel = channel
         if channel is not None and channel not in CHANNELS:
@@ -119,7 +119,7 @@ class Precomputed(SaliencyModel):
         return next(iter(arrays.values()))
 
 
-def output_setting(value: str, what: str) -> Output:
+def read_output(value: str, what: str) -> Output:
     """Return the kind of a model's maps, as a config declares it.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from clickmap_cli.models.base import Output
-from clickmap_cli.models.precomputed import output_setting
+from clickmap_cli.models.precomputed import read_output
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
@@ -42,7 +42,7 @@ class TorchScript(TorchSaliencyModel):
 
     def __init__(
         self,
-        weights_path: str,
+        weights_path: str | None = None,
         requires_size: list[int] | None = None,
         output: Output = "map",
         mean: Sequence[float] | None = None,
@@ -51,7 +51,7 @@ class TorchScript(TorchSaliencyModel):
         batch_size: int = 1,
     ) -> None:
         super().__init__(device, requires_size, batch_size, "float32", mean, std)
-        self.output = output_setting(output, "torchscript")
+        self.output = read_output(output, "torchscript")
         if not weights_path:
             raise ConfigError("torchscript: set weights_path, the file with the network.")
         self._path = Path(weights_path)

@@ -171,9 +171,8 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
     """Build a contiguous array; pickle protocol 5 calls this."""
-    if not isinstance(dtype, _DType) or dtype.dtype.kind == "O":
-        raise _RefusedError("an unusual array")
-    if not isinstance(raw, bytes | bytearray):
+    plain = isinstance(dtype, _DType) and dtype.dtype.kind != "O"
+    if not plain or not isinstance(raw, bytes | bytearray):
         raise _RefusedError("an unusual array")
     return _fill(raw, dtype, shape, order)
 
@@ -261,7 +260,7 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - the C version is unsafe,
         arguments = self.stack.pop()
         function = self.stack[-1]
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise _RefusedError("a call of something that is no function")
+            raise _RefusedError("a call of something that is not a function")
         self.stack[-1] = function(*arguments)
 
     def load_build(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clickmap_cli.metrics.classification import Platt
-from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, compute_trial_logits
 from clickmap_cli.models.participant_quality import (
     QualityModel,
     load_quality,
@@ -58,7 +58,7 @@ def test_participants_are_judged_by_the_mean_of_their_trials() -> None:
     rows += [("cat0/0.png", "outside", [(-5, 1)] * 3), ("cat0/0.png", "0u", [(99, 99)])]
     trials = trials_of(rows)
     made = model()
-    logits = trial_logits(made.network, trials, made.features, Silent())
+    logits = compute_trial_logits(made.network, trials, made.features, Silent())
     found = made.participants(trials, Silent())
     assert [row.user_id for row in found] == sorted({user for _, user, _ in rows})
     for row in found:

@@ -18,8 +18,8 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.deepgaze.network import HISTORY, DeepGazeIIE, DeepGazeIII
-from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
+from clickmap_cli.models.torch_model import CheckpointModel
+from clickmap_cli.models.weights import load_state, read_state, seeded
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
@@ -29,7 +29,7 @@ _WHOLE = 1e-3
 _WIDEST_BLUR = 1000.0
 
 
-class _DeepGaze(TorchSaliencyModel):
+class _DeepGaze(CheckpointModel):
     """Base class of both models.
 
     Args:
@@ -50,7 +50,7 @@ class _DeepGaze(TorchSaliencyModel):
     least_side: ClassVar[int]
     output: Output = "log_density"
     # the digests of weights and centre bias cover these settings
-    run_only = TorchSaliencyModel.run_only | {
+    run_only = CheckpointModel.run_only | {
         "weights_path", "weights", "seed", "centerbias", "low_memory", "repo_id",
     }  # fmt: skip
 
@@ -66,7 +66,15 @@ class _DeepGaze(TorchSaliencyModel):
         seed: int = 0,
         repo_id: str | None = None,
     ) -> None:
-        super().__init__(device, requires_size, batch_size)
+        super().__init__(
+            self.name,
+            weights_path,
+            weights,
+            seed,
+            device=device,
+            requires_size=requires_size,
+            batch_size=batch_size,
+        )
         if repo_id:
             raise ConfigError(
                 f"{self.name}: repo_id is {repo_id!r}; weights come from weights_path."
@@ -76,14 +84,8 @@ class _DeepGaze(TorchSaliencyModel):
                 f"{self.name}: requires_size is {requires_size!r}; both sides must be at least "
                 f"{self.least_side}."
             )
-        self._path = weights_setting(weights_path, weights, self.name)
-        self._bias = center_bias_setting(centerbias, self.name)
+        self._bias = read_center_bias(centerbias, self.name)
         self._low_memory = low_memory
-        self._seed = seed
-        if self._path is None:
-            self.notices = (
-                f"{self.name}: random weights (weights: none); its scores mean nothing.",
-            )
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:
         """Pass a data set's images to a fitted centre bias."""
@@ -96,10 +98,6 @@ class _DeepGaze(TorchSaliencyModel):
             DataError: either is missing.
         """
         return f"{stimulus.image_digest()} {self._bias.digest(stimulus)}"
-
-    def weights_digest(self) -> str:
-        """Return the checkpoint's SHA-256, or the seed of random weights."""
-        return f"random {self._seed}" if self._path is None else sha256_of(self._path)
 
     def build(self) -> torch.nn.Module:
         """Build the network with its weights.
@@ -210,7 +208,7 @@ class LogCenterBias(ABC):
         """
 
 
-def center_bias_setting(value: str, what: str) -> LogCenterBias:
+def read_center_bias(value: str, what: str) -> LogCenterBias:
     """Build the centre bias that a config requests.
 
     Args:

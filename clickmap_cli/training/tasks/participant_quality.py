@@ -18,8 +18,7 @@ from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.models.click_gru import (
     ClickGRU,
     FeatureSettings,
-    features_of,
-    padded,
+    pad_trials,
 )
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
@@ -82,7 +81,7 @@ class QualityTask(Task):
         self._seed = seed
         self._columns = {name: at for at, name in enumerate(settings.names)}
         index: NDArray[np.int64] = np.flatnonzero(train[trials.user])
-        self._features = features_of(trials, index, settings, train | ~listed, None)
+        self._features = compute_features(trials, index, settings, train | ~listed)
         # a trial without a click in its image teaches nothing
         self._place = {int(index[at]): int(at) for at in np.flatnonzero(self._features.lengths)}
         self.train = list(self._place)
@@ -110,7 +109,7 @@ class QualityTask(Task):
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
         """Compute binary cross-entropy of every trial in nats, and its logit."""
         device = next(self.network.parameters()).device
-        clicks, lengths = padded([example.clicks.numpy() for example in batch])
+        clicks, lengths = pad_trials([example.clicks.numpy() for example in batch])
         with autocast(self.network, precision):
             logits = self.network(clicks.to(device), lengths)
         logits = logits.float()

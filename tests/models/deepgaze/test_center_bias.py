@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.fixations import OtherFixations
-from clickmap_cli.models.deepgaze.model import center_bias_setting
+from clickmap_cli.models.deepgaze.model import read_center_bias
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import gaussian_sum
 from tests.helpers.payloads import Call
@@ -30,7 +30,7 @@ def total(values: np.ndarray) -> float:
 
 
 def test_uniform() -> None:
-    bias = center_bias_setting("uniform", "x")
+    bias = read_center_bias("uniform", "x")
     found = bias.of(image(), (7, 9))
     assert found.shape == (7, 9)
     assert found.dtype == np.float32
@@ -46,7 +46,7 @@ def test_uniform() -> None:
 def test_a_file_is_zoomed_and_scaled_again(tmp_path, size, shape) -> None:
     values = np.random.default_rng(0).normal(size=shape) * 3
     np.save(tmp_path / "b.npy", values)
-    found = center_bias_setting(str(tmp_path / "b.npy"), "x").of(image(), size)
+    found = read_center_bias(str(tmp_path / "b.npy"), "x").of(image(), size)
     factors = (size[0] / shape[0], size[1] / shape[1])
     wanted = zoom(values, factors, order=0, mode="nearest")
     assert found.shape == wanted.shape == size
@@ -58,7 +58,7 @@ def test_a_file_counts_by_its_content(tmp_path) -> None:
     for name, value in (("a", 0.0), ("b", 0.0), ("c", 1.0)):
         np.save(tmp_path / f"{name}.npy", np.array([[value, 0.0], [0.0, 0.0]]))
     a, b, c = (
-        center_bias_setting(str(tmp_path / f"{name}.npy"), "x").digest(image()) for name in "abc"
+        read_center_bias(str(tmp_path / f"{name}.npy"), "x").digest(image()) for name in "abc"
     )
     assert a == b != c
 
@@ -79,7 +79,7 @@ def test_a_file_counts_by_its_content(tmp_path) -> None:
 def test_files_that_hold_something_else(tmp_path, values, says, capsys) -> None:
     np.save(tmp_path / "b.npy", values, allow_pickle=True)
     with pytest.raises(DataError, match=says) as caught:
-        center_bias_setting(str(tmp_path / "b.npy"), "x")
+        read_center_bias(str(tmp_path / "b.npy"), "x")
     assert "\n" not in str(caught.value)
     assert "ran" not in capsys.readouterr().out
 
@@ -91,19 +91,19 @@ def test_files_that_hold_something_else(tmp_path, values, says, capsys) -> None:
 )  # fmt: skip
 def test_settings_that_are_nothing(value, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        center_bias_setting(value, "deepgaze")
+        read_center_bias(value, "deepgaze")
 
 
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(DataError, match=r"deepgaze: no centerbias at none\.npy"):
-        center_bias_setting("none.npy", "deepgaze")
+        read_center_bias("none.npy", "deepgaze")
 
 
 # --- fitted --------------------------------------------------------------------------------------
 
 
 def fitted(stimuli, at=0):
-    bias = center_bias_setting("fitted", "deepgaze")
+    bias = read_center_bias("fitted", "deepgaze")
     bias.see(stimuli)
     return bias, stimuli[at]
 
@@ -159,7 +159,7 @@ def test_the_digest_moves_with_the_others() -> None:
 
 def test_each_data_set_has_its_own() -> None:
     sets = [[image("a"), image("b", seed=seed)] for seed in (1, 2)]
-    bias = center_bias_setting("fitted", "x")
+    bias = read_center_bias("fitted", "x")
     for stimuli in sets:
         bias.see(stimuli)
     for stimuli in sets:
