@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import replacing
-from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.safe_images import read_image
 
 N_EXAMPLES = 10
@@ -50,7 +48,7 @@ def draw_examples(
     config: ExperimentConfig,
     draw: Callable[[Example], None],
     progress: Progress,
-) -> dict[str, dict[str, Any]]:
+) -> list[Path]:
     """Draw the example images that a configuration selects.
 
     Args:
@@ -61,7 +59,7 @@ def draw_examples(
         progress: advances with each picture, and receives notices about missing images.
 
     Returns:
-        The pictures with size and SHA-256, for the manifest.
+        Paths of the pictures.
     """
     keys = example_keys(trials, config, progress)
     image_dir = None if config.image_dir is None else Path(config.image_dir)
@@ -100,7 +98,7 @@ def draw_examples(
         progress.notice(
             f"{len(missing)} example images are not in {image_dir}, such as {missing[0]}."
         )
-    return describe_files(folder, paths)
+    return paths
 
 
 def example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -> list[str]:
