@@ -18,6 +18,7 @@ from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.models.click_gru import (
     ClickGRU,
     FeatureSettings,
+    compute_features,
     pad_trials,
 )
 from clickmap_cli.runtime.errors import DataError
