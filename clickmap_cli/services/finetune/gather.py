@@ -158,9 +158,8 @@ class _GatherJob(Job[dict[int, _Part], CvSummary | None]):
         cv = {**first.cv, "only_folds": None}
         return {**first.manifest.config, "output_dir": str(self.folder), "cv": cv}
 
-    @property
-    def seed(self) -> int:
-        """The seed of the folds."""
+    def recorded_seed(self) -> int:
+        """Return the seed of the folds."""
         return self.parts[0].manifest.seed
 
     def work(self, inputs: dict[int, _Part], run: Run) -> CvSummary:
