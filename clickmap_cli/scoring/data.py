@@ -83,6 +83,8 @@ def load_sets(
     for spec in specs:
         with checks.part(f"data set {spec.label}"):
             sets.append(_load(spec, progress, max_lost, limit, needs_truth))
+    if not sets:
+        checks.require_all()
     return sets
 
 

@@ -27,7 +27,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
-from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.services.prepare.examples import Example, draw_examples
 from clickmap_cli.services.prepare.maps import MapOutput, Part, require_all_maps, write_maps
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
@@ -175,7 +175,7 @@ class PrepareJob(Job[_Inputs, PrepareSummary]):
         config = self.config
         self.check(progress)
         files, identity = _inputs(config, progress)
-        quality = quality_of(config, progress)
+        quality = load_judge(config, progress)
         with Checks(progress).part():
             device = _blur_device(config, progress)
         if not dry_run:
