@@ -83,6 +83,19 @@ def key(default: Any, help: str, scope: Scope, **limits: Any) -> Any:  # noqa: A
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def square(value: object) -> object:
+    """Return [side, side] for one number."""
+    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Count = Annotated[int, Key(minimum=1)]
+Positive = Annotated[float, Key(above=0)]
+OptionalPositive = Annotated[float | None, Key(above=0)]
+OptionalSize = Annotated[Sequence[int] | None, Key(minimum=1, length=2, parse=square)]
+"""(height, width), or one number for a square."""
+Channels = Annotated[Sequence[float] | None, Key(length=3)]
+"""One number for each of red, green and blue."""
+
 MOST_SIDE = 65_536
 """Largest side of a map, in pixels."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.torch_model import IMAGENET_MEAN, IMAGENET_STD, TorchSaliencyModel
@@ -259,16 +260,16 @@ def test_a_network_is_built_once_and_let_go(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"dtype": "int8"}, r"Own: dtype is 'int8'; it must be one of \['bfloat16'"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"dtype": "int8"}, "dtype is 'int8'; it must be one of float32, float16, bfloat16"),
+        ({"batch_size": 0}, "batch_size is 0; the least allowed is 1"),
         ({"requires_size": [1]}, "requires_size is"),
-        ({"mean": [1, 2]}, "mean is .* three numbers"),
-        ({"std": []}, "std is .* three numbers"),
+        ({"mean": [1, 2]}, "mean is .*; it must hold 3 values"),
+        ({"std": []}, "std is .*; it must hold 3 values"),
     ],
 )
 def test_settings_that_make_no_sense(settings, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        Own(**settings)
+        read_settings(Own, settings, "model x")
 
 
 def test_settings_of_files(tmp_path) -> None:

@@ -21,9 +21,9 @@ from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.gathering import (
     Gathering,
+    SigmaPx,
     as_folder,
     as_path,
-    as_sigma,
     named_points,
 )
 from clickmap_cli.runtime.errors import DataError, printable
@@ -107,7 +107,7 @@ class StoredStimulus(FileStimulus):
 def pysaliency(
     stimuli: str | Path,
     fixations: str | Path | None = None,
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
     images: str | Path | None = None,
 ) -> DataSet:
     """Read pysaliency's HDF5 files of stimuli and fixations.
@@ -127,7 +127,7 @@ def pysaliency(
         DataError: a file is missing, damaged or of another kind, holds no stimulus, or the two do
             not belong together.
     """
-    source, sigma = as_path(stimuli, "stimuli"), as_sigma(sigma_px)
+    source, sigma = as_path(stimuli, "stimuli"), float(sigma_px)
     image_dir = None if images is None else as_folder(images, "images")
     listed = _listed(source, image_dir)
     points = None
