@@ -468,7 +468,7 @@ def read_settings(
     for name in given:
         if name not in known:
             raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
-    lacking = [n for n, each in known.items() if each.default is MISSING and n not in given]
+    lacking = [n for n, each in known.items() if each.default is MISSING and given.get(n) is None]
     if lacking:
         raise ConfigError(f"{what}: set {' and '.join(lacking)}.")
     return {

@@ -275,8 +275,8 @@ def test_settings_that_make_no_sense(settings, says) -> None:
 def test_settings_of_files(tmp_path) -> None:
     path = scripted(tmp_path / "a.pt", Red())
     assert TorchScript(path, output="density").output == "density"
-    with pytest.raises(ConfigError, match="output is 'x'"):
-        TorchScript(path, output="x")
+    with pytest.raises(ConfigError, match="output is 'x'; it must be one of map, density, log_d"):
+        build_model("x", "torchscript", {"weights_path": str(path), "output": "x"}, "cpu")
     with pytest.raises(DataError, match=r"no file at .*none\.pt"):
         TorchScript(str(tmp_path / "none.pt"))
     for empty in (None, ""):
