@@ -60,7 +60,7 @@ class CenterBias(_SizeOnly):
         sigma_ratio: OptionalPositive = None,
     ) -> None:
         self._sigma, self.notices = read_center_sigma(sigma, sigma_ratio, "center_bias")
-        self._size = size_setting(requires_size, "center_bias: requires_size")
+        self._size = read_size(requires_size, "center_bias: requires_size")
 
     def stretched_to(self, size: Size) -> Size | None:
         """Return the setting `requires_size`."""
@@ -185,7 +185,7 @@ class GoldStandard(SubjectModel):
                                        self._bandwidth)  # fmt: skip
 
 
-def size_setting(value: Any, what: str) -> Size | None:
+def read_size(value: Any, what: str) -> Size | None:
     """Read a (height, width) from a config; a number means a square, `false` the image's own size.
 
     Raises:

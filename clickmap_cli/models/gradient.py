@@ -17,9 +17,9 @@ from clickmap_cli.config.fields import Count, Key, OptionalPositive, OptionalSiz
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    class_scores,
-    class_setting,
-    one_of,
+    read_class,
+    require_one_of,
+    select_scores,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import evaluating
@@ -123,7 +123,7 @@ class Gradient(TorchSaliencyModel):
         self.interpolation = self._timm.interpolation
         self._method = method
         self._reduce = _REDUCTIONS[reduce]
-        self._class = class_setting(class_index, self._timm.n_classes, "gradient")
+        self._class = read_class(class_index, self._timm.n_classes, "gradient")
         self._noise = Noise(n_samples, noise, seed, relative=False)
         self._steps = steps
         self._sigma = smooth_sigma
@@ -161,18 +161,18 @@ class Gradient(TorchSaliencyModel):
             classes = self._class
 
         def score(shown: torch.Tensor) -> torch.Tensor:
-            return class_scores(network(shown), classes)
+            return select_scores(network(shown), classes)
 
         if self._method == "gradient":
-            slopes = input_gradient(score, images)
+            slopes = compute_input_gradient(score, images)
         elif self._method == "smoothgrad":
-            slopes = smoothgrad(score, images, self._noise.copies(images, self._keys))
+            slopes = compute_smoothgrad(score, images, self._noise.copies(images, self._keys))
         else:
-            slopes = integrated_gradients(score, images, self._steps)
+            slopes = compute_integrated_gradients(score, images, self._steps)
         return self._reduce(slopes)
 
 
-def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
+def compute_input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
     """Return (n, 3, h, w) derivatives of each image's score with respect to its pixels."""
     shown = images.detach().requires_grad_()
     with torch.enable_grad():
@@ -180,7 +180,9 @@ def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
     return slopes
 
 
-def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]) -> torch.Tensor:
+def compute_smoothgrad(
+    score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]
+) -> torch.Tensor:
     """Compute the mean derivative over noisy copies.
 
     Args:
@@ -194,12 +196,12 @@ def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor
     total = torch.zeros_like(images)
     count = 0
     for noise in noises:
-        total += input_gradient(score, images + noise)
+        total += compute_input_gradient(score, images + noise)
         count += 1
     return total / count
 
 
-def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
+def compute_integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
     """Compute each pixel's contribution to the score on the straight path from black.
 
     Over the pixels of an image the contributions sum to score(image) - score(black); more steps
@@ -215,14 +217,14 @@ def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torc
     """
     total = torch.zeros_like(images)
     for step in range(steps):
-        total += input_gradient(score, images * ((step + 0.5) / steps))
+        total += compute_input_gradient(score, images * ((step + 0.5) / steps))
     return images * total / steps
 
 
 METHODS = ("gradient", "smoothgrad", "gradcam")
 
 
-def saliency_of_class(
+def compute_class_saliency(
     network: nn.Module,
     images: torch.Tensor,
     keys: Sequence[str],
@@ -234,7 +236,7 @@ def saliency_of_class(
 
     `gradient`: the magnitude of the score's derivative with respect to the pixels, the largest over
     channels. `smoothgrad`: the same for the mean derivative over noisy copies; an image's noise
-    depends only on the seed and the image's key. `gradcam`: see `gradcam`.
+    depends only on the seed and the image's key. `gradcam`: see `compute_gradcam`.
 
     Args:
         network: classifier of (n, channels, h, w) images; it runs in evaluation mode, and its modes
@@ -254,22 +256,22 @@ def saliency_of_class(
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep inside convolutional networks; Smilkov
     et al. (2017), SmoothGrad; Selvaraju et al. (2017), Grad-CAM.
     """
-    one_of(method, METHODS, "interpretation: method")
+    require_one_of(method, METHODS, "interpretation: method")
     with evaluating(network):
         with torch.no_grad():
             chosen = network(images).argmax(dim=1) if classes is None else classes
         if method == "gradcam":
-            maps = gradcam(network, images, chosen)
+            maps = compute_gradcam(network, images, chosen)
         else:
 
             def score(shown: torch.Tensor) -> torch.Tensor:
-                return class_scores(network(shown), chosen)
+                return select_scores(network(shown), chosen)
 
             if method == "gradient":
-                slopes = input_gradient(score, images)
+                slopes = compute_input_gradient(score, images)
             else:
                 drawn = (noise or Noise()).copies(images, keys)
-                slopes = smoothgrad(score, images, drawn)
+                slopes = compute_smoothgrad(score, images, drawn)
             maps = slopes.abs().amax(dim=1)
     return np.asarray(maps.detach().float().cpu().numpy())
 
@@ -302,7 +304,7 @@ class Noise:
             yield torch.from_numpy(np.stack(drawn)).to(images) * size[:, None, None, None]
 
 
-def gradcam(
+def compute_gradcam(
     network: nn.Module, images: torch.Tensor, classes: torch.Tensor | int | None
 ) -> torch.Tensor:
     """Compute Grad-CAM of the convolution that runs last.
@@ -314,7 +316,7 @@ def gradcam(
     Args:
         network: classifier in evaluation mode.
         images: (n, channels, h, w).
-        classes: as in `saliency_of_class`.
+        classes: as in `compute_class_saliency`.
 
     Returns:
         (n, h, w) non-negative.
@@ -339,7 +341,7 @@ def gradcam(
     shown = images.detach().requires_grad_()
     try:
         with torch.enable_grad():
-            scores = class_scores(network(shown), classes)
+            scores = select_scores(network(shown), classes)
             if not last:
                 raise ConfigError(
                     "gradcam: the network has no convolution; choose gradient or smoothgrad."

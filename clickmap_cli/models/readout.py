@@ -21,8 +21,15 @@ from clickmap_cli.models.base import Output
 from clickmap_cli.models.baselines import read_center_sigma
 from clickmap_cli.models.timm_models import TimmNetwork
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import evaluating, load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.models.weights import (
+    evaluating,
+    find_module,
+    load_state,
+    read_state,
+    read_weights_setting,
+    seeded,
+)
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
 
 CENTER_BIASES = ("uniform", "gaussian")
@@ -50,11 +57,9 @@ class Features(nn.Module):
         super().__init__()
         self.backbone = backbone
         self._found: list[torch.Tensor] = []
-        modules = dict(backbone.named_modules())
         for at, name in enumerate(layers):
-            if not name or name not in modules:
-                raise ConfigError(f"readout: there is no layer '{name}'. {_near(name, modules)}")
-            modules[name].register_forward_hook(self._keeper(at == len(layers) - 1))
+            module = find_module(backbone, name, "readout")
+            module.register_forward_hook(self._keeper(at == len(layers) - 1))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the (n, channels, h, w) output of each layer.
@@ -232,7 +237,7 @@ class ReadoutModel(TorchSaliencyModel):
         **kwargs: Any,
     ) -> None:
         release = weights == "timm" and not weights_path
-        path = None if release else weights_setting(weights_path, weights, "readout", "timm")
+        path = None if release else read_weights_setting(weights_path, weights, "readout", "timm")
         self._timm = TimmNetwork(
             backbone,
             "readout",
@@ -280,18 +285,8 @@ class ReadoutModel(TorchSaliencyModel):
             load_state(network, read_state(self._path), self._path)
         return network
 
-    def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return log densities."""
-        density: torch.Tensor = network(images)
-        return density
-
 
 def _channels(features: Features) -> int:
     """Count the channels of all layers together, by running an empty image."""
     with evaluating(features), torch.no_grad():
         return sum(int(found.shape[1]) for found in features(torch.zeros(1, 3, 64, 64)))
-
-
-def _near(name: str, known: dict[str, Any]) -> str:
-    said = did_you_mean(name, known)
-    return said if said.startswith("Did") else f"There are {len(known)}."

@@ -16,9 +16,11 @@ from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.config.fields import Channels, Count, Key, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
-from clickmap_cli.models.baselines import size_setting
+from clickmap_cli.models.baselines import read_size
+from clickmap_cli.models.weights import random_weights_notice, read_weights_setting
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.atomic import sha256_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,7 +34,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 class TorchSaliencyModel(SaliencyModel):
     """Base class that brings images to a network and its maps back.
 
-    A subclass builds its network in `build` and returns maps from `forward`. At the first
+    A subclass builds its network in `build`; `forward` returns the network's output. At the first
     prediction the network is moved to the device; it runs in evaluation mode, without gradients.
 
     Attributes:
@@ -63,7 +65,7 @@ class TorchSaliencyModel(SaliencyModel):
         name = type(self).__name__
         self.device = device
         self.batch_size = batch_size
-        self.size = size_setting(requires_size, f"{name}: requires_size")
+        self.size = read_size(requires_size, f"{name}: requires_size")
         self._dtype = _DTYPES[dtype]
         mean = IMAGENET_MEAN if mean is None else mean
         std = IMAGENET_STD if std is None else std
@@ -84,7 +86,6 @@ class TorchSaliencyModel(SaliencyModel):
             DataError: its weights are missing or do not fit.
         """
 
-    @abstractmethod
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return the maps of a batch.
 
@@ -93,8 +94,11 @@ class TorchSaliencyModel(SaliencyModel):
             images: (n, 3, h, w) float32, normalised.
 
         Returns:
-            (n, h', w') maps, densities or log densities, as `output` says.
+            (n, h', w') maps, densities or log densities, as `output` says; by default what the
+            network returns.
         """
+        maps: torch.Tensor = network(images)
+        return maps
 
     def training_maps(
         self,
@@ -175,6 +179,31 @@ class TorchSaliencyModel(SaliencyModel):
         """Return the (3, h, w) normalised image."""
         normalised = (self.planes(stimulus) - self._mean) / self._std
         return np.ascontiguousarray(normalised, dtype=np.float32)
+
+
+class CheckpointModel(TorchSaliencyModel):
+    """Base class of networks whose weights come from a file or are random.
+
+    Args:
+        what: name of the model, for messages.
+        weights_path: the file.
+        weights: `none` for random weights.
+        seed: seed of random weights.
+        kwargs: as for `TorchSaliencyModel`.
+    """
+
+    def __init__(
+        self, what: str, weights_path: str | None, weights: str | None, seed: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._path = read_weights_setting(weights_path, weights, what)
+        self._seed = seed
+        if self._path is None:
+            self.notices = (random_weights_notice(what),)
+
+    def weights_digest(self) -> str:
+        """Return the file's SHA-256, or the seed of random weights."""
+        return f"random {self._seed}" if self._path is None else sha256_of(self._path)
 
 
 def _resize_image(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ClickmapError(Exception):
@@ -67,6 +67,12 @@ def printable(text: str, most: int = 120) -> str:
     """Return untrusted text as a message can hold it: escaped, and cut to `most` characters."""
     shown = escape_controls(text[: most + 1]).replace("\n", r"\n")
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def join_few(words: Sequence[str], most: int = 5) -> str:
+    """Join the first few words of a list, made printable, for a message."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(printable(word) for word in words[:most]) + more
 
 
 def short_reason(error: BaseException, most: int = 200) -> str:

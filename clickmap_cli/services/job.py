@@ -162,10 +162,9 @@ class Job(ABC, Generic[Inputs, Summary]):
         """Return the configuration for the manifest."""
         return as_dict(self.config)
 
-    @property
-    def seed(self) -> int:
-        """The seed for the manifest."""
-        return int(self.config.seed)
+    def recorded_seed(self) -> int:
+        """Return the seed for the manifest; 0 for a job that draws nothing at random."""
+        return int(getattr(self.config, "seed", 0))
 
 
 def run_job(
@@ -304,7 +303,7 @@ def _manifest(job: Job[Any, Any], identity: Identity, run: Run, started: Stopwat
         outputs=run.outputs,
         counts=run.counts,
         started=started,
-        seed=job.seed,
+        seed=job.recorded_seed(),
         notices=run.progress.kept if run.notices is None else run.notices,
     )
 

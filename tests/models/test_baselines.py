@@ -15,7 +15,7 @@ from clickmap_cli.models.baselines import (
     CenterBias,
     GoldStandard,
     Uniform,
-    size_setting,
+    read_size,
 )
 from clickmap_cli.models.building import build_model
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -179,10 +179,10 @@ def test_settings_that_make_no_sense(name, given, says) -> None:
 
 
 def test_sizes() -> None:
-    assert size_setting(None, "x") is None
-    assert size_setting(False, "x") is None
-    assert size_setting(224, "x") == (224, 224)
-    assert size_setting([3, 5], "x") == (3, 5)
+    assert read_size(None, "x") is None
+    assert read_size(False, "x") is None
+    assert read_size(224, "x") == (224, 224)
+    assert read_size([3, 5], "x") == (3, 5)
     for wrong in (True, [3, 0], [3, -1], [3, 4, 5], "ab", [3, True], 2.5, [2.5, 3], []):
         with pytest.raises(ConfigError, match=r"x is .*; it must be"):
-            size_setting(wrong, "x")
+            read_size(wrong, "x")

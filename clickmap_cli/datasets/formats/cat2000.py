@@ -16,19 +16,8 @@ from clickmap_cli.config.fields import Key
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.fixations import FixationPool, PooledPoints
-from clickmap_cli.datasets.gathering import (
-    Gathering,
-    SigmaPx,
-    as_folder,
-    files_by_stem,
-    find_map,
-)
-from clickmap_cli.datasets.maps import (
-    IMAGE_SUFFIXES,
-    MAP_SUFFIXES,
-    points_from_counts,
-    read_counts,
-)
+from clickmap_cli.datasets.gathering import Gathering, SigmaPx, as_folder, files_by_stem, find_map
+from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, points_from_counts, read_counts
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.safe_mat import mat_array

@@ -27,7 +27,7 @@ from clickmap_cli.datasets.classifier_images import (
 )
 from clickmap_cli.datasets.gathering import as_folder
 from clickmap_cli.metrics.classification import shuffled_within
-from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifier import build_classifier
 from clickmap_cli.models.weights import RANDOM
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Progress
@@ -142,10 +142,17 @@ def new_network(
     weights, path = settings.weights, settings.weights_path
     if not pretrained:
         weights, path = RANDOM, None
-    made = ClassifierSettings(
-        settings.name, settings.in_size, settings.dropout, weights, path, seed
+    return build_classifier(
+        size,
+        images.channels,
+        len(images.classes),
+        network=settings.name,
+        in_size=settings.in_size,
+        dropout=settings.dropout,
+        weights=weights,
+        weights_path=path,
+        seed=seed,
     )
-    return build_classifier(made, size, images.channels, len(images.classes))
 
 
 def _hash_of(path: Path) -> str:

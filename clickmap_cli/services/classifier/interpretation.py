@@ -14,7 +14,7 @@ from torch import nn
 
 from clickmap_cli.clickmaps.keys import picture_names
 from clickmap_cli.config.classifier import ClassifierConfig
-from clickmap_cli.models.gradient import METHODS, Noise, saliency_of_class
+from clickmap_cli.models.gradient import METHODS, Noise, compute_class_saliency
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
@@ -74,7 +74,7 @@ def usable_methods(network: nn.Module, study: ClassifierStudy) -> tuple[tuple[st
     found, why = [], ""
     for method in METHODS:
         try:
-            saliency_of_class(network, blank, [""], 0, method, Noise(1))
+            compute_class_saliency(network, blank, [""], 0, method, Noise(1))
         except ConfigError as error:
             why = f"{str(error).partition(';')[0]}; it is left out."
         else:
@@ -165,7 +165,7 @@ class Interpretation:
         keys = [outcome.items[at].image_id for at in places]
         truth = torch.from_numpy(outcome.truth[places.start : places.stop]).to(images.device)
         found = [
-            saliency_of_class(network, images, keys, truth, method, noise)
+            compute_class_saliency(network, images, keys, truth, method, noise)
             for method in self._methods
         ]
         return np.stack(found)

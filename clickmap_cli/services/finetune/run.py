@@ -20,7 +20,7 @@ from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
-    download_note,
+    describe_download,
     model_settings,
     require_devices,
     try_network,
@@ -336,7 +336,7 @@ class _Run:
             )
         for text in built.model.notices:
             self.progress.notice(text)
-        note = None if download else download_note(f"model {built.label}", built.settings)
+        note = None if download else describe_download(f"model {built.label}", built.settings)
         if note is None:
             check_stages(built.model.network(), self.config)
             built.model.release()

@@ -13,13 +13,13 @@ from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.datasets.keypoint_labels import (
     KeypointImage,
     MatchedImages,
-    matched,
-    read_labels,
+    match_images,
     reference_points,
     seeded_split,
     shared_files,
     swapped_pairs,
 )
+from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.atomic import sha256_of
@@ -130,7 +130,7 @@ def _read(
     images = path.parent
     if getattr(config, f"{what}_data_dir") is not None:
         images = _place(config, f"{what}_data_dir", "folder", Path.is_dir)
-    return labels.names, matched(labels, images)
+    return labels.names, match_images(labels, images)
 
 
 def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedImages:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.keypoints import KeypointScores
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.models.attention import keypoint_maps, over_image
+from clickmap_cli.models.attention import keypoint_maps
 from clickmap_cli.models.keypoint_net import KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
@@ -310,7 +311,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
                 if notice and not rank:
                     run.progress.notice(notice)
                 path = run.path / "attention" / file
-                maps = over_image(maps, image.size)
+                maps = resize(maps, image.size)
                 self.figures.draw_attention(
                     path, title, pixels, names, maps, image.points, points
                 )  # fmt: skip

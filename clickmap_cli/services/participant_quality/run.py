@@ -22,7 +22,12 @@ from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.classification import fit_platt
 from clickmap_cli.metrics.uncertainty import RESAMPLES
-from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, one_thread, trial_logits
+from clickmap_cli.models.click_gru import (
+    ClickGRU,
+    FeatureSettings,
+    compute_trial_logits,
+    one_thread,
+)
 from clickmap_cli.models.participant_quality import (
     QUALITY_FILE,
     QualityModel,
@@ -230,7 +235,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
         run.add(folder / file for file in (BEST, FINAL, LAST, HISTORY))
         run.progress.stage(f"Judging participants, {title}", 0)
         with torch.inference_mode():
-            logits = trial_logits(network, trials, self.features, run.progress)
+            logits = compute_trial_logits(network, trials, self.features, run.progress)
         return participant_scores(trials, logits)[0], network
 
     def _summarise(self, inputs: KnownPeople, found: HeldOutQuality) -> QualitySummary:

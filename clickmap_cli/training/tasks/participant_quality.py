@@ -18,8 +18,8 @@ from clickmap_cli.models.click_gru import (
     ClickFeatures,
     ClickGRU,
     FeatureSettings,
-    features_of,
-    padded,
+    compute_features,
+    pad_trials,
 )
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
@@ -125,7 +125,7 @@ class QualityTask(Task):
     ) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
         """Compute binary cross-entropy of every trial in nats, and its logit."""
         device = next(self.network.parameters()).device
-        clicks, lengths = padded([example.clicks.numpy() for example in batch])
+        clicks, lengths = pad_trials([example.clicks.numpy() for example in batch])
         with autocast(self.network, precision):
             logits = self.network(clicks.to(device), lengths)
         logits = logits.float()
@@ -179,7 +179,7 @@ def _part(
 ) -> tuple[list[int], ClickFeatures]:
     """Return the trials of some people that have clicks in their image, and their features."""
     index: NDArray[Any] = np.flatnonzero(people[trials.user])
-    features = features_of(trials, index, settings, among, times)
+    features = compute_features(trials, index, settings, among, times)
     some = np.flatnonzero(features.lengths)
     starts, lengths = features.starts[some], features.lengths[some]
     kept = ClickFeatures(features.values, starts, lengths, features.cut)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.datasets.classifier_images import LabelledImage, image_folder
-from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifier import build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
@@ -48,7 +48,7 @@ def items(labels, colour=False) -> list[LabelledImage]:
 
 
 def network(channels=1, classes=2) -> torch.nn.Module:
-    return build_classifier(ClassifierSettings(in_size=2, dropout=0.2), SIZE, channels, classes)
+    return build_classifier(SIZE, channels, classes, in_size=2, dropout=0.2)
 
 
 def task_of(labels="CCCP", classes=("C", "P"), **given) -> ClassifierTask:
@@ -159,7 +159,7 @@ def study(folder, **given):
 
 
 def trained(images, train, validation, folder, resume=False) -> ClassifierTask:
-    made = build_classifier(ClassifierSettings(in_size=4, dropout=0.2, seed=1), (32, 32), 1, 2)
+    made = build_classifier((32, 32), 1, 2, in_size=4, dropout=0.2, seed=1)
     about = {"network": "base", "in_size": 4}
     task = ClassifierTask(made, train, validation, images.classes, about=about)
     fit(FitJob(task, SETTINGS, folder), resume)
@@ -211,7 +211,7 @@ def test_a_resumed_training_equals_one_never_killed(tmp_path) -> None:
     images = study(tmp_path / "data")
     train, validation = list(images.items)[::2], list(images.items)[1::2]
     whole = trained(images, train, validation, tmp_path / "whole")
-    made = build_classifier(ClassifierSettings(in_size=4, dropout=0.2, seed=1), (32, 32), 1, 2)
+    made = build_classifier((32, 32), 1, 2, in_size=4, dropout=0.2, seed=1)
     task = ClassifierTask(made, train, validation, images.classes)
 
     read, reads = task.read, []

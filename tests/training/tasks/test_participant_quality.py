@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED, label_users
 from clickmap_cli.clickmaps.simulation.people import Simulation
 from clickmap_cli.metrics.classification import roc_auc
-from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, click_features, trial_logits
+from clickmap_cli.models.click_gru import (
+    ClickGRU,
+    FeatureSettings,
+    click_features,
+    compute_trial_logits,
+)
 from clickmap_cli.models.participant_quality import participant_scores
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
@@ -211,5 +216,7 @@ def test_a_training_finds_people_it_has_not_seen(tmp_path) -> None:
     stage = make_stage("train", 6, 1e-2, schedule="cosine")
     rows = fit(FitJob(made, FitSettings((stage,), batch_size=32, clip_norm=1.0), tmp_path))
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
-    scores, _ = participant_scores(trials, trial_logits(made.network, trials, SETTINGS, Silent()))
+    scores, _ = participant_scores(
+        trials, compute_trial_logits(made.network, trials, SETTINGS, Silent())
+    )
     assert roc_auc(scores[held], labels[held] == BAD) >= 0.9
