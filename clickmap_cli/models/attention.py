@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.models.keypoint_net import KeypointNet
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
@@ -28,7 +28,6 @@ _FUSIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "max": lambda heads: heads.amax(dim=1),
     "min": lambda heads: heads.amin(dim=1),
 }
-_ROWS_OFF = 1e-3
 
 
 class VitAttention(TorchSaliencyModel):
@@ -141,7 +140,7 @@ class VitAttention(TorchSaliencyModel):
         shares = roll_out(kept, start)[:, prefix:]
         grid = find_patch_grid(network, (images.shape[2], images.shape[3]), shares.shape[1])
         if grid is None:
-            raise DataError(f"{self._timm.name}: its {shares.shape[1]} patches form no grid.")
+            raise DataError(f"{self._timm.name}: its {shares.shape[1]} patches do not form a grid.")
         return shares.unflatten(1, grid)
 
 
@@ -161,7 +160,7 @@ def find_attention_modules(network: torch.nn.Module) -> list[Any]:
         found += inside
     if not found:
         raise ConfigError(
-            f"vit_attention: {type(network).__name__} is no transformer with one attention a "
+            f"vit_attention: {type(network).__name__} is not a transformer with one attention a "
             "block; take a vit_*, deit_*, beit_* or eva02_* network of timm."
         )
     return found
@@ -215,8 +214,8 @@ def find_attention_fault(
     shapes = {(layer.shape[0], *layer.shape[2:]) for layer in layers}
     if len(layers) != n_blocks or shapes != {(n_images, n_tokens, n_tokens)}:
         return "its blocks do not attend from all tokens to all"
-    if any(_off(layer) > _ROWS_OFF for layer in layers):
-        return "its attentions are no shares that sum to 1"
+    if any(float((layer.detach().sum(dim=-1) - 1).abs().max()) > 1e-3 for layer in layers):
+        return "its attentions are not shares that sum to 1"
     return None
 
 
@@ -277,11 +276,6 @@ def roll_out(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tenso
     return shares[:, 0]
 
 
-def _off(attention: torch.Tensor) -> float:
-    """Return the largest difference of a row's sum from 1."""
-    return float((attention.detach().sum(dim=-1) - 1).abs().max())
-
-
 Maps = NDArray[np.float32]
 
 
@@ -311,14 +305,16 @@ def keypoint_maps(network: KeypointNet, image: torch.Tensor) -> tuple[Maps, str 
 
     Returns:
         (points, rows, columns) of the patches, or of the pixels if the network has no such
-        attention, 0 or more; and a notice about that case, else None.
+        attention, 0 or more; and a notice about that case, else None. `geometry.resize` brings a
+        map to the image's size, with a patch's value in the middle of the patch.
     """
     device = next(network.parameters()).device
     shown = image.detach().to(device)[None].clone().requires_grad_()
     with evaluating(network), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        maps, fault = _rolled_out(network, shown)
+        maps, fault = _roll_out_gradients(network, shown)
         if maps is None:
-            maps = _by_pixel(network, shown)
+            slopes = _derivatives(network(shown), [shown])
+            maps = torch.stack([slope[0].abs().amax(dim=0) for (slope,) in slopes])
             fault = (
                 f"{network.name}: {fault}; the maps of its key points are magnitudes of "
                 "derivatives by pixels."
@@ -327,20 +323,7 @@ def keypoint_maps(network: KeypointNet, image: torch.Tensor) -> tuple[Maps, str 
     return found.mean(axis=1, dtype=np.float64).astype(np.float32), fault
 
 
-def over_image(maps: Maps, size: Size) -> Maps:
-    """Resize maps to an image's size: bilinear, a patch's value in the middle of the patch.
-
-    Args:
-        maps: (points, rows, columns) from `keypoint_maps`.
-        size: height and width of the image.
-
-    Returns:
-        (points, height, width).
-    """
-    return resize(maps, size)
-
-
-def _rolled_out(
+def _roll_out_gradients(
     network: KeypointNet, shown: torch.Tensor
 ) -> tuple[torch.Tensor | None, str | None]:
     """Return (2 points, rows, columns) gradient rollout of x, y, x, y..., or a reason for None."""
@@ -365,21 +348,16 @@ def _rolled_out(
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))
     grid = find_patch_grid(backbone, (shown.shape[2], shown.shape[3]), n_tokens - prefix)
     if grid is None:
-        return None, f"its {n_tokens - prefix} patches form no grid"
+        return None, f"its {n_tokens - prefix} patches do not form a grid"
     rows = []
     for *slopes, slope in _derivatives(places, [*layers, tokens]):
         weighted = [
-            _scaled((a.detach() * g).abs().mean(dim=1)) for a, g in zip(layers, slopes, strict=True)
+            _scale_rows((a.detach() * g).abs().mean(dim=1))
+            for a, g in zip(layers, slopes, strict=True)
         ]
         start = slope[0].norm(dim=-1)
-        rows.append(roll_out(weighted, start / start.sum().clamp(min=_TINY))[0, prefix:])
+        rows.append(roll_out(weighted, start / start.sum().clamp(min=1e-30))[0, prefix:])
     return torch.stack(rows).unflatten(1, grid), None
-
-
-def _by_pixel(network: KeypointNet, shown: torch.Tensor) -> torch.Tensor:
-    """Return (2 points, height, width) magnitudes of derivatives of x, y, x, y..."""
-    found = [slope[0].abs().amax(dim=0) for (slope,) in _derivatives(network(shown), [shown])]
-    return torch.stack(found)
 
 
 def _derivatives(
@@ -390,10 +368,7 @@ def _derivatives(
         yield torch.autograd.grad(coordinate, by, retain_graph=True)
 
 
-_TINY = 1e-30
-
-
-def _scaled(layer: torch.Tensor) -> torch.Tensor:
+def _scale_rows(layer: torch.Tensor) -> torch.Tensor:
     """Scale (1, tokens, tokens) so that the largest row sums to 1; zeros stay zeros."""
     largest = layer.sum(dim=-1).amax()
-    return layer / largest.clamp(min=_TINY)
+    return layer / largest.clamp(min=1e-30)

@@ -130,8 +130,7 @@ def compute_logits(network: ClickGRU, features: ClickFeatures) -> NDArray[np.flo
             logits[trials] = found.double().cpu().numpy()
             if not np.isfinite(logits[trials]).all():
                 raise DataError(
-                    "The participant-quality network gives values that are no numbers; train it "
-                    "again."
+                    "The participant-quality network gives NaN or infinite values; train it again."
                 )
     return logits
 

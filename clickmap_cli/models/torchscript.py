@@ -68,8 +68,8 @@ class TorchScript(TorchSaliencyModel):
         logging.disable(logging.WARNING)  # the error below reports the same
         try:
             if self._path.suffix == ".pt2":
-                _check_pickles(self._path)
-                return self._moved(torch.export.load(self._path)).module()
+                _require_safe_pickles(self._path)
+                return self._move_to_device(torch.export.load(self._path)).module()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
                 return torch.jit.load(self._path, map_location="cpu")
@@ -82,7 +82,7 @@ class TorchScript(TorchSaliencyModel):
         finally:
             logging.disable(logged)
 
-    def _moved(self, program: Any) -> Any:
+    def _move_to_device(self, program: Any) -> Any:
         """Move a program to the device, including tensors that it creates on a fixed device."""
         passes = importlib.import_module("torch.export.passes")
         if self._on in ("", "cpu") or not hasattr(passes, "move_to_device_pass"):
@@ -99,7 +99,7 @@ class TorchScript(TorchSaliencyModel):
         return maps[:, 0] if maps.ndim == 4 else maps
 
 
-def _check_pickles(path: Path) -> None:
+def _require_safe_pickles(path: Path) -> None:
     """Raise unless all pickles in an exported program's archive are safe to load.
 
     torch loads such pickles without checking them.

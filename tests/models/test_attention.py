@@ -253,7 +253,7 @@ def test_several_at_once_are_as_one_by_one(tmp_path) -> None:
 
 @pytest.mark.parametrize("model", ["resnet18", "swin_tiny_patch4_window7_224", "test_efficientnet"])
 def test_networks_that_are_no_such_transformer(model) -> None:
-    with pytest.raises(ConfigError, match="is no transformer with one attention a block"):
+    with pytest.raises(ConfigError, match="is not a transformer with one attention a block"):
         VitAttention(model, "none", device="cpu").prepare()
 
 
@@ -262,7 +262,7 @@ def test_attentions_that_are_no_shares(tmp_path) -> None:
     doubling = torch.nn.Identity()
     doubling.register_forward_hook(lambda _module, _given, attention: 2 * attention)
     find_attention_modules(model.network())[1].attn_drop = doubling
-    with pytest.raises(DataError, match="no shares that sum to 1"):
+    with pytest.raises(DataError, match="not shares that sum to 1"):
         model.predict(*shown(tmp_path))
     find_attention_modules(model.network())[1].attn_drop.register_forward_hook(
         lambda _module, _given, attention: attention[:, :, :, 1:]

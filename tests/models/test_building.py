@@ -75,7 +75,7 @@ def test_the_device_of_the_run_is_a_models_unless_it_has_its_own(tmp_path) -> No
         ("center_bias", {"sigma_ratio": "wide"}, "model x: "),
         ("center_bias", {"sigma_ratio": -1}, "sigma_ratio is -1"),
         ("precomputed", {}, "model x: set root."),
-        ("torchscript", {}, "model x: set weights_path."),
+        ("torchscript", {}, "torchscript: set weights_path, the file"),
     ],
 )
 def test_mistakes_are_sentences(name, given, says) -> None:
@@ -89,7 +89,7 @@ def test_what_is_no_model_is_refused(monkeypatch) -> None:
     MODELS.entries()
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     MODELS.add("reader", lambda: 3, "no model", "somebody")
-    with pytest.raises(ConfigError, match="model x: reader is no SaliencyModel"):
+    with pytest.raises(ConfigError, match="model x: reader is not a SaliencyModel"):
         build_model("x", "reader", {}, "cpu")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from clickmap_cli.models.classifier import ClassifierNetwork, ClassifierSettings, build_classifier
+from clickmap_cli.models.classifier import ClassifierNetwork, build_classifier
 from clickmap_cli.models.gradient import METHODS, Noise, compute_class_saliency, compute_gradcam
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
@@ -16,7 +16,7 @@ SIZE = (20, 24)
 
 
 def network(channels=1, dtype=torch.float64) -> ClassifierNetwork:
-    made = build_classifier(ClassifierSettings(in_size=3, seed=1), SIZE, channels, 3)
+    made = build_classifier(SIZE, channels, 3, in_size=3, seed=1)
     made.train()
     with torch.no_grad():
         for _ in range(5):
@@ -173,7 +173,7 @@ def test_layers_in_place_and_gates_change_nothing() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 @pytest.mark.parametrize("method", METHODS)
 def test_any_network_has_a_map(name, method) -> None:
-    made = build_classifier(ClassifierSettings(name), (48, 48), 1, 2)
+    made = build_classifier((48, 48), 1, 2, network=name)
     made.requires_grad_(False)
     shown = torch.rand(2, 1, 48, 48)
     found = compute_class_saliency(made, shown, ["a", "b"], 0, method, Noise(2))

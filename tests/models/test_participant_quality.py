@@ -103,8 +103,11 @@ def state(tmp_path) -> dict:
 
 
 DAMAGES = {
-    "other format": ({"format": "clickmap participant quality 9"}, "no participant-quality model"),
-    "no format": ({"format": None}, "no participant-quality model"),
+    "other format": (
+        {"format": "clickmap participant quality 9"},
+        "not a participant-quality model",
+    ),
+    "no format": ({"format": None}, "not a participant-quality model"),
     "settings": ({"features": {"context": True, "colour": 3}}, "settings are damaged"),
     "no mapping": ({"features": [1]}, "settings are damaged"),
     "cap": ({"features": {"max_clicks": 0}}, "settings are damaged"),
@@ -148,7 +151,7 @@ def test_weights_that_are_no_numbers(tmp_path) -> None:
     whole = state(tmp_path)
     whole["state_dict"]["readout.3.bias"][0] = math.inf
     torch.save(whole, tmp_path / "bad.pt")
-    with pytest.raises(DataError, match="a weight is no number"):
+    with pytest.raises(DataError, match="a weight is NaN or infinite"):
         load_quality(tmp_path / "bad.pt")
 
 

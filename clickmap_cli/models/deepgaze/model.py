@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -141,7 +140,7 @@ class _DeepGaze(CheckpointModel):
         pixels = self.planes(stimulus).astype(np.float64) * 255
         whole = np.rint(pixels)  # the image file's values before division by 255
         pixels = np.where(np.abs(pixels - whole) < _WHOLE, whole, pixels)
-        bias = self._bias.of(stimulus, size)
+        bias = self._bias.log_density(stimulus, size)
         return np.concatenate([pixels, bias[None]]).astype(np.float32)
 
 
@@ -181,34 +180,8 @@ LogDensity = NDArray[np.float32]
 BANDWIDTH = 0.04
 """Kernel bandwidth of a fitted centre bias in image widths; IG's centre bias has the same."""
 
-_SIZES_KEPT = 4
 
-
-class LogCenterBias(ABC):
-    """A log density of gaze that does not depend on the image's content."""
-
-    def see(self, stimuli: Sequence[Stimulus]) -> None:
-        """Receive the images of a data set."""
-        return
-
-    @abstractmethod
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
-        """Return the (h, w) log density of a size; exp sums to 1.
-
-        Raises:
-            DataError: this image has no centre bias.
-        """
-
-    @abstractmethod
-    def digest(self, stimulus: Stimulus) -> str:
-        """Return a hash of the centre bias's inputs.
-
-        Raises:
-            DataError: this image has no centre bias.
-        """
-
-
-def read_center_bias(value: str, what: str) -> LogCenterBias:
+def read_center_bias(value: str, what: str) -> UniformBias:
     """Build the centre bias that a config requests.
 
     Args:
@@ -234,19 +207,30 @@ def read_center_bias(value: str, what: str) -> LogCenterBias:
     return FileBias(path)
 
 
-class UniformBias(LogCenterBias):
-    """A constant density."""
+class UniformBias:
+    """A log density of gaze that does not depend on the image's content: a constant one."""
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
-        """Return -log of the number of pixels, everywhere."""
+    def see(self, stimuli: Sequence[Stimulus]) -> None:
+        """Receive the images of a data set."""
+
+    def log_density(self, stimulus: Stimulus, size: Size) -> LogDensity:
+        """Return the (h, w) log density of a size; exp sums to 1.
+
+        Raises:
+            DataError: this image has no centre bias.
+        """
         return np.full(size, -np.log(size[0] * size[1]), dtype=np.float32)
 
     def digest(self, stimulus: Stimulus) -> str:
-        """Return the word `uniform`."""
+        """Return a hash of the centre bias's inputs.
+
+        Raises:
+            DataError: this image has no centre bias.
+        """
         return "uniform"
 
 
-class FileBias(LogCenterBias):
+class FileBias(UniformBias):
     """A log density from a file, resized to each image by nearest pixels and normalised again.
 
     Corners map to corners, as in `scipy.ndimage.zoom(order=0)`.
@@ -261,13 +245,13 @@ class FileBias(LogCenterBias):
             raise DataError(f"{path}: not a (height, width) array of a log density.")
         if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
             raise DataError(
-                f"{path}: not a log density; it holds something that is no finite number."
+                f"{path}: not a log density; it holds NaN, infinite values or no numbers."
             )
         self._values = values.astype(np.float64)
         self._sha256 = sha256_of(path)
-        self._fitted = lru_cache(maxsize=_SIZES_KEPT)(self._resized)
+        self._fitted = lru_cache(maxsize=4)(self._resized)
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
+    def log_density(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """Return the file's log density, resized."""
         return self._fitted(size)
 
@@ -280,10 +264,10 @@ class FileBias(LogCenterBias):
             np.floor(np.linspace(0, side - 1, wanted) + 0.5).astype(np.int64)
             for side, wanted in zip(self._values.shape, size, strict=True)
         )
-        return _as_log_density(self._values[np.ix_(rows, columns)])
+        return _normalise_log(self._values[np.ix_(rows, columns)])
 
 
-class FittedBias(LogCenterBias):
+class FittedBias(UniformBias):
     """The kernel density of the fixations of all other images of the data set.
 
     Fixations are transferred in relative coordinates. The kernel's bandwidth is `BANDWIDTH` of the
@@ -305,9 +289,9 @@ class FittedBias(LogCenterBias):
         self._seen += stimuli
         self._sets.update((id(stimulus), fixations) for stimulus in stimuli)
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
+    def log_density(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """Return the log density of the other images' fixations."""
-        return _as_log_density(np.log(self._others(stimulus).density(stimulus, size)))
+        return _normalise_log(np.log(self._others(stimulus).density(stimulus, size)))
 
     def digest(self, stimulus: Stimulus) -> str:
         """Return a hash of all fixations and of the image's own, which are left out."""
@@ -318,8 +302,8 @@ class FittedBias(LogCenterBias):
         fixations = self._sets.get(id(stimulus))
         if fixations is None:
             raise DataError(
-                f"{stimulus.image_id}: {self._what} has centerbias: fitted, and was told of no "
-                "data set with this image."
+                f"{stimulus.image_id}: {self._what} has centerbias: fitted, and no data "
+                "set that was passed to the model has this image."
             )
         own = 0 if stimulus.points is None else len(stimulus.points)
         if fixations.n == own:
@@ -330,7 +314,7 @@ class FittedBias(LogCenterBias):
         return fixations
 
 
-def _as_log_density(values: NDArray[Any]) -> LogDensity:
+def _normalise_log(values: NDArray[Any]) -> LogDensity:
     """Shift values so that exp sums to 1."""
     top = values.max()
     shifted = values - (top + np.log(np.exp(values - top).sum()))

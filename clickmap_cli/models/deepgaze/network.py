@@ -157,7 +157,7 @@ class DeepGazeIIE(torch.nn.Module):
         Raises:
             ValueError: a shape is wrong.
         """
-        _check(image, centerbias, self.least_side)
+        _require_shapes(image, centerbias, self.least_side)
         found = []
         for member in self.models:
             with _moved_to(member, image.device):
@@ -201,7 +201,7 @@ class DeepGazeIII(Readouts):
         Raises:
             ValueError: a shape is wrong.
         """
-        _check(image, centerbias, self.least_side)
+        _require_shapes(image, centerbias, self.least_side)
         for name, places in (("x_hist", x_hist), ("y_hist", y_hist)):
             if tuple(places.shape) != (len(image), HISTORY):
                 raise ValueError(
@@ -213,7 +213,7 @@ class DeepGazeIII(Readouts):
         return resize_nearest(found, tuple(image.shape[-2:]))
 
 
-def _check(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
+def _require_shapes(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"image has the shape {tuple(image.shape)}; it must be (n, 3, H, W).")
     if min(image.shape[-2:]) < least:

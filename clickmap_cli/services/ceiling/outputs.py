@@ -18,7 +18,7 @@ from clickmap_cli.services.ceiling.result import (
     ParticipantRow,
     TrialRow,
 )
-from clickmap_cli.storage.atomic import replacing, write_csv, write_json
+from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.safe_arrays import write_npz
 
@@ -78,8 +78,7 @@ def write_outputs(
         ("subject_curve.png", figures.curve, bool(result.curve)),
     ):
         if wanted:
-            with replacing(folder / name) as partial:
-                draw(result, partial)
+            draw(result, folder / name)
             written.append(folder / name)
     return describe_files(folder, written)
 

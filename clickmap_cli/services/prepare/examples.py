@@ -17,7 +17,6 @@ from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_images import read_image
 
 N_EXAMPLES = 10
@@ -90,8 +89,7 @@ def draw_examples(
             except DataError as error:
                 progress.notice(f"{error} Its example shows the heat alone.")
         path = folder / "examples" / f"{names[flat_name(key)]}.png"
-        with replacing(path) as partial:
-            draw(Example(key, image, mean_map(clicks, settings), int(people[code]), partial))
+        draw(Example(key, image, mean_map(clicks, settings), int(people[code]), path))
         paths.append(path)
         progress.advance()
     if missing:

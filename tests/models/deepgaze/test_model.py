@@ -114,7 +114,7 @@ def test_centre_biases_reach_the_network(tmp_path, model, iii, monkeypatch) -> N
     for setting in (str(tmp_path / "bias.npy"), "fitted"):
         other = DeepGazeIIIModel(weights="none", device="cpu", centerbias=setting)
         other.see(stimuli)
-        bias = torch.from_numpy(other._bias.of(stimuli[0], (128, 130)))
+        bias = torch.from_numpy(other._bias.log_density(stimuli[0], (128, 130)))
         assert float(bias.exp().sum()) == pytest.approx(1, abs=1e-4)
         assert not torch.allclose(bias, uniform((128, 130)))
         found[setting] = other.predict(stimuli[0])

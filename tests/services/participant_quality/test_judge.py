@@ -140,11 +140,11 @@ def test_wrong_files_are_said_before_anything_is_begun(data, tmp_path) -> None:
     wrong = tmp_path / "wrong.pt"
     torch.save({"state_dict": {}}, wrong)
     before = sorted(data.parent.rglob("*"))
-    with pytest.raises(DataError, match=r"wrong\.pt: it is no participant-quality model"):
+    with pytest.raises(DataError, match=r"wrong\.pt: it is not a participant-quality model"):
         run(data, f"participant_filter={wrong}")
     with pytest.raises(DataError, match=r"participant_filter: no file at .*none\.pt"):
         run(data, "participant_filter=none.pt")
-    with pytest.raises(DataError, match="no participant-quality model"):
+    with pytest.raises(DataError, match="not a participant-quality model"):
         ceiling.run(config(data, f"participant_filter={wrong}"), "split-half", Silent(), FIGURES)
     assert sorted(data.parent.rglob("*")) == before
 
