@@ -64,7 +64,7 @@ def run(
         dry_run: read and filter only; write nothing.
 
     Returns:
-        One outcome per metric, in the config's order; each metric has a folder of its own.
+        One outcome per metric, in the config's order; each metric has its own folder.
 
     Raises:
         ConfigError: the call contradicts itself or the existing outputs.
@@ -78,7 +78,7 @@ def run(
 
 
 class CeilingStudy:
-    """What the ceilings of all metrics of one call share: inputs, workers and computed scores."""
+    """Inputs, workers and computed scores, which the ceilings of all metrics of a call share."""
 
     def __init__(self, config: ExperimentConfig, method: str, subject_curve: bool) -> None:
         self.config = config

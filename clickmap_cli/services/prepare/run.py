@@ -111,7 +111,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What is known before the trials are read.
+    """Inputs of `prepare`, except the trials themselves.
 
     Attributes:
         files: input files with size and SHA-256.
