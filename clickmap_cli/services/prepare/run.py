@@ -106,6 +106,7 @@ def run(
     """
     _check_call(config, when, part, merge)
     job = PrepareJob(config, progress, draw, part, merge)
+    job.check(progress)  # before a cluster is asked for workers
     return run_job(job, when, dry_run=dry_run, progress=progress)
 
 
