@@ -10,6 +10,7 @@ import typer
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands.session import run_session, when_present
 from clickmap_cli.reports.console import Terminal
+from clickmap_cli.storage.folder import WhenPresent
 
 _Folder = Annotated[
     Path,
@@ -42,6 +43,8 @@ def demo(
     """
 
     def body(terminal: Terminal) -> int:
+        from clickmap_cli.config.experiment import METHODS
+        from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
         from clickmap_cli.reports import benchmark as benchmark_report
         from clickmap_cli.reports import ceiling as ceiling_report
         from clickmap_cli.reports import demo as report
@@ -49,31 +52,42 @@ def demo(
         from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
         from clickmap_cli.reports.benchmark_html import write_report
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.prepare import draw_example
         from clickmap_cli.services import demo as service
+        from clickmap_cli.services.benchmark import run as benchmark
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
+        from clickmap_cli.services.ceiling import run as ceiling
         from clickmap_cli.services.ceiling.outputs import CeilingFigures
+        from clickmap_cli.services.prepare import run as prepare
 
-        figures = service.DemoFigures(
-            draw_example,
-            CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve),
-            BenchmarkFigures(draw_heatmap, write_report, draw_dive),
-        )
         when = when_present(resume)
-        result = service.run(folder, terminal, figures, when, seed or 0, everything)
-        terminal.show(prepare_report.funnel_table(result.prepared.summary))
-        for ceiling_run in result.ceilings:
-            terminal.show(ceiling_report.ceiling_table(ceiling_run))
-        runs = [result.benchmark, *([result.networks] if result.networks else [])]
-        for run in runs:
-            for table in benchmark_report.score_tables(run.summary):
-                terminal.show(table)
-            for line in benchmark_report.failure_lines(run):
-                terminal.warn(line)
-        for line in report.summary_lines(result):
+        if when is WhenPresent.STOP and service.resumes_by_itself(folder):
+            when = WhenPresent.RESUME
+        study = service.write_study(
+            folder, terminal, when, seed=seed or 0, everything=everything
+        ).summary
+        config = load_experiment(study.config).config
+        prepared = prepare.run(config, terminal, prepare_report.draw_example, when)
+        terminal.show(prepare_report.funnel_table(prepared.summary))
+        figures = CeilingFigures(ceiling_report.draw_ceiling, ceiling_report.draw_curve)
+        ceilings = []
+        for method in METHODS:
+            curve = method == "split-half"
+            ceilings.append(ceiling.run(config, method, terminal, figures, when, curve))
+            terminal.show(ceiling_report.ceiling_table(ceilings[-1]))
+        drawing = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
+        benchmarks = []
+        for path in (study.benchmark, study.networks):
+            if path is not None:
+                settings = load_config(BENCHMARK, path).config
+                benchmarks.append(benchmark.run(settings, terminal, drawing, when))
+                for table in benchmark_report.score_tables(benchmarks[-1].summary):
+                    terminal.show(table)
+                for line in benchmark_report.failure_lines(benchmarks[-1]):
+                    terminal.warn(line)
+        for line in report.summary_lines(study, prepared, ceilings, benchmarks[0]):
             terminal.show(line)
         if json:
-            print_json(report.as_json(result))
-        return 1 if any(run.failures for run in runs) else 0
+            print_json(report.as_json(prepared, ceilings, benchmarks))
+        return 1 if any(run.failures for run in benchmarks) else 0
 
     run_session(body, quiet=quiet, verbose=verbose)

@@ -21,13 +21,11 @@ from clickmap_cli.datasets.formats.clickmaps import ClickmapStimulus, clickmaps
 from clickmap_cli.datasets.gathering import as_folder, files_by_stem
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, grey_values
 from clickmap_cli.datasets.tables import TableRow, table_rows
-from clickmap_cli.runtime.errors import ConfigError, DataError, printable
+from clickmap_cli.runtime.errors import ConfigError, DataError, join_few, printable
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.storage.safe_images import open_image, read_image
 
 Pixels = NDArray[np.float32]
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +182,7 @@ def _require_classes(classes: Sequence[str], found: Sequence[str], where: Path) 
         if name not in found:
             raise ConfigError(
                 f"classes: nothing in {where} is of class '{printable(name)}' (found: "
-                f"{few(found) or 'nothing'})."
+                f"{join_few(found) or 'nothing'})."
             )
     return names
 
@@ -200,12 +198,6 @@ def safe_word(word: str, what: str) -> str:
     if word.startswith("."):
         raise DataError(f"The {what} {printable(word)!r} begins with a dot; rename it.")
     return word
-
-
-def few(words: Sequence[str]) -> str:
-    """Join the first few words of a list, for a message."""
-    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return ", ".join(printable(word) for word in words[:_SHOWN]) + more
 
 
 # --- folders of pictures ------------------------------------------------------------------------
@@ -256,7 +248,7 @@ def image_folder(
         )
     left = [name for name in found if name not in names]
     if left:
-        notices.append(f"{base}: folders that are no class here: {few(left)}.")
+        notices.append(f"{base}: folders that are no class here: {join_few(left)}.")
     channels = 3 if colour else 1
     return _read_once(items, names, channels=channels, notices=notices, files=files, n_jobs=n_jobs)
 
@@ -343,7 +335,7 @@ def labelled_clickmaps(
     people = {user for stimulus in stimuli for user in stimulus.names}
     absent = sorted({user for _, user in known} - people)
     notices = [
-        f"{table}: {len(missing)} {what} have no trial here: {few(missing)}."
+        f"{table}: {len(missing)} {what} have no trial here: {join_few(missing)}."
         for what, missing in (("people", absent), ("images", lost))
         if missing
     ]
@@ -413,8 +405,8 @@ def training_faults(images: LabelledImages, outer_kfolds: int, inner_kfolds: int
             f"{height} x {width} ({n} images)" for (height, width), n in images.sizes.items()
         ]
         faults.append(
-            f"The images have {len(images.sizes)} sizes, {few(counted)}; set size: [height, width] "
-            "to resize them all."
+            f"The images have {len(images.sizes)} sizes, {join_few(counted)}; set size: [height, "
+            "width] to resize them all."
         )
     present = {item.label for item in images.items}
     if len(present) < 2:
@@ -424,7 +416,7 @@ def training_faults(images: LabelledImages, outer_kfolds: int, inner_kfolds: int
     faults += [fault] if fault else []
     absent = [label for label in images.classes if label not in present]
     if absent and len(present) >= 2:
-        faults.append(f"No image that can be read is of class {few(absent)}; leave it out.")
+        faults.append(f"No image that can be read is of class {join_few(absent)}; leave it out.")
     return faults
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size, resize
 from clickmap_cli.clickmaps.keys import match_keys
 from clickmap_cli.datasets.base import Problem
-from clickmap_cli.datasets.classifier_images import few, read_pixels, safe_word
+from clickmap_cli.datasets.classifier_images import read_pixels, safe_word
 from clickmap_cli.datasets.gathering import as_folder
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES
 from clickmap_cli.datasets.tables import TableRow, table_rows
-from clickmap_cli.runtime.errors import ConfigError, DataError, printable
+from clickmap_cli.runtime.errors import ConfigError, DataError, join_few, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_images import image_size
 
@@ -334,7 +334,9 @@ class _Sentences:
         lost = list(self._unused)
         if not lost:
             return []
-        return [f"{self._path}: {len(lost)} of its {self._column}s are not there: {few(lost)}."]
+        return [
+            f"{self._path}: {len(lost)} of its {self._column}s are not there: {join_few(lost)}."
+        ]
 
     def _add(self, row: TableRow) -> None:
         name, sentence = row.fields[self._column], row.fields["sentence"]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import Count, Key, OptionalSize
 from clickmap_cli.models.keypoint_net import KeypointNet
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    class_scores,
-    class_setting,
-    one_of,
+    read_class,
+    select_scores,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import evaluating
@@ -28,7 +28,6 @@ _FUSIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "max": lambda heads: heads.amax(dim=1),
     "min": lambda heads: heads.amin(dim=1),
 }
-_ROWS_OFF = 1e-3
 
 
 class VitAttention(TorchSaliencyModel):
@@ -68,13 +67,13 @@ class VitAttention(TorchSaliencyModel):
         model: str = "vit_base_patch16_224",
         weights: str | None = None,
         weights_path: str | None = None,
-        requires_size: list[int] | None = None,
-        method: str = "rollout",
-        head_fusion: str = "mean",
-        discard_ratio: float = 0.0,
+        requires_size: OptionalSize = None,
+        method: Annotated[str, Key(choices=_METHODS)] = "rollout",
+        head_fusion: Annotated[str, Key(choices=tuple(_FUSIONS))] = "mean",
+        discard_ratio: Annotated[float, Key(minimum=0, below=1)] = 0.0,
         class_index: int | None = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         seed: int = 0,
     ) -> None:
         self._timm = TimmNetwork(
@@ -89,16 +88,12 @@ class VitAttention(TorchSaliencyModel):
             device, list(self._timm.size), batch_size, mean=self._timm.mean, std=self._timm.std
         )
         self.interpolation = self._timm.interpolation
-        self.needs_gradients = one_of(method, _METHODS, "vit_attention: method") == "gradient"
-        self._fuse = _FUSIONS[one_of(head_fusion, list(_FUSIONS), "vit_attention: head_fusion")]
-        if not 0 <= discard_ratio < 1:
-            raise ConfigError(
-                f"vit_attention: discard_ratio is {discard_ratio}; it must be from 0 to below 1."
-            )
+        self.needs_gradients = method == "gradient"
+        self._fuse = _FUSIONS[head_fusion]
         self._discard = discard_ratio
         self._class = None
         if self.needs_gradients:
-            self._class = class_setting(class_index, self._timm.n_classes, "vit_attention")
+            self._class = read_class(class_index, self._timm.n_classes, "vit_attention")
         self.notices = self._timm.notices
 
     def weights_digest(self) -> str:
@@ -112,36 +107,36 @@ class VitAttention(TorchSaliencyModel):
             ConfigError: the network is not a transformer with one attention per block.
         """
         network = self._timm.build()
-        attention_modules(network)
+        find_attention_modules(network)
         return network
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return (n, rows, columns) shares of the patches."""
         images.requires_grad_(self.needs_gradients)
-        with recorded(network) as layers:
+        with record_attention(network) as layers:
             scores = network(images)
-        if fault := shares_fault(layers, len(attention_modules(network)), len(images)):
+        if fault := find_attention_fault(layers, len(find_attention_modules(network)), len(images)):
             raise DataError(f"{self._timm.name}: {fault}.")
         if self.needs_gradients:
-            total = class_scores(scores, self._class).sum()
+            total = select_scores(scores, self._class).sum()
             slopes = torch.autograd.grad(total, layers)
             layers = [(a * g).clamp(min=0) for a, g in zip(layers, slopes, strict=True)]
         with_class = getattr(network, "cls_token", None) is not None
-        kept = [discarded(self._fuse(a.detach()), self._discard, with_class) for a in layers]
+        kept = [drop_lowest(self._fuse(a.detach()), self._discard, with_class) for a in layers]
         prefix = int(getattr(network, "num_prefix_tokens", 0))
         start = kept[0].new_zeros(kept[0].shape[-1])
         if with_class:
             start[0] = 1
         else:
             start[prefix:] = 1 / (len(start) - prefix)
-        shares = rollout(kept, start)[:, prefix:]
-        grid = patch_grid(network, (images.shape[2], images.shape[3]), shares.shape[1])
+        shares = roll_out(kept, start)[:, prefix:]
+        grid = find_patch_grid(network, (images.shape[2], images.shape[3]), shares.shape[1])
         if grid is None:
-            raise DataError(f"{self._timm.name}: its {shares.shape[1]} patches form no grid.")
+            raise DataError(f"{self._timm.name}: its {shares.shape[1]} patches do not form a grid.")
         return shares.unflatten(1, grid)
 
 
-def attention_modules(network: torch.nn.Module) -> list[Any]:
+def find_attention_modules(network: torch.nn.Module) -> list[Any]:
     """Return the attention module of each block, from the first to the last.
 
     Raises:
@@ -157,14 +152,14 @@ def attention_modules(network: torch.nn.Module) -> list[Any]:
         found += inside
     if not found:
         raise ConfigError(
-            f"vit_attention: {type(network).__name__} is no transformer with one attention a "
+            f"vit_attention: {type(network).__name__} is not a transformer with one attention a "
             "block; take a vit_*, deit_*, beit_* or eva02_* network of timm."
         )
     return found
 
 
 @contextmanager
-def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+def record_attention(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     """Record the attention of every layer while the network runs.
 
     Inside the context no attention is fused, because a fused attention is never stored. Afterwards
@@ -173,7 +168,7 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
     Yields:
         (n, heads, tokens, tokens) attention of each layer that ran, in order; rows sum to 1.
     """
-    modules = attention_modules(network)
+    modules = find_attention_modules(network)
     fused = [module.fused_attn for module in modules]
     layers: list[torch.Tensor] = []
 
@@ -194,11 +189,13 @@ def recorded(network: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
             module.fused_attn = was
 
 
-def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -> str | None:
+def find_attention_fault(
+    layers: Sequence[torch.Tensor], n_blocks: int, n_images: int
+) -> str | None:
     """Return the reason why recorded attention cannot be followed through the layers, or None.
 
     Args:
-        layers: attention from `recorded`.
+        layers: attention from `record_attention`.
         n_blocks: number of layers.
         n_images: number of images the network was run on.
 
@@ -209,12 +206,12 @@ def shares_fault(layers: Sequence[torch.Tensor], n_blocks: int, n_images: int) -
     shapes = {(layer.shape[0], *layer.shape[2:]) for layer in layers}
     if len(layers) != n_blocks or shapes != {(n_images, n_tokens, n_tokens)}:
         return "its blocks do not attend from all tokens to all"
-    if any(_off(layer) > _ROWS_OFF for layer in layers):
-        return "its attentions are no shares that sum to 1"
+    if any(float((layer.detach().sum(dim=-1) - 1).abs().max()) > 1e-3 for layer in layers):
+        return "its attentions are not shares that sum to 1"
     return None
 
 
-def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | None:
+def find_patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | None:
     """Return the numbers of rows and columns of a transformer's patches; None if not a grid.
 
     Args:
@@ -232,7 +229,7 @@ def patch_grid(network: torch.nn.Module, size: Size, n_patches: int) -> Size | N
     return None
 
 
-def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:
+def drop_lowest(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tensor:
     """Set the lowest attentions to 0.
 
     Args:
@@ -253,7 +250,7 @@ def discarded(fused: torch.Tensor, ratio: float, with_class: bool) -> torch.Tens
     return torch.cat([fused[:, :, :first], rest], dim=2)
 
 
-def rollout(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
+def roll_out(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
     """Compute the share of each token of the first layer in tokens of the last layer.
 
     Args:
@@ -269,11 +266,6 @@ def rollout(layers: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor
         mixed = (layer + identity) / 2
         shares = shares @ (mixed / mixed.sum(dim=-1, keepdim=True))
     return shares[:, 0]
-
-
-def _off(attention: torch.Tensor) -> float:
-    """Return the largest difference of a row's sum from 1."""
-    return float((attention.detach().sum(dim=-1) - 1).abs().max())
 
 
 Maps = NDArray[np.float32]
@@ -305,14 +297,16 @@ def keypoint_maps(network: KeypointNet, image: torch.Tensor) -> tuple[Maps, str 
 
     Returns:
         (points, rows, columns) of the patches, or of the pixels if the network has no such
-        attention, 0 or more; and a notice about that case, else None.
+        attention, 0 or more; and a notice about that case, else None. `geometry.resize` brings a
+        map to the image's size, with a patch's value in the middle of the patch.
     """
     device = next(network.parameters()).device
     shown = image.detach().to(device)[None].clone().requires_grad_()
     with evaluating(network), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        maps, fault = _rolled_out(network, shown)
+        maps, fault = _roll_out_gradients(network, shown)
         if maps is None:
-            maps = _by_pixel(network, shown)
+            slopes = _derivatives(network(shown), [shown])
+            maps = torch.stack([slope[0].abs().amax(dim=0) for (slope,) in slopes])
             fault = (
                 f"{network.name}: {fault}; the maps of its key points are magnitudes of "
                 "derivatives by pixels."
@@ -321,59 +315,41 @@ def keypoint_maps(network: KeypointNet, image: torch.Tensor) -> tuple[Maps, str 
     return found.mean(axis=1, dtype=np.float64).astype(np.float32), fault
 
 
-def over_image(maps: Maps, size: Size) -> Maps:
-    """Resize maps to an image's size: bilinear, a patch's value in the middle of the patch.
-
-    Args:
-        maps: (points, rows, columns) from `keypoint_maps`.
-        size: height and width of the image.
-
-    Returns:
-        (points, height, width).
-    """
-    return resize(maps, size)
-
-
-def _rolled_out(
+def _roll_out_gradients(
     network: KeypointNet, shown: torch.Tensor
 ) -> tuple[torch.Tensor | None, str | None]:
     """Return (2 points, rows, columns) gradient rollout of x, y, x, y..., or a reason for None."""
     backbone: Any = network.backbone
     try:
-        n_blocks = len(attention_modules(backbone))
+        n_blocks = len(find_attention_modules(backbone))
     except ConfigError:
         return None, "it has no blocks with one attention each"
     last: list[Any] = []
     hook = backbone.blocks[-1].register_forward_hook(lambda _block, _given, out: last.append(out))
     try:
-        with recorded(backbone) as layers:
+        with record_attention(backbone) as layers:
             places = network(shown)
     finally:
         hook.remove()
-    if fault := shares_fault(layers, n_blocks, 1):
+    if fault := find_attention_fault(layers, n_blocks, 1):
         return None, fault
     n_tokens = layers[0].shape[-1]
     tokens = last[0] if len(last) == 1 else None
     if not isinstance(tokens, torch.Tensor) or tokens.shape[:-1] != (1, n_tokens):
         return None, "its last block does not give a row of numbers a token"
     prefix = int(getattr(backbone, "num_prefix_tokens", 0))
-    grid = patch_grid(backbone, (shown.shape[2], shown.shape[3]), n_tokens - prefix)
+    grid = find_patch_grid(backbone, (shown.shape[2], shown.shape[3]), n_tokens - prefix)
     if grid is None:
-        return None, f"its {n_tokens - prefix} patches form no grid"
+        return None, f"its {n_tokens - prefix} patches do not form a grid"
     rows = []
     for *slopes, slope in _derivatives(places, [*layers, tokens]):
         weighted = [
-            _scaled((a.detach() * g).abs().mean(dim=1)) for a, g in zip(layers, slopes, strict=True)
+            _scale_rows((a.detach() * g).abs().mean(dim=1))
+            for a, g in zip(layers, slopes, strict=True)
         ]
         start = slope[0].norm(dim=-1)
-        rows.append(rollout(weighted, start / start.sum().clamp(min=_TINY))[0, prefix:])
+        rows.append(roll_out(weighted, start / start.sum().clamp(min=1e-30))[0, prefix:])
     return torch.stack(rows).unflatten(1, grid), None
-
-
-def _by_pixel(network: KeypointNet, shown: torch.Tensor) -> torch.Tensor:
-    """Return (2 points, height, width) magnitudes of derivatives of x, y, x, y..."""
-    found = [slope[0].abs().amax(dim=0) for (slope,) in _derivatives(network(shown), [shown])]
-    return torch.stack(found)
 
 
 def _derivatives(
@@ -384,10 +360,7 @@ def _derivatives(
         yield torch.autograd.grad(coordinate, by, retain_graph=True)
 
 
-_TINY = 1e-30
-
-
-def _scaled(layer: torch.Tensor) -> torch.Tensor:
+def _scale_rows(layer: torch.Tensor) -> torch.Tensor:
     """Scale (1, tokens, tokens) so that the largest row sums to 1; zeros stay zeros."""
     largest = layer.sum(dim=-1).amax()
-    return layer / largest.clamp(min=_TINY)
+    return layer / largest.clamp(min=1e-30)

@@ -204,7 +204,7 @@ Finished = NDArray[np.float32]
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def finished(
+def finish_prediction(
     values: NDArray[Any], output: Output, geometry: Geometry, postprocess: bool
 ) -> Finished:
     """Bring a prediction onto the pixels that it is scored on.

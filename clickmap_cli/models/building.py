@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,10 @@ def build_model(
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model {label}: {error}") from error
     if not isinstance(model, SaliencyModel):
-        raise ConfigError(f"model {label}: {name} is no SaliencyModel.")
+        raise ConfigError(f"model {label}: {name} is not a SaliencyModel.")
     numbers = {k: v for k, v in settings.items() if k not in model.run_only}
     weights = "not downloaded"
-    if download or download_note(label, settings) is None:
+    if download or describe_download(label, settings) is None:
         weights = model.weights_digest()
     words = [type(model).__qualname__, model.version, model.output, numbers, weights]
     words.append(_code_digest(model))
@@ -139,10 +140,10 @@ def try_network(label: str, name: str, given: Mapping[str, Any], device: str) ->
     if not {"weights", "weights_path"} <= set(settings):
         return None
     from clickmap_cli.models.torch_model import TorchSaliencyModel
-    from clickmap_cli.models.weights import RANDOM, without_memory
+    from clickmap_cli.models.weights import RANDOM, build_without_memory
 
     model = made(**{**settings, "weights": RANDOM, "weights_path": None})
-    return without_memory(model.build) if isinstance(model, TorchSaliencyModel) else None
+    return build_without_memory(model.build) if isinstance(model, TorchSaliencyModel) else None
 
 
 def _code_digest(model: SaliencyModel) -> str:
@@ -166,12 +167,11 @@ def require_devices(models: Iterable[BuiltModel]) -> None:
 
 
 TIMM, TORCHVISION = "timm", "torchvision"
-_DETECTOR = "fasterrcnn_resnet50_fpn"
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """File names that timm looks for in a repository of the hub, in this order."""
 
 
-def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
+def describe_download(what: str, settings: Mapping[str, Any]) -> str | None:
     """Tell whether the weights that a model's settings require are on this machine.
 
     Args:
@@ -185,74 +185,51 @@ def download_note(what: str, settings: Mapping[str, Any]) -> str | None:
     network = settings.get("model", settings.get("backbone"))
     if settings.get("weights_path") or not isinstance(network, str):
         return None
-    return release_note(what, release, network)
+    return describe_release(what, release, network)
 
 
-def release_note(what: str, release: str, network: str) -> str | None:
-    """Tell whether a network's released weights are on this machine; see `download_note`."""
-    if release not in (TIMM, TORCHVISION):
+def describe_release(what: str, release: str, network: str) -> str | None:
+    """Tell whether a network's released weights are on this machine; see `describe_download`."""
+    url, config = None, None
+    if release == TORCHVISION:
+        url = _find_torchvision_url(network)
+    elif release == TIMM:
+        import timm
+
+        # building the model reports a network or a tag that does not exist
+        with suppress(RuntimeError):
+            config = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
+        url = config.url if config is not None else None
+    if config is not None and config.hf_hub_id:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        folder = Path(HF_HUB_CACHE)
+        name, _, revision = config.hf_hub_id.partition("@")
+        files = (config.hf_hub_filename,) if config.hf_hub_filename else _HUB_FILES
+        cached = [try_to_load_from_cache(name, file, revision=revision or None) for file in files]
+        places = [Path(path) for path in cached if isinstance(path, str)]
+    elif url:
+        import torch
+
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        places = [folder / Path(urlparse(url).path).name]
+    else:
         return None
-    places = list(_places(release, network))
-    found = next((path for path in places if path is not None and path.is_file()), None)
+    found = next((path for path in places if path.is_file()), None)
     if found is not None:
         return f"{what}: its weights ({release}, {network}) are on this machine: {found}."
-    if not places:
-        return None
-    known = [path for path in places if path is not None]
-    into = f" to {known[0].parent}" if known else f" to {_hub_cache()}"
     return (
-        f"{what}: its weights ({release}, {network}) are not on this machine; a run downloads them"
-        f"{into}."
+        f"{what}: its weights ({release}, {network}) are not on this machine; a run downloads them "
+        f"to {folder}."
     )
 
 
-def _places(release: str, network: str) -> Iterator[Path | None]:
-    """Yield the paths where the weights would be; None for a file missing from the hub's cache."""
-    if release == TORCHVISION:
-        url = _torchvision_url(network)
-        if url is not None:
-            yield _torch_file(url)
-        return
-    import timm
-
-    try:
-        known = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
-    except RuntimeError:  # the tag does not exist; building the model reports it
-        known = None
-    if known is None:
-        return
-    if known.hf_hub_id:
-        yield from _hub_files(known.hf_hub_id, known.hf_hub_filename)
-    elif known.url:
-        yield _torch_file(known.url)
-
-
-def _torchvision_url(network: str) -> str | None:
+def _find_torchvision_url(network: str) -> str | None:
     from torchvision import models
 
-    if network == _DETECTOR:
+    if network == "fasterrcnn_resnet50_fpn":
         return str(models.detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.url)
     if network not in models.list_models():
         return None
     return str(models.get_model_weights(network)["DEFAULT"].url)
-
-
-def _torch_file(url: str) -> Path:
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-
-
-def _hub_files(repository: str, filename: str | None) -> Iterator[Path | None]:
-    from huggingface_hub import try_to_load_from_cache
-
-    name, _, revision = repository.partition("@")
-    for file in (filename,) if filename else _HUB_FILES:
-        found = try_to_load_from_cache(name, file, revision=revision or None)
-        yield Path(found) if isinstance(found, str) else None
-
-
-def _hub_cache() -> str:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return str(HF_HUB_CACHE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,27 +28,6 @@ STRIDES = (1, 2)
 """Kernels and strides of the convolutions of the two blocks of `base`."""
 
 _POOL = 2
-
-
-@dataclass(frozen=True)
-class ClassifierSettings:
-    """Settings of a classifier.
-
-    Attributes:
-        network: `base`, or the name of a network in timm.
-        in_size: channels of the first block of `base`; the second one has twice as many.
-        dropout: share of activations of `base` that are dropped in training.
-        weights: for a timm network: `none` draws random weights, `timm` downloads timm's.
-        weights_path: a checkpoint of the timm network to start from, in place of `weights`.
-        seed: seed of random weights.
-    """
-
-    network: str = BASE
-    in_size: int = 16
-    dropout: float = 0.4
-    weights: str = RANDOM
-    weights_path: str | None = None
-    seed: int = 0
 
 
 class ClassifierNetwork(nn.Module):
@@ -123,57 +101,64 @@ def feature_size(size: Size) -> Size:
 
 
 def build_classifier(
-    settings: ClassifierSettings, size: Size, channels: int, n_classes: int
+    size: Size,
+    channels: int,
+    n_classes: int,
+    *,
+    network: str = BASE,
+    in_size: int = 16,
+    dropout: float = 0.4,
+    weights: str = RANDOM,
+    weights_path: str | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """Build a network on the CPU that scores classes of images with values in 0..1.
 
+    A timm network gets a new last layer, and normalises images as for its weights. For grey images,
+    the means and deviations are averaged over RGB, and weights of the first layer are summed over
+    RGB, as timm does.
+
     Args:
-        settings: the network's settings.
         size: height and width of the images.
         channels: 1 for grey, 3 for colour.
         n_classes: number of classes.
+        network: `base`, or the name of a network in timm.
+        in_size: channels of the first block of `base`; the second one has twice as many.
+        dropout: share of activations of `base` that are dropped in training.
+        weights: for a timm network: `none` draws random weights, `timm` downloads timm's.
+        weights_path: a checkpoint of the timm network to start from, in place of `weights`.
+        seed: seed of random weights.
 
     Raises:
         ConfigError: a setting is wrong, or the network cannot take such images.
         DataError: its weights are missing, cannot be downloaded or do not fit.
     """
-    if settings.network != BASE:
-        return _timm_classifier(settings, size, channels, n_classes)
-    if settings.weights_path or settings.weights != RANDOM:
-        raise ConfigError("network base: it has no weights to begin with; leave weights out.")
-    with seeded(settings.seed):
-        return ClassifierNetwork(size, channels, n_classes, settings.in_size, settings.dropout)
-
-
-def _timm_classifier(
-    settings: ClassifierSettings, size: Size, channels: int, n_classes: int
-) -> nn.Module:
-    """Build a timm network with a new last layer, which normalises images as for its weights.
-
-    For grey images, the means and deviations are averaged over RGB, and weights of the first layer
-    are summed over RGB, as timm does.
-    """
-    name, what = settings.network, f"network {settings.network}"
+    if network == BASE:
+        if weights_path or weights != RANDOM:
+            raise ConfigError("network base: it has no weights to begin with; leave weights out.")
+        with seeded(seed):
+            return ClassifierNetwork(size, channels, n_classes, in_size, dropout)
+    what = f"network {network}"
     timm_network = TimmNetwork(
-        name,
+        network,
         what,
-        weights=None if settings.weights_path else settings.weights,
-        weights_path=settings.weights_path,
-        seed=settings.seed,
+        weights=None if weights_path else weights,
+        weights_path=weights_path,
+        seed=seed,
     )
     state = None
-    if settings.weights_path or str(settings.weights).lower() == RELEASE:
+    if weights_path or str(weights).lower() == RELEASE:
         # load them unchanged first, because every key must fit
         state = timm_network.build().state_dict()
-    network = create_network(
-        name, what, seed=settings.seed, state=state, in_chans=channels, num_classes=n_classes
+    made = create_network(
+        network, what, seed=seed, state=state, in_chans=channels, num_classes=n_classes
     )
-    set_input_size(network, size, timm_network.config, f"{what}: size")
-    try_image(network, size, f"{what}: size", channels)
+    set_input_size(made, size, timm_network.config, f"{what}: size")
+    try_image(made, size, f"{what}: size", channels)
     mean, std = timm_network.mean, timm_network.std
     if channels == 1:
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
-    return Normalised(network, mean, std)
+    return Normalised(made, mean, std)
 
 
 def fit_logistic(

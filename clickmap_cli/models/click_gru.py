@@ -89,7 +89,7 @@ class ClickGRU(nn.Module):
         return logits
 
 
-def padded(examples: list[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_trials(examples: list[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad trials of different lengths into one batch for `ClickGRU`.
 
     Args:
@@ -105,7 +105,7 @@ def padded(examples: list[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Ten
     return batch, torch.tensor(lengths)
 
 
-def feature_logits(network: ClickGRU, features: ClickFeatures) -> NDArray[np.float64]:
+def compute_logits(network: ClickGRU, features: ClickFeatures) -> NDArray[np.float64]:
     """Compute the network's logits, in batches of trials of similar length.
 
     Args:
@@ -130,13 +130,12 @@ def feature_logits(network: ClickGRU, features: ClickFeatures) -> NDArray[np.flo
             logits[trials] = found.double().cpu().numpy()
             if not np.isfinite(logits[trials]).all():
                 raise DataError(
-                    "The participant-quality network gives values that are no numbers; train it "
-                    "again."
+                    "The participant-quality network gives NaN or infinite values; train it again."
                 )
     return logits
 
 
-def trial_logits(
+def compute_trial_logits(
     network: ClickGRU,
     trials: Trials,
     settings: FeatureSettings,
@@ -162,10 +161,10 @@ def trial_logits(
     cut = 0
     progress.stage("Judging participants", len(trials))
     with one_thread():
-        for index in blocks_of_images(trials):
-            table, at = part_of(trials, index, times)
+        for index in split_by_image(trials):
+            table, at = select_trials(trials, index, times)
             features = click_features(table, settings, times=at)
-            logits[index] = feature_logits(network, features)
+            logits[index] = compute_logits(network, features)
             cut += features.cut
             progress.advance(len(index))
     if cut:
@@ -258,7 +257,7 @@ class ClickFeatures:
         return self.values[start : start + self.lengths[number]]
 
 
-def features_of(
+def compute_features(
     trials: Trials,
     index: NDArray[Any],
     settings: FeatureSettings,
@@ -282,8 +281,8 @@ def features_of(
     found = [np.empty((0, len(settings.names)), dtype=np.float32)]
     starts, lengths = (np.zeros(len(index), dtype=np.int64) for _ in range(2))
     done, cut = 0, 0
-    for block in blocks_of_images(trials, np.unique(trials.image[index])):
-        table, at = part_of(trials, block, times)
+    for block in split_by_image(trials, np.unique(trials.image[index])):
+        table, at = select_trials(trials, block, times)
         wanted = place[block] >= 0
         part = click_features(table, settings, among, at, wanted)
         starts[place[block[wanted]]] = part.starts + done
@@ -345,7 +344,7 @@ def click_features(
     return ClickFeatures(values, starts, lengths, int(np.count_nonzero(all_clicks > most)))
 
 
-def blocks_of_images(trials: Trials, images: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
+def split_by_image(trials: Trials, images: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:
     """Yield the trials of a table, grouped by image, in blocks of bounded size or of one image.
 
     Args:
@@ -369,7 +368,7 @@ def blocks_of_images(trials: Trials, images: NDArray[Any] | None = None) -> Iter
         first, done = int(ends[last]), int(clicks[last])
 
 
-def part_of(
+def select_trials(
     trials: Trials, index: NDArray[Any], times: NDArray[np.float64] | None
 ) -> tuple[Trials, NDArray[np.float64] | None]:
     """Return some trials as a separate table, with the times of their clicks."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,20 +15,29 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.config.fields import Count, Key, OptionalPositive
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.timm_models import create_network, load_pretrained_config, one_of
+from clickmap_cli.models.timm_models import create_network, load_pretrained_config
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, short_reason
+from clickmap_cli.models.weights import (
+    find_module,
+    load_state,
+    random_weights_notice,
+    read_state,
+    read_weights_setting,
+    seeded,
+    suggest_nearest,
+)
+from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
 
 DETECTOR = "fasterrcnn_resnet50_fpn"
 DETECTOR_LEVELS = ("pool", "3", "2", "1", "0")
 """Levels of the feature pyramid, from the coarsest to the finest."""
 
-_ZEROS = "constant"
-_SMOOTH_MODES = (_ZEROS, "reflect", "mirror", "nearest")
-_SHORT_SIDE, _LONG_SIDE = 800, 1333  # the detector's own rule for the size of images
+_SMOOTH_MODES = ("constant", "reflect", "mirror", "nearest")
+_RELEASE = "258fb6c6"
+"""First digits of the SHA-256 of torchvision's COCO_V1 file, which are in its name."""
 
 
 class EigenCam(TorchSaliencyModel):
@@ -68,16 +77,16 @@ class EigenCam(TorchSaliencyModel):
         backbone: str = DETECTOR,
         layers: Sequence[str] | None = None,
         level: str | int | None = None,
-        component: int = 1,
+        component: Count = 1,
         invert: bool = False,
-        smooth_sigma: float | None = None,
-        smooth_mode: str = _ZEROS,
+        smooth_sigma: OptionalPositive = None,
+        smooth_mode: Annotated[str, Key(choices=_SMOOTH_MODES)] = "constant",
         detector_resize: bool = False,
         weights_path: str | None = None,
         weights: str | None = None,
         seed: int = 0,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
     ) -> None:
         mean, std = choose_normalisation(backbone, None if weights_path else weights)
         super().__init__(device, None, batch_size, mean=mean, std=std)
@@ -87,12 +96,8 @@ class EigenCam(TorchSaliencyModel):
             raise ConfigError(f"eigencam: backbone {backbone} {wanted}.")
         if layers is not None and not layers:
             raise ConfigError("eigencam: layers is empty; name at least one.")
-        if component < 1:
-            raise ConfigError(f"eigencam: component is {component}; the first one is 1.")
-        if smooth_sigma is not None and smooth_sigma <= 0:
-            raise ConfigError(f"eigencam: smooth_sigma is {smooth_sigma}; it must be above 0.")
-        self._mode = one_of(smooth_mode, _SMOOTH_MODES, "eigencam: smooth_mode")
-        if smooth_sigma is None and self._mode != _ZEROS:
+        self._mode = smooth_mode
+        if smooth_sigma is None and self._mode != "constant":
             raise ConfigError(
                 f"eigencam: smooth_mode is {self._mode} and smooth_sigma is not set; set it, or "
                 "leave smooth_mode out."
@@ -108,26 +113,34 @@ class EigenCam(TorchSaliencyModel):
         self._component, self._invert = component, invert
         self._smooth = smooth_sigma
         self._detector_resize = detector_resize
-        self._weights = (weights_path, weights, seed)
-        self._digest = feature_digest(backbone, weights_path, weights, seed)
-        if self._digest.startswith("random"):
-            self.notices = ("eigencam: random weights (weights: none); its scores mean nothing.",)
+        self._seed = seed
+        self._path: Path | None = None
+        self._release = weights if weights in ("torchvision", "timm") and not weights_path else None
+        if self._release is None:
+            release = "torchvision" if backbone == DETECTOR else "timm"
+            self._path = read_weights_setting(weights_path, weights, "eigencam", release)
+            if self._path is None:
+                self.notices = (random_weights_notice("eigencam"),)
 
     def weights_digest(self) -> str:
         """Return the checkpoint's SHA-256, or the name of the release, or the seed."""
-        return self._digest
+        if self._path is not None:
+            return sha256_of(self._path)
+        return f"{self._release} {self._backbone}" if self._release else f"random {self._seed}"
 
     def build(self) -> FeatureNetwork:
         """Build the part of the network that gives the features."""
-        return build_features(self._backbone, self._layers, *self._weights)
+        return build_features(
+            self._backbone, self._layers, path=self._path, release=self._release, seed=self._seed
+        )
 
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return (n, h, w) components on the level's grid, rectified, in 0..1."""
         features = self._features(network, images)
         maps = []
-        for one in joined_features(features, self._level):
-            signed, explained = signed_component(one, self._component)
-            maps.append(rectified(-signed if self._invert else signed))
+        for one in join_features(features, self._level):
+            signed, explained = compute_signed_component(one, self._component)
+            maps.append(rectify(-signed if self._invert else signed))
             self._explained.append(explained)
         return torch.stack(maps)
 
@@ -138,7 +151,7 @@ class EigenCam(TorchSaliencyModel):
         for stimulus, explained in zip(stimuli, self._explained, strict=True):
             self.details[stimulus.image_id] = {"explained_variance": explained}
         return [
-            self._smoothed(resize(values, stimulus.size))
+            self._smooth_map(resize(values, stimulus.size))
             for stimulus, values in zip(stimuli, maps, strict=True)
         ]
 
@@ -150,19 +163,21 @@ class EigenCam(TorchSaliencyModel):
         with torch.inference_mode():
             features = self._features(network, images)
             for level in reversed(features):
-                signed, _ = signed_component(joined_features(features, level)[0], self._component)
+                signed, _ = compute_signed_component(
+                    join_features(features, level)[0], self._component
+                )
                 for sign, values in (("+", signed), ("-", -signed)):
-                    heat = rectified(values).float().cpu().numpy()
-                    found[f"{level}{sign}"] = self._smoothed(resize(heat, stimulus.size))
+                    heat = rectify(values).float().cpu().numpy()
+                    found[f"{level}{sign}"] = self._smooth_map(resize(heat, stimulus.size))
         return found
 
     def _features(self, network: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = network(
-            _as_the_detector(images) if self._detector_resize else images
-        )
+        if self._detector_resize:
+            images = resize_as_detector(images)
+        found: dict[str, torch.Tensor] = network(images)
         return found
 
-    def _smoothed(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _smooth_map(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._smooth is None:
             return values
         from scipy.ndimage import gaussian_filter
@@ -170,7 +185,7 @@ class EigenCam(TorchSaliencyModel):
         return np.asarray(gaussian_filter(values, self._smooth, mode=self._mode))
 
 
-def joined_features(features: dict[str, torch.Tensor], level: str) -> torch.Tensor:
+def join_features(features: dict[str, torch.Tensor], level: str) -> torch.Tensor:
     """Concatenate the absolute values of all levels, resized to the grid of one level.
 
     Args:
@@ -192,27 +207,27 @@ def joined_features(features: dict[str, torch.Tensor], level: str) -> torch.Tens
     return torch.cat(parts, dim=1)
 
 
-def signed_component(features: torch.Tensor, number: int) -> tuple[torch.Tensor, float]:
+def compute_signed_component(features: torch.Tensor, number: int) -> tuple[torch.Tensor, float]:
     """Return (h, w) a component of (channels, h, w) features, and its share of the variance.
 
-    The component's sign follows `oriented`. The features are overwritten: at the finest level a
+    The component's sign follows `choose_sign`. The features are overwritten: at the finest level a
     copy would take longer than the rest.
     """
     positions = features.flatten(1).T
     activation = positions.mean(dim=1)
-    found = principal_component(positions, number, overwrite=True)
-    signed = found.projection * oriented(found.projection, activation)
-    return signed.reshape(features.shape[1:]), found.explained
+    projection, explained = compute_component(positions, number, overwrite=True)
+    signed = projection * choose_sign(projection, activation)
+    return signed.reshape(features.shape[1:]), explained
 
 
-def rectified(values: torch.Tensor) -> torch.Tensor:
+def rectify(values: torch.Tensor) -> torch.Tensor:
     """Set negative values to 0 and min-max scale the rest to 0..1; zeros if all are equal."""
     heat = torch.relu(values)
     low, high = heat.min(), heat.max()
     return (heat - low) / (high - low) if high > low else torch.zeros_like(heat)
 
 
-def oriented(projection: torch.Tensor, activation: torch.Tensor) -> float:
+def choose_sign(projection: torch.Tensor, activation: torch.Tensor) -> float:
     """Return the sign, 1 or -1, that makes a projection correlate positively with the activation.
 
     If they do not correlate at all, return the sign that makes the projection's largest absolute
@@ -224,20 +239,16 @@ def oriented(projection: torch.Tensor, activation: torch.Tensor) -> float:
     return 1.0 if together >= 0 else -1.0
 
 
-def _as_the_detector(images: torch.Tensor) -> torch.Tensor:
+def resize_as_detector(images: torch.Tensor) -> torch.Tensor:
     """Resize images to a short side of 800 pixels, or less if the long side would exceed 1333."""
     height, width = images.shape[-2:]
-    scale = min(_SHORT_SIDE / min(height, width), _LONG_SIDE / max(height, width))
     return functional.interpolate(
-        images, scale_factor=scale, mode="bilinear", align_corners=False,
+        images,
+        scale_factor=min(800 / min(height, width), 1333 / max(height, width)),
+        mode="bilinear",
+        align_corners=False,
         recompute_scale_factor=True,
-    )  # fmt: skip
-
-
-DOWNLOADED = ("torchvision", "timm")
-_DETECTOR = "fasterrcnn_resnet50_fpn"
-_RELEASE = "258fb6c6"
-"""First digits of the SHA-256 of torchvision's COCO_V1 file, which are in its name."""
+    )
 
 
 class FeatureNetwork(torch.nn.Module):
@@ -255,7 +266,7 @@ class FeatureNetwork(torch.nn.Module):
         self._layers = layers
         self._found: dict[str, torch.Tensor] = {}
         for name in layers or ():
-            module = _module(network, name)
+            module = find_module(network, name, "eigencam")
             module.register_forward_hook(self._keeper(name))
 
     def forward(self, images: torch.Tensor) -> Mapping[str, torch.Tensor]:
@@ -282,18 +293,6 @@ class FeatureNetwork(torch.nn.Module):
         return keep
 
 
-def feature_digest(backbone: str, weights_path: str | None, weights: str | None, seed: int) -> str:
-    """Return a text that identifies the weights: the file's SHA-256, the release, or the seed.
-
-    Raises:
-        ConfigError: the settings do not say where weights come from.
-    """
-    if weights in DOWNLOADED and not weights_path:
-        return f"{weights} {backbone}"
-    path = _file(backbone, weights_path, weights)
-    return f"random {seed}" if path is None else sha256_of(path)
-
-
 def choose_normalisation(
     backbone: str, weights: str | None
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
@@ -310,7 +309,7 @@ def choose_normalisation(
     Raises:
         ConfigError: timm has the network but not the tag in its name.
     """
-    if backbone == _DETECTOR:
+    if backbone == DETECTOR:
         return None, None
     if _is_timm(backbone, weights):
         known = load_pretrained_config(backbone, "eigencam")
@@ -331,8 +330,9 @@ def _is_timm(backbone: str, weights: str | None) -> bool:
 def build_features(
     backbone: str,
     layers: Sequence[str] | None,
-    weights_path: str | None,
-    weights: str | None,
+    *,
+    path: Path | None,
+    release: str | None,
     seed: int,
 ) -> FeatureNetwork:
     """Build a network and load its weights.
@@ -340,37 +340,30 @@ def build_features(
     Args:
         backbone: `fasterrcnn_resnet50_fpn`, or the name of a timm or torchvision network.
         layers: names of modules; None for the detector's pyramid.
-        weights_path: a checkpoint.
-        weights: `torchvision` or `timm` to download weights, `none` for random ones.
+        path: a checkpoint, or None.
+        release: `torchvision` or `timm` to download weights, or None.
         seed: seed of random weights.
 
     Raises:
-        ConfigError: the network or a layer does not exist, or the settings do not say where weights
-            come from.
+        ConfigError: the network or a layer does not exist.
         DataError: the weights are missing, damaged or do not fit.
     """
-    download = weights if weights in DOWNLOADED and not weights_path else None
-    path = None if download else _file(backbone, weights_path, weights)
     with seeded(seed):
-        if backbone == _DETECTOR:
-            return FeatureNetwork(_detector(path, download), None)
-        network = _classifier(backbone, download, seed)
+        if backbone == DETECTOR:
+            return FeatureNetwork(_build_detector(path, release), None)
+        network = _build_network(backbone, release, seed)
     if path is not None:
         load_state(network, read_state(path), path)
     return FeatureNetwork(network, layers)
 
 
-def _file(backbone: str, weights_path: str | None, weights: str | None) -> Path | None:
-    release = "torchvision" if backbone == _DETECTOR else "timm"
-    return weights_setting(weights_path, weights, "eigencam", release)
-
-
-def _detector(path: Path | None, download: str | None) -> torch.nn.Module:
+def _build_detector(path: Path | None, release: str | None) -> torch.nn.Module:
     """Build the backbone and feature pyramid of Faster R-CNN, without its heads."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops.misc import FrozenBatchNorm2d
 
-    released = bool(download) or (path is not None and sha256_of(path).startswith(_RELEASE))
+    released = bool(release) or (path is not None and sha256_of(path).startswith(_RELEASE))
     # torchvision does the same: this release was trained with eps 0
     norm = partial(FrozenBatchNorm2d, eps=0.0) if released else FrozenBatchNorm2d
     network: torch.nn.Module = resnet_fpn_backbone(
@@ -378,16 +371,18 @@ def _detector(path: Path | None, download: str | None) -> torch.nn.Module:
     )
     if path is not None:
         state = read_state(path)
-    elif download is not None:
-        state = _downloaded_detector(download)
+    elif release == "torchvision":
+        with _explained_downloads("torchvision's weights"):
+            state = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=False)
+    elif release is not None:
+        raise ConfigError(f"eigencam: weights is {release}; the detector's are torchvision's.")
     else:
         return network
     kept = {}
     for key, value in state.items():
-        part = key.removeprefix("backbone.")
-        if part.endswith("num_batches_tracked") or part.split(".")[0] not in ("body", "fpn"):
+        words = key.removeprefix("backbone.").split(".")
+        if words[0] not in ("body", "fpn") or words[-1] == "num_batches_tracked":
             continue
-        words = part.split(".")
         if words[0] == "fpn" and len(words) == 4:  # fpn.inner_blocks.0.weight of older releases
             words.insert(3, "0")
         kept[".".join(words)] = value
@@ -395,58 +390,34 @@ def _detector(path: Path | None, download: str | None) -> torch.nn.Module:
     return load_state(network, kept, source, "torchvision's Faster R-CNN")
 
 
-def _downloaded_detector(release: str) -> dict[str, torch.Tensor]:
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
-    if release != "torchvision":
-        raise ConfigError(f"eigencam: weights is {release}; the detector's are torchvision's.")
-    try:
-        found = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=False)
-    except OSError as error:
-        raise DataError(
-            f"eigencam: torchvision's weights could not be downloaded ({short_reason(error)}); "
-            "give weights_path."
-        ) from error
-    return dict(found)
-
-
-def _classifier(name: str, download: str | None, seed: int) -> torch.nn.Module:
+def _build_network(name: str, release: str | None, seed: int) -> torch.nn.Module:
     """Build a timm network, or torchvision's if timm does not build it."""
     import timm
     from torchvision import models
 
-    if _is_timm(name, download):
-        return create_network(name, "eigencam", download=download == "timm", seed=seed)
+    if _is_timm(name, release):
+        return create_network(name, "eigencam", download=release == "timm", seed=seed)
+    if name not in models.list_models():
+        known = [DETECTOR, *timm.list_models(), *models.list_models()]
+        raise ConfigError(f"eigencam: there is no network '{name}'. {suggest_nearest(name, known)}")
+    settings = {"weights": "DEFAULT" if release == "torchvision" else None}
+    builder = models.get_model_builder(name)
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        settings["weights_backbone"] = None  # otherwise detectors download them
+    with _explained_downloads(f"the weights of {name}"):
+        network: torch.nn.Module = builder(**settings)
+    return network
+
+
+@contextmanager
+def _explained_downloads(what: str) -> Iterator[None]:
+    """Raise DataError in place of the OSError of a failed download."""
     try:
-        if name in models.list_models():
-            settings = {"weights": "DEFAULT" if download == "torchvision" else None}
-            builder = models.get_model_builder(name)
-            if "weights_backbone" in inspect.signature(builder).parameters:
-                settings["weights_backbone"] = None  # otherwise detectors download them
-            network: torch.nn.Module = builder(**settings)
-            return network
+        yield
     except OSError as error:
         raise DataError(
-            f"eigencam: the weights of {name} could not be downloaded ({short_reason(error)}); "
-            "give weights_path."
+            f"eigencam: {what} could not be downloaded ({short_reason(error)}); give weights_path."
         ) from error
-    known = [_DETECTOR, *timm.list_models(), *models.list_models()]
-    raise ConfigError(f"eigencam: there is no network '{name}'. {_near(name, known)}")
-
-
-def _module(network: torch.nn.Module, name: str) -> torch.nn.Module:
-    modules = dict(network.named_modules())
-    if name not in modules or not name:
-        raise ConfigError(f"eigencam: there is no layer '{name}'. {_near(name, modules)}")
-    return modules[name]
-
-
-def _near(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """Suggest the nearest known name, without listing hundreds."""
-    said = did_you_mean(name, known)
-    if said.startswith("Did"):
-        return said
-    return f"There are {len(known)}, such as {list(known)[-1]!r}."
 
 
 _EXACT_SIDE = 320
@@ -459,20 +430,9 @@ _SETTLED = 5  # rounds after which the residual must fall from one to the next
 _NOTHING = 1e-12  # a smaller share of squares is rounding error, not variance
 
 
-@dataclass(frozen=True)
-class Component:
-    """One principal component.
-
-    Attributes:
-        projection: (n) the rows' coordinates along it; its sign is arbitrary.
-        explained: its share of the variance.
-    """
-
-    projection: torch.Tensor
-    explained: float
-
-
-def principal_component(rows: torch.Tensor, number: int, overwrite: bool = False) -> Component:
+def compute_component(
+    rows: torch.Tensor, number: int, overwrite: bool = False
+) -> tuple[torch.Tensor, float]:
     """Compute a principal component of rows, after centring over rows.
 
     The components are eigenvectors of the smaller of the two Gram matrices. A small matrix is
@@ -486,7 +446,7 @@ def principal_component(rows: torch.Tensor, number: int, overwrite: bool = False
         overwrite: True if `rows` may be centred in place.
 
     Returns:
-        The component.
+        (n) the rows' coordinates along it, whose sign is arbitrary, and its share of the variance.
     """
     on = rows.device
     if on.type == "mps":  # it has neither double precision nor decompositions
@@ -494,14 +454,14 @@ def principal_component(rows: torch.Tensor, number: int, overwrite: bool = False
     mean = rows.mean(dim=0, keepdim=True)
     centred = rows.sub_(mean) if overwrite else rows - mean
     total = _squares(centred)
-    nothing = Component(torch.zeros_like(rows[:, 0]).to(on), 0.0)
+    nothing = torch.zeros_like(rows[:, 0]).to(on), 0.0
     if total <= _NOTHING * len(rows) * _squares(mean) or number > min(rows.shape):
         return nothing
     found = _iterated(centred, number) if min(rows.shape) > _EXACT_SIDE else None
     projection, value = _decomposed(centred, number) if found is None else found
     if value <= _NOTHING * total:
         return nothing
-    return Component(projection.to(on), value / total)
+    return projection.to(on), value / total
 
 
 def _squares(values: torch.Tensor) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn import functional
 
+from clickmap_cli.config.fields import Count, Key, OptionalPositive, OptionalSize, Positive
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    class_scores,
-    class_setting,
-    one_of,
+    read_class,
+    require_one_of,
+    select_scores,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import evaluating
@@ -98,16 +99,16 @@ class Gradient(TorchSaliencyModel):
         model: str = "resnet50",
         weights: str | None = None,
         weights_path: str | None = None,
-        requires_size: list[int] | None = None,
-        method: str = "gradient",
-        n_samples: int = 25,
-        noise: float = 0.15,
-        steps: int = 32,
-        reduce: str = "max",
+        requires_size: OptionalSize = None,
+        method: Annotated[str, Key(choices=_METHODS)] = "gradient",
+        n_samples: Count = 25,
+        noise: Positive = 0.15,
+        steps: Count = 32,
+        reduce: Annotated[str, Key(choices=tuple(_REDUCTIONS))] = "max",
         class_index: int | None = None,
-        smooth_sigma: float | None = None,
+        smooth_sigma: OptionalPositive = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         seed: int = 0,
     ) -> None:
         self._timm = TimmNetwork(
@@ -120,15 +121,9 @@ class Gradient(TorchSaliencyModel):
         )
         super().__init__(device, list(self._timm.size), batch_size, mean=[0, 0, 0], std=[1, 1, 1])
         self.interpolation = self._timm.interpolation
-        self._method = one_of(method, _METHODS, "gradient: method")
-        self._reduce = _REDUCTIONS[one_of(reduce, list(_REDUCTIONS), "gradient: reduce")]
-        self._class = class_setting(class_index, self._timm.n_classes, "gradient")
-        for name, value in (("n_samples", n_samples), ("steps", steps)):
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"gradient: {name} is {value!r}; it must be 1 or more.")
-        for name, number in (("noise", noise), ("smooth_sigma", smooth_sigma)):
-            if number is not None and not 0 < number < np.inf:
-                raise ConfigError(f"gradient: {name} is {number}; it must be above 0.")
+        self._method = method
+        self._reduce = _REDUCTIONS[reduce]
+        self._class = read_class(class_index, self._timm.n_classes, "gradient")
         self._noise = Noise(n_samples, noise, seed, relative=False)
         self._steps = steps
         self._sigma = smooth_sigma
@@ -166,18 +161,18 @@ class Gradient(TorchSaliencyModel):
             classes = self._class
 
         def score(shown: torch.Tensor) -> torch.Tensor:
-            return class_scores(network(shown), classes)
+            return select_scores(network(shown), classes)
 
         if self._method == "gradient":
-            slopes = input_gradient(score, images)
+            slopes = compute_input_gradient(score, images)
         elif self._method == "smoothgrad":
-            slopes = smoothgrad(score, images, self._noise.copies(images, self._keys))
+            slopes = compute_smoothgrad(score, images, self._noise.copies(images, self._keys))
         else:
-            slopes = integrated_gradients(score, images, self._steps)
+            slopes = compute_integrated_gradients(score, images, self._steps)
         return self._reduce(slopes)
 
 
-def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
+def compute_input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
     """Return (n, 3, h, w) derivatives of each image's score with respect to its pixels."""
     shown = images.detach().requires_grad_()
     with torch.enable_grad():
@@ -185,7 +180,9 @@ def input_gradient(score: Score, images: torch.Tensor) -> torch.Tensor:
     return slopes
 
 
-def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]) -> torch.Tensor:
+def compute_smoothgrad(
+    score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor]
+) -> torch.Tensor:
     """Compute the mean derivative over noisy copies.
 
     Args:
@@ -199,12 +196,12 @@ def smoothgrad(score: Score, images: torch.Tensor, noises: Iterator[torch.Tensor
     total = torch.zeros_like(images)
     count = 0
     for noise in noises:
-        total += input_gradient(score, images + noise)
+        total += compute_input_gradient(score, images + noise)
         count += 1
     return total / count
 
 
-def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
+def compute_integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torch.Tensor:
     """Compute each pixel's contribution to the score on the straight path from black.
 
     Over the pixels of an image the contributions sum to score(image) - score(black); more steps
@@ -220,14 +217,14 @@ def integrated_gradients(score: Score, images: torch.Tensor, steps: int) -> torc
     """
     total = torch.zeros_like(images)
     for step in range(steps):
-        total += input_gradient(score, images * ((step + 0.5) / steps))
+        total += compute_input_gradient(score, images * ((step + 0.5) / steps))
     return images * total / steps
 
 
 METHODS = ("gradient", "smoothgrad", "gradcam")
 
 
-def saliency_of_class(
+def compute_class_saliency(
     network: nn.Module,
     images: torch.Tensor,
     keys: Sequence[str],
@@ -239,7 +236,7 @@ def saliency_of_class(
 
     `gradient`: the magnitude of the score's derivative with respect to the pixels, the largest over
     channels. `smoothgrad`: the same for the mean derivative over noisy copies; an image's noise
-    depends only on the seed and the image's key. `gradcam`: see `gradcam`.
+    depends only on the seed and the image's key. `gradcam`: see `compute_gradcam`.
 
     Args:
         network: classifier of (n, channels, h, w) images; it runs in evaluation mode, and its modes
@@ -259,22 +256,22 @@ def saliency_of_class(
     Reference: Simonyan, Vedaldi and Zisserman (2014), Deep inside convolutional networks; Smilkov
     et al. (2017), SmoothGrad; Selvaraju et al. (2017), Grad-CAM.
     """
-    one_of(method, METHODS, "interpretation: method")
+    require_one_of(method, METHODS, "interpretation: method")
     with evaluating(network):
         with torch.no_grad():
             chosen = network(images).argmax(dim=1) if classes is None else classes
         if method == "gradcam":
-            maps = gradcam(network, images, chosen)
+            maps = compute_gradcam(network, images, chosen)
         else:
 
             def score(shown: torch.Tensor) -> torch.Tensor:
-                return class_scores(network(shown), chosen)
+                return select_scores(network(shown), chosen)
 
             if method == "gradient":
-                slopes = input_gradient(score, images)
+                slopes = compute_input_gradient(score, images)
             else:
                 drawn = (noise or Noise()).copies(images, keys)
-                slopes = smoothgrad(score, images, drawn)
+                slopes = compute_smoothgrad(score, images, drawn)
             maps = slopes.abs().amax(dim=1)
     return np.asarray(maps.detach().float().cpu().numpy())
 
@@ -307,7 +304,7 @@ class Noise:
             yield torch.from_numpy(np.stack(drawn)).to(images) * size[:, None, None, None]
 
 
-def gradcam(
+def compute_gradcam(
     network: nn.Module, images: torch.Tensor, classes: torch.Tensor | int | None
 ) -> torch.Tensor:
     """Compute Grad-CAM of the convolution that runs last.
@@ -319,7 +316,7 @@ def gradcam(
     Args:
         network: classifier in evaluation mode.
         images: (n, channels, h, w).
-        classes: as in `saliency_of_class`.
+        classes: as in `compute_class_saliency`.
 
     Returns:
         (n, h, w) non-negative.
@@ -344,7 +341,7 @@ def gradcam(
     shown = images.detach().requires_grad_()
     try:
         with torch.enable_grad():
-            scores = class_scores(network(shown), classes)
+            scores = select_scores(network(shown), classes)
             if not last:
                 raise ConfigError(
                     "gradcam: the network has no convolution; choose gradient or smoothgrad."

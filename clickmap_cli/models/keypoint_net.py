@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
-from clickmap_cli.models.baselines import size_setting
+from clickmap_cli.models.baselines import read_size
 from clickmap_cli.models.timm_models import (
     RELEASE,
     create_network,
+    get_own_size,
     load_pretrained_config,
-    own_size,
     set_input_size,
     try_image,
 )
-from clickmap_cli.models.weights import require_fitting, seeded, without_memory
+from clickmap_cli.models.weights import build_without_memory, require_fitting, seeded
 from clickmap_cli.runtime.errors import (
     ConfigError,
     DataError,
@@ -161,7 +161,7 @@ def build_keypoint_net(
     name = NAMES.get(model_type, model_type)
     config = load_pretrained_config(name, "model_type", NAMES)
     setting = f"{model_type}: img_size"
-    size = size_setting(img_size, setting) or own_size(config)
+    size = read_size(img_size, setting) or get_own_size(config)
     release = str(pretrained).lower() == RELEASE
     path = None if release or pretrained is None else Path(pretrained)
     if path is not None and not path.is_file():
@@ -194,7 +194,7 @@ def check_keypoint_net(model_type: str, img_size: int, n_points: int) -> None:
     Raises:
         ConfigError: the network does not exist, or cannot take images of that size.
     """
-    without_memory(lambda: build_keypoint_net(model_type, img_size, n_points))
+    build_without_memory(lambda: build_keypoint_net(model_type, img_size, n_points))
 
 
 CLASSIFIER = ("head/kernel", "head/bias", "pre_logits/kernel", "pre_logits/bias")

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.config.fields import Count, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.baselines import size_setting
-from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import State, load_state, read_state, seeded, weights_setting
+from clickmap_cli.models.baselines import read_size
+from clickmap_cli.models.torch_model import CheckpointModel
+from clickmap_cli.models.weights import State, load_state, read_state, seeded
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable
-from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.storage.safe_arrays import NpzArrays
 
 STRIDE = 8
@@ -80,7 +80,7 @@ class MsiNet(torch.nn.Module):
         """
         if any(side % STRIDE for side in images.shape[-2:]):
             raise ValueError(f"sides {tuple(images.shape[-2:])} are no multiples of {STRIDE}")
-        return scaled(self.decode(self.context(self.encode(images))))
+        return scale_to_one(self.decode(self.context(self.encode(images))))
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Return (n, 1280, h/8, w/8), the pooled features of the last three blocks."""
@@ -107,7 +107,7 @@ class MsiNet(torch.nn.Module):
     def decode(self, features: torch.Tensor) -> torch.Tensor:
         """Return the (n, h, w) raw map, with values of either sign."""
         for at in range(1, 4):
-            features = functional.relu(self.decoder[f"conv{at}"](doubled(features)))
+            features = functional.relu(self.decoder[f"conv{at}"](double_size(features)))
         return self.decoder["conv4"](features)[:, 0]
 
 
@@ -116,7 +116,7 @@ def _conv(before: int, after: int, size: int, dilation: int = 1) -> torch.nn.Con
     return torch.nn.Conv2d(before, after, size, padding=dilation * (size // 2), dilation=dilation)
 
 
-def doubled(features: torch.Tensor) -> torch.Tensor:
+def double_size(features: torch.Tensor) -> torch.Tensor:
     """Double the height and width, as TensorFlow 1 resizes bilinearly.
 
     Target pixel i lies at i / 2 of the source: even ones repeat a value, odd ones are the mean of
@@ -137,7 +137,7 @@ def doubled(features: torch.Tensor) -> torch.Tensor:
     return features
 
 
-def scaled(maps: torch.Tensor) -> torch.Tensor:
+def scale_to_one(maps: torch.Tensor) -> torch.Tensor:
     """Subtract each (h, w) map's minimum and divide by the resulting maximum plus 1e-7."""
     shifted = maps - maps.amin(dim=(1, 2), keepdim=True)
     return shifted / (1e-7 + shifted.amax(dim=(1, 2), keepdim=True))
@@ -174,7 +174,7 @@ class Frame:
         return values[top : top + self.inner[0], left : left + self.inner[1]]
 
 
-def frame_of(image: Size, wanted: Size | None, pad: bool) -> Frame:
+def place_image(image: Size, wanted: Size | None, pad: bool) -> Frame:
     """Compute the place of an image in the network's input.
 
     Args:
@@ -190,13 +190,13 @@ def frame_of(image: Size, wanted: Size | None, pad: bool) -> Frame:
     return Frame(whole, (min(height, whole[0]), min(width, whole[1])))
 
 
-def input_size(value: Any, what: str) -> Size | None:
+def read_input_size(value: Any, what: str) -> Size | None:
     """Read the size of the network's input from a config; None = each image's own.
 
     Raises:
         ConfigError: the value is not a size, or a side is not a multiple of 8.
     """
-    size = size_setting(value, f"{what}: requires_size")
+    size = read_size(value, f"{what}: requires_size")
     if size is not None and any(side % STRIDE for side in size):
         raise ConfigError(
             f"{what}: requires_size is {list(size)}; its sides must be multiples of {STRIDE}."
@@ -234,7 +234,7 @@ def from_tensorflow(arrays: Mapping[str, NDArray[Any]], source: Path) -> State:
     return state
 
 
-class MsiNetModel(TorchSaliencyModel):
+class MsiNetModel(CheckpointModel):
     """MSI-Net with weights from a file.
 
     A `.npz` is TensorFlow's release, converted: where TensorFlow is installed, `r =
@@ -252,35 +252,31 @@ class MsiNetModel(TorchSaliencyModel):
         seed: seed of random weights.
     """
 
-    run_only = TorchSaliencyModel.run_only | {"weights_path", "seed"}  # the digest covers both
+    run_only = CheckpointModel.run_only | {"weights_path", "seed"}  # the digest covers both
 
     def __init__(
         self,
         weights_path: str | None = None,
         weights: str | None = None,
-        requires_size: Sequence[int] | None = SALICON_SIZE,
+        requires_size: OptionalSize = SALICON_SIZE,
         pad: bool = True,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         seed: int = 0,
     ) -> None:
-        size = input_size(requires_size, "msi_net")
+        size = read_input_size(requires_size, "msi_net")
         super().__init__(
-            device,
-            None if size is None else list(size),
-            batch_size,
+            "msi_net",
+            weights_path,
+            weights,
+            seed,
+            device=device,
+            requires_size=None if size is None else list(size),
+            batch_size=batch_size,
             mean=[0] * 3,
             std=[1 / 255] * 3,
         )
-        self._path = weights_setting(weights_path, weights, "msi_net")
         self._pad = pad
-        self._seed = seed
-        if self._path is None:
-            self.notices = ("msi_net: random weights (weights: none); its scores mean nothing.",)
-
-    def weights_digest(self) -> str:
-        """Return the file's SHA-256, or the seed of random weights."""
-        return f"random {self._seed}" if self._path is None else sha256_of(self._path)
 
     def build(self) -> torch.nn.Module:
         """Build the network with its weights."""
@@ -296,16 +292,11 @@ class MsiNetModel(TorchSaliencyModel):
 
     def stretched_to(self, size: Size) -> Size | None:
         """Return the input's size; None if images are padded instead."""
-        return None if self._pad else frame_of(size, self.size, pad=False).whole
+        return None if self._pad else place_image(size, self.size, pad=False).whole
 
     def planes(self, stimulus: Stimulus) -> NDArray[Any]:
         """Return (3, h, w) RGB in 0..1, padded."""
         return self._frame(stimulus).placed(np.moveaxis(stimulus.image(), -1, 0))
-
-    def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return (n, h, w) maps with their padding."""
-        maps: torch.Tensor = network(images)
-        return maps
 
     def predict_batch(self, stimuli: Sequence[Stimulus]) -> list[NDArray[Any]]:
         """Predict maps of several images, without padding."""
@@ -319,9 +310,9 @@ class MsiNetModel(TorchSaliencyModel):
         self, network: torch.nn.Module, images: torch.Tensor, size: Size
     ) -> torch.Tensor:
         """Return (n, h, w) maps without padding, with gradients."""
-        top, left = (frame := frame_of(size, self.size, self._pad)).corner
+        top, left = (frame := place_image(size, self.size, self._pad)).corner
         maps = self.forward(network, images)
         return maps[:, top : top + frame.inner[0], left : left + frame.inner[1]]
 
     def _frame(self, stimulus: Stimulus) -> Frame:
-        return frame_of(stimulus.size, self.size, self._pad)
+        return place_image(stimulus.size, self.size, self._pad)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
-from clickmap_cli.models.msi_net import SALICON_SIZE, frame_of, input_size
+from clickmap_cli.models.msi_net import SALICON_SIZE, place_image, read_input_size
 from clickmap_cli.runtime.errors import ConfigError, DataError, MissingExtraError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
 
@@ -42,7 +42,7 @@ class MsiNetTensorFlow(SaliencyModel):
     def __init__(
         self,
         weights_path: str | None = None,
-        requires_size: Sequence[int] | None = SALICON_SIZE,
+        requires_size: OptionalSize = SALICON_SIZE,
         pad: bool = True,
         repo_id: str | None = None,
         download: bool = False,
@@ -59,7 +59,7 @@ class MsiNetTensorFlow(SaliencyModel):
             if self._path is not None:
                 where = f"the Hugging Face cache of this machine, {self._path}"
                 self.notices = (f"msi_net_tf: {self._repo} comes from {where}.",)
-        self._size = input_size(requires_size, "msi_net_tf")
+        self._size = read_input_size(requires_size, "msi_net_tf")
         self._pad = pad
         self._signature: Any = None
         self._input_name = ""
@@ -111,7 +111,7 @@ class MsiNetTensorFlow(SaliencyModel):
 
     def stretched_to(self, size: Size) -> Size | None:
         """Return the input's size; None if images are padded instead."""
-        return None if self._pad else frame_of(size, self._size, pad=False).whole
+        return None if self._pad else place_image(size, self._size, pad=False).whole
 
     def predict(self, stimulus: Stimulus) -> NDArray[Any]:
         """Predict the (h, w) map, without padding.
@@ -121,7 +121,7 @@ class MsiNetTensorFlow(SaliencyModel):
         """
         if self._signature is None:
             self.prepare()
-        frame = frame_of(stimulus.size, self._size, self._pad)
+        frame = place_image(stimulus.size, self._size, self._pad)
         planes = frame.placed(np.moveaxis(stimulus.image(), -1, 0)) * np.float32(255)
         tensorflow = importlib.import_module("tensorflow")
         image = tensorflow.constant(np.ascontiguousarray(np.moveaxis(planes, 0, -1)[None]))

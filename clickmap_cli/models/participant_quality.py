@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.metrics.classification import Platt
-from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, compute_trial_logits
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import write_bytes
@@ -80,7 +80,7 @@ class QualityModel:
 
         All people in the table are context for each other.
         """
-        probabilities, counts = self._judged(trials, progress)
+        probabilities, counts = self._judge(trials, progress)
         present = np.unique(trials.user)
         by_name = present[np.argsort(trials.users[present])].tolist()
         return tuple(
@@ -95,14 +95,14 @@ class QualityModel:
 
     def flags(self, trials: Trials, progress: Progress) -> Bools:
         """Return (users) True for flagged people, in the order of the table's vocabulary."""
-        probabilities, _ = self._judged(trials, progress)
+        probabilities, _ = self._judge(trials, progress)
         return probabilities >= self.threshold
 
-    def _judged(
+    def _judge(
         self, trials: Trials, progress: Progress
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return (users) probabilities, NaN if unknown, and the number of trials behind each."""
-        logits = trial_logits(self.network, trials, self.features, progress)
+        logits = compute_trial_logits(self.network, trials, self.features, progress)
         scores, counts = participant_scores(trials, logits)
         return self.calibration.probabilities(scores), counts
 
@@ -159,38 +159,38 @@ def load_quality(path: Path) -> QualityModel:
     """
     state = load_tensors(path)
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise _refused(path, "it is no participant-quality model")
+        raise _refuse(path, "it is not a participant-quality model")
     try:
-        features = FeatureSettings(**_plain(state["features"]))
-        calibration = Platt(**_plain(state["calibration"]))
+        features = FeatureSettings(**_copy_mapping(state["features"]))
+        calibration = Platt(**_copy_mapping(state["calibration"]))
         threshold = float(state["threshold"])
-        sizes = _plain(state["network"])
+        sizes = _copy_mapping(state["network"])
         hidden, layers = int(sizes["hidden"]), int(sizes["layers"])
-        columns, about = list(state["columns"]), _plain(state["about"])
-        weights = _tensors(state["state_dict"])
+        columns, about = list(state["columns"]), _copy_mapping(state["about"])
+        weights = _copy_tensors(state["state_dict"])
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise _refused(path, "its settings are damaged") from error
-    _check_settings(path, features, calibration, threshold)
+        raise _refuse(path, "its settings are damaged") from error
+    _require_settings(path, features, calibration, threshold)
     if columns != list(features.names):
-        raise _refused(path, "it was trained on other features of clicks than this version has")
+        raise _refuse(path, "it was trained on other features of clicks than this version has")
     if not (1 <= hidden <= _MOST_HIDDEN and 1 <= layers <= _MOST_LAYERS):
-        raise _refused(path, f"its network has {hidden} units in {layers} layers")
+        raise _refuse(path, f"its network has {hidden} units in {layers} layers")
     with torch.device("meta"):  # shapes only: the sizes in a file could fill the memory
         wanted = ClickGRU(len(columns), hidden, layers).state_dict()
     if not _fits(weights, wanted):
-        raise _refused(path, "its weights do not fit its network")
+        raise _refuse(path, "its weights do not fit its network")
     network = ClickGRU(len(columns), hidden, layers)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise _refused(path, "its weights do not fit its network") from error
+        raise _refuse(path, "its weights do not fit its network") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
-        raise _refused(path, "a weight is no number")
+        raise _refuse(path, "a weight is NaN or infinite")
     network.eval()
     return QualityModel(network, features, hidden, layers, calibration, threshold, about)
 
 
-def _check_settings(
+def _require_settings(
     path: Path, features: FeatureSettings, calibration: Platt, threshold: float
 ) -> None:
     most = features.max_clicks
@@ -205,17 +205,17 @@ def _check_settings(
         and 0 <= threshold <= 1
     )
     if not right:
-        raise _refused(path, "its settings are damaged")
+        raise _refuse(path, "its settings are damaged")
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _copy_mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError("not a mapping")
     return dict(value)
 
 
-def _tensors(value: Any) -> dict[str, torch.Tensor]:
-    found = _plain(value)
+def _copy_tensors(value: Any) -> dict[str, torch.Tensor]:
+    found = _copy_mapping(value)
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise TypeError("not tensors by name")
@@ -233,7 +233,7 @@ def _fits(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor
     )
 
 
-def _refused(path: Path, why: str) -> DataError:
+def _refuse(path: Path, why: str) -> DataError:
     return DataError(
         f"{path}: {why}; name a {QUALITY_FILE} that `clickmap train-classifier` wrote."
     )

@@ -10,18 +10,26 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from clickmap_cli.config.fields import Key, OptionalPositive, OptionalSize, Positive
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.baselines import read_center_sigma
 from clickmap_cli.models.timm_models import TimmNetwork
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import evaluating, load_state, read_state, seeded, weights_setting
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.models.weights import (
+    evaluating,
+    find_module,
+    load_state,
+    read_state,
+    read_weights_setting,
+    seeded,
+)
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
 
 CENTER_BIASES = ("uniform", "gaussian")
@@ -49,11 +57,9 @@ class Features(nn.Module):
         super().__init__()
         self.backbone = backbone
         self._found: list[torch.Tensor] = []
-        modules = dict(backbone.named_modules())
         for at, name in enumerate(layers):
-            if not name or name not in modules:
-                raise ConfigError(f"readout: there is no layer '{name}'. {_near(name, modules)}")
-            modules[name].register_forward_hook(self._keeper(at == len(layers) - 1))
+            module = find_module(backbone, name, "readout")
+            module.register_forward_hook(self._keeper(at == len(layers) - 1))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the (n, channels, h, w) output of each layer.
@@ -221,17 +227,17 @@ class ReadoutModel(TorchSaliencyModel):
         layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
         weights_path: str | None = None,
-        widths: Sequence[int] = (16, 32, 2),
-        blur_sigma: float = 1.0,
-        centerbias: str = "gaussian",
-        centerbias_sigma: float | None = None,
-        sigma_ratio: float | None = None,
-        requires_size: list[int] | None = None,
+        widths: Annotated[Sequence[int], Key(minimum=1)] = (16, 32, 2),
+        blur_sigma: Positive = 1.0,
+        centerbias: Annotated[str, Key(choices=CENTER_BIASES)] = "gaussian",
+        centerbias_sigma: OptionalPositive = None,
+        sigma_ratio: OptionalPositive = None,
+        requires_size: OptionalSize = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         release = weights == "timm" and not weights_path
-        path = None if release else weights_setting(weights_path, weights, "readout", "timm")
+        path = None if release else read_weights_setting(weights_path, weights, "readout", "timm")
         self._timm = TimmNetwork(
             backbone,
             "readout",
@@ -240,16 +246,11 @@ class ReadoutModel(TorchSaliencyModel):
             requires_size=requires_size,
             seed=seed,
         )
-        if centerbias not in CENTER_BIASES:
-            near = did_you_mean(str(centerbias), CENTER_BIASES)
-            raise ConfigError(f"readout: centerbias is {centerbias!r}. {near}")
-        if blur_sigma <= 0:
-            raise ConfigError(f"readout: blur_sigma is {blur_sigma}; it must be above 0.")
         width, notices = read_center_sigma(
             centerbias_sigma, sigma_ratio, "readout", "centerbias_sigma"
         )
-        if isinstance(layers, str) or not layers:
-            raise ConfigError(f"readout: layers is {layers!r}; it must be a list of modules.")
+        if not layers:
+            raise ConfigError("readout: layers is empty; name at least one module.")
         super().__init__(
             requires_size=requires_size, mean=self._timm.mean, std=self._timm.std, **kwargs
         )
@@ -284,18 +285,8 @@ class ReadoutModel(TorchSaliencyModel):
             load_state(network, read_state(self._path), self._path)
         return network
 
-    def forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return log densities."""
-        density: torch.Tensor = network(images)
-        return density
-
 
 def _channels(features: Features) -> int:
     """Count the channels of all layers together, by running an empty image."""
     with evaluating(features), torch.no_grad():
         return sum(int(found.shape[1]) for found in features(torch.zeros(1, 3, 64, 64)))
-
-
-def _near(name: str, known: dict[str, Any]) -> str:
-    said = did_you_mean(name, known)
-    return said if said.startswith("Did") else f"There are {len(known)}."

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from clickmap_cli.clickmaps.geometry import Size
-from clickmap_cli.models.baselines import size_setting
+from clickmap_cli.models.baselines import read_size
 from clickmap_cli.models.torch_model import INTERPOLATIONS
 from clickmap_cli.models.weights import (
     State,
     evaluating,
     load_state,
     read_state,
+    read_weights_setting,
     seeded,
-    weights_setting,
 )
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable, short_reason
 from clickmap_cli.storage.atomic import sha256_of
@@ -69,11 +69,11 @@ class TimmNetwork:
     ) -> None:
         self.name = model
         self.config = load_pretrained_config(model, what)
-        wanted = size_setting(requires_size, f"{what}: requires_size")
-        self.size = wanted or own_size(self.config)
+        wanted = read_size(requires_size, f"{what}: requires_size")
+        self.size = wanted or get_own_size(self.config)
         self.mean: tuple[float, ...] = tuple(self.config.mean)
         self.std: tuple[float, ...] = tuple(self.config.std)
-        self.interpolation = one_of(
+        self.interpolation = require_one_of(
             self.config.interpolation, INTERPOLATIONS, f"{what}: {model}'s interpolation"
         )
         self.n_classes = int(self.config.num_classes)
@@ -85,7 +85,7 @@ class TimmNetwork:
             raise ConfigError(f"{what}: weights_path is set and weights says {RELEASE}; keep one.")
         self.notices: tuple[str, ...] = ()
         if not self._download:
-            self._path = weights_setting(weights_path, weights, what, RELEASE)
+            self._path = read_weights_setting(weights_path, weights, what, RELEASE)
             if self._path is None:
                 self.notices = (
                     f"{what}: {model} has random weights (weights: none); its scores mean nothing.",
@@ -168,7 +168,7 @@ def create_network(
     return network
 
 
-def own_size(config: Any) -> Size:
+def get_own_size(config: Any) -> Size:
     """Return height and width of the images that a network's weights were trained with."""
     return int(config.input_size[1]), int(config.input_size[2])
 
@@ -192,7 +192,7 @@ def set_input_size(network: torch.nn.Module, size: Size, config: Any, setting: s
             f"{setting} is {list(size)}; its sides must be multiples of the network's patches, "
             f"{list(steps)}."
         )
-    own = own_size(config)
+    own = get_own_size(config)
     if size == own:
         return
     change: Any = getattr(network, "set_input_size", None)
@@ -291,7 +291,7 @@ def state_digest(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def class_setting(value: Any, n_classes: int, what: str) -> int | None:
+def read_class(value: Any, n_classes: int, what: str) -> int | None:
     """Read the index of a class from a config; None = each image's predicted class.
 
     Args:
@@ -313,7 +313,7 @@ def class_setting(value: Any, n_classes: int, what: str) -> int | None:
     return value
 
 
-def class_scores(scores: torch.Tensor, classes: torch.Tensor | int | None) -> torch.Tensor:
+def select_scores(scores: torch.Tensor, classes: torch.Tensor | int | None) -> torch.Tensor:
     """Select the score of one class of each image.
 
     Args:
@@ -330,7 +330,7 @@ def class_scores(scores: torch.Tensor, classes: torch.Tensor | int | None) -> to
     return scores.gather(1, classes[:, None])[:, 0]
 
 
-def one_of(value: Any, known: Sequence[str], what: str) -> str:
+def require_one_of(value: Any, known: Sequence[str], what: str) -> str:
     """Return a word from a config if it is one of the allowed ones.
 
     Raises:

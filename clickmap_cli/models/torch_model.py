@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.config.fields import Channels, Count, Key, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
-from clickmap_cli.models.baselines import size_setting
+from clickmap_cli.models.baselines import read_size
+from clickmap_cli.models.weights import random_weights_notice, read_weights_setting
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.storage.atomic import sha256_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,7 +34,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 class TorchSaliencyModel(SaliencyModel):
     """Base class that brings images to a network and its maps back.
 
-    A subclass builds its network in `build` and returns maps from `forward`. At the first
+    A subclass builds its network in `build`; `forward` returns the network's output. At the first
     prediction the network is moved to the device; it runs in evaluation mode, without gradients.
 
     Attributes:
@@ -53,23 +56,21 @@ class TorchSaliencyModel(SaliencyModel):
     def __init__(
         self,
         device: str = "auto",
-        requires_size: list[int] | None = None,
-        batch_size: int = 1,
-        dtype: str = "float32",
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        requires_size: OptionalSize = None,
+        batch_size: Count = 1,
+        dtype: Annotated[str, Key(choices=tuple(_DTYPES))] = "float32",
+        mean: Channels = None,
+        std: Channels = None,
     ) -> None:
         name = type(self).__name__
-        if dtype not in _DTYPES:
-            raise ConfigError(f"{name}: dtype is {dtype!r}; it must be one of {sorted(_DTYPES)}.")
-        if batch_size < 1:
-            raise ConfigError(f"{name}: batch_size is {batch_size}; it must be at least 1.")
         self.device = device
         self.batch_size = batch_size
-        self.size = size_setting(requires_size, f"{name}: requires_size")
+        self.size = read_size(requires_size, f"{name}: requires_size")
         self._dtype = _DTYPES[dtype]
-        self._mean = _three(mean, IMAGENET_MEAN, f"{name}: mean")
-        self._std = _three(std, IMAGENET_STD, f"{name}: std")
+        mean = IMAGENET_MEAN if mean is None else mean
+        std = IMAGENET_STD if std is None else std
+        self._mean = np.array(mean, dtype=np.float32)[:, None, None]
+        self._std = np.array(std, dtype=np.float32)[:, None, None]
         self._network: torch.nn.Module | None = None
         self._on = ""
 
@@ -85,7 +86,6 @@ class TorchSaliencyModel(SaliencyModel):
             DataError: its weights are missing or do not fit.
         """
 
-    @abstractmethod
     def forward(self, network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return the maps of a batch.
 
@@ -94,8 +94,11 @@ class TorchSaliencyModel(SaliencyModel):
             images: (n, 3, h, w) float32, normalised.
 
         Returns:
-            (n, h', w') maps, densities or log densities, as `output` says.
+            (n, h', w') maps, densities or log densities, as `output` says; by default what the
+            network returns.
         """
+        maps: torch.Tensor = network(images)
+        return maps
 
     def training_maps(
         self,
@@ -178,6 +181,31 @@ class TorchSaliencyModel(SaliencyModel):
         return np.ascontiguousarray(normalised, dtype=np.float32)
 
 
+class CheckpointModel(TorchSaliencyModel):
+    """Base class of networks whose weights come from a file or are random.
+
+    Args:
+        what: name of the model, for messages.
+        weights_path: the file.
+        weights: `none` for random weights.
+        seed: seed of random weights.
+        kwargs: as for `TorchSaliencyModel`.
+    """
+
+    def __init__(
+        self, what: str, weights_path: str | None, weights: str | None, seed: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._path = read_weights_setting(weights_path, weights, what)
+        self._seed = seed
+        if self._path is None:
+            self.notices = (random_weights_notice(what),)
+
+    def weights_digest(self) -> str:
+        """Return the file's SHA-256, or the seed of random weights."""
+        return f"random {self._seed}" if self._path is None else sha256_of(self._path)
+
+
 def _resize_image(
     planes: NDArray[np.float32], size: Size, interpolation: str
 ) -> NDArray[np.float32]:
@@ -187,13 +215,3 @@ def _resize_image(
     exact = torch.from_numpy(planes.astype(np.float64))[None]
     fitted = functional.interpolate(exact, size, mode=interpolation, antialias=True)
     return np.asarray(fitted[0].clamp(0, 1).numpy(), dtype=np.float32)
-
-
-def _three(
-    value: Sequence[float] | None, default: tuple[float, ...], what: str
-) -> NDArray[np.float32]:
-    """Return (3, 1, 1), one number per channel."""
-    numbers = default if value is None else tuple(value)
-    if len(numbers) != 3:
-        raise ConfigError(f"{what} is {value!r}; it must be three numbers, one a channel.")
-    return np.array(numbers, dtype=np.float32)[:, None, None]

@@ -7,14 +7,13 @@ import io
 import logging
 import warnings
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from clickmap_cli.config.fields import Channels, Count, OptionalSize
 from clickmap_cli.models.base import Output
-from clickmap_cli.models.precomputed import output_setting
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
@@ -43,15 +42,15 @@ class TorchScript(TorchSaliencyModel):
     def __init__(
         self,
         weights_path: str,
-        requires_size: list[int] | None = None,
+        requires_size: OptionalSize = None,
         output: Output = "map",
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Channels = None,
+        std: Channels = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
     ) -> None:
         super().__init__(device, requires_size, batch_size, "float32", mean, std)
-        self.output = output_setting(output, "torchscript")
+        self.output = output
         if not weights_path:
             raise ConfigError("torchscript: set weights_path, the file with the network.")
         self._path = Path(weights_path)
@@ -68,8 +67,8 @@ class TorchScript(TorchSaliencyModel):
         logging.disable(logging.WARNING)  # the error below reports the same
         try:
             if self._path.suffix == ".pt2":
-                _check_pickles(self._path)
-                return self._moved(torch.export.load(self._path)).module()
+                _require_safe_pickles(self._path)
+                return self._move_to_device(torch.export.load(self._path)).module()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated
                 return torch.jit.load(self._path, map_location="cpu")
@@ -82,7 +81,7 @@ class TorchScript(TorchSaliencyModel):
         finally:
             logging.disable(logged)
 
-    def _moved(self, program: Any) -> Any:
+    def _move_to_device(self, program: Any) -> Any:
         """Move a program to the device, including tensors that it creates on a fixed device."""
         passes = importlib.import_module("torch.export.passes")
         if self._on in ("", "cpu") or not hasattr(passes, "move_to_device_pass"):
@@ -99,7 +98,7 @@ class TorchScript(TorchSaliencyModel):
         return maps[:, 0] if maps.ndim == 4 else maps
 
 
-def _check_pickles(path: Path) -> None:
+def _require_safe_pickles(path: Path) -> None:
     """Raise unless all pickles in an exported program's archive are safe to load.
 
     torch loads such pickles without checking them.

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from clickmap_cli.runtime.errors import ConfigError, DataError, printable
+from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean, printable
 from clickmap_cli.storage.safe_arrays import load_tensors
 
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -21,7 +21,7 @@ RANDOM = "none"
 """Value of `weights` that requests random weights."""
 
 
-def weights_setting(
+def read_weights_setting(
     weights_path: str | None, weights: str | None, what: str, release: str = ""
 ) -> Path | None:
     """Return the file of weights, or None if random weights are requested.
@@ -56,6 +56,26 @@ def weights_setting(
     return path
 
 
+def random_weights_notice(what: str) -> str:
+    """Return the notice that a model has random weights."""
+    return f"{what}: random weights (weights: none); its scores mean nothing."
+
+
+def find_module(network: torch.nn.Module, name: str, what: str) -> torch.nn.Module:
+    """Return a network's module by name; raise ConfigError if it does not exist."""
+    modules = dict(network.named_modules())
+    if name not in modules or not name:
+        near = suggest_nearest(name, list(modules))
+        raise ConfigError(f"{what}: there is no layer '{name}'. {near}")
+    return modules[name]
+
+
+def suggest_nearest(name: str, known: Sequence[str]) -> str:
+    """Suggest the nearest known name, without listing hundreds."""
+    words = did_you_mean(name, known)
+    return words if words.startswith("Did") else f"There are {len(known)}, such as {known[-1]!r}."
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw the same random weights inside every time, and leave the outer generator unchanged."""
@@ -64,7 +84,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def without_memory(build: Callable[[], Network]) -> Network:
+def build_without_memory(build: Callable[[], Network]) -> Network:
     """Build a network whose weights have shapes but no values, with little time and memory.
 
     If that fails, the network is built with values instead.

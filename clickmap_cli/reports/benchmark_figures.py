@@ -56,8 +56,7 @@ def draw_dive(picture: DivePicture) -> None:
                 _draw_setting(grid[row, column], picture, name)
         title = f"{picture.model} on {picture.dataset}, {picture.metric} {_format(picture.score)}: "
         headline(figure, _shorten(f"{title}{picture.image_id}"))
-        with replacing(picture.path) as partial:
-            save(figure, partial)
+        save(figure, picture.path)
 
 
 def _draw_setting(axes: Any, picture: DivePicture, name: str | None) -> None:

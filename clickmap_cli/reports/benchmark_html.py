@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,10 @@ from numpy.typing import NDArray
 
 from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
-from clickmap_cli.reports.html_parts import (
-    escaped,
-    filled,
-    json_text,
-    notice_list,
-    root_colours,
-    script_hash,
-    source,
-)
+from clickmap_cli.reports.html_parts import build_page, encode_jpeg, json_text, source
 from clickmap_cli.reports.overlays import as_bytes, coloured, shown
 from clickmap_cli.reports.style import HEAT
-from clickmap_cli.scoring.results import BenchmarkResult, ModelResult, PeopleScore, Pictures
+from clickmap_cli.scoring.results import BenchmarkResult, ModelResult, Pictures
 from clickmap_cli.scoring.summaries import RANDOM_DRAWS
 
 MOST_PICTURES = 20_000
@@ -59,30 +49,15 @@ _MEANINGS = {
     "Spearman": "Rank correlation of the two maps.",
 }
 
+PHOTO_SIDE = 200
+"""Longest side of an image's thumbnail, in pixels."""
+
+MAP_SIDE = 160
+"""Longest side of a map's thumbnail, in pixels; a browser may enlarge maps, which are smooth."""
+
+_QUALITY = 70
+
 Score = float | None
-
-
-@dataclass(frozen=True)
-class _Dataset:
-    """One data set as the page holds it: columns of numbers, with one entry per image.
-
-    Attributes:
-        name: label of the data set.
-        models: results of its models, in order.
-        images: ids of the images for which any model has scores.
-        categories: names of the categories.
-        category_of: image -> position in `categories`.
-        scored: model -> image -> True if the image has scores.
-        scores: model -> metric -> image -> score, None if there is none.
-    """
-
-    name: str
-    models: tuple[ModelResult, ...]
-    images: list[str]
-    categories: list[str]
-    category_of: list[int]
-    scored: list[list[bool]]
-    scores: list[list[list[Score]]]
 
 
 def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_images: int) -> None:
@@ -94,53 +69,17 @@ def write_report(result: BenchmarkResult, pictures: Pictures, path: Path, n_imag
         path: the file.
         n_images: number of best and of worst images shown per data set, model and metric.
     """
-    datasets = [
-        _dataset(label, [row for row in result.models if row.dataset == label], result.metrics)
-        for label in dict.fromkeys(row.dataset for row in result.models)
-    ]
-    style = root_colours() + source("page", "report.css")
-    script = '"use strict";\n' + "\n".join(source("page", name) for name in _SCRIPTS)
-    parts = {
-        "title": escaped(result.experiment),
-        "notices": notice_list(result.notices),
+    data = _data(result, n_images)
+    page = build_page(
+        "page", "report", [source("page", name) for name in _SCRIPTS],
+        title=result.experiment, notices=result.notices, images="data:",
+        data=json_text(data), pictures=json_text(_pictures(data, result.metrics, pictures)),
         **{name: f"{count:,}" for name, count in RANDOM_DRAWS.items()},
-        "policy": _policy(style, script),
-        "style": style,
-        "script": script,
-        "data": json_text(_data(result, datasets, n_images)),
-        "pictures": json_text(_pictures(datasets, result.metrics, pictures, n_images)),
-    }
-    page = filled(source("page", "report.html"), parts)
-    path.write_bytes(page.encode("utf-8"))
+    )  # fmt: skip
+    path.write_bytes(page)
 
 
-def _dataset(label: str, models: Sequence[ModelResult], metrics: Sequence[str]) -> _Dataset:
-    category = {row.image_id: row.category for model in models for row in model.images}
-    images = sorted(category)
-    categories = sorted(set(category.values()))
-    code = {name: at for at, name in enumerate(categories)}
-    rows = [{row.image_id: row for row in model.images} for model in models]
-    return _Dataset(
-        label,
-        tuple(models),
-        images,
-        categories,
-        [code[category[image]] for image in images],
-        [[image in known for image in images] for known in rows],
-        [
-            [
-                [
-                    _rounded(known[image].scores.get(metric, math.nan)) if image in known else None
-                    for image in images
-                ]
-                for metric in metrics
-            ]
-            for known in rows
-        ],
-    )
-
-
-def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) -> Any:
+def _data(result: BenchmarkResult, n_images: int) -> dict[str, Any]:
     """Return all data of the page except pictures."""
     return {
         "experiment": result.experiment,
@@ -156,8 +95,8 @@ def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) 
             for metric in result.metrics
         ],
         "datasets": [
-            _dataset_data(dataset, result.metrics, result.people.get(dataset.name, ()))
-            for dataset in datasets
+            _dataset(label, result)
+            for label in dict.fromkeys(model.dataset for model in result.models)
         ],
         "dives": [_finite(asdict(row)) for row in result.dives],
         "comparisons": [_finite(asdict(row)) for row in result.comparisons],
@@ -165,65 +104,76 @@ def _data(result: BenchmarkResult, datasets: Sequence[_Dataset], n_images: int) 
     }
 
 
-def _dataset_data(
-    dataset: _Dataset, metrics: Sequence[str], people: Sequence[PeopleScore]
-) -> dict[str, Any]:
-    n_people = {row.image_id: row.n_people for row in people}
-    summaries = [{row.metric: _finite(asdict(row)) for row in m.summary} for m in dataset.models]
+def _dataset(label: str, result: BenchmarkResult) -> dict[str, Any]:
+    """Return the columns of a data set, with one entry for each image of which there are scores."""
+    models = [model for model in result.models if model.dataset == label]
+    category = {row.image_id: row.category for model in models for row in model.images}
+    images = sorted(category)
+    categories = sorted(set(category.values()))
+    code = {name: at for at, name in enumerate(categories)}
+    n_people = {row.image_id: row.n_people for row in result.people.get(label, ())}
     return {
-        "name": dataset.name,
-        "images": dataset.images,
-        "categories": dataset.categories,
-        "category_of": dataset.category_of,
-        "n_people": [n_people.get(image, 0) for image in dataset.images],
-        "models": [
-            {
-                "name": model.model,
-                "people": model.is_people,
-                "n_failed": model.n_failed,
-                "placement": model.placements,
-                "scored": [int(there) for there in scored],
-                "scores": scores,
-                "summary": [summary[metric] for metric in metrics],
-            }
-            for model, scored, scores, summary in zip(
-                dataset.models, dataset.scored, dataset.scores, summaries, strict=True
-            )
+        "name": label,
+        "images": images,
+        "categories": categories,
+        "category_of": [code[category[image]] for image in images],
+        "n_people": [n_people.get(image, 0) for image in images],
+        "models": [_model(model, images, result.metrics) for model in models],
+    }
+
+
+def _model(model: ModelResult, images: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    """Return a model's summary, and for each metric one score per image, None without one."""
+    scores = {row.image_id: row.scores for row in model.images}
+    summary = {row.metric: _finite(asdict(row)) for row in model.summary}
+    return {
+        "name": model.model,
+        "people": model.is_people,
+        "n_failed": model.n_failed,
+        "placement": model.placements,
+        "scored": [int(image in scores) for image in images],
+        "scores": [
+            [
+                _rounded(scores[image].get(metric, math.nan)) if image in scores else None
+                for image in images
+            ]
+            for metric in metrics
         ],
+        "summary": [summary[metric] for metric in metrics],
     }
 
 
 def _pictures(
-    datasets: Sequence[_Dataset], metrics: Sequence[str], pictures: Pictures, n_images: int
+    data: Mapping[str, Any], metrics: Sequence[str], pictures: Pictures
 ) -> list[dict[str, Any]]:
     """Return thumbnails of the best and worst images, each once, by position of the image.
 
     A picture that does not exist is None; a picture that is left out has no entry.
     """
+    datasets = data["datasets"]
     lists = [
         ((d, m), positions)
         for d, dataset in enumerate(datasets)
-        for m in range(len(dataset.models))
-        for k, metric in enumerate(metrics)
-        for positions in _shown(dataset.scores[m][k], metric, n_images)
+        for m, model in enumerate(dataset["models"])
+        for scores, metric in zip(model["scores"], metrics, strict=True)
+        for positions in _shown(scores, metric, data["n_shown"])
     ]
     store: list[dict[str, Any]] = [
-        {"image": {}, "truth": {}, "predictions": [{} for _ in dataset.models]}
+        {"image": {}, "truth": {}, "predictions": [{} for _ in dataset["models"]]}
         for dataset in datasets
     ]
     n_drawn = 0
     for (d, m), at in by_rank(lists):
         if n_drawn >= MOST_PICTURES:
             break
-        dataset, held = datasets[d], store[d]
-        image = dataset.images[at]
+        held, dataset = store[d], datasets[d]["name"]
+        image, model = datasets[d]["images"][at], datasets[d]["models"][m]["name"]
         if at not in held["image"]:
-            held["image"][at] = photo(pictures.image(dataset.name, image))
-            held["truth"][at] = heat(pictures.truth(dataset.name, image))
+            held["image"][at] = photo(pictures.image(dataset, image))
+            held["truth"][at] = heat(pictures.truth(dataset, image))
             n_drawn += 2
         if at not in held["predictions"][m]:
-            model = dataset.models[m].model
-            held["predictions"][m][at] = heat(pictures.prediction(dataset.name, model, image))
+            held["predictions"][m][at] = heat(pictures.prediction(dataset, model, image))
             n_drawn += 1
     return store
 
@@ -249,24 +199,6 @@ def _number(value: float) -> Score:
 
 def _rounded(value: float) -> Score:
     return _number(float(f"{value:.{SIGNIFICANT}g}"))
-
-
-def _policy(style: str, script: str) -> str:
-    """Return a content security policy that allows only this style and this script."""
-    return (
-        "default-src 'none'; img-src data:; "
-        f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-PHOTO_SIDE = 200
-"""Longest side of an image's thumbnail, in pixels."""
-
-MAP_SIDE = 160
-"""Longest side of a map's thumbnail, in pixels; a browser may enlarge maps, which are smooth."""
-
-_QUALITY = 70
 
 
 def extremes(
@@ -318,7 +250,9 @@ def photo(image: NDArray[Any] | None) -> str | None:
     if image is None or not image.size:
         return None
     picture = Image.fromarray(as_bytes(image))
-    return _jpeg(picture.resize(_fitted(picture.size, PHOTO_SIDE), Image.Resampling.BOX))
+    return encode_jpeg(
+        picture.resize(_fitted(picture.size, PHOTO_SIDE), Image.Resampling.BOX), _QUALITY
+    )
 
 
 def heat(values: NDArray[Any] | None) -> str | None:
@@ -336,16 +270,10 @@ def heat(values: NDArray[Any] | None) -> str | None:
         known = np.zeros_like(known)
     picture = Image.fromarray(known)
     small = np.asarray(picture.resize(_fitted(picture.size, MAP_SIDE), Image.Resampling.BOX))
-    return _jpeg(Image.fromarray(coloured(shown(small, "minmax"), HEAT)))
+    return encode_jpeg(Image.fromarray(coloured(shown(small, "minmax"), HEAT)), _QUALITY)
 
 
 def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return (width, height) that fits a square of this side, without enlarging."""
     scale = min(side / max(size), 1.0)
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-
-
-def _jpeg(picture: Any) -> str:
-    out = io.BytesIO()
-    picture.save(out, format="JPEG", quality=_QUALITY, optimize=True)
-    return base64.b64encode(out.getvalue()).decode("ascii")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from clickmap_cli.reports.style import (
     save,
     styled,
 )
-from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.result import CeilingResult, CeilingSummary
 from clickmap_cli.services.job import Outcome
 
 Outcomes = Sequence[Outcome[CeilingResult]]
@@ -33,7 +34,7 @@ _POOR_FIT = 0.05  # error of the reliability, at the worst point, above which a 
 def ceiling_table(run: Outcomes) -> Table:
     """Return a table of ceiling, null and ratio of every metric, with intervals."""
     first = run[0].summary.summary
-    method = first["method"]
+    method = first.method
     title = f"Human ceiling, {method}{_resamples(first)}"
     table = new_table(title)
     table.add_column("metric", no_wrap=True, min_width=8)
@@ -42,26 +43,24 @@ def ceiling_table(run: Outcomes) -> Table:
         table.add_column(Text(name), justify="right", no_wrap=True)
     for outcome in run:
         s = outcome.summary.summary
-        last = s.get("spearman_brown_mean", s.get("upper_mean"))
+        last = s.upper_mean if s.spearman_brown_mean is None else s.spearman_brown_mean
         cells = (
-            s["metric"],
-            f"{s['n_images']:,}",
-            f"{s['n_maps']:,}",
-            _with_interval(s, "ceiling"),
-            _with_interval(s, "null"),
-            number(s["ratio"], 2),
+            s.metric,
+            f"{s.n_images:,}",
+            f"{s.n_maps:,}",
+            _with_interval(s.ceiling_mean, s.ceiling_ci),
+            _with_interval(s.null_mean, s.null_ci),
+            number(s.ratio, 2),
             number(last),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
-def _resamples(s: Mapping[str, Any]) -> str:
-    """Return the number of resamples in words; empty for summaries of earlier versions."""
-    if "resamples" not in s:
-        return ""
-    what = "images and participants" if s["bootstrap"] == "crossed" else s["bootstrap"]
-    return f", {s['resamples']:,} resamples of {what}"
+def _resamples(s: CeilingSummary) -> str:
+    """Return the number of resamples in words."""
+    what = "images and participants" if s.bootstrap == "crossed" else s.bootstrap
+    return f", {s.resamples:,} resamples of {what}"
 
 
 def summary_lines(run: Outcomes) -> list[str]:
@@ -72,41 +71,46 @@ def summary_lines(run: Outcomes) -> list[str]:
     lines = []
     for outcome in run:
         s = outcome.summary.summary
-        if s.get("no_ratio") and s["higher_is_better"]:
-            lines.append(f"{s['metric']}: no ratio, because {s['no_ratio']}.")
-        if s.get("n_flagged"):
+        if s.no_ratio and s.higher_is_better:
+            lines.append(f"{s.metric}: no ratio, because {s.no_ratio}.")
+        if s.n_flagged:
             lines.append(
-                f"{s['metric']}: {s['n_flagged']} of {s['n_participants']} participants flagged "
+                f"{s.metric}: {s.n_flagged} of {s.n_participants} participants flagged "
                 "(robust z below -3); see per_participant.csv."
             )
-        if "participants_needed" in s and s["participants_needed"] is not None:
+        if _known(s.participants_needed) is not None:
             lines.append(_needed_line(s))
     lines.append(f"{folder}: tables and figures, in {run[-1].seconds:.1f} s.")
     return lines
 
 
-def _needed_line(s: dict[str, Any]) -> str:
+def _known(value: float | None) -> float | None:
+    """Return a number, or None if it is NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
+def _needed_line(s: CeilingSummary) -> str:
     line = (
-        f"{s['metric']}: {s['participants_needed']} participants a half reach a reliability of "
-        f"{s['target_reliability']:g} by the Spearman-Brown fit"
+        f"{s.metric}: {s.participants_needed} participants a half reach a reliability of "
+        f"{s.target_reliability:g} by the Spearman-Brown fit"
     )
-    if s["fit_error"] > _POOR_FIT:
-        return f"{line}, which misses the curve by up to {s['fit_error']:.2f}: do not rely on it."
+    if (s.fit_error or 0) > _POOR_FIT:
+        return f"{line}, which misses the curve by up to {s.fit_error:.2f}: do not rely on it."
     return f"{line}."
 
 
 def as_json(run: Outcomes) -> Any:
     """Return the summaries: one value for one metric, a list for several; after a dry run none."""
-    values = [outcome.summary.summary for outcome in run if outcome.written]
+    values = [outcome.summary.summary.as_json() for outcome in run if outcome.written]
     return values[0] if len(values) == 1 else values
 
 
 def draw_ceiling(result: CeilingResult, path: Path) -> None:
     """Draw the distributions of ceiling and null over images, and a box for each category."""
     s = result.summary
-    ceiling = result.raw_ceiling[0] if s["metric"] == "rsa" else _column(result, "ceiling")
-    null = result.raw_null[0] if s["metric"] == "rsa" else _column(result, "null")
-    unit = "splits" if s["metric"] == "rsa" else "images"
+    ceiling = result.raw_ceiling[0] if s.metric == "rsa" else _column(result, "ceiling")
+    null = result.raw_null[0] if s.metric == "rsa" else _column(result, "null")
+    unit = "splits" if s.metric == "rsa" else "images"
     several = len(result.categories) > 1
     shown = result.categories[:_MOST_CATEGORIES]
     with styled() as plt:
@@ -125,9 +129,9 @@ def draw_ceiling(result: CeilingResult, path: Path) -> None:
                 label = f"{name}, mean {values.mean():.3f}"
                 axis.hist(values, bins=bins, color=colour, alpha=0.65, label=label)
                 axis.axvline(values.mean(), color=colour, linewidth=1.5)
-        axis.set_xlabel(s["metric"])
+        axis.set_xlabel(s.metric)
         axis.set_ylabel(unit)
-        chart_title(axis, f"{s['method']}, n = {s['n_images']} images")
+        chart_title(axis, f"{s.method}, n = {s.n_images} images")
         figure.legend(loc="outside lower left", ncols=2)
         if several:
             _draw_categories(axes[0, 1], result, [row.category for row in shown])
@@ -147,20 +151,20 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
             sizes, mean, yerr=np.maximum(np.stack((below, above)), 0), fmt="o",
             color=COLOURS["data"], capsize=2, label="halves, 95% interval",
         )  # fmt: skip
-        single = s.get("single_participant_reliability")
-        needed = s.get("participants_needed")
-        poor = single is not None and s["fit_error"] > _POOR_FIT
+        single = _known(s.single_participant_reliability)
+        needed = _known(s.participants_needed)
+        poor = (_known(s.fit_error) or 0) > _POOR_FIT
         if single is not None:
             last = max(sizes.max() * 2, (needed or 0) * 1.1)
             along = np.geomspace(1, last, 200)
             fit = along * single / (1 + (along - 1) * single)
-            misses = f", misses by {s['fit_error']:.2f}" if poor else ""
+            misses = f", misses by {s.fit_error:.2f}" if poor else ""
             axis.plot(
                 along, fit, ":" if poor else "-", color=COLOURS["accent"],
                 label=f"Spearman-Brown fit{misses}",
             )  # fmt: skip
         if needed is not None and not poor:
-            target = s["target_reliability"]
+            target = s.target_reliability
             axis.axhline(target, color=COLOURS["null"], linewidth=0.8, linestyle="--")
             axis.plot(
                 [needed], [target], "D", color=COLOURS["second"], label=f"{needed} reach {target:g}"
@@ -168,7 +172,7 @@ def draw_curve(result: CeilingResult, path: Path) -> None:
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("participants a half")
-        axis.set_ylabel(f"{s['metric']} between halves")
+        axis.set_ylabel(f"{s.metric} between halves")
         chart_title(axis, f"reliability, n = {curve[0].n_images} images")
         axis.legend(loc="lower right")
         save(figure, path)
@@ -181,7 +185,7 @@ def _draw_categories(axis: Any, result: CeilingResult, names: list[str]) -> None
     labels = [f"{name[:24]} ({len(v)})" for name, v in zip(names, values, strict=True)]
     axis.locator_params(axis="x", nbins=5)
     axis.set_yticks(range(1, len(names) + 1), labels[::-1], parse_math=False)
-    axis.set_xlabel(result.summary["metric"])
+    axis.set_xlabel(result.summary.metric)
     more = len(result.categories) - len(names)
     chart_title(axis, "category (images)" + (f", {more} more not shown" if more else ""))
 
@@ -190,6 +194,5 @@ def _column(result: CeilingResult, name: str) -> Any:
     return np.array([getattr(row, name) for row in result.images], dtype=np.float64)
 
 
-def _with_interval(summary: Mapping[str, Any], name: str) -> str:
-    ends = interval(summary[f"{name}_ci"])
-    return f"{number(summary[f'{name}_mean'])} {ends}".rstrip()
+def _with_interval(mean: float, ends: tuple[float, float]) -> str:
+    return f"{number(mean)} {interval(ends)}".rstrip()

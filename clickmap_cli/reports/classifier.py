@@ -19,7 +19,6 @@ from clickmap_cli.services.classifier.interpretation import AverageRow, Maps
 from clickmap_cli.services.classifier.results import ClassifierSummary
 from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.participant_quality.run import QualitySummary
-from clickmap_cli.storage.atomic import replacing
 
 TITLES = {"gradient": "gradient", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM"}
 _MODELS = {"baseline": "logistic regression"}
@@ -113,8 +112,7 @@ def draw_picture(path: Path, title: str, pixels: Maps, maps: Mapping[str, Maps])
         _draw_row(grid[0], "map", pixels, maps)
         _draw_colours(figure, grid)
         headline(figure, title)
-        with replacing(path) as partial:
-            save(figure, partial)
+        save(figure, path)
 
 
 def draw_averages(path: Path, rows: Sequence[AverageRow]) -> None:
@@ -136,8 +134,7 @@ def draw_averages(path: Path, rows: Sequence[AverageRow]) -> None:
             )  # fmt: skip
         _draw_colours(figure, grid)
         headline(figure, "Mean maps of each class, and where the networks look (held-out maps)")
-        with replacing(path) as partial:
-            save(figure, partial)
+        save(figure, path)
 
 
 def _panels(plt: Any, rows: int, columns: int, pixels: NDArray[Any]) -> tuple[Any, Any]:

@@ -190,6 +190,6 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def interval(ends: Sequence[float | None] | None, digits: int = 3) -> str:
     """Format both ends of an interval in brackets; an empty string if it is undefined."""
-    if ends is None or (ends[0] is None and ends[1] is None):
+    if ends is None or all(end is None or math.isnan(end) for end in ends):
         return ""
     return f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"

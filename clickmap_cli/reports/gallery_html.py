@@ -8,7 +8,6 @@ page opened from disk may load scripts but no other files.
 from __future__ import annotations
 
 import base64
-import io
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.reports.html_parts import (
-    escaped,
-    filled,
+    build_page,
+    encode_jpeg,
     json_text,
-    notice_list,
-    root_colours,
     rounded,
-    script_hash,
     source,
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
@@ -122,23 +118,20 @@ def shell(gallery: Gallery, index: str) -> bytes:
     data = {
         "index": index,
         "n_images": len(gallery.keys),
-        "colormaps": [{"name": name, "colours": _colours(name)} for name in names],
+        "colormaps": [
+            {"name": name, "colours": base64.b64encode(palette(name).tobytes()).decode("ascii")}
+            for name in names
+        ],
         "normalize": {"names": NORMALIZE, "chosen": look.normalize},
         "even_spreads": EVEN_SPREADS,
         "alpha": look.alpha,
     }
-    style = root_colours() + source(_FOLDER, "gallery.css")
     scripts = [source("page", "dom.js"), *(source(_FOLDER, name) for name in _SCRIPTS)]
-    script = '"use strict";\n' + "\n".join(scripts)
-    parts = {
-        "title": escaped(gallery.title),
-        "policy": _policy(style, script),
-        "style": style,
-        "notices": notice_list(gallery.notices),
-        "data": json_text(data),
-        "script": script,
-    }
-    return filled(source(_FOLDER, "gallery.html"), parts).encode("utf-8")
+    return build_page(
+        _FOLDER, "gallery", scripts,
+        title=gallery.title, notices=gallery.notices, images="blob: data:", loads=" 'self' file:",
+        data=json_text(data),
+    )  # fmt: skip
 
 
 def _remarks(gallery: Gallery) -> list[dict[str, Any]]:
@@ -151,35 +144,21 @@ def _remarks(gallery: Gallery) -> list[dict[str, Any]]:
     return found
 
 
-def _policy(style: str, script: str) -> str:
-    """Return a policy that allows only this style, this script and the gallery's own scripts."""
-    return (
-        "default-src 'none'; img-src blob: data:; "
-        f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}' 'self' file:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 def _script(name: str, content: Any) -> bytes:
     """Return a script that passes content to the page that loads it."""
     return f"clickmapGallery.take({json_text(name)},{json_text(content)});\n".encode("ascii")
 
 
 def _picture(picture: SmallPicture, levels: int) -> dict[str, Any]:
+    from PIL import Image
+
+    photo = None if picture.photo is None else Image.fromarray(picture.photo)
     return {
-        "photo": None if picture.photo is None else _jpeg(picture.photo),
+        "photo": None if photo is None else encode_jpeg(photo, _QUALITY),
         "map": packed_map(picture.heat, levels),
         "state": picture.state,
         "note": picture.note,
     }
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, format="JPEG", quality=_QUALITY, optimize=True)
-    return base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def packed_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
@@ -214,8 +193,3 @@ def packed_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
         "levels": levels,
         "data": base64.b64encode(zlib.compress(split, 6)).decode("ascii"),
     }
-
-
-def _colours(colormap: str) -> str:
-    """Return 256 RGB triples of a colour map as base64."""
-    return base64.b64encode(palette(colormap).tobytes()).decode("ascii")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -27,9 +28,41 @@ def source(folder: str, name: str) -> str:
     return part.read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def filled(template: str, parts: Mapping[str, str]) -> str:
-    """Replace each `{{name}}` of a template in one pass, so that no inserted part is replaced."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template)
+def build_page(
+    folder: str, name: str, scripts: Sequence[str], *,
+    title: str, notices: Sequence[str], images: str, loads: str = "", **parts: str,
+) -> bytes:  # fmt: skip
+    """Build a page from `<name>.html`, `<name>.css` and scripts, with a strict policy.
+
+    Args:
+        folder: folder inside `reports/`.
+        name: name of the page's sources.
+        scripts: contents of the scripts, which become one.
+        title: title of the page, which is escaped.
+        notices: notices about data and settings.
+        images: sources of images that the policy allows.
+        loads: sources of more scripts that the policy allows, after a space; empty for none.
+        parts: what replaces each other `{{name}}` in the page.
+    """
+    style = root_colours() + source(folder, f"{name}.css")
+    script = '"use strict";\n' + "\n".join(scripts)
+    policy = (
+        f"default-src 'none'; img-src {images}; "
+        f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}'{loads}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts |= {"title": escaped(title), "notices": notice_list(notices)}
+    parts |= {"policy": policy, "style": style, "script": script}
+    # one pass, so that nothing inside an inserted part is replaced
+    page = re.sub(r"\{\{(\w+)\}\}", lambda at: parts[at[1]], source(folder, f"{name}.html"))
+    return page.encode("utf-8")
+
+
+def encode_jpeg(picture: Any, quality: int) -> str:
+    """Return a Pillow image as base64 of a JPEG."""
+    out = io.BytesIO()
+    picture.save(out, format="JPEG", quality=quality, optimize=True)
+    return base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def json_text(value: Any) -> str:

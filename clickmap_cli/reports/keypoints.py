@@ -32,7 +32,6 @@ from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.keypoints.predictions import PredictionSummary
 from clickmap_cli.services.keypoints.results import KeypointSummary
 from clickmap_cli.services.keypoints.run import Image
-from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.training.tasks.keypoint_augmentation import Pixels, Points
 from clickmap_cli.training.trackers import Row
 
@@ -99,8 +98,7 @@ def draw_overlay(
         for at, name in enumerate(names, 1):
             place = right + 12, size[1] - HEAD - _LINE * (len(marks) + at + 0.5)
             _text(figure, f"{at}  {_cut(name, _LONGEST)}", place, size)
-        with replacing(path) as partial:
-            save(figure, partial)
+        save(figure, path)
 
 
 def draw_sheet(
@@ -128,8 +126,7 @@ def draw_sheet(
             _beside(grid[row, 0], _cut(name, 30))
         listed = ", ".join(f"{at} {_cut(name, _LONGEST)}" for at, name in enumerate(names, 1))
         figure.supxlabel(listed, fontsize="small", wrap=True, parse_math=False)
-        with replacing(path) as partial:
-            save(figure, partial)
+        save(figure, path)
 
 
 def draw_losses(path: Path, rows: Sequence[Row], best: int | None = None) -> None:
@@ -170,8 +167,7 @@ def draw_losses(path: Path, rows: Sequence[Row], best: int | None = None) -> Non
                 axes.axvline(best, color=COLOURS["null"], linewidth=1, label="best")
         if loss.get_legend_handles_labels()[0]:
             loss.legend()
-        with replacing(path) as partial:
-            save(figure, partial)
+        save(figure, path)
 
 
 def _marks(
@@ -339,5 +335,4 @@ def draw_attention(
             axes.plot(*true[at], **ring)
             axes.plot(*predicted[at], marker="x", ms=7, color="white")
         headline(figure, title)
-        with replacing(path) as partial:
-            save(figure, partial)
+        save(figure, path)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from clickmap_cli.storage.atomic import replacing
+
 HEAT = "inferno"
 """Colour map of heat: dark to light in grey print too, and safe for colour-blind readers."""
 
@@ -166,20 +168,16 @@ def draw_boxes(axis: Any, groups: Sequence[ArrayLike], rows: Sequence[int], **lo
             )  # fmt: skip
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG with identical bytes in equal runs, and close it."""
-    save_all(figure, {"png": path})
-
-
-def save_all(figure: Any, paths: Mapping[str, Path]) -> None:
-    """Write a figure in several formats with identical bytes in equal runs, and close it.
+def save(figure: Any, paths: Path | Mapping[str, Path]) -> None:
+    """Write a figure with identical bytes in equal runs, each file whole or not at all; close it.
 
     Args:
         figure: figure of matplotlib.
-        paths: format, one of `FORMATS`, -> file.
+        paths: file of a PNG; or format, one of `FORMATS`, -> file.
     """
     from matplotlib import pyplot as plt
 
-    for kind, path in paths.items():
-        figure.savefig(path, format=kind, metadata=_NOTHING_THAT_CHANGES[kind])
+    for kind, path in (paths if isinstance(paths, Mapping) else {"png": paths}).items():
+        with replacing(path) as partial:
+            figure.savefig(partial, format=kind, metadata=_NOTHING_THAT_CHANGES[kind])
     plt.close(figure)

@@ -7,8 +7,9 @@ here, and nowhere else.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ClickmapError(Exception):
@@ -56,6 +57,17 @@ class MissingExtraError(ClickmapError):
         return type(self), self._arguments
 
 
+def require_extra(extra: str, what: str) -> None:
+    """Raise MissingExtraError unless the package with the name of an extra is installed.
+
+    Args:
+        extra: name of the extra and of its package.
+        what: the setting that needs it, for the message.
+    """
+    if importlib.util.find_spec(extra) is None:
+        raise MissingExtraError(extra, what)
+
+
 def escape_controls(text: str) -> str:
     """Escape characters that a terminal would obey, such as colour codes; keep line breaks."""
     if text.isprintable():
@@ -67,6 +79,12 @@ def printable(text: str, most: int = 120) -> str:
     """Return untrusted text as a message can hold it: escaped, and cut to `most` characters."""
     shown = escape_controls(text[: most + 1]).replace("\n", r"\n")
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def join_few(words: Sequence[str], most: int = 5) -> str:
+    """Join the first few words of a list, made printable, for a message."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(printable(word) for word in words[:most]) + more
 
 
 def short_reason(error: BaseException, most: int = 200) -> str:

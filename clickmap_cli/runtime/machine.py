@@ -32,10 +32,6 @@ DISK_BYTES = 64 << 20
 
 _CHUNK = 4 << 20
 _UNLIMITED = 1 << 60  # cgroups v1 states a very large number instead of no limit
-_ROOT = Path("/")
-
-_DISTRIBUTION = "clickmap"
-
 _MODULES = {
     "pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "pot": "ot",
 }  # fmt: skip
@@ -121,7 +117,7 @@ def cores() -> Cores:
     return Cores(os.cpu_count() or 1, worker_count(-1))
 
 
-def memory(root: Path = _ROOT) -> Memory:
+def memory(root: Path = Path("/")) -> Memory:
     """Return the memory; `root` is the folder that contains `proc` and `sys`."""
     stated = _read_pairs(root / "proc/meminfo")
     total = stated["MemTotal"] * 1024 if "MemTotal" in stated else None
@@ -130,14 +126,12 @@ def memory(root: Path = _ROOT) -> Memory:
             total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     available = stated["MemAvailable"] * 1024 if "MemAvailable" in stated else None
     limit = None
-    for folder in _memory_cgroups(root):
-        most, used = _memory_of(folder)
-        if most is None or most >= (total or _UNLIMITED):
-            continue
-        limit = most if limit is None else min(limit, most)
-        if used is not None:
-            left = max(0, most - used)
-            available = left if available is None else min(available, left)
+    for most, used in _memory_limits(root):
+        if most < (total or _UNLIMITED):
+            limit = most if limit is None else min(limit, most)
+            if used is not None:
+                left = max(0, most - used)
+                available = left if available is None else min(available, left)
     return Memory(total, available, limit)
 
 
@@ -188,35 +182,29 @@ def _measure_speeds(file: IO[bytes], size: int) -> tuple[float, float]:
     return size / max(written - started, 1e-9), size / max(read - written, 1e-9)
 
 
-def _memory_cgroups(root: Path) -> Iterator[Path]:
-    """Yield folders of the control groups of this process, from its own up to the root."""
+def _memory_limits(root: Path) -> Iterator[tuple[int, int | None]]:
+    """Yield limit and used memory of this process's control groups, from its own up to the root.
+
+    File cache that can be reclaimed does not count as used.
+    """
     base = root / "sys/fs/cgroup"
     for line in _read_text(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if number == "0":
             tops = [base, base / "unified"]
+            files = ("memory.max", "memory.current", "inactive_file")
         elif "memory" in names.split(","):
             tops = [base / names, base / "memory"]
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
         inside = Path(path.lstrip("/"))
-        for top in tops:
-            yield from (top / part for part in (inside, *inside.parents))
-
-
-def _memory_of(folder: Path) -> tuple[int | None, int | None]:
-    """Return the limit of a control group, and its used memory without reclaimable file cache."""
-    for most_name, used_name, dropped in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        most = _read_number(folder / most_name)
-        if most is not None:
-            used = _read_number(folder / used_name)
-            spare = _read_pairs(folder / "memory.stat").get(dropped, 0)
-            return most, None if used is None else max(0, used - spare)
-    return None, None
+        for folder in (top / part for top in tops for part in (inside, *inside.parents)):
+            most, used = (_read_number(folder / name) for name in files[:2])
+            if most is not None:
+                spare = _read_pairs(folder / "memory.stat").get(files[2], 0)
+                yield most, None if used is None else max(0, used - spare)
 
 
 def _read_pairs(path: Path) -> Mapping[str, int]:
@@ -285,10 +273,10 @@ def _read_requirements() -> tuple[list[str], dict[str, list[str]]]:
     source = Path(clickmap_cli.__file__).resolve().parents[1] / "pyproject.toml"
     if source.is_file():
         project = tomllib.loads(source.read_text(encoding="utf-8")).get("project", {})
-        if project.get("name") == _DISTRIBUTION:
+        if project.get("name") == "clickmap":
             return project.get("dependencies", []), project.get("optional-dependencies", {})
     try:
-        about = importlib.metadata.metadata(_DISTRIBUTION)
+        about = importlib.metadata.metadata("clickmap")
     except importlib.metadata.PackageNotFoundError:
         return [], {}
     lines = about.get_all("Requires-Dist") or []

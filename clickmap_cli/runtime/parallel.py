@@ -196,23 +196,6 @@ class LocalPool:
         return ordered_map(function, items, self.workers(seconds), self._backend)
 
 
-def check_backend(backend: str, scheduler: str | None) -> None:
-    """Raise unless backend and scheduler fit together.
-
-    Raises:
-        ConfigError: dask without the address of a scheduler, or an address without dask.
-    """
-    if backend == "dask" and scheduler is None:
-        raise ConfigError(
-            "backend: dask needs the address of a scheduler that runs, such as --scheduler "
-            "tcp://192.168.0.7:8786."
-        )
-    if backend != "dask" and scheduler is not None:
-        raise ConfigError(
-            f"scheduler is '{scheduler}' and backend is {backend}; add --backend dask to use it."
-        )
-
-
 @contextmanager
 def open_pool(
     backend: str, n_jobs: int, scheduler: str | None, progress: Progress, connect: bool = True
@@ -227,11 +210,19 @@ def open_pool(
         connect: True if the run needs a cluster at all (a dry run does not).
 
     Raises:
-        ConfigError: backend and scheduler do not fit together.
+        ConfigError: dask without the address of a scheduler, or an address without dask.
         MissingExtraError: Dask is not installed.
         RunError: no scheduler answers.
     """
-    check_backend(backend, scheduler)
+    if backend == "dask" and scheduler is None:
+        raise ConfigError(
+            "backend: dask needs the address of a scheduler that runs, such as --scheduler "
+            "tcp://192.168.0.7:8786."
+        )
+    if backend != "dask" and scheduler is not None:
+        raise ConfigError(
+            f"scheduler is '{scheduler}' and backend is {backend}; add --backend dask to use it."
+        )
     if backend == "dask" and connect and scheduler is not None:
         from clickmap_cli.runtime.dask_backend import open_cluster
 

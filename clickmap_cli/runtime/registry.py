@@ -49,7 +49,7 @@ class Registry(Generic[Thing]):
     def __init__(self, kind: str, group: str) -> None:
         self.kind = kind
         self.group = group
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Entry] = {}  # by name in lower case
         self._found_installed = False
 
     def add(
@@ -60,13 +60,13 @@ class Registry(Generic[Thing]):
         Raises:
             ConfigError: another object has this name already.
         """
-        there = self._entries.get(self._registered_spelling(name))
+        there = self._entries.get(name.lower())
         if there is not None and (there.name, there.target) != (name, target):
             raise ConfigError(
                 f"The {self.kind} '{name}' is registered twice, by {there.origin} and {origin}; "
                 "rename one."
             )
-        self._entries[name] = Entry(name, target, summary, origin, reference)
+        self._entries[name.lower()] = Entry(name, target, summary, origin, reference)
 
     def register(self, name: str) -> Callable[[Thing], Thing]:
         """Return a decorator for a user's own file; the docstring's first line is the summary."""
@@ -91,11 +91,10 @@ class Registry(Generic[Thing]):
                 to another package and cannot be imported.
         """
         self._find_installed()
-        entry = self._entries.get(self._registered_spelling(name))
+        entry = self._entries.get(name.lower())
         if entry is None:
-            raise ConfigError(
-                f"There is no {self.kind} '{name}'. {did_you_mean(name, self._entries)}"
-            )
+            known = [entry.name for entry in self._entries.values()]
+            raise ConfigError(f"There is no {self.kind} '{name}'. {did_you_mean(name, known)}")
         if not isinstance(entry.target, str):
             return entry.target  # type: ignore[no-any-return]
         module, _, attribute = entry.target.partition(":")
@@ -108,11 +107,6 @@ class Registry(Generic[Thing]):
                 f"The {self.kind} '{name}' {entry.summary} cannot be imported: "
                 f"{typed_reason(error)}"
             ) from error
-
-    def _registered_spelling(self, name: str) -> str:
-        """Return a known name as it was registered, ignoring the case of `name`."""
-        lower = {known.lower(): known for known in self._entries}
-        return lower.get(name.lower(), name)
 
     def _find_installed(self) -> None:
         """Add the entries of installed packages, once."""
@@ -145,11 +139,10 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except ConfigError:
-        del sys.modules[name]
-        raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"plugins: {path} raised {typed_reason(error)}") from error
     # worker processes cannot import the file by name, so its classes are pickled by value
     joblibs_cloudpickle().register_pickle_by_value(module)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Geometry, same_aspect
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.maps import FEW_LEVELS, oddities
-from clickmap_cli.models.base import Output, SubjectModel, finished
+from clickmap_cli.models.base import Output, SubjectModel, finish_prediction
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import ClickmapError, DataError, typed_reason
 from clickmap_cli.storage.prediction_cache import KeptWith, PredictionCache
@@ -168,7 +168,7 @@ class Predictor:
             geometry = Geometry((height, width), stimulus.size, None)
         else:
             geometry = stimulus.placement((height, width), self._model.of_file)
-        done = finished(values, self._model.output, geometry, self._postprocess)
+        done = finish_prediction(values, self._model.output, geometry, self._postprocess)
         return done, geometry.action
 
     def _get_ready(self) -> None:

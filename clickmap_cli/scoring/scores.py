@@ -14,7 +14,7 @@ from clickmap_cli.datasets.base import People, Stimulus
 from clickmap_cli.datasets.fixations import Surroundings
 from clickmap_cli.metrics.saliency import Kind, Prediction, Target, score_prediction
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.models.base import finished
+from clickmap_cli.models.base import finish_prediction
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.scoring.results import ImageScore, PeopleScore
 
@@ -115,14 +115,14 @@ def _score_people(task: PeopleTask) -> PeopleScore:
         target = person_target(people, person, task.around)
         if person in drawn:
             kept[person] = target
-        values = finished(people.others(person), "map", own, task.postprocess)
+        values = finish_prediction(people.others(person), "map", own, task.postprocess)
         held_out.append(score_prediction(metrics, Prediction(values), target))
     null: list[dict[str, float]] = []
     for other, person in task.null:
         others = other.people()
         if others is not None:
             everyone = others.everyone(stimulus.size)
-            values = finished(everyone, "map", own, task.postprocess)
+            values = finish_prediction(everyone, "map", own, task.postprocess)
             null.append(score_prediction(metrics, Prediction(values), kept[person]))
     return PeopleScore(stimulus.image_id, n, _means(metrics, held_out), _means(metrics, null))
 

@@ -1,14 +1,16 @@
-"""The demo: simulate data with a known truth, and run the main jobs on it."""
+"""The demo's study: simulated data with a known truth, and the configs to run on it."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +18,16 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.simulation.people import Simulation, expected_map, format_clicks
-from clickmap_cli.config.experiment import METHODS
-from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
+from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.scoring.results import BenchmarkResult
-from clickmap_cli.services.benchmark import run as benchmark
-from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
-from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
-from clickmap_cli.services.ceiling.result import CeilingResult
-from clickmap_cli.services.job import Outcome
-from clickmap_cli.services.prepare import run as prepare
-from clickmap_cli.services.prepare.examples import Example
-from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
-from clickmap_cli.storage.folder import WhenPresent
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
+from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
+from clickmap_cli.storage.folder import RunFolder, WhenPresent
+from clickmap_cli.storage.manifest import Manifest
 from clickmap_cli.storage.safe_arrays import write_npy
 from clickmap_cli.storage.text_files import write_ids
-
-_FIRST = ("demo.yaml", "data")
-_OWN = (*_FIRST, "assets", "benchmark", "benchmark.yaml", "networks", "networks.yaml")
-"""The first outputs of a demo, and all outputs that it writes into its folder."""
 
 _TINY_IMAGES = 2
 _TINY_SIDE = 96
@@ -89,135 +79,122 @@ models:
 
 
 @dataclass(frozen=True)
-class DemoFigures:
-    """Functions that draw the demo's pictures.
+class DemoStudy:
+    """The files of a demo.
 
     Attributes:
-        example: draws one example of `prepare`.
-        ceiling: functions that draw the ceilings' figures.
-        benchmark: functions that draw heatmaps and the report.
-    """
-
-    example: Callable[[Example], None]
-    ceiling: CeilingFigures
-    benchmark: BenchmarkFigures
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """The outputs and results of the demo.
-
-    Attributes:
-        folder: the output folder.
         config: the experiment's YAML file.
         trials: the file of simulated trials.
-        prepared: the result of `prepare`.
-        ceilings: the results of the split-half and the hold-one-out ceiling.
-        benchmark: the result of the benchmark of models against the same people.
-        benchmark_config: the benchmark's YAML file.
-        networks: the result of every network model on tiny images; None unless requested.
+        benchmark: YAML file of the benchmark of models against the same people.
+        networks: YAML file of a benchmark of every network model on tiny images; None unless
+            requested.
     """
 
-    folder: Path
     config: Path
     trials: Path
-    prepared: Outcome[prepare.PrepareSummary]
-    ceilings: tuple[list[Outcome[CeilingResult]], ...]
-    benchmark: Outcome[BenchmarkResult]
-    benchmark_config: Path
-    networks: Outcome[BenchmarkResult] | None = None
+    benchmark: Path
+    networks: Path | None
 
 
-def run(
+def write_study(
     folder: Path,
     progress: Progress,
-    figures: DemoFigures,
     when: WhenPresent = WhenPresent.STOP,
+    *,
     seed: int = 0,
     everything: bool = False,
-) -> DemoResult:
-    """Write a simulated study in the formats of a user's own data, and run the main jobs on it.
+) -> Outcome[DemoStudy]:
+    """Write a simulated study with a known truth, in the formats of a user's own data.
 
     Args:
-        folder: the output folder.
+        folder: the output folder; its config files have the commands write into it too.
         progress: receives progress and notices.
-        figures: functions that draw the pictures.
         when: what to do with an existing demo.
         seed: seed of the simulation.
-        everything: also run every network model, with random weights on tiny images.
+        everything: also write tiny images for every network model.
 
     Raises:
         ConfigError: the folder already holds a demo or other data, and `when` is `STOP`.
     """
-    if when is WhenPresent.STOP and any((folder / name).exists() for name in _FIRST):
-        raise ConfigError(
-            f"{folder} already holds a demo or other data; add --resume or --overwrite, or choose "
-            "another --output."
+    return run_job(_DemoJob(folder, seed, everything), when, progress=progress)
+
+
+def resumes_by_itself(folder: Path) -> bool:
+    """Return True if a job of the demo in a folder ended because the disk was full."""
+    states = folder.rglob(".clickmap") if folder.is_dir() else ()
+    return any(RunFolder(state.parent, "demo").ran_out_of_room() for state in states)
+
+
+class _DemoJob(Job[None, DemoStudy]):
+    command = "demo"
+
+    def __init__(self, folder: Path, seed: int, everything: bool) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.study = DemoStudy(
+            folder / "demo.yaml", folder / "data" / "trials.csv", folder / "benchmark.yaml",
+            folder / "networks.yaml" if everything else None,
+        )  # fmt: skip
+
+    def recorded_config(self) -> Mapping[str, Any]:
+        """Return the arguments of the call."""
+        return {"seed": self.seed, "all": self.study.networks is not None}
+
+    def recorded_seed(self) -> int:
+        """Return the seed of the simulation."""
+        return self.seed
+
+    def load(self, progress: Progress, *, dry_run: bool) -> None:
+        """Raise unless the folder is new, or was written by a demo."""
+        first = [name for name in ("demo.yaml", "data") if (self.folder / name).exists()]
+        if first and not (self.folder / ".clickmap").exists():
+            raise ConfigError(
+                f"{self.folder} already holds other data ({first[0]}); choose another --output."
+            )
+
+    def identity(self, inputs: None) -> Identity:
+        """Return the arguments and the texts of the config files."""
+        words = json.dumps([self.recorded_config(), _CONFIG, _BENCHMARK, _NETWORKS])
+        return Identity(hashlib.sha256(words.encode()).hexdigest(), {})
+
+    def preview(self, inputs: None) -> DemoStudy:
+        """Return the files to write."""
+        return self.study
+
+    def stored(self, inputs: None, manifest: Manifest) -> DemoStudy:
+        """Return the files of a finished demo."""
+        return self.study
+
+    def work(self, inputs: None, run: Run) -> DemoStudy:
+        """Write the configs, images, trials and true maps."""
+        study, data = self.study, run.path / "data"
+        _write_config(
+            study.config, _CONFIG, trials=study.trials, images=data / "images",
+            assets=run.path / "assets",
+        )  # fmt: skip
+        experiment = load_experiment(study.config).config
+        _write_config(
+            study.benchmark, _BENCHMARK, results=run.path / "benchmark", prepared=experiment.folder,
+            images=data / "images", truth=data / "truth_maps",
+        )  # fmt: skip
+        _write_trials(
+            Simulation(self.seed), data, MapSettings.from_config(experiment), run.progress
         )
-    there = {name for name in _OWN if when is not WhenPresent.STOP or (folder / name).exists()}
-    with removing_when_full(lambda: [folder / name for name in _OWN if name not in there]):
-        return _run(folder, progress, figures, when, seed, everything)
+        run.add([study.config, study.benchmark])
+        if study.networks is not None:
+            _write_tiny(Simulation(self.seed), data / "tiny")
+            _write_config(
+                study.networks, _NETWORKS, results=run.path / "networks", tiny=data / "tiny"
+            )
+            run.add([study.networks])
+        run.add(sorted(path for path in data.rglob("*") if path.is_file()))
+        return study
 
 
-def _run(
-    folder: Path,
-    progress: Progress,
-    figures: DemoFigures,
-    when: WhenPresent,
-    seed: int,
-    everything: bool,
-) -> DemoResult:
-    """Write the study and run the jobs, after `run` has checked the folder."""
-    data = folder / "data"
-    config = folder / "demo.yaml"
-    paths = {
-        "trials": data / "trials.csv",
-        "images": data / "images",
-        "assets": folder / "assets",
-    }
+def _write_config(path: Path, text: str, **places: Path) -> None:
     # a JSON string is valid YAML for any path
-    text = _CONFIG.format(**{name: json.dumps(p.as_posix()) for name, p in paths.items()})
-    write_bytes(config, text.encode())
-    loaded = load_experiment(config)
-    _write_study(Simulation(seed), data, MapSettings.from_config(loaded.config), progress)
-    result = prepare.run(loaded.config, progress, figures.example, when)
-    ceilings = tuple(
-        ceiling.run(
-            loaded.config, method, progress, figures.ceiling, when,
-            subject_curve=method == "split-half",
-        )
-        for method in METHODS
-    )  # fmt: skip
-    places = {
-        "results": folder / "benchmark", "prepared": result.folder, "images": data / "images",
-        "truth": data / "truth_maps",
-    }  # fmt: skip
-    models = folder / "benchmark.yaml"
-    scored = _benchmark(_BENCHMARK, places, models, progress, figures.benchmark, when)
-    networks = None
-    if everything:
-        _write_tiny(Simulation(seed), data / "tiny")
-        places = {"results": folder / "networks", "tiny": data / "tiny"}
-        networks = _benchmark(
-            _NETWORKS, places, folder / "networks.yaml", progress, figures.benchmark, when
-        )
-    return DemoResult(
-        folder, config, data / "trials.csv", result, ceilings, scored, models, networks
-    )
-
-
-def _benchmark(
-    text: str,
-    places: dict[str, Path],
-    config: Path,
-    progress: Progress,
-    figures: BenchmarkFigures,
-    when: WhenPresent,
-) -> Outcome[BenchmarkResult]:
-    """Write a benchmark's config and run it."""
-    filled = text.format(**{name: json.dumps(p.as_posix()) for name, p in places.items()})
-    write_bytes(config, filled.encode())
-    return benchmark.run(load_config(BENCHMARK, config).config, progress, figures, when)
+    filled = text.format(**{name: json.dumps(place.as_posix()) for name, place in places.items()})
+    write_bytes(path, filled.encode())
 
 
 def _write_tiny(study: Simulation, folder: Path) -> None:
@@ -244,7 +221,7 @@ def _points(
     return pixels % density.shape[1], pixels // density.shape[1]
 
 
-def _write_study(study: Simulation, data: Path, settings: MapSettings, progress: Progress) -> None:
+def _write_trials(study: Simulation, data: Path, settings: MapSettings, progress: Progress) -> None:
     """Write images, trials as CSV, each user's true role, and the true attention maps."""
     from PIL import Image
 

@@ -65,7 +65,9 @@ def read_pandas_table(path: Path, key: str) -> NumberTable:
         elif kind == "frame_table":
             table = _read_table(group)
         else:
-            raise _fault(group, f"'{group.name}' is not a data frame of pandas.")
+            raise _fault(group, f"'{printable(group.name)}' is not a data frame of pandas.")
+    if len(set(table.columns)) != len(table.columns):
+        raise DataError(f"{path}: two columns have the same labels.")
     if table.values.shape != (len(table.rows), len(table.columns)):
         raise DataError(
             f"{path}: the table has {len(table.rows)} rows and {len(table.columns)} columns, its "
@@ -102,15 +104,9 @@ def _read_fixed(group: h5py.Group) -> NumberTable:
         parts.append(numbers.astype(np.float64))
     if sorted(found) != sorted(columns):
         raise _fault(group, "the columns are not those that have values.")
-    _require_unequal(found, group)
     place = {label: at for at, label in enumerate(found)}
     values = np.concatenate(parts, axis=1)[:, [place[label] for label in columns]]
     return NumberTable(columns, rows, values)
-
-
-def _require_unequal(columns: Labels, group: h5py.Group) -> None:
-    if len(set(columns)) != len(columns):
-        raise _fault(group, "two columns have the same labels.")
 
 
 def _read_axis(group: h5py.Group, name: str) -> Labels:
@@ -123,8 +119,7 @@ def _read_axis(group: h5py.Group, name: str) -> Labels:
     levels = []
     for level in range(_read_whole_number(group, f"{name}_nlevels", _MAX_LEVELS)):
         texts = _read_labels(group, f"{name}_level{level}")
-        _get_few(group, f"{name}_label{level}")
-        codes = hdf5_numbers(group, f"{name}_label{level}")
+        codes = np.asarray(_get_few(group, f"{name}_label{level}")[...])
         if codes.ndim != 1 or codes.dtype.kind not in "iu":
             raise _fault(group, f"'{name}' has codes that are not whole numbers.")
         if codes.size and (codes.min() < 0 or codes.max() >= len(texts)):
@@ -156,7 +151,7 @@ def _read_table(group: h5py.Group) -> NumberTable:
     dataset = _get_few(group, "table")
     fields = dataset.dtype.fields or {}
     if dataset.ndim != 1 or "index" not in fields:
-        raise _fault(group, f"'{group.name}/table' has no records with an index.")
+        raise _fault(group, f"'{printable(group.name)}/table' has no records with an index.")
     columns: Labels = []
     parts = [np.empty((len(dataset), 0))]
     for name in (name for name in fields if name != "index"):
@@ -169,7 +164,6 @@ def _read_table(group: h5py.Group) -> NumberTable:
         columns += labels
         parts.append(dataset.fields(name)[...].astype(np.float64))
     rows = _read_row_labels(dataset, fields["index"][0], group)
-    _require_unequal(columns, group)
     return NumberTable(columns, rows, np.concatenate(parts, axis=1))
 
 

@@ -107,7 +107,7 @@ def _read_hdf5(path: Path, names: list[str] | None) -> dict[str, Any]:
         for name in sorted(file) if names is None else names:
             listed = name in file and not name.startswith("#")
             if listed and (names is not None or _is_array(file, name)):
-                found[name] = _hdf5_read_value(file, name)
+                found[name] = _read_hdf5_value(file, name)
     return found
 
 
@@ -118,7 +118,7 @@ def _is_array(file: h5py.File, name: str) -> bool:
     )
 
 
-def _hdf5_read_value(file: h5py.File, name: str) -> Any:
+def _read_hdf5_value(file: h5py.File, name: str) -> Any:
     """Return one array, with its axes in MATLAB's order."""
     dataset = hdf5_dataset(file, name)
     if dataset.dtype.kind not in "biuf":
@@ -231,8 +231,8 @@ def _variables(data: bytes, names: list[str] | None) -> Iterator[tuple[str, Any]
     while file.left() > 0:
         kind, content = file.element()
         if kind == _COMPRESSED:
-            start = _Reader(memoryview(_inflate(content, whole=False)), order)
-            if names is not None and _peek_name(start) not in names:
+            start = _Reader(memoryview(_inflate(content, whole=False)), order, 8)
+            if names is not None and _read_head(start).name not in names:
                 continue
             kind, content = _Reader(memoryview(_inflate(content, whole=True)), order).element()
         if kind != _MATRIX:
@@ -252,14 +252,6 @@ def _inflate(content: memoryview, whole: bool) -> bytes:
     if whole and not stream.eof:
         raise _UnreadableError("a compressed variable is cut, or too large")
     return data
-
-
-def _peek_name(start: _Reader) -> str:
-    """Return the name of a variable of which only the beginning is given."""
-    if start.left() < 8:
-        raise _UnreadableError("it ends too early")
-    start.at = 8
-    return _read_head(start).name
 
 
 def _read_head(body: _Reader) -> _Head:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from clickmap_cli.runtime.errors import DataError, short_reason
+from clickmap_cli.runtime.errors import DataError, printable, short_reason
 
 _ARRAY_KINDS = "biufcSUOMm?"
 _TIME_UNITS = frozenset({
@@ -171,9 +171,8 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> Any:
     """Build a contiguous array; pickle protocol 5 calls this."""
-    if not isinstance(dtype, _DType) or dtype.dtype.kind == "O":
-        raise _RefusedError("an unusual array")
-    if not isinstance(raw, bytes | bytearray):
+    plain = isinstance(dtype, _DType) and dtype.dtype.kind != "O"
+    if not plain or not isinstance(raw, bytes | bytearray):
         raise _RefusedError("an unusual array")
     return _fill(raw, dtype, shape, order)
 
@@ -226,23 +225,14 @@ def _refuse_with(what: str) -> Callable[[Any], None]:
     return refuse
 
 
-_OUTSIDE = "a reference to something outside the file"
 _REFUSED_CODES = {
-    pickle.PERSID: _OUTSIDE,
-    pickle.BINPERSID: _OUTSIDE,
-    pickle.NEXT_BUFFER: _OUTSIDE,
-    pickle.READONLY_BUFFER: _OUTSIDE,
-    pickle.EXT1: _OUTSIDE,
-    pickle.EXT2: _OUTSIDE,
-    pickle.EXT4: _OUTSIDE,
-    pickle.INST: "an object",
-    pickle.OBJ: "an object",
-    pickle.NEWOBJ: "an object",
-    pickle.NEWOBJ_EX: "an object",
-    pickle.EMPTY_SET: "a set",
-    pickle.ADDITEMS: "a set",
-    pickle.FROZENSET: "a set",
-}
+    "a reference to something outside the file": (
+        pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.EXT1,
+        pickle.EXT2, pickle.EXT4,
+    ),
+    "an object": (pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
+    "a set": (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
+}  # fmt: skip
 
 
 class _Restricted(pickle._Unpickler):  # noqa: SLF001 - the C version is unsafe, see above
@@ -255,13 +245,13 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - the C version is unsafe,
         try:
             return _ALLOWED[(module, name)]
         except KeyError:
-            raise _RefusedError(repr(f"{module}.{name}"[:118])) from None
+            raise _RefusedError(f"'{printable(f'{module}.{name}')}'") from None
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
         function = self.stack[-1]
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise _RefusedError("a call of something that is no function")
+            raise _RefusedError("a call of something that is not a function")
         self.stack[-1] = function(*arguments)
 
     def load_build(self) -> None:
@@ -302,7 +292,7 @@ class _Restricted(pickle._Unpickler):  # noqa: SLF001 - the C version is unsafe,
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **pickle._Unpickler.dispatch,  # noqa: SLF001
-        **{code[0]: _refuse_with(what) for code, what in _REFUSED_CODES.items()},
+        **{code[0]: _refuse_with(w) for w, codes in _REFUSED_CODES.items() for code in codes},
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,

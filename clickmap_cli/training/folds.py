@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.datasets.classifier_images import few, folds_fault
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.datasets.classifier_images import folds_fault
+from clickmap_cli.runtime.errors import ConfigError, DataError, join_few
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.text_files import read_ids
 
@@ -93,19 +93,19 @@ def divide(stimuli: Sequence[Stimulus], settings: FoldSettings) -> Division:
         DataError: a list cannot be read.
     """
     ids = sorted(stimulus.image_id for stimulus in stimuli)
-    held = _listed(settings.holdout, ids, "cv.holdout")
+    held = _read_listed(settings.holdout, ids, "cv.holdout")
     rest = [image_id for image_id in ids if image_id not in held]
     if settings.folds == 1 and not settings.files:
         if not held:
             raise ConfigError("cv.folds is 1 and there is no cv.holdout, so nothing is held out.")
-        return Division((_fold(1, rest, sorted(held), settings),), tuple(sorted(held)))
+        return Division((_make_fold(1, rest, sorted(held), settings),), tuple(sorted(held)))
     if settings.group_by == "participant":
-        return Division(_by_participant(stimuli, rest, settings), tuple(sorted(held)))
+        return Division(_divide_people(stimuli, rest, settings), tuple(sorted(held)))
     if settings.files:
-        parts = _from_files(rest, settings)
+        parts = _read_folds(rest, settings)
     elif settings.group_by == "category":
         category = {stimulus.image_id: stimulus.category for stimulus in stimuli}
-        parts = _by_category(rest, category, settings)
+        parts = _divide_categories(rest, category, settings)
     elif len(rest) < settings.folds:
         raise ConfigError(f"Fold {len(rest) + 1} is empty; use fewer cv.folds.")
     else:
@@ -114,7 +114,7 @@ def divide(stimuli: Sequence[Stimulus], settings: FoldSettings) -> Division:
     for number, part in enumerate(parts, start=1):
         chosen = set(part)
         train = [image_id for image_id in rest if image_id not in chosen]
-        folds.append(_fold(number, train, sorted(part), settings))
+        folds.append(_make_fold(number, train, sorted(part), settings))
     return Division(tuple(folds), tuple(sorted(held)))
 
 
@@ -127,7 +127,7 @@ def _divide_names(names: Sequence[str], settings: FoldSettings) -> list[list[str
     return [[names[at] for at in held] for _, held in splitter.split(names)]
 
 
-def _fold(number: int, train: list[str], test: list[str], settings: FoldSettings) -> Fold:
+def _make_fold(number: int, train: list[str], test: list[str], settings: FoldSettings) -> Fold:
     if not test:
         raise ConfigError(f"Fold {number} is empty; use fewer cv.folds.")
     order = generator(settings.seed, "validation", str(number), *train).permutation(len(train))
@@ -135,12 +135,11 @@ def _fold(number: int, train: list[str], test: list[str], settings: FoldSettings
     n = max(1, n) if settings.val_share > 0 else 0
     if len(train) - n < 1:
         raise ConfigError(f"Fold {number} has no image to train on; use other cv.folds.")
-    chosen = {train[at] for at in order[:n]}
-    learnt = tuple(image_id for image_id in train if image_id not in chosen)
-    return Fold(number, learnt, tuple(sorted(chosen)), tuple(test))
+    chosen = sorted(train[at] for at in order[:n])
+    return Fold(number, _exclude(train, chosen), tuple(chosen), tuple(test))
 
 
-def _by_category(
+def _divide_categories(
     ids: Sequence[str], category: dict[str, str], settings: FoldSettings
 ) -> list[list[str]]:
     """Assign whole categories, the largest first, each to the fold with the fewest images."""
@@ -160,7 +159,7 @@ def _by_category(
     return parts
 
 
-def _by_participant(
+def _divide_people(
     stimuli: Sequence[Stimulus], ids: Sequence[str], settings: FoldSettings
 ) -> tuple[Fold, ...]:
     """Make folds of people: images train on some people and are tested against the others."""
@@ -183,17 +182,17 @@ def _by_participant(
         seen = {image_id for name in names if name not in out for image_id in looked[name]}
         test = sorted({image_id for name in out for image_id in looked[name]})
         others = tuple(name for name in names if name not in out)
-        fold = _fold(number, sorted(seen), test, settings)
+        fold = _make_fold(number, sorted(seen), test, settings)
         folds.append(replace(fold, train_people=others, test_people=tuple(sorted(out))))
     return tuple(folds)
 
 
-def _from_files(ids: Sequence[str], settings: FoldSettings) -> list[list[str]]:
+def _read_folds(ids: Sequence[str], settings: FoldSettings) -> list[list[str]]:
     """Read one list per fold; together they must name every image once."""
     first: dict[str, Path] = {}
     parts = []
     for path in settings.files:
-        part = sorted(_listed(path, ids, "cv.fold_files"))
+        part = sorted(_read_listed(path, ids, "cv.fold_files"))
         for image_id in part:
             if image_id in first:
                 raise ConfigError(
@@ -211,7 +210,7 @@ def _from_files(ids: Sequence[str], settings: FoldSettings) -> list[list[str]]:
     return parts
 
 
-def _listed(path: Path | None, ids: Sequence[str], what: str) -> set[str]:
+def _read_listed(path: Path | None, ids: Sequence[str], what: str) -> set[str]:
     """Read the ids of a list; each must be in the data set."""
     if path is None:
         return set()
@@ -303,13 +302,13 @@ def nested_folds(
     names = sorted(participants)
     folds = []
     for number, test in enumerate(_deal(names, participants, outer_kfolds, seed, "outer"), 1):
-        rest = _without(names, test)
+        rest = _exclude(names, test)
         inner = tuple(
-            InnerFold(at, _without(rest, chosen), chosen)
+            InnerFold(at, _exclude(rest, chosen), chosen)
             for at, chosen in enumerate(_deal(rest, participants, inner_kfolds, seed, "inner"), 1)
         )
         for fold in inner:
-            _check_classes(fold, participants, f"Fold {number}, inner fold {fold.number}")
+            _require_classes(fold, participants, f"Fold {number}, inner fold {fold.number}")
         folds.append(OuterFold(number, test, inner))
     return tuple(folds)
 
@@ -328,20 +327,20 @@ def _deal(
     return [tuple(sorted(row[at::folds])) for at in range(folds)]
 
 
-def _without(names: Sequence[str], some: Collection[str]) -> tuple[str, ...]:
+def _exclude(names: Sequence[str], some: Collection[str]) -> tuple[str, ...]:
     out = set(some)
     return tuple(name for name in names if name not in out)
 
 
-def _check_classes(fold: InnerFold, classes: Classes, where: str) -> None:
+def _require_classes(fold: InnerFold, classes: Classes, where: str) -> None:
     """Raise DataError unless every class has a participant who trains."""
     everybody = {label for labels in classes.values() for label in labels}
     learnt = {label for name in fold.train for label in classes[name]}
     lost = sorted(everybody - learnt)
     if lost:
         raise DataError(
-            f"{where}: nobody with images of class {few(lost)} is left to learn from; use fewer "
-            "folds, or more participants."
+            f"{where}: nobody with images of class {join_few(lost)} is left to learn from; use "
+            "fewer folds, or more participants."
         )
 
 

@@ -144,7 +144,7 @@ def main() -> None:
                 f"{method} {metric}: dense {slow:.1f} s{scaled}"
                 f", clickmap {fast:.2f} s, {slow / fast:.0f}x"
                 f"{f' (target {target}x)' if target else ''}; ceilings {means[0]:.4f} and "
-                f"{found[0][0].summary.summary['ceiling_mean']:.4f}\n"
+                f"{found[0][0].summary.summary.as_json()['ceiling_mean']:.4f}\n"
             )
             sys.stdout.flush()
 

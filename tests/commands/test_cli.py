@@ -367,11 +367,12 @@ def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
         assert invoke(*words[1:]).exit_code == 0
 
 
-def test_the_demo_touches_nobody_elses_files(tmp_path) -> None:
+@pytest.mark.parametrize("words", [(), ("--overwrite",)])
+def test_the_demo_replaces_no_file_of_others(tmp_path, words) -> None:
     (tmp_path / "demo.yaml").write_text("mine")
-    result = invoke("demo", "-o", tmp_path)
+    result = invoke("demo", "-o", tmp_path, *words)
     assert result.exit_code == 2
-    assert "--overwrite" in result.stderr
+    assert "choose another --output" in result.stderr
     assert (tmp_path / "demo.yaml").read_text() == "mine"
 
 

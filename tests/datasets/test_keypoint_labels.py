@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 
 from clickmap_cli.datasets.keypoint_labels import (
     KeypointLabels,
-    matched,
-    read_labels,
+    match_images,
     reference_points,
     seeded_split,
     shared_files,
     swapped_pairs,
-    write_dlc_csv,
-    write_flat_csv,
 )
+from clickmap_cli.datasets.keypoint_tables import read_labels, write_dlc_csv, write_flat_csv
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import picture, shared
 from tests.storage.pandas_layout import fixed, table
@@ -143,12 +141,12 @@ REFUSED = {
     "image,a x,a y,a x\n1.png,1,2,3\n": "'a' has two columns x",
     "image, x,a y\n1.png,1,2\n": "no column x",
     HEAD + "1.png,1\n": "line 2: 2 fields where the header has 3",
-    HEAD + "1.png,1,2\n\n1.png,3,4\n": "'1.png' stands in line 2 and line 4",
-    HEAD + "b.png,1,2\n./b.png,3,4\n": "'b.png' stands in line 2 and line 3",
-    HEAD + "1.png,1,2\n2.png,3,two\n": "line 3, column 'a y': 'two' is no number",
-    HEAD + "1.png,1,inf\n": "'inf' is no number",
-    HEAD + "1.png,1_0,2\n": "'1_0' is no number",
-    HEAD + '1.png,"1,5",2\n': "'1,5' is no number",
+    HEAD + "1.png,1,2\n\n1.png,3,4\n": "'1.png' is in line 2 and line 4",
+    HEAD + "b.png,1,2\n./b.png,3,4\n": "'b.png' is in line 2 and line 3",
+    HEAD + "1.png,1,2\n2.png,3,two\n": "line 3, column 'a y': 'two' is not a number",
+    HEAD + "1.png,1,inf\n": "'inf' is not a number",
+    HEAD + "1.png,1_0,2\n": "'1_0' is not a number",
+    HEAD + '1.png,"1,5",2\n': "'1,5' is not a number",
     HEAD + "1.png,1,\n": "line 2: the key point 'a' has only one of x and y",
     HEAD + "1.png,,1\n": "only one of x and y",
     HEAD + "../1.png,1,2\n": "climbs out",
@@ -159,7 +157,7 @@ REFUSED = {
     HEAD + "\x00.png,1,2\n": "control characters",
     DLC_HEAD: "names no image",
     DLC_HEAD + "1.png,1,\n": "line 4: the key point 'a' has only one",
-    DLC_HEAD + "1.png,1,z\n": "line 4, column 'a y': 'z' is no number",
+    DLC_HEAD + "1.png,1,z\n": "line 4, column 'a y': 'z' is not a number",
     "scorer,m,m\nindividuals,i,i\nbodyparts,a,a\ncoords,x,y\n1.png,1,2\n": "several animals",
     "scorer,m,m\nbodyparts,a,a\n": "expected DeepLabCut's rows",
     "scorer,m,m\ncoords,x,y\nbodyparts,a,a\n": "expected DeepLabCut's rows",
@@ -282,7 +280,7 @@ def test_images_are_found_by_their_endings(tmp_path) -> None:
     root = scene(tmp_path)
     labels = KeypointLabels(NAMES, IMAGES, POINTS)
     for folder in (root, tmp_path):
-        found = matched(labels, folder)
+        found = match_images(labels, folder)
         assert [image.name for image in found.images] == list(IMAGES)
         assert [image.path for image in found.images] == [tmp_path / name for name in IMAGES]
         assert [image.size for image in found.images] == [(12, 16), (12, 17), (12, 19)]
@@ -290,10 +288,10 @@ def test_images_are_found_by_their_endings(tmp_path) -> None:
         assert found.without_file == ()
         assert [name.split("/")[-1] for name in found.without_label] == ["more.png"]
         assert any("3 sizes, from 12 x 16 to 12 x 19" in text for text in found.notices())
-    inside = matched(labels.take([1, 0]), root / "a")
+    inside = match_images(labels.take([1, 0]), root / "a")
     assert [image.path.name for image in inside.images] == ["img2.png", "img1.png"]
     with pytest.raises(DataError, match=r"'labeled-data/a/img1.png' and .* would both be"):
-        matched(labels, root / "a")
+        match_images(labels, root / "a")
 
 
 def test_what_does_not_match_is_listed(tmp_path) -> None:
@@ -303,7 +301,7 @@ def test_what_does_not_match_is_listed(tmp_path) -> None:
     (root / "a" / "._img1.png").write_bytes(b"a Mac's")
     labels = labels_of(("a/img1.png", "a/img9.png", "img1.png", "a/more.png", "gone.png"))
     labels.points[[3, 4]] = NAN
-    found = matched(labels, root)
+    found = match_images(labels, root)
     assert [image.name for image in found.images] == ["a/img1.png"]
     # two files may be img1.png; and what has no label at all has lost nothing
     assert found.without_file == ("a/img9.png", "img1.png")
@@ -315,34 +313,34 @@ def test_what_does_not_match_is_listed(tmp_path) -> None:
 
 def test_long_lists_are_cut(tmp_path) -> None:
     root = scene(tmp_path)
-    found = matched(labels_of(["a/img1.png", *(f"{at}.png" for at in range(9))]), root)
+    found = match_images(labels_of(["a/img1.png", *(f"{at}.png" for at in range(9))]), root)
     assert found.notices()[0].endswith("0.png, 1.png, 2.png, 3.png, 4.png and 4 more.")
 
 
 def test_labels_outside_their_image(tmp_path) -> None:
     root = scene(tmp_path)
     for x, y in ((-0.5, -0.5), (16, 12), (NAN, NAN)):
-        matched(labels_of(("a/img2.png", "a/img1.png"), np.array([[[1, 1]], [[x, y]]])), root)
+        match_images(labels_of(("a/img2.png", "a/img1.png"), np.array([[[1, 1]], [[x, y]]])), root)
     for x, y in ((-0.51, 0), (0, -1), (16.01, 3), (3, 13), (1e300, 1)):
         with pytest.raises(DataError, match=r"'p' of 'a/img1\.png' .* image of 16 x 12 pixels"):
-            matched(labels_of(("a/img1.png",), np.array([[[x, y]]])), root)
+            match_images(labels_of(("a/img1.png",), np.array([[[x, y]]])), root)
 
 
 def test_folders_without_the_images(tmp_path) -> None:
     root = scene(tmp_path)
     with pytest.raises(DataError, match="none of the 1 images"):
-        matched(labels_of(("other.png",)), root)
+        match_images(labels_of(("other.png",)), root)
     with pytest.raises(DataError, match="No folder of images"):
-        matched(labels_of(("a.png",)), tmp_path / "gone")
+        match_images(labels_of(("a.png",)), tmp_path / "gone")
     (root / "a" / "img1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="not a readable image"):
-        matched(labels_of(("a/img1.png",)), root)
+        match_images(labels_of(("a/img1.png",)), root)
 
 
 def test_files_in_two_sets(tmp_path) -> None:
     root = scene(tmp_path)
-    train = matched(labels_of(("a/img1.png", "a/img2.png")), root)
-    test = matched(labels_of(("img2.png", "more.png")), root / "a")
+    train = match_images(labels_of(("a/img1.png", "a/img2.png")), root)
+    test = match_images(labels_of(("img2.png", "more.png")), root / "a")
     assert shared_files(train, test) == ["img2.png"]
 
 
@@ -352,7 +350,7 @@ def test_another_order_of_key_points() -> None:
     assert turned.names == ("c", "a", "b")
     np.testing.assert_array_equal(turned.points, [[[4, 5], [0, 1], [2, 3]]])
     for names in (("a", "b"), ("a", "b", "d"), ("a", "b", "c", "d")):
-        with pytest.raises(DataError, match="stands in one of them only"):
+        with pytest.raises(DataError, match="is in one of them only"):
             labels.in_order(names)
 
 
@@ -392,10 +390,7 @@ def test_splits_depend_on_the_seed() -> None:
 
 
 def test_splits_that_cannot_be() -> None:
-    for share in (0, 1, -0.1, 1.5, NAN):
-        with pytest.raises(ConfigError, match="share"):
-            seeded_split(["a", "b"], share, 0)
-    with pytest.raises(ConfigError, match="two at least"):
+    with pytest.raises(ConfigError, match="at least two"):
         seeded_split(["a"], 0.5, 0)
 
 
@@ -414,11 +409,11 @@ def test_the_mouse_faces() -> None:
             for name, points in zip(labels.images, labels.points, strict=True)}  # fmt: skip
     for name, points in zip(dlc.images, dlc.points, strict=True):
         np.testing.assert_array_equal(points, both[name])
-    found = matched(train, root / "images")
+    found = match_images(train, root / "images")
     assert len(found.images) == 30
     assert {image.size for image in found.images} == {(335, 448)}
     assert found.without_label == tuple(sorted(test.images))
-    assert shared_files(found, matched(test, root / "images")) == []
+    assert shared_files(found, match_images(test, root / "images")) == []
 
 
 EYES = ("nose", "eye top", "eye bottom", "0")

@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clickmap_cli.datasets.classifier_images import image_folder
-from clickmap_cli.datasets.recordings import (
-    KINDS,
-    Crop,
-    CropSettings,
-    plan_crops,
-)
+from clickmap_cli.datasets.recordings import KINDS, Crop, CropSettings, plan_crops
 from clickmap_cli.runtime.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import pytest
 from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.datasets.formats.csv_indexed import csv_indexed
 from clickmap_cli.datasets.formats.fixations_csv import fixations_csv
-from clickmap_cli.datasets.keypoint_labels import read_labels
+from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.datasets.tables import table_rows
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent

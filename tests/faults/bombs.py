@@ -31,7 +31,7 @@ from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.config.loading import load_any
 from clickmap_cli.datasets.formats.fixations_csv import fixations_csv
 from clickmap_cli.datasets.formats.pysaliency import pysaliency
-from clickmap_cli.datasets.keypoint_labels import read_labels
+from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.map_store import MapStore

@@ -27,9 +27,9 @@ class SmallShards:
     images: int = 6
 
     def __call__(self) -> None:
-        from clickmap_cli.services.prepare import map_shards
+        from clickmap_cli.services.prepare import maps as prepare_maps
 
-        map_shards.MAX_SHARD_IMAGES = self.images
+        prepare_maps.MAX_SHARD_IMAGES = self.images
 
 
 @dataclass(frozen=True)

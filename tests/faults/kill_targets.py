@@ -56,8 +56,8 @@ def _prepare(output_format: str) -> Line:
         ("prepare", *_EXPERIMENT, "save_maps=both", "click_bins=2",
          f"output_format={output_format}", "display_image_keys=[cat0/0.png,cat1/1.png]"),
         pieces=(
-            "from clickmap_cli.services.prepare import map_shards; "
-            "map_shards.MAX_SHARD_IMAGES = 10"
+            "from clickmap_cli.services.prepare import maps as prepare_maps; "
+            "prepare_maps.MAX_SHARD_IMAGES = 10"
         ),
     )  # fmt: skip
 

@@ -11,10 +11,10 @@ import torch
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models.attention import (
     VitAttention,
-    attention_modules,
-    discarded,
-    recorded,
-    rollout,
+    drop_lowest,
+    find_attention_modules,
+    record_attention,
+    roll_out,
 )
 from clickmap_cli.models.building import build_model
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -117,24 +117,26 @@ def test_registers_and_models_without_a_class_token(tmp_path, model, with_class,
 def test_recording_changes_nothing(tmp_path, fused) -> None:
     model = model_of()
     network = model.network()
-    for module in attention_modules(network):
+    for module in find_attention_modules(network):
         module.fused_attn = fused
     batch = model.batch(shown(tmp_path))
     with torch.inference_mode():
         before = network(batch)
-        with recorded(network) as layers:
-            assert not any(module.fused_attn for module in attention_modules(network))
+        with record_attention(network) as layers:
+            assert not any(module.fused_attn for module in find_attention_modules(network))
             inside = network(batch)
         assert torch.equal(network(batch), before)
     torch.testing.assert_close(inside, before, rtol=1e-4, atol=1e-5)
     assert len(layers) == len(network.blocks)  # and nothing more from the last pass
-    assert [module.fused_attn for module in attention_modules(network)] == [fused] * len(layers)
+    assert [module.fused_attn for module in find_attention_modules(network)] == [fused] * len(
+        layers
+    )
 
 
 def test_attention_is_restored_after_an_error(tmp_path, monkeypatch) -> None:
     model = model_of()
     network = model.network()
-    modules = attention_modules(network)
+    modules = find_attention_modules(network)
     modules[0].fused_attn, modules[1].fused_attn = True, False
 
     def fail(*_):
@@ -154,7 +156,7 @@ def test_attention_is_restored_after_an_error(tmp_path, monkeypatch) -> None:
 
 
 def slopes_of(network, batch, index) -> tuple[list, list]:
-    with recorded(network) as layers:
+    with record_attention(network) as layers:
         score = network(batch.clone().requires_grad_())[:, index].sum()
     return layers, list(torch.autograd.grad(score, layers))
 
@@ -173,8 +175,8 @@ def test_the_gradient_of_an_attention_is_that_of_the_score(tmp_path) -> None:
             attention[place] += change
             return attention
 
-        with recorded(network), torch.no_grad():
-            hook = attention_modules(network)[layer].attn_drop.register_forward_hook(changed)
+        with record_attention(network), torch.no_grad():
+            hook = find_attention_modules(network)[layer].attn_drop.register_forward_hook(changed)
             said = float(network(batch)[0, 17])
             hook.remove()
         return said
@@ -224,19 +226,19 @@ def test_the_class_matters_to_gradients_only(tmp_path) -> None:
 
 def test_the_lowest_are_dropped_and_never_those_to_the_class() -> None:
     fused = torch.tensor([[[0.0, 0.5, 0.1], [0.01, 0.2, 0.3], [0.02, 0.4, 0.6]]])
-    found = discarded(fused, 0.5, with_class=True)  # 3 of 6
+    found = drop_lowest(fused, 0.5, with_class=True)  # 3 of 6
     np.testing.assert_allclose(found[0], [[0, 0.5, 0], [0.01, 0, 0], [0.02, 0.4, 0.6]])
-    found = discarded(fused, 0.5, with_class=False)  # 4 of 9
+    found = drop_lowest(fused, 0.5, with_class=False)  # 4 of 9
     np.testing.assert_allclose(found[0], [[0, 0.5, 0], [0, 0.2, 0.3], [0, 0.4, 0.6]])
-    assert discarded(fused, 0.1, with_class=True) is fused
+    assert drop_lowest(fused, 0.1, with_class=True) is fused
 
 
 def test_shares_sum_to_1_and_nothing_attended_to_stays_where_it_is() -> None:
     rng = np.random.default_rng(0)
     layers = [torch.from_numpy(rng.uniform(size=(2, 5, 5))) for _ in range(4)]
     start = torch.tensor([1.0, 0, 0, 0, 0], dtype=torch.float64)
-    np.testing.assert_allclose(rollout(layers, start).sum(dim=1), 1, rtol=1e-12)
-    nothing = rollout([torch.zeros(1, 5, 5, dtype=torch.float64)], start)
+    np.testing.assert_allclose(roll_out(layers, start).sum(dim=1), 1, rtol=1e-12)
+    nothing = roll_out([torch.zeros(1, 5, 5, dtype=torch.float64)], start)
     np.testing.assert_array_equal(nothing[0], start)
 
 
@@ -251,7 +253,7 @@ def test_several_at_once_are_as_one_by_one(tmp_path) -> None:
 
 @pytest.mark.parametrize("model", ["resnet18", "swin_tiny_patch4_window7_224", "test_efficientnet"])
 def test_networks_that_are_no_such_transformer(model) -> None:
-    with pytest.raises(ConfigError, match="is no transformer with one attention a block"):
+    with pytest.raises(ConfigError, match="is not a transformer with one attention a block"):
         VitAttention(model, "none", device="cpu").prepare()
 
 
@@ -259,10 +261,10 @@ def test_attentions_that_are_no_shares(tmp_path) -> None:
     model = model_of()
     doubling = torch.nn.Identity()
     doubling.register_forward_hook(lambda _module, _given, attention: 2 * attention)
-    attention_modules(model.network())[1].attn_drop = doubling
-    with pytest.raises(DataError, match="no shares that sum to 1"):
+    find_attention_modules(model.network())[1].attn_drop = doubling
+    with pytest.raises(DataError, match="not shares that sum to 1"):
         model.predict(*shown(tmp_path))
-    attention_modules(model.network())[1].attn_drop.register_forward_hook(
+    find_attention_modules(model.network())[1].attn_drop.register_forward_hook(
         lambda _module, _given, attention: attention[:, :, :, 1:]
     )
     with pytest.raises(RuntimeError):  # the network itself cannot go on
@@ -274,7 +276,7 @@ def test_attentions_that_are_no_shares(tmp_path) -> None:
     [
         ({"method": "rolling"}, "method is 'rolling'; it must be one of rollout, gradient"),
         ({"head_fusion": "sum"}, "head_fusion is 'sum'; it must be one of mean, max, min"),
-        ({"discard_ratio": 1.0}, "discard_ratio is 1.0"),
+        ({"discard_ratio": 1.0}, "discard_ratio is 1.0; it must be below 1"),
         ({"discard_ratio": -0.1}, "discard_ratio is -0.1"),
         ({"discard_ratio": float("nan")}, "discard_ratio is nan"),
         ({"method": "gradient", "class_index": 1000}, "class_index is 1000; the classes are 0 to"),

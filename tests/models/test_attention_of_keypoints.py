@@ -10,7 +10,12 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from clickmap_cli.models.attention import attention_modules, keypoint_maps, over_image, recorded
+from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.models.attention import (
+    find_attention_modules,
+    keypoint_maps,
+    record_attention,
+)
 from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 
 VIT = "vit_tiny_patch16_224"
@@ -67,7 +72,7 @@ def slopes_of(network, image, point, axis) -> tuple[list[np.ndarray], np.ndarray
     """Derivatives of one coordinate by each layer's attention and by the last layer's tokens."""
     last = []
     hook = network.backbone.norm.register_forward_pre_hook(lambda _, args: last.append(args[0]))
-    with recorded(network.backbone) as layers:
+    with record_attention(network.backbone) as layers:
         place = network(image[None])[0, point, axis]
     hook.remove()
     *slopes, tokens = torch.autograd.grad(place, [*layers, last[0]])
@@ -253,10 +258,10 @@ def test_attention_that_cannot_be_followed_is_said(monkeypatch) -> None:
     network = net_of(**SMALL)
     doubled = torch.nn.Identity()
     doubled.register_forward_hook(lambda _module, _given, attention: 2 * attention)
-    attention_modules(network.backbone)[1].attn_drop = doubled
+    find_attention_modules(network.backbone)[1].attn_drop = doubled
     maps, notice = keypoint_maps(network, image_of())
     assert maps.shape == (2, *SIZE)
-    assert notice.startswith(f"{VIT}: its attentions are no shares that sum to 1; the maps")
+    assert notice.startswith(f"{VIT}: its attentions are not shares that sum to 1; the maps")
 
 
 def test_a_window_transformer_has_maps_too() -> None:
@@ -297,9 +302,9 @@ def test_the_network_stays_as_it_was(model, frozen) -> None:
 
 def test_maps_over_an_image_are_bilinear() -> None:
     maps = np.random.default_rng(0).uniform(size=(2, 3, 4)).astype(np.float32)
-    found = over_image(maps, (30, 52))
+    found = resize(maps, (30, 52))
     wanted = interpolate(torch.from_numpy(maps)[None].double(), (30, 52), mode="bilinear")[0]
     assert (found.shape, found.dtype) == ((2, 30, 52), np.float32)
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    np.testing.assert_array_equal(over_image(maps, (3, 4)), maps)
-    np.testing.assert_allclose(over_image(np.ones((1, 7, 7), np.float32), (224, 160)), 1, rtol=1e-6)
+    np.testing.assert_array_equal(resize(maps, (3, 4)), maps)
+    np.testing.assert_allclose(resize(np.ones((1, 7, 7), np.float32), (224, 160)), 1, rtol=1e-6)

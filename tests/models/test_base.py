@@ -17,7 +17,7 @@ SHAPES = [(5, 7), (9, 4), (5, 4), (1, 1), (20, 30)]
 
 def finished(values, output, size, postprocess) -> np.ndarray:
     """A prediction of a whole image, resized to `size`."""
-    return base.finished(values, output, Geometry(values.shape, size, None), postprocess)
+    return base.finish_prediction(values, output, Geometry(values.shape, size, None), postprocess)
 
 
 def interpolated(values, size) -> np.ndarray:

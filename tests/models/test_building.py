@@ -12,7 +12,7 @@ from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models.base import MODELS
 from clickmap_cli.models.baselines import BlurBaseline, CenterBias
-from clickmap_cli.models.building import build_model, download_note, release_note
+from clickmap_cli.models.building import build_model, describe_download, describe_release
 from clickmap_cli.runtime.errors import ConfigError
 from tests.datasets.scenes import array, picture
 from tests.models.test_torch_model import Odd, Red, scripted
@@ -75,7 +75,7 @@ def test_the_device_of_the_run_is_a_models_unless_it_has_its_own(tmp_path) -> No
         ("center_bias", {"sigma_ratio": "wide"}, "model x: "),
         ("center_bias", {"sigma_ratio": -1}, "sigma_ratio is -1"),
         ("precomputed", {}, "model x: set root."),
-        ("torchscript", {}, "model x: set weights_path."),
+        ("torchscript", {}, "torchscript: set weights_path, the file"),
     ],
 )
 def test_mistakes_are_sentences(name, given, says) -> None:
@@ -89,7 +89,7 @@ def test_what_is_no_model_is_refused(monkeypatch) -> None:
     MODELS.entries()
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     MODELS.add("reader", lambda: 3, "no model", "somebody")
-    with pytest.raises(ConfigError, match="model x: reader is no SaliencyModel"):
+    with pytest.raises(ConfigError, match="model x: reader is not a SaliencyModel"):
         build_model("x", "reader", {}, "cpu")
 
 
@@ -191,25 +191,25 @@ def caches(tmp_path, monkeypatch) -> Path:
 
 def test_weights_of_torchvision(caches) -> None:
     settings = {"weights": "torchvision", "weights_path": None, "backbone": DETECTOR}
-    assert download_note("model e", settings) == (
+    assert describe_download("model e", settings) == (
         f"model e: its weights (torchvision, {DETECTOR}) are not on this machine; a run downloads "
         f"them to {caches / 'torch/hub/checkpoints'}."
     )
     file = caches / "torch/hub/checkpoints/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"
     file.parent.mkdir(parents=True)
     file.touch()
-    note = download_note("model e", settings)
+    note = describe_download("model e", settings)
     assert note == f"model e: its weights (torchvision, {DETECTOR}) are on this machine: {file}."
     classifier = caches / "torch/hub/checkpoints/resnet50-11ad3fa6.pth"
-    assert "not on this machine" in str(release_note("m", "torchvision", "resnet50"))
+    assert "not on this machine" in str(describe_release("m", "torchvision", "resnet50"))
     classifier.touch()
-    assert str(classifier) in str(release_note("m", "torchvision", "resnet50"))
+    assert str(classifier) in str(describe_release("m", "torchvision", "resnet50"))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_weights_of_timm(caches, name) -> None:
     settings = {"weights": "timm", "weights_path": None, "model": "resnet50.a1_in1k"}
-    note = str(download_note("model g", settings))
+    note = str(describe_download("model g", settings))
     assert "are not on this machine" in note
     assert str(caches / "hub") in note
     folder = caches / "hub/models--timm--resnet50.a1_in1k"
@@ -218,7 +218,7 @@ def test_weights_of_timm(caches, name) -> None:
     file = folder / "snapshots/abc" / name
     file.parent.mkdir(parents=True)
     file.touch()
-    assert str(file) in str(download_note("model g", settings))
+    assert str(file) in str(describe_download("model g", settings))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_weights_of_timm(caches, name) -> None:
     ],
 )  # fmt: skip
 def test_nothing_is_said_of_what_is_not_downloaded(settings) -> None:
-    assert download_note("model m", settings) is None
+    assert describe_download("model m", settings) is None
 
 
 def test_a_dry_run_and_the_doctor_say_it_without_the_network(caches) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from clickmap_cli.models.classifier import (
-    ClassifierSettings,
     build_classifier,
     feature_size,
     fit_logistic,
@@ -21,7 +20,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 
 
 def base(size=(20, 23), channels=1, n_classes=2, **given) -> torch.nn.Module:
-    return build_classifier(ClassifierSettings(**given), size, channels, n_classes)
+    return build_classifier(size, channels, n_classes, **given)
 
 
 @settings(max_examples=40, deadline=None)

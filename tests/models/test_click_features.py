@@ -13,9 +13,9 @@ from clickmap_cli.clickmaps.click_context import density_of_others
 from clickmap_cli.models import click_gru as module
 from clickmap_cli.models.click_gru import (
     FeatureSettings,
-    blocks_of_images,
     click_features,
-    features_of,
+    compute_features,
+    split_by_image,
 )
 from tests.helpers.studies import random_rows, trials_of
 
@@ -118,7 +118,7 @@ def test_some_trials_of_a_table_in_any_order_and_blocks(seed, block) -> None:
     whole = click_features(trials, settings, among, times)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK_CLICKS", block)
-        found = features_of(trials, index, settings, among, times)
+        found = compute_features(trials, index, settings, among, times)
     assert len(found) == len(index)
     for at, trial in enumerate(index):
         np.testing.assert_array_equal(found.trial(at), whole.trial(trial))
@@ -133,7 +133,7 @@ def test_blocks_hold_every_trial_once_and_whole_images(seed, size, some) -> None
     images = np.unique(trials.image)[::2] if some else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK_CLICKS", size)
-        blocks = list(blocks_of_images(trials, images))
+        blocks = list(split_by_image(trials, images))
     wanted = np.flatnonzero(np.isin(trials.image, images)) if some else np.arange(len(trials))
     assert sorted(np.concatenate(blocks).tolist()) == wanted.tolist()
     of = [set(trials.image[block].tolist()) for block in blocks]
@@ -148,4 +148,4 @@ def test_no_trials_give_no_features() -> None:
     assert found.values.shape == (0, 7)
     assert found.lengths.tolist() == [0, 0]
     assert found.trial(1).shape == (0, 7)
-    assert len(features_of(trials, np.empty(0, np.intp), FeatureSettings())) == 0
+    assert len(compute_features(trials, np.empty(0, np.intp), FeatureSettings())) == 0

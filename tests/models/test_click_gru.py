@@ -13,10 +13,10 @@ from clickmap_cli.models.click_gru import (
     ClickGRU,
     FeatureSettings,
     click_features,
-    feature_logits,
+    compute_logits,
+    compute_trial_logits,
     one_thread,
-    padded,
-    trial_logits,
+    pad_trials,
 )
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
@@ -73,7 +73,7 @@ def test_logits_equal_plain_loops_whatever_stands_beside(layers) -> None:
     made = network(layers=layers)
     rng = np.random.default_rng(0)
     trials = [rng.normal(size=(n, 7)).astype(np.float32) for n in (3, 1, 8, 8, 2)]
-    clicks, lengths = padded(trials)
+    clicks, lengths = pad_trials(trials)
     assert clicks.shape == (5, 8, 7)
     for row, n in zip(clicks, lengths.tolist(), strict=True):
         assert not row[n:].any()
@@ -113,7 +113,7 @@ def test_a_table_however_it_is_cut_up_and_ordered(seed, block, batch) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(click_gru, "_BLOCK_CLICKS", block)
         patch.setattr(click_gru, "_BATCH_CLICKS", batch)
-        found = trial_logits(made, trials.select(order), settings, Silent())
+        found = compute_trial_logits(made, trials.select(order), settings, Silent())
     np.testing.assert_allclose(found, np.array(wanted)[order], atol=1e-5)
 
 
@@ -124,9 +124,9 @@ def test_times_reach_the_network_in_the_order_of_clicks() -> None:
     made = network(len(settings.names))
     features = click_features(trials, settings, times=times)
     wanted = [plain(made, features.trial(t)) for t in range(len(trials))]
-    found = trial_logits(made, trials, settings, Silent(), times)
+    found = compute_trial_logits(made, trials, settings, Silent(), times)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    without = trial_logits(made, trials, settings, Silent())
+    without = compute_trial_logits(made, trials, settings, Silent())
     assert np.abs(without - found).max() > 1e-4
 
 
@@ -135,14 +135,14 @@ def test_trials_that_are_cut_are_counted_and_the_first_clicks_judge() -> None:
     trials = trials_of(rows)
     settings = FeatureSettings(context=False, max_clicks=4)
     made, progress = network(5), Silent()
-    found = trial_logits(made, trials, settings, progress)
+    found = compute_trial_logits(made, trials, settings, progress)
     assert progress.notices == [
         "1 of 2 trials have more than 4 clicks; their participants are judged by the first ones."
     ]
     uncut = click_features(trials, FeatureSettings(context=False, max_clicks=None))
     np.testing.assert_allclose(found[0], plain(made, uncut.trial(0)[:4]), atol=1e-5)
     quiet = Silent()
-    trial_logits(made, trials, FeatureSettings(context=False), quiet)
+    compute_trial_logits(made, trials, FeatureSettings(context=False), quiet)
     assert quiet.notices == []
 
 
@@ -152,7 +152,7 @@ def test_values_that_are_no_numbers_are_an_error() -> None:
     with torch.no_grad():
         made.spread[0] = 0
     with pytest.raises(DataError, match="no numbers"):
-        feature_logits(made, click_features(trials, FeatureSettings()))
+        compute_logits(made, click_features(trials, FeatureSettings()))
 
 
 def test_an_empty_table_and_the_threads_of_others() -> None:
@@ -165,4 +165,4 @@ def test_an_empty_table_and_the_threads_of_others() -> None:
     finally:
         torch.set_num_threads(before)
     none = trials_of(random_rows(0)).select(np.empty(0, dtype=np.intp))
-    assert len(trial_logits(network(), none, FeatureSettings(), Silent())) == 0
+    assert len(compute_trial_logits(network(), none, FeatureSettings(), Silent())) == 0

@@ -22,7 +22,7 @@ from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models import eigencam as module
 from clickmap_cli.models.building import build_model
-from clickmap_cli.models.eigencam import DETECTOR_LEVELS, EigenCam, oriented, rectified
+from clickmap_cli.models.eigencam import DETECTOR_LEVELS, EigenCam, choose_sign, rectify
 from clickmap_cli.models.torch_model import IMAGENET_MEAN, IMAGENET_STD
 from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -251,20 +251,20 @@ def test_several_at_once_are_as_one_by_one(small, folder) -> None:
 def test_the_sign_follows_the_mean_activation() -> None:
     activation = torch.tensor([1.0, 2.0, 3.0, 10.0])
     rising = torch.tensor([-2.0, -1.0, 0.0, 3.0])
-    assert oriented(rising, activation) == 1
-    assert oriented(-rising, activation) == -1
+    assert choose_sign(rising, activation) == 1
+    assert choose_sign(-rising, activation) == -1
     # where nothing correlates, the largest value is positive
     even = torch.tensor([1.0, -3.0, 1.0, 1.0])
-    assert oriented(even, torch.full((4,), 7.0)) == -1
-    assert oriented(-even, torch.full((4,), 7.0)) == 1
+    assert choose_sign(even, torch.full((4,), 7.0)) == -1
+    assert choose_sign(-even, torch.full((4,), 7.0)) == 1
 
 
 def test_rectified_maps_lie_between_0_and_1() -> None:
-    heat = rectified(torch.tensor([[-5.0, 0.0], [1.0, 4.0]]))
+    heat = rectify(torch.tensor([[-5.0, 0.0], [1.0, 4.0]]))
     assert heat.tolist() == [[0, 0], [0.25, 1]]
-    assert rectified(torch.tensor([[2.0, 3.0], [6.0, 4.0]])).tolist() == [[0, 0.25], [1, 0.5]]
+    assert rectify(torch.tensor([[2.0, 3.0], [6.0, 4.0]])).tolist() == [[0, 0.25], [1, 0.5]]
     for flat in (-1.0, 0.0, 2.0):
-        assert rectified(torch.full((2, 2), flat)).tolist() == [[0, 0], [0, 0]]
+        assert rectify(torch.full((2, 2), flat)).tolist() == [[0, 0], [0, 0]]
 
 
 # --- other networks --------------------------------------------------------------------------
@@ -424,7 +424,7 @@ def test_the_detectors_own_sizes(size) -> None:
     transform = GeneralizedRCNNTransform(800, 1333, [0.0] * 3, [1.0] * 3)
     batch, _ = transform([image])
     ((height, width),) = batch.image_sizes
-    found = module._as_the_detector(image[None])[0]
+    found = module.resize_as_detector(image[None])[0]
     assert tuple(found.shape) == (3, height, width)
     assert min(height, width) in (799, 800) or max(height, width) in (1332, 1333)
     # it pads to multiples of 32, which a map would only have to be cut again
@@ -471,7 +471,7 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
         ({"level": "p6"}, "level is 'p6'; it must be one of pool, 3, 2, 1, 0"),
         ({"level": 4}, "level is 4"),
         ({"component": 0}, "component is 0"),
-        ({"smooth_sigma": 0}, "smooth_sigma is 0"),
+        ({"smooth_sigma": 0}, "smooth_sigma is 0.0; it must be above 0"),
         ({"smooth_sigma": -1.5}, "smooth_sigma is -1.5"),
         ({"smooth_sigma": 2, "smooth_mode": "zeros"}, "smooth_mode is 'zeros'; it must be one of"),
         ({"smooth_mode": "reflect"}, "smooth_mode is reflect and smooth_sigma is not set"),
@@ -484,7 +484,7 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
 )
 def test_settings_that_make_no_sense(settings, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        EigenCam(**{"weights": "none", "device": "cpu", **settings})
+        build_model("x", "eigencam", {"weights": "none", **settings}, "cpu")
 
 
 def test_weights_that_are_not_there() -> None:

@@ -11,9 +11,9 @@ from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.gradient import (
     Gradient,
-    input_gradient,
-    integrated_gradients,
-    smoothgrad,
+    compute_input_gradient,
+    compute_integrated_gradients,
+    compute_smoothgrad,
 )
 from clickmap_cli.runtime.errors import ConfigError
 from tests.datasets.scenes import picture
@@ -70,7 +70,11 @@ def test_magnitudes_over_the_channels(tmp_path, reduce) -> None:
     (stimulus,) = shown(tmp_path)
     model = model_of(reduce=reduce, class_index=2)
     network = model.network()
-    slopes = input_gradient(lambda x: network(x)[:, 2], rgb(stimulus).float())[0].double().numpy()
+    slopes = (
+        compute_input_gradient(lambda x: network(x)[:, 2], rgb(stimulus).float())[0]
+        .double()
+        .numpy()
+    )
     wanted = {
         "max": np.abs(slopes).max(axis=0),
         "mean": np.abs(slopes).mean(axis=0),
@@ -94,7 +98,7 @@ def test_integrated_gradients_add_up_to_the_score(tmp_path, name) -> None:
     wanted = (scores(model, images) - scores(model, torch.zeros_like(images)))[:, 4]
     errors = []
     for steps in (8, 128):
-        sums = integrated_gradients(score, images, steps).sum(dim=(1, 2, 3))
+        sums = compute_integrated_gradients(score, images, steps).sum(dim=(1, 2, 3))
         errors.append(float((sums - wanted).abs().max() / wanted.abs().max()))
     assert errors[1] < 2e-3
     assert errors[1] <= errors[0]
@@ -103,7 +107,7 @@ def test_integrated_gradients_add_up_to_the_score(tmp_path, name) -> None:
 def test_integrated_gradients_of_a_polynomial() -> None:
     """Of x^2 it is x^2, and the midpoint rule is exact for a slope that is linear."""
     images = torch.rand(2, 3, 4, 5, dtype=torch.float64)
-    found = integrated_gradients(lambda x: x.square().sum(dim=(1, 2, 3)), images, 1)
+    found = compute_integrated_gradients(lambda x: x.square().sum(dim=(1, 2, 3)), images, 1)
     np.testing.assert_allclose(found, images.square(), rtol=1e-12)
 
 
@@ -112,7 +116,8 @@ def test_integrated_map_and_its_steps(tmp_path) -> None:
     model = model_of(method="integrated", steps=3, class_index=1)
     network, image = model.network(), rgb(stimulus).float()
     slopes = sum(
-        input_gradient(lambda x: network(x)[:, 1], image * part) for part in (1 / 6, 3 / 6, 5 / 6)
+        compute_input_gradient(lambda x: network(x)[:, 1], image * part)
+        for part in (1 / 6, 3 / 6, 5 / 6)
     )
     wanted = (image * slopes / 3).abs().amax(dim=1)[0]
     np.testing.assert_allclose(model.predict(stimulus), wanted, rtol=1e-4, atol=1e-7)
@@ -124,7 +129,7 @@ def test_integrated_map_and_its_steps(tmp_path) -> None:
 def test_smoothgrad_is_the_mean_over_noisy_copies() -> None:
     images = torch.rand(2, 3, 4, 5, dtype=torch.float64)
     noises = [torch.randn(2, 3, 4, 5, dtype=torch.float64) for _ in range(3)]
-    found = smoothgrad(lambda x: (x**3).sum(dim=(1, 2, 3)), images, iter(noises))
+    found = compute_smoothgrad(lambda x: (x**3).sum(dim=(1, 2, 3)), images, iter(noises))
     wanted = sum(3 * (images + noise) ** 2 for noise in noises) / 3
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from clickmap_cli.models.classifier import ClassifierNetwork, ClassifierSettings, build_classifier
-from clickmap_cli.models.gradient import METHODS, Noise, gradcam, saliency_of_class
+from clickmap_cli.models.classifier import ClassifierNetwork, build_classifier
+from clickmap_cli.models.gradient import METHODS, Noise, compute_class_saliency, compute_gradcam
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.seeding import generator
 
@@ -16,7 +16,7 @@ SIZE = (20, 24)
 
 
 def network(channels=1, dtype=torch.float64) -> ClassifierNetwork:
-    made = build_classifier(ClassifierSettings(in_size=3, seed=1), SIZE, channels, 3)
+    made = build_classifier(SIZE, channels, 3, in_size=3, seed=1)
     made.train()
     with torch.no_grad():
         for _ in range(5):
@@ -36,7 +36,7 @@ KEYS = ["a", "b", "c"]
 def test_gradients_are_differences(channels) -> None:
     made, shown = network(channels), images(3, channels)
     classes = torch.tensor([2, 0, 1])
-    found = saliency_of_class(made, shown, KEYS, classes)
+    found = compute_class_saliency(made, shown, KEYS, classes)
     assert found.dtype == np.float32
     assert found.shape == (3, *SIZE)
     rng = np.random.default_rng(1)
@@ -59,25 +59,25 @@ def test_without_a_class_it_is_the_predicted_one() -> None:
         predicted = made(shown).argmax(dim=1)
     for method in METHODS:
         np.testing.assert_array_equal(
-            saliency_of_class(made, shown, KEYS, None, method),
-            saliency_of_class(made, shown, KEYS, predicted, method),
+            compute_class_saliency(made, shown, KEYS, None, method),
+            compute_class_saliency(made, shown, KEYS, predicted, method),
         )
         np.testing.assert_array_equal(
-            saliency_of_class(made, shown, KEYS, 1, method),
-            saliency_of_class(made, shown, KEYS, torch.tensor([1, 1, 1]), method),
+            compute_class_saliency(made, shown, KEYS, 1, method),
+            compute_class_saliency(made, shown, KEYS, torch.tensor([1, 1, 1]), method),
         )
 
 
 def test_smoothgrad_without_noise_is_the_gradient() -> None:
     made, shown = network(), images()
-    plain = saliency_of_class(made, shown, KEYS, 1)
-    found = saliency_of_class(made, shown, KEYS, 1, "smoothgrad", Noise(4, 0.0))
+    plain = compute_class_saliency(made, shown, KEYS, 1)
+    found = compute_class_saliency(made, shown, KEYS, 1, "smoothgrad", Noise(4, 0.0))
     np.testing.assert_allclose(found, plain, rtol=1e-6)
 
 
 def test_smoothgrad_is_the_mean_over_copies_with_their_noise() -> None:
     made, shown = network(), images() * 3 - 1
-    found = saliency_of_class(made, shown, KEYS, 2, "smoothgrad", Noise(5, 0.2, 7))
+    found = compute_class_saliency(made, shown, KEYS, 2, "smoothgrad", Noise(5, 0.2, 7))
     for at, key in enumerate(KEYS):
         rng = generator(7, key, "smoothgrad")
         one = shown[at : at + 1]
@@ -93,18 +93,18 @@ def test_smoothgrad_is_the_mean_over_copies_with_their_noise() -> None:
 
 def test_noise_never_depends_on_the_batch_or_the_order() -> None:
     made, shown = network(dtype=torch.float32), images().float()
-    together = saliency_of_class(made, shown, KEYS, 0, "smoothgrad", Noise(3))
-    backwards = saliency_of_class(made, shown.flip(0), KEYS[::-1], 0, "smoothgrad", Noise(3))
+    together = compute_class_saliency(made, shown, KEYS, 0, "smoothgrad", Noise(3))
+    backwards = compute_class_saliency(made, shown.flip(0), KEYS[::-1], 0, "smoothgrad", Noise(3))
     np.testing.assert_allclose(backwards[::-1], together, rtol=1e-4, atol=1e-7)
-    alone = saliency_of_class(made, shown[1:2], ["b"], 0, "smoothgrad", Noise(3))
+    alone = compute_class_saliency(made, shown[1:2], ["b"], 0, "smoothgrad", Noise(3))
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-4, atol=1e-7)
-    other = saliency_of_class(made, shown[1:2], ["b"], 0, "smoothgrad", Noise(3, seed=1))
+    other = compute_class_saliency(made, shown[1:2], ["b"], 0, "smoothgrad", Noise(3, seed=1))
     assert (other != alone).any()
 
 
 def test_gradcam_equals_a_computation_by_hand() -> None:
     made, shown = network(), images()
-    found = saliency_of_class(made, shown, KEYS, 1, "gradcam")
+    found = compute_class_saliency(made, shown, KEYS, 1, "gradcam")
     assert found.min() >= 0
     assert found.max() > 0
     for at in range(3):
@@ -156,7 +156,7 @@ class InPlace(nn.Module):
 
 def test_layers_in_place_and_gates_change_nothing() -> None:
     shown = images().float()
-    one, other = (gradcam(InPlace(inplace).eval(), shown, 1) for inplace in (True, False))
+    one, other = (compute_gradcam(InPlace(inplace).eval(), shown, 1) for inplace in (True, False))
     torch.testing.assert_close(one, other)
     made = InPlace(False).eval()
     a = made.conv(shown).detach().requires_grad_()
@@ -173,10 +173,10 @@ def test_layers_in_place_and_gates_change_nothing() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 @pytest.mark.parametrize("method", METHODS)
 def test_any_network_has_a_map(name, method) -> None:
-    made = build_classifier(ClassifierSettings(name), (48, 48), 1, 2)
+    made = build_classifier((48, 48), 1, 2, network=name)
     made.requires_grad_(False)
     shown = torch.rand(2, 1, 48, 48)
-    found = saliency_of_class(made, shown, ["a", "b"], 0, method, Noise(2))
+    found = compute_class_saliency(made, shown, ["a", "b"], 0, method, Noise(2))
     assert found.shape == (2, 48, 48)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
@@ -190,7 +190,7 @@ def test_the_network_is_left_as_it_was() -> None:
     before = {key: value.clone() for key, value in made.state_dict().items()}
     modes = [module.training for module in made.modules()]
     for method in METHODS:
-        saliency_of_class(made, images(), KEYS, 0, method, Noise(2))
+        compute_class_saliency(made, images(), KEYS, 0, method, Noise(2))
     assert [module.training for module in made.modules()] == modes
     assert all(value.equal(before[key]) for key, value in made.state_dict().items())
     assert all(parameter.grad is None for parameter in made.parameters())
@@ -205,7 +205,7 @@ def test_a_spot_that_decides_is_found() -> None:
             inside = shown[:, 0, 4:8, 10:15].sum(dim=(1, 2))
             return torch.stack((-inside, inside), dim=1)
 
-    found = saliency_of_class(Window(), images(), KEYS, 1)
+    found = compute_class_saliency(Window(), images(), KEYS, 1)
     wanted = np.zeros(SIZE)
     wanted[4:8, 10:15] = 1
     np.testing.assert_array_equal(found, [wanted] * 3)
@@ -214,6 +214,6 @@ def test_a_spot_that_decides_is_found() -> None:
 def test_what_cannot_be_done() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(SIZE[0] * SIZE[1], 2)).double()
     with pytest.raises(ConfigError, match="no convolution"):
-        saliency_of_class(flat, images(), KEYS, 0, "gradcam")
+        compute_class_saliency(flat, images(), KEYS, 0, "gradcam")
     with pytest.raises(ConfigError, match="must be one of gradient, smoothgrad, gradcam"):
-        saliency_of_class(flat, images(), KEYS, 0, "lime")
+        compute_class_saliency(flat, images(), KEYS, 0, "lime")

@@ -348,7 +348,7 @@ def test_files_of_other_kinds_are_refused(tmp_path) -> None:
     with pytest.raises(DataError, match=r"w\.pth: not the weights of tiny; it lacks .* more"):
         load_vit_npz(tiny(), tmp_path / "w.pth", "tiny")
     (tmp_path / "w.npz").write_bytes(b"<html>")
-    with pytest.raises(DataError, match="it is no zip archive"):
+    with pytest.raises(DataError, match="it is not a zip archive"):
         load_vit_npz(tiny(), tmp_path / "w.npz", "tiny")
     whole = written(tmp_path / "w.npz", arrays_of(TINY, SIDE)).read_bytes()
     (tmp_path / "w.npz").write_bytes(whole[: len(whole) // 2])

@@ -14,10 +14,10 @@ from clickmap_cli.models.building import build_model
 from clickmap_cli.models.msi_net import (
     MsiNet,
     MsiNetModel,
-    doubled,
-    frame_of,
+    double_size,
     from_tensorflow,
-    scaled,
+    place_image,
+    scale_to_one,
 )
 from clickmap_cli.models.weights import load_state
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -68,7 +68,7 @@ def test_doubling_as_tensorflow_1_does() -> None:
             above = values[..., row, column] * (1 - right) + values[..., row, far] * right
             below = values[..., low, column] * (1 - right) + values[..., low, far] * right
             wanted[..., i, j] = above * (1 - down) + below * down
-    found = doubled(torch.from_numpy(values)).numpy()
+    found = double_size(torch.from_numpy(values)).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-14)
     for corners in (True, False):  # a plain resize is something else
         other = functional.interpolate(
@@ -136,7 +136,7 @@ def test_the_whole_network_is_its_description(network, size) -> None:
 
 def test_scaling_a_map_that_is_negative_or_flat() -> None:
     maps = torch.tensor([[[-5.0, -3.0]], [[2.0, 2.0]]])
-    np.testing.assert_allclose(scaled(maps).numpy(), [[[0, 1]], [[0, 0]]], atol=1e-6)
+    np.testing.assert_allclose(scale_to_one(maps).numpy(), [[[0, 1]], [[0, 0]]], atol=1e-6)
 
 
 def test_sides_that_are_no_multiples_of_8(network) -> None:
@@ -297,7 +297,7 @@ def test_weights_that_are_not_there() -> None:
     ],
 )
 def test_where_an_image_lies(image, wanted, pad, inner, whole, corner) -> None:
-    frame = frame_of(image, wanted, pad)
+    frame = place_image(image, wanted, pad)
     assert (frame.inner, frame.whole, frame.corner) == (inner, whole, corner)
 
 

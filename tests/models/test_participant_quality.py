@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clickmap_cli.metrics.classification import Platt
-from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, trial_logits
+from clickmap_cli.models.click_gru import ClickGRU, FeatureSettings, compute_trial_logits
 from clickmap_cli.models.participant_quality import (
     QualityModel,
     load_quality,
@@ -58,7 +58,7 @@ def test_participants_are_judged_by_the_mean_of_their_trials() -> None:
     rows += [("cat0/0.png", "outside", [(-5, 1)] * 3), ("cat0/0.png", "0u", [(99, 99)])]
     trials = trials_of(rows)
     made = model()
-    logits = trial_logits(made.network, trials, made.features, Silent())
+    logits = compute_trial_logits(made.network, trials, made.features, Silent())
     found = made.participants(trials, Silent())
     assert [row.user_id for row in found] == sorted({user for _, user, _ in rows})
     for row in found:
@@ -103,8 +103,11 @@ def state(tmp_path) -> dict:
 
 
 DAMAGES = {
-    "other format": ({"format": "clickmap participant quality 9"}, "no participant-quality model"),
-    "no format": ({"format": None}, "no participant-quality model"),
+    "other format": (
+        {"format": "clickmap participant quality 9"},
+        "not a participant-quality model",
+    ),
+    "no format": ({"format": None}, "not a participant-quality model"),
     "settings": ({"features": {"context": True, "colour": 3}}, "settings are damaged"),
     "no mapping": ({"features": [1]}, "settings are damaged"),
     "cap": ({"features": {"max_clicks": 0}}, "settings are damaged"),
@@ -148,7 +151,7 @@ def test_weights_that_are_no_numbers(tmp_path) -> None:
     whole = state(tmp_path)
     whole["state_dict"]["readout.3.bias"][0] = math.inf
     torch.save(whole, tmp_path / "bad.pt")
-    with pytest.raises(DataError, match="a weight is no number"):
+    with pytest.raises(DataError, match="a weight is NaN or infinite"):
         load_quality(tmp_path / "bad.pt")
 
 

@@ -15,8 +15,8 @@ from clickmap_cli.models import timm_models
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
-    class_scores,
-    class_setting,
+    read_class,
+    select_scores,
     state_digest,
 )
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -193,16 +193,16 @@ def test_weights_for_another_size_are_the_same_network_with_other_positions(tmp_
 
 def test_classes() -> None:
     scores = torch.tensor([[1.0, 5.0, 2.0], [7.0, 0.0, 3.0]])
-    np.testing.assert_array_equal(class_scores(scores, None), [5, 7])
-    np.testing.assert_array_equal(class_scores(scores, 2), [2, 3])
-    np.testing.assert_array_equal(class_scores(scores, torch.tensor([0, 1])), [1, 0])
-    assert class_setting(None, 3, "p") is None
-    assert class_setting(2, 3, "p") == 2
+    np.testing.assert_array_equal(select_scores(scores, None), [5, 7])
+    np.testing.assert_array_equal(select_scores(scores, 2), [2, 3])
+    np.testing.assert_array_equal(select_scores(scores, torch.tensor([0, 1])), [1, 0])
+    assert read_class(None, 3, "p") is None
+    assert read_class(2, 3, "p") == 2
     for value in (3, -1, 1.0, "1", True):
         with pytest.raises(ConfigError, match="the classes are 0 to 2"):
-            class_setting(value, 3, "p")
+            read_class(value, 3, "p")
     with pytest.raises(ConfigError, match="scores no classes"):
-        class_setting(None, 0, "p")
+        read_class(None, 0, "p")
 
 
 @pytest.mark.parametrize("name", ["gradient", "vit_attention"])

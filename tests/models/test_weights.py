@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
+from clickmap_cli.models.weights import load_state, read_state, read_weights_setting, seeded
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.helpers.payloads import Call
 
@@ -23,14 +23,14 @@ def network() -> torch.nn.Module:
 
 @pytest.mark.parametrize("word", ["none", "None", "NONE"])
 def test_random_weights_are_asked_for_by_a_word(word) -> None:
-    assert weights_setting(None, word, "net") is None
-    assert weights_setting("", word, "net") is None
+    assert read_weights_setting(None, word, "net") is None
+    assert read_weights_setting("", word, "net") is None
 
 
 def test_a_file_is_taken_where_it_is(tmp_path) -> None:
     path = tmp_path / "w.pth"
     path.touch()
-    assert weights_setting(str(path), None, "net") == path
+    assert read_weights_setting(str(path), None, "net") == path
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,19 @@ def test_a_file_is_taken_where_it_is(tmp_path) -> None:
 )
 def test_settings_that_make_no_sense(path, weights, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        weights_setting(path, weights, "net", "hub")
+        read_weights_setting(path, weights, "net", "hub")
 
 
 def test_a_file_that_is_not_there(tmp_path) -> None:
     with pytest.raises(DataError, match=r"net: no weights at x\.pth \(looked from"):
-        weights_setting("x.pth", None, "net", "hub")
+        read_weights_setting("x.pth", None, "net", "hub")
     with pytest.raises(DataError, match="no weights at"):
-        weights_setting(str(tmp_path), None, "net")
+        read_weights_setting(str(tmp_path), None, "net")
 
 
 def test_without_a_release_none_is_offered() -> None:
     with pytest.raises(ConfigError) as caught:
-        weights_setting(None, None, "net")
+        read_weights_setting(None, None, "net")
     assert "download" not in str(caught.value)
 
 

@@ -197,7 +197,7 @@ def test_titles_fit_their_panels_and_figures(monkeypatch, preset) -> None:
         assert head.get_window_extent().x1 <= figure.bbox.x1
         titles[len(titles)] = (head.get_text(), [axis.get_title() for axis in figure.axes])
 
-    monkeypatch.setattr(images, "save_all", measure)
+    monkeypatch.setattr(images, "save", measure)
     for name, content in contents.items():
         all_figures()[name](*content, look=Look(preset=preset), paths={})
     heads = [head for head, _ in titles.values()]
@@ -306,7 +306,7 @@ def test_nothing_is_clipped_at_the_edges_of_a_figure(monkeypatch, preset, size) 
         checked.append(figure)
         pyplot.close(figure)
 
-    monkeypatch.setattr(images, "save_all", measure)
+    monkeypatch.setattr(images, "save", measure)
     for normalize in ("max", "sum", "rank"):
         look = Look(preset=preset, normalize=normalize, by_participants=True)
         images.draw_overlay(one, look, {})

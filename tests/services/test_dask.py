@@ -20,7 +20,7 @@ from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling import scores as ceiling_scores
 from clickmap_cli.services.ceiling.outputs import CeilingFigures
-from clickmap_cli.services.prepare import map_shards
+from clickmap_cli.services.prepare import maps as prepare_maps
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage import folder as folder_module
 from clickmap_cli.storage.folder import RunFolder, require_begun, require_here
@@ -83,7 +83,7 @@ def on(cluster: Cluster) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["hdf5", "numpy"])
 def test_prepare_writes_the_same_bytes(cluster, tmp_path, monkeypatch, kind) -> None:
-    monkeypatch.setattr(map_shards, "MAX_SHARD_IMAGES", 2)
+    monkeypatch.setattr(prepare_maps, "MAX_SHARD_IMAGES", 2)
     monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
     write_csv(tmp_path / "trials.csv", random_rows(0, images=23, users=5))
     words = [

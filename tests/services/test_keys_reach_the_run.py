@@ -58,7 +58,9 @@ def test_target_reliability_says_how_many_participants_are_needed(tmp_path, targ
             rows.append((f"a/{i}.png", f"u{u}", [(x, y) for x, y in clicks]))
     data = write_csv(tmp_path / "trials.csv", rows)
     words = ("metric=pearson", f"target_reliability={target}")
-    found = test_ceiling.run(data, "split-half", *words, subject_curve=True)[0].summary.summary
+    found = test_ceiling.run(data, "split-half", *words, subject_curve=True)[
+        0
+    ].summary.summary.as_json()
     single = found["single_participant_reliability"]
     assert 0 < single < 1
     assert found["target_reliability"] == target

@@ -19,13 +19,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.datasets.gathering import (
-    Gathering,
-    as_folder,
-    as_path,
-    as_sigma,
-    named_points,
-)
+from clickmap_cli.datasets.gathering import Gathering, SigmaPx, as_folder, as_path, named_points
 from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_hdf5 import (
@@ -61,13 +55,13 @@ class StoredStimulus(FileStimulus):
         array: name of the array in it.
     """
 
-    store: Path | None = None
+    store: Path = Path()
     array: str = ""
 
     @property
     def has_image(self) -> bool:
-        """Return True if the file of stimuli is known."""
-        return self.store is not None
+        """Return True: the pixels are in the file of stimuli."""
+        return True
 
     def image(self) -> NDArray[np.float32]:
         """Return the pixels, (h, w, 3) RGB in 0..1.
@@ -94,8 +88,6 @@ class StoredStimulus(FileStimulus):
         return hashlib.sha256(kind + pixels.tobytes()).hexdigest()
 
     def _pixels(self) -> NDArray[Any]:
-        if self.store is None:
-            raise DataError(f"{self.image_id}: no file of stimuli is known.")
         with hdf5_file(self.store) as file:
             if _stored_size(file, self.array) != self.size:
                 raise DataError(
@@ -107,7 +99,7 @@ class StoredStimulus(FileStimulus):
 def pysaliency(
     stimuli: str | Path,
     fixations: str | Path | None = None,
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
     images: str | Path | None = None,
 ) -> DataSet:
     """Read pysaliency's HDF5 files of stimuli and fixations.
@@ -127,49 +119,59 @@ def pysaliency(
         DataError: a file is missing, damaged or of another kind, holds no stimulus, or the two do
             not belong together.
     """
-    source, sigma = as_path(stimuli, "stimuli"), as_sigma(sigma_px)
+    source, sigma = as_path(stimuli, "stimuli"), float(sigma_px)
     image_dir = None if images is None else as_folder(images, "images")
-    listed = _listed(source, image_dir)
-    points = None
+    ids, categories, paths = _list_stimuli(source, image_dir)
+    points: Sequence[Points | None] = [None] * len(ids)
     if fixations is not None:
-        points = _points(as_path(fixations, "fixations"), len(listed))
+        points = _read_points(as_path(fixations, "fixations"), len(ids))
     sought = "the setting fixations is not set" if fixations is None else str(fixations)
     gathering = Gathering(str(source), sought=sought)
-    for at, entry in enumerate(listed):
-        own = points[at] if points is not None else None
-        with gathering.image(entry.image_id, entry.path or at):
-            gathering.add(_stimulus(source, entry, own, sigma))
+    for at, (image_id, category, path) in enumerate(zip(ids, categories, paths, strict=True)):
+        with gathering.image(image_id, path or at):
+            if path is not None:
+                stimulus = FileStimulus(
+                    image_id, image_size(path), path, category, points[at], sigma_px=sigma
+                )
+            else:
+                with hdf5_file(source) as file:
+                    size = _stored_size(file, str(at))
+                stimulus = StoredStimulus(
+                    image_id,
+                    size,
+                    category=category,
+                    points=points[at],
+                    sigma_px=sigma,
+                    store=source,
+                    array=str(at),
+                )
+            gathering.add(stimulus)
     return gathering.finished()
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One stimulus in a file of stimuli: an image file, or an array by its name."""
-
-    image_id: str
-    category: str
-    path: Path | None
-    array: str
-
-
-def _listed(source: Path, image_dir: Path | None) -> list[_Entry]:
-    """List all stimuli of a file of stimuli."""
+def _list_stimuli(
+    source: Path, image_dir: Path | None
+) -> tuple[list[str], list[str], Sequence[Path | None]]:
+    """Return ids, categories and image files of all stimuli; None for one stored as an array."""
     with hdf5_file(source) as file:
-        if _kind(file, source, ("Stimuli", "FileStimuli")) == "Stimuli":
-            count = _count(file, source)
+        paths: Sequence[Path | None]
+        if _require_kind(file, source, ("Stimuli", "FileStimuli")) == "Stimuli":
+            count = hdf5_attribute(file, "size")
+            if not isinstance(count, int) or not 0 <= count <= min(_MAX_STIMULI, len(file)):
+                raise DataError(
+                    f"{source}: it says it holds {printable(str(count))} stimuli and has "
+                    f"{len(file)} arrays."
+                )
             digits = max(4, len(str(count)))
             ids = [f"stimulus_{at + 1:0{digits}d}" for at in range(count)]
-            paths: list[Path | None] = [None] * count
-            folders = [ALL] * count
+            folders, paths = [ALL] * count, [None] * count
         else:
             in_folder = hdf5_attribute(file, "version") != "1.0"
             base = source.parent if in_folder else Path()
-            there = [_path(name, base, image_dir) for name in hdf5_texts(file, "filenames")]
-            ids, folders = _ids(there)
-            paths = [*there]
-        ids = _labels(file, "image_id", ids)
-        categories = _labels(file, "category", folders)
-    return [_Entry(ids[at], categories[at], path, str(at)) for at, path in enumerate(paths)]
+            named = [_find_image(name, base, image_dir) for name in hdf5_texts(file, "filenames")]
+            ids, folders = _make_ids(named)
+            paths = named
+        return _labels(file, "image_id", ids), _labels(file, "category", folders), paths
 
 
 def _labels(file: h5py.File, name: str, otherwise: list[str]) -> list[str]:
@@ -187,26 +189,8 @@ def _labels(file: h5py.File, name: str, otherwise: list[str]) -> list[str]:
     return labels
 
 
-def _stimulus(source: Path, entry: _Entry, points: Points | None, sigma: float) -> FileStimulus:
-    if entry.path is not None:
-        size = image_size(entry.path)
-        return FileStimulus(
-            entry.image_id, size, entry.path, entry.category, points, sigma_px=sigma
-        )
-    with hdf5_file(source) as file:
-        size = _stored_size(file, entry.array)
-    return StoredStimulus(
-        entry.image_id,
-        size,
-        category=entry.category,
-        points=points,
-        sigma_px=sigma,
-        store=source,
-        array=entry.array,
-    )
-
-
-def _kind(file: h5py.File, path: Path, expected: Sequence[str]) -> str:
+def _require_kind(file: h5py.File, path: Path, expected: Sequence[str]) -> str:
+    """Return the type of a file; raise DataError unless it is expected and its version known."""
     kind, version = hdf5_attribute(file, "type"), hdf5_attribute(file, "version")
     if kind not in expected:
         raise DataError(
@@ -220,26 +204,19 @@ def _kind(file: h5py.File, path: Path, expected: Sequence[str]) -> str:
     return str(kind)
 
 
-def _count(file: h5py.File, path: Path) -> int:
-    size = hdf5_attribute(file, "size")
-    if not isinstance(size, int) or not 0 <= size <= min(_MAX_STIMULI, len(file)):
-        raise DataError(
-            f"{path}: it says it holds {printable(str(size))} stimuli and has {len(file)} arrays."
-        )
-    return size
-
-
 def _stored_size(file: h5py.File, name: str) -> Size:
     """Return the height and width of a stored image, checked before it is read."""
     dataset = hdf5_dataset(file, name)
     shape = dataset.shape
     grey = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 2, 3, 4))
     if not grey or not all(shape) or shape[0] * shape[1] > _MAX_PIXELS:
-        raise DataError(f"{file.filename}: stimulus {name} has the shape {shape}, no image's.")
+        raise DataError(
+            f"{file.filename}: stimulus {name} has the shape {shape}, which is not an image's."
+        )
     return int(shape[0]), int(shape[1])
 
 
-def _path(name: str, base: Path, image_dir: Path | None) -> Path:
+def _find_image(name: str, base: Path, image_dir: Path | None) -> Path:
     """Return the path of an image that a file of stimuli names; it may lie outside of its folder.
 
     Raises:
@@ -255,7 +232,7 @@ def _path(name: str, base: Path, image_dir: Path | None) -> Path:
     return next((path for path in ends if path.is_file()), image_dir / PurePosixPath(tidy).name)
 
 
-def _ids(paths: list[Path]) -> tuple[list[str], list[str]]:
+def _make_ids(paths: list[Path]) -> tuple[list[str], list[str]]:
     """Return distinct ids, made from as few last parts of the paths as needed, and the folders."""
     deepest = max((len(path.parts) for path in paths), default=1)
     ids: list[str] = []
@@ -272,16 +249,16 @@ def _ids(paths: list[Path]) -> tuple[list[str], list[str]]:
 # --- fixations --------------------------------------------------------------------------------
 
 
-def _points(path: Path, count: int) -> list[Points]:
+def _read_points(path: Path, count: int) -> list[Points]:
     """Read the fixations of every stimulus."""
     with hdf5_file(path) as file:
-        kind = _kind(file, path, ("Fixations", "FixationTrains"))
+        kind = _require_kind(file, path, ("Fixations", "FixationTrains"))
         trains = kind == "FixationTrains"
         columns = ("train_xs", "train_ys", "train_ns", "train_subjects")
         if not trains:
             columns = ("x", "y", "n", "subjects")
         x, y, n = (hdf5_numbers(file, name) for name in columns[:3])
-        subjects, names = _subjects(file, columns[3])
+        subjects, names = _read_subjects(file, columns[3])
     if trains:
         if x.ndim != 2 or x.shape != y.shape or n.shape != x.shape[:1] or n.shape != subjects.shape:
             raise DataError(f"{path}: {', '.join(columns)} are not of one length.")
@@ -302,7 +279,7 @@ def _points(path: Path, count: int) -> list[Points]:
     ]
 
 
-def _subjects(file: h5py.File, name: str) -> tuple[NDArray[np.int64], list[str]]:
+def _read_subjects(file: h5py.File, name: str) -> tuple[NDArray[np.int64], list[str]]:
     """Return (n) codes of people, and the names that the codes refer to."""
     dataset = hdf5_dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is not None:
@@ -316,9 +293,6 @@ def _subjects(file: h5py.File, name: str) -> tuple[NDArray[np.int64], list[str]]
             raise DataError(f"{file.filename}: a subject has no name in '{SUBJECT_NAMES}'.")
         names = [known[int(value)] for value in values]
     return codes.reshape(-1), names
-
-
-_NOBODY = Points(np.empty(0), np.empty(0))
 
 
 def write_pysaliency(data: DataSet, folder: Path) -> list[Path]:
@@ -342,11 +316,19 @@ def write_pysaliency(data: DataSet, folder: Path) -> list[Path]:
         raise DataError("There are no images to write for pysaliency.")
     written = [folder / "stimuli.hdf5"]
     with replacing(written[0]) as partial, h5py.File(partial, "w") as file:
-        headers = [_header(stimulus) for stimulus in data.stimuli]
-        if all(header is not None for header in headers):
-            _write_files(file, [header for header in headers if header is not None], folder)
+        headers = [_read_header(stimulus) for stimulus in data.stimuli]
+        files = [header for header in headers if header is not None]
+        if len(files) == len(headers):
+            _write_type(file, "FileStimuli")
+            _write_texts(file, "filenames", [_relative(path, folder) for path, _ in files])
+            shapes = file.create_dataset("shapes", len(files), dtype=h5py.vlen_dtype(np.int64))
+            for at, (_, shape) in enumerate(files):
+                shapes[at] = np.asarray(shape, dtype=np.int64)
         else:
-            _write_arrays(file, data.stimuli)
+            _write_type(file, "Stimuli")
+            for at, stimulus in enumerate(data.stimuli):
+                pixels = np.rint(stimulus.image() * 255).astype(np.uint8)
+                file.create_dataset(str(at), data=pixels, compression="gzip", compression_opts=4)
         file.attrs["size"] = len(data.stimuli)
         file.attrs["__attributes__"] = np.bytes_(json.dumps(["image_id", "category"]))
         _write_texts(file, "image_id", [stimulus.image_id for stimulus in data.stimuli])
@@ -358,7 +340,7 @@ def write_pysaliency(data: DataSet, folder: Path) -> list[Path]:
     return written
 
 
-def _header(stimulus: Stimulus) -> tuple[Path, list[int]] | None:
+def _read_header(stimulus: Stimulus) -> tuple[Path, list[int]] | None:
     """Return file and shape of an image, or None if pysaliency would read other pixels."""
     if not isinstance(stimulus, FileStimulus) or stimulus.image_path is None:
         return None
@@ -369,26 +351,15 @@ def _header(stimulus: Stimulus) -> tuple[Path, list[int]] | None:
         return stimulus.image_path, [image.height, image.width, *([bands] if bands > 1 else [])]
 
 
-def _write_files(file: h5py.File, headers: Sequence[tuple[Path, list[int]]], folder: Path) -> None:
-    file.attrs["type"], file.attrs["version"] = np.bytes_("FileStimuli"), np.bytes_("2.1")
-    names = [_relative(path, folder) for path, _ in headers]
-    _write_texts(file, "filenames", names)
-    shapes = file.create_dataset("shapes", (len(headers),), dtype=h5py.vlen_dtype(np.int64))
-    for at, (_, shape) in enumerate(headers):
-        shapes[at] = np.asarray(shape, dtype=np.int64)
-
-
 def _relative(path: Path, folder: Path) -> str:
     """Return the path relative to a folder, or the absolute path if a link makes that ambiguous."""
     name, whole = os.path.relpath(path, folder), path.resolve()
     return name if (folder / name).resolve() == whole else str(whole)
 
 
-def _write_arrays(file: h5py.File, stimuli: Sequence[Stimulus]) -> None:
-    file.attrs["type"], file.attrs["version"] = np.bytes_("Stimuli"), np.bytes_("1.1")
-    for at, stimulus in enumerate(stimuli):
-        pixels = np.rint(stimulus.image() * 255).astype(np.uint8)
-        file.create_dataset(str(at), data=pixels, compression="gzip", compression_opts=4)
+def _write_type(file: h5py.File, kind: str) -> None:
+    """Write the type of a file and its newest version."""
+    file.attrs["type"], file.attrs["version"] = np.bytes_(kind), np.bytes_(_VERSIONS[kind][-1])
 
 
 def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
@@ -401,22 +372,22 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
 
 def _write_fixations(file: h5py.File, stimuli: Sequence[Stimulus]) -> None:
     """Write all fixations, without history: a data set does not know their order."""
-    points = [stimulus.points or _NOBODY for stimulus in stimuli]
+    nobody = Points(np.empty(0), np.empty(0))
+    points = [stimulus.points or nobody for stimulus in stimuli]
     counts = [len(own) for own in points]
-    total = sum(counts)
-    subjects, names = _numbered(points)
-    nothing = np.full((total, 1), np.nan)
+    subjects, names = _number_people(points)
+    nothing = np.full((sum(counts), 1), np.nan)
     arrays = {
         "x": np.concatenate([own.x for own in points]),
         "y": np.concatenate([own.y for own in points]),
-        "t": np.zeros(total),
+        "t": np.zeros(sum(counts)),
         "x_hist": nothing,
         "y_hist": nothing,
         "t_hist": nothing,
         "n": np.repeat(np.arange(len(stimuli)), counts),
         "subjects": subjects,
     }
-    file.attrs["type"], file.attrs["version"] = np.bytes_("Fixations"), np.bytes_("1.0")
+    _write_type(file, "Fixations")
     file.attrs["__attributes__"] = np.bytes_(json.dumps(["subjects"]))
     for name, array in arrays.items():
         file.create_dataset(name, data=array)
@@ -424,16 +395,16 @@ def _write_fixations(file: h5py.File, stimuli: Sequence[Stimulus]) -> None:
         _write_texts(file, SUBJECT_NAMES, names)
 
 
-def _numbered(points: Sequence[Points]) -> tuple[NDArray[np.int64], list[str]]:
+def _number_people(points: Sequence[Points]) -> tuple[NDArray[np.int64], list[str]]:
     """Number the people: by their names if all are numbers, else by positions in a list of names.
 
     Raises:
         DataError: some images name people and some do not.
     """
     named = [own for own in points if len(own)]
-    total = sum(len(own) for own in named)
     if all(own.subject is None for own in named):
-        return np.ones(total, dtype=np.int64), []  # as pysaliency numbers people it does not know
+        # as pysaliency numbers people it does not know
+        return np.ones(sum(map(len, named)), dtype=np.int64), []
     if any(own.subject is None for own in named):
         raise DataError("Some images name the people who looked and some do not.")
     names = sorted({name for own in named for name in own.subjects})

@@ -83,11 +83,11 @@ class Extractor(torch.nn.Module):
         modules = dict(backbone.named_modules())
         hooks = [modules[name].register_forward_hook(keep(name)) for name in self._layers]
         try:
-            backbone(normalised(image, next(backbone.parameters()).dtype))
+            backbone(normalise(image, next(backbone.parameters()).dtype))
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.cat([near(kept[name], grid) for name in self._layers], dim=1)
+        return torch.cat([resize_nearest(kept[name], grid) for name in self._layers], dim=1)
 
 
 def resnet50() -> tuple[Extractor, int]:
@@ -113,7 +113,7 @@ def resnext50() -> tuple[Extractor, int]:
 # --- images and grids ----------------------------------------------------------------------------
 
 
-def normalised(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def normalise(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Take every second pixel and normalise with ImageNet's mean and standard deviation.
 
     The constants are float64 and every step is rounded to `dtype`, as DeepGaze was trained:
@@ -139,19 +139,19 @@ def normalised(image: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return (centred / std).to(image.device, dtype)
 
 
-def near(values: torch.Tensor, size: Size) -> torch.Tensor:
+def resize_nearest(values: torch.Tensor, size: Size) -> torch.Tensor:
     """Resize the last two axes by nearest neighbour, as `interpolate(mode="nearest")`."""
     if tuple(values.shape[-2:]) == size:
         return values
     rows, columns = (
-        sources(side, wanted).to(values.device)
+        find_sources(side, wanted).to(values.device)
         for side, wanted in zip(values.shape[-2:], size, strict=True)
     )
     return values.index_select(-2, rows).index_select(-1, columns)
 
 
 @lru_cache(maxsize=256)
-def sources(size_in: int, size_out: int) -> torch.Tensor:
+def find_sources(size_in: int, size_out: int) -> torch.Tensor:
     """Return the source index in an axis of `size_in` for each index of an axis of `size_out`.
 
     The result has shape (size_out). torch computes it in float32 whatever is resized, because two
@@ -176,7 +176,7 @@ class EfficientNetB5(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         made = timm.create_model("tf_efficientnet_b5", pretrained=False)
-        self._conv_stem = _frozen_padding(made.conv_stem)
+        self._conv_stem = _fix_padding(made.conv_stem)
         self._bn0 = made.bn1
         self._blocks = torch.nn.ModuleList(
             _Block(block, expands=stage > 0)
@@ -213,7 +213,7 @@ class _Block(torch.nn.Module):
         if expands:
             self._expand_conv = made.conv_pw
             self._bn0 = made.bn1
-        self._depthwise_conv = _frozen_padding(made.conv_dw)
+        self._depthwise_conv = _fix_padding(made.conv_dw)
         self._bn1 = made.bn2 if expands else made.bn1
         self._se_reduce = made.se.conv_reduce
         self._se_expand = made.se.conv_expand
@@ -240,7 +240,7 @@ class _PaddedConv(torch.nn.Conv2d):
         return super().forward(functional.pad(values, (before, after, before, after)))
 
 
-def _frozen_padding(conv: Any) -> Any:
+def _fix_padding(conv: Any) -> Any:
     """Return the convolution; one of stride 2 gets padding that is the same at every size."""
     if conv.stride == (1, 1):
         return conv

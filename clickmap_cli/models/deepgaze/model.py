@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import Count, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.deepgaze.network import HISTORY, DeepGazeIIE, DeepGazeIII
-from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.models.weights import load_state, read_state, seeded, weights_setting
+from clickmap_cli.models.torch_model import CheckpointModel
+from clickmap_cli.models.weights import load_state, read_state, seeded
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
@@ -29,7 +29,7 @@ _WHOLE = 1e-3
 _WIDEST_BLUR = 1000.0
 
 
-class _DeepGaze(TorchSaliencyModel):
+class _DeepGaze(CheckpointModel):
     """Base class of both models.
 
     Args:
@@ -50,7 +50,7 @@ class _DeepGaze(TorchSaliencyModel):
     least_side: ClassVar[int]
     output: Output = "log_density"
     # the digests of weights and centre bias cover these settings
-    run_only = TorchSaliencyModel.run_only | {
+    run_only = CheckpointModel.run_only | {
         "weights_path", "weights", "seed", "centerbias", "low_memory", "repo_id",
     }  # fmt: skip
 
@@ -59,14 +59,22 @@ class _DeepGaze(TorchSaliencyModel):
         weights_path: str | None = None,
         weights: str | None = None,
         centerbias: str = "uniform",
-        requires_size: list[int] | None = None,
+        requires_size: OptionalSize = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         low_memory: bool = False,
         seed: int = 0,
         repo_id: str | None = None,
     ) -> None:
-        super().__init__(device, requires_size, batch_size)
+        super().__init__(
+            self.name,
+            weights_path,
+            weights,
+            seed,
+            device=device,
+            requires_size=requires_size,
+            batch_size=batch_size,
+        )
         if repo_id:
             raise ConfigError(
                 f"{self.name}: repo_id is {repo_id!r}; weights come from weights_path."
@@ -76,14 +84,8 @@ class _DeepGaze(TorchSaliencyModel):
                 f"{self.name}: requires_size is {requires_size!r}; both sides must be at least "
                 f"{self.least_side}."
             )
-        self._path = weights_setting(weights_path, weights, self.name)
-        self._bias = center_bias_setting(centerbias, self.name)
+        self._bias = read_center_bias(centerbias, self.name)
         self._low_memory = low_memory
-        self._seed = seed
-        if self._path is None:
-            self.notices = (
-                f"{self.name}: random weights (weights: none); its scores mean nothing.",
-            )
 
     def see(self, stimuli: Sequence[Stimulus]) -> None:
         """Pass a data set's images to a fitted centre bias."""
@@ -96,10 +98,6 @@ class _DeepGaze(TorchSaliencyModel):
             DataError: either is missing.
         """
         return f"{stimulus.image_digest()} {self._bias.digest(stimulus)}"
-
-    def weights_digest(self) -> str:
-        """Return the checkpoint's SHA-256, or the seed of random weights."""
-        return f"random {self._seed}" if self._path is None else sha256_of(self._path)
 
     def build(self) -> torch.nn.Module:
         """Build the network with its weights.
@@ -143,7 +141,7 @@ class _DeepGaze(TorchSaliencyModel):
         pixels = self.planes(stimulus).astype(np.float64) * 255
         whole = np.rint(pixels)  # the image file's values before division by 255
         pixels = np.where(np.abs(pixels - whole) < _WHOLE, whole, pixels)
-        bias = self._bias.of(stimulus, size)
+        bias = self._bias.log_density(stimulus, size)
         return np.concatenate([pixels, bias[None]]).astype(np.float32)
 
 
@@ -183,34 +181,8 @@ LogDensity = NDArray[np.float32]
 BANDWIDTH = 0.04
 """Kernel bandwidth of a fitted centre bias in image widths; IG's centre bias has the same."""
 
-_SIZES_KEPT = 4
 
-
-class LogCenterBias(ABC):
-    """A log density of gaze that does not depend on the image's content."""
-
-    def see(self, stimuli: Sequence[Stimulus]) -> None:
-        """Receive the images of a data set."""
-        return
-
-    @abstractmethod
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
-        """Return the (h, w) log density of a size; exp sums to 1.
-
-        Raises:
-            DataError: this image has no centre bias.
-        """
-
-    @abstractmethod
-    def digest(self, stimulus: Stimulus) -> str:
-        """Return a hash of the centre bias's inputs.
-
-        Raises:
-            DataError: this image has no centre bias.
-        """
-
-
-def center_bias_setting(value: str, what: str) -> LogCenterBias:
+def read_center_bias(value: str, what: str) -> UniformBias:
     """Build the centre bias that a config requests.
 
     Args:
@@ -236,19 +208,30 @@ def center_bias_setting(value: str, what: str) -> LogCenterBias:
     return FileBias(path)
 
 
-class UniformBias(LogCenterBias):
-    """A constant density."""
+class UniformBias:
+    """A log density of gaze that does not depend on the image's content: a constant one."""
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
-        """Return -log of the number of pixels, everywhere."""
+    def see(self, stimuli: Sequence[Stimulus]) -> None:
+        """Receive the images of a data set."""
+
+    def log_density(self, stimulus: Stimulus, size: Size) -> LogDensity:
+        """Return the (h, w) log density of a size; exp sums to 1.
+
+        Raises:
+            DataError: this image has no centre bias.
+        """
         return np.full(size, -np.log(size[0] * size[1]), dtype=np.float32)
 
     def digest(self, stimulus: Stimulus) -> str:
-        """Return the word `uniform`."""
+        """Return a hash of the centre bias's inputs.
+
+        Raises:
+            DataError: this image has no centre bias.
+        """
         return "uniform"
 
 
-class FileBias(LogCenterBias):
+class FileBias(UniformBias):
     """A log density from a file, resized to each image by nearest pixels and normalised again.
 
     Corners map to corners, as in `scipy.ndimage.zoom(order=0)`.
@@ -263,13 +246,13 @@ class FileBias(LogCenterBias):
             raise DataError(f"{path}: not a (height, width) array of a log density.")
         if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
             raise DataError(
-                f"{path}: not a log density; it holds something that is no finite number."
+                f"{path}: not a log density; it holds NaN, infinite values or no numbers."
             )
         self._values = values.astype(np.float64)
         self._sha256 = sha256_of(path)
-        self._fitted = lru_cache(maxsize=_SIZES_KEPT)(self._resized)
+        self._fitted = lru_cache(maxsize=4)(self._resized)
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
+    def log_density(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """Return the file's log density, resized."""
         return self._fitted(size)
 
@@ -282,10 +265,10 @@ class FileBias(LogCenterBias):
             np.floor(np.linspace(0, side - 1, wanted) + 0.5).astype(np.int64)
             for side, wanted in zip(self._values.shape, size, strict=True)
         )
-        return _as_log_density(self._values[np.ix_(rows, columns)])
+        return _normalise_log(self._values[np.ix_(rows, columns)])
 
 
-class FittedBias(LogCenterBias):
+class FittedBias(UniformBias):
     """The kernel density of the fixations of all other images of the data set.
 
     Fixations are transferred in relative coordinates. The kernel's bandwidth is `BANDWIDTH` of the
@@ -307,9 +290,9 @@ class FittedBias(LogCenterBias):
         self._seen += stimuli
         self._sets.update((id(stimulus), fixations) for stimulus in stimuli)
 
-    def of(self, stimulus: Stimulus, size: Size) -> LogDensity:
+    def log_density(self, stimulus: Stimulus, size: Size) -> LogDensity:
         """Return the log density of the other images' fixations."""
-        return _as_log_density(np.log(self._others(stimulus).density(stimulus, size)))
+        return _normalise_log(np.log(self._others(stimulus).density(stimulus, size)))
 
     def digest(self, stimulus: Stimulus) -> str:
         """Return a hash of all fixations and of the image's own, which are left out."""
@@ -320,8 +303,8 @@ class FittedBias(LogCenterBias):
         fixations = self._sets.get(id(stimulus))
         if fixations is None:
             raise DataError(
-                f"{stimulus.image_id}: {self._what} has centerbias: fitted, and was told of no "
-                "data set with this image."
+                f"{stimulus.image_id}: {self._what} has centerbias: fitted, and no data "
+                "set that was passed to the model has this image."
             )
         own = 0 if stimulus.points is None else len(stimulus.points)
         if fixations.n == own:
@@ -332,7 +315,7 @@ class FittedBias(LogCenterBias):
         return fixations
 
 
-def _as_log_density(values: NDArray[Any]) -> LogDensity:
+def _normalise_log(values: NDArray[Any]) -> LogDensity:
     """Shift values so that exp sums to 1."""
     top = values.max()
     shifted = values - (top + np.log(np.exp(values - top).sum()))

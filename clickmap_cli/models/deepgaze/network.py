@@ -21,10 +21,10 @@ from clickmap_cli.models.deepgaze.backbones import (
     Extractor,
     densenet201,
     efficientnet_b5,
-    near,
+    find_sources,
+    resize_nearest,
     resnet50,
     resnext50,
-    sources,
 )
 
 Blocks = dict[str, list[torch.nn.Parameter]]
@@ -96,11 +96,11 @@ class Readouts(torch.nn.Module):
         """
         size: Size = (image.shape[-2], image.shape[-1])
         grid = (math.ceil(size[0] / self._stride), math.ceil(size[1] / self._stride))
-        features = standardised(self.features(image, grid))
+        features = standardise(self.features(image, grid))
         encoded: list[torch.Tensor | None] = [None] * len(self.saliency_networks)
         if history is not None:
             x, y = (places.to(features.device, features.dtype) for places in history)
-            offsets, known = fixation_offsets(x, y, size, grid)
+            offsets, known = compute_offsets(x, y, size, grid)
             encoded = [network(offsets, known) for network in self.scanpath_networks]
         priorities = torch.cat(
             [
@@ -111,7 +111,9 @@ class Readouts(torch.nn.Module):
             ],
             dim=1,
         )
-        return mixture(log_densities(self.finalizers, priorities, centerbias, self._factor), dim=1)
+        return average_densities(
+            compute_log_densities(self.finalizers, priorities, centerbias, self._factor), dim=1
+        )
 
 
 class DeepGazeIIE(torch.nn.Module):
@@ -155,12 +157,12 @@ class DeepGazeIIE(torch.nn.Module):
         Raises:
             ValueError: a shape is wrong.
         """
-        _check(image, centerbias, self.least_side)
+        _require_shapes(image, centerbias, self.least_side)
         found = []
         for member in self.models:
-            with _visiting(member, image.device):
+            with _moved_to(member, image.device):
                 found.append(member.log_mixture(image, centerbias))
-        return near(mixture(torch.stack(found), dim=0), tuple(image.shape[-2:]))
+        return resize_nearest(average_densities(torch.stack(found), dim=0), tuple(image.shape[-2:]))
 
 
 class DeepGazeIII(Readouts):
@@ -199,19 +201,19 @@ class DeepGazeIII(Readouts):
         Raises:
             ValueError: a shape is wrong.
         """
-        _check(image, centerbias, self.least_side)
+        _require_shapes(image, centerbias, self.least_side)
         for name, places in (("x_hist", x_hist), ("y_hist", y_hist)):
             if tuple(places.shape) != (len(image), HISTORY):
                 raise ValueError(
                     f"{name} has the shape {tuple(places.shape)}; it must be "
                     f"{(len(image), HISTORY)}: {HISTORY} fixations an image, NaN where missing."
                 )
-        with _visiting(self, image.device):
+        with _moved_to(self, image.device):
             found = self.log_mixture(image, centerbias, (x_hist, y_hist))
-        return near(found, tuple(image.shape[-2:]))
+        return resize_nearest(found, tuple(image.shape[-2:]))
 
 
-def _check(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
+def _require_shapes(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"image has the shape {tuple(image.shape)}; it must be (n, 3, H, W).")
     if min(image.shape[-2:]) < least:
@@ -225,7 +227,7 @@ def _check(image: torch.Tensor, centerbias: torch.Tensor, least: int) -> None:
 
 
 @contextmanager
-def _visiting(member: torch.nn.Module, device: torch.device) -> Iterator[None]:
+def _moved_to(member: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """Move a part of the network to the image's device while it is used, unless grad is on."""
     home = next(member.parameters()).device
     if home == device or torch.is_grad_enabled():
@@ -249,7 +251,7 @@ _ENCODED = 16  # channels of an encoded history
 _WIDE = 128
 
 
-def standardised(values: torch.Tensor) -> torch.Tensor:
+def standardise(values: torch.Tensor) -> torch.Tensor:
     """Scale to mean 0 and variance 1 over channels and positions together.
 
     `group_norm` with one group is not used: on a constant map it is 0.03 off in float32.
@@ -267,7 +269,7 @@ class LayerNorm(torch.nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return (n, channels, r, s)."""
-        return standardised(values) * self.weight[:, None, None] + self.bias[:, None, None]
+        return standardise(values) * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 class Bias(torch.nn.Module):
@@ -352,7 +354,7 @@ class ScanpathNetwork(torch.nn.Module):
         """Return the encoded history.
 
         Args:
-            offsets: (n, 4, 3, r, s) from `fixation_offsets`.
+            offsets: (n, 4, 3, r, s) from `compute_offsets`.
             known: (n, 4) True for fixations that exist.
 
         Returns:
@@ -423,7 +425,7 @@ class Finalizer(torch.nn.Module):
         self.center_bias_weight = torch.nn.Parameter(torch.ones(1))
 
 
-def fixation_offsets(
+def compute_offsets(
     x: torch.Tensor, y: torch.Tensor, size: Size, grid: Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the offset of each position of the grid from earlier fixations.
@@ -440,7 +442,8 @@ def fixation_offsets(
     """
     known = ~(torch.isnan(x) | torch.isnan(y))
     rows, columns = (
-        sources(side, wanted).to(x.device, x.dtype) for side, wanted in zip(size, grid, strict=True)
+        find_sources(side, wanted).to(x.device, x.dtype)
+        for side, wanted in zip(size, grid, strict=True)
     )
     away_x = (columns - torch.where(known, x, 0)[..., None])[:, :, None].expand(-1, -1, *grid)
     away_y = (rows - torch.where(known, y, 0)[..., None])[..., None].expand(-1, -1, *grid)
@@ -448,7 +451,7 @@ def fixation_offsets(
     return offsets * known[:, :, None, None, None], known
 
 
-def log_densities(
+def compute_log_densities(
     finalizers: Sequence[Finalizer], priorities: torch.Tensor, centerbias: torch.Tensor, factor: int
 ) -> torch.Tensor:
     """Compute log densities over the image's pixels, on the smaller grid they are copied from.
@@ -471,14 +474,14 @@ def log_densities(
     shared = centerbias[:, None, ::factor, ::factor][..., :h, :w]
     sigma = torch.stack([finalizer.gauss.sigma for finalizer in finalizers])
     weight = torch.stack([finalizer.center_bias_weight for finalizer in finalizers])[..., None]
-    down = _copied_and_blurred(priorities.shape[-2], h, sigma)
-    across = _copied_and_blurred(priorities.shape[-1], w, sigma)
+    down = _build_blur_matrix(priorities.shape[-2], h, sigma)
+    across = _build_blur_matrix(priorities.shape[-1], w, sigma)
     logits = down @ priorities @ across.transpose(-1, -2) + weight * shared
-    copies = _log_copies(h, height, logits)[:, None] + _log_copies(w, width, logits)
+    copies = _count_log_copies(h, height, logits)[:, None] + _count_log_copies(w, width, logits)
     return logits - torch.logsumexp(logits + copies, dim=(-2, -1), keepdim=True)
 
 
-def _copied_and_blurred(size_in: int, size_out: int, sigma: torch.Tensor) -> torch.Tensor:
+def _build_blur_matrix(size_in: int, size_out: int, sigma: torch.Tensor) -> torch.Tensor:
     """Return the matrix that resizes an axis by nearest neighbour, then blurs it.
 
     The Gaussian kernel is cut at ceil(3 sigma) and sums to 1; beyond its ends the axis is continued
@@ -498,18 +501,18 @@ def _copied_and_blurred(size_in: int, size_out: int, sigma: torch.Tensor) -> tor
     kernel = torch.exp(-(steps**2) / (2 * sigma[:, None] ** 2)) * (steps.abs() <= reach[:, None])
     kernel = kernel / kernel.sum(dim=1, keepdim=True)
     places = (torch.arange(size_out, device=sigma.device)[:, None] + steps).clamp(0, size_out - 1)
-    copied = sources(size_in, size_out).to(sigma.device)[places]  # (size_out, steps)
+    copied = find_sources(size_in, size_out).to(sigma.device)[places]  # (size_out, steps)
     weights = kernel[:, None].expand(-1, size_out, -1)
     empty = kernel.new_zeros((len(sigma), size_out, size_in))
     return empty.scatter_add(2, copied.expand(len(sigma), -1, -1), weights)
 
 
-def _log_copies(size_in: int, size_out: int, like: torch.Tensor) -> torch.Tensor:
+def _count_log_copies(size_in: int, size_out: int, like: torch.Tensor) -> torch.Tensor:
     """Return (size_in) logarithms of how often each position of an axis is copied."""
-    times = torch.bincount(sources(size_in, size_out), minlength=size_in)
+    times = torch.bincount(find_sources(size_in, size_out), minlength=size_in)
     return times.to(like.device, like.dtype).log()
 
 
-def mixture(log_density: torch.Tensor, dim: int) -> torch.Tensor:
+def average_densities(log_density: torch.Tensor, dim: int) -> torch.Tensor:
     """Return the log of the mean density along an axis."""
     return torch.logsumexp(log_density, dim=dim) - math.log(log_density.shape[dim])

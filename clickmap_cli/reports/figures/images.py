@@ -28,7 +28,7 @@ from clickmap_cli.reports.figures.panels import (
     values_of,
 )
 from clickmap_cli.reports.overlays import Bytes, blended, coloured, shown
-from clickmap_cli.reports.style import COLOURS, save_all, styled
+from clickmap_cli.reports.style import COLOURS, save, styled
 from clickmap_cli.services.visualize.experiment import (
     Picture,
     Track,
@@ -57,7 +57,7 @@ def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
         say_missing(panels.axes[0], picture, look)
         colour_bar(panels, look, picture.densest)
         headline(panels, picture.key, look, facts_of(picture))
-        save_all(panels.figure, paths)
+        save(panels.figure, paths)
 
 
 def draw_participants(
@@ -79,7 +79,7 @@ def draw_participants(
             pixels = overlay_of(picture, look, values, grey=True)
             show(axis, pixels, picture, look, name)
         headline(panels, picture.key, look, some_of(picture, len(names)))
-        save_all(panels.figure, paths)
+        save(panels.figure, paths)
 
 
 def draw_bins(
@@ -99,7 +99,7 @@ def draw_bins(
             show(axis, pixels, picture, look, label)
         colour_bar(panels, look, most_dense)
         headline(panels, picture.key, look, facts_of(picture))
-        save_all(panels.figure, paths)
+        save(panels.figure, paths)
 
 
 def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
@@ -115,7 +115,7 @@ def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
             say_missing(axis, picture, look)
         count = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} (participants)"
         headline(panels, count, look)
-        save_all(panels.figure, paths)
+        save(panels.figure, paths)
 
 
 _NUMBERS = 6
@@ -150,7 +150,7 @@ def draw_clicks(picture: Picture, tracks: Sequence[Track], look: Look, paths: Pa
             bar.set_ticks([0, 1], labels=["first", "last"])
         people = len({track.name for track in tracks})
         headline(panels, picture.key, look, some_of(picture, people))
-        save_all(panels.figure, paths)
+        save(panels.figure, paths)
 
 
 def shares_of(track: Track) -> NDArray[np.float64]:

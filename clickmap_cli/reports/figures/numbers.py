@@ -15,7 +15,7 @@ from clickmap_cli.reports.style import (
     NARROW,
     chart_title,
     draw_boxes,
-    save_all,
+    save,
     styled,
 )
 from clickmap_cli.services.visualize.numbers import Distributions, Spread
@@ -57,7 +57,7 @@ def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
         n = sum(group.images for group in numbers.groups)
         title = _more(f"{numbers.grouped_by}, n = {n:,} images", len(numbers.groups))
         chart_title(axis, title)
-        save_all(figure, paths)
+        save(figure, paths)
 
 
 def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
@@ -74,7 +74,7 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
         axis.locator_params(axis="x", nbins=5)
         title = _more(f"{numbers.grouped_by} (images)", len(numbers.agreed))
         chart_title(axis, title)
-        save_all(figure, paths)
+        save(figure, paths)
 
 
 def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
@@ -89,7 +89,7 @@ def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
         _names(axis, [row.step for row in rows])
         axis.set_xlabel("trials")
         chart_title(axis, "what every filter kept: trials · images")
-        save_all(figure, paths)
+        save(figure, paths)
 
 
 def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) -> None:
@@ -109,7 +109,7 @@ def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) ->
         _whole_numbers(axis.yaxis, 6)
         chart_title(axis, f"n = {len(spread.values):,} {spread.unit}s")
         figure.legend(loc="outside lower left")
-        save_all(figure, paths)
+        save(figure, paths)
 
 
 def _edges(spread: Spread) -> Any:

@@ -12,7 +12,7 @@ from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.metrics.map_scores import earth_movers_distance
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES, Prediction, Target
 from clickmap_cli.metrics.views import MapView
-from clickmap_cli.models.base import SubjectModel, finished
+from clickmap_cli.models.base import SubjectModel, finish_prediction
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.scoring.data import LoadedSet
@@ -109,7 +109,7 @@ def _some_pair(scorer: Scorer, stimulus: Stimulus) -> tuple[Prediction, Target] 
                 return None
             view, values = MapView(truth), np.ones(stimulus.size, dtype=np.float32)
         own = Geometry(stimulus.size, stimulus.size, None)
-        values = finished(values, "map", own, scorer.postprocess)
+        values = finish_prediction(values, "map", own, scorer.postprocess)
     except (DataError, ValueError):
         return None  # scoring reports this image as a failure
     return None if view.constant else (Prediction(values), Target(map=view))

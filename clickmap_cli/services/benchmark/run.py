@@ -20,7 +20,7 @@ from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
-    download_note,
+    describe_download,
     model_settings,
     require_devices,
 )
@@ -170,7 +170,7 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
             progress.notice(text)
         if dry_run:
             for built in models:
-                note = download_note(f"model {built.label}", built.settings)
+                note = describe_download(f"model {built.label}", built.settings)
                 if note is not None:
                     progress.notice(note)
             return _Inputs(models, sets, {})

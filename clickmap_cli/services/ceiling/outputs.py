@@ -18,7 +18,7 @@ from clickmap_cli.services.ceiling.result import (
     ParticipantRow,
     TrialRow,
 )
-from clickmap_cli.storage.atomic import replacing, write_csv, write_json
+from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.safe_arrays import write_npz
 
@@ -43,7 +43,7 @@ def write_outputs(
     folder: Path, result: CeilingResult, figures: CeilingFigures
 ) -> dict[str, dict[str, Any]]:
     """Write every table and figure of one metric; return the files with size and SHA-256."""
-    is_rsa = result.summary["metric"] == "rsa"
+    is_rsa = result.summary.metric == "rsa"
     written = [folder / "human_ceiling_results.npz", folder / SUMMARY]
     keys = np.array([row.image_path for row in result.images], dtype=np.str_)
     arrays = {
@@ -60,7 +60,7 @@ def write_outputs(
             result.raw_ceiling[0], result.raw_null[0],
         )  # fmt: skip
     write_npz(written[0], arrays.items())
-    write_json(written[1], result.summary)
+    write_json(written[1], result.summary.as_json())
     tables: list[tuple[str, type, tuple[Any, ...]]] = [
         ("per_image.csv", ImageRow, result.images),
         ("by_category.csv", CategoryRow, result.categories),
@@ -74,12 +74,11 @@ def write_outputs(
             write_csv(folder / name, header, ([getattr(row, c) for c in header] for row in rows))
             written.append(folder / name)
     for name, draw, wanted in (
-        ("ceiling.png", figures.ceiling, result.summary["ceiling_mean"] is not None),
+        ("ceiling.png", figures.ceiling, not math.isnan(result.summary.ceiling_mean)),
         ("subject_curve.png", figures.curve, bool(result.curve)),
     ):
         if wanted:
-            with replacing(folder / name) as partial:
-                draw(result, partial)
+            draw(result, folder / name)
             written.append(folder / name)
     return describe_files(folder, written)
 

@@ -14,15 +14,14 @@ from clickmap_cli.clickmaps.maps import ClickStack, image_clicks
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import rsa, similarity_matrix
-from clickmap_cli.metrics.uncertainty import RESAMPLES, known_mean, percentile_interval
+from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling.result import CeilingResult
 from clickmap_cli.services.ceiling.scores import Plan
-from clickmap_cli.services.ceiling.summaries import ratio_to_null
-from clickmap_cli.storage.atomic import json_ready
+from clickmap_cli.services.ceiling.summaries import summarise
 
 Matrix = NDArray[np.float64]
 _IN_MEMORY = 1 << 30
@@ -37,7 +36,6 @@ def rsa_ceiling(
     Hold-one-out: one random participant per image is compared with the means of the others. If
     maps have several shapes, all are resized to `image_shape`.
     """
-    slices = trials.image_slices()
     codes = np.flatnonzero(trials.people_per_image() >= 2)
     progress.stage(f"Scoring, {plan.method} rsa", plan.splits)
     pairs: list[tuple[Matrix, Matrix]] = []
@@ -47,30 +45,14 @@ def rsa_ceiling(
     ceilings = np.array([rsa(a, b) for a, b in pairs])
     nulls = _nulls(pairs, plan)
     samples, null_samples = _bootstrap(pairs, plan)
-    summary: dict[str, Any] = {
-        "method": plan.method,
-        "metric": "rsa",
-        "higher_is_better": True,
-        "n_images": len(codes) if pairs else 0,
-        "n_maps": int(np.diff(slices)[codes].sum()) if pairs else 0,
-        "n_participants": len(np.unique(trials.user[np.isin(trials.image, codes)])),
-        "ceiling_mean": json_ready(known_mean(ceilings)),
-        "ceiling_ci": json_ready(percentile_interval(samples)),
-        "null_mean": json_ready(known_mean(nulls)),
-        "null_ci": json_ready(percentile_interval(null_samples)),
-        "ratio": None,
-        "no_ratio": None,
-        "randomization_iters": plan.splits,
-        "null_iterations": plan.null_draws,
-        "bootstrap": "images",
-        "resamples": RESAMPLES,
-        "seed": plan.seed,
-        "left_out": {
-            "fewer than two participants": len(trials.images) - len(codes),
-            "fewer than three images": 0 if pairs else len(codes),
-        },
+    left_out = {
+        "fewer than two participants": len(trials.images) - len(codes),
+        "fewer than three images": 0 if pairs else len(codes),
     }
-    summary |= ratio_to_null(summary)
+    summary = summarise(
+        trials, codes.tolist() if pairs else [], plan, "rsa", (ceilings, samples),
+        (nulls, null_samples), left_out, randomization_iters=plan.splits,
+    )  # fmt: skip
     return CeilingResult(summary, (), (), raw_ceiling=(ceilings,), raw_null=(nulls,))
 
 

@@ -28,12 +28,12 @@ from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling.outputs import SUMMARY, CeilingFigures, write_outputs
-from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.result import CeilingResult, CeilingSummary
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import Plan, curve_sizes, score_images
-from clickmap_cli.services.ceiling.summaries import ceiling_result
+from clickmap_cli.services.ceiling.summaries import ceiling_result, summarise
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_jobs
-from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
@@ -65,7 +65,7 @@ def run(
         dry_run: read and filter only; write nothing.
 
     Returns:
-        One outcome per metric, in the config's order; each metric has a folder of its own.
+        One outcome per metric, in the config's order; each metric has its own folder.
 
     Raises:
         ConfigError: the call contradicts itself or the existing outputs.
@@ -79,7 +79,7 @@ def run(
 
 
 class _Study:
-    """What the ceilings of all metrics of one call share: inputs, workers and computed scores."""
+    """Inputs, workers and computed scores, which the ceilings of all metrics of a call share."""
 
     def __init__(self, config: ExperimentConfig, method: str, subject_curve: bool) -> None:
         self.config = config
@@ -109,7 +109,7 @@ class _Study:
             curve = found.trials if self.subject_curve else None
             plan = _plan(self.config, self.method, todo, curve)
             self._results = {
-                str(result.summary["metric"]): result
+                result.summary.metric: result
                 for result in _compute(found.trials, plan, self.config, todo, self._pool, run)
             }
             self.notices = tuple(run.progress.kept)
@@ -134,7 +134,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
     def load(self, progress: Progress, *, dry_run: bool) -> Survivors:
         """Hash the input files, then read and filter the trials."""
         _ = self.study.inputs
-        quality = quality_of(self.config, progress)
+        quality = load_judge(self.config, progress)
         found = read_survivors(self.config, progress, quality=quality)
         require_images(found)
         _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)
@@ -158,16 +158,21 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
             run.progress.notice(text)
         run.notices = (*self.study.notices, *own)
         run.outputs |= write_outputs(run.path, result, self.figures)
-        run.counts |= {name: result.summary[name] for name in _COUNTS if name in result.summary}
+        stored = result.summary.as_json()
+        run.counts = {name: stored[name] for name in _COUNTS if name in stored}
         return replace(result, rows=inputs.rows, rejected=inputs.rejected)
 
     def preview(self, inputs: Survivors) -> CeilingResult:
         """Return a result without scores."""
-        return CeilingResult({}, (), (), rows=inputs.rows, rejected=inputs.rejected)
+        plan = _plan(self.config, self.study.method, [], None)
+        none = (np.empty(0), np.empty(0))
+        summary = summarise(inputs.trials, [], plan, self.metric, none, none, {})
+        return CeilingResult(summary, (), (), rows=inputs.rows, rejected=inputs.rejected)
 
     def stored(self, inputs: Survivors, manifest: Manifest) -> CeilingResult:
         """Return the stored summary."""
-        summary = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+        stored = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = CeilingSummary.from_json(stored)
         return CeilingResult(summary, (), (), rows=inputs.rows, rejected=inputs.rejected)
 
 
@@ -248,11 +253,11 @@ def _notices_of(result: CeilingResult) -> list[str]:
     """Return what a user should know about the ceiling of one metric."""
     summary = result.summary
     notices = [
-        f"{summary['metric']}: {count} images left out, {reason}."
-        for reason, count in summary["left_out"].items()
+        f"{summary.metric}: {count} images left out, {reason}."
+        for reason, count in summary.left_out.items()
         if count
     ]
-    if (summary["method"], summary["metric"]) == ("split-half", "spearman") and summary["n_images"]:
+    if (summary.method, summary.metric) == ("split-half", "spearman") and summary.n_images:
         notices.append(
             "Spearman-Brown of spearman is the field's convention; its theory is about pearson."
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.metrics.map_scores import MapScore
@@ -27,6 +27,7 @@ from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling.result import (
     CategoryRow,
     CeilingResult,
+    CeilingSummary,
     CurveRow,
     ImageRow,
     ParticipantRow,
@@ -34,7 +35,6 @@ from clickmap_cli.services.ceiling.result import (
     TrialRow,
 )
 from clickmap_cli.services.ceiling.scores import ImageScores, Plan
-from clickmap_cli.storage.atomic import json_ready
 
 FLAGGED_BELOW = -3.0
 
@@ -61,13 +61,16 @@ def ceiling_result(
         target_reliability: target reliability for the subject curve.
     """
     slices = trials.image_slices()
-    kept = {code: raw for code, raw in scored.items() if _mean(raw.ceiling[score.name]) is not None}
+    kept = {
+        code: raw
+        for code, raw in scored.items()
+        if not math.isnan(known_mean(raw.ceiling[score.name]))
+    }
     rows = tuple(_image_row(trials, slices, code, raw, score) for code, raw in kept.items())
     ceiling = np.array([row.ceiling for row in rows])
     null = np.array([row.null for row in rows])
-    summary = _summary(trials, rows, score, plan, bootstrap)
-    summary["left_out"] = _left_out(trials, scored, kept)
     held: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if plan.method == "hold-one-out":
         scores, image, user = _per_trial(trials, slices, kept, score.name)
         held["trials"] = tuple(
@@ -75,18 +78,34 @@ def ceiling_result(
             for i, u, s in zip(image, user, scores, strict=True)
         )
         held["participants"] = _participants(trials, scores, image, user, score)
-        summary["n_flagged"] = sum(row.flagged for row in held["participants"])
-    samples = _resamples(trials, slices, kept, score, plan, bootstrap, ceiling)
-    summary["ceiling_ci"] = json_ready(percentile_interval(samples))
-    summary["null_ci"] = json_ready(
-        percentile_interval(bootstrap_means(null, _rng(plan, score, "null")))
-    )
-    summary |= ratio_to_null(summary)
+        more["n_flagged"] = sum(row.flagged for row in held["participants"])
+        if score.pool is not None:
+            more["upper_mean"] = known_mean([row.upper for row in rows])
+    else:
+        more["randomization_iters"] = plan.splits
+        if score.is_correlation:
+            more["spearman_brown_mean"] = known_mean([row.spearman_brown for row in rows])
     if plan.curve_sizes:
         held["curve"] = _curve(kept, score, plan)
-        summary |= _curve_summary(held["curve"], score, target_reliability)
+        more |= _curve_summary(held["curve"], score, target_reliability)
+    samples = _resamples(trials, slices, kept, score, plan, bootstrap, ceiling)
+    left_out = {
+        "fewer than two participants": len(trials.images) - len(scored),
+        "no score (every target constant or empty)": len(scored) - len(kept),
+    }
     return CeilingResult(
-        summary=summary,
+        summary=summarise(
+            trials,
+            list(kept),
+            plan,
+            score.name,
+            (ceiling, samples),
+            (null, bootstrap_means(null, _rng(plan, score, "null"))),
+            left_out,
+            higher_is_better=score.higher_is_better,
+            bootstrap=bootstrap,
+            **more,
+        ),
         images=rows,
         categories=_categories(rows, plan, score),
         raw_ceiling=tuple(raw.ceiling[score.name] for raw in kept.values()),
@@ -112,68 +131,69 @@ def _image_row(
     )
 
 
-def _summary(
-    trials: Trials, rows: tuple[ImageRow, ...], score: MapScore, plan: Plan, bootstrap: str
-) -> dict[str, Any]:
-    scored = {row.image_path for row in rows}
-    counted = np.array([key in scored for key in trials.images.tolist()], dtype=np.bool_)
-    ceiling = _mean([row.ceiling for row in rows])
-    null = _mean([row.null for row in rows])
-    summary: dict[str, Any] = {
-        "method": plan.method,
-        "metric": score.name,
-        "higher_is_better": score.higher_is_better,
-        "n_images": len(rows),
-        "n_maps": int(counted[trials.image].sum()),
-        "n_participants": len(np.unique(trials.user[counted[trials.image]])),
-        "ceiling_mean": ceiling,
-        "ceiling_ci": [None, None],
-        "null_mean": null,
-        "null_ci": [None, None],
-        "ratio": None,
-        "no_ratio": None,
-    }
-    if plan.method == "split-half":
-        if score.is_correlation:
-            corrected = _mean([row.spearman_brown for row in rows])
-            summary["spearman_brown_mean"] = corrected
-        summary["randomization_iters"] = plan.splits
-    elif score.pool is not None:
-        summary["upper_mean"] = _mean([row.upper for row in rows])
-    return summary | {
-        "null_iterations": plan.null_draws,
-        "bootstrap": bootstrap,
-        "resamples": RESAMPLES,
-        "seed": plan.seed,
-    }
-
-
-def ratio_to_null(summary: Mapping[str, Any]) -> dict[str, float | str | None]:
-    """Return `ratio`, ceiling / null, or None with the reason in `no_ratio`.
+def summarise(
+    trials: Trials,
+    codes: Sequence[int],
+    plan: Plan,
+    metric: str,
+    ceiling: tuple[Scores, Scores],
+    null: tuple[Scores, Scores],
+    left_out: Mapping[str, int],
+    *,
+    higher_is_better: bool = True,
+    bootstrap: str = "images",
+    **more: Any,
+) -> CeilingSummary:
+    """Return a ceiling in numbers.
 
     Args:
-        summary: means and intervals of ceiling and null, and the metric's direction.
+        trials: the trials that were scored.
+        codes: codes of the images that have a score.
+        plan: the plan they were scored by.
+        metric: its name.
+        ceiling: scores, and bootstrap samples of their mean.
+        null: the same of the null.
+        left_out: reason -> number of images without a score.
+        higher_is_better: whether higher scores mean more agreement.
+        bootstrap: what the samples resample.
+        more: numbers that only some methods and metrics have.
     """
-    ceiling, null = summary["ceiling_mean"], summary["null_mean"]
-    reason = None
-    if not summary["higher_is_better"]:
-        reason = "lower scores are better"
-    elif ceiling is None or null is None:
-        reason = f"there is no {'ceiling' if ceiling is None else 'null'}"
-    elif null <= 0 or (summary["null_ci"][0] or 0) <= 0:
-        reason = "the null is not above 0 throughout its 95% interval"
-    elif ceiling / null > LARGEST_RATIO:
-        reason = f"the ceiling is more than {LARGEST_RATIO} times the null"
-    return {"ratio": None if reason else ceiling / null, "no_ratio": reason}
+    counted = np.isin(trials.image, codes)
+    means = known_mean(ceiling[0]), known_mean(null[0])
+    null_ci = percentile_interval(null[1])
+    ratio, no_ratio = ratio_to_null(*means, null_ci[0], higher_is_better=higher_is_better)
+    absent = dict.fromkeys(("spearman_brown_mean", "upper_mean", "randomization_iters"))
+    return CeilingSummary(
+        method=plan.method, metric=metric, higher_is_better=higher_is_better,
+        n_images=len(codes), n_maps=int(counted.sum()),
+        n_participants=len(np.unique(trials.user[counted])),
+        ceiling_mean=means[0], ceiling_ci=percentile_interval(ceiling[1]),
+        null_mean=means[1], null_ci=null_ci, ratio=ratio, no_ratio=no_ratio,
+        null_iterations=plan.null_draws, bootstrap=bootstrap, resamples=RESAMPLES, seed=plan.seed,
+        left_out=left_out, **absent | more,
+    )  # fmt: skip
 
 
-def _left_out(
-    trials: Trials, scored: dict[int, ImageScores], kept: dict[int, ImageScores]
-) -> dict[str, int]:
-    return {
-        "fewer than two participants": len(trials.images) - len(scored),
-        "no score (every target constant or empty)": len(scored) - len(kept),
-    }
+def ratio_to_null(
+    ceiling: float, null: float, null_low: float, *, higher_is_better: bool
+) -> tuple[float, str]:
+    """Return ceiling / null and an empty text, or NaN and the reason.
+
+    Args:
+        ceiling: the mean ceiling.
+        null: the mean null.
+        null_low: lower end of the null's 95% interval.
+        higher_is_better: whether higher scores mean more agreement.
+    """
+    if not higher_is_better:
+        return math.nan, "lower scores are better"
+    if math.isnan(ceiling) or math.isnan(null):
+        return math.nan, f"there is no {'ceiling' if math.isnan(ceiling) else 'null'}"
+    if null <= 0 or not null_low > 0:
+        return math.nan, "the null is not above 0 throughout its 95% interval"
+    if ceiling / null > LARGEST_RATIO:
+        return math.nan, f"the ceiling is more than {LARGEST_RATIO} times the null"
+    return ceiling / null, ""
 
 
 def _resamples(
@@ -259,8 +279,10 @@ def _categories(rows: tuple[ImageRow, ...], plan: Plan, score: MapScore) -> tupl
 def _curve(kept: dict[int, ImageScores], score: MapScore, plan: Plan) -> tuple[CurveRow, ...]:
     points = []
     for size in plan.curve_sizes:
-        means = [_mean(raw.curve[size][score.name]) for raw in kept.values() if size in raw.curve]
-        values = np.array([mean for mean in means if mean is not None])
+        values = np.array(
+            [known_mean(raw.curve[size][score.name]) for raw in kept.values() if size in raw.curve]
+        )
+        values = values[~np.isnan(values)]
         if len(values):
             samples = bootstrap_means(values, _rng(plan, score, "curve", str(size)))
             points.append((size, len(values), float(values.mean()), *percentile_interval(samples)))
@@ -275,28 +297,19 @@ def _curve(kept: dict[int, ImageScores], score: MapScore, plan: Plan) -> tuple[C
 def _curve_summary(curve: tuple[CurveRow, ...], score: MapScore, target: float) -> dict[str, Any]:
     """Return the fit to the curve, and the participants needed for the target reliability."""
     if not score.is_correlation or not curve:
-        return {
-            "single_participant_reliability": None,
-            "participants_needed": None,
-            "fit_error": None,
-        }
+        names = ("single_participant_reliability", "participants_needed", "fit_error")
+        return dict.fromkeys(names, math.nan)
     sizes = np.array([row.participants for row in curve])
     single = spearman_brown_fit(sizes, np.array([row.reliability for row in curve]))
     needed = participants_needed(single, target)
     return {
-        "single_participant_reliability": json_ready(single),
+        "single_participant_reliability": single,
         "target_reliability": target,
-        "participants_needed": int(needed) if math.isfinite(needed) else None,
+        "participants_needed": int(needed) if math.isfinite(needed) else math.nan,
         # the theory holds for pearson and parallel halves; this is its largest error here
-        "fit_error": json_ready(max(abs(row.fit - row.reliability) for row in curve)),
+        "fit_error": max(abs(row.fit - row.reliability) for row in curve),
     }
 
 
 def _rng(plan: Plan, score: MapScore, *purpose: str) -> np.random.Generator:
     return generator(plan.seed, "bootstrap", plan.method, score.name, *purpose)
-
-
-def _mean(values: ArrayLike) -> float | None:
-    """Return the mean of the values that are not NaN, or None if there are none."""
-    found = known_mean(values)
-    return None if math.isnan(found) else found

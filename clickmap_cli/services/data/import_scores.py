@@ -84,7 +84,6 @@ def run(
 class _ImportJob(Job[dict[str, list[ImageScore]], BenchmarkResult]):
     command = "data import-scores"
     owns = ("report.html", "summary.json")
-    seed = 0
 
     def __init__(
         self,

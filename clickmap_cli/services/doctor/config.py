@@ -309,7 +309,7 @@ class _Look:
     def _model(self, spec: Spec, device: str) -> None:
         from clickmap_cli.models.building import (
             BuiltModel,
-            download_note,
+            describe_download,
             model_settings,
             try_network,
         )
@@ -330,7 +330,7 @@ class _Look:
             return
         if spec.settings.get("device"):
             self._device(f"model {spec.label}: device: {settings['device']}", settings["device"])
-        note = download_note(f"model {spec.label}", settings)
+        note = describe_download(f"model {spec.label}", settings)
         if note is not None:
             self.note(note)
         elif str(settings.get("weights")).lower() not in ("none", "false"):

@@ -47,7 +47,7 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
         stimuli: images of its data set.
     """
     from clickmap_cli.models.building import try_network
-    from clickmap_cli.services.finetune.run import check_stages, fold_settings
+    from clickmap_cli.services.finetune.run import fold_settings, require_blocks
     from clickmap_cli.training.folds import divide
 
     def folds(config: SaliencyConfig, _: Progress) -> None:
@@ -58,14 +58,14 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
         spec = config.model
         network = try_network(spec.label, spec.name, spec.settings, config.device)
         if network is not None:
-            check_stages(network, config)
+            require_blocks(network, config)
 
     yield from _said(folds, config)
     yield from _said(blocks, config)
 
 
 def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]:
-    from clickmap_cli.models.building import TIMM, release_note
+    from clickmap_cli.models.building import TIMM, describe_release
     from clickmap_cli.models.keypoint_net import NAMES, check_keypoint_net
     from clickmap_cli.services.keypoints.data import load_keypoints
 
@@ -76,7 +76,9 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
     except ClickmapError as error:
         yield Finding("problem", str(error))
     if str(config.pretrained_dir).lower() == TIMM:
-        note = release_note("pretrained_dir", TIMM, NAMES.get(config.model_type, config.model_type))
+        note = describe_release(
+            "pretrained_dir", TIMM, NAMES.get(config.model_type, config.model_type)
+        )
         if note is not None:
             yield Finding("note", note)
     progress.stage(f"Looking at {config.model_type}")
@@ -87,11 +89,11 @@ def _key_points(config: KeypointConfig, progress: Progress) -> Iterator[Finding]
 
 
 def _classifier_weights(config: ClassifierConfig) -> Iterator[Finding]:
-    from clickmap_cli.models.building import release_note
+    from clickmap_cli.models.building import describe_release
 
     note = None
     if config.model.weights_path is None:
-        note = release_note("model", config.model.weights, config.model.name)
+        note = describe_release("model", config.model.weights, config.model.name)
     if note is not None:
         yield Finding("note", note)
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.datasets.base import Problem
 from clickmap_cli.datasets.frames import Frame, Frames, frames
-from clickmap_cli.datasets.keypoint_labels import KeypointLabels, write_dlc_csv, write_flat_csv
+from clickmap_cli.datasets.keypoint_labels import KeypointLabels
+from clickmap_cli.datasets.keypoint_tables import write_dlc_csv, write_flat_csv
 from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet, build_keypoint_net
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.config.keypoints import KeypointConfig
-from clickmap_cli.datasets.keypoint_labels import KeypointLabels, write_dlc_csv, write_flat_csv
+from clickmap_cli.datasets.keypoint_labels import KeypointLabels
+from clickmap_cli.datasets.keypoint_tables import write_dlc_csv, write_flat_csv
 from clickmap_cli.metrics.keypoints import KeypointScores, scale_points, score_keypoints
 from clickmap_cli.metrics.uncertainty import RESAMPLES, bootstrap_means, percentile_interval
 from clickmap_cli.runtime.seeding import generator

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,6 @@ from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.storage.atomic import replacing
-from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.storage.safe_images import read_image
 
 N_EXAMPLES = 10
@@ -50,7 +47,7 @@ def draw_examples(
     config: ExperimentConfig,
     draw: Callable[[Example], None],
     progress: Progress,
-) -> dict[str, dict[str, Any]]:
+) -> list[Path]:
     """Draw the example images that a configuration selects.
 
     Args:
@@ -61,7 +58,7 @@ def draw_examples(
         progress: advances with each picture, and receives notices about missing images.
 
     Returns:
-        The pictures with size and SHA-256, for the manifest.
+        Paths of the pictures.
     """
     keys = example_keys(trials, config, progress)
     image_dir = None if config.image_dir is None else Path(config.image_dir)
@@ -92,15 +89,14 @@ def draw_examples(
             except DataError as error:
                 progress.notice(f"{error} Its example shows the heat alone.")
         path = folder / "examples" / f"{names[flat_name(key)]}.png"
-        with replacing(path) as partial:
-            draw(Example(key, image, mean_map(clicks, settings), int(people[code]), partial))
+        draw(Example(key, image, mean_map(clicks, settings), int(people[code]), path))
         paths.append(path)
         progress.advance()
     if missing:
         progress.notice(
             f"{len(missing)} example images are not in {image_dir}, such as {missing[0]}."
         )
-    return describe_files(folder, paths)
+    return paths
 
 
 def example_keys(trials: Trials, config: ExperimentConfig, progress: Progress) -> list[str]:

@@ -27,16 +27,9 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
-from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.services.prepare.examples import Example, draw_examples
-from clickmap_cli.services.prepare.map_shards import MapOutput
-from clickmap_cli.services.prepare.maps import (
-    MapsWork,
-    Part,
-    require_all,
-    write_maps,
-    write_maps_index,
-)
+from clickmap_cli.services.prepare.maps import MapOutput, Part, require_all_maps, write_maps
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
@@ -117,7 +110,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What is known before the trials are read.
+    """Inputs of `prepare`, except the trials themselves.
 
     Attributes:
         files: input files with size and SHA-256.
@@ -168,7 +161,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Hash the inputs and load the judge of participants; a dry run also filters the trials."""
         files, identity = _inputs(self.config, progress)
-        quality = quality_of(self.config, progress)
+        quality = load_judge(self.config, progress)
         if not dry_run:
             return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
         found = read_survivors(self.config, progress, quality=quality)
@@ -200,15 +193,19 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
             found = read_survivors(config, progress, quality=inputs.quality)
         require_images(found)
         assert self.pool is not None  # noqa: S101 - `resources` surrounds the run
-        output = MapOutput.of(config, inputs.device)
-        work = MapsWork(config, output, run.folder, run.identity, self.pool, progress)
+        output = MapOutput.from_config(config, inputs.device)
         if self.merge:
-            require_all(work, found.trials)
-        run.outputs |= write_maps(work, found.trials, self.part or Part(1, 1))
+            require_all_maps(run, found.trials, output)
+        metadata = {
+            "total_unique_images": len(found.trials.images),
+            "total_maps": len(found.trials),
+            "filter_duplicates": bool(config.filter_duplicates),
+            "kernel_type": config.kernel_type,
+        }
+        write_maps(run, found.trials, output, part=self.part, pool=self.pool, metadata=metadata)
         if self.part is None:
-            run.outputs |= write_maps_index(work, found.trials)
             run.add(_write_tables(folder, found.trials, config, progress))
-            run.outputs |= draw_examples(folder, found.trials, config, self.draw, progress)
+            run.add(draw_examples(folder, found.trials, config, self.draw, progress))
         summary = PrepareSummary.from_survivors(found, self.part)
         run.counts = {name: getattr(summary, name) for name in _COUNTS}
         run.counts["funnel"] = [asdict(row) for row in summary.funnel]

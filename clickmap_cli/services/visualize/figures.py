@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ from clickmap_cli.services.visualize.experiment import (
 )
 from clickmap_cli.services.visualize.numbers import Distributions, distributions
 from clickmap_cli.services.visualize.options import VisualizeOptions, check_options
-from clickmap_cli.storage.atomic import replacing, write_rows
+from clickmap_cli.storage.atomic import write_rows
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
@@ -50,7 +49,8 @@ _SECONDS = 0.125  # time in which one core draws an image
 Figures = Mapping[str, Callable[..., None]]
 """Kind of figure, or path of a distribution such as `distributions/funnel` -> function that draws.
 
-Each function gets the figure's content, then `look` and `paths` (format -> file). The content is
+Each function gets the figure's content, then `look` and `paths` (format -> file), and writes each
+file whole or not at all. The content is
 `overlay`: a `Picture`; `participants`: a `Picture`, names and maps; `clicks`: a `Picture` and its
 tracks; `bins`: a `Picture`, cumulative maps and their labels; `sheet`: several `Picture`s; and of a
 distribution `Distributions`.
@@ -333,17 +333,13 @@ def _draw_contents(
         image: name of the image's files, and the contents of its figures.
 
     Returns:
-        The written files; no incomplete file is left behind.
+        The written files.
     """
     name, contents = image
     written: list[Path] = []
     for kind, content in contents.items():
         paths = {ending: folder / kind / f"{name}.{ending}" for ending in options.formats}
-        with contextlib.ExitStack() as whole:
-            partial_paths = {
-                ending: whole.enter_context(replacing(path)) for ending, path in paths.items()
-            }
-            figures[kind](*content, look=options.look, paths=partial_paths)
+        figures[kind](*content, look=options.look, paths=paths)
         written += paths.values()
     return describe_files(folder, written)
 

@@ -328,7 +328,7 @@ def test_announced_terabytes_and_other_kinds(tmp_path) -> None:
     told = reasons(data)
     assert "too many" in told["stimulus_0001"]
     assert "too many" in told["stimulus_0002"]
-    assert "no image's" in told["stimulus_0003"]
+    assert "not an image's" in told["stimulus_0003"]
     with pytest.raises(DataError, match="outside 0 to 255"):
         data.stimuli[0].image()
     plain_fixations(

@@ -220,7 +220,7 @@ def test_damaged_mat_files_are_problems(tmp_path) -> None:
     data = salicon(fixations=tmp_path)
     assert list(by_id(data)) == ["a"]
     told = reasons(data)
-    for name, what in (("b", "height and width"), ("c", "no pairs"), ("d", "not a readable"),
+    for name, what in (("b", "height and width"), ("c", "not pairs"), ("d", "not a readable"),
                        ("e", "no field 'fixations'"), ("f", "no variable 'gaze'")):  # fmt: skip
         assert what in told[name]
 

@@ -18,7 +18,7 @@ import numpy as np
 from clickmap_cli.clickmaps.image_files import read_mask
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.datasets.formats.pysaliency import pysaliency
-from clickmap_cli.datasets.keypoint_labels import read_labels
+from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.runtime.errors import ClickmapError
 from clickmap_cli.storage.map_store import (
     KINDS,

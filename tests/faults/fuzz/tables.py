@@ -12,12 +12,8 @@ import numpy as np
 
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
-from clickmap_cli.datasets.keypoint_labels import (
-    KeypointLabels,
-    read_labels,
-    write_dlc_csv,
-    write_flat_csv,
-)
+from clickmap_cli.datasets.keypoint_labels import KeypointLabels
+from clickmap_cli.datasets.keypoint_tables import read_labels, write_dlc_csv, write_flat_csv
 from clickmap_cli.runtime.progress import Silent
 from tests.faults.fuzz.mutation import (
     Bytewise,

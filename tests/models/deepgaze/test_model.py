@@ -16,7 +16,7 @@ from clickmap_cli.app import app
 from clickmap_cli.clickmaps.geometry import Geometry, resize
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.models.base import finished
+from clickmap_cli.models.base import finish_prediction
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.deepgaze import model as deepgaze_model
 from clickmap_cli.models.deepgaze.model import DeepGazeIIEModel, DeepGazeIIIModel
@@ -79,7 +79,9 @@ def test_a_prediction_is_the_networks_log_density(tmp_path, model, iii) -> None:
         wanted = direct(iii, stimulus, uniform(stimulus.size))
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
         np.testing.assert_allclose(model.predict(stimulus), found, rtol=0, atol=1e-4)
-        done = finished(found, model.output, stimulus.placement(found.shape), postprocess=True)
+        done = finish_prediction(
+            found, model.output, stimulus.placement(found.shape), postprocess=True
+        )
         assert np.exp(done.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -99,7 +101,7 @@ def test_a_size_that_is_required(tmp_path, iii, monkeypatch) -> None:
     found = model.predict(stimulus)
     np.testing.assert_allclose(found, direct(iii, stimulus, uniform(size), size), rtol=0, atol=1e-3)
     stretched = Geometry(found.shape, stimulus.size, None)
-    done = finished(found, "log_density", stretched, postprocess=True)
+    done = finish_prediction(found, "log_density", stretched, postprocess=True)
     assert done.shape == (40, 50)
     assert np.exp(done.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
 
@@ -112,7 +114,7 @@ def test_centre_biases_reach_the_network(tmp_path, model, iii, monkeypatch) -> N
     for setting in (str(tmp_path / "bias.npy"), "fitted"):
         other = DeepGazeIIIModel(weights="none", device="cpu", centerbias=setting)
         other.see(stimuli)
-        bias = torch.from_numpy(other._bias.of(stimuli[0], (128, 130)))
+        bias = torch.from_numpy(other._bias.log_density(stimuli[0], (128, 130)))
         assert float(bias.exp().sum()) == pytest.approx(1, abs=1e-4)
         assert not torch.allclose(bias, uniform((128, 130)))
         found[setting] = other.predict(stimuli[0])
@@ -315,7 +317,9 @@ def test_files_that_hold_more_than_tensors(tmp_path, made, old, capsys, monkeypa
 
 
 def test_another_networks_checkpoint(tmp_path, iii) -> None:
-    with pytest.raises(DataError, match=r"no weights of DeepGazeIII; it lacks .* more; it has"):
+    with pytest.raises(
+        DataError, match=r"not the weights of DeepGazeIII; it lacks .* more; it has"
+    ):
         load_state(iii, torch.nn.Linear(1, 1).state_dict(), tmp_path)
 
 

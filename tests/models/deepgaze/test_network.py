@@ -15,7 +15,12 @@ from torch.nn import functional
 
 from clickmap_cli.models.deepgaze import backbones
 from clickmap_cli.models.deepgaze import network as deepgaze
-from clickmap_cli.models.deepgaze.backbones import EfficientNetB5, near, normalised, sources
+from clickmap_cli.models.deepgaze.backbones import (
+    EfficientNetB5,
+    find_sources,
+    normalise,
+    resize_nearest,
+)
 from clickmap_cli.models.deepgaze.network import DeepGazeIIE, DeepGazeIII
 from clickmap_cli.models.weights import seeded
 from tests.models.deepgaze import plain
@@ -209,19 +214,19 @@ def test_near_is_what_torch_does(small, large) -> None:
     for start, end in ((small, large), (large, small), (small, small)):
         values = torch.randn(2, 3, *start)
         wanted = functional.interpolate(values, size=end, mode="nearest")
-        assert torch.equal(near(values, end), wanted)
+        assert torch.equal(resize_nearest(values, end), wanted)
         np.testing.assert_array_equal(plain.near(values.numpy(), end), wanted)
-    assert not sources(3, 8).is_inference()
+    assert not find_sources(3, 8).is_inference()
 
 
 @pytest.mark.parametrize("size", [(64, 66), (65, 67)])
 def test_backbones_get_half_the_pixels_normalised(size) -> None:
     image = pictures(1, size)
-    found = normalised(image, torch.float32)
+    found = normalise(image, torch.float32)
     assert found.shape[-2:] == (size[0] // 2, size[1] // 2)
     np.testing.assert_array_equal(found[0], plain.normalised(image[0].numpy()))
-    assert torch.equal(normalised(image.to(torch.uint8), torch.float32), found)
-    exact = normalised(image, torch.float64)
+    assert torch.equal(normalise(image.to(torch.uint8), torch.float32), found)
+    exact = normalise(image, torch.float64)
     assert exact.dtype == torch.float64
     np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
 
@@ -241,7 +246,7 @@ def test_layers_are_read_raw_and_in_order(iie, b) -> None:
         )
         for name in HOOKED[b]
     ]
-    run(features.backbone, normalised(image, torch.float32))
+    run(features.backbone, normalise(image, torch.float32))
     for hook in hooks:
         hook.remove()
     assert [kept[name].shape[1] for name in HOOKED[b]] == WIDTHS[b]
@@ -597,12 +602,12 @@ class Traveller(torch.nn.Module):
 def test_a_part_travels_to_the_images_device_and_back() -> None:
     part = Traveller()
     with torch.inference_mode():
-        with deepgaze._visiting(part, torch.device("cpu")):
+        with deepgaze._moved_to(part, torch.device("cpu")):
             assert part.went == []
-        with deepgaze._visiting(part, torch.device("meta")):
+        with deepgaze._moved_to(part, torch.device("meta")):
             assert part.went == ["meta"]
         assert part.went == ["meta", "cpu"]
-        with pytest.raises(KeyError), deepgaze._visiting(part, torch.device("meta")):
+        with pytest.raises(KeyError), deepgaze._moved_to(part, torch.device("meta")):
             raise KeyError
     assert part.went == ["meta", "cpu"] * 2
 

@@ -145,7 +145,7 @@ def test_the_truth_lies_between_ceiling_and_upper_bound_and_another_image_at_zer
         f"clickme_data={folder}", f"assets={tmp_path / 'assets'}", "metric=pearson",
     ]).config  # fmt: skip
     figures = CeilingFigures(draw_ceiling, draw_curve)
-    people = ceiling.run(config, "hold-one-out", Silent(), figures)[0].summary.summary
+    people = ceiling.run(config, "hold-one-out", Silent(), figures)[0].summary.summary.as_json()
     truth = scores_of(found, "truth")["CC"]
     upper = (people["upper_mean"] - truth["null"]) / (truth["ceiling"] - truth["null"])
     low, high = truth["normalised_ci"]

@@ -114,7 +114,7 @@ def test_shapes_change_nothing_of_the_ceiling_itself(study) -> None:
 @pytest.mark.parametrize("method", ["split-half", "hold-one-out"])
 def test_rsa_of_several_shapes_is_finite_and_one_shape_needs_no_notice(study, method) -> None:
     folder, _, _ = study
-    summary = run(folder, method, "metric=rsa")[0].summary.summary
+    summary = run(folder, method, "metric=rsa")[0].summary.summary.as_json()
     assert -1 <= summary["ceiling_mean"] <= 1
     told = Silent()
     run(folder, method, "metric=rsa", "center_crop=[18,18]", "experiment_name=one", told=told)

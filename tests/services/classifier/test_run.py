@@ -19,7 +19,7 @@ from PIL import Image
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.config.loading import CLASSIFIER, load_config
 from clickmap_cli.datasets.classifier_images import image_folder
-from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifier import build_classifier
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
@@ -229,7 +229,7 @@ def test_the_first_best_model_of_all_inner_folds_is_kept(easy, whole) -> None:
         chosen = place / f"inner_{best['inner_fold']}/model_epoch_{best['epoch']}.pt"
         weights, same = (load(p)["state_dict"] for p in (place / "best_model.pt", chosen))
         assert all(weights[key].equal(same[key]) for key in same)
-        network = build_classifier(ClassifierSettings(in_size=2), (20, 20), 1, 2).eval()
+        network = build_classifier((20, 20), 1, 2, in_size=2).eval()
         network.load_state_dict(weights)
         for row in (row for row in tests if row["fold"] == fold["fold"]):
             item = next(item for item in images.items if item.image_id == row["image"])

@@ -91,6 +91,7 @@ def test_the_config_beside_it_runs(tmp_path, pictures) -> None:
 
     def draw(example) -> None:
         drawn.append(example.path)
+        example.path.parent.mkdir(exist_ok=True)
         example.path.write_bytes(b"drawn")
 
     result = prepare.run(loaded.config, Silent(), draw)

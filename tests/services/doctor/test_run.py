@@ -317,7 +317,7 @@ def test_a_fine_tuning_that_would_stop_at_its_start(toy, tmp_path, words, says) 
             "name: gradient, model: test_vit, requires_size: [33, 33]",
             "multiples of the network's patches",
         ),
-        ("name: vit_attention, model: test_resnet", "is no transformer"),
+        ("name: vit_attention, model: test_resnet", "is not a transformer"),
         (
             "name: eigencam, backbone: resnet188, layers: [layer4]",
             "there is no network 'resnet188'",

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from clickmap_cli.config.loading import KEYPOINTS, load_config
-from clickmap_cli.datasets.keypoint_labels import read_labels
+from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.reports import keypoints as report
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent

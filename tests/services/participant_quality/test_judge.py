@@ -140,11 +140,11 @@ def test_wrong_files_are_said_before_anything_is_begun(data, tmp_path) -> None:
     wrong = tmp_path / "wrong.pt"
     torch.save({"state_dict": {}}, wrong)
     before = sorted(data.parent.rglob("*"))
-    with pytest.raises(DataError, match=r"wrong\.pt: it is no participant-quality model"):
+    with pytest.raises(DataError, match=r"wrong\.pt: it is not a participant-quality model"):
         run(data, f"participant_filter={wrong}")
     with pytest.raises(DataError, match=r"participant_filter: no file at .*none\.pt"):
         run(data, "participant_filter=none.pt")
-    with pytest.raises(DataError, match="no participant-quality model"):
+    with pytest.raises(DataError, match="not a participant-quality model"):
         ceiling.run(config(data, f"participant_filter={wrong}"), "split-half", Silent(), FIGURES)
     assert sorted(data.parent.rglob("*")) == before
 
@@ -162,7 +162,7 @@ def test_the_ceiling_is_that_of_those_who_stay(data, tmp_path) -> None:
         config(data, f"participant_filter={model}"), "hold-one-out", progress, FIGURES
     )
     wanted = ceiling.run(config(kept), "hold-one-out", Silent(), FIGURES)
-    assert found[0].summary.summary == wanted[0].summary.summary
+    assert found[0].summary.summary.as_json() == wanted[0].summary.summary.as_json()
     assert {row.user_id for row in found[0].summary.participants} == {
         f"u{n}" for n in range(9)
     } - flagged
@@ -186,7 +186,7 @@ def test_a_prepared_folder_has_passed_the_filter(data, tmp_path) -> None:
         config(folder, "experiment_name=again", f"assets={tmp_path}"), "split-half", progress,
         FIGURES,
     )  # fmt: skip
-    assert found[0].summary.summary["n_maps"] == 36
+    assert found[0].summary.summary.as_json()["n_maps"] == 36
     without_effect = [text for text in progress.notices if "without effect" in text]
     assert len(without_effect) == 1
     assert "participant_filter" in without_effect[0]

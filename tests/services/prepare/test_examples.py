@@ -22,6 +22,7 @@ def test_participants_are_people_not_trials(tmp_path) -> None:
 
     def draw(example) -> None:
         drawn[example.key] = example.n_participants
+        example.path.parent.mkdir(exist_ok=True)
         example.path.write_bytes(b"picture")
 
     prepare.run(config, Silent(), draw)

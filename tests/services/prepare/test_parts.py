@@ -14,7 +14,7 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services.prepare import map_shards
+from clickmap_cli.services.prepare import maps as prepare_maps
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.prepare.maps import Part
 from clickmap_cli.storage.folder import RunFolder, WhenPresent
@@ -25,7 +25,7 @@ from tests.helpers.studies import random_rows, write_csv
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch) -> None:
-    monkeypatch.setattr(map_shards, "MAX_SHARD_IMAGES", 2)
+    monkeypatch.setattr(prepare_maps, "MAX_SHARD_IMAGES", 2)
 
 
 @pytest.fixture
@@ -173,8 +173,8 @@ def test_two_of_one_shard_and_runs_beside_shards(tmp_path) -> None:
 SHARD = """
 import os, signal, sys
 from pathlib import Path
-from clickmap_cli.services.prepare import map_shards
-map_shards.MAX_SHARD_IMAGES = 2
+from clickmap_cli.services.prepare import maps as prepare_maps
+prepare_maps.MAX_SHARD_IMAGES = 2
 original = Path.replace
 def dies(partial, target):
     if target.name == sys.argv[1]:

@@ -21,7 +21,6 @@ from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
-from clickmap_cli.services.prepare import map_shards
 from clickmap_cli.services.prepare import maps as prepare_maps
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
@@ -131,7 +130,7 @@ def test_three_formats_hold_the_same_maps(data, kind) -> None:
 
 @pytest.mark.parametrize("shard", [1000, 2])
 def test_bytes_do_not_depend_on_workers_or_interleaving(data, tmp_path, monkeypatch, shard) -> None:
-    monkeypatch.setattr(map_shards, "MAX_SHARD_IMAGES", shard)
+    monkeypatch.setattr(prepare_maps, "MAX_SHARD_IMAGES", shard)
     words = ("save_maps=both", "click_bins=2")
     first = run(data, "n_jobs=1", *words)
     wanted = digests(first.folder)
@@ -152,10 +151,10 @@ def test_bytes_do_not_depend_on_workers_or_interleaving(data, tmp_path, monkeypa
 
 
 def test_resume_redoes_only_what_is_missing(data, monkeypatch) -> None:
-    monkeypatch.setattr(map_shards, "MAX_SHARD_IMAGES", 2)
+    monkeypatch.setattr(prepare_maps, "MAX_SHARD_IMAGES", 2)
     wanted = digests(run(data, "n_jobs=1").folder)
     written = []
-    original = map_shards.write_shard
+    original = prepare_maps.write_shard
 
     def stops_at_third(job):
         if len(written) == 2:
@@ -181,7 +180,7 @@ def test_resume_redoes_only_what_is_missing(data, monkeypatch) -> None:
 
 @pytest.mark.parametrize("kind", ["hdf5", "numpy", "npz"])
 def test_of_a_finished_run_only_what_was_damaged_is_made_again(data, monkeypatch, kind) -> None:
-    monkeypatch.setattr(map_shards, "MAX_SHARD_IMAGES", 2)
+    monkeypatch.setattr(prepare_maps, "MAX_SHARD_IMAGES", 2)
     words = [
         f"output_format={kind}", "save_maps=both", "click_bins=2", "n_jobs=1",
         "display_image_keys=[cat0/0.png,cat1/1.png]",
@@ -189,7 +188,7 @@ def test_of_a_finished_run_only_what_was_damaged_is_made_again(data, monkeypatch
     folder = run(data, *words).folder
     wanted = digests(folder)
     made: list[str] = []
-    original = map_shards.write_shard
+    original = prepare_maps.write_shard
     monkeypatch.setattr(
         prepare_maps, "write_shard", lambda job: (made.append(job.piece), original(job))[1]
     )
@@ -226,7 +225,7 @@ def test_of_a_finished_run_only_what_was_damaged_is_made_again(data, monkeypatch
     assert repaired() == n_shards
 
 
-def _interrupted(*_: object) -> None:
+def _interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 

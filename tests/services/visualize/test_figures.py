@@ -60,6 +60,7 @@ class Recorder:
                 raise RunError("the lights went out")
             self.drawn.append((name, content[0]))
             for kind, path in paths.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"{name} {kind} {look}")
 
         return draw

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy
 from clickmap_cli.datasets.classifier_images import LabelledImage, image_folder
-from clickmap_cli.models.classifier import ClassifierSettings, build_classifier
+from clickmap_cli.models.classifier import build_classifier
 from clickmap_cli.models.weights import read_state
 from clickmap_cli.training.checkpoints import load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.folds import nested_folds
 from clickmap_cli.training.tasks.base import Cache
-from clickmap_cli.training.tasks.classifier import ClassifierTask, planes_of
+from clickmap_cli.training.tasks.classifier import ClassifierTask, read_planes
 from tests.training.tiny import make_stage
 
 SIZE = (16, 18)
@@ -48,7 +48,7 @@ def items(labels, colour=False) -> list[LabelledImage]:
 
 
 def network(channels=1, classes=2) -> torch.nn.Module:
-    return build_classifier(ClassifierSettings(in_size=2, dropout=0.2), SIZE, channels, classes)
+    return build_classifier(SIZE, channels, classes, in_size=2, dropout=0.2)
 
 
 def task_of(labels="CCCP", classes=("C", "P"), **given) -> ClassifierTask:
@@ -102,9 +102,9 @@ def test_accuracy_is_that_of_the_highest_score() -> None:
 def test_colour_and_grey_come_as_planes() -> None:
     grey, colour = items("C")[0], items("C", colour=True)[0]
     cache = Cache()
-    assert planes_of(grey, cache).shape == (1, *SIZE)
+    assert read_planes(grey, cache).shape == (1, *SIZE)
     other = replace(colour, image_id="C/p/colour")
-    planes = planes_of(other, cache)
+    planes = read_planes(other, cache)
     assert planes.shape == (3, *SIZE)
     np.testing.assert_array_equal(planes.numpy(), np.moveaxis(colour.source.pixels, -1, 0))
     task = ClassifierTask(network(3), [other], [], ("C", "P"))
@@ -117,14 +117,14 @@ def test_images_are_kept_while_they_fit() -> None:
     cache = Cache(2 * size + 1)
     for _ in range(3):
         for item in images:
-            np.testing.assert_array_equal(planes_of(item, cache)[0], item.source.pixels)
+            np.testing.assert_array_equal(read_planes(item, cache)[0], item.source.pixels)
     assert [item.source.reads for item in images] == [1, 1, 3, 3]
     one, two = (ClassifierTask(network(), images, [], "CP", cache=cache) for _ in range(2))
     for task in (one, two):
         task.read(images[0], 1)
     assert images[0].source.reads == 1  # folds share what was read
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(partial(planes_of, cache=Cache(10**6)), images * 20))
+        found = list(pool.map(partial(read_planes, cache=Cache(10**6)), images * 20))
     for item, planes in zip(images * 20, found, strict=True):
         np.testing.assert_array_equal(planes[0], item.source.pixels)
 
@@ -159,7 +159,7 @@ def study(folder, **given):
 
 
 def trained(images, train, validation, folder, resume=False) -> ClassifierTask:
-    made = build_classifier(ClassifierSettings(in_size=4, dropout=0.2, seed=1), (32, 32), 1, 2)
+    made = build_classifier((32, 32), 1, 2, in_size=4, dropout=0.2, seed=1)
     about = {"network": "base", "in_size": 4}
     task = ClassifierTask(made, train, validation, images.classes, about=about)
     fit(FitJob(task, SETTINGS, folder), resume)
@@ -211,7 +211,7 @@ def test_a_resumed_training_equals_one_never_killed(tmp_path) -> None:
     images = study(tmp_path / "data")
     train, validation = list(images.items)[::2], list(images.items)[1::2]
     whole = trained(images, train, validation, tmp_path / "whole")
-    made = build_classifier(ClassifierSettings(in_size=4, dropout=0.2, seed=1), (32, 32), 1, 2)
+    made = build_classifier((32, 32), 1, 2, in_size=4, dropout=0.2, seed=1)
     task = ClassifierTask(made, train, validation, images.classes)
 
     read, reads = task.read, []

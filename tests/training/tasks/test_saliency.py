@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clickmap_cli.clickmaps.geometry import Geometry
-from clickmap_cli.models.base import finished
+from clickmap_cli.models.base import finish_prediction
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.training.tasks.saliency import Targets, kl, log_densities, nll_fixations
 from tests.training.tiny import SIZE, Spot
@@ -129,7 +129,9 @@ def test_densities_are_those_that_are_scored(output, size) -> None:
         values = np.log(values)
     if output == "map":
         values = values * 7 - 0.1
-    wanted = finished(values, output, Geometry(values.shape, size, None), True).astype(np.float64)
+    wanted = finish_prediction(values, output, Geometry(values.shape, size, None), True).astype(
+        np.float64
+    )
     if output == "log_density":
         wanted = np.exp(wanted)
     found = log_densities(torch.tensor(values)[None], output, size)[0].exp()
