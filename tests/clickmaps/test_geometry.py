@@ -89,13 +89,13 @@ def test_sizes_are_found_by_key_or_unique_ending() -> None:
 
 def test_a_whole_key_goes_before_an_ending() -> None:
     for known in ({"a/1.png": (50, 40), "1.png": (8, 4)}, {"1.png": (8, 4), "a/1.png": (50, 40)}):
-        shapes = ImageShapes((9, 9), known).of(["a/1.png", "b/2.png"])
+        shapes = ImageShapes((9, 9), known).look_up(["a/1.png", "b/2.png"])
         assert shapes.tolist() == [[50, 40], [9, 9]]
     twice = ImageShapes((9, 9), {"1.png": (8, 4), "x/a/1.png": (50, 40)})
     with pytest.raises(DataError, match=r"for the image 'a/1.png', with other sizes"):
-        twice.of(["a/1.png"])
+        twice.look_up(["a/1.png"])
     same = ImageShapes((9, 9), {"1.png": (8, 4), "x/a/1.png": (8, 4)})
-    assert same.of(["a/1.png"]).tolist() == [[8, 4]]
+    assert same.look_up(["a/1.png"]).tolist() == [[8, 4]]
 
 
 def test_images_without_a_size_are_named() -> None:
