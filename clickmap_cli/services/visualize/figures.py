@@ -312,10 +312,8 @@ def _chosen_images(
         return sorted(int(code) for code in drawn)
     if options.top is not None:
         order = np.argsort(-experiment.people, kind="stable")
-        if agreement is not None and options.by == "agreement":
-            order = agreement.most_first()
-        elif agreement is not None and options.by == "disagreement":
-            order = agreement.least_first()
+        if agreement is not None and options.by in ("agreement", "disagreement"):
+            order = agreement.ranked(most_first=options.by == "agreement")
         return [int(code) for code in order[: options.top]]
     code_of = {key: code for code, key in enumerate(experiment.keys)}
     return [code_of[key] for key in example_keys(experiment.trials, config, progress)]

@@ -275,7 +275,7 @@ class _GalleryJob(Job[_Inputs, GallerySummary]):
         codes = sorted(range(len(experiment.keys)), key=lambda code: _order(experiment.keys[code]))
         agreements = tuple(
             dataclasses.replace(one, values=one.values[codes])
-            for one in ceilings_beside(experiment, self.config, progress)
+            for one in ceilings_beside(experiment, progress)
         )
         return _Inputs(experiment, codes, agreements, with_people)
 
