@@ -16,7 +16,8 @@ from clickmap_cli.reports.console import Terminal
 if TYPE_CHECKING:
     from clickmap_cli.config.keypoints import KeypointConfig
     from clickmap_cli.config.saliency import SaliencyConfig
-    from clickmap_cli.services.finetune.run import FinetuneRun
+    from clickmap_cli.services.finetune.tables import CvSummary
+    from clickmap_cli.services.job import Outcome
     from clickmap_cli.services.training_views import TrainingViews
     from clickmap_cli.storage.folder import WhenPresent
 
@@ -94,9 +95,7 @@ def _train_saliency(
     from clickmap_cli.services.finetune import run as service
 
     run = service.run(config, terminal, _views(terminal), when, dry_run)
-    if not run.speaks:
-        return 0
-    return _show_folds(terminal, run, report.summary_lines(run), json)
+    return 0 if run is None else _show_folds(terminal, run, report.summary_line(run), json)
 
 
 def _gather_folds(
@@ -120,22 +119,16 @@ def _gather_folds(
     if output is None:
         raise ConfigError("--gather needs --output, a folder for the tables of all folds.")
     run = service.run(folders, Path(output), terminal, when, dry_run)
-    return _show_folds(terminal, run, report.gathered_lines(run, len(folders)), json)
+    return _show_folds(terminal, run, report.gathered_line(run, len(folders)), json)
 
 
-def _show_folds(terminal: Terminal, run: FinetuneRun, lines: Sequence[str], json: bool) -> int:
-    from clickmap_cli.reports import finetune as report
-    from clickmap_cli.reports.console import print_json
+def _show_folds(terminal: Terminal, run: Outcome[CvSummary | None], line: str, json: bool) -> int:
+    from clickmap_cli.reports.finetune import summary_tables
 
-    for table in report.summary_tables(run):
-        terminal.show(table)
-    for line in report.failure_lines(run):
-        terminal.warn(line)
-    for line in lines:
-        terminal.show(line)
-    if json:
-        print_json(run.summary)
-    return 1 if run.n_failures else 0
+    found = run.summary
+    tables = [] if found is None else summary_tables(found)
+    value = {} if found is None else found.as_json()
+    return show_outcome(terminal, run, [line], tables=tables, json=value if json else None)
 
 
 def _train_keypoints(

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clickmap_cli.config.fields import fail, key, max_lost_key, workers_key
+from clickmap_cli.config.fields import fail, key, max_lost_key, square, workers_key
 from clickmap_cli.config.saliency import OPTIMIZERS, PRECISIONS, fold_numbers
 from clickmap_cli.runtime.devices import DEVICES
 from clickmap_cli.runtime.errors import ConfigError
-
-
-def _square(value: object) -> object:
-    """Return [side, side] for one number."""
-    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 # fmt: off
@@ -26,7 +21,7 @@ class ClassifierData:
     labels: str | None = key(None, "For a folder of `prepare`: a CSV with `user_id,label`, or `image_path,user_id,label` where the trials of one person belong to several classes.", "input")
     classes: list[str] | None = key(None, "Classes to distinguish; null = every folder of `root`, or every label.", "scores")
     positive: str | None = key(None, "Positive class of F1 and AUC; null = the last of `classes`, or the last by name if `classes` is null.", "scores")
-    size: list[int] | None = key(None, "[height, width] that every map is resized to; null = no resizing, which needs maps of one size.", "scores", minimum=8, maximum=4096, length=2, parse=_square)
+    size: list[int] | None = key(None, "[height, width] that every map is resized to; null = no resizing, which needs maps of one size.", "scores", minimum=8, maximum=4096, length=2, parse=square)
     colour: bool = key(False, "Read three colour channels; false = greyscale.", "scores")
 
 

@@ -83,6 +83,19 @@ def key(default: Any, help: str, scope: Scope, **limits: Any) -> Any:  # noqa: A
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def square(value: object) -> object:
+    """Return [side, side] for one number."""
+    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Count = Annotated[int, Key(minimum=1)]
+Positive = Annotated[float, Key(above=0)]
+OptionalPositive = Annotated[float | None, Key(above=0)]
+OptionalSize = Annotated[Sequence[int] | None, Key(minimum=1, length=2, parse=square)]
+"""(height, width), or one number for a square."""
+Channels = Annotated[Sequence[float] | None, Key(length=3)]
+"""One number for each of red, green and blue."""
+
 MOST_SIDE = 65_536
 """Largest side of a map, in pixels."""
 
@@ -455,7 +468,7 @@ def read_settings(
     for name in given:
         if name not in known:
             raise ConfigError(f"{what}: unknown setting '{name}'. {did_you_mean(name, known)}")
-    lacking = [n for n, each in known.items() if each.default is MISSING and n not in given]
+    lacking = [n for n, each in known.items() if each.default is MISSING and given.get(n) is None]
     if lacking:
         raise ConfigError(f"{what}: set {' and '.join(lacking)}.")
     return {

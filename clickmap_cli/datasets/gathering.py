@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from clickmap_cli.clickmaps.losses import (
     likeliest_cause,
     suspicions,
 )
+from clickmap_cli.config.fields import Key
 from clickmap_cli.datasets.base import DataSet, Points, Problem
 from clickmap_cli.datasets.files import FileStimulus, require_id
 from clickmap_cli.datasets.tables import table_columns
@@ -72,15 +73,8 @@ def as_folder(value: object, key: str) -> Path:
     return path
 
 
-def as_sigma(sigma_px: object) -> float:
-    """Return the width of a blur kernel in pixels, as a float.
-
-    Raises:
-        ConfigError: the value is not a positive number.
-    """
-    if isinstance(sigma_px, int | float) and not isinstance(sigma_px, bool) and 0 < sigma_px < 1e6:
-        return float(sigma_px)
-    raise ConfigError(f"sigma_px: expected a positive number of pixels, found {sigma_px!r}.")
+SigmaPx = Annotated[float, Key(above=0, below=1e6)]
+"""Width of a blur, in pixels."""
 
 
 # --- splits -------------------------------------------------------------------------------------

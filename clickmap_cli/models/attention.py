@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import Count, Key, OptionalSize
 from clickmap_cli.models.keypoint_net import KeypointNet
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
     read_class,
-    require_one_of,
     select_scores,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
@@ -67,13 +67,13 @@ class VitAttention(TorchSaliencyModel):
         model: str = "vit_base_patch16_224",
         weights: str | None = None,
         weights_path: str | None = None,
-        requires_size: list[int] | None = None,
-        method: str = "rollout",
-        head_fusion: str = "mean",
-        discard_ratio: float = 0.0,
+        requires_size: OptionalSize = None,
+        method: Annotated[str, Key(choices=_METHODS)] = "rollout",
+        head_fusion: Annotated[str, Key(choices=tuple(_FUSIONS))] = "mean",
+        discard_ratio: Annotated[float, Key(minimum=0, below=1)] = 0.0,
         class_index: int | None = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         seed: int = 0,
     ) -> None:
         self._timm = TimmNetwork(
@@ -88,16 +88,8 @@ class VitAttention(TorchSaliencyModel):
             device, list(self._timm.size), batch_size, mean=self._timm.mean, std=self._timm.std
         )
         self.interpolation = self._timm.interpolation
-        self.needs_gradients = (
-            require_one_of(method, _METHODS, "vit_attention: method") == "gradient"
-        )
-        self._fuse = _FUSIONS[
-            require_one_of(head_fusion, list(_FUSIONS), "vit_attention: head_fusion")
-        ]
-        if not 0 <= discard_ratio < 1:
-            raise ConfigError(
-                f"vit_attention: discard_ratio is {discard_ratio}; it must be from 0 to below 1."
-            )
+        self.needs_gradients = method == "gradient"
+        self._fuse = _FUSIONS[head_fusion]
         self._discard = discard_ratio
         self._class = None
         if self.needs_gradients:

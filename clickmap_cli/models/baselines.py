@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import Count, OptionalPositive, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import gaussian_at, kernel_density
 from clickmap_cli.models.base import SaliencyModel, SubjectModel
@@ -54,9 +55,9 @@ class CenterBias(_SizeOnly):
 
     def __init__(
         self,
-        requires_size: list[int] | None = None,
-        sigma: float | None = None,
-        sigma_ratio: float | None = None,
+        requires_size: OptionalSize = None,
+        sigma: OptionalPositive = None,
+        sigma_ratio: OptionalPositive = None,
     ) -> None:
         self._sigma, self.notices = read_center_sigma(sigma, sigma_ratio, "center_bias")
         self._size = read_size(requires_size, "center_bias: requires_size")
@@ -90,18 +91,16 @@ def read_center_sigma(
         given.
 
     Raises:
-        ConfigError: both are set, or the one that is set is not above 0.
+        ConfigError: both are set.
     """
     if sigma is not None and sigma_ratio is not None:
         raise ConfigError(
             f"{what}: {key} and sigma_ratio are both set; keep {key}, a share of the image's "
             "height and width (sigma_ratio: the same of half of them)."
         )
-    name, value = (key, sigma) if sigma_ratio is None else ("sigma_ratio", sigma_ratio)
+    value = sigma if sigma_ratio is None else sigma_ratio
     if value is None:
         return _CENTER_SIGMA, ()
-    if not 0 < value < np.inf:
-        raise ConfigError(f"{what}: {name} is {value}; it must be above 0.")
     if sigma_ratio is None:
         return value, ()
     said = (
@@ -119,9 +118,7 @@ class BlurBaseline(SaliencyModel):
             as in OpenCV.
     """
 
-    def __init__(self, ksize: int = 31) -> None:
-        if ksize < 1:
-            raise ConfigError(f"blur_baseline: ksize is {ksize}; it must be at least 1.")
+    def __init__(self, ksize: Count = 31) -> None:
         self._radius = ksize // 2
         self._sigma = 0.3 * ((ksize - 1) * 0.5 - 1) + 0.8
 
@@ -149,9 +146,7 @@ class GoldStandard(SubjectModel):
 
     is_people = True
 
-    def __init__(self, bandwidth_px: float | None = None) -> None:
-        if bandwidth_px is not None and bandwidth_px <= 0:
-            raise ConfigError(f"gold_standard: bandwidth_px is {bandwidth_px}; it must be above 0.")
+    def __init__(self, bandwidth_px: OptionalPositive = None) -> None:
         self._bandwidth = bandwidth_px
 
     def depends_on(self, stimulus: Stimulus) -> str:

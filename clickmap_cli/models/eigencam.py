@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import resize
+from clickmap_cli.config.fields import Count, Key, OptionalPositive
 from clickmap_cli.datasets.base import Stimulus
-from clickmap_cli.models.timm_models import create_network, load_pretrained_config, require_one_of
+from clickmap_cli.models.timm_models import create_network, load_pretrained_config
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.models.weights import (
     find_module,
@@ -76,16 +77,16 @@ class EigenCam(TorchSaliencyModel):
         backbone: str = DETECTOR,
         layers: Sequence[str] | None = None,
         level: str | int | None = None,
-        component: int = 1,
+        component: Count = 1,
         invert: bool = False,
-        smooth_sigma: float | None = None,
-        smooth_mode: str = "constant",
+        smooth_sigma: OptionalPositive = None,
+        smooth_mode: Annotated[str, Key(choices=_SMOOTH_MODES)] = "constant",
         detector_resize: bool = False,
         weights_path: str | None = None,
         weights: str | None = None,
         seed: int = 0,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
     ) -> None:
         mean, std = choose_normalisation(backbone, None if weights_path else weights)
         super().__init__(device, None, batch_size, mean=mean, std=std)
@@ -95,11 +96,7 @@ class EigenCam(TorchSaliencyModel):
             raise ConfigError(f"eigencam: backbone {backbone} {wanted}.")
         if layers is not None and not layers:
             raise ConfigError("eigencam: layers is empty; name at least one.")
-        if component < 1:
-            raise ConfigError(f"eigencam: component is {component}; the first one is 1.")
-        if smooth_sigma is not None and smooth_sigma <= 0:
-            raise ConfigError(f"eigencam: smooth_sigma is {smooth_sigma}; it must be above 0.")
-        self._mode = require_one_of(smooth_mode, _SMOOTH_MODES, "eigencam: smooth_mode")
+        self._mode = smooth_mode
         if smooth_sigma is None and self._mode != "constant":
             raise ConfigError(
                 f"eigencam: smooth_mode is {self._mode} and smooth_sigma is not set; set it, or "

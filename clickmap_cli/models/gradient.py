@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn import functional
 
+from clickmap_cli.config.fields import Count, Key, OptionalPositive, OptionalSize, Positive
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.timm_models import (
     TimmNetwork,
@@ -98,16 +99,16 @@ class Gradient(TorchSaliencyModel):
         model: str = "resnet50",
         weights: str | None = None,
         weights_path: str | None = None,
-        requires_size: list[int] | None = None,
-        method: str = "gradient",
-        n_samples: int = 25,
-        noise: float = 0.15,
-        steps: int = 32,
-        reduce: str = "max",
+        requires_size: OptionalSize = None,
+        method: Annotated[str, Key(choices=_METHODS)] = "gradient",
+        n_samples: Count = 25,
+        noise: Positive = 0.15,
+        steps: Count = 32,
+        reduce: Annotated[str, Key(choices=tuple(_REDUCTIONS))] = "max",
         class_index: int | None = None,
-        smooth_sigma: float | None = None,
+        smooth_sigma: OptionalPositive = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         seed: int = 0,
     ) -> None:
         self._timm = TimmNetwork(
@@ -120,15 +121,9 @@ class Gradient(TorchSaliencyModel):
         )
         super().__init__(device, list(self._timm.size), batch_size, mean=[0, 0, 0], std=[1, 1, 1])
         self.interpolation = self._timm.interpolation
-        self._method = require_one_of(method, _METHODS, "gradient: method")
-        self._reduce = _REDUCTIONS[require_one_of(reduce, list(_REDUCTIONS), "gradient: reduce")]
+        self._method = method
+        self._reduce = _REDUCTIONS[reduce]
         self._class = read_class(class_index, self._timm.n_classes, "gradient")
-        for name, value in (("n_samples", n_samples), ("steps", steps)):
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"gradient: {name} is {value!r}; it must be 1 or more.")
-        for name, number in (("noise", noise), ("smooth_sigma", smooth_sigma)):
-            if number is not None and not 0 < number < np.inf:
-                raise ConfigError(f"gradient: {name} is {number}; it must be above 0.")
         self._noise = Noise(n_samples, noise, seed, relative=False)
         self._steps = steps
         self._sigma = smooth_sigma

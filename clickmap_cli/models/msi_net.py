@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.config.fields import Count, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.baselines import read_size
 from clickmap_cli.models.torch_model import CheckpointModel
@@ -257,10 +258,10 @@ class MsiNetModel(CheckpointModel):
         self,
         weights_path: str | None = None,
         weights: str | None = None,
-        requires_size: Sequence[int] | None = SALICON_SIZE,
+        requires_size: OptionalSize = SALICON_SIZE,
         pad: bool = True,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         seed: int = 0,
     ) -> None:
         size = read_input_size(requires_size, "msi_net")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.msi_net import SALICON_SIZE, place_image, read_input_size
@@ -42,7 +42,7 @@ class MsiNetTensorFlow(SaliencyModel):
     def __init__(
         self,
         weights_path: str | None = None,
-        requires_size: Sequence[int] | None = SALICON_SIZE,
+        requires_size: OptionalSize = SALICON_SIZE,
         pad: bool = True,
         repo_id: str | None = None,
         download: bool = False,

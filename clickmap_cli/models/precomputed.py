@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clickmap_cli.config.fields import Key
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.files import file_digest
 from clickmap_cli.datasets.maps import CHANNELS, IMAGE_SUFFIXES, map_values, transposed_words
 from clickmap_cli.models.base import Output, SaliencyModel
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_arrays import read_npy
 from clickmap_cli.storage.safe_mat import read_mat
 
@@ -39,16 +40,12 @@ class Precomputed(SaliencyModel):
         root: str,
         output: Output = "map",
         variable: str | None = None,
-        channel: str | None = None,
+        channel: Annotated[str | None, Key(choices=tuple(CHANNELS))] = None,
     ) -> None:
         self.root = Path(root)
-        self.output = read_output(output, "precomputed")
+        self.output = output
         self._variable = variable
         self._channel = channel
-        if channel is not None and channel not in CHANNELS:
-            raise ConfigError(
-                f"precomputed: channel is {channel!r}; it must be one of {', '.join(CHANNELS)}."
-            )
         if not self.root.is_dir():
             raise DataError(f"precomputed: root {root} is not a folder (looked from {Path.cwd()}).")
 
@@ -117,15 +114,3 @@ class Precomputed(SaliencyModel):
         if len(arrays) != 1:
             raise DataError(f"{path}: holds {sorted(arrays)}; name one with variable.")
         return next(iter(arrays.values()))
-
-
-def read_output(value: str, what: str) -> Output:
-    """Return the kind of a model's maps, as a config declares it.
-
-    Raises:
-        ConfigError: the value is not map, density or log_density.
-    """
-    for known in ("map", "density", "log_density"):
-        if value == known:
-            return known
-    raise ConfigError(f"{what}: output is {value!r}; it must be map, density or log_density.")

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from clickmap_cli.config.fields import Key, OptionalPositive, OptionalSize, Positive
 from clickmap_cli.models.base import Output
 from clickmap_cli.models.baselines import read_center_sigma
 from clickmap_cli.models.timm_models import TimmNetwork
@@ -28,7 +29,7 @@ from clickmap_cli.models.weights import (
     read_weights_setting,
     seeded,
 )
-from clickmap_cli.runtime.errors import ConfigError, DataError, did_you_mean
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.storage.atomic import sha256_of
 
 CENTER_BIASES = ("uniform", "gaussian")
@@ -226,12 +227,12 @@ class ReadoutModel(TorchSaliencyModel):
         layers: Sequence[str] = ("layer2", "layer3"),
         weights: str | None = None,
         weights_path: str | None = None,
-        widths: Sequence[int] = (16, 32, 2),
-        blur_sigma: float = 1.0,
-        centerbias: str = "gaussian",
-        centerbias_sigma: float | None = None,
-        sigma_ratio: float | None = None,
-        requires_size: list[int] | None = None,
+        widths: Annotated[Sequence[int], Key(minimum=1)] = (16, 32, 2),
+        blur_sigma: Positive = 1.0,
+        centerbias: Annotated[str, Key(choices=CENTER_BIASES)] = "gaussian",
+        centerbias_sigma: OptionalPositive = None,
+        sigma_ratio: OptionalPositive = None,
+        requires_size: OptionalSize = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -245,16 +246,11 @@ class ReadoutModel(TorchSaliencyModel):
             requires_size=requires_size,
             seed=seed,
         )
-        if centerbias not in CENTER_BIASES:
-            near = did_you_mean(str(centerbias), CENTER_BIASES)
-            raise ConfigError(f"readout: centerbias is {centerbias!r}. {near}")
-        if blur_sigma <= 0:
-            raise ConfigError(f"readout: blur_sigma is {blur_sigma}; it must be above 0.")
         width, notices = read_center_sigma(
             centerbias_sigma, sigma_ratio, "readout", "centerbias_sigma"
         )
-        if isinstance(layers, str) or not layers:
-            raise ConfigError(f"readout: layers is {layers!r}; it must be a list of modules.")
+        if not layers:
+            raise ConfigError("readout: layers is empty; name at least one module.")
         super().__init__(
             requires_size=requires_size, mean=self._timm.mean, std=self._timm.std, **kwargs
         )

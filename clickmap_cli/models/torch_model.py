@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from clickmap_cli.clickmaps.geometry import Size, resize
+from clickmap_cli.config.fields import Channels, Count, Key, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import SaliencyModel
 from clickmap_cli.models.baselines import read_size
@@ -55,23 +56,21 @@ class TorchSaliencyModel(SaliencyModel):
     def __init__(
         self,
         device: str = "auto",
-        requires_size: list[int] | None = None,
-        batch_size: int = 1,
-        dtype: str = "float32",
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        requires_size: OptionalSize = None,
+        batch_size: Count = 1,
+        dtype: Annotated[str, Key(choices=tuple(_DTYPES))] = "float32",
+        mean: Channels = None,
+        std: Channels = None,
     ) -> None:
         name = type(self).__name__
-        if dtype not in _DTYPES:
-            raise ConfigError(f"{name}: dtype is {dtype!r}; it must be one of {sorted(_DTYPES)}.")
-        if batch_size < 1:
-            raise ConfigError(f"{name}: batch_size is {batch_size}; it must be at least 1.")
         self.device = device
         self.batch_size = batch_size
         self.size = read_size(requires_size, f"{name}: requires_size")
         self._dtype = _DTYPES[dtype]
-        self._mean = _read_channels(mean, IMAGENET_MEAN, f"{name}: mean")
-        self._std = _read_channels(std, IMAGENET_STD, f"{name}: std")
+        mean = IMAGENET_MEAN if mean is None else mean
+        std = IMAGENET_STD if std is None else std
+        self._mean = np.array(mean, dtype=np.float32)[:, None, None]
+        self._std = np.array(std, dtype=np.float32)[:, None, None]
         self._network: torch.nn.Module | None = None
         self._on = ""
 
@@ -216,13 +215,3 @@ def _resize_image(
     exact = torch.from_numpy(planes.astype(np.float64))[None]
     fitted = functional.interpolate(exact, size, mode=interpolation, antialias=True)
     return np.asarray(fitted[0].clamp(0, 1).numpy(), dtype=np.float32)
-
-
-def _read_channels(
-    value: Sequence[float] | None, default: tuple[float, ...], what: str
-) -> NDArray[np.float32]:
-    """Return (3, 1, 1), one number per channel."""
-    numbers = default if value is None else tuple(value)
-    if len(numbers) != 3:
-        raise ConfigError(f"{what} is {value!r}; it must be three numbers, one a channel.")
-    return np.array(numbers, dtype=np.float32)[:, None, None]

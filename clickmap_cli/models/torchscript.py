@@ -7,14 +7,13 @@ import io
 import logging
 import warnings
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from clickmap_cli.config.fields import Channels, Count, OptionalSize
 from clickmap_cli.models.base import Output
-from clickmap_cli.models.precomputed import read_output
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError, DataError, short_reason
 from clickmap_cli.storage.atomic import sha256_of
@@ -42,16 +41,16 @@ class TorchScript(TorchSaliencyModel):
 
     def __init__(
         self,
-        weights_path: str | None = None,
-        requires_size: list[int] | None = None,
+        weights_path: str,
+        requires_size: OptionalSize = None,
         output: Output = "map",
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Channels = None,
+        std: Channels = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
     ) -> None:
         super().__init__(device, requires_size, batch_size, "float32", mean, std)
-        self.output = read_output(output, "torchscript")
+        self.output = output
         if not weights_path:
             raise ConfigError("torchscript: set weights_path, the file with the network.")
         self._path = Path(weights_path)

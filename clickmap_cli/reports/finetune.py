@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.reports import console
 from clickmap_cli.reports.benchmark import arrowed
 from clickmap_cli.reports.console import dry_line, interval, new_table, number
-from clickmap_cli.services.finetune.run import FinetuneRun
+from clickmap_cli.services.finetune.tables import CvRow, CvSummary
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.training.blocks import BlockRow
 
 _TITLES = {"held_out": "held-out images", "holdout": "images that no fold saw"}
@@ -28,62 +28,47 @@ def block_table(title: str, rows: Sequence[BlockRow]) -> Table:
     return table
 
 
-def summary_tables(run: FinetuneRun) -> list[Table]:
+def summary_tables(found: CvSummary) -> list[Table]:
     """Return a table per split: scores of the tuned model, of its start and of the centre bias."""
-    results = run.summary.get("results", [])
     tables = []
-    for split in dict.fromkeys(row["split"] for row in results):
-        ours = [row for row in results if row["split"] == split and row["mean"] is not None]
-        tables.append(_table(run, split, ours))
+    for split in dict.fromkeys(row.split for row in found.results):
+        rows = [row for row in found.results if row.split == split and not math.isnan(row.mean)]
+        n = max((row.n_images for row in rows), default=0)
+        title = f"{found.model}, {_TITLES.get(split, split)}, n = {n:,}"
+        models = list(dict.fromkeys(row.model for row in rows))
+        table = new_table(title, ["metric"], models)
+        table.add_column("95% interval", no_wrap=True)
+        for metric in dict.fromkeys(row.metric for row in rows):
+            by_model = {row.model: row for row in rows if row.metric == metric}
+            first = by_model.get(models[0])
+            cells = [_format_mean(by_model.get(model)) for model in models]
+            ends = "" if first is None else interval((first.low, first.high))
+            table.add_row(Text(arrowed(metric)), *cells, Text(ends))
+        tables.append(table)
     return tables
 
 
-def _table(run: FinetuneRun, split: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    n = max((row["n_images"] for row in rows), default=0)
-    title = f"{run.summary['model']}, {_TITLES.get(split, split)}, n = {n:,}"
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    table = new_table(title, ["metric"], models)
-    table.add_column("95% interval", no_wrap=True)
-    for metric in dict.fromkeys(row["metric"] for row in rows):
-        found = {row["model"]: row for row in rows if row["metric"] == metric}
-        first = found.get(models[0])
-        cells = [_cell(found.get(model)) for model in models]
-        ends = "" if first is None else interval((first["low"], first["high"]))
-        table.add_row(Text(arrowed(metric)), *cells, Text(ends))
-    return table
-
-
-def _cell(row: Mapping[str, Any] | None) -> Text:
+def _format_mean(row: CvRow | None) -> Text:
     """Format the mean over folds, and their standard deviation."""
     if row is None:
         return Text("-")
-    spread = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
-    return Text(number(row["mean"]) + spread)
+    spread = "" if math.isnan(row.sd) else f" ± {row.sd:.3f}"
+    return Text(number(row.mean) + spread)
 
 
-def failure_lines(run: FinetuneRun) -> list[str]:
-    """Return the first images that were left out, and the number of the others."""
-    failures = run.summary.get("failures", [])
-    sentences = [
-        f"{row['image_id']}{', ' + row['model'] if row['model'] else ''}: {row['reason']}"
-        for row in failures
-    ]
-    return console.failure_lines(sentences, "; see failures.csv")
-
-
-def summary_lines(run: FinetuneRun) -> list[str]:
+def summary_line(run: Outcome[CvSummary | None]) -> str:
     """Summarise a run in one line."""
     if not run.written:
-        return [dry_line("train", run.folder)]
+        return dry_line("train", run.folder)
     table = run.folder / "cv_summary.csv"
     text = f"{table}: all scores; fold_XX/best.pth is a weights_path for `clickmap benchmark`."
-    return [f"{text} {run.seconds:.1f} s."]
+    return f"{text} {run.seconds:.1f} s."
 
 
-def gathered_lines(run: FinetuneRun, n_folders: int) -> list[str]:
+def gathered_line(run: Outcome[CvSummary | None], n_folders: int) -> str:
     """Return a summary of `--gather` in one line."""
     if not run.written:
         found = "all folds are there; nothing was written."
-        return [f"Would gather {n_folders} folders into {run.folder}: {found}"]
+        return f"Would gather {n_folders} folders into {run.folder}: {found}"
     table = run.folder / "cv_summary.csv"
-    return [f"{table}: all scores of {n_folders} folders; their checkpoints stay where they are."]
+    return f"{table}: all scores of {n_folders} folders; their checkpoints stay where they are."

@@ -7,6 +7,7 @@ here, and nowhere else.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 
@@ -54,6 +55,17 @@ class MissingExtraError(ClickmapError):
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         # a worker process sends its error pickled, with the arguments of the constructor
         return type(self), self._arguments
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Raise MissingExtraError unless the package with the name of an extra is installed.
+
+    Args:
+        extra: name of the extra and of its package.
+        what: the setting that needs it, for the message.
+    """
+    if importlib.util.find_spec(extra) is None:
+        raise MissingExtraError(extra, what)
 
 
 def escape_controls(text: str) -> str:

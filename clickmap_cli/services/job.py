@@ -29,7 +29,7 @@ FileFacts = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Identity:
-    """What the numbers of a run depend on.
+    """Identity of a run: everything its numbers depend on.
 
     Attributes:
         hash: hash of every setting and input that changes a number.
@@ -117,7 +117,7 @@ class Job(ABC, Generic[Inputs, Summary]):
 
     command: str
     folder: Path
-    config: Any  # each command has its own schema, and `as_dict` takes them all
+    config: Any = None  # each command has its own schema, and `as_dict` takes them all
     owns: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None
     merge: bool = False
@@ -197,7 +197,7 @@ def run_jobs(
     dry_run: bool = False,
     progress: Progress,
 ) -> list[Outcome[Summary]]:
-    """Run jobs that share their inputs, each with a folder of its own.
+    """Run jobs that share their inputs; each has its own folder.
 
     The first job loads the inputs for all. Every folder is checked before the first one is changed,
     and `Run.todo` tells a job which jobs are left, so that one pass over the data can serve them.

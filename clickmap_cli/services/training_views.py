@@ -62,7 +62,7 @@ class Shown(Watch):
             self._scores = f" ({', '.join(parts)})"
 
 
-def trackers(folder: Path, tensorboard: bool = False) -> list[Tracker]:
+def make_trackers(folder: Path, tensorboard: bool = False) -> list[Tracker]:
     """Return a tracker for `history.csv` in a folder, and one for TensorBoard if it is wanted.
 
     Raises:

@@ -28,7 +28,7 @@ class BlockRow:
     total: int
 
 
-def blocks_of(network: nn.Module) -> Blocks:
+def get_blocks(network: nn.Module) -> Blocks:
     """Return the blocks of a network that hold parameters, in the network's order.
 
     A network without a method `blocks` is one block, the backbone.
@@ -42,7 +42,7 @@ def blocks_of(network: nn.Module) -> Blocks:
     return {**found, OTHER: rest} if rest else found
 
 
-def expanded(names: Iterable[str], blocks: Mapping[str, Sequence[nn.Parameter]]) -> set[str]:
+def expand_names(names: Iterable[str], blocks: Mapping[str, Sequence[nn.Parameter]]) -> set[str]:
     """Return the blocks that names refer to; `head` and `all` stand for several blocks.
 
     Raises:
@@ -80,8 +80,8 @@ def apply_freeze(
     Raises:
         ConfigError: the network does not have such a block, or nothing would be trained.
     """
-    blocks = blocks_of(network)
-    meant = expanded(freeze.blocks, blocks)
+    blocks = get_blocks(network)
+    meant = expand_names(freeze.blocks, blocks)
     trained = meant if freeze.mode == "train_blocks" else set(blocks) - meant
     for name, parameters in blocks.items():
         for parameter in parameters:
@@ -105,7 +105,7 @@ def block_table(network: nn.Module) -> tuple[BlockRow, ...]:
             sum(p.numel() for p in parameters if p.requires_grad),
             sum(p.numel() for p in parameters),
         )
-        for name, parameters in blocks_of(network).items()
+        for name, parameters in get_blocks(network).items()
     )
 
 
@@ -118,11 +118,11 @@ def set_modes(network: nn.Module) -> None:
     _set_modes(network, trained=False)
 
 
-def trained_by_block(network: nn.Module) -> Blocks:
+def get_trained_blocks(network: nn.Module) -> Blocks:
     """Return the trainable parameters by block."""
     found = {
         name: [parameter for parameter in parameters if parameter.requires_grad]
-        for name, parameters in blocks_of(network).items()
+        for name, parameters in get_blocks(network).items()
     }
     return {name: parameters for name, parameters in found.items() if parameters}
 

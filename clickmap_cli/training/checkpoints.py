@@ -38,7 +38,8 @@ def save_weights(path: Path, network: torch.nn.Module, about: Mapping[str, Any])
 
     Any model accepts the file as its `weights_path`.
     """
-    save(path, {"state_dict": _on_cpu(network.state_dict()), "about": dict(about)})
+    weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    save(path, {"state_dict": weights, "about": dict(about)})
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -50,14 +51,14 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     # in memory first: given a path, torch writes the file's name into the file and replaces the
     # exception that interrupted its writing by another one
     buffer = io.BytesIO()
-    torch.save(_without_history(dict(state)), buffer)
+    torch.save(_unshare(dict(state)), buffer)
     data = buffer.getbuffer()[: -len(_NO_COMMENT)]
     with replacing(path) as partial, partial.open("wb") as out:
         out.write(data)
         out.write(_SEAL + hashlib.sha256(data).hexdigest().encode())
 
 
-def _without_history(value: Any) -> Any:
+def _unshare(value: Any) -> Any:
     """Copy a value so that equal texts are one object and each container is a separate object.
 
     Pickle writes an object once and then refers to it. A resumed training holds equal texts twice,
@@ -66,12 +67,12 @@ def _without_history(value: Any) -> Any:
     if type(value) is str:
         return sys.intern(value)
     if type(value) in (list, tuple):
-        return type(value)(_without_history(item) for item in value)
+        return type(value)(_unshare(item) for item in value)
     if type(value) not in (dict, OrderedDict):
         return value
-    same = type(value)((_without_history(k), _without_history(v)) for k, v in value.items())
+    same = type(value)((_unshare(k), _unshare(v)) for k, v in value.items())
     if hasattr(value, "_metadata"):  # versions of the modules in a network's state
-        same._metadata = _without_history(value._metadata)  # noqa: SLF001 - torch's own name
+        same._metadata = _unshare(value._metadata)  # noqa: SLF001 - torch's own name
     return same
 
 
@@ -83,7 +84,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-        whole = _seal_holds(path)
+        whole = _is_seal_valid(path)
     except Exception as error:
         # torch raises many types here; all mean that the file is not a safe checkpoint
         reason = (known_format(path) if path.is_file() else "") or short_reason(error)
@@ -97,7 +98,7 @@ def load(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _seal_holds(path: Path) -> bool:
+def _is_seal_valid(path: Path) -> bool:
     """Return True if a file's bytes are those `save` wrote, or its archive has no comment."""
     with path.open("rb") as file:
         begin = max(0, file.seek(0, os.SEEK_END) - len(_ARCHIVE_END) - len(_SEAL) - _HEX)
@@ -113,7 +114,7 @@ def _seal_holds(path: Path) -> bool:
     return length == _SEAL and is_whole(path, {"sha256": comment.decode("latin-1")}, begin + end)
 
 
-def random_states() -> dict[str, Any]:
+def get_random_states() -> dict[str, Any]:
     """Return the states of torch's random generators."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": gpus}
@@ -124,7 +125,3 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
-
-
-def _on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value.detach().cpu() for key, value in state.items()}

@@ -2,8 +2,9 @@
 
 Each process takes its share of every step's images; gradients are summed before the step. A step's
 loss is divided by its number of images over all processes, so the number of processes changes
-nothing beyond rounding. (Torch's own wrapper requires the same number of forward passes in every
-process, which images of different sizes do not give.)
+nothing beyond rounding. Small tensors are summed on the CPU, which every backend accepts. (Torch's
+own wrapper requires the same number of forward passes in every process, which images of different
+sizes do not give.)
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+Item = TypeVar("Item")
 
 _PATIENCE = timedelta(days=2)
 """Timeout: the first process scores folds while the others wait for it."""
@@ -48,11 +51,11 @@ class Group:
         """Sum some numbers over processes."""
         if self.world == 1:
             return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=_device())
+        total = torch.tensor(values, dtype=torch.float64)
         dist.all_reduce(total)
         return [float(value) for value in total.cpu()]
 
-    def gather(self, item: Any) -> list[Any]:
+    def gather(self, item: Item) -> list[Item]:
         """Gather the items of all processes, in the order of processes."""
         if self.world == 1:
             return [item]
@@ -60,7 +63,7 @@ class Group:
         dist.all_gather_object(found, item)
         return found
 
-    def from_first(self, item: Any) -> Any:
+    def broadcast(self, item: Item) -> Item:
         """Return the first process's item."""
         if self.world == 1:
             return item
@@ -72,7 +75,7 @@ class Group:
         """Give every process the sum of all gradients; a parameter that nobody used keeps none."""
         if self.world == 1:
             return
-        used = torch.tensor([float(p.grad is not None) for p in parameters], device=_device())
+        used = torch.tensor([float(p.grad is not None) for p in parameters])
         dist.all_reduce(used)
         for parameter, times in zip(parameters, used.tolist(), strict=True):
             if not times:
@@ -86,7 +89,7 @@ class Group:
         if self.world == 1:
             return
         for tensor in network.state_dict().values():
-            held = tensor.to(_device())
+            held = tensor.cpu()
             dist.broadcast(held, src=0)
             tensor.copy_(held)
 
@@ -110,8 +113,3 @@ def join_processes() -> Iterator[Group]:
         dist.barrier()  # leaving early would close a connection that others still use
     finally:
         dist.destroy_process_group()
-
-
-def _device() -> torch.device:
-    """Return the device on which small tensors are summed: every backend accepts the CPU."""
-    return torch.device("cpu")

@@ -24,8 +24,8 @@ from clickmap_cli.training.checkpoints import (
     BEST,
     FINAL,
     LAST,
+    get_random_states,
     load,
-    random_states,
     restore_random_states,
     save,
     save_weights,
@@ -203,7 +203,7 @@ class _Fit:
         job, place = self.job, self.place
         stage = self.settings.stages[place.stage]
         last = stage.freeze.backbone_last_n_modules
-        table = apply_freeze(self.network, stage.freeze, self._reached() if last else None)
+        table = apply_freeze(self.network, stage.freeze, self._find_reached() if last else None)
         self.optimizer = make_optimizer(
             self.network, stage, self.settings.optimizer, self.settings.momentum
         )
@@ -216,7 +216,7 @@ class _Fit:
         job.watch.stage(stage, table, self.steps * (epochs - place.stage_epoch))
         while not self._stage_done(stage):
             for row in self._epoch(stage):
-                value = self._monitored(row)
+                value = self._get_monitored(row)
                 if value is not None:
                     self.schedule.validated(value)
                     better = value < place.stage_best
@@ -237,7 +237,7 @@ class _Fit:
         place.stage, place.stage_epoch = place.stage + 1, 0
         place.stage_best, place.waited = math.inf, 0
 
-    def _reached(self) -> set[int]:
+    def _find_reached(self) -> set[int]:
         """Return the `id`s of the parameters that a loss's gradients reach."""
         self.network.eval().requires_grad_(True)
         example = self.task.read(self.task.train[0], None)
@@ -318,7 +318,7 @@ class _Fit:
         total, bad = 0.0, []
         names = self._names(self.job.group.share(items), examples)
         for batch in batches(self.task, examples, settings.batch_size):
-            with self._memory_watched():
+            with self._explain_full_memory():
                 losses, _ = self.task.losses(batch, settings.precision)
                 self.scaler.scale(losses.sum() / len(items)).backward()
             values = losses.detach().cpu().tolist()
@@ -351,7 +351,7 @@ class _Fit:
         for items, examples in zip(some, read, strict=True):
             names = self._names(items, examples)
             for batch in batches(self.task, examples, size):
-                with torch.inference_mode(), self._memory_watched():
+                with torch.inference_mode(), self._explain_full_memory():
                     losses, outputs = self.task.losses(batch, self.settings.precision)
                 for example, loss, output in zip(batch, losses.tolist(), outputs, strict=True):
                     total += loss
@@ -370,7 +370,7 @@ class _Fit:
         loss = total / len(self.task.validation) if self.task.validation else math.nan
         return {"loss": loss, **dict(zip(sums, means, strict=True))}
 
-    def _monitored(self, row: Mapping[str, Any]) -> float | None:
+    def _get_monitored(self, row: Mapping[str, Any]) -> float | None:
         """Return the monitored value, negated if higher is better; None without a validation."""
         value = float(row[self.monitor])
         if math.isfinite(value):
@@ -399,7 +399,7 @@ class _Fit:
         place, job, settings = self.place, self.job, self.settings
         stage = settings.stages[place.stage]
         place.finished = self._stage_done(stage) and place.stage + 1 == len(settings.stages)
-        states = job.group.gather(random_states())
+        states = job.group.gather(get_random_states())
         self.kept = place.epoch
         if not job.group.first:
             return
@@ -427,7 +427,7 @@ class _Fit:
             restore_random_states(states[self.job.group.rank])
 
     @contextmanager
-    def _memory_watched(self) -> Iterator[None]:
+    def _explain_full_memory(self) -> Iterator[None]:
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:
@@ -526,13 +526,13 @@ def load_last(job: FitJob) -> dict[str, Any] | None:
         return None
     if stored.get("identity") != job.identity:
         raise RunError(f"{path} is of another training; run again with --overwrite.")
-    if _best_is_whole(job.folder / BEST, stored):
+    if _is_best_whole(job.folder / BEST, stored):
         return stored
     job.watch.restart(job.folder / BEST)
     return None
 
 
-def _best_is_whole(path: Path, stored: Mapping[str, Any]) -> bool:
+def _is_best_whole(path: Path, stored: Mapping[str, Any]) -> bool:
     """Return True if `best.pth` is the file that a checkpoint refers to."""
     place = stored["place"]
     if not place["best_epoch"]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clickmap_cli.config.saliency import Stage
-from clickmap_cli.training.blocks import blocks_of, expanded, trained_by_block
+from clickmap_cli.training.blocks import expand_names, get_blocks, get_trained_blocks
 
 
 def make_optimizer(
@@ -33,7 +33,7 @@ def make_optimizer(
     rates = block_rates(network, stage)
     groups: list[dict[str, Any]] = [
         {"params": parameters, "lr": rates[block], "base_lr": rates[block]}
-        for block, parameters in trained_by_block(network).items()
+        for block, parameters in get_trained_blocks(network).items()
     ]
     if name == "sgd":
         return torch.optim.SGD(groups, momentum=momentum, weight_decay=stage.weight_decay)
@@ -44,11 +44,11 @@ def make_optimizer(
 
 def block_rates(network: nn.Module, stage: Stage) -> Mapping[str, float]:
     """Return block -> learning rate; a block's own name overrides `head`, which overrides `all`."""
-    trained = trained_by_block(network)
+    trained = get_trained_blocks(network)
     rates = dict.fromkeys(trained, stage.lr)
     order = {"all": 0, "head": 1}
     for name in sorted(stage.block_lr, key=lambda name: order.get(name, 2)):
-        for block in expanded([name], blocks_of(network)):
+        for block in expand_names([name], get_blocks(network)):
             if block in rates:
                 rates[block] = stage.block_lr[name]
     return rates

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from clickmap_cli.runtime.errors import MissingExtraError
+from clickmap_cli.runtime.errors import MissingExtraError, require_extra
 from clickmap_cli.storage.atomic import write_csv
 
 Row = Mapping[str, Any]
@@ -72,7 +71,7 @@ class TensorBoardTracker:
     """
 
     def __init__(self, folder: Path) -> None:
-        need_tensorboard()
+        require_trackers(tensorboard=True, wandb=False)
         self._folder = folder
         self._writer: Any = None
 
@@ -109,7 +108,7 @@ class WandbTracker:
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        need_wandb()
+        require_trackers(tensorboard=False, wandb=True)
         self._folder = folder
         self._settings = settings
         self._run: Any = None
@@ -135,16 +134,12 @@ class WandbTracker:
             self._run.finish()
 
 
-def need_tensorboard() -> None:
-    """Raise MissingExtraError unless TensorBoard is installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise MissingExtraError("tensorboard", "tensorboard: true")
-
-
-def need_wandb() -> None:
-    """Raise MissingExtraError unless Weights & Biases is installed."""
-    if importlib.util.find_spec("wandb") is None:
-        raise MissingExtraError("wandb", "wandb.enabled: true")
+def require_trackers(*, tensorboard: bool, wandb: bool) -> None:
+    """Raise MissingExtraError unless the packages of the requested services are installed."""
+    if tensorboard:
+        require_extra("tensorboard", "tensorboard: true")
+    if wandb:
+        require_extra("wandb", "wandb.enabled: true")
 
 
 def _place(row: Row) -> int:

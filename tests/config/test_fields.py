@@ -181,7 +181,8 @@ def test_settings_are_those_given_and_defaults_for_the_rest() -> None:
             {"root": "a", "split": "val"},
             "data set x: split is 'val'; it must be one of train, test",
         ),
-        ({"root": None}, "data set x: root is None; it must be text"),
+        ({"root": None}, "data set x: set root"),
+        ({"root": ["a"]}, r"data set x: root is \['a'\]; it must be text"),
     ):
         with pytest.raises(ConfigError, match=says):
             read_settings(reader, given, "data set x")

@@ -276,7 +276,7 @@ def test_attentions_that_are_no_shares(tmp_path) -> None:
     [
         ({"method": "rolling"}, "method is 'rolling'; it must be one of rollout, gradient"),
         ({"head_fusion": "sum"}, "head_fusion is 'sum'; it must be one of mean, max, min"),
-        ({"discard_ratio": 1.0}, "discard_ratio is 1.0"),
+        ({"discard_ratio": 1.0}, "discard_ratio is 1.0; it must be below 1"),
         ({"discard_ratio": -0.1}, "discard_ratio is -0.1"),
         ({"discard_ratio": float("nan")}, "discard_ratio is nan"),
         ({"method": "gradient", "class_index": 1000}, "class_index is 1000; the classes are 0 to"),

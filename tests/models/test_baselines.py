@@ -17,6 +17,7 @@ from clickmap_cli.models.baselines import (
     Uniform,
     read_size,
 )
+from clickmap_cli.models.building import build_model
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import gaussian_sum, picture
 
@@ -153,26 +154,28 @@ def test_gold_standard_depends_on_what_people_did() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("name", "given", "says"),
     [
-        (lambda: CenterBias(sigma_ratio=0), "center_bias: sigma_ratio is 0; it must be above 0"),
-        (lambda: CenterBias(sigma=-1), "center_bias: sigma is -1; it must be above 0"),
-        (lambda: CenterBias(sigma=math.nan), "sigma is nan"),
+        ("center_bias", {"sigma_ratio": 0}, "model x: sigma_ratio is 0.0; it must be above 0"),
+        ("center_bias", {"sigma": -1}, "model x: sigma is -1.0; it must be above 0"),
+        ("center_bias", {"sigma": math.nan}, "sigma is nan; it must be finite"),
         (
-            lambda: CenterBias(sigma=0.25, sigma_ratio=0.5),
+            "center_bias",
+            {"sigma": 0.25, "sigma_ratio": 0.5},
             (
                 "center_bias: sigma and sigma_ratio are both set; keep sigma, a share of the "
                 r"image's height and width \(sigma_ratio: the same of half of them\)"
             ),
         ),
-        (lambda: CenterBias([3]), r"requires_size is \[3\]; it must be \[height, width\]"),
-        (lambda: BlurBaseline(0), "ksize is 0"),
-        (lambda: GoldStandard(-1.0), "bandwidth_px is -1.0"),
+        ("center_bias", {"requires_size": [3]}, r"requires_size is \[3\]; it must hold 2 values"),
+        ("center_bias", {"requires_size": 0}, "requires_size is 0; the least allowed is 1"),
+        ("blur_baseline", {"ksize": 0}, "ksize is 0; the least allowed is 1"),
+        ("gold_standard", {"bandwidth_px": -1.0}, "bandwidth_px is -1.0; it must be above 0"),
     ],
 )
-def test_settings_that_make_no_sense(make, says) -> None:
+def test_settings_that_make_no_sense(name, given, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        make()
+        build_model("x", name, given, "cpu")
 
 
 def test_sizes() -> None:

@@ -471,7 +471,7 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
         ({"level": "p6"}, "level is 'p6'; it must be one of pool, 3, 2, 1, 0"),
         ({"level": 4}, "level is 4"),
         ({"component": 0}, "component is 0"),
-        ({"smooth_sigma": 0}, "smooth_sigma is 0"),
+        ({"smooth_sigma": 0}, "smooth_sigma is 0.0; it must be above 0"),
         ({"smooth_sigma": -1.5}, "smooth_sigma is -1.5"),
         ({"smooth_sigma": 2, "smooth_mode": "zeros"}, "smooth_mode is 'zeros'; it must be one of"),
         ({"smooth_mode": "reflect"}, "smooth_mode is reflect and smooth_sigma is not set"),
@@ -484,7 +484,7 @@ def test_variants_are_every_level_with_either_sign(detector, odd) -> None:
 )
 def test_settings_that_make_no_sense(settings, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        EigenCam(**{"weights": "none", "device": "cpu", **settings})
+        build_model("x", "eigencam", {"weights": "none", **settings}, "cpu")
 
 
 def test_weights_that_are_not_there() -> None:

@@ -113,10 +113,12 @@ def test_the_key_is_the_files_content(tmp_path) -> None:
 
 def test_settings(tmp_path) -> None:
     assert Precomputed(str(tmp_path), output="log_density").output == "log_density"
-    with pytest.raises(ConfigError, match="output is 'logits'; it must be map, density or log"):
-        Precomputed(str(tmp_path), output="logits")
-    with pytest.raises(ConfigError, match="channel is 'gray'; it must be one of grey, red"):
-        Precomputed(str(tmp_path), channel="gray")
+    for given, says in (
+        ({"output": "logits"}, "output is 'logits'; it must be one of map, density, log_density"),
+        ({"channel": "gray"}, "channel is 'gray'; it must be one of grey, red"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            build_model("x", "precomputed", {"root": str(tmp_path), **given}, "cpu")
     with pytest.raises(DataError, match="is not a folder"):
         Precomputed(str(tmp_path / "none"))
 

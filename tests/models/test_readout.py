@@ -60,14 +60,14 @@ def test_saved_weights_come_back_and_count_in_the_cache_key(tmp_path) -> None:
     ("settings", "message"),
     [
         ({"layers": ["layer9"]}, "no layer 'layer9'"),
-        ({"layers": []}, "must be a list of modules"),
+        ({"layers": []}, "readout: layers is empty"),
         ({"centerbias": "gauss"}, "Did you mean 'gaussian'"),
         (
             {"centerbias_sigma": 0.2, "sigma_ratio": 0.4},
             "readout: centerbias_sigma and sigma_ratio are both set",
         ),
-        ({"centerbias_sigma": 0}, "readout: centerbias_sigma is 0.0; it must be above 0"),
-        ({"blur_sigma": 0}, "readout: blur_sigma is 0.0; it must be above 0"),
+        ({"centerbias_sigma": 0}, "centerbias_sigma is 0.0; it must be above 0"),
+        ({"blur_sigma": 0}, "blur_sigma is 0.0; it must be above 0"),
         ({"backbone": "resnet10"}, "timm has no network 'resnet10'"),
         ({"weights": None}, "set weights_path"),
         ({"layers": ["global_pool"]}, "gives no .*features"),

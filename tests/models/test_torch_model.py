@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.models.building import build_model
 from clickmap_cli.models.torch_model import IMAGENET_MEAN, IMAGENET_STD, TorchSaliencyModel
@@ -259,23 +260,23 @@ def test_a_network_is_built_once_and_let_go(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"dtype": "int8"}, r"Own: dtype is 'int8'; it must be one of \['bfloat16'"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"dtype": "int8"}, "dtype is 'int8'; it must be one of float32, float16, bfloat16"),
+        ({"batch_size": 0}, "batch_size is 0; the least allowed is 1"),
         ({"requires_size": [1]}, "requires_size is"),
-        ({"mean": [1, 2]}, "mean is .* three numbers"),
-        ({"std": []}, "std is .* three numbers"),
+        ({"mean": [1, 2]}, "mean is .*; it must hold 3 values"),
+        ({"std": []}, "std is .*; it must hold 3 values"),
     ],
 )
 def test_settings_that_make_no_sense(settings, says) -> None:
     with pytest.raises(ConfigError, match=says):
-        Own(**settings)
+        read_settings(Own, settings, "model x")
 
 
 def test_settings_of_files(tmp_path) -> None:
     path = scripted(tmp_path / "a.pt", Red())
     assert TorchScript(path, output="density").output == "density"
-    with pytest.raises(ConfigError, match="output is 'x'"):
-        TorchScript(path, output="x")
+    with pytest.raises(ConfigError, match="output is 'x'; it must be one of map, density, log_d"):
+        build_model("x", "torchscript", {"weights_path": str(path), "output": "x"}, "cpu")
     with pytest.raises(DataError, match=r"no file at .*none\.pt"):
         TorchScript(str(tmp_path / "none.pt"))
     for empty in (None, ""):

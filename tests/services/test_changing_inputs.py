@@ -150,5 +150,5 @@ def test_an_image_that_goes_while_held_out_images_are_scored(corpus, monkeypatch
         with pytest.raises(RunError, match=r"toy, i4: .*i4.png.*run again with --resume"):
             run("out")
     (corpus / "kept.png").rename(gone)
-    assert run("out", WhenPresent.RESUME).n_failures == 0
+    assert not run("out", WhenPresent.RESUME).failures
     assert results(corpus / "out") == results(corpus / "whole")

@@ -7,7 +7,7 @@ import torch
 
 from clickmap_cli.config.saliency import Freeze
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.training.blocks import apply_freeze, block_table, blocks_of, set_modes
+from clickmap_cli.training.blocks import apply_freeze, block_table, get_blocks, set_modes
 from clickmap_cli.training.fitting import fit
 from tests.training.tiny import TinyNetwork, job_for, make_stage
 
@@ -79,7 +79,7 @@ def test_the_table_counts_parameters() -> None:
 
 def test_without_blocks_everything_is_backbone() -> None:
     plain = torch.nn.Linear(3, 2)
-    assert list(blocks_of(plain)) == ["backbone"]
+    assert list(get_blocks(plain)) == ["backbone"]
     with pytest.raises(ConfigError, match=r"no block 'head'; it has: backbone, all"):
         apply_freeze(plain, Freeze("train_blocks", ["head"]))
 

@@ -6,17 +6,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from clickmap_cli.clickmaps.geometry import shown_size
 from clickmap_cli.clickmaps.keys import ALL
+from clickmap_cli.config.fields import Key
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.fixations import FixationPool, PooledPoints
-from clickmap_cli.datasets.gathering import Gathering, as_folder, as_sigma, files_by_stem, find_map
+from clickmap_cli.datasets.gathering import Gathering, SigmaPx, as_folder, files_by_stem, find_map
 from clickmap_cli.datasets.maps import IMAGE_SUFFIXES, MAP_SUFFIXES, points_from_counts, read_counts
-from clickmap_cli.runtime.errors import ConfigError, DataError
+from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.safe_mat import mat_array
 
@@ -33,8 +35,8 @@ _NUMBER = re.compile(r"_\d+")
 
 def cat2000(
     root: str | Path,
-    split: str = "train",
-    sigma_px: float = SIGMA_PX,
+    split: Annotated[str, Key(choices=tuple(_SPLITS))] = "train",
+    sigma_px: SigmaPx = SIGMA_PX,
     provide_sauc_nonfix: bool = False,
 ) -> DataSet:
     """Read the train or the test tree as it is published; ids are `<category>_<stem>`.
@@ -53,12 +55,9 @@ def cat2000(
             tree has fixations.
 
     Raises:
-        ConfigError: a setting is invalid.
         DataError: the tree is missing, is not CAT2000's, or holds no image.
     """
-    sigma = as_sigma(sigma_px)
-    if split not in _SPLITS:
-        raise ConfigError(f"split: CAT2000 has 'train' and 'test', found {split!r}.")
+    sigma = float(sigma_px)
     base, names = _find_tree(as_folder(root, "root"), split)
     locations, maps = base / names[1], base / names[2]
     has_locations, has_maps = locations.is_dir(), maps.is_dir()

@@ -12,10 +12,10 @@ from clickmap_cli.datasets.formats.participant_files import Assembler, ImageFile
 from clickmap_cli.datasets.gathering import (
     NEAR,
     Gathering,
+    SigmaPx,
     Split,
     as_folder,
     as_path,
-    as_sigma,
     is_list,
     read_split,
 )
@@ -29,7 +29,7 @@ _OPTIONAL = ("fix_path", "map_path", "category", "split", "participant")
 def csv_indexed(
     index_csv: str | Path,
     root: str | Path | None = None,
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
     split: str | None = None,
     participants: str | None = None,
 ) -> DataSet:
@@ -56,7 +56,7 @@ def csv_indexed(
         ConfigError: a setting is invalid.
         DataError: the table is missing, lacks a column, gives no image, or names an id twice.
     """
-    table, sigma = as_path(index_csv, "index_csv"), as_sigma(sigma_px)
+    table, sigma = as_path(index_csv, "index_csv"), float(sigma_px)
     base = table.parent if root is None else as_folder(root, "root")
     pattern = None if participants is None else Pattern.from_setting(participants)
     table_rows = tolerant_rows(table, _REQUIRED, _OPTIONAL)

@@ -18,9 +18,9 @@ from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.gathering import (
     Gathering,
+    SigmaPx,
     as_folder,
     as_path,
-    as_sigma,
     find_map,
     named_points,
     read_split,
@@ -36,7 +36,7 @@ def fixations_csv(
     csv: str | Path,
     images: str | Path,
     maps: str | Path | None = None,
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
     split: str | None = None,
     subject_column: str | None = "subject",
 ) -> DataSet:
@@ -61,7 +61,7 @@ def fixations_csv(
         DataError: the table is missing, damaged, lacks a column or gives no image; a folder is
             missing; two names give the same id.
     """
-    table, sigma = as_path(csv, "csv"), as_sigma(sigma_px)
+    table, sigma = as_path(csv, "csv"), float(sigma_px)
     image_dir = as_folder(images, "images")
     map_dir = None if maps is None else as_folder(maps, "maps")
     gathering = Gathering(str(table), read_split(table.parent, split))

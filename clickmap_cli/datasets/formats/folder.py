@@ -17,8 +17,8 @@ from clickmap_cli.datasets.formats.participant_files import (
 )
 from clickmap_cli.datasets.gathering import (
     Gathering,
+    SigmaPx,
     as_folder,
-    as_sigma,
     files_by_stem,
     read_split,
 )
@@ -28,7 +28,7 @@ from clickmap_cli.runtime.errors import DataError, printable
 
 def folder(
     root: str | Path,
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
     split: str | None = None,
     participants: str | None = None,
 ) -> DataSet:
@@ -52,7 +52,7 @@ def folder(
         DataError: the folder is missing or holds no image, two images have the same id, or files
             are named like participants' files but `participants` is not set.
     """
-    base, sigma = as_folder(root, "root"), as_sigma(sigma_px)
+    base, sigma = as_folder(root, "root"), float(sigma_px)
     pattern = None if participants is None else Pattern.from_setting(participants)
     sought = f"{base / 'gt_maps'}/<id>.npy or image, and {base / 'fixations'}/<id>.npy"
     gathering = Gathering(str(base), read_split(base, split), sought)

@@ -19,7 +19,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.clickmaps.keys import ALL
 from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import FileStimulus
-from clickmap_cli.datasets.gathering import Gathering, as_folder, as_path, as_sigma, named_points
+from clickmap_cli.datasets.gathering import Gathering, SigmaPx, as_folder, as_path, named_points
 from clickmap_cli.runtime.errors import DataError, printable
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.safe_hdf5 import (
@@ -99,7 +99,7 @@ class StoredStimulus(FileStimulus):
 def pysaliency(
     stimuli: str | Path,
     fixations: str | Path | None = None,
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
     images: str | Path | None = None,
 ) -> DataSet:
     """Read pysaliency's HDF5 files of stimuli and fixations.
@@ -119,7 +119,7 @@ def pysaliency(
         DataError: a file is missing, damaged or of another kind, holds no stimulus, or the two do
             not belong together.
     """
-    source, sigma = as_path(stimuli, "stimuli"), as_sigma(sigma_px)
+    source, sigma = as_path(stimuli, "stimuli"), float(sigma_px)
     image_dir = None if images is None else as_folder(images, "images")
     ids, categories, paths = _list_stimuli(source, image_dir)
     points: Sequence[Points | None] = [None] * len(ids)

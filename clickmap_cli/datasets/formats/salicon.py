@@ -18,9 +18,9 @@ from clickmap_cli.datasets.base import SIGMA_PX, DataSet, Points
 from clickmap_cli.datasets.files import FileStimulus
 from clickmap_cli.datasets.gathering import (
     Gathering,
+    SigmaPx,
     as_folder,
     as_path,
-    as_sigma,
     files_by_stem,
     named_points,
 )
@@ -45,7 +45,7 @@ def salicon(
     images: str | Path | None = None,
     maps: str | Path | None = None,
     split: str = "train",
-    sigma_px: float = SIGMA_PX,
+    sigma_px: SigmaPx = SIGMA_PX,
 ) -> DataSet:
     """Read SALICON's annotations (JSON or `.mat`), images and maps; ids are the images' stems.
 
@@ -65,7 +65,7 @@ def salicon(
         ConfigError: a setting is invalid, or the settings name nothing to read.
         DataError: a file or folder is missing or damaged as a whole.
     """
-    sigma = as_sigma(sigma_px)
+    sigma = float(sigma_px)
     if not isinstance(split, str) or split != Path(split).name or not split:
         raise ConfigError(f"split: expected train, val or test, found {split!r}.")
     base = None if root is None else as_folder(root, "root")

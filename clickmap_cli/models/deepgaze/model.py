@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import Size
+from clickmap_cli.config.fields import Count, OptionalSize
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.models.base import Output
@@ -58,9 +59,9 @@ class _DeepGaze(CheckpointModel):
         weights_path: str | None = None,
         weights: str | None = None,
         centerbias: str = "uniform",
-        requires_size: list[int] | None = None,
+        requires_size: OptionalSize = None,
         device: str = "auto",
-        batch_size: int = 1,
+        batch_size: Count = 1,
         low_memory: bool = False,
         seed: int = 0,
         repo_id: str | None = None,

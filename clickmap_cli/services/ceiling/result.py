@@ -92,8 +92,8 @@ class CeilingSummary:
         n_participants: people who made them.
         ceiling_mean: mean over images; `ceiling_ci` is its 95% percentile bootstrap interval.
         null_mean: mean over images of the score of other images' maps, with `null_ci`.
-        ratio: ceiling / null; NaN with the reason in `no_ratio`.
-        no_ratio: why there is no ratio; empty if there is one.
+        ratio: ceiling / null, or NaN.
+        no_ratio: the reason why `ratio` is NaN; empty if it is a number.
         spearman_brown_mean: mean of the corrected correlations of halves.
         upper_mean: mean upper bound of held-out participants.
         randomization_iters: random splits per image.

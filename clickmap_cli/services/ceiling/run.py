@@ -33,7 +33,7 @@ from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling.summaries import ceiling_result, summarise
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_jobs
-from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 
@@ -65,7 +65,7 @@ def run(
         dry_run: read and filter only; write nothing.
 
     Returns:
-        One outcome per metric, in the config's order; each metric has a folder of its own.
+        One outcome per metric, in the config's order; each metric has its own folder.
 
     Raises:
         ConfigError: the call contradicts itself or the existing outputs.
@@ -79,7 +79,7 @@ def run(
 
 
 class _Study:
-    """What the ceilings of all metrics of one call share: inputs, workers and computed scores."""
+    """Inputs, workers and computed scores, which the ceilings of all metrics of a call share."""
 
     def __init__(self, config: ExperimentConfig, method: str, subject_curve: bool) -> None:
         self.config = config
@@ -134,7 +134,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
     def load(self, progress: Progress, *, dry_run: bool) -> Survivors:
         """Hash the input files, then read and filter the trials."""
         _ = self.study.inputs
-        quality = quality_of(self.config, progress)
+        quality = load_judge(self.config, progress)
         found = surviving_trials(self.config, progress, quality=quality)
         require_images(found)
         _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)

@@ -177,7 +177,7 @@ def summarise(
 def ratio_to_null(
     ceiling: float, null: float, null_low: float, *, higher_is_better: bool
 ) -> tuple[float, str]:
-    """Return ceiling / null and an empty text, or NaN and why there is no ratio.
+    """Return ceiling / null and an empty text, or NaN and the reason.
 
     Args:
         ceiling: the mean ceiling.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +56,7 @@ class ClassifierStudy:
     n_folds: int
     mixed: bool
 
-    def of(self, participants: Sequence[str]) -> list[LabelledImage]:
+    def select(self, participants: Sequence[str]) -> list[LabelledImage]:
         """Return the maps of some participants, in the order of `images`."""
         wanted = set(participants)
         return [item for item in self.images.items if item.participant in wanted]
@@ -79,14 +79,12 @@ def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
         DataError: the maps, their sizes, classes or participants do not allow such a study.
     """
     progress.stage("Reading maps")
-    images = _ordered(_read(config), config.data.positive)
-    n_bad = len(images.problems)
-    first = (
-        f"The first: {images.problems[0].image_id}: {images.problems[0].reason}" if n_bad else ""
-    )
-    unreadable = Loss(n_bad, n_bad + len(images.items), "maps cannot be read", first)
-    check_losses([unreadable], config.max_lost, progress)
-    for text in _said_first(images):
+    images = _read(config)
+    unread = [f"{problem.image_id}: {problem.reason}" for problem in images.problems]
+    first = f"The first: {unread[0]}" if unread else ""
+    loss = Loss(len(unread), len(unread) + len(images.items), "maps cannot be read", first)
+    check_losses([loss], config.max_lost, progress)
+    for text in (*images.notices, *_shorten(unread)):
         progress.notice(text)
     cv = config.cv
     mixed = any(len(labels) > 1 for labels in images.participants.values())
@@ -111,7 +109,7 @@ def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
         faults.append(str(error))
     if faults:
         raise DataError("\n".join(faults))
-    for text in _shortened(one_class_notices(images)):
+    for text in _shorten(one_class_notices(images)):
         progress.notice(text)
     if config.shuffle_labels:
         images = _shuffled(images, config.seed)
@@ -168,26 +166,18 @@ def _read(config: ClassifierConfig) -> LabelledImages:
     root = as_folder(settings.root, "data.root")
     size = None if settings.size is None else (settings.size[0], settings.size[1])
     if settings.labels is not None:
-        return labelled_clickmaps(root, settings.labels, settings.classes, size, config.n_jobs)
-    if (root / TRIALS_FILE).is_file():
+        images = labelled_clickmaps(root, settings.labels, settings.classes, size, config.n_jobs)
+    elif (root / TRIALS_FILE).is_file():
         raise ConfigError(
             f"data.root: {root} is a folder of `prepare`; name the table of its labels: "
             "data.labels=labels.csv."
         )
-    return image_folder(root, settings.classes, settings.colour, size, config.n_jobs)
+    else:
+        images = image_folder(root, settings.classes, settings.colour, size, config.n_jobs)
+    return replace(images, classes=classes_in_order(images.classes, settings.positive))
 
 
-def _ordered(images: LabelledImages, positive: str | None) -> LabelledImages:
-    return replace(images, classes=classes_in_order(images.classes, positive))
-
-
-def _said_first(images: LabelledImages) -> Iterator[str]:
-    """Yield the notices about the maps, and one about each map that cannot be read."""
-    yield from images.notices
-    yield from _shortened([f"{bad.image_id}: {bad.reason}" for bad in images.problems])
-
-
-def _shortened(texts: Sequence[str]) -> list[str]:
+def _shorten(texts: Sequence[str]) -> list[str]:
     more = len(texts) - _LISTED
     return [*texts[:_LISTED], *([f"... and {more} more of this kind."] if more > 0 else [])]
 

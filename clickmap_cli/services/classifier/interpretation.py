@@ -16,12 +16,12 @@ from clickmap_cli.clickmaps.keys import picture_names
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.models.gradient import METHODS, Noise, compute_class_saliency
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.classifier.data import ClassifierStudy
 from clickmap_cli.services.classifier.results import NETWORK, FoldOutcome
+from clickmap_cli.services.job import Run
 from clickmap_cli.storage.safe_arrays import write_npy
-from clickmap_cli.training.tasks.classifier import PlaneCache, planes_of
+from clickmap_cli.training.tasks.classifier import PlaneCache, read_planes
 
 FOLDER = "interpretation"
 AVERAGES = "mean_maps.png"
@@ -47,17 +47,13 @@ class AverageRow:
 
 
 class ClassifierFigures(Protocol):
-    """Functions that draw pictures into their paths; `reports.classifier` has them."""
+    """Functions that draw pictures into their paths; `reports.classifier` has them.
+
+    Pixels are (h, w) or (h, w, 3), 0..1; `maps` are method -> (h, w) saliency, 0 or more.
+    """
 
     def draw_picture(self, path: Path, title: str, pixels: Maps, maps: Mapping[str, Maps]) -> None:
-        """Draw an attention map and the network's saliency maps of it.
-
-        Args:
-            path: path of the PNG.
-            title: title above the panels.
-            pixels: (h, w) or (h, w, 3) attention map, 0..1.
-            maps: method -> (h, w) saliency, 0 or more.
-        """
+        """Draw an attention map and the network's saliency maps of it."""
 
     def draw_averages(self, path: Path, rows: Sequence[AverageRow]) -> None:
         """Draw the mean maps of all classes side by side, with a row per class."""
@@ -92,8 +88,8 @@ class Interpretation:
     Args:
         config: the run's configuration.
         study: the maps and their folds.
-        folder: the run's folder.
-        methods: methods to use, from `class_saliency.METHODS`.
+        run: the run that the files belong to.
+        methods: methods to use, from `models.gradient.METHODS`.
         figures: draw pictures.
         cache: cache of decoded maps.
     """
@@ -102,84 +98,75 @@ class Interpretation:
         self,
         config: ClassifierConfig,
         study: ClassifierStudy,
-        folder: Path,
+        run: Run,
         methods: Sequence[str],
         figures: ClassifierFigures,
         cache: PlaneCache,
     ) -> None:
         self._config = config
         self._study = study
-        self._folder = folder / FOLDER
+        self._run = run
+        self._folder = run.path / FOLDER
         self._methods = tuple(methods)
         self._figures = figures
         self._cache = cache
         self._names = picture_names(item.image_id for item in study.images.items)
-        self._files: list[Path] = []
         n, size = len(study.images.classes), study.size
         self._counts = np.zeros(n, dtype=np.int64)
         self._pixels = np.zeros((n, study.images.channels, *size))
         self._sums = np.zeros((len(self._methods), n, *size))
 
-    def add(self, network: nn.Module, outcome: FoldOutcome, progress: Progress) -> None:
+    def add(self, network: nn.Module, outcome: FoldOutcome) -> None:
         """Compute the saliency maps of a fold's test maps with its network."""
+        progress, settings = self._run.progress, self._config.interpretation
         progress.stage(f"What fold {outcome.fold.number} looks at", len(outcome.items))
-        chosen = self._draw_items(outcome)
-        step = self._config.training.batch_size
+        noise = Noise(settings.n_samples, settings.sigma, self._config.seed)
+        chosen = self._choose_items(outcome)
         device = next(network.parameters()).device
-        for first in range(0, len(outcome.items), step):
-            places = range(first, min(first + step, len(outcome.items)))
-            planes = [planes_of(outcome.items[at], self._cache) for at in places]
-            found = self._maps(network, torch.stack(planes).to(device), outcome, places)
-            for row, at in enumerate(places):
-                self._add_to_means(outcome, at, planes[row].numpy(), found[:, row])
+        n, size = len(outcome.items), self._config.training.batch_size
+        for places in np.split(np.arange(n), range(size, n, size)):
+            items = [outcome.items[at] for at in places]
+            planes = torch.stack([read_planes(item, self._cache) for item in items])
+            images, truth = planes.to(device), torch.from_numpy(outcome.truth[places]).to(device)
+            keys = [item.image_id for item in items]
+            found = np.stack(
+                [
+                    compute_class_saliency(network, images, keys, truth, method, noise)
+                    for method in self._methods
+                ]
+            )  # (methods, n, h, w)
+            means = found.mean(axis=(2, 3), dtype=np.float64, keepdims=True)
+            scaled = found / np.where(means > 0, means, 1)
+            for row, at in enumerate(places.tolist()):
+                label = int(outcome.truth[at])
+                self._counts[label] += 1
+                self._pixels[label] += planes[row].numpy()
+                self._sums[:, label] += scaled[:, row]
                 if at in chosen:
                     self._write(outcome, at, planes[row].numpy(), found[:, row])
                 progress.advance()
 
-    def finish(self) -> list[Path]:
-        """Write the averages, and return every file."""
-        classes = self._study.images.classes
+    def finish(self) -> None:
+        """Write the averages."""
         counts = np.maximum(self._counts, 1)
         pixels = (self._pixels / counts[:, None, None, None]).astype(np.float32)
         means = (self._sums / counts[:, None, None]).astype(np.float32)
         rows = []
-        for at, label in enumerate(classes):
+        for at, label in enumerate(self._study.images.classes):
             if not self._counts[at]:
                 continue
             shown = _channels_last(pixels[at])
             maps = {method: means[k, at] for k, method in enumerate(self._methods)}
             for name, array in (("map", shown), *maps.items()):
-                self._files.append(self._folder / f"mean_{name}_{label}.npy")
-                write_npy(self._files[-1], array)
+                path = self._folder / f"mean_{name}_{label}.npy"
+                write_npy(path, array)
+                self._run.add([path])
             rows.append(AverageRow(label, int(self._counts[at]), shown, maps))
-        self._files.append(self._folder / AVERAGES)
-        self._figures.draw_averages(self._files[-1], rows)
-        return self._files
+        self._figures.draw_averages(self._folder / AVERAGES, rows)
+        self._run.add([self._folder / AVERAGES])
 
-    def _maps(
-        self, network: nn.Module, images: torch.Tensor, outcome: FoldOutcome, places: range
-    ) -> NDArray[np.float32]:
-        """Return (methods, n, h, w) saliency of some maps."""
-        settings = self._config.interpretation
-        noise = Noise(settings.n_samples, settings.sigma, self._config.seed)
-        keys = [outcome.items[at].image_id for at in places]
-        truth = torch.from_numpy(outcome.truth[places.start : places.stop]).to(images.device)
-        found = [
-            compute_class_saliency(network, images, keys, truth, method, noise)
-            for method in self._methods
-        ]
-        return np.stack(found)
-
-    def _add_to_means(self, outcome: FoldOutcome, at: int, planes: Maps, maps: Maps) -> None:
-        """Add one map to the averages of its class."""
-        label = int(outcome.truth[at])
-        self._counts[label] += 1
-        self._pixels[label] += planes
-        means = maps.mean(axis=(1, 2), dtype=np.float64, keepdims=True)
-        self._sums[:, label] += maps / np.where(means > 0, means, 1)
-
-    def _draw_items(self, outcome: FoldOutcome) -> set[int]:
-        """Draw `n_images` maps of each class at random, which get arrays and a picture."""
+    def _choose_items(self, outcome: FoldOutcome) -> set[int]:
+        """Choose `n_images` maps of each class at random, which get arrays and a picture."""
         found: set[int] = set()
         for label, name in enumerate(self._study.images.classes):
             places = np.flatnonzero(outcome.truth == label)
@@ -199,7 +186,7 @@ class Interpretation:
         title = f"{item.image_id}: {item.label}, taken for {predicted}; p({item.label}) {share:.2f}"
         named = dict(zip(self._methods, maps, strict=True))
         self._figures.draw_picture(picture, title, _channels_last(planes), named)
-        self._files += [array, picture]
+        self._run.add([array, picture])
 
 
 def _channels_last(planes: Maps) -> Maps:

@@ -126,18 +126,17 @@ class _ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
         training = FoldTraining(config, study, run, self.views, self.log)
         shown = None
         if self.methods:
-            shown = Interpretation(
-                config, study, run.path, self.methods, self.figures, training.cache
-            )
+            shown = Interpretation(config, study, run, self.methods, self.figures, training.cache)
         outcomes = []
         for fold in study.folds:
             outcome, network = training.evaluate(fold)
             if shown is not None:
-                shown.add(network, outcome, run.progress)
+                shown.add(network, outcome)
             outcomes.append(outcome)
         summary = summarise(config, study, outcomes)
         run.add(write_tables(run.path, study, outcomes, summary))
-        run.add([] if shown is None else shown.finish())
+        if shown is not None:
+            shown.finish()
         self.log.end(config, summary)
         run.counts |= {
             "maps": summary.n_maps, "participants": summary.n_participants,

@@ -35,14 +35,14 @@ from clickmap_cli.services.classifier.results import (
     FoldOutcome,
 )
 from clickmap_cli.services.job import Run
-from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
+from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, make_trackers
 from clickmap_cli.storage.appending import append_lines, append_row, require_columns
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.manifest import describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, LAST, load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.folds import InnerFold, OuterFold
-from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache, planes_of
+from clickmap_cli.training.tasks.classifier import ClassifierTask, PlaneCache, read_planes
 from clickmap_cli.training.trackers import Row
 
 BEST_MODEL = "best_model.pt"
@@ -157,10 +157,10 @@ class FoldTraining:
             "dropout": config.model.dropout, "size": list(study.size),
             "channels": study.images.channels,
         }  # fmt: skip
+        train, validation = study.select(inner.train), study.select(inner.validation)
         task = ClassifierTask(
-            network, study.of(inner.train), study.of(inner.validation), study.images.classes,
-            how.class_weights, self.cache, about,
-        )  # fmt: skip
+            network, train, validation, study.images.classes, how.class_weights, self.cache, about
+        )
         stage = Stage(
             name="train", epochs=how.num_epochs, lr=how.lr, weight_decay=how.weight_decay,
             schedule=how.schedule, patience=how.patience,
@@ -178,7 +178,7 @@ class FoldTraining:
         watch = _LoggedEpochs(title, self.views, self.run.progress, self.log)
         identity = f"{self.run.identity} {fold.name} {inner.name}"
         return fit(
-            FitJob(task, settings, folder, identity, trackers(folder), watch), self.run.resumed
+            FitJob(task, settings, folder, identity, make_trackers(folder), watch), self.run.resumed
         )
 
     def _seed(self, what: str, fold: OuterFold, inner: InnerFold) -> int:
@@ -192,7 +192,7 @@ class FoldTraining:
         network = new_network(config, study.images, study.size, config.seed, pretrained=False)
         network.load_state_dict(weights)
         network.to(choose_device(config.device))
-        items = study.of(fold.test)
+        items = study.select(fold.test)
         task = ClassifierTask(network, (), (), study.images.classes, False, self.cache)
         said = {NETWORK: task.probabilities(items, config.training.batch_size)}
         if config.baseline:
@@ -207,17 +207,17 @@ class FoldTraining:
         """
 
         def features(items: Sequence[LabelledImage]) -> NDArray[np.float64]:
-            planes = [np.moveaxis(planes_of(item, self.cache).numpy(), 0, -1) for item in items]
+            planes = [np.moveaxis(read_planes(item, self.cache).numpy(), 0, -1) for item in items]
             return np.stack([map_statistics(values) for values in planes])
 
         study = self.study
-        train = study.of(fold.train)
+        train = study.select(fold.train)
         codes = study.images.codes(train)
         weights = None
         if self.config.training.class_weights:
             weights = class_weights(codes.tolist(), len(study.images.classes))[codes]
         fitted = fit_logistic(features(train), codes, weights)
-        return np.asarray(fitted.predict_proba(features(study.of(fold.test))))
+        return np.asarray(fitted.predict_proba(features(study.select(fold.test))))
 
 
 def _load_best(path: Path) -> tuple[Best, dict[str, Any]]:

@@ -47,7 +47,7 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
         stimuli: images of its data set.
     """
     from clickmap_cli.models.building import try_network
-    from clickmap_cli.services.finetune.run import check_stages, fold_settings
+    from clickmap_cli.services.finetune.run import fold_settings, require_blocks
     from clickmap_cli.training.folds import divide
 
     def folds(config: SaliencyConfig, _: Progress) -> None:
@@ -58,7 +58,7 @@ def fine_tuning_findings(config: SaliencyConfig, stimuli: Sequence[Stimulus]) ->
         spec = config.model
         network = try_network(spec.label, spec.name, spec.settings, config.device)
         if network is not None:
-            check_stages(network, config)
+            require_blocks(network, config)
 
     yield from _said(folds, config)
     yield from _said(blocks, config)

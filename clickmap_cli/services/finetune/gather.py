@@ -13,9 +13,8 @@ from typing import Any
 from clickmap_cli.config.fields import keys_of
 from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.progress import Progress, Stopwatch
+from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.scoring.results import Failure
-from clickmap_cli.services.finetune.run import FinetuneRun
 from clickmap_cli.services.finetune.tables import (
     CENTER,
     FINETUNED,
@@ -24,22 +23,20 @@ from clickmap_cli.services.finetune.tables import (
     OWN,
     PRETRAINED,
     READ_AGAIN,
-    SUMMARY,
-    CvResult,
+    CvSummary,
     FoldScores,
-    as_summary,
-    cross_validated,
     read_failures,
     read_scores,
+    summarise,
     write_tables,
 )
+from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import (
     MANIFEST,
     Manifest,
     damaged_outputs,
-    describe_files,
     load_manifest,
 )
 from clickmap_cli.storage.text_files import read_ids
@@ -87,7 +84,7 @@ def run(
     progress: Progress,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
-) -> FinetuneRun:
+) -> Outcome[CvSummary | None]:
     """Join the folds of one study into the tables that one run of all folds writes.
 
     Args:
@@ -95,7 +92,7 @@ def run(
         output: folder for the tables and a manifest; checkpoints are not copied.
         progress: receives notices, such as about folds that exist twice.
         when: what to do with existing outputs.
-        dry_run: check everything, write nothing.
+        dry_run: check everything; write nothing, and return no summary.
 
     Raises:
         ConfigError: the call contradicts itself or the existing outputs.
@@ -103,7 +100,6 @@ def run(
             study; a fold is missing, or exists twice with different bytes.
         RunError: a manifest is damaged, or another run has locked the folder.
     """
-    started = Stopwatch()
     places = [folder.resolve() for folder in folders]
     for at, place in enumerate(places):
         if place in places[:at]:
@@ -112,27 +108,67 @@ def run(
         raise ConfigError(
             f"--gather: {output} is one of the folders to gather; choose another --output."
         )
-    target = RunFolder(output, COMMAND, OWN)
-    if not dry_run:
-        target.require_startable(when)
-    parts = [_load(folder) for folder in folders]
-    for part in parts[1:]:
-        _require_one_study(parts[0], part)
-    for text in _different(parts):
-        progress.notice(text)
-    owners = _owners(parts, progress)
-    if dry_run:
-        return FinetuneRun(output, {}, 0, started.seconds, written=False)
-    identity = _identity(parts, owners)
-    with target.held():
-        if target.reuse_or_begin(identity, when) is not None:
-            progress.notice(already_done(output), keep=False)
-            stored = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
-            return FinetuneRun(output, stored, len(stored["failures"]), started.seconds)
-        result = _joined(parts, owners)
-        files = describe_files(output, write_tables(output, result))
-        target.finish(_manifest(parts, output, result, identity, files, started, progress.kept))
-    return FinetuneRun(output, as_summary(result), len(result.failures), started.seconds)
+    return run_job(_GatherJob(folders, output), when, dry_run=dry_run, progress=progress)
+
+
+class _GatherJob(Job[dict[int, _Part], CvSummary | None]):
+    command = COMMAND
+    owns = OWN
+
+    def __init__(self, folders: Sequence[Path], output: Path) -> None:
+        self.folders = folders
+        self.folder = output
+        self.parts: list[_Part] = []
+
+    def load(self, progress: Progress, *, dry_run: bool) -> dict[int, _Part]:
+        """Read the folders, and return the one that each fold is taken from."""
+        self.parts = [_load(folder) for folder in self.folders]
+        for part in self.parts[1:]:
+            _require_one_study(self.parts[0], part)
+        for text in _tolerated_differences(self.parts):
+            progress.notice(text)
+        return _find_folds(self.parts, progress)
+
+    def identity(self, inputs: dict[int, _Part]) -> Identity:
+        """Return what the tables depend on."""
+        first = self.parts[0].manifest
+        words = [first.config_hash, first.config["experiment"]]
+        for part in inputs.values():
+            words += [part.manifest.outputs[name]["sha256"] for name in READ_AGAIN]
+        manifests = [part.folder / MANIFEST for part in self.parts]
+        return Identity(
+            hashlib.sha256(json.dumps(words).encode()).hexdigest(),
+            {**first.inputs, **{str(path): {"sha256": sha256_of(path)} for path in manifests}},
+        )
+
+    def preview(self, inputs: dict[int, _Part]) -> None:
+        """Return nothing, because nothing is joined."""
+
+    def stored(self, inputs: dict[int, _Part], manifest: Manifest) -> CvSummary:
+        """Return the summary of a finished run."""
+        return CvSummary.load(self.folder)
+
+    def failures(self, summary: CvSummary | None) -> Sequence[str]:
+        """Return why each image that was left out could not be used."""
+        return [] if summary is None else [str(failure) for failure in summary.failures]
+
+    def recorded_config(self) -> Mapping[str, Any]:
+        """Return the configuration of one run of all folds."""
+        first = self.parts[0]
+        cv = {**first.cv, "only_folds": None}
+        return {**first.manifest.config, "output_dir": str(self.folder), "cv": cv}
+
+    def recorded_seed(self) -> int:
+        """Return the seed of the folds."""
+        return self.parts[0].manifest.seed
+
+    def work(self, inputs: dict[int, _Part], run: Run) -> CvSummary:
+        """Write the tables that one run of all folds would write."""
+        scores, summary = _join(self.parts, inputs)
+        run.add(write_tables(run.path, scores, summary))
+        run.counts |= self.parts[0].manifest.counts
+        run.counts |= {"folds": len(inputs), "failures": len(summary.failures)}
+        return summary
 
 
 def _name(number: int) -> str:
@@ -216,7 +252,7 @@ def _differences(
             yield f"{start}{name}", a, b
 
 
-def _different(parts: Sequence[_Part]) -> Iterator[str]:
+def _tolerated_differences(parts: Sequence[_Part]) -> Iterator[str]:
     """Yield a notice for each tolerated difference: the experiment's name, and package versions."""
     first = parts[0]
     for part in parts[1:]:
@@ -232,7 +268,7 @@ def _different(parts: Sequence[_Part]) -> Iterator[str]:
                 yield f"{what} is {one} in {first.folder} and {two} in {part.folder}{used}."
 
 
-def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
+def _find_folds(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
     """Return the folder that each fold is taken from, in the order of folds.
 
     Raises:
@@ -245,9 +281,9 @@ def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
             if there is part:
                 continue
             both = f"{_name(number)} is in {there.folder} and in {part.folder}"
-            if there.files_of(number) != part.files_of(number) or _rows(there, number) != _rows(
-                part, number
-            ):
+            if there.files_of(number) != part.files_of(number) or _read_rows(
+                there, number
+            ) != _read_rows(part, number):
                 raise DataError(
                     f"--gather: {both} with different bytes; leave one of the folders out."
                 )
@@ -265,22 +301,16 @@ def _owners(parts: Sequence[_Part], progress: Progress) -> dict[int, _Part]:
     return dict(sorted(owners.items()))
 
 
-def _rows(part: _Part, number: int) -> str:
+def _read_rows(part: _Part, number: int) -> str:
     """Return a fold's scores as text, so that NaN compares equal to NaN."""
     scores = read_scores(part.folder, part.metrics)
     return repr({place: rows for place, rows in scores.items() if place[1] == _name(number)})
 
 
-def _identity(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> str:
-    """Return a hash of everything the tables depend on."""
-    words = [parts[0].manifest.config_hash, parts[0].manifest.config["experiment"]]
-    for part in owners.values():
-        words += [part.manifest.outputs[name]["sha256"] for name in READ_AGAIN]
-    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
-
-
-def _joined(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> CvResult:
-    """Return the result that one run of all folds would have, with folds and failures in order."""
+def _join(
+    parts: Sequence[_Part], owners: Mapping[int, _Part]
+) -> tuple[list[FoldScores], CvSummary]:
+    """Return what one run of all folds would have, with folds and failures in order."""
     manifest = parts[0].manifest
     splits = [HELD_OUT]
     if manifest.counts["holdout"] and len(owners) > 1:
@@ -300,10 +330,11 @@ def _joined(parts: Sequence[_Part], owners: Mapping[int, _Part]) -> CvResult:
     config = manifest.config
     spec = config["model"]
     label = spec if isinstance(spec, str) else spec["name"]
-    return cross_validated(
+    summary = summarise(
         config["experiment"], label, parts[0].metrics, scores, [*everywhere, *failures],
         manifest.seed,
     )  # fmt: skip
+    return scores, summary
 
 
 def _failures(
@@ -338,29 +369,3 @@ def _failures(
             "which images failed; copy the folder again."
         )
     return found
-
-
-def _manifest(
-    parts: Sequence[_Part],
-    output: Path,
-    result: CvResult,
-    identity: str,
-    files: Mapping[str, Mapping[str, Any]],
-    started: Stopwatch,
-    notices: Sequence[str],
-) -> Manifest:
-    """Return the manifest of the gathered folders and the written tables."""
-    first = parts[0].manifest
-    config = dict(first.config) | {
-        "output_dir": str(output), "cv": {**parts[0].cv, "only_folds": None},
-    }  # fmt: skip
-    inputs = dict(first.inputs) | {
-        str(part.folder / MANIFEST): {"sha256": sha256_of(part.folder / MANIFEST)} for part in parts
-    }
-    counts = dict(first.counts) | {
-        "folds": int(parts[0].cv["folds"]), "failures": len(result.failures),
-    }  # fmt: skip
-    return Manifest.made(
-        command=COMMAND, config=config, config_hash=identity, inputs=inputs, outputs=files,
-        counts=counts, seed=first.seed, started=started, notices=notices,
-    )  # fmt: skip

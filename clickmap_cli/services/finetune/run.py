@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch.nn import Module
 
-from clickmap_cli.config.benchmark import Spec
 from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.config.saliency import SaliencyConfig, fold_numbers, stages_of
 from clickmap_cli.datasets.base import Stimulus
+from clickmap_cli.datasets.people import OnlySome
 from clickmap_cli.metrics.map_scores import require_solver
 from clickmap_cli.models.building import (
     BuiltModel,
@@ -27,8 +26,8 @@ from clickmap_cli.models.building import (
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
 from clickmap_cli.runtime.errors import ConfigError
-from clickmap_cli.runtime.parallel import LocalPool
-from clickmap_cli.runtime.progress import Progress, Silent, Stopwatch
+from clickmap_cli.runtime.parallel import LocalPool, worker_count
+from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.scoring.data import (
     LoadedSet,
@@ -39,48 +38,22 @@ from clickmap_cli.scoring.data import (
 )
 from clickmap_cli.scoring.scorer import Scorer
 from clickmap_cli.scoring.summaries import RANDOM_DRAWS
-from clickmap_cli.services.finetune.folds import FoldRun
 from clickmap_cli.services.finetune.scores import score_folds
-from clickmap_cli.services.finetune.tables import (
-    OWN,
-    SUMMARY,
-    as_summary,
-    cross_validated,
-    write_tables,
-)
-from clickmap_cli.services.training_views import TrainingViews
+from clickmap_cli.services.finetune.tables import OWN, CvSummary, summarise, write_tables
+from clickmap_cli.services.job import FileFacts, Identity, Job, Outcome, Run, Shared, run_job
+from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, make_trackers
 from clickmap_cli.storage.atomic import sha256_of
-from clickmap_cli.storage.folder import RunFolder, WhenPresent, already_done
+from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
-from clickmap_cli.storage.text_files import read_ids
+from clickmap_cli.storage.text_files import read_ids, write_ids
 from clickmap_cli.training.blocks import apply_freeze
-from clickmap_cli.training.checkpoints import BEST, FOLD_FILES, LAST
+from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.distributed import Group, join_processes
+from clickmap_cli.training.fitting import FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.folds import Division, Fold, FoldSettings, divide
 from clickmap_cli.training.optimisation import block_rates
-from clickmap_cli.training.tasks.saliency import Targets
-from clickmap_cli.training.trackers import need_tensorboard, need_wandb
-
-
-@dataclass(frozen=True)
-class FinetuneRun:
-    """The outcome of a run of `finetune`.
-
-    Attributes:
-        folder: the output folder.
-        summary: the content of `summary.json`.
-        n_failures: images left out because they could not be used, predicted or scored.
-        seconds: how long the run took.
-        written: False for a dry run, which writes nothing.
-        speaks: True if this process is the one that reports.
-    """
-
-    folder: Path
-    summary: Mapping[str, Any]
-    n_failures: int
-    seconds: float
-    written: bool = True
-    speaks: bool = True
+from clickmap_cli.training.tasks.saliency import SaliencyTask, Targets
+from clickmap_cli.training.trackers import Tracker, WandbTracker, require_trackers
 
 
 def run(
@@ -89,7 +62,7 @@ def run(
     views: TrainingViews,
     when: WhenPresent = WhenPresent.STOP,
     dry_run: bool = False,
-) -> FinetuneRun:
+) -> Outcome[CvSummary | None] | None:
     """Train a model on every fold, then score it on the fold's held-out images.
 
     Args:
@@ -97,7 +70,11 @@ def run(
         progress: receives progress and notices.
         views: functions that show the training.
         when: what to do with existing outputs.
-        dry_run: read the data and build the network; train and write nothing.
+        dry_run: read the data and build the network; train and write nothing, and return no
+            summary.
+
+    Returns:
+        The outcome; None in the processes of a distributed run that report nothing.
 
     Raises:
         ConfigError: the call contradicts itself or the existing outputs; a name is unknown; a fold
@@ -108,7 +85,9 @@ def run(
         MissingExtraError: a tracker or a metric needs a package that is not installed.
     """
     with join_processes() as group:
-        return _Run(config, progress if group.first else Silent(), views, group).go(when, dry_run)
+        told = progress if group.first else Silent()
+        outcome = run_job(_SaliencyJob(config, views, group), when, dry_run=dry_run, progress=told)
+    return outcome if group.first else None
 
 
 def check(config: SaliencyConfig) -> list[str]:
@@ -123,7 +102,7 @@ def check(config: SaliencyConfig) -> list[str]:
     """
     for path in config.plugins:
         load_plugin(Path(path))
-    notices = check_set(_data_spec(config))
+    notices = check_set(config.datasets[0])
     folds = fold_settings(config)
     for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
         read_ids(listed)
@@ -140,7 +119,7 @@ def fold_settings(config: SaliencyConfig) -> FoldSettings:
     return FoldSettings(cv.folds, cv.group_by, files, held, cv.val_share, config.seed)
 
 
-def check_stages(network: Module, config: SaliencyConfig) -> None:
+def require_blocks(network: Module, config: SaliencyConfig) -> None:
     """Raise unless a network has the blocks that the stages name.
 
     Raises:
@@ -151,79 +130,131 @@ def check_stages(network: Module, config: SaliencyConfig) -> None:
         block_rates(network, stage)
 
 
-class _Run:
-    def __init__(
-        self, config: SaliencyConfig, progress: Progress, views: TrainingViews, group: Group
-    ) -> None:
-        self.config = config
-        self.progress = progress
+@dataclass(frozen=True)
+class _Inputs:
+    """The data set, its division into folds, and the model before training."""
+
+    loaded: LoadedSet
+    division: Division
+    built: BuiltModel
+
+
+class _SaliencyJob(Job[_Inputs, CvSummary | None]):
+    command = "finetune"
+    owns = (*OWN, *FOLD_FILES)
+
+    def __init__(self, config: SaliencyConfig, views: TrainingViews, group: Group) -> None:
+        self.config: SaliencyConfig = config
+        self.folder = Path(config.output_dir)
         self.views = views
         self.group = group
-        self.started = Stopwatch()
-        self.folder = RunFolder(Path(config.output_dir), "finetune", (*OWN, *FOLD_FILES))
-        self.targets = Targets(
-            config.gt_aggregate, config.gt_resize_interp,
-            None if config.gt_cache_dir is None else Path(config.gt_cache_dir), config.seed,
-        )  # fmt: skip
+        self.first = group.first
+        cache = None if config.gt_cache_dir is None else Path(config.gt_cache_dir)
+        self.targets = Targets(config.gt_aggregate, config.gt_resize_interp, cache, config.seed)
+        self.only_folds = config.cv.only_folds  # with folds that an earlier run finished, later
 
-    def go(self, when: WhenPresent, dry_run: bool) -> FinetuneRun:
+    def share(self, value: Shared) -> Shared:
+        """Return the first process's value."""
+        return self.group.broadcast(value)
+
+    def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
+        """Read and divide the data set, and check the model; a dry run downloads no weights."""
         config = self.config
-        _need_packages(config)
+        require_trackers(tensorboard=config.tensorboard, wandb=config.wandb.enabled)
+        if "EMD" in config.metrics:
+            require_solver()
         for path in config.plugins:
             load_plugin(Path(path))
-        if not dry_run and self.group.first:
-            when = self.folder.require_startable(when)
-        loaded = load_sets(
-            config.datasets,
-            self.progress,
-            max_lost=config.max_lost,
-            limit=config.limit_images,
-        )[0]
+        (loaded,) = load_sets(
+            config.datasets, progress, max_lost=config.max_lost, limit=config.limit_images
+        )
         require_usable(loaded)
         division = divide(loaded.stimuli, fold_settings(config))
-        numbers = fold_numbers(config.cv.only_folds, len(division.folds))
-        built = self._checked_model(loaded.stimuli, division, download=not dry_run)
-        if dry_run:
-            return self._result({}, 0, written=False)
-        identity = self._identity(loaded, division, built)
-        with self.folder.held() if self.group.first else nullcontext():
-            lacking = [problem.reason for problem in loaded.problems]
-            needed = [f"{division.folds[number - 1].name}/{BEST}" for number in numbers]
-            there = (
-                self.group.first
-                and self.folder.reuse_or_begin(identity, when, lacking, needed) is not None
-            )
-            there, when = self.group.from_first((there, when))
-            if there:
-                self.progress.notice(
-                    already_done(self.folder.path),
-                    keep=False,
-                )
-                stored = json.loads((self.folder.path / SUMMARY).read_text(encoding="utf-8"))
-                return self._result(stored, len(stored["failures"]))
-            if self.group.first:
-                numbers = self._with_finished(division, numbers, when)
-            numbers = self.group.from_first(numbers)
-            self._train(loaded, division, numbers, identity, when is WhenPresent.RESUME)
-            found: dict[str, Any] = {}
-            if self.group.first:
-                found = self._score(loaded, division, numbers, identity, built)
-            found = self.group.from_first(found)
-        return self._result(found, len(found["failures"]))
+        fold_numbers(config.cv.only_folds, len(division.folds))
+        built = self._build(progress, download=not dry_run)
+        learnt = {i for fold in division.folds for i in (*fold.train, *fold.validation)}
+        for stimulus in loaded.stimuli:
+            if stimulus.image_id in learnt:
+                self.targets.check(stimulus, config.loss)
+        return _Inputs(loaded, division, built)
 
-    def _with_finished(
-        self, division: Division, numbers: Sequence[int], when: WhenPresent
-    ) -> list[int]:
-        """Return the numbers of the folds to train and of those already finished.
+    def identity(self, inputs: _Inputs) -> Identity:
+        """Return what the scores depend on; a fold does not depend on which others are trained."""
+        loaded, division, config = inputs.loaded, inputs.division, self.config
+        words = [loaded.digest, inputs.built.identity, repr(division)]
+        if self.targets.cache_dir is not None:
+            for stimulus in loaded.stimuli:
+                path = self.targets.cache_dir / f"{stimulus.image_id}.npy"
+                words.append(sha256_of(path) if path.is_file() else "")
+        digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+        every = replace(config, cv=replace(config.cv, only_folds=None))
+        numbers = fold_numbers(config.cv.only_folds, len(division.folds))
+        return Identity(
+            numbers_hash(every, ["scores"], digest),
+            {
+                f"data set {loaded.label}": {"sha256": loaded.digest},
+                f"model {config.model.label}": {"sha256": inputs.built.identity},
+            },
+            missing=[problem.reason for problem in loaded.problems],
+            needed=[f"{division.folds[number - 1].name}/{BEST}" for number in numbers],
+        )
+
+    def preview(self, inputs: _Inputs) -> None:
+        """Return nothing, because nothing is trained."""
+
+    def stored(self, inputs: _Inputs, manifest: Manifest) -> CvSummary:
+        """Return the summary of a finished run."""
+        return CvSummary.load(self.folder)
+
+    def failures(self, summary: CvSummary | None) -> Sequence[str]:
+        """Return why each image that was left out could not be used."""
+        return [] if summary is None else [str(failure) for failure in summary.failures]
+
+    def recorded_config(self) -> Mapping[str, Any]:
+        """Return the configuration, whose `only_folds` names the kept folds too."""
+        return as_dict(replace(self.config, cv=replace(self.config.cv, only_folds=self.only_folds)))
+
+    def work(self, inputs: _Inputs, run: Run) -> CvSummary | None:
+        """Train the folds that are not finished, score all of them, and write the tables."""
+        config, loaded, division = self.config, inputs.loaded, inputs.division
+        folds = self.share(self._choose_folds(division, run) if self.first else [])
+        for fold in folds:
+            is_done = self.first and _files_of(fold, run) is not None
+            if not self.share(is_done):
+                self._train(fold, loaded.stimuli, len(division.folds), run)
+        if not self.first:
+            return None
+        scorer = Scorer(config.metrics, LocalPool(config.n_jobs), run.progress, seed=config.seed)
+        for problem in loaded.problems:
+            scorer.fail(loaded.label, "", problem.image_id, problem.reason)
+        scores = score_folds(config, loaded, division, folds, run.path, scorer)
+        failures = scorer.failures
+        require_unchanged([loaded], [row for row in failures if row.model])
+        label = config.model.label
+        summary = summarise(
+            config.experiment, label, config.metrics, scores, failures, config.seed
+        )  # fmt: skip
+        run.add(write_tables(run.path, scores, summary))
+        for fold in folds:
+            run.outputs |= _files_of(fold, run) or {}
+        run.counts |= {
+            "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
+            "failures": len(failures), **RANDOM_DRAWS,
+        }  # fmt: skip
+        return summary
+
+    def _choose_folds(self, division: Division, run: Run) -> list[Fold]:
+        """Return the folds to train and those already finished.
 
         Raises:
             ConfigError: a fold is partly trained and not among the folds to train.
         """
+        numbers = fold_numbers(self.config.cv.only_folds, len(division.folds))
         others = [fold for fold in division.folds if fold.number not in numbers]
-        kept = [fold for fold in others if self._files_of(fold) is not None]
+        kept = [fold for fold in others if _files_of(fold, run) is not None]
         for fold in others:
-            path = self.folder.path / fold.name
-            if when is WhenPresent.RESUME and fold not in kept and (path / LAST).is_file():
+            path = run.path / fold.name
+            if run.resumed and fold not in kept and (path / LAST).is_file():
                 raise ConfigError(
                     f"{path} is begun and not finished, and cv.only_folds leaves it out, which "
                     f"would delete it; add {fold.number} to cv.only_folds, or use another output "
@@ -231,89 +262,73 @@ class _Run:
                 )
         if kept:
             names = ", ".join(fold.name for fold in kept)
-            self.progress.notice(
-                f"{names} of {self.folder.path} is finished and is kept.", keep=False
-            )
-        return sorted({*numbers, *(fold.number for fold in kept)})
+            run.progress.notice(f"{names} of {run.path} is finished and is kept.", keep=False)
+        chosen = sorted({*numbers, *(fold.number for fold in kept)})
+        if self.only_folds is not None and chosen != list(numbers):
+            self.only_folds = chosen
+        return [division.folds[number - 1] for number in chosen]
 
-    def _files_of(self, fold: Fold) -> dict[str, dict[str, Any]] | None:
-        """Return the undamaged files of a fold finished in this or the resumed run, else None."""
-        names = [pattern.replace("fold_*", fold.name) for pattern in FOLD_FILES]
-        return self.folder.recorded(fold.name) or self.folder.proved(names)
-
-    def _train(
-        self,
-        loaded: LoadedSet,
-        division: Division,
-        numbers: Sequence[int],
-        identity: str,
-        resume: bool,
-    ) -> None:
-        """Train every fold that is not finished."""
-        for number in numbers:
-            fold = division.folds[number - 1]
-            done = self.group.first and self._files_of(fold) is not None
-            if self.group.from_first(done):
-                continue
-            path = self.folder.path / fold.name
-            if self.group.first and not resume:
-                (path / LAST).unlink(missing_ok=True)
-            model = self._made().model
-            assert isinstance(model, TorchSaliencyModel)  # noqa: S101 - checked before
-            files = FoldRun(
-                self.config, fold, path, identity, self.targets, self.views, self.progress,
-                self.group, len(division.folds),
-            ).train(model, loaded.stimuli, resume)  # fmt: skip
-            model.release()
-            if self.group.first:
-                self.folder.record(fold.name, describe_files(self.folder.path, files))
-
-    def _score(
-        self,
-        loaded: LoadedSet,
-        division: Division,
-        numbers: Sequence[int],
-        identity: str,
-        built: BuiltModel,
-    ) -> dict[str, Any]:
-        """Compute held-out scores, write tables and the manifest, and return the summary."""
-        config = self.config
-        scorer = Scorer(config.metrics, LocalPool(config.n_jobs), self.progress, seed=config.seed)
-        failures = scorer.failures
-        for problem in loaded.problems:
-            scorer.fail(loaded.label, "", problem.image_id, problem.reason)
-        folds = [division.folds[number - 1] for number in numbers]
-        scores = score_folds(config, loaded, division, folds, self.folder.path, scorer)
-        require_unchanged([loaded], [row for row in failures if row.model])
-        model = config.model.label
-        result = cross_validated(
-            config.experiment, model, config.metrics, scores, failures, config.seed
-        )
-        outputs = describe_files(self.folder.path, write_tables(self.folder.path, result))
-        for fold in folds:
-            outputs |= self._files_of(fold) or {}
-        wanted = fold_numbers(config.cv.only_folds, len(division.folds))
-        if config.cv.only_folds is not None and wanted != list(numbers):
-            config = replace(config, cv=replace(config.cv, only_folds=list(numbers)))
-        counts = {
-            "images": len(loaded.stimuli), "folds": len(folds), "holdout": len(division.holdout),
-            "failures": len(failures), **RANDOM_DRAWS,
-        }  # fmt: skip
-        self.folder.finish(
-            Manifest.made(
-                command="finetune", config=as_dict(config), config_hash=identity,
-                inputs={
-                    f"data set {loaded.label}": {"sha256": loaded.digest},
-                    f"model {model}": {"sha256": built.identity},
-                },
-                outputs=outputs, counts=counts,
-                started=self.started,
-                seed=config.seed, notices=self.progress.kept,
-            )
+    def _train(self, fold: Fold, stimuli: Sequence[Stimulus], n_folds: int, run: Run) -> None:
+        """Train a fold, and record its files."""
+        config, folder = self.config, run.path / fold.name
+        lists = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        if self.first:
+            if not run.resumed:
+                (folder / LAST).unlink(missing_ok=True)
+            for name, ids in lists.items():
+                write_ids(folder / f"{name}.txt", ids)
+        model = self._build_model(download=True).model
+        assert isinstance(model, TorchSaliencyModel)  # noqa: S101 - `load` has checked
+        by_id = {stimulus.image_id: stimulus for stimulus in stimuli}
+        train, validation = (
+            [
+                OnlySome(by_id[i], fold.train_people) if fold.train_people else by_id[i]
+                for i in ids
+            ]
+            for ids in (fold.train, fold.validation)
         )  # fmt: skip
-        return as_summary(result)
+        model.see([*train, *validation])  # never the held-out images
+        how = config.training
+        settings = FitSettings(
+            stages_of(config), how.batch_size, how.accumulate, how.precision, how.clip_norm,
+            how.optimizer, how.momentum, config.seed, worker_count(config.n_jobs),
+        )  # fmt: skip
+        title = f"fold {fold.number} of {n_folds}"
+        job = FitJob(
+            SaliencyTask(model, train, validation, self.targets, config.loss),
+            settings,
+            folder,
+            f"{run.identity} {fold.name}",
+            self._trackers(fold, folder) if self.first else (),
+            Shown(title, self.views, run.progress) if self.first else Watch(),
+            self.group,
+        )
+        fit(job, run.resumed)
+        model.release()
+        if self.first:
+            names = (BEST, FINAL, LAST, HISTORY, *(f"{name}.txt" for name in lists))
+            files = describe_files(run.path, [folder / name for name in names])
+            run.folder.record(fold.name, files)
 
-    def _made(self, *, download: bool = True) -> BuiltModel:
+    def _trackers(self, fold: Fold, folder: Path) -> list[Tracker]:
+        config, settings = self.config, self.config.wandb
+        found = make_trackers(folder, config.tensorboard)
+        if settings.enabled:
+            tracker = WandbTracker(
+                folder if settings.dir is None else Path(settings.dir),
+                name=f"{settings.name or config.experiment}_{fold.name}",
+                group=settings.group or config.experiment,
+                mode=settings.mode,
+                project=settings.project,
+                entity=settings.entity,
+                notes=settings.notes,
+                tags=list(settings.tags),
+                config=as_dict(config),
+            )
+            found.append(tracker)
+        return found
+
+    def _build_model(self, *, download: bool) -> BuiltModel:
         spec = self.config.model
         built = build_model(
             spec.label, spec.name, spec.settings, self.config.device, download=download
@@ -321,62 +336,33 @@ class _Run:
         require_devices([built])
         return built
 
-    def _checked_model(
-        self, stimuli: Sequence[Stimulus], division: Division, *, download: bool
-    ) -> BuiltModel:
+    def _build(self, progress: Progress, *, download: bool) -> BuiltModel:
         """Return the model, after checks for everything that would stop a training later.
 
         Without `download`, missing weights are not downloaded and the blocks are checked on a
         network without weights.
         """
-        built = self._made(download=download)
+        built = self._build_model(download=download)
         if not isinstance(built.model, TorchSaliencyModel):
             raise ConfigError(
-                f"model {built.label} is no PyTorch network; there is nothing to tune."
+                f"model {built.label} is not a PyTorch network; there is nothing to tune."
             )
         for text in built.model.notices:
-            self.progress.notice(text)
+            progress.notice(text)
         note = None if download else describe_download(f"model {built.label}", built.settings)
         if note is None:
-            check_stages(built.model.network(), self.config)
+            require_blocks(built.model.network(), self.config)
             built.model.release()
-        else:
-            self.progress.notice(note)
-            spec = self.config.model
-            network = try_network(spec.label, spec.name, spec.settings, self.config.device)
-            if network is not None:
-                check_stages(network, self.config)
-        learnt = {i for fold in division.folds for i in (*fold.train, *fold.validation)}
-        for stimulus in stimuli:
-            if stimulus.image_id in learnt:
-                self.targets.check(stimulus, self.config.loss)
+            return built
+        progress.notice(note)
+        spec = self.config.model
+        network = try_network(spec.label, spec.name, spec.settings, self.config.device)
+        if network is not None:
+            require_blocks(network, self.config)
         return built
 
-    def _identity(self, loaded: LoadedSet, division: Division, built: BuiltModel) -> str:
-        """Return a hash of everything the results depend on."""
-        words = [loaded.digest, built.identity, repr(division)]
-        if self.targets.cache_dir is not None:
-            for stimulus in loaded.stimuli:
-                path = self.targets.cache_dir / f"{stimulus.image_id}.npy"
-                words.append(sha256_of(path) if path.is_file() else "")
-        digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
-        # a fold does not depend on which other folds are trained
-        every = replace(self.config, cv=replace(self.config.cv, only_folds=None))
-        return numbers_hash(every, ["scores"], digest)
 
-    def _result(self, summary: Mapping[str, Any], n: int, written: bool = True) -> FinetuneRun:
-        seconds = self.started.seconds
-        return FinetuneRun(self.folder.path, summary, n, seconds, written, self.group.first)
-
-
-def _data_spec(config: SaliencyConfig) -> Spec:
-    return config.datasets[0]
-
-
-def _need_packages(config: SaliencyConfig) -> None:
-    if config.wandb.enabled:
-        need_wandb()
-    if config.tensorboard:
-        need_tensorboard()
-    if "EMD" in config.metrics:
-        require_solver()
+def _files_of(fold: Fold, run: Run) -> FileFacts | None:
+    """Return the undamaged files of a fold finished in this or the resumed run, else None."""
+    names = [pattern.replace("fold_*", fold.name) for pattern in FOLD_FILES]
+    return run.folder.recorded(fold.name) or run.folder.proved(names)

@@ -40,7 +40,7 @@ def score_folds(
         loaded: the data set.
         division: its division into folds.
         folds: the folds to score.
-        folder: folder of the run, with the folds' checkpoints.
+        folder: the output folder, which holds the folds' checkpoints.
         scorer: scores images, and records those that could not be scored.
     """
     scores: list[FoldScores] = []

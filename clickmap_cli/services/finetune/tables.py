@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -74,15 +75,17 @@ class CvRow:
 
 
 @dataclass(frozen=True)
-class CvResult:
-    """The result of a fine-tuning.
+class CvSummary:
+    """The content of `summary.json`.
 
     Attributes:
         experiment: its name.
         model: name of the model.
         metrics: names of the metrics, in the order of columns.
-        scores: the scores of every fold and model.
-        rows: the summaries over folds.
+        resamples: number of resamples of an interval.
+        permutations: number of random sign patterns of a p-value.
+        exact_permutations_up_to: number of pairs up to which every sign pattern is counted.
+        results: the summaries over folds.
         comparisons: every pair of models on the same images.
         failures: images that could not be predicted or scored.
     """
@@ -90,38 +93,64 @@ class CvResult:
     experiment: str
     model: str
     metrics: tuple[str, ...]
-    scores: tuple[FoldScores, ...]
-    rows: tuple[CvRow, ...]
+    resamples: int
+    permutations: int
+    exact_permutations_up_to: int
+    results: tuple[CvRow, ...]
     comparisons: tuple[ComparisonRow, ...]
     failures: tuple[Failure, ...]
 
+    @classmethod
+    def load(cls, folder: Path) -> CvSummary:
+        """Read `summary.json`."""
+        values = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        typed = {
+            "metrics": tuple(values["metrics"]),
+            "results": tuple(
+                CvRow(**_read_numbers(row) | {"folds": _read_numbers(row["folds"])})
+                for row in values["results"]
+            ),
+            "comparisons": tuple(ComparisonRow(**_read_numbers(r)) for r in values["comparisons"]),
+            "failures": tuple(Failure(**row) for row in values["failures"]),
+        }
+        return cls(**values | typed)
 
-def cross_validated(
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of the file; undefined numbers are null."""
+        return dict(json_ready(asdict(self)))
+
+
+def _read_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of JSON with null as NaN."""
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+def summarise(
     experiment: str,
     model: str,
     metrics: Sequence[str],
     scores: Sequence[FoldScores],
     failures: Sequence[Failure],
     seed: int,
-) -> CvResult:
+) -> CvSummary:
     """Compute means over folds and images, and compare every pair of models."""
     rows: list[CvRow] = []
     pooled: list[ModelResult] = []
     for split in dict.fromkeys(part.split for part in scores):
         for name in dict.fromkeys(part.model for part in scores if part.split == split):
             parts = [part for part in scores if (part.split, part.model) == (split, name)]
-            images = _by_image(parts, metrics)
+            images = _average_folds(parts, metrics)
             pooled.append(ModelResult(split, name, tuple(images), (), 0))
-            rows += [_row(parts, images, metric, seed) for metric in metrics]
+            rows += [_summarise_metric(parts, images, metric, seed) for metric in metrics]
     order = {metric: at for at, metric in enumerate(metrics)}
     rows.sort(key=lambda row: (row.split != HELD_OUT, order[row.metric]))
-    return CvResult(
-        experiment, model, tuple(metrics), tuple(scores), tuple(rows),
-        compare_models(pooled, metrics, seed), tuple(failures),
+    return CvSummary(
+        experiment, model, tuple(metrics), **RANDOM_DRAWS, results=tuple(rows),
+        comparisons=compare_models(pooled, metrics, seed), failures=tuple(failures),
     )  # fmt: skip
 
 
-def _row(
+def _summarise_metric(
     parts: Sequence[FoldScores], images: Sequence[ImageScore], metric: str, seed: int
 ) -> CvRow:
     folds = {part.fold: known_mean([row.scores[metric] for row in part.images]) for part in parts}
@@ -137,7 +166,7 @@ def _row(
     )  # fmt: skip
 
 
-def _by_image(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[ImageScore]:
+def _average_folds(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[ImageScore]:
     """Return one row per image: its scores averaged over the folds that score it."""
     found: dict[str, list[ImageScore]] = {}
     for part in parts:
@@ -152,42 +181,37 @@ def _by_image(parts: Sequence[FoldScores], metrics: Sequence[str]) -> list[Image
     ]  # fmt: skip
 
 
-def write_tables(folder: Path, result: CvResult) -> list[Path]:
+def write_tables(folder: Path, scores: Sequence[FoldScores], summary: CvSummary) -> list[Path]:
     """Write `cv_summary.csv` under both its names, image scores, comparisons and failures.
 
-    The same result is also written as `summary.json`. Return all paths.
+    The summary is also written as `summary.json`. Return all paths.
     """
-    paths: list[Path] = []
-
-    def table(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        write_csv(folder / name, header, rows)
-        paths.append(folder / name)
-
-    folds = list(dict.fromkeys(part.fold for part in result.scores))
-    header = ["split", "metric", "model", *folds, *_AFTER]
+    names = [
+        "cv_summary.csv", f"{summary.model}_finetuned_cv_summary.csv", _SCORES, "comparisons.csv",
+        _FAILURES, SUMMARY,
+    ]  # fmt: skip
+    paths = [folder / name for name in names]
+    folds = list(dict.fromkeys(part.fold for part in scores))
+    after = ("mean", "sd", "image_mean", "low", "high", "n_images")
     rows = [
         [row.split, row.metric, row.model]
         + [row.folds.get(fold, math.nan) for fold in folds]
-        + [getattr(row, name) for name in _AFTER]
-        for row in result.rows
+        + [getattr(row, name) for name in after]
+        for row in summary.results
     ]
-    for name in ("cv_summary.csv", f"{result.model}_finetuned_cv_summary.csv"):
-        table(name, header, rows)
+    for path in paths[:2]:
+        write_csv(path, ["split", "metric", "model", *folds, *after], rows)
     images = [
         [part.split, part.fold, part.model, row.image_id]
-        + [row.scores[metric] for metric in result.metrics]
-        for part in result.scores
+        + [row.scores[metric] for metric in summary.metrics]
+        for part in scores
         for row in part.images
     ]
-    table(_SCORES, ["split", "fold", "model", "image_id", *result.metrics], images)
-    for name, kind, some in (
-        ("comparisons.csv", ComparisonRow, result.comparisons),
-        (_FAILURES, Failure, result.failures),
-    ):
-        write_rows(folder / name, kind, some)
-        paths.append(folder / name)
-    write_json(folder / SUMMARY, as_summary(result))
-    return [*paths, folder / SUMMARY]
+    write_csv(paths[2], ["split", "fold", "model", "image_id", *summary.metrics], images)
+    write_rows(paths[3], ComparisonRow, summary.comparisons)
+    write_rows(paths[4], Failure, summary.failures)
+    write_json(paths[5], summary.as_json())
+    return paths
 
 
 def read_scores(
@@ -228,19 +252,3 @@ def read_failures(folder: Path) -> list[Failure]:
             raise DataError(
                 f"{path}: its columns are not those of failures; copy the folder again."
             ) from error
-
-
-_AFTER = ("mean", "sd", "image_mean", "low", "high", "n_images")
-
-
-def as_summary(result: CvResult) -> dict[str, Any]:
-    """Return the content of `--json` and `summary.json`; undefined numbers are null."""
-    return {
-        "experiment": result.experiment,
-        "model": result.model,
-        "metrics": list(result.metrics),
-        **RANDOM_DRAWS,
-        "results": [json_ready(asdict(row)) for row in result.rows],
-        "comparisons": [json_ready(asdict(row)) for row in result.comparisons],
-        "failures": [asdict(row) for row in result.failures],
-    }

@@ -88,7 +88,7 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
         learnt, test = matched_train.images, held_out.images
     else:
         learnt, test = _split(matched_train.images, config.test_share, config.seed)
-    found = [_of_neither(part, found) for part in found]
+    found = [_drop_labelled_elsewhere(part, found) for part in found]
     for part in found:
         n_lost = len(part.without_file)
         first = f"'{part.without_file[0]}' for one; is it the right folder?" if n_lost else ""
@@ -118,7 +118,7 @@ def _read(
     config: KeypointConfig, what: str, names: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], MatchedImages]:
     """Return key-point names, and labels matched with their files; `what` is `train` or `test`."""
-    path = _place(config, f"{what}_csv_file", "file", Path.is_file)
+    path = _find_path(config, f"{what}_csv_file", "file", Path.is_file)
     labels = read_labels(path)
     if config.n_KPs is not None and len(labels.names) != config.n_KPs:
         raise ConfigError(
@@ -129,11 +129,11 @@ def _read(
         labels = labels.in_order(names)
     images = path.parent
     if getattr(config, f"{what}_data_dir") is not None:
-        images = _place(config, f"{what}_data_dir", "folder", Path.is_dir)
+        images = _find_path(config, f"{what}_data_dir", "folder", Path.is_dir)
     return labels.names, match_images(labels, images)
 
 
-def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedImages:
+def _drop_labelled_elsewhere(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedImages:
     """Return a part whose unlabelled files have no label in the other table either.
 
     The images of the two tables may be in one folder.
@@ -145,7 +145,7 @@ def _of_neither(part: MatchedImages, parts: Sequence[MatchedImages]) -> MatchedI
     return replace(part, without_label=blank)
 
 
-def _place(config: KeypointConfig, key: str, kind: str, fits: Callable[[Path], bool]) -> Path:
+def _find_path(config: KeypointConfig, key: str, kind: str, fits: Callable[[Path], bool]) -> Path:
     """Return the path of a key: as given if it exists, else under `root_directory`.
 
     Raises:

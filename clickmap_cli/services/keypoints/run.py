@@ -31,7 +31,7 @@ from clickmap_cli.services.keypoints.results import (
     summarise,
     write_tables,
 )
-from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
+from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, make_trackers
 from clickmap_cli.storage.atomic import sha256_of, write_csv
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest
@@ -42,7 +42,7 @@ from clickmap_cli.training.distributed import Group, join_processes
 from clickmap_cli.training.fitting import FIRST_SCALE, FitJob, FitSettings, Watch, fit
 from clickmap_cli.training.tasks.keypoint_augmentation import Pixels, Points, is_on
 from clickmap_cli.training.tasks.keypoints import KeypointTask
-from clickmap_cli.training.trackers import Row, WandbTracker, need_tensorboard, need_wandb
+from clickmap_cli.training.trackers import Row, WandbTracker, require_trackers
 
 UNMATCHED = "unmatched.csv"
 _SHEET_IMAGES = 4
@@ -68,17 +68,7 @@ class KeypointFigures(Protocol):
         predicted: Points | None = None,
         wrong: Sequence[int] = (),
     ) -> None:
-        """Draw true and predicted key points over an image.
-
-        Args:
-            path: path of the PNG.
-            title: title above the image.
-            pixels: the image.
-            names: (k) key points.
-            true: true points; None = no labels.
-            predicted: predicted points; None = draw only the labels.
-            wrong: indices of predicted points that are too far off.
-        """
+        """Draw points over an image; `wrong` are indices of predicted points too far off."""
 
     def draw_sheet(
         self,
@@ -86,14 +76,7 @@ class KeypointFigures(Protocol):
         names: Sequence[str],
         rows: Sequence[tuple[str, Sequence[tuple[str, Pixels, Points]]]],
     ) -> None:
-        """Draw examples of augmented images, with a row per image and a column per change.
-
-        Args:
-            path: path of the PNG.
-            names: (k) key points.
-            rows: name of each image, and title, pixels in 0..1 and points of each of its panels;
-                all rows have the same titles.
-        """
+        """Draw a row per image: its name, and title, pixels in 0..1 and points of each panel."""
 
     def draw_losses(self, path: Path, rows: Sequence[Row], best: int | None = None) -> None:
         """Draw losses and scores of a history; `best` is the epoch or step to mark."""
@@ -145,10 +128,7 @@ def run(
         RunError: the loss became NaN or infinite, the GPU ran out of memory, or the folder is busy.
         MissingExtraError: a tracker needs a package that is not installed.
     """
-    if config.use_wandb:
-        need_wandb()
-    if config.tensorboard:
-        need_tensorboard()
+    require_trackers(tensorboard=config.tensorboard, wandb=config.use_wandb)
     with join_processes() as group:
         told = progress if group.first else Silent()
         job = _KeypointJob(config, views, figures, group)
@@ -175,8 +155,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
 
     def share(self, value: Shared) -> Shared:
         """Return the first process's value."""
-        shared: Shared = self.group.from_first(value)
-        return shared
+        return self.group.broadcast(value)
 
     def load(
         self,
@@ -187,7 +166,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
         """Read the labels and build the network."""
         config = self.config
         data = load_keypoints(config)
-        network = network_of(config, len(data.names))
+        network = build_network(config, len(data.names))
         for text in (*data.notices, *network.notices):
             progress.notice(text)
         if config.fp16_opt_level is not None:
@@ -269,7 +248,7 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
 
     def _train(self, task: KeypointTask, settings: FitSettings, run: Run) -> tuple[Row, ...]:
         config = self.config
-        kept = trackers(run.path, config.tensorboard) if self.first else []
+        kept = make_trackers(run.path, config.tensorboard) if self.first else []
         if self.first and config.use_wandb:
             kept.append(
                 WandbTracker(
@@ -350,7 +329,7 @@ def _fit_settings(config: KeypointConfig, n_train: int, progress: Progress) -> F
     )  # fmt: skip
 
 
-def network_of(config: KeypointConfig, n_points: int) -> KeypointNet:
+def build_network(config: KeypointConfig, n_points: int) -> KeypointNet:
     """Return the network of a configuration with its initial weights.
 
     Raises:

@@ -9,7 +9,7 @@ from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.runtime.progress import Progress
 
 
-def quality_of(config: ExperimentConfig, progress: Progress) -> Quality | None:
+def load_judge(config: ExperimentConfig, progress: Progress) -> Quality | None:
     """Return a function that judges participants, or None if no filter applies.
 
     None applies without `participant_filter`, or to a folder that `prepare` wrote, as its trials

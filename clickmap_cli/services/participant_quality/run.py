@@ -37,15 +37,18 @@ from clickmap_cli.models.participant_quality import (
 from clickmap_cli.models.weights import seeded
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
-from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, trackers
+from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, make_trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.training.checkpoints import BEST, FINAL, FOLD_FILES, LAST
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.folds import NO_FOLD, quality_folds
-from clickmap_cli.training.quality_scores import HeldOutQuality, held_out_quality
-from clickmap_cli.training.tasks.participant_quality import QualityTask
+from clickmap_cli.training.tasks.participant_quality import (
+    HeldOutQuality,
+    QualityTask,
+    score_held_out,
+)
 
 SUMMARY = "summary.json"
 
@@ -186,7 +189,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
                 chosen = (folds != fold) & (folds != NO_FOLD)
                 scores, _ = self._train(inputs, chosen, f"fold_{fold + 1}", run)
                 held_out[folds == fold] = scores[folds == fold]
-            found = held_out_quality(held_out, inputs.labels, folds, config.threshold, config.seed)
+            found = score_held_out(held_out, inputs.labels, folds, config.threshold, config.seed)
             scores, network = self._train(inputs, folds != NO_FOLD, "final", run)
         model = QualityModel(
             network.cpu().eval(), self.features, config.model.hidden, config.model.layers,
@@ -215,7 +218,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
                 len(self.features.names), config.model.hidden, config.model.layers,
                 config.model.dropout,
             )  # fmt: skip
-        task = QualityTask(network, trials, inputs.labels, chosen, None, self.features, config.seed)
+        task = QualityTask(network, trials, inputs.labels, chosen, self.features, config.seed)
         stage = Stage(
             name="train",
             epochs=how.num_epochs,
@@ -230,7 +233,7 @@ class _QualityJob(Job[KnownPeople, QualitySummary | None]):
         if not run.resumed:
             (folder / LAST).unlink(missing_ok=True)
         watch = Shown(title, self.views, run.progress)
-        job = FitJob(task, settings, folder, f"{run.identity} {name}", trackers(folder), watch)
+        job = FitJob(task, settings, folder, f"{run.identity} {name}", make_trackers(folder), watch)
         fit(job, run.resumed)
         run.add(folder / file for file in (BEST, FINAL, LAST, HISTORY))
         run.progress.stage(f"Judging participants, {title}", 0)

@@ -27,7 +27,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
-from clickmap_cli.services.participant_quality.judge import quality_of
+from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.services.prepare.examples import Example, draw_examples
 from clickmap_cli.services.prepare.maps import MapOutput, Part, require_all_maps, write_maps
 from clickmap_cli.storage.atomic import replacing, write_csv, write_json
@@ -110,7 +110,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What is known before the trials are read.
+    """Inputs of `prepare`, except the trials themselves.
 
     Attributes:
         files: input files with size and SHA-256.
@@ -161,7 +161,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Hash the inputs and load the judge of participants; a dry run also filters the trials."""
         files, identity = _inputs(self.config, progress)
-        quality = quality_of(self.config, progress)
+        quality = load_judge(self.config, progress)
         if not dry_run:
             return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
         found = surviving_trials(self.config, progress, quality=quality)

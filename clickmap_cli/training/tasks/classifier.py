@@ -33,7 +33,7 @@ class ClassExample:
     label: int
 
 
-def planes_of(item: LabelledImage, cache: PlaneCache) -> torch.Tensor:
+def read_planes(item: LabelledImage, cache: PlaneCache) -> torch.Tensor:
     """Return an image as (channels, h, w) float32 in 0..1, from the cache if it is there.
 
     Raises:
@@ -98,7 +98,7 @@ class ClassifierTask(Task):
         Raises:
             DataError: the image is missing or damaged.
         """
-        return ClassExample(planes_of(item, self._cache), self._codes[item.label])
+        return ClassExample(read_planes(item, self._cache), self._codes[item.label])
 
     def alike(self, example: ClassExample) -> tuple[int, ...]:
         """Return the shape of the image."""

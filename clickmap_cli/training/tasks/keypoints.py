@@ -103,10 +103,10 @@ class KeypointTask(Task):
         if epoch is None or not is_on(self._augment):
             points = scaled(item.points, item.size, self.shown.size)
             plain = self.pixels(item).astype(np.float32) / 255
-            return KeypointExample(planes(plain, self.shown), points)
+            return KeypointExample(normalise_planes(plain, self.shown), points)
         rng = self._generator(item, epoch)
         pixels, points = self._apply(item, draw_change(self._augment, rng), rng)
-        return KeypointExample(planes(pixels, self.shown), points)
+        return KeypointExample(normalise_planes(pixels, self.shown), points)
 
     def pixels(self, item: KeypointImage) -> NDArray[np.uint8]:
         """Return an image as (height, width, 3) RGB at the network's size; it is read-only.
@@ -116,7 +116,7 @@ class KeypointTask(Task):
         """
 
         def read() -> NDArray[np.uint8]:
-            pixels = squashed(read_image(item.path), self.shown.size)
+            pixels = squash_image(read_image(item.path), self.shown.size)
             pixels.flags.writeable = False
             return pixels
 
@@ -159,7 +159,7 @@ class KeypointTask(Task):
         """
         device = next(self.network.parameters()).device
         images = torch.stack([example.planes for example in batch]).to(device)
-        wanted = np.stack([shares(example.points, self.shown.size) for example in batch])
+        wanted = np.stack([points_to_shares(example.points, self.shown.size) for example in batch])
         targets = torch.from_numpy(wanted).float().to(device)
         with autocast(self.network, precision):
             said = self.network(images)
@@ -168,7 +168,7 @@ class KeypointTask(Task):
     def scores(self, example: KeypointExample, output: torch.Tensor) -> dict[str, float]:
         """Compute RMSE and PCK of one image; NaN without labels, or without reference points."""
         found = output.detach().double().cpu().numpy()
-        points = pixels_of_shares(found, self.shown.size)
+        points = shares_to_points(found, self.shown.size)
         scored = score_keypoints(points[None], example.points[None], self._reference, self._alpha)
         return {"rmse": scored.rmse, "pck": scored.pck}
 
@@ -205,7 +205,7 @@ def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return squares.sum(1) / known.flatten(1).sum(1).clamp_min(1)
 
 
-def squashed(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+def squash_image(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Resize an image to the network's size, whatever its shape: bilinear with antialiasing.
 
     Pixel (i, j) covers the same share of the image before and after, as `metrics.keypoints.scaled`
@@ -223,14 +223,14 @@ def squashed(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return np.array(resized, dtype=np.uint8)
 
 
-def planes(pixels: NDArray[Any], shown: KeypointInput) -> torch.Tensor:
+def normalise_planes(pixels: NDArray[Any], shown: KeypointInput) -> torch.Tensor:
     """Return (3, h, w) float32 normalised planes of (h, w, 3) RGB in 0..1."""
     mean, std = (np.asarray(values, dtype=np.float32) for values in (shown.mean, shown.std))
     normalised = (pixels.astype(np.float32) - mean) / std
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(normalised, -1, 0)))
 
 
-def shares(points: NDArray[Any], size: Size) -> NDArray[np.float64]:
+def points_to_shares(points: NDArray[Any], size: Size) -> NDArray[np.float64]:
     """Convert points to shares of the image: 0 at its left and upper edges, 1 at the others.
 
     The centre of the top left pixel is at (0, 0), so x becomes (x + 0.5) / width.
@@ -243,8 +243,8 @@ def shares(points: NDArray[Any], size: Size) -> NDArray[np.float64]:
     return np.asarray((np.asarray(points, dtype=np.float64) + 0.5) / extent)
 
 
-def pixels_of_shares(found: NDArray[Any], size: Size) -> NDArray[np.float64]:
-    """Convert shares of an image to points in pixels; the inverse of `shares`."""
+def shares_to_points(found: NDArray[Any], size: Size) -> NDArray[np.float64]:
+    """Convert shares of an image to points in pixels; the inverse of `points_to_shares`."""
     extent = np.array([size[1], size[0]], dtype=np.float64)
     return np.asarray(np.asarray(found, dtype=np.float64) * extent - 0.5)
 
@@ -267,12 +267,12 @@ def predict(
     if not pictures:
         return []
     device, shown = next(network.parameters()).device, network.shown
-    small = (squashed(picture, shown.size).astype(np.float32) / 255 for picture in pictures)
-    images = torch.stack([planes(pixels, shown) for pixels in small]).to(device)
+    small = (squash_image(picture, shown.size).astype(np.float32) / 255 for picture in pictures)
+    images = torch.stack([normalise_planes(pixels, shown) for pixels in small]).to(device)
     with evaluating(network), torch.inference_mode(), autocast(network, precision):
         said = network(images)
     found = said.double().cpu().numpy()
     return [
-        pixels_of_shares(points, (picture.shape[0], picture.shape[1]))
+        shares_to_points(points, (picture.shape[0], picture.shape[1]))
         for points, picture in zip(found, pictures, strict=True)
     ]

@@ -1,11 +1,10 @@
-"""The task of the participant-quality model: separate careless trials from careful ones."""
+"""The task of the participant-quality model, and its performance on held-out people."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from torch.nn import functional
 
 from clickmap_cli.clickmaps.participants import BAD, GOOD
 from clickmap_cli.clickmaps.trials import Bools, Trials
+from clickmap_cli.metrics.classification import Reliability, fit_platt, reliability, roc_auc
+from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.models.click_gru import (
-    ClickFeatures,
     ClickGRU,
     FeatureSettings,
     compute_features,
@@ -23,6 +23,7 @@ from clickmap_cli.models.click_gru import (
 )
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
+from clickmap_cli.training.folds import NO_FOLD
 from clickmap_cli.training.tasks.base import Task, autocast
 
 
@@ -43,30 +44,25 @@ class QualityTask(Task):
     """Trials of known participants; items are row numbers of the table.
 
     No click of a held-out listed participant influences training: such people are not used as
-    context either. Validation trials are judged with context from everybody except listed people
-    who neither train nor validate. Training trials are mirrored left to right and upside down at
-    random, so that a few careless trials represent many.
-
-    Attributes:
-        cut: number of trials with more clicks than are used.
+    context either. Trials are mirrored left to right and upside down at random, so that a few
+    careless trials represent many.
 
     Args:
         network: the network to train, on its device; its features are standardised here.
         trials: the table.
         labels: (users) `GOOD`, `BAD` or unknown.
         train: (users) True for people whose trials train.
-        validation: (users) True for people whose trials choose the best weights; None = nobody.
         settings: choice of click features.
         seed: seed of the mirroring.
-        times: (clicks) seconds at which each click was made, or None.
 
     Raises:
         DataError: the training people have no good or no bad participant with a click in an image.
-        ValueError: a participant both trains and validates, or has no label.
+        ValueError: a training participant has no label.
     """
 
     watched = ("accuracy",)
     noun = "trials"
+    validation = ()
 
     def __init__(
         self,
@@ -74,34 +70,28 @@ class QualityTask(Task):
         trials: Trials,
         labels: NDArray[np.int8],
         train: Bools,
-        validation: Bools | None = None,
-        settings: FeatureSettings | None = None,
+        settings: FeatureSettings,
         seed: int = 0,
-        times: NDArray[np.float64] | None = None,
     ) -> None:
-        chosen = FeatureSettings() if settings is None else settings
-        held = np.zeros_like(train) if validation is None else validation
         listed = (labels == GOOD) | (labels == BAD)
-        if (train & held).any() or (~listed & (train | held)).any():
-            raise ValueError("a participant on both sides, or without a label")
+        if (~listed & train).any():
+            raise ValueError("a participant without a label")
         self.network = network
         self._trials = trials
         self._labels = labels
         self._seed = seed
-        self._columns = {name: at for at, name in enumerate(chosen.names)}
-        self.train, self._train = _part(trials, train, train | ~listed, chosen, times)
-        self.validation, self._validation = _part(
-            trials, held, train | held | ~listed, chosen, times
-        )
-        self.cut = self._train.cut + self._validation.cut
-        self._place = {item: at for at, item in enumerate(self.train)}
-        self._held = {item: at for at, item in enumerate(self.validation)}
+        self._columns = {name: at for at, name in enumerate(settings.names)}
+        index: NDArray[np.int64] = np.flatnonzero(train[trials.user])
+        self._features = compute_features(trials, index, settings, train | ~listed)
+        # a trial without a click in its image teaches nothing
+        self._place = {int(index[at]): int(at) for at in np.flatnonzero(self._features.lengths)}
+        self.train = list(self._place)
         for kind, word in ((GOOD, "good"), (BAD, "bad")):
             if not any(self._label(item) == kind for item in self.train):
                 raise DataError(
                     f"No trial of a {word} participant is left to learn from; list more of them."
                 )
-        network.standardise(self._train.values)
+        network.standardise(self._features.values)
 
     def name(self, item: int) -> str:
         """Return the participant and the image of a trial."""
@@ -110,14 +100,9 @@ class QualityTask(Task):
 
     def read(self, item: int, epoch: int | None) -> QualityExample:
         """Return one trial's features, mirrored at random if `epoch` is given."""
-        held = item in self._held
-        clicks = (
-            self._validation.trial(self._held[item])
-            if held
-            else self._train.trial(self._place[item])
-        )
+        clicks = self._features.trial(self._place[item])
         if epoch is not None:
-            clicks = self._mirrored(clicks, item, epoch)
+            clicks = self._mirror(clicks, item, epoch)
         return QualityExample(torch.from_numpy(clicks), float(self._label(item) == BAD))
 
     def losses(
@@ -160,7 +145,7 @@ class QualityTask(Task):
     def _label(self, item: int) -> int:
         return int(self._labels[self._trials.user[item]])
 
-    def _mirrored(self, clicks: NDArray[np.float32], item: int, epoch: int) -> NDArray[np.float32]:
+    def _mirror(self, clicks: NDArray[np.float32], item: int, epoch: int) -> NDArray[np.float32]:
         flips = generator(self._seed, "mirror", str(epoch), str(item)).integers(0, 2, 2)
         turned = clicks.copy()
         for axis, flip in zip(("x", "y"), flips.tolist(), strict=True):
@@ -170,17 +155,83 @@ class QualityTask(Task):
         return turned
 
 
-def _part(
-    trials: Trials,
-    people: Bools,
-    among: Bools,
-    settings: FeatureSettings,
-    times: NDArray[np.float64] | None,
-) -> tuple[list[int], ClickFeatures]:
-    """Return the trials of some people that have clicks in their image, and their features."""
-    index: NDArray[Any] = np.flatnonzero(people[trials.user])
-    features = compute_features(trials, index, settings, among, times)
-    some = np.flatnonzero(features.lengths)
-    starts, lengths = features.starts[some], features.lengths[some]
-    kept = ClickFeatures(features.values, starts, lengths, features.cut)
-    return index[some].tolist(), kept
+@dataclass(frozen=True)
+class HeldOutQuality:
+    """Held-out participants, each judged by a network and a calibration trained without them.
+
+    Attributes:
+        user: (n) codes of the judged participants.
+        bad: (n) True for those who are careless or cheating.
+        probability: (n) predicted probability of being bad.
+        auc: area under the ROC curve of the probabilities.
+        auc_ci: 95% percentile interval over participants, good and bad ones resampled separately;
+            its width is 0 if no good participant comes near a bad one.
+        accuracy: share of participants on the correct side of the threshold.
+        brier: mean squared difference between probability and label.
+        reliability: predicted and observed frequencies, in ten bins.
+    """
+
+    user: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    auc: float
+    auc_ci: tuple[float, float]
+    accuracy: float
+    brier: float
+    reliability: Reliability
+
+
+def score_held_out(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int8],
+    folds: NDArray[np.int64],
+    threshold: float,
+    seed: int,
+) -> HeldOutQuality:
+    """Score the predictions for held-out participants.
+
+    A fold's probabilities come from a calibration on the other folds' scores, so that no label
+    influences the prediction for its own participant. (The calibration in a checkpoint uses all
+    folds.)
+
+    Args:
+        scores: (users) mean logits of held-out participants, NaN where missing.
+        labels: (users) `GOOD`, `BAD` or unlisted.
+        folds: (users) fold in which each was held out, or `NO_FOLD`.
+        threshold: lowest probability at which a participant is flagged.
+        seed: seed of the bootstrap.
+
+    Raises:
+        ValueError: without one fold, the others lack good or bad participants.
+    """
+    from sklearn.metrics import brier_score_loss
+
+    user = np.flatnonzero((folds != NO_FOLD) & ~np.isnan(scores))
+    score, bad, fold = scores[user], labels[user] == BAD, folds[user]
+    probability = np.empty(len(user))
+    for held in np.unique(fold):
+        out = fold == held
+        probability[out] = fit_platt(score[~out], bad[~out]).probabilities(score[out])
+    drawn = _bootstrap_auc(probability, bad, generator(seed, "quality", "auc"))
+    return HeldOutQuality(
+        user=user,
+        bad=bad,
+        probability=probability,
+        auc=roc_auc(probability, bad),
+        auc_ci=percentile_interval(drawn),
+        accuracy=float(np.mean((probability >= threshold) == bad)),
+        brier=float(brier_score_loss(bad, probability)),
+        reliability=reliability(probability, bad),
+    )
+
+
+def _bootstrap_auc(
+    probability: NDArray[np.float64], bad: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Compute AUCs of resamples with the same numbers of good and bad participants."""
+    good_at, bad_at = np.flatnonzero(~bad), np.flatnonzero(bad)
+    found = np.empty(RESAMPLES)
+    for at in range(RESAMPLES):
+        drawn = np.concatenate((rng.choice(good_at, len(good_at)), rng.choice(bad_at, len(bad_at))))
+        found[at] = roc_auc(probability[drawn], bad[drawn])
+    return found

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import io
 
+from clickmap_cli.config.fields import read_settings
 from clickmap_cli.datasets.base import Points
 from clickmap_cli.datasets.fixations import FixationPool, PooledPoints
 from clickmap_cli.datasets.formats.cat2000 import cat2000
@@ -131,8 +132,8 @@ def test_one_damaged_image_leaves_the_others(tmp_path) -> None:
 def test_what_is_no_cat2000(tmp_path) -> None:
     with pytest.raises(DataError, match="no folder Stimuli"):
         cat2000(tmp_path)
-    with pytest.raises(ConfigError, match="'train' and 'test'"):
-        cat2000(tmp_path, split="val")
+    with pytest.raises(ConfigError, match="split is 'val'; it must be one of train, test"):
+        read_settings(cat2000, {"root": str(tmp_path), "split": "val"}, "data set x")
     (tmp_path / "trainSet" / "Stimuli").mkdir(parents=True)
     with pytest.raises(DataError, match="no folder Stimuli"):
         cat2000(tmp_path / "trainSet", split="test")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import MISSING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clickmap_cli.config.fields import read_settings, settings_of
 from clickmap_cli.datasets.base import DATASETS
+from clickmap_cli.datasets.formats.cat2000 import cat2000
 from clickmap_cli.datasets.formats.csv_indexed import csv_indexed
 from clickmap_cli.datasets.formats.folder import folder
+from clickmap_cli.datasets.formats.pysaliency import pysaliency
+from clickmap_cli.datasets.formats.salicon import salicon
 from clickmap_cli.datasets.gathering import files_by_stem
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from tests.datasets.scenes import array, by_id, counts, gaussian_sum, grey, picture, reasons
@@ -111,10 +116,12 @@ def test_nothing_there(tmp_path) -> None:
         folder(tmp_path, split="test")
 
 
-@pytest.mark.parametrize("sigma", [0, -1, float("nan"), float("inf"), "19", None, True])
-def test_sigma_is_a_positive_number(tmp_path, sigma) -> None:
-    with pytest.raises(ConfigError, match="sigma_px"):
-        folder(tmp_path, sigma_px=sigma)
+@pytest.mark.parametrize("reader", [folder, cat2000, salicon, pysaliency, csv_indexed])
+@pytest.mark.parametrize("sigma", [0, -1, float("nan"), float("inf"), "wide", None, True, 1e6])
+def test_sigma_is_a_positive_number(reader, sigma) -> None:
+    with pytest.raises(ConfigError, match="data set x: sigma_px is"):
+        required = {n: "a" for n, each in settings_of(reader).items() if each.default is MISSING}
+        read_settings(reader, {**required, "sigma_px": sigma}, "data set x")
 
 
 @settings(

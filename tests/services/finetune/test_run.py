@@ -19,6 +19,7 @@ from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.finetune import run as finetune
+from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
@@ -62,7 +63,7 @@ class Views(list):
 
 def run(
     words: list[str], views: Views | None = None, progress: Silent | None = None, **kwargs
-) -> finetune.FinetuneRun:
+) -> Outcome:
     config = load_config(SALIENCY, None, words).config
     views = Views() if views is None else views
     return finetune.run(config, progress or Silent(), views.made(), **kwargs)
@@ -74,14 +75,14 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(corpus) -> tuple[Path, finetune.FinetuneRun, Views]:
+def whole(corpus) -> tuple[Path, Outcome, Views]:
     out, views = corpus / "whole", Views()
     return out, run(words_for(corpus, out), views), views
 
 
 def test_every_file_of_a_run_is_there_and_stated(whole) -> None:
     out, found, views = whole
-    assert found.n_failures == 0
+    assert not found.failures
     manifest = load_manifest(out)
     assert not damaged_outputs(out, manifest.outputs)
     for fold in ("fold_01", "fold_02"):
@@ -175,7 +176,7 @@ def test_people_and_a_holdout_list(corpus, tmp_path) -> None:
         (["freeze.blocks=[fixation_selection]"], "no block 'fixation_selection'; it has: backbone"),
         (["training.block_lr={fixation_selection: 1}"], "no block 'fixation_selection'"),
         (["cv.folds=7"], "Fold 7 is empty"),
-        (["model=center_bias"], "center_bias is no PyTorch network"),
+        (["model=center_bias"], "center_bias is not a PyTorch network"),
         (["model={name: readout, weights: none, wieghts: 1}"], "Did you mean 'weights'"),
     ],
 )
@@ -217,7 +218,7 @@ def test_the_command_under_torchrun_gives_the_numbers_of_one_process(corpus, who
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     ours = json.loads(done.stdout)
-    theirs = whole[1].summary
+    theirs = whole[1].summary.as_json()
     for a, b in zip(ours["results"], theirs["results"], strict=True):
         assert (a["metric"], a["model"]) == (b["metric"], b["model"])
         assert a["mean"] == pytest.approx(b["mean"], abs=1e-4)

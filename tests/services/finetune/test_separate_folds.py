@@ -131,7 +131,7 @@ def test_gathered_folds_give_the_bytes_of_one_run(whole, parts, tmp_path) -> Non
         out = tmp_path / order[0].name
         found = gathered(order, out)
         same(out, whole)
-        assert found.summary == json.loads((whole / "summary.json").read_text())
+        assert found.summary.as_json() == json.loads((whole / "summary.json").read_text())
         manifest = load_manifest(out)
         assert not damaged_outputs(out, manifest.outputs)
         assert manifest.counts == load_manifest(whole).counts
@@ -156,7 +156,7 @@ def test_images_that_failed_are_gathered_in_the_order_of_one_run(tmp_path) -> No
     for name, folds in (("whole", "null"), ("a", "[1]"), ("b", "[2]")):
         run(words_for(corpus, tmp_path / name, *words, f"cv.only_folds={folds}"))
     found = gathered([tmp_path / "b", tmp_path / "a"], tmp_path / "out")
-    assert found.n_failures == 1
+    assert len(found.failures) == 1
     same(tmp_path / "out", tmp_path / "whole")
 
 

@@ -21,7 +21,7 @@ from clickmap_cli.training.checkpoints import load
 from clickmap_cli.training.fitting import FitJob, FitSettings, fit
 from clickmap_cli.training.folds import nested_folds
 from clickmap_cli.training.tasks.base import Cache
-from clickmap_cli.training.tasks.classifier import ClassifierTask, planes_of
+from clickmap_cli.training.tasks.classifier import ClassifierTask, read_planes
 from tests.training.tiny import make_stage
 
 SIZE = (16, 18)
@@ -102,9 +102,9 @@ def test_accuracy_is_that_of_the_highest_score() -> None:
 def test_colour_and_grey_come_as_planes() -> None:
     grey, colour = items("C")[0], items("C", colour=True)[0]
     cache = Cache()
-    assert planes_of(grey, cache).shape == (1, *SIZE)
+    assert read_planes(grey, cache).shape == (1, *SIZE)
     other = replace(colour, image_id="C/p/colour")
-    planes = planes_of(other, cache)
+    planes = read_planes(other, cache)
     assert planes.shape == (3, *SIZE)
     np.testing.assert_array_equal(planes.numpy(), np.moveaxis(colour.source.pixels, -1, 0))
     task = ClassifierTask(network(3), [other], [], ("C", "P"))
@@ -117,14 +117,14 @@ def test_images_are_kept_while_they_fit() -> None:
     cache = Cache(2 * size + 1)
     for _ in range(3):
         for item in images:
-            np.testing.assert_array_equal(planes_of(item, cache)[0], item.source.pixels)
+            np.testing.assert_array_equal(read_planes(item, cache)[0], item.source.pixels)
     assert [item.source.reads for item in images] == [1, 1, 3, 3]
     one, two = (ClassifierTask(network(), images, [], "CP", cache=cache) for _ in range(2))
     for task in (one, two):
         task.read(images[0], 1)
     assert images[0].source.reads == 1  # folds share what was read
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(partial(planes_of, cache=Cache(10**6)), images * 20))
+        found = list(pool.map(partial(read_planes, cache=Cache(10**6)), images * 20))
     for item, planes in zip(images * 20, found, strict=True):
         np.testing.assert_array_equal(planes[0], item.source.pixels)
 

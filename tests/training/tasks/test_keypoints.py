@@ -23,11 +23,11 @@ from clickmap_cli.training.tasks.keypoint_augmentation import draw_change
 from clickmap_cli.training.tasks.keypoints import (
     KeypointTask,
     masked_losses,
-    pixels_of_shares,
-    planes,
+    normalise_planes,
+    points_to_shares,
     predict,
-    shares,
-    squashed,
+    shares_to_points,
+    squash_image,
 )
 from tests.training.tiny import make_stage
 
@@ -144,7 +144,7 @@ def test_an_image_is_read_once(tmp_path) -> None:
     task = task_of(mice(tmp_path))
     for item in task.train:
         with Image.open(item.path) as image:
-            wanted = squashed(np.asarray(image), SHOWN.size)
+            wanted = squash_image(np.asarray(image), SHOWN.size)
         item_pixels = task.pixels(item)
         np.testing.assert_array_equal(item_pixels, wanted)
         assert not item_pixels.flags.writeable
@@ -197,7 +197,7 @@ def test_pck_by_hand(tmp_path) -> None:
     apart = float(np.hypot(*(example.points[0] - example.points[1])))
     for off, pck in ((0.09, 1.0), (0.11, 0.5)):
         said = example.points + np.array([[off * apart, 0], [0, 0]])
-        output = torch.from_numpy(shares(said, SHOWN.size))
+        output = torch.from_numpy(points_to_shares(said, SHOWN.size))
         assert task.scores(example, output)["pck"] == pck
 
 
@@ -208,11 +208,13 @@ def test_pck_by_hand(tmp_path) -> None:
 def test_shares_of_an_image(height, width, x, y) -> None:
     size = (height, width)
     point = np.array([x, y])
-    there = shares(point, size)
+    there = points_to_shares(point, size)
     assert (0 <= there[0] <= 1) == (x <= width - 0.5)
-    np.testing.assert_allclose(pixels_of_shares(there, size), point, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(shares_to_points(there, size), point, rtol=1e-12, atol=1e-9)
     # resizing keeps shares
-    np.testing.assert_allclose(shares(scaled(point, size, (16, 20)), (16, 20)), there, atol=1e-12)
+    np.testing.assert_allclose(
+        points_to_shares(scaled(point, size, (16, 20)), (16, 20)), there, atol=1e-12
+    )
 
 
 def test_predictions_are_of_the_pictures_own_pixels(tmp_path) -> None:
@@ -226,8 +228,8 @@ def test_predictions_are_of_the_pictures_own_pixels(tmp_path) -> None:
     assert task.network.training  # as it was
     task.network.eval()
     for item, picture, points in zip(items, pictures, found, strict=True):
-        small = squashed(picture, SHOWN.size).astype(np.float32) / 255
-        said = task.network(planes(small, SHOWN)[None])[0].detach().numpy()
+        small = squash_image(picture, SHOWN.size).astype(np.float32) / 255
+        said = task.network(normalise_planes(small, SHOWN)[None])[0].detach().numpy()
         height, width = picture.shape[:2]
         wanted = said * [width, height] - 0.5
         np.testing.assert_allclose(points, wanted, atol=1e-4)
@@ -263,7 +265,7 @@ def test_a_row_of_the_sheet(tmp_path) -> None:
     titles = [title for title, _, _ in row]
     assert (len(titles), titles[0], titles[-1]) == (10, "as it is", "all, at random")
     first = task.read(item, 1)
-    torch.testing.assert_close(planes(row[-1][1], SHOWN), first.planes)
+    torch.testing.assert_close(normalise_planes(row[-1][1], SHOWN), first.planes)
     np.testing.assert_array_equal(row[-1][2], first.points)
     pixels, points = task.pixels(item), task.read(item, None).points
     np.testing.assert_array_equal(row[0][2], points)

@@ -48,8 +48,8 @@ def study(seed: int = 0, users: int = 9):
     return trials, labels, number
 
 
-def task(trials, labels, train, validation=None, seed=0) -> QualityTask:
-    return QualityTask(network(), trials, labels, train, validation, SETTINGS, seed)
+def task(trials, labels, train, seed=0) -> QualityTask:
+    return QualityTask(network(), trials, labels, train, SETTINGS, seed)
 
 
 @settings(max_examples=30, deadline=None)
@@ -99,14 +99,11 @@ def examples(made: QualityTask, items, epoch) -> list[torch.Tensor]:
 @given(st.integers(0, 10**6))
 def test_what_is_learnt_holds_no_trace_of_who_is_held_out(seed) -> None:
     trials, labels, number = study(seed)
-    train, validation = np.isin(number, (0, 1, 2)), np.isin(number, (3, 4))
-    tested = number == 5
-    made = task(trials, labels, train, validation)
-    assert not set(made.train) & set(made.validation)
+    train, held_out = number < 3, np.isin(number, (3, 4, 5))
+    made = task(trials, labels, train)
     assert {int(number[trials.user[i]]) for i in made.train} == {0, 1, 2}
-    assert {int(number[trials.user[i]]) for i in made.validation} == {3, 4}
-    # whatever those who validate or are tested click, what is learnt from stays the same
-    other = task(with_other_clicks(trials, validation | tested, seed), labels, train, validation)
+    # whatever those who are held out click, what is learnt from stays the same
+    other = task(with_other_clicks(trials, held_out, seed), labels, train)
     for epoch in (None, 3):
         for a, b in zip(
             examples(made, made.train, epoch), examples(other, made.train, epoch), strict=True
@@ -114,12 +111,6 @@ def test_what_is_learnt_holds_no_trace_of_who_is_held_out(seed) -> None:
             assert torch.equal(a, b)
     assert torch.equal(made.network.centre, other.network.centre)
     assert torch.equal(made.network.spread, other.network.spread)
-    # and what chooses the best weights does not know those who are tested
-    third = task(with_other_clicks(trials, tested, seed), labels, train, validation)
-    pairs = zip(
-        examples(made, made.validation, None), examples(third, made.validation, None), strict=True
-    )
-    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_context_comes_from_everybody_who_is_not_held_out() -> None:
@@ -137,7 +128,7 @@ def test_context_comes_from_everybody_who_is_not_held_out() -> None:
 
 def test_mirrors_turn_positions_and_steps_and_nothing_else() -> None:
     trials, labels, number = study()
-    made = task(trials, labels, number < 3, np.isin(number, (3, 4)), seed=7)
+    made = task(trials, labels, number < 3, seed=7)
     turned = set()
     for item in made.train:
         plain = made.read(item, None).clicks.numpy()
@@ -197,10 +188,8 @@ def test_trials_without_a_click_in_the_image_teach_nothing() -> None:
         task(trials, known, known == BAD)
 
 
-def test_nobody_is_on_two_sides() -> None:
+def test_nobody_without_a_label_trains() -> None:
     trials, labels, number = study()
-    with pytest.raises(ValueError, match="both sides"):
-        task(trials, labels, number < 3, number == 2)
     with pytest.raises(ValueError, match="without a label"):
         task(trials, labels, number < 7)
 
@@ -212,7 +201,7 @@ def test_a_training_finds_people_it_has_not_seen(tmp_path) -> None:
     held = np.zeros(len(labels), dtype=np.bool_)
     held[np.flatnonzero(labels == GOOD)[::3]] = True
     held[np.flatnonzero(labels == BAD)[::2]] = True
-    made = QualityTask(ClickGRU(7, 16), trials, labels, ~held, None, SETTINGS)
+    made = QualityTask(ClickGRU(7, 16), trials, labels, ~held, SETTINGS)
     stage = make_stage("train", 6, 1e-2, schedule="cosine")
     rows = fit(FitJob(made, FitSettings((stage,), batch_size=32, clip_norm=1.0), tmp_path))
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]

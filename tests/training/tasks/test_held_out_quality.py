@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clickmap_cli.clickmaps.participants import BAD, GOOD, UNLISTED
 from clickmap_cli.metrics.classification import fit_platt
 from clickmap_cli.training.folds import NO_FOLD, quality_folds
-from clickmap_cli.training.quality_scores import held_out_quality
+from clickmap_cli.training.tasks.participant_quality import score_held_out
 
 
 def study(seed: int, n: int = 40, apart: float = 2.0):
@@ -28,7 +28,7 @@ def study(seed: int, n: int = 40, apart: float = 2.0):
 @given(st.integers(0, 10**6))
 def test_scores_are_their_definitions(seed) -> None:
     scores, labels, folds = study(seed)
-    found = held_out_quality(scores, labels, folds, 0.5, seed)
+    found = score_held_out(scores, labels, folds, 0.5, seed)
     people = np.flatnonzero(labels != UNLISTED)
     assert found.user.tolist() == people.tolist()
     assert found.bad.tolist() == (labels[people] == BAD).tolist()
@@ -51,24 +51,24 @@ def test_scores_are_their_definitions(seed) -> None:
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_a_fold_is_judged_without_its_labels(seed, which) -> None:
     scores, labels, folds = study(seed)
-    before = held_out_quality(scores, labels, folds, 0.5, 0)
+    before = score_held_out(scores, labels, folds, 0.5, 0)
     held = np.flatnonzero(folds == which % 3)
     swapped = labels.copy()
     swapped[held] = np.where(labels[held] == BAD, GOOD, BAD)
-    after = held_out_quality(scores, swapped, folds, 0.5, 0)
+    after = score_held_out(scores, swapped, folds, 0.5, 0)
     own = np.isin(before.user, held)
     np.testing.assert_array_equal(after.probability[own], before.probability[own])
 
 
 def test_the_interval_holds_the_truth_and_is_drawn_from_the_seed() -> None:
     scores, labels, folds = study(3, n=60, apart=1.0)
-    found = held_out_quality(scores, labels, folds, 0.5, 0)
+    found = score_held_out(scores, labels, folds, 0.5, 0)
     assert found.auc_ci[0] < found.auc < found.auc_ci[1]
-    assert held_out_quality(scores, labels, folds, 0.5, 0).auc_ci == found.auc_ci
-    assert held_out_quality(scores, labels, folds, 0.5, 1).auc_ci != found.auc_ci
+    assert score_held_out(scores, labels, folds, 0.5, 0).auc_ci == found.auc_ci
+    assert score_held_out(scores, labels, folds, 0.5, 1).auc_ci != found.auc_ci
     clear = np.where(labels == BAD, 5.0, -5.0)
     clear[labels == UNLISTED] = np.nan
-    certain = held_out_quality(clear, labels, folds, 0.5, 0)
+    certain = score_held_out(clear, labels, folds, 0.5, 0)
     assert (certain.auc, certain.auc_ci, certain.accuracy) == (1.0, (1.0, 1.0), 1.0)
 
 
@@ -77,5 +77,5 @@ def test_people_without_a_score_are_left_out() -> None:
     listed = np.flatnonzero(labels != UNLISTED)
     scores[listed[3]] = np.nan
     folds[listed[5]] = NO_FOLD
-    found = held_out_quality(scores, labels, folds, 0.5, 0)
+    found = score_held_out(scores, labels, folds, 0.5, 0)
     assert set(listed) - set(found.user) == {listed[3], listed[5]}
