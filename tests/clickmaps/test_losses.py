@@ -21,7 +21,7 @@ from clickmap_cli.runtime.progress import Silent
 from tests.helpers.studies import trials_of, write_csv
 
 
-def test_a_loss_says_how_much() -> None:
+def test_a_loss_gives_its_size_and_share() -> None:
     assert str(Loss(1461, 1469, "fixations lie outside")) == (
         "1,461 of 1,469 fixations lie outside (99%)."
     )
@@ -43,7 +43,7 @@ def test_more_than_the_share_stops_with_the_cause(lost, stops) -> None:
         assert told.to_repeat == []
 
 
-def test_a_raised_limit_goes_on_and_says_so_first_and_last() -> None:
+def test_a_raised_limit_continues_with_a_notice_that_is_repeated() -> None:
     told = Silent()
     check_losses([Loss(60, 100, "images cannot be used")], 0.8, told)
     assert told.notices == told.to_repeat == told.kept == ["60 of 100 images cannot be used (60%)."]
@@ -86,7 +86,7 @@ def where() -> tuple[np.ndarray, np.ndarray]:
     return np.floor(rng.uniform(0, WIDTH, 400)), np.floor(rng.uniform(0, HEIGHT, 400))
 
 
-def test_points_inside_are_believed(where) -> None:
+def test_points_inside_raise_no_suspicion(where) -> None:
     assert points(*where).inside() == 1
     assert suspicions(points(*where)) == []
     assert not are_fractions(points(*where))
@@ -174,7 +174,7 @@ def test_without_a_cause_the_range_is_given() -> None:
     assert likeliest_cause(points([], [])) == ""
 
 
-def test_a_handful_of_points_says_nothing() -> None:
+def test_a_handful_of_points_raises_no_suspicion() -> None:
     assert not are_fractions(points([0.5] * 3, [0.5] * 3))
     assert suspicions(points([1, 300], [1, 200])) == []
 

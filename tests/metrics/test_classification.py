@@ -94,7 +94,7 @@ def test_f1_of_a_stack_is_that_of_each() -> None:
         np.testing.assert_array_equal(found, [f1(one, average) for one in stack])
 
 
-def test_codes_that_are_no_classes() -> None:
+def test_codes_outside_the_classes_are_errors() -> None:
     with pytest.raises(ValueError, match="outside 0 to 1"):
         confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)
     with pytest.raises(ValueError, match="2 true classes and 1 predicted"):
@@ -231,7 +231,7 @@ def test_reliability_equals_plain_loops(predicted, bins) -> None:
     assert found.error == pytest.approx(error, abs=1e-12)
 
 
-def test_calibration_of_nothing_and_of_no_probabilities() -> None:
+def test_calibration_of_no_items_and_of_invalid_probabilities() -> None:
     nothing = np.array([]), np.array([], dtype=bool)
     assert math.isnan(reliability(*nothing).error)
     with pytest.raises(ValueError, match="outside 0 to 1"):

@@ -130,7 +130,7 @@ def test_as_a_plain_loop_scores_it(seed, n, k, alpha) -> None:
     np.testing.assert_allclose(moved.rmse, scores.rmse, rtol=1e-12)
 
 
-def test_what_cannot_be_scored() -> None:
+def test_invalid_points_are_errors() -> None:
     predicted, true = hand_made()
     with pytest.raises(ValueError, match=r"not \(n, k, 2\)"):
         score_keypoints(predicted[:2], true, (0, 1))
