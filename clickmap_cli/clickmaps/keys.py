@@ -70,7 +70,7 @@ def category_of(key: str) -> str:
     return parts[-2] if len(parts) > 1 and parts[-2] not in ("", ".") else ALL
 
 
-def check_flat_names(keys: Iterable[str]) -> None:
+def require_flat_names(keys: Iterable[str]) -> None:
     """Raise DataError if two keys give the same flat name.
 
     Raises:

@@ -87,7 +87,7 @@ class ImageClicks:
 
 
 def image_clicks(trials: Trials, slices: NDArray[np.int64], image: int) -> ImageClicks:
-    """Return the trials of one image of a `compacted` table.
+    """Return the trials of one image of a compact table.
 
     Args:
         trials: the table.
@@ -248,7 +248,7 @@ class ClickStack:
         divisor = self._kernel.scale() * n
         points = None if clicked is None else partial(self._points, clicked)
         if self._table is not None:
-            return CountView(self._geometry.cropped(total), divisor, self._table, points)
+            return CountView(self._geometry.crop_maps(total), divisor, self._table, points)
         return MapView(self._geometry.finish((total / divisor).astype(np.float32)), points)
 
     def _points(self, trials: Ints) -> NDArray[np.int64]:

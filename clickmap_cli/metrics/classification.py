@@ -182,7 +182,7 @@ def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     return float(roc_auc_score(positive, scores))
 
 
-def shuffled_within(
+def shuffle_within(
     labels: NDArray[Any], groups: Sequence[str], rng: np.random.Generator
 ) -> NDArray[Any]:
     """Permute labels within each participant; with only one label, nothing changes.

@@ -166,7 +166,7 @@ def reference_distances(true: NDArray[Any], reference: tuple[int, int] | None) -
     return np.where(distances > 0, distances, np.nan)
 
 
-def scaled(points: NDArray[Any], size: tuple[int, int], to: tuple[int, int]) -> Array:
+def scale_points(points: NDArray[Any], size: tuple[int, int], to: tuple[int, int]) -> Array:
     """Return the positions of points after their image is resized.
 
     A position keeps its share of the image: x' = (x + 0.5) W' / W - 0.5, because pixel centres are

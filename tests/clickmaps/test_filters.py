@@ -266,8 +266,8 @@ def test_interleaving_of_images_does_not_matter(seed, random) -> None:
         mixed.append(queues[random.choice([k for k, q in queues.items() if q])].pop(0))
     values = {"max_subjects": 3, "filter_duplicates": True, "max_clicks": 12}
     one, two = run(trials_of(rows), **values).trials, run(trials_of(mixed), **values).trials
-    for name, array in one.as_arrays().items():
-        np.testing.assert_array_equal(array, two.as_arrays()[name], err_msg=name)
+    for name, array in one.to_arrays().items():
+        np.testing.assert_array_equal(array, two.to_arrays()[name], err_msg=name)
 
 
 def test_nothing_left_is_no_crash() -> None:
@@ -294,8 +294,8 @@ def test_blocks_and_files_of_clicks_do_not_change_what_is_selected(
         monkeypatch.setattr(module, name, value)
     parts = run(trials_of(rows), **settings)
     assert parts.rows == whole.rows
-    for name, array in whole.trials.as_arrays().items():
-        np.testing.assert_array_equal(array, parts.trials.as_arrays()[name], err_msg=name)
+    for name, array in whole.trials.to_arrays().items():
+        np.testing.assert_array_equal(array, parts.trials.to_arrays()[name], err_msg=name)
 
 
 def test_a_mask_goes_through_the_images_geometry(tmp_path) -> None:

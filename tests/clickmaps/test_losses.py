@@ -10,11 +10,11 @@ from clickmap_cli.clickmaps.losses import (
     Loss,
     are_fractions,
     check_losses,
-    coordinates_of,
     likeliest_cause,
+    sample_coordinates,
     suspicions,
 )
-from clickmap_cli.clickmaps.survivors import surviving_trials
+from clickmap_cli.clickmaps.survivors import read_survivors
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
@@ -65,10 +65,10 @@ def test_clicks_of_every_block_count(tmp_path, monkeypatch) -> None:
     data = write_csv(tmp_path / "trials.csv", rows)
     words = [f"clickme_data={data}", "image_shape=[100,100]", "min_subjects=1"]
     with pytest.raises(DataError, match="40 of 120 clicks lie outside their image"):
-        surviving_trials(load_experiment(None, words).config, Silent())
+        read_survivors(load_experiment(None, words).config, Silent())
     told = Silent()
     config = load_experiment(None, [*words, "max_lost=0.4"]).config
-    surviving_trials(config, told)
+    read_survivors(config, told)
     assert any(text.startswith("40 of 120 clicks lie outside") for text in told.to_repeat)
 
 
@@ -181,7 +181,7 @@ def test_a_handful_of_points_says_nothing() -> None:
 
 def test_each_click_has_the_size_of_its_own_image() -> None:
     rows = [("a.png", "u", [(1, 2), (3, 4)]), ("b.png", "u", [(5, 6)]), ("a.png", "v", [(7, 8)])]
-    found = coordinates_of(trials_of(rows, shapes={"a.png": (20, 10), "b.png": (40, 30)}))
+    found = sample_coordinates(trials_of(rows, shapes={"a.png": (20, 10), "b.png": (40, 30)}))
     assert found.x.tolist() == [1, 3, 5, 7]
     assert found.y.tolist() == [2, 4, 6, 8]
     assert found.width.tolist() == [10, 10, 30, 10]

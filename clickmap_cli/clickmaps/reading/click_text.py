@@ -80,7 +80,7 @@ def parse_columns(xs: Sequence[bytes], ys: Sequence[bytes]) -> ParsedClicks:
     return ParsedClicks(_joined(parts_x), _joined(parts_y), lengths, bad)
 
 
-def floored(values: NDArray[np.float64]) -> NDArray[np.int32]:
+def floor_clicks(values: NDArray[np.float64]) -> NDArray[np.int32]:
     """Floor coordinates to whole pixels; those too large to store become `FAR_OUTSIDE`."""
     whole = np.floor(values)
     whole[np.abs(whole) >= 2**31 - 1] = FAR_OUTSIDE
@@ -202,7 +202,7 @@ def _tidied(text: bytes) -> bytes:
 
 def _numbers_in(row: bytes) -> NDArray[np.int32]:
     # converted one by one: in an array of texts each would take the memory of the longest
-    return floored(np.array([float(number) for number in _NUMBERS.findall(row)]))
+    return floor_clicks(np.array([float(number) for number in _NUMBERS.findall(row)]))
 
 
 def _why_not(row: bytes, otherwise: str) -> str:

@@ -145,7 +145,7 @@ class TableBuilder:
             users=np.array(self._users.names, dtype=np.str_),
             category=np.array([place[name] for name in names], dtype=np.int32),
             categories=np.array(categories, dtype=np.str_),
-            shape=self._shapes.of(keys),
+            shape=self._shapes.look_up(keys),
             time=self._joined("time", np.float64) if self._parts["time"] else None,
             catch=self._joined("catch", np.float32) if self._parts["catch"] else None,
             mobile=self._joined("mobile", np.bool_) if self._parts["mobile"] else None,

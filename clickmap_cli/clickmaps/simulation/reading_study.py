@@ -128,7 +128,7 @@ class ReadingStudy:
         for drawn in self.maps():
             path = folder / drawn.path
             with replacing(path) as partial:
-                Image.fromarray(as_grey(drawn.values)).save(partial, format="PNG")
+                Image.fromarray(to_grey(drawn.values)).save(partial, format="PNG")
             files.append(path)
         return files
 
@@ -142,7 +142,7 @@ class ReadingStudy:
         return labels
 
 
-def as_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def to_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Convert values to greys, in the same way for all maps: round(128 + 32 v), cut to 0..255."""
     return np.clip(np.rint(GREY_ZERO + GREY_UNIT * values), 0, 255).astype(np.uint8)
 
