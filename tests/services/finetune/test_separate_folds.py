@@ -102,7 +102,7 @@ def test_a_fold_that_is_half_trained_is_not_thrown_away(corpus, tmp_path) -> Non
     with pytest.raises(KeyboardInterrupt):
         run(words_for(corpus, out, *words, "cv.only_folds=[1]"), Views(2))
     before = files_of(out)
-    with pytest.raises(ConfigError, match=r"fold_01 is begun and not finished.*cv\.only_folds"):
+    with pytest.raises(ConfigError, match=r"fold_01 is partly trained.*cv\.only_folds"):
         run(words_for(corpus, out, *words, "cv.only_folds=[2]"), when=WhenPresent.RESUME)
     assert files_of(out) == before
     run(words_for(corpus, out, *words, "cv.only_folds=[1,2]"), when=WhenPresent.RESUME)
