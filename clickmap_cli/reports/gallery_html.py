@@ -23,7 +23,6 @@ from clickmap_cli.reports.html_parts import (
     source,
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
-from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.services.visualize.gallery import Gallery, People, SmallPicture
 from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 
@@ -41,17 +40,9 @@ _FOLDER = "gallery_page"
 _SCRIPTS = ("store.js", "paint.js", "grid.js", "viewer.js", "gallery.js")
 
 
-def check_look(look: Look) -> None:
-    """Raise unless a look can be drawn.
-
-    Raises:
-        ConfigError: the colour map or the scale is unknown, or alpha is outside 0 to 1.
-    """
+def require_drawable(look: Look) -> None:
+    """Raise ConfigError unless the colour map of a look exists."""
     palette(look.colormap)
-    if look.normalize not in NORMALIZE:
-        raise ConfigError(f"normalize is '{look.normalize}'; choose one of {', '.join(NORMALIZE)}.")
-    if not 0 <= look.alpha <= 1:
-        raise ConfigError(f"alpha is {look.alpha:g}; it must be between 0 and 1.")
 
 
 def page_content(name: str, pictures: Sequence[SmallPicture]) -> bytes:

@@ -210,7 +210,6 @@ class Viewer:
 
     def _fill_groups(self) -> None:
         self.group.description = self._now.group_word
-        self.layer.description = self._now.layer_word
         self._fill(self.group, self._now.groups())
         self._fill_images()
 

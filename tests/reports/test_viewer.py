@@ -188,7 +188,7 @@ def test_saving_writes_the_picture_as_large_as_its_map(study: Path, tmp_path: Pa
 class Odd(Source):
     """One image whose names act as markup, and no map."""
 
-    title, group_word, layer_word = EVIL, EVIL, EVIL
+    title, group_word = EVIL, EVIL
     notices = (EVIL, "half a letter: \ud800")
 
     def groups(self) -> list[str]:

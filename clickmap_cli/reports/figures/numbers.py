@@ -29,21 +29,6 @@ _LABEL = 26
 _OFF = ("off", "no such column", "0")
 
 
-def draw_trials_per_participant(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Draw the distribution of trials per participant."""
-    _draw_spread(numbers, "trials_per_participant", look, paths)
-
-
-def draw_clicks_per_trial(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Draw the distribution of clicks per trial."""
-    _draw_spread(numbers, "clicks_per_trial", look, paths)
-
-
-def draw_participants_per_image(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Draw the distribution of participants per image."""
-    _draw_spread(numbers, "participants_per_image", look, paths)
-
-
 def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
     """Draw the number of images in each category."""
     groups = numbers.groups[:_MOST_GROUPS]
@@ -92,7 +77,8 @@ def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
         save(figure, paths)
 
 
-def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) -> None:
+def draw_spread(name: str, numbers: Distributions, look: Look, paths: Paths) -> None:
+    """Draw the distribution of a count, such as `clicks_per_trial`."""
     spread = next(spread for spread in numbers.spreads if spread.name == name)
     with styled(look.preset) as plt:
         preset = preset_of(look)

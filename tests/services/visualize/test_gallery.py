@@ -405,8 +405,6 @@ def test_agreement_is_that_of_the_ceilings(tmp_path: Path) -> None:
     ("options", "word"),
     [
         ({"look": Look(colormap="nosuch")}, "nosuch"),
-        ({"look": Look(normalize="minmax")}, "minmax"),
-        ({"look": Look(alpha=1.5)}, "alpha"),
         ({"participants": "some"}, "participants"),
     ],
 )
