@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check format bench bench-scale faults fuzz wheel clean help
+.PHONY: install demo test check format tables bench bench-scale faults fuzz wheel clean help
 
 help:
 	@echo "make demo     install, then simulate data and run the main job"
 	@echo "make test     install, then run the tests"
 	@echo "make check    format, lint, types and import rules"
+	@echo "make tables   update the README's tables of keys from the schemas"
 	@echo "make bench    speed against a plain dense implementation (pysaliency, the bare network), same run"
 	@echo "make bench-scale  ten thousand, one and six million trials: time a trial, memory, disk"
 	@echo "make wheel    dist/clickmap-*.whl, to be installed elsewhere"
@@ -33,6 +34,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+tables: install
+	$(BIN)/python -m clickmap_cli.reports.config README.md
 
 format: install
 	$(BIN)/ruff format .

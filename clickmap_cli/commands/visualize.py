@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import typer
 
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands import visualize_options as v
-from clickmap_cli.commands.session import run_session, show_outcome, when_present
+from clickmap_cli.commands.session import run_session, show_notices, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 from clickmap_cli.storage.folder import WhenPresent
 
@@ -60,17 +59,26 @@ def visualize(
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.loading import load_experiment
         from clickmap_cli.reports.console import print_json
-        from clickmap_cli.services.visualize.options import Look
+        from clickmap_cli.reports.overlays import palette
+        from clickmap_cli.reports.style import FORMATS, PRESETS
+        from clickmap_cli.services.visualize.options import (
+            KINDS,
+            Look,
+            VisualizeOptions,
+            require_known,
+        )
 
         forms = {"--html": html, "--notebook": notebook is not None}
         v.check_fit(context, [form for form, asked in forms.items() if asked])
         look = Look(colormap, alpha, normalize, colour_bar, by_count, preset, order)
-        options = _options(look, top, by, random, figures or "all", formats, bins, classes)
+        palette(colormap, "--colormap")
+        require_known("--preset", [preset], PRESETS)
+        require_known("--format", _words(formats), FORMATS)
+        kinds = KINDS if figures in (None, "all") else _words(figures)
+        options = VisualizeOptions(look, top, by, random, kinds, _words(formats), bins, classes)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
-        loaded = load_experiment(config, overrides or (), chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
-        call = _Call(loaded.config, terminal, when_present(resume), dry_run)
+        settings = show_notices(terminal, load_experiment(config, overrides or (), chosen))
+        call = _Call(settings, terminal, when_present(resume), dry_run)
         results = []
         if html:
             results.append(_write_gallery(call, look, participants))
@@ -137,53 +145,6 @@ def _write_notebook(call: _Call, path: Path, benchmarks: list[Path], alone: bool
     }
 
 
-def _options(
-    look: Look,
-    top: int | None,
-    by: str | None,
-    random: int | None,
-    figures: str,
-    formats: str,
-    bins: int | None,
-    classes: Path | None,
-) -> VisualizeOptions:
-    """Return the options after checking that every word in them is known.
-
-    Raises:
-        ConfigError: a word is unknown, or the options do not fit together.
-    """
-    from clickmap_cli.reports.overlays import palette
-    from clickmap_cli.reports.style import FORMATS, PRESETS
-    from clickmap_cli.services.visualize.options import (
-        CLICKS,
-        KINDS,
-        NORMALIZE,
-        VisualizeOptions,
-        check_options,
-    )
-
-    _known("--normalize", [look.normalize], NORMALIZE)
-    _known("--preset", [look.preset], PRESETS)
-    _known("--clicks", [look.order], CLICKS)
-    kinds = KINDS if figures == "all" else _known("--figures", figures.split(","), KINDS)
-    palette(look.colormap, "--colormap")
-    options = VisualizeOptions(
-        look, top, by, random, kinds, _known("--format", formats.split(","), FORMATS), bins, classes
-    )
-    check_options(options)
-    return options
-
-
-def _known(option: str, words: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Return the words of an option, each once.
-
-    Raises:
-        ConfigError: a word is unknown.
-    """
-    from clickmap_cli.runtime.errors import ConfigError, did_you_mean
-
-    found = dict.fromkeys(word.strip() for word in words)
-    for word in found:
-        if word not in known:
-            raise ConfigError(f"{option} names '{word[:40]}'. {did_you_mean(word, known)}")
-    return tuple(found)
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words between commas, each once."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",")))

@@ -310,6 +310,8 @@ def _leaf(kind: Any, value: Any) -> Any:
         raise TypeError(kind)
     if isinstance(value, tuple):
         value = list(value)
+    if kind == list[str] and any(isinstance(item, bool | float) for item in value):
+        raise TypeError(kind)  # 1.50 and yes would become other words than those that were written
     try:
         holder = DictConfig({"value": value}, element_type=kind)
         found: Any = OmegaConf.to_container(holder, resolve=True, throw_on_missing=True)

@@ -17,7 +17,7 @@ class AugmentSettings:
     """Random changes of the training images in every epoch; key points move along. 0 = off."""
 
     flip: float = key(0.0, "Share of images mirrored left to right.", "scores", minimum=0, maximum=1)
-    pairs: list[list[str]] = key([], "[[left, right], ...]: names of key points that a mirrored image swaps.", "scores")
+    pairs: list[list[int | str]] = key([], "[[left, right], ...]: names of key points that a mirrored image swaps.", "scores")
     rotate: float = key(0.0, "Rotated by up to this many degrees either way.", "scores", minimum=0, maximum=180)
     scale: float = key(0.0, "Scaled by 1 - scale to 1 + scale.", "scores", minimum=0, maximum=0.9)
     translate: float = key(0.0, "Shifted by up to this share of each side.", "scores", minimum=0, maximum=1)
@@ -110,7 +110,7 @@ def check_keypoints(config: KeypointConfig, sources: Mapping[str, str]) -> None:
     points = config.reference_points
     if points is not None and points[0] == points[1]:
         fail(sources, "reference_points", f"is {points!r}; they must be two different points.")
-    seen: set[str] = set()
+    seen: set[int | str] = set()
     for pair in config.augment.pairs:
         if len(pair) != 2 or pair[0] == pair[1] or seen & set(pair):
             text = f"has {pair!r}; each must be two names, and a name stands once."

@@ -240,7 +240,7 @@ def reference_points(names: Sequence[str], given: Sequence[str | int] | None) ->
         given: two names or numbers from 0; None for eye top and eye bottom, if both exist.
 
     Raises:
-        ConfigError: `given` is not two different key points, or is None without a default.
+        ConfigError: a key point is unknown, both are the same, or there is no default for None.
     """
     if given is None:
         # `Eye_Top`, `eye-top` and `eye top` are the same
@@ -251,10 +251,7 @@ def reference_points(names: Sequence[str], given: Sequence[str | int] | None) ->
                 f"(there is no eye top and eye bottom). Known: {', '.join(map(printable, names))}."
             )
         return tidy.index(_DEFAULT_REFERENCE[0]), tidy.index(_DEFAULT_REFERENCE[1])
-    wanted = list(given) if not isinstance(given, str) else [given]
-    if len(wanted) != 2:
-        raise ConfigError(f"reference_points: expected two key points, found {wanted!r:.80}.")
-    first, second = (_find_keypoint(names, one, "reference_points") for one in wanted)
+    first, second = (_find_keypoint(names, one, "reference_points") for one in given)
     if first == second:
         raise ConfigError(f"reference_points: both are '{printable(names[first])}'.")
     return first, second
@@ -270,12 +267,10 @@ def swapped_pairs(
         given: pairs of names or numbers from 0.
 
     Raises:
-        ConfigError: an item is not a pair, or a key point is unknown or used twice.
+        ConfigError: a key point is unknown or used twice.
     """
     found: list[tuple[int, int]] = []
     for pair in given:
-        if isinstance(pair, str) or len(pair) != 2:
-            raise ConfigError(f"augment.pairs: expected pairs of key points, found {pair!r:.80}.")
         first, second = (_find_keypoint(names, one, "augment.pairs") for one in pair)
         used = {number for both in found for number in both}
         if first == second or used & {first, second}:

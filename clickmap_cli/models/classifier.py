@@ -45,17 +45,13 @@ class ClassifierNetwork(nn.Module):
         dropout: share of activations that are dropped in training.
 
     Raises:
-        ConfigError: the images are too small, or a setting is wrong.
+        ConfigError: the images are too small.
     """
 
     def __init__(
         self, size: Size, channels: int, n_classes: int, in_size: int = 16, dropout: float = 0.4
     ) -> None:
         super().__init__()
-        if in_size < 1:
-            raise ConfigError(f"network base: in_size is {in_size}; it must be 1 or more.")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"network base: dropout is {dropout}; it must be from 0 to below 1.")
         height, width = feature_size(size)
         widths = (channels, in_size, 2 * in_size)
         self.input_norm = nn.BatchNorm2d(channels, affine=False)

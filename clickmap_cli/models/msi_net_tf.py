@@ -137,10 +137,8 @@ class MsiNetTensorFlow(SaliencyModel):
         return frame.cropped(values.reshape(frame.whole))
 
 
-def _require_one_source(weights_path: Any, repo_id: Any, download: Any) -> None:
+def _require_one_source(weights_path: str | None, repo_id: str | None, download: bool) -> None:
     """Raise ConfigError unless the settings name exactly one source of the SavedModel."""
-    if type(download) is not bool:
-        raise ConfigError(f"msi_net_tf: download is {download!r}; it must be true or false.")
     if weights_path and repo_id:
         raise ConfigError("msi_net_tf: weights_path and repo_id are both set; keep one.")
     if download and not repo_id:

@@ -19,11 +19,10 @@ from clickmap_cli.reports.html_parts import (
     build_page,
     encode_jpeg,
     json_text,
-    rounded,
+    round_digits,
     source,
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
-from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.services.visualize.gallery import Gallery, People, SmallPicture
 from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 
@@ -41,17 +40,9 @@ _FOLDER = "gallery_page"
 _SCRIPTS = ("store.js", "paint.js", "grid.js", "viewer.js", "gallery.js")
 
 
-def check_look(look: Look) -> None:
-    """Raise unless a look can be drawn.
-
-    Raises:
-        ConfigError: the colour map or the scale is unknown, or alpha is outside 0 to 1.
-    """
+def require_drawable(look: Look) -> None:
+    """Raise ConfigError unless the colour map of a look exists."""
     palette(look.colormap)
-    if look.normalize not in NORMALIZE:
-        raise ConfigError(f"normalize is '{look.normalize}'; choose one of {', '.join(NORMALIZE)}.")
-    if not 0 <= look.alpha <= 1:
-        raise ConfigError(f"alpha is {look.alpha:g}; it must be between 0 and 1.")
 
 
 def page_content(name: str, pictures: Sequence[SmallPicture]) -> bytes:
@@ -73,7 +64,7 @@ def opened_content(name: str, picture: SmallPicture, people: People) -> bytes:
         people: the participants.
     """
     packed = [
-        {"name": person, "clicks": n_clicks, "map": packed_map(heat, LEVELS)}
+        {"name": person, "clicks": n_clicks, "map": pack_map(heat, LEVELS)}
         for person, n_clicks, heat in people
     ]
     return _script(name, _picture(picture, LARGE_LEVELS) | {"people": packed})
@@ -93,14 +84,14 @@ def index_content(gallery: Gallery) -> bytes:
             {
                 "name": f"{one.metric}, {one.method}",
                 "higher": one.higher_is_better,
-                "scores": [rounded(score) for score in one.values.tolist()],
+                "scores": [round_digits(score) for score in one.values.tolist()],
             }
             for one in gallery.agreements
         ],
         "page_images": gallery.page_images,
         "pages": gallery.pages,
         "opened": gallery.opened,
-        "aspect": rounded(gallery.aspect),
+        "aspect": round_digits(gallery.aspect),
         "remarks": _remarks(gallery),
     }
     return _script("index", index)
@@ -155,13 +146,13 @@ def _picture(picture: SmallPicture, levels: int) -> dict[str, Any]:
     photo = None if picture.photo is None else Image.fromarray(picture.photo)
     return {
         "photo": None if photo is None else encode_jpeg(photo, _QUALITY),
-        "map": packed_map(picture.heat, levels),
+        "map": pack_map(picture.heat, levels),
         "state": picture.state,
         "note": picture.note,
     }
 
 
-def packed_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
+def pack_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
     """Compress a map in whole levels from its least to its greatest value.
 
     Differences of levels across and down are near 0 in a smooth map. They are mapped to whole

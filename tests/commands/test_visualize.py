@@ -76,7 +76,7 @@ def test_figures_table_and_json(study) -> None:
         (["--alpha", 1.5], "--alpha is 1.5; it must be between 0 and 1."),
         (["--top", 2, "--random", 2], "--top and --random"),
         (["--by", "agreement"], "needs --top"),
-        (["--top", 2, "--by", "clicks"], "--by is 'clicks'"),
+        (["--top", 2, "--by", "clicks"], "--by names 'clicks'"),
         (["--bins", 0], "--bins is 0"),
         (["metric=cosmic"], "metric is 'cosmic'"),
     ],

@@ -128,6 +128,8 @@ def test_values_become_what_is_declared(hint, limits, value, found) -> None:
         (int | None, Key(), True, "x is True; it must be a whole number or null."),
         (bool, Key(), 3.5, "x is 3.5; it must be true or false."),
         (list[int], Key(length=2), [1], "x is [1]; it must hold 2 values."),
+        (list[str], Key(), [1.50], "x is [1.5]; it must be a word or a list of words."),
+        (list[str] | None, Key(), ["a", True], "it must be a word or a list of words or null."),
         (list[float], Key(length=3), "a", "x is 'a'; it must be a list of 3 numbers."),
         (str, Key(choices=("mean", "max")), "mex", "must be one of mean, max. Did you mean 'max'?"),
         (int, Key(), "${oc.env:HOME}${x}", "it must be a whole number."),

@@ -124,8 +124,6 @@ def test_weights_follow_the_seed_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"in_size": 0}, "in_size is 0"),
-        ({"dropout": 1.0}, r"dropout is 1.0; it must be from 0 to below 1"),
         ({"weights": "timm"}, "has no weights to begin with"),
         ({"weights_path": "x.pth"}, "has no weights to begin with"),
         ({"network": "no_such_net"}, "timm has no network 'no_such_net'"),

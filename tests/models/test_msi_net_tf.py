@@ -150,7 +150,6 @@ def test_folders_that_hold_no_such_network(tensorflow, folder, tmp_path) -> None
         ({"repo_id": REPO}, "weights_path and repo_id are both set; keep one"),
         ({"download": True}, "download is true and repo_id is not set"),
         ({"weights_path": None, "repo_id": "a b/c"}, r"repo_id is 'a b/c'; .* such as owner/name"),
-        ({"weights_path": None, "repo_id": REPO, "download": "yes"}, "download is 'yes'; it must"),
         ({"requires_size": [10, 10]}, "msi_net_tf: requires_size .* multiples of 8"),
     ],
 )

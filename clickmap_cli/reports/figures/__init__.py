@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from clickmap_cli.services.visualize.figures import Figures
 
 
@@ -15,9 +17,10 @@ def all_figures() -> Figures:
         "clicks": images.draw_clicks,
         "bins": images.draw_bins,
         "sheet": images.draw_sheet,
-        "distributions/trials_per_participant": numbers.draw_trials_per_participant,
-        "distributions/clicks_per_trial": numbers.draw_clicks_per_trial,
-        "distributions/participants_per_image": numbers.draw_participants_per_image,
+        **{
+            f"distributions/{name}": partial(numbers.draw_spread, name)
+            for name in ("trials_per_participant", "clicks_per_trial", "participants_per_image")
+        },
         "distributions/categories": numbers.draw_categories,
         "distributions/agreement_by_category": numbers.draw_agreement,
         "distributions/funnel": numbers.draw_funnel,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clickmap_cli.reports.figures.panels import cut, preset_of
+from clickmap_cli.reports.figures.panels import preset_of, shorten
 from clickmap_cli.reports.style import (
     COLOURS,
     GOLDEN,
@@ -27,21 +27,6 @@ _MOST_GROUPS = 30
 _MOST_BARS = 30  # in a histogram
 _LABEL = 26
 _OFF = ("off", "no such column", "0")
-
-
-def draw_trials_per_participant(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Draw the distribution of trials per participant."""
-    _draw_spread(numbers, "trials_per_participant", look, paths)
-
-
-def draw_clicks_per_trial(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Draw the distribution of clicks per trial."""
-    _draw_spread(numbers, "clicks_per_trial", look, paths)
-
-
-def draw_participants_per_image(numbers: Distributions, look: Look, paths: Paths) -> None:
-    """Draw the distribution of participants per image."""
-    _draw_spread(numbers, "participants_per_image", look, paths)
 
 
 def draw_categories(numbers: Distributions, look: Look, paths: Paths) -> None:
@@ -69,7 +54,7 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
             axis, [group.agreement for group in groups], range(len(groups)), manage_ticks=False,
             flierprops={"markersize": 3, "markeredgecolor": COLOURS["quiet"]},
         )  # fmt: skip
-        _names(axis, [f"{cut(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
+        _names(axis, [f"{shorten(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
         axis.set_xlabel(f"{numbers.metric}, {numbers.method}")
         axis.locator_params(axis="x", nbins=5)
         title = _more(f"{numbers.grouped_by} (images)", len(numbers.agreed))
@@ -92,7 +77,8 @@ def draw_funnel(numbers: Distributions, look: Look, paths: Paths) -> None:
         save(figure, paths)
 
 
-def _draw_spread(numbers: Distributions, name: str, look: Look, paths: Paths) -> None:
+def draw_spread(name: str, numbers: Distributions, look: Look, paths: Paths) -> None:
+    """Draw the distribution of a count, such as `clicks_per_trial`."""
     spread = next(spread for spread in numbers.spreads if spread.name == name)
     with styled(look.preset) as plt:
         preset = preset_of(look)
@@ -130,7 +116,7 @@ def _axes(plt: Any, look: Look, rows: int) -> tuple[Any, Any]:
 
 
 def _names(axis: Any, names: list[str]) -> None:
-    labels = [cut(name, _LABEL) for name in names]
+    labels = [shorten(name, _LABEL) for name in names]
     axis.set_yticks(range(len(names)), labels, parse_math=False)
     axis.tick_params(axis="y", length=0)
 

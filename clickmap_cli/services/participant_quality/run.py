@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.participants import BAD, UNLISTED, label_users, read_users
-from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
+from clickmap_cli.clickmaps.survivors import input_files, read_trials_to_judge
 from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import load_experiment, numbers_hash
@@ -143,7 +143,7 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     with checks.part("data.experiment"):
         experiment = load_experiment(Path(str(config.data.experiment))).config
         files = input_files(experiment, progress)
-        trials = trials_of_known_people(experiment, progress)
+        trials = read_trials_to_judge(experiment, progress)
     checks.require_all()
     labels, idle = label_users(trials, good, bad)
     if idle:

@@ -46,16 +46,10 @@ class Agreement:
     higher_is_better: bool
     table: Path | None = None
 
-    def most_first(self) -> NDArray[np.intp]:
-        """Return images that have a score, most agreement first; ties keep the images' order."""
+    def ranked(self, *, most_first: bool) -> NDArray[np.intp]:
+        """Return the images that have a score by agreement; ties keep the images' order."""
         known = np.flatnonzero(np.isfinite(self.values))
-        sign = -1 if self.higher_is_better else 1
-        return known[np.argsort(sign * self.values[known], kind="stable")]
-
-    def least_first(self) -> NDArray[np.intp]:
-        """Return images that have a score, least agreement first; ties keep the images' order."""
-        known = np.flatnonzero(np.isfinite(self.values))
-        sign = 1 if self.higher_is_better else -1
+        sign = -1 if most_first == self.higher_is_better else 1
         return known[np.argsort(sign * self.values[known], kind="stable")]
 
 
@@ -82,11 +76,9 @@ def find_agreement(
         DataError: a ceiling's table is damaged.
     """
     metric = next((name for name in config.metric if name in MAP_SCORES), _FALLBACK)
-    for method in _METHODS:
-        table = experiment.folder / "ceiling" / f"{method}-{metric}" / "per_image.csv"
-        values = _from_ceiling(table, experiment, progress)
-        if values is not None:
-            return Agreement(values, metric, method, MAP_SCORES[metric].higher_is_better, table)
+    found = _read_ceiling(experiment, metric, progress)
+    if found is not None:
+        return found
     if not compute:
         return None
     what = f"clickmap ceiling hold-one-out metric={metric}"
@@ -103,29 +95,30 @@ def find_agreement(
     return _computed(experiment, metric, config, progress)
 
 
-def ceilings_beside(
-    experiment: PreparedExperiment, config: ExperimentConfig, progress: Progress
-) -> tuple[Agreement, ...]:
+def ceilings_beside(experiment: PreparedExperiment, progress: Progress) -> tuple[Agreement, ...]:
     """Return the agreement on each image, once per metric that has a ceiling.
 
     Args:
         experiment: the prepared folder.
-        config: the checked configuration.
         progress: receives a notice about each ceiling that belongs to other maps.
 
     Raises:
         DataError: a ceiling's table is damaged.
     """
-    tables = (experiment.folder / "ceiling").glob("*/per_image.csv")
-    folders = {table.parent.name for table in tables}
-    found = []
-    for metric in MAP_SCORES:
-        if folders & {f"hold-one-out-{metric}", f"split-half-{metric}"}:
-            asked = dataclasses.replace(config, metric=[metric])
-            found.append(
-                find_agreement(experiment, asked, needed=False, progress=progress, compute=False)
-            )
+    found = (_read_ceiling(experiment, metric, progress) for metric in MAP_SCORES)
     return tuple(agreement for agreement in found if agreement is not None)
+
+
+def _read_ceiling(
+    experiment: PreparedExperiment, metric: str, progress: Progress
+) -> Agreement | None:
+    """Return the agreement of the first method that has a ceiling of these maps."""
+    for method in _METHODS:
+        table = experiment.folder / "ceiling" / f"{method}-{metric}" / "per_image.csv"
+        values = _from_ceiling(table, experiment, progress)
+        if values is not None:
+            return Agreement(values, metric, method, MAP_SCORES[metric].higher_is_better, table)
+    return None
 
 
 def _computed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 from abc import ABC, abstractmethod
@@ -24,6 +23,7 @@ from clickmap_cli.runtime.progress import Progress, Silent
 from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.scoring.data import read_set
 from clickmap_cli.scoring.predictions import Predictor, shown_map
+from clickmap_cli.scoring.tables import SUMMARY, load_result
 from clickmap_cli.services.visualize.agreement import Agreement, ceilings_beside
 from clickmap_cli.services.visualize.experiment import (
     SHOWN,
@@ -66,13 +66,11 @@ class Source(ABC):
     Attributes:
         title: title of the source.
         group_word: label of the choice of a group.
-        layer_word: label of the choice of a map.
         notices: sentences for a person about the whole source.
     """
 
     title: str
     group_word: str
-    layer_word: str
     notices: tuple[str, ...] = ()
 
     @abstractmethod
@@ -106,7 +104,6 @@ class ExperimentSource(Source):
     """
 
     group_word = "Category"
-    layer_word = "Map of"
 
     def __init__(
         self,
@@ -178,7 +175,6 @@ class BenchmarkSource(Source):
     """
 
     group_word = "Data set"
-    layer_word = "Map of"
 
     def __init__(self, folder: Path, config: BenchmarkConfig, progress: Progress) -> None:
         self.title = f"Benchmark {config.experiment}"
@@ -265,20 +261,20 @@ class BenchmarkSource(Source):
         metrics = list(self._config.metrics)
         rows = []
         for model in self._models:
-            scores = self._scores(group, model).get(image)
+            scores = self._scores.get((group, model), {}).get(image)
             if scores is not None:
-                rows.append([model, *(scores.get(metric, "") for metric in metrics)])
+                rows.append([model, *(_number(scores.get(name, math.nan)) for name in metrics)])
         return ["model", *metrics], rows
 
-    def _scores(self, group: str, model: str) -> Mapping[str, Mapping[str, str]]:
-        """Return image id -> metric -> score as text, from one table of the benchmark."""
-        if (group, model) not in self._tables:
-            self._tables[group, model] = _table_of(self._folder / f"{group}__{model}.csv")
-        return self._tables[group, model]
-
     @cached_property
-    def _tables(self) -> dict[tuple[str, str], Mapping[str, Mapping[str, str]]]:
-        return {}
+    def _scores(self) -> dict[tuple[str, str], dict[str, Mapping[str, float]]]:
+        """Data set and model -> image id -> metric -> score; empty if nothing was scored."""
+        if not (self._folder / SUMMARY).is_file():
+            return {}
+        return {
+            (found.dataset, found.model): {row.image_id: row.scores for row in found.images}
+            for found in load_result(self._folder).models
+        }
 
 
 def open_source(folder: Path) -> Source:
@@ -292,49 +288,19 @@ def open_source(folder: Path) -> Source:
         ConfigError: its configuration names something that no longer exists.
     """
     manifest = load_manifest(folder)
-    command = None if manifest is None else manifest.command
-    if manifest is not None and command == "prepare":
-        return _experiment(folder, manifest.config)
-    if manifest is not None and command == "benchmark":
-        config = load_config(BENCHMARK, None, options=manifest.config).config
-        return BenchmarkSource(folder, config, Silent())
-    found = "no manifest.json" if command is None else f"a run of {command}"
-    raise DataError(
-        f"{folder.absolute()} holds {found}; name a folder written by prepare or benchmark."
-    )
-
-
-def _experiment(folder: Path, values: Mapping[str, Any]) -> ExperimentSource:
+    if manifest is None or manifest.command not in ("prepare", "benchmark"):
+        found = "no manifest.json" if manifest is None else f"a run of {manifest.command}"
+        raise DataError(
+            f"{folder.absolute()} holds {found}; name a folder written by prepare or benchmark."
+        )
     progress = Silent()
-    whole = folder.resolve()
-    config = dataclasses.replace(experiment_from_values(values), output_dir=str(whole))
-    experiment = open_experiment(config, progress)
-    agreements = ceilings_beside(experiment, config, progress)
-    return ExperimentSource(experiment, agreements, progress.notices)
-
-
-def _table_of(path: Path) -> dict[str, dict[str, str]]:
-    """Return a table of image scores by image id; empty if the file is missing.
-
-    Raises:
-        DataError: the file is not a table of `benchmark`.
-    """
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", errors="backslashreplace", newline="") as file:
-        try:
-            return {
-                row["image_id"]: {
-                    name: _number(float(value)) if value else ""
-                    for name, value in row.items()
-                    if name not in ("image_id", "placement")
-                }
-                for row in csv.DictReader(file)
-            }
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise DataError(
-                f"{path}: not what `clickmap benchmark` writes; run it again with --overwrite."
-            ) from error
+    if manifest.command == "benchmark":
+        config = load_config(BENCHMARK, None, options=manifest.config).config
+        return BenchmarkSource(folder, config, progress)
+    values = experiment_from_values(manifest.config)
+    made = dataclasses.replace(values, output_dir=str(folder.resolve()))
+    experiment = open_experiment(made, progress)
+    return ExperimentSource(experiment, ceilings_beside(experiment, progress), progress.notices)
 
 
 def _number(value: float) -> str:

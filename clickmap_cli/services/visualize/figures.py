@@ -35,7 +35,7 @@ from clickmap_cli.services.visualize.experiment import (
     participant_maps,
 )
 from clickmap_cli.services.visualize.numbers import Distributions, distributions
-from clickmap_cli.services.visualize.options import VisualizeOptions, check_options
+from clickmap_cli.services.visualize.options import VisualizeOptions
 from clickmap_cli.storage.atomic import write_rows
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, describe_files
@@ -110,11 +110,10 @@ def run(
         dry_run: choose images only; write nothing.
 
     Raises:
-        ConfigError: the call contradicts itself or the existing outputs.
+        ConfigError: the call contradicts the existing outputs.
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
         RunError: another run holds the folder, or it cannot be written.
     """
-    check_options(options)
     return run_job(_FiguresJob(config, options, figures), when, dry_run=dry_run, progress=progress)
 
 
@@ -312,10 +311,8 @@ def _chosen_images(
         return sorted(int(code) for code in drawn)
     if options.top is not None:
         order = np.argsort(-experiment.people, kind="stable")
-        if agreement is not None and options.by == "agreement":
-            order = agreement.most_first()
-        elif agreement is not None and options.by == "disagreement":
-            order = agreement.least_first()
+        if agreement is not None and options.by in ("agreement", "disagreement"):
+            order = agreement.ranked(most_first=options.by == "agreement")
         return [int(code) for code in order[: options.top]]
     code_of = {key: code for code, key in enumerate(experiment.keys)}
     return [code_of[key] for key in example_keys(experiment.trials, config, progress)]

@@ -21,7 +21,6 @@ from clickmap_cli.clickmaps.maps import Maps
 from clickmap_cli.clickmaps.trials import TRIALS_FILE
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import as_dict
-from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import ordered_map, worker_count
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
@@ -35,7 +34,7 @@ from clickmap_cli.services.visualize.experiment import (
     read_pixels,
     resize_pixels,
 )
-from clickmap_cli.services.visualize.options import PARTICIPANTS, Look
+from clickmap_cli.services.visualize.options import PARTICIPANTS, Look, require_known
 from clickmap_cli.storage.atomic import is_whole, write_bytes, write_json
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import Manifest, damaged_outputs, describe_files
@@ -150,8 +149,8 @@ class Gallery:
 class GalleryFiles(Protocol):
     """A module of `reports/` that makes the files' content; the service chooses data and paths."""
 
-    def check_look(self, look: Look) -> None:
-        """Raise ConfigError unless the look can be drawn."""
+    def require_drawable(self, look: Look) -> None:
+        """Raise ConfigError unless the colour map of a look exists."""
 
     def page_content(self, name: str, pictures: Sequence[SmallPicture]) -> bytes:
         """Return a page of pictures."""
@@ -219,11 +218,8 @@ def run(
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
         RunError: another run holds the gallery, or it cannot be written.
     """
-    if participants not in PARTICIPANTS:
-        raise ConfigError(
-            f"--participants is '{participants}'; choose one of {', '.join(PARTICIPANTS)}."
-        )
-    files.check_look(look)
+    require_known("--participants", [participants], PARTICIPANTS)
+    files.require_drawable(look)
     job = _GalleryJob(config, look, participants, files)
     return run_job(job, when, dry_run=dry_run, progress=progress)
 
@@ -275,7 +271,7 @@ class _GalleryJob(Job[_Inputs, GallerySummary]):
         codes = sorted(range(len(experiment.keys)), key=lambda code: _order(experiment.keys[code]))
         agreements = tuple(
             dataclasses.replace(one, values=one.values[codes])
-            for one in ceilings_beside(experiment, self.config, progress)
+            for one in ceilings_beside(experiment, progress)
         )
         return _Inputs(experiment, codes, agreements, with_people)
 
@@ -472,7 +468,7 @@ def _part_of(experiment: PreparedExperiment, codes: Sequence[int]) -> PreparedEx
     rows = [np.arange(experiment.slices[code], experiment.slices[code + 1]) for code in codes]
     return dataclasses.replace(
         experiment,
-        trials=experiment.trials.select(np.concatenate(rows)).compacted(),
+        trials=experiment.trials.select(np.concatenate(rows)).compact(),
         manifest=dataclasses.replace(experiment.manifest, inputs={}, outputs={}),
     )
 

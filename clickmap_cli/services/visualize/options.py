@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
@@ -51,6 +52,13 @@ class Look:
     preset: str = "screen"
     order: str = "points"
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError if `normalize`, `order` or `alpha` is not allowed."""
+        require_known("--normalize", [self.normalize], NORMALIZE)
+        require_known("--clicks", [self.order], CLICKS)
+        if not 0 <= self.alpha <= 1:
+            raise ConfigError(f"--alpha is {self.alpha:g}; it must be between 0 and 1.")
+
 
 @dataclass(frozen=True)
 class VisualizeOptions:
@@ -69,7 +77,7 @@ class VisualizeOptions:
         classes: file with the class of each category; None = group by category.
     """
 
-    look: Look = Look()
+    look: Look = field(default_factory=Look)
     top: int | None = None
     by: str | None = None
     random: int | None = None
@@ -78,27 +86,24 @@ class VisualizeOptions:
     bins: int | None = None
     classes: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError unless every option is valid and the options fit together."""
+        if self.top is not None and self.random is not None:
+            raise ConfigError("--top and --random both choose images; give one of them.")
+        if self.by is not None and self.top is None:
+            raise ConfigError(f"--by {self.by} needs --top, the number of images.")
+        require_known("--by", [self.by or BY[0]], BY)
+        require_known("--figures", self.kinds, KINDS)
+        for name in ("top", "random", "bins"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} is {value}; the least allowed is 1.")
+        if self.bins is not None and self.bins > MOST_BINS:
+            raise ConfigError(f"--bins is {self.bins}; the most allowed is {MOST_BINS}.")
 
-def check_options(options: VisualizeOptions) -> None:
-    """Raise unless every option is valid and the options fit together.
 
-    Raises:
-        ConfigError: an option is outside its range, or two options contradict each other.
-    """
-    if options.top is not None and options.random is not None:
-        raise ConfigError("--top and --random both choose images; give one of them.")
-    if options.by is not None and options.top is None:
-        raise ConfigError(f"--by {options.by} needs --top, the number of images.")
-    if options.by is not None and options.by not in BY:
-        raise ConfigError(f"--by is '{options.by}'. {did_you_mean(options.by, BY)}")
-    for name in ("top", "random", "bins"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} is {value}; the least allowed is 1.")
-    if options.bins is not None and options.bins > MOST_BINS:
-        raise ConfigError(f"--bins is {options.bins}; the most allowed is {MOST_BINS}.")
-    if not 0 <= options.look.alpha <= 1:
-        raise ConfigError(f"--alpha is {options.look.alpha:g}; it must be between 0 and 1.")
-    for kind in options.kinds:
-        if kind not in KINDS:
-            raise ConfigError(f"--figures names '{kind}'. {did_you_mean(kind, KINDS)}")
+def require_known(option: str, words: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ConfigError unless an option knows every word."""
+    for word in words:
+        if word not in known:
+            raise ConfigError(f"{option} names '{word[:40]}'. {did_you_mean(word, known)}")

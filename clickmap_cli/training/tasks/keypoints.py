@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
-from clickmap_cli.metrics.keypoints import ALPHA, scaled, score_keypoints
+from clickmap_cli.metrics.keypoints import ALPHA, scale_points, score_keypoints
 from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet
 from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.seeding import generator
@@ -101,7 +101,7 @@ class KeypointTask(Task):
             DataError: the image is missing or damaged.
         """
         if epoch is None or not is_on(self._augment):
-            points = scaled(item.points, item.size, self.shown.size)
+            points = scale_points(item.points, item.size, self.shown.size)
             plain = self.pixels(item).astype(np.float32) / 255
             return KeypointExample(normalise_planes(plain, self.shown), points)
         rng = self._generator(item, epoch)
@@ -141,7 +141,7 @@ class KeypointTask(Task):
     def _apply(
         self, item: KeypointImage, change: Change, rng: np.random.Generator
     ) -> tuple[Pixels, Points]:
-        points = scaled(item.points, item.size, self.shown.size)
+        points = scale_points(item.points, item.size, self.shown.size)
         # width and height of a pixel of the network's image, in pixels of the picture
         pixel = item.size[1] / self.shown.size[1], item.size[0] / self.shown.size[0]
         return apply_change(self.pixels(item), points, change, rng, self._swaps, pixel)
@@ -162,8 +162,8 @@ class KeypointTask(Task):
         wanted = np.stack([points_to_shares(example.points, self.shown.size) for example in batch])
         targets = torch.from_numpy(wanted).float().to(device)
         with autocast(self.network, precision):
-            said = self.network(images)
-        return masked_losses(said.float(), targets), list(said)
+            predicted = self.network(images)
+        return masked_losses(predicted.float(), targets), list(predicted)
 
     def scores(self, example: KeypointExample, output: torch.Tensor) -> dict[str, float]:
         """Compute RMSE and PCK of one image; NaN without labels, or without reference points."""
@@ -193,15 +193,15 @@ class KeypointTask(Task):
         return np.stack(found) if found else np.empty((0, k, 2))
 
 
-def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def masked_losses(predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Compute (n) mean squared differences over labelled coordinates; 0 without any label.
 
     Args:
-        said: (n, k, 2) predictions.
+        predicted: (n, k, 2) predictions.
         targets: (n, k, 2); NaN where a label is missing.
     """
     known = ~torch.isnan(targets)
-    squares = (said - torch.where(known, targets, said.detach())).square().flatten(1)
+    squares = (predicted - torch.where(known, targets, predicted.detach())).square().flatten(1)
     return squares.sum(1) / known.flatten(1).sum(1).clamp_min(1)
 
 
@@ -270,8 +270,8 @@ def predict(
     small = (squash_image(picture, shown.size).astype(np.float32) / 255 for picture in pictures)
     images = torch.stack([normalise_planes(pixels, shown) for pixels in small]).to(device)
     with evaluating(network), torch.inference_mode(), autocast(network, precision):
-        said = network(images)
-    found = said.double().cpu().numpy()
+        predicted = network(images)
+    found = predicted.double().cpu().numpy()
     return [
         shares_to_points(points, (picture.shape[0], picture.shape[1]))
         for points, picture in zip(found, pictures, strict=True)

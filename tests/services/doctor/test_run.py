@@ -50,6 +50,196 @@ def findings(
 def only(texts: Sequence[str], *parts: str) -> None:
     """There is one text, and it says this."""
     assert len(texts) == 1, texts
+    for part in parts:
+        assert part in texts[0]
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch) -> Path:
+    """A config that runs: 4 images, 12 trials each."""
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "trials.csv", random_rows(0, images=4, users=12))
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "clickme_data: trials.csv\nimage_shape: [32, 32]\nkernel_type: circle\n"
+        "display_image_keys: null\nn_jobs: 1\n"
+    )
+    return path
+
+
+def test_a_config_that_runs_has_no_problem(experiment) -> None:
+    assert findings(experiment) == ([], [])
+    config = load_experiment(experiment).config
+    prepare.run(config, Silent(), lambda _: None)
+    problems, notes = findings(experiment)
+    assert problems == []
+    only(notes, "assets/experiment", "--resume")
+    assert findings(None, "clickme_data=assets/experiment", "image_shape=[32,32]")[0] == []
+
+
+def test_every_missing_input_is_named(experiment) -> None:
+    words = [
+        "clickme_data=none.csv", "metadata_file=sizes.json", "class_filter_file=c.txt",
+        "participant_filter=q.pt", "mask_dir=masks",
+    ]  # fmt: skip
+    problems, _ = findings(experiment, *words)
+    names = ["clickme_data", "metadata_file", "class_filter_file", "participant_filter", "mask_dir"]
+    assert [text.split(":")[0] for text in problems] == names
+    only(findings(None)[0], "clickme_data is not set")
+    (experiment.parent / "folder").mkdir()
+    only(findings(experiment, "clickme_data=folder")[0], "holds no trials.npz; run prepare first")
+    only(findings(experiment, f"clickme_data={'x' * 5000}")[0], "File name too long")
+
+
+def test_a_table_that_cannot_be_used_is_a_problem(experiment) -> None:
+    only(findings(experiment, "category_column=kind")[0], "category_column")
+    only(findings(experiment, "min_subjects=13")[0], "4 images with 48 trials", "min_subjects (13)")
+    (experiment.parent / "trials.csv").write_text("a,b\n1,2\n")
+    only(findings(experiment)[0], "no column image_path")
+    (experiment.parent / "sizes.json").write_text("[]")
+    only(findings(experiment, "metadata_file=sizes.json")[0], "sizes.json")
+
+
+def test_a_wrong_config_is_an_error_of_its_own(experiment) -> None:
+    with pytest.raises(ConfigError, match="blur_size"):
+        findings(experiment, "blur_sise=3")
+
+
+def test_images_that_are_not_in_their_folder_are_a_note(experiment) -> None:
+    photos = experiment.parent / "photos"
+    for name in ("cat0/0.png", "cat1/1.png", "cat0/2.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"")
+    problems, notes = findings(experiment, "image_dir=photos")
+    assert problems == []
+    only(notes, "1 of 4 images", "cat1/3.png")
+    only(findings(experiment, "image_dir=gone")[1], "4 of 4 images", "only pictures need them")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "says"),
+    [
+        ("cuda", Gpus(), "shows no NVIDIA GPU"),
+        ("cuda", Gpus(driver=("A100",)), "built without CUDA"),
+        ("mps", Gpus(), "no Apple GPU"),
+        ("cuda", Gpus(cuda=(("A100", 1),)), None),
+        ("mps", Gpus(mps=True), None),
+        ("cpu", Gpus(), None),
+        ("auto", Gpus(), None),
+    ],
+)
+def test_a_device_that_is_not_there(experiment, monkeypatch, device, gpus, says) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    problems, _ = findings(experiment, f"device={device}", about=machine_of(gpus=gpus))
+    if says is None:
+        assert problems == []
+    else:
+        only(problems, f"device: {device}", says)
+
+
+def test_more_workers_than_cores_and_blurring_without_a_gpu_are_notes(experiment) -> None:
+    problems, notes = findings(experiment, "n_jobs=7", about=machine_of(cores=4))
+    assert problems == []
+    only(notes, "n_jobs: 7", "set n_jobs=4")
+    only(findings(experiment, "use_gpu_blurring=true")[1], "use_gpu_blurring", "CPU")
+
+
+def test_a_cluster_must_answer(experiment) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"scheduler=tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert findings(experiment, "backend=dask", address) == ([], [])
+        about = machine_of(missing=("dask",))
+        only(findings(experiment, "backend=dask", address, about=about)[0], "clickmap[dask]")
+    only(findings(experiment, "backend=dask", address)[0], "scheduler", "refused")
+
+
+def test_extras_that_the_config_asks_for(experiment) -> None:
+    words = ("metric=[spearman,emd]",)
+    assert findings(experiment, *words)[0] == []
+    about = machine_of(missing=("emd", "wandb"))
+    only(findings(experiment, *words, about=about)[0], "pip install 'clickmap[emd]'")
+    assert findings(experiment, about=about)[0] == []
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    data_tools.toy(Path("toy"), 3, 0, Silent())
+    return Path("toy/benchmark.yaml")
+
+
+def test_a_benchmark_that_runs_and_ones_that_do_not(toy, monkeypatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert findings(toy) == ([], [])
+    about = machine_of(missing=("emd",))
+    only(findings(toy, "metrics=[CC,EMD]", about=about)[0], "clickmap[emd]")
+    only(findings(toy, "datasets.0.csv=none.csv")[0], "data set toy", "none.csv")
+    only(findings(toy, "models=[centre_bias]")[0], "model centre_bias", "center_bias")
+    only(
+        findings(toy, "models=[{name: old, type: precomputed, root: gone}]")[0], "model old", "gone"
+    )
+    Path("maps").mkdir()
+    old = "models=[{name: old, type: precomputed, root: maps}]"
+    only(findings(toy, old)[0], "model old: 0 of 3 images of toy have a map in maps")
+    image = sorted(Path("toy/images").iterdir())[0]
+    np.save(f"maps/{image.stem}.npy", np.eye(128))
+    only(findings(toy, old)[0], "model old: 1 of 3 images of toy have a map in maps")
+    problems, notes = findings(toy, old, "max_lost=0.7")
+    assert problems == []
+    only(notes, "model old: 1 of 3 images of toy have a map in maps")
+    assert findings(toy, old, "limit_images=1") == ([], [])
+    np.save(f"maps/{image.stem}.npy", -np.ones((128, 128)))
+    only(findings(toy, old, "limit_images=1")[1], "clipping at 0 would leave nothing")
+    assert findings(toy, old, "limit_images=1", "postprocess=false") == ([], [])
+    missing = "models=[{name: net, type: torchscript, weights_path: net.pt}]"
+    only(findings(toy, missing)[0], "model net", "net.pt")
+    away = "models=[{name: blur_baseline, sigma: 3}]"
+    only(findings(toy, away)[0], "model blur_baseline", "unknown setting")
+    only(findings(toy, "plugins=[mine.py]")[0], "mine.py")
+    only(findings(toy, "prediction_cache_dir=/proc/self/x")[0], "prediction_cache_dir")
+    broken = machine_of(broken={"torch": "ImportError: libfoo"})
+    problems, notes = findings(toy, "models=[centre_bias]", about=broken)
+    assert problems == []
+    only(notes, "before torch")
+
+
+def test_a_models_own_device_and_downloads(toy, monkeypatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    own = "models=[{name: gradient, model: resnet18, weights: timm, device: 'cuda:1'}]"
+    problems, notes = findings(toy, own)
+    only(problems, "model gradient: device: cuda:1", "no NVIDIA GPU")
+    only(notes, "weights (timm, resnet18) are")
+    one = machine_of(gpus=Gpus(cuda=(("A100", 1),)))
+    only(findings(toy, own, about=one)[0], "there are 1 GPUs")
+    two = machine_of(gpus=Gpus(cuda=(("A100", 1), ("A100", 1))))
+    assert findings(toy, own, about=two)[0] == []
+
+
+def test_damaged_images_of_a_data_set_are_a_note(toy) -> None:
+    next(Path("toy/images").glob("*.png")).write_bytes(b"no image")
+    problems, _ = findings(toy)  # a third of the images: more than a run may lose
+    only(problems, "1 of 3 images cannot be used")
+    problems, notes = findings(toy, "max_lost=0.5")
+    assert problems == []
+    assert any("1 of 3 images cannot be used" in text for text in notes)
+    assert any("A run would leave out 1 of its items" in text for text in notes)
+
+
+def test_a_fine_tuning(toy, tmp_path) -> None:
+    path = tmp_path / "finetune.yaml"
+    path.write_text(
+        "task: saliency\nmodel: {name: readout, backbone: resnet18, weights: none}\ndatasets:\n"
+        "  - {name: fixations_csv, csv: toy/fixations.csv, images: toy/images}\n"
+        "cv: {folds: 3}\n"
+    )
+    problems, notes = findings(path)
+    assert problems == []
+    assert any("train on the CPU" in text for text in notes)
+    about = machine_of(missing=("wandb", "tensorboard"))
+    problems, _ = findings(
+        path, "wandb.enabled=true", "tensorboard=true", "gt_cache_dir=gt", "cv.holdout=h.txt",
+        "cv.fold_files=[a.txt]", about=about,
+    )  # fmt: skip
     parts = ("tensorboard: true", "wandb.enabled: true", "at a.txt", "at h.txt", "gt_cache_dir")
     assert [part for part in parts if not any(part in text for text in problems)] == []
     assert len(problems) == len(parts)

@@ -160,13 +160,26 @@ def test_named_images_and_those_that_are_not_there(config) -> None:
         ({"random": -1}, "--random is -1"),
         ({"bins": 1000}, "--bins is 1000"),
         ({"kinds": ("overlays",)}, "Did you mean 'overlay'"),
-        ({"look": Look(alpha=math.nan)}, "--alpha is nan"),
     ],
 )
 def test_options_that_make_no_sense(config, options, words) -> None:
     with pytest.raises(ConfigError, match=words):
         run(config, **options)
     assert not (Path(config.assets) / "small" / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        ({"alpha": math.nan}, "--alpha is nan; it must be between 0 and 1."),
+        ({"alpha": 1.5}, "--alpha is 1.5"),
+        ({"normalize": "minmax"}, "--normalize names 'minmax'"),
+        ({"order": "paths"}, "Did you mean 'path'"),
+    ],
+)
+def test_looks_that_do_not_exist(look, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Look(**look)
 
 
 # --- agreement ----------------------------------------------------------------------------------
