@@ -36,6 +36,36 @@ class Kernel:
     size: int
     sigma: float
 
+    @classmethod
+    def from_sizes(
+        cls,
+        native: Size,
+        image_shape: Size,
+        kind: str,
+        blur_size: int,
+        sigma: float | None,
+        largest: int,
+    ) -> Kernel:
+        """Return the kernel for an image; it grows with the image's short side.
+
+        Args:
+            native: size the clicks are measured in.
+            image_shape: the experiment's size, to which `blur_size` refers.
+            kind: `circle`, `gaussian` or `none`.
+            blur_size: kernel size at `image_shape`; made odd.
+            sigma: standard deviation of the Gaussian at `image_shape`; None for the sqrt of the odd
+                size.
+            largest: `max_kernel_size`, which limits kernels of images of another size than
+                `image_shape`.
+        """
+        base = odd(blur_size)
+        size = base
+        if native != image_shape:
+            size = odd(int(blur_size * min(native) / min(image_shape) + 0.5))
+            size = min(size, largest if largest % 2 else largest - 1)
+        at_base = math.sqrt(base) if sigma is None else sigma
+        return cls(kind, max(size, 1), at_base * size / base)
+
     @property
     def radius(self) -> int:
         """Number of pixels from the centre to the kernel's edge."""
@@ -70,30 +100,6 @@ class Kernel:
 def odd(size: int) -> int:
     """Return the size itself if it is odd, else the next odd number."""
     return size if size % 2 else size + 1
-
-
-def kernel_for(
-    native: Size, image_shape: Size, kind: str, blur_size: int, sigma: float | None, largest: int
-) -> Kernel:
-    """Return the kernel for an image; it grows with the image's short side.
-
-    Args:
-        native: size the clicks are measured in.
-        image_shape: the experiment's size, to which `blur_size` refers.
-        kind: `circle`, `gaussian` or `none`.
-        blur_size: kernel size at `image_shape`; made odd.
-        sigma: standard deviation of the Gaussian at `image_shape`; None for the sqrt of the odd
-            size.
-        largest: `max_kernel_size`, which limits kernels of images of another size than
-            `image_shape`.
-    """
-    base = odd(blur_size)
-    size = base
-    if native != image_shape:
-        size = odd(int(blur_size * min(native) / min(image_shape) + 0.5))
-        size = min(size, largest if largest % 2 else largest - 1)
-    at_base = math.sqrt(base) if sigma is None else sigma
-    return Kernel(kind, max(size, 1), at_base * size / base)
 
 
 def blur_counts(counts: Counts, kernel: Kernel) -> NDArray[Any]:

@@ -25,7 +25,7 @@ def blur_trial_maps(clicks: ImageClicks, settings: MapSettings, device: str, bat
     native = np.empty((len(clicks), *clicks.native), dtype=np.float32)
     for first in range(0, len(clicks), batch):
         last = min(first + batch, len(clicks))
-        native[first:last] = _convolved(
+        native[first:last] = _convolve(
             _counts(clicks, settings, first, last), clicks, settings, device
         )
     return settings.geometry(clicks.native).finish(native)
@@ -45,7 +45,7 @@ def blur_mean_map(clicks: ImageClicks, settings: MapSettings, device: str, batch
         last = min(first + batch, len(clicks))
         total += _counts(clicks, settings, first, last).sum(axis=0)
     mean = (total / len(clicks)).astype(np.float32)
-    return settings.geometry(clicks.native).finish(_convolved(mean, clicks, settings, device)[0])
+    return settings.geometry(clicks.native).finish(_convolve(mean, clicks, settings, device)[0])
 
 
 def _counts(
@@ -57,7 +57,7 @@ def _counts(
     return np.array(counts, dtype=np.float32)
 
 
-def _convolved(
+def _convolve(
     counts: NDArray[np.float32], clicks: ImageClicks, settings: MapSettings, device: str
 ) -> Maps:
     import torch

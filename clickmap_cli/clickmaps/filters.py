@@ -98,7 +98,7 @@ def filter_trials(
     progress: Progress,
     quality: Quality | None = None,
 ) -> None:
-    """Apply every filter of a configuration; afterwards the funnel's trials are `compacted`.
+    """Apply every filter of a configuration; afterwards the funnel's trials are compact.
 
     Args:
         funnel: the trials as read.
@@ -128,7 +128,7 @@ def filter_trials(
     enough = funnel.trials.n_clicks >= config.min_clicks
     funnel.keep("min_clicks", str(config.min_clicks), enough)
     _limit_clicks(funnel, config.max_clicks, config.process_max)
-    funnel.trials = funnel.trials.compacted()
+    funnel.trials = funnel.trials.compact()
     settings = MapSettings.from_config(config)
     if config.min_pixels:
         kept = _covered_pixels(funnel.trials, config, settings, progress) >= config.min_pixels
@@ -138,7 +138,7 @@ def filter_trials(
     unlike = None
     if config.duplicate_maps != "keep_all":
         unlike = np.ones(len(funnel.trials), dtype=np.bool_)
-        for group in same_pixels(funnel.trials):
+        for group in group_same_pixels(funnel.trials):
             unlike[group[1:] if config.duplicate_maps == "keep_first" else group] = False
     funnel.keep("duplicate_maps", config.duplicate_maps, unlike)
     # counted before max_subjects applies: a limit below min_subjects must not drop everything
@@ -153,7 +153,7 @@ def filter_trials(
         funnel.note("mask_dir", "off")
     else:
         _filter_by_masks(funnel, Path(config.mask_dir), config, settings, progress)
-    funnel.trials = funnel.trials.compacted()
+    funnel.trials = funnel.trials.compact()
 
 
 def filter_before_quality(
@@ -259,7 +259,7 @@ def _filter_by_masks(
     settings: MapSettings,
     progress: Progress,
 ) -> None:
-    trials = funnel.trials = funnel.trials.compacted()
+    trials = funnel.trials = funnel.trials.compact()
     masks = find_masks(folder, trials.images.tolist())
     slices = trials.image_slices()
     progress.stage("Comparing with foreground masks", len(trials.images))
@@ -291,7 +291,7 @@ def _filter_by_masks(
         funnel.notices.append(f"{without} images have no mask in {config.mask_dir}; they stay.")
 
 
-def same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
+def group_same_pixels(trials: Trials) -> list[NDArray[np.intp]]:
     """Group the trials of each image whose clicks cover the same set of pixels.
 
     Trials are first compared by a fingerprint that does not depend on order or repetition; only

@@ -41,7 +41,7 @@ class ImageShapes:
         sizes = [self.default, *(self.known or {}).values()]
         return max(max(size) for size in sizes)
 
-    def of(self, keys: Sequence[str]) -> NDArray[np.int32]:
+    def look_up(self, keys: Sequence[str]) -> NDArray[np.int32]:
         """Return (len(keys), 2) heights and widths.
 
         Raises:
@@ -93,6 +93,29 @@ class Geometry:
     crop: Size | None
     own: bool = field(default=False, repr=False)
 
+    @classmethod
+    def from_sizes(cls, native: Size, image_shape: Size, crop: Size | None) -> Geometry:
+        """Return the geometry of an image.
+
+        An image whose clicks are measured in `image_shape` keeps that size. Any other image is
+        scaled so that its short side equals that of `image_shape`; its long side is rounded.
+
+        Raises:
+            DataError: the crop is larger than the resized map.
+        """
+        resized = native
+        if native != image_shape:
+            short = min(image_shape)
+            scale = short / min(native)
+            resized = (
+                (short, int(native[1] * scale + 0.5))
+                if native[0] <= native[1]
+                else (int(native[0] * scale + 0.5), short)
+            )
+        if crop is not None and (crop[0] > resized[0] or crop[1] > resized[1]):
+            raise DataError(f"center_crop {list(crop)} is larger than a map of {list(resized)}.")
+        return cls(native, resized, crop, native != image_shape)
+
     @property
     def final(self) -> Size:
         """Size of a finished map."""
@@ -116,7 +139,7 @@ class Geometry:
         Returns:
             (..., h, w) float32 of the final size.
         """
-        return self.cropped(resize(maps, self.resized))
+        return self.crop_maps(resize(maps, self.resized))
 
     @property
     def action(self) -> str:
@@ -125,7 +148,7 @@ class Geometry:
         done += ["cropped"] if self.final != self.resized else []
         return " and ".join(done) or AS_IT_IS
 
-    def of_map(self, shape: Size, image: Size | None = None) -> Geometry:
+    def place_map(self, shape: Size, image: Size | None = None) -> Geometry:
         """Return the geometry that brings a map from elsewhere onto the finished map's pixels.
 
         A map of the image's own size, or of its aspect ratio to within a pixel, is scaled and
@@ -151,7 +174,7 @@ class Geometry:
             "one of the finished map's shape"
         )
 
-    def of_image(self, shape: Size) -> Geometry:
+    def place_image(self, shape: Size) -> Geometry:
         """Return the geometry that brings the image's file onto the finished map's pixels.
 
         Args:
@@ -181,10 +204,10 @@ class Geometry:
             float32 pixels of the final size, with the same channels.
 
         Raises:
-            DataError: as for `of_image`.
+            DataError: as for `place_image`.
         """
         try:
-            geometry = self.of_image((pixels.shape[0], pixels.shape[1]))
+            geometry = self.place_image((pixels.shape[0], pixels.shape[1]))
         except DataError as error:
             raise DataError(f"{file}: {error}.") from error
         planes = pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
@@ -199,34 +222,11 @@ class Geometry:
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         return columns[inside], rows[inside]
 
-    def cropped(self, maps: NDArray[Any]) -> NDArray[Any]:
+    def crop_maps(self, maps: NDArray[Any]) -> NDArray[Any]:
         """Crop maps of the resized size; without a crop, return all of their pixels."""
         top, left = self.corner
         height, width = self.final
         return np.ascontiguousarray(maps[..., top : top + height, left : left + width])
-
-
-def geometry_of(native: Size, image_shape: Size, crop: Size | None) -> Geometry:
-    """Return the geometry of an image.
-
-    An image whose clicks are measured in `image_shape` keeps that size. Any other image is scaled
-    so that its short side equals that of `image_shape`; its long side is rounded.
-
-    Raises:
-        DataError: the crop is larger than the resized map.
-    """
-    resized = native
-    if native != image_shape:
-        short = min(image_shape)
-        scale = short / min(native)
-        resized = (
-            (short, int(native[1] * scale + 0.5))
-            if native[0] <= native[1]
-            else (int(native[0] * scale + 0.5), short)
-        )
-    if crop is not None and (crop[0] > resized[0] or crop[1] > resized[1]):
-        raise DataError(f"center_crop {list(crop)} is larger than a map of {list(resized)}.")
-    return Geometry(native, resized, crop, native != image_shape)
 
 
 def same_aspect(shape: Size, whole: Size) -> bool:

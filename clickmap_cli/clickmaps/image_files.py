@@ -117,9 +117,9 @@ def heat_on_mask(
         image: (height, width) of the image's file; None if it is not known.
 
     Raises:
-        DataError: the mask's aspect ratio does not fit; see `Geometry.of_map`.
+        DataError: the mask's aspect ratio does not fit; see `Geometry.place_map`.
     """
-    placed = geometry.of_map((mask.shape[0], mask.shape[1]), image).finish(mask)
+    placed = geometry.place_map((mask.shape[0], mask.shape[1]), image).finish(mask)
     hot, foreground = mean > mean.max() / 2, placed > 0
     union = int(np.count_nonzero(hot | foreground))
     return math.nan if union == 0 else float(np.count_nonzero(hot & foreground) / union)

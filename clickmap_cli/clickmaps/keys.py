@@ -70,7 +70,7 @@ def category_of(key: str) -> str:
     return parts[-2] if len(parts) > 1 and parts[-2] not in ("", ".") else ALL
 
 
-def check_flat_names(keys: Iterable[str]) -> None:
+def require_flat_names(keys: Iterable[str]) -> None:
     """Raise DataError if two keys give the same flat name.
 
     Raises:
@@ -114,7 +114,7 @@ def look_alikes(keys: Iterable[str]) -> list[tuple[str, str]]:
     first: dict[str, str] = {}
     pairs = []
     for key in keys:
-        other = first.setdefault(_folded(key), key)
+        other = first.setdefault(_fold_case(key), key)
         if other != key:
             pairs.append((other, key))
     return pairs
@@ -125,7 +125,7 @@ def look_alike_notices(keys: Iterable[str]) -> Iterator[str]:
     pairs = look_alikes(keys)
     if not pairs:
         return
-    shown = "; ".join(f"{_escaped(one)} and {_escaped(other)}" for one, other in pairs[:_SHOWN])
+    shown = "; ".join(f"{_escape(one)} and {_escape(other)}" for one, other in pairs[:_SHOWN])
     more = f"; and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
     yield (
         f"{len(pairs)} image keys differ from another only in the case of letters or in their "
@@ -134,13 +134,13 @@ def look_alike_notices(keys: Iterable[str]) -> Iterator[str]:
     )
 
 
-def _folded(key: str) -> str:
+def _fold_case(key: str) -> str:
     if key.isascii():
         return key.lower()
     return normalize("NFC", normalize("NFC", key).casefold())
 
 
-def _escaped(key: str) -> str:
+def _escape(key: str) -> str:
     """Escape a key: forms of one letter look alike when they are printed."""
     return ascii(key)[:_MAX_NAME_BYTES]
 

@@ -121,7 +121,7 @@ class Coordinates:
         return float(np.mean(inside)) if len(x) else 1.0
 
 
-def coordinates_of(trials: Trials) -> Coordinates:
+def sample_coordinates(trials: Trials) -> Coordinates:
     """Return the clicks of a table, at most 200,000 of them, evenly spread over it."""
     every = max(1, -(-len(trials.x) // _MOST_POINTS))
     at = np.arange(0, len(trials.x), every)

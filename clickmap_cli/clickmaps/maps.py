@@ -87,7 +87,7 @@ class ImageClicks:
 
 
 def image_clicks(trials: Trials, slices: NDArray[np.int64], image: int) -> ImageClicks:
-    """Return the trials of one image of a `compacted` table.
+    """Return the trials of one image of a compact table.
 
     Args:
         trials: the table.
@@ -197,7 +197,7 @@ class ClickStack:
         self._kernel = settings.kernel(clicks.native)
         self._weights = clicks.weights(settings.decay_tau)
         self._exact = self._weights is None and self._kernel.kind != "gaussian"
-        self._total = self._blurred(np.arange(len(clicks))) if self._exact else None
+        self._total = self._sum_blurred(np.arange(len(clicks))) if self._exact else None
         largest = 0 if self._total is None else int(self._total.max(initial=0))
         # whole numbers are kept until the end, unless maps are resized
         whole = self._geometry.resized == self._geometry.native and largest < CountView.LARGEST
@@ -221,24 +221,24 @@ class ClickStack:
         others = np.flatnonzero(self.people != self.people[trial])
         if self._total is not None and len(others) == len(self) - 1:
             return self._view(self._total - self._part(trial), len(others))
-        return self._view(self._blurred(others), len(others))
+        return self._view(self._sum_blurred(others), len(others))
 
     def mean(self, trials: Ints) -> MapView:
         """Return the mean of some trials' maps, with their clicks."""
-        return self._view(self._blurred(trials), len(trials), trials)
+        return self._view(self._sum_blurred(trials), len(trials), trials)
 
     def halves(self, first: Ints, second: Ints) -> tuple[MapView, MapView]:
         """Return the means of two halves that together are all trials, the second with clicks."""
-        sum_first = self._blurred(first)
-        sum_second = self._total - sum_first if self._total is not None else self._blurred(second)
-        return (self._view(sum_first, len(first)), self._view(sum_second, len(second), second))
+        sums = self._sum_blurred(first)
+        rest = self._sum_blurred(second) if self._total is None else self._total - sums
+        return self._view(sums, len(first)), self._view(rest, len(second), second)
 
     def _part(self, trial: int) -> NDArray[Any]:
         if self._last is None or self._last[0] != trial:
             self._last = (trial, self._clicks.blur(trial, self._kernel, self._weights))
         return self._last[1]
 
-    def _blurred(self, trials: Ints) -> NDArray[Any]:
+    def _sum_blurred(self, trials: Ints) -> NDArray[Any]:
         """Sum some trials' blurred clicks, at the native size, not yet scaled."""
         counts = self._clicks.count_pixels(self._weights, self._where(trials))
         return blur_counts(counts, self._kernel)
@@ -248,7 +248,7 @@ class ClickStack:
         divisor = self._kernel.scale() * n
         points = None if clicked is None else partial(self._points, clicked)
         if self._table is not None:
-            return CountView(self._geometry.cropped(total), divisor, self._table, points)
+            return CountView(self._geometry.crop_maps(total), divisor, self._table, points)
         return MapView(self._geometry.finish((total / divisor).astype(np.float32)), points)
 
     def _points(self, trials: Ints) -> NDArray[np.int64]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clickmap_cli.clickmaps.blur import Kernel, kernel_for
-from clickmap_cli.clickmaps.geometry import Geometry, Size, geometry_of
+from clickmap_cli.clickmaps.blur import Kernel
+from clickmap_cli.clickmaps.geometry import Geometry, Size
 from clickmap_cli.clickmaps.trials import Ints
 from clickmap_cli.config.experiment import ExperimentConfig, blur_window
 
@@ -56,7 +56,7 @@ class MapSettings:
 
     def kernel(self, native: Size) -> Kernel:
         """Return the blur kernel for images of this size."""
-        return kernel_for(
+        return Kernel.from_sizes(
             native,
             self.image_shape,
             self.kernel_type,
@@ -67,7 +67,7 @@ class MapSettings:
 
     def geometry(self, native: Size) -> Geometry:
         """Return the geometry that finishes maps of this size."""
-        return geometry_of(native, self.image_shape, self.crop)
+        return Geometry.from_sizes(native, self.image_shape, self.crop)
 
 
 _LEAST_SIGMAS = 3

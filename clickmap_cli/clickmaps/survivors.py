@@ -16,15 +16,15 @@ from clickmap_cli.clickmaps.filters import (
     filter_trials,
 )
 from clickmap_cli.clickmaps.geometry import ImageShapes, Size
-from clickmap_cli.clickmaps.keys import check_flat_names, match_keys, some_names
+from clickmap_cli.clickmaps.keys import match_keys, require_flat_names, some_names
 from clickmap_cli.clickmaps.losses import (
     FRACTIONS,
     Coordinates,
     Loss,
     are_fractions,
     check_losses,
-    coordinates_of,
     likeliest_cause,
+    sample_coordinates,
     suspicions,
 )
 from clickmap_cli.clickmaps.reading.raw_table import Reject
@@ -44,7 +44,7 @@ class Survivors:
     """Trials that passed the filters.
 
     Attributes:
-        trials: the trials, `compacted`.
+        trials: the trials, compact.
         funnel: one row per filter with what it kept.
         rows: number of rows in the file.
         rejected: number of rows that could not be read.
@@ -94,7 +94,7 @@ def mask_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def surviving_trials(
+def read_survivors(
     config: ExperimentConfig,
     progress: Progress,
     *,
@@ -130,7 +130,7 @@ def surviving_trials(
     return found
 
 
-def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
+def load_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
     """Return the manifest of a finished run of `prepare`, and its configuration.
 
     Raises:
@@ -144,7 +144,7 @@ def finished_prepare(folder: Path) -> tuple[Manifest, ExperimentConfig]:
     return manifest, experiment_from_values(manifest.config)
 
 
-def prepared_trials(folder: Path, made: ExperimentConfig, progress: Progress) -> Trials:
+def read_prepared(folder: Path, made: ExperimentConfig, progress: Progress) -> Trials:
     """Return the trials that a finished run of `prepare` kept.
 
     Args:
@@ -153,10 +153,10 @@ def prepared_trials(folder: Path, made: ExperimentConfig, progress: Progress) ->
         progress: receives the progress of reading.
     """
     own = replace(made, clickme_data=str(folder))
-    return surviving_trials(own, progress).trials
+    return read_survivors(own, progress).trials
 
 
-def trials_of_known_people(config: ExperimentConfig, progress: Progress) -> Trials:
+def read_trials_to_judge(config: ExperimentConfig, progress: Progress) -> Trials:
     """Read raw trials and apply every filter that comes before `participant_filter`.
 
     Raises:
@@ -202,7 +202,7 @@ def _read(
         f"image_shape counts there; '{next(iter(unknown), '')}' is one of them.",
     )  # fmt: skip
     check_losses([without_size], config.max_lost, progress)
-    points = coordinates_of(trials)
+    points = sample_coordinates(trials)
     rejected = Loss(
         n_rows - len(trials), n_rows, "rows cannot be read",
         f"{first_rejected}rejected.csv of `clickmap prepare` says why for each.",
@@ -233,7 +233,7 @@ def require_images(found: Survivors) -> None:
         DataError: no trial is left (the message names the filter that took the last image), or two
             keys give the same name.
     """
-    check_flat_names(found.trials.images.tolist())
+    require_flat_names(found.trials.images.tolist())
     if len(found.trials):
         return
     if not found.rows:
@@ -268,7 +268,7 @@ def _side_tables(config: ExperimentConfig) -> tuple[dict[str, Size] | None, froz
 
 def _prepared(folder: Path, config: ExperimentConfig, progress: Progress) -> Survivors:
     """Read the trials of a folder written by `prepare`, which have already passed its filters."""
-    _, made = finished_prepare(folder)
+    _, made = load_prepare(folder)
     if made.image_shape != config.image_shape:
         raise ConfigError(
             f"image_shape is {config.image_shape}, but {folder} was prepared with "

@@ -137,7 +137,7 @@ class Trials:
         offsets = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
         return replace(self, x=xs.finish(), y=ys.finish(), offsets=offsets)
 
-    def compacted(self) -> Trials:
+    def compact(self) -> Trials:
         """Sort by image key, then by time; drop unused names from the vocabularies.
 
         The result does not depend on how rows of different images were interleaved.
@@ -173,11 +173,11 @@ class Trials:
         return np.bincount(pairs // n_users, minlength=len(self.images))
 
     def image_slices(self) -> NDArray[np.int64]:
-        """Return (len(images) + 1) first trial of each image; the table must be `compacted`."""
+        """Return (len(images) + 1) first trial of each image; the table must be compact."""
         return np.searchsorted(self.image, np.arange(len(self.images) + 1)).astype(np.int64)
 
     def part(self, first_image: int, last_image: int) -> Trials:
-        """Return the images from `first_image` up to `last_image` alone, of a `compacted` table.
+        """Return the images from `first_image` up to `last_image` alone, of a compact table.
 
         The clicks are copies in memory, so that the part can be sent to another process.
         """
@@ -199,7 +199,7 @@ class Trials:
             mobile=None,
         )
 
-    def as_arrays(self) -> dict[str, NDArray[Any]]:
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the content of `trials.npz`: flat arrays, no objects."""
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
         if self.time is not None:
@@ -266,7 +266,7 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
     """Summarise the clicks per trial for `medians.json`.
 
     Args:
-        trials: a `compacted` table with at least one trial.
+        trials: a compact table with at least one trial.
         percentile: percentile (0 to 100) over all trials that is written as `threshold`.
 
     Returns:
@@ -291,7 +291,7 @@ def click_medians(trials: Trials, percentile: float) -> dict[str, Any]:
 
 
 def clicks_per_image(trials: Trials) -> NDArray[np.int64]:
-    """Return (images) number of clicks of all trials of each image of a `compacted` table."""
+    """Return (images) number of clicks of all trials of each image of a compact table."""
     return np.diff(trials.offsets[trials.image_slices()])
 
 

@@ -9,7 +9,7 @@ import typer
 
 from clickmap_cli.commands import completion
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_notices, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 
 _Listing = Annotated[
@@ -58,7 +58,6 @@ def benchmark(
         from clickmap_cli.reports import benchmark as report
         from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
         from clickmap_cli.reports.benchmark_html import write_report
-        from clickmap_cli.reports.console import print_json
         from clickmap_cli.services.benchmark import run as service
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 
@@ -66,20 +65,13 @@ def benchmark(
             return _list(config, overrides or [], json)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}
-        loaded = load_config(BENCHMARK, config, overrides or (), chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
+        settings = show_notices(terminal, load_config(BENCHMARK, config, overrides or (), chosen))
         figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
-        run = service.run(loaded.config, terminal, figures, when_present(resume), dry_run)
-        for table in report.score_tables(run.summary):
-            terminal.show(table)
-        for line in report.failure_lines(run):
-            terminal.warn(line)
-        for line in report.summary_lines(run):
-            terminal.show(line)
-        if json:
-            print_json(report.as_json(run))
-        return 1 if run.failures else 0
+        run = service.run(settings, terminal, figures, when_present(resume), dry_run)
+        return show_outcome(
+            terminal, run, report.summary_lines(run), tables=report.score_tables(run.summary),
+            json=report.as_json(run) if json else None,
+        )  # fmt: skip
 
     run_session(body, quiet=quiet, verbose=verbose)
 

@@ -8,7 +8,7 @@ import typer
 
 from clickmap_cli.commands import completion
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_notices, when_present
 from clickmap_cli.config.experiment import METHODS
 from clickmap_cli.reports.console import Terminal
 
@@ -73,12 +73,10 @@ def ceiling(
         which, overrides = _method_and_overrides(words or [], method)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}
-        loaded = load_experiment(config, overrides, chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
+        settings = show_notices(terminal, load_experiment(config, overrides, chosen))
         figures = CeilingFigures(report.draw_ceiling, report.draw_curve)
         run = service.run(
-            loaded.config, which, terminal, figures, when_present(resume), subject_curve, dry_run
+            settings, which, terminal, figures, when_present(resume), subject_curve, dry_run
         )
         if not dry_run:
             terminal.show(report.ceiling_table(run))

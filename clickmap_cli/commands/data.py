@@ -10,7 +10,7 @@ import typer
 
 from clickmap_cli.commands import data_options as d
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session
+from clickmap_cli.commands.session import run_session, show_outcome
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
@@ -167,7 +167,6 @@ def import_scores(
     def body(terminal: Terminal) -> int:
         from clickmap_cli.reports import benchmark as report
         from clickmap_cli.reports.benchmark_html import write_report
-        from clickmap_cli.reports.console import print_json
         from clickmap_cli.services.data import import_scores as service
         from clickmap_cli.storage.folder import WhenPresent
 
@@ -177,12 +176,11 @@ def import_scores(
             pictures=service.FolderPictures(images, maps), progress=terminal,
             when=WhenPresent.OVERWRITE if overwrite else WhenPresent.STOP,
         )  # fmt: skip
-        for table in report.score_tables(found.summary):
-            terminal.show(table)
-        terminal.show(f"{found.folder / 'report.html'}: open it; tables beside it.")
-        if json:
-            print_json(report.as_json(found))
-        return 0
+        line = f"{found.folder / 'report.html'}: open it; tables beside it."
+        tables = report.score_tables(found.summary)
+        return show_outcome(
+            terminal, found, [line], tables=tables, json=report.as_json(found) if json else None
+        )
 
     run_session(body, quiet=quiet, verbose=verbose, resume_hint="Run it again.")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 from clickmap_cli.storage.folder import WhenPresent
 
@@ -80,10 +80,8 @@ def demo(
             if path is not None:
                 settings = load_config(BENCHMARK, path).config
                 benchmarks.append(benchmark.run(settings, terminal, drawing, when))
-                for table in benchmark_report.score_tables(benchmarks[-1].summary):
-                    terminal.show(table)
-                for line in benchmark_report.failure_lines(benchmarks[-1]):
-                    terminal.warn(line)
+                tables = benchmark_report.score_tables(benchmarks[-1].summary)
+                show_outcome(terminal, benchmarks[-1], (), tables=tables)
         for line in report.summary_lines(study, prepared, ceilings, benchmarks[0]):
             terminal.show(line)
         if json:

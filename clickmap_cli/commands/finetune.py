@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, show_outcome, when_present
+from clickmap_cli.commands.session import run_session, show_notices, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
@@ -70,12 +70,10 @@ def finetune(
             folders = [*gather, *map(Path, overrides or ())]
             return _gather_folds(terminal, folders, output, when, dry_run, json)
         schema = schema_of_task(SALIENCY, config, overrides or ())
-        loaded = load_config(schema, config, overrides or (), chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
+        settings = show_notices(terminal, load_config(schema, config, overrides or (), chosen))
         if predict_only is None:
             train = _train_saliency if schema is SALIENCY else _train_keypoints
-            return train(terminal, loaded.config, when, dry_run, json)
+            return train(terminal, settings, when, dry_run, json)
         if schema is SALIENCY:
             raise ConfigError(
                 "--predict-only is for task keypoints; a fine-tuned saliency model predicts in "
@@ -83,7 +81,7 @@ def finetune(
             )
         if dry_run:
             raise ConfigError("--predict-only writes, and --dry-run does not; leave one out.")
-        return _predict_keypoints(terminal, loaded.config, predict_only, when, json)
+        return _predict_keypoints(terminal, settings, predict_only, when, json)
 
     run_session(body, quiet=quiet, verbose=verbose)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, when_present
+from clickmap_cli.commands.session import run_session, show_notices, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 
 _Shard = Annotated[
@@ -55,32 +55,22 @@ def prepare(
     def body(terminal: Terminal) -> int:
         from clickmap_cli.config.loading import load_experiment
         from clickmap_cli.reports import prepare as report
-        from clickmap_cli.reports.console import print_json
-        from clickmap_cli.reports.prepare import draw_example
         from clickmap_cli.services.prepare import run as service
         from clickmap_cli.services.prepare.maps import Part
 
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
         chosen |= {"backend": backend, "scheduler": scheduler}
-        loaded = load_experiment(config, overrides or (), chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
+        settings = show_notices(terminal, load_experiment(config, overrides or (), chosen))
+        part = None if shard is None else Part.from_text(shard)
         run = service.run(
-            loaded.config,
-            terminal,
-            draw_example,
-            when_present(resume),
-            dry_run,
-            None if shard is None else Part.of_text(shard),
-            merge,
+            settings, terminal, report.draw_example, when_present(resume), dry_run, part, merge
         )
-        terminal.show(report.funnel_table(run.summary))
         if run.summary.rejected:
             terminal.warn(report.rejected_line(run))
-        for line in report.summary_lines(run):
-            terminal.show(line)
-        if json:
-            print_json(report.as_json(run))
+        show_outcome(
+            terminal, run, report.summary_lines(run), tables=[report.funnel_table(run.summary)],
+            json=report.as_json(run) if json else None,
+        )  # fmt: skip
         return 1 if strict and run.summary.rejected else 0
 
     run_session(body, quiet=quiet, verbose=verbose)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -12,8 +12,10 @@ from clickmap_cli.runtime.errors import ClickmapError, typed_reason
 from clickmap_cli.storage.folder import WhenPresent
 
 if TYPE_CHECKING:
+    from clickmap_cli.config.loading import LoadedConfig
     from clickmap_cli.services.job import Outcome
 
+Config = TypeVar("Config")
 INTERRUPTED = 130
 
 
@@ -89,6 +91,13 @@ def show_outcome(
     if json is not None:
         print_json(json)
     return 1 if outcome.failures else 0
+
+
+def show_notices(terminal: Terminal, loaded: LoadedConfig[Config]) -> Config:
+    """Show the notices of a configuration, and return the configuration."""
+    for text in loaded.notices:
+        terminal.notice(text)
+    return loaded.config
 
 
 def when_present(resume: bool | None) -> WhenPresent:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from clickmap_cli.commands import options as o
-from clickmap_cli.commands.session import run_session, show_outcome, when_present
+from clickmap_cli.commands.session import run_session, show_notices, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def train_classifier(
 ) -> None:
     """Train a classifier of attention maps or of participants, tested on people it has not seen.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
     """
 
     def body(terminal: Terminal) -> int:
@@ -42,11 +42,9 @@ def train_classifier(
             chosen |= {"n_jobs": n_jobs, "device": device}
         elif n_jobs is not None or device is not None:
             terminal.notice("This small network takes one core; -j and --device change nothing.")
-        loaded = load_config(schema, config, overrides or (), chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
+        settings = show_notices(terminal, load_config(schema, config, overrides or (), chosen))
         train = _train_classifier if schema is CLASSIFIER else _train_quality
-        return train(terminal, loaded.config, when_present(resume), dry_run, json)
+        return train(terminal, settings, when_present(resume), dry_run, json)
 
     run_session(body, quiet=quiet, verbose=verbose)
 

@@ -10,7 +10,7 @@ import typer
 
 from clickmap_cli.commands import options as o
 from clickmap_cli.commands import visualize_options as v
-from clickmap_cli.commands.session import run_session, show_outcome, when_present
+from clickmap_cli.commands.session import run_session, show_notices, show_outcome, when_present
 from clickmap_cli.reports.console import Terminal
 from clickmap_cli.storage.folder import WhenPresent
 
@@ -77,10 +77,8 @@ def visualize(
         kinds = KINDS if figures in (None, "all") else _words(figures)
         options = VisualizeOptions(look, top, by, random, kinds, _words(formats), bins, classes)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}
-        loaded = load_experiment(config, overrides or (), chosen)
-        for text in loaded.notices:
-            terminal.notice(text)
-        call = _Call(loaded.config, terminal, when_present(resume), dry_run)
+        settings = show_notices(terminal, load_experiment(config, overrides or (), chosen))
+        call = _Call(settings, terminal, when_present(resume), dry_run)
         results = []
         if html:
             results.append(_write_gallery(call, look, participants))

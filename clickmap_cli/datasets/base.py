@@ -173,7 +173,7 @@ class Stimulus(ABC):
         Raises:
             DataError: the map's aspect ratio differs from the image's.
         """
-        return Geometry(self.size, self.size, None).of_map(shape)
+        return Geometry(self.size, self.size, None).place_map(shape)
 
     @property
     def layout(self) -> str:

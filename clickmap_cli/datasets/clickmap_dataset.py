@@ -13,7 +13,7 @@ from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.survivors import finished_prepare
+from clickmap_cli.clickmaps.survivors import load_prepare
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, load_trials
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.storage.map_store import KINDS, MapStore
@@ -46,7 +46,7 @@ class ClickmapDataset(Dataset[Item]):
             raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
         self.folder = Path(folder)
         self.kind = kind
-        _, config = finished_prepare(self.folder)
+        _, config = load_prepare(self.folder)
         self.image_dir = Path(image_dir if image_dir is not None else config.image_dir or ".")
         trials = load_trials(self.folder / TRIALS_FILE)
         self.keys: list[str] = trials.images.tolist()

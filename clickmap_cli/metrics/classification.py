@@ -116,10 +116,10 @@ def f1(confusion: NDArray[Any], average: str = "auto") -> Vector:
         weights = (true + confusion.sum(axis=-2) > 0).astype(np.float64)
     else:
         weights = true
-    return _weighed(each, np.where(true.sum(axis=-1, keepdims=True) > 0, weights, 0))
+    return _weighted_means(each, np.where(true.sum(axis=-1, keepdims=True) > 0, weights, 0))
 
 
-def _weighed(values: Vector, weights: Vector) -> Vector:
+def _weighted_means(values: Vector, weights: Vector) -> Vector:
     """Return (...) weighted means over the last axis; NaN where the weights sum to 0."""
     total = weights.sum(axis=-1)
     found: Vector = np.full(total.shape, math.nan)
@@ -182,7 +182,7 @@ def roc_auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     return float(roc_auc_score(positive, scores))
 
 
-def shuffled_within(
+def shuffle_within(
     labels: NDArray[Any], groups: Sequence[str], rng: np.random.Generator
 ) -> NDArray[Any]:
     """Permute labels within each participant; with only one label, nothing changes.

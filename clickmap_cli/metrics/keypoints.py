@@ -109,7 +109,7 @@ def score_keypoints(
     >>> score_keypoints(true + [[[3, 4], [0, 0], [0, 6]]], true, (0, 1)).wrong
     ((2,),)
     """
-    found, truth = _checked(predicted, true)
+    found, truth = _require_points(predicted, true)
     if not 0 < alpha < math.inf:
         raise ValueError(f"alpha is {alpha}; it must be above 0")
     distances = np.hypot(*np.moveaxis(found - truth, -1, 0))
@@ -166,7 +166,7 @@ def reference_distances(true: NDArray[Any], reference: tuple[int, int] | None) -
     return np.where(distances > 0, distances, np.nan)
 
 
-def scaled(points: NDArray[Any], size: tuple[int, int], to: tuple[int, int]) -> Array:
+def scale_points(points: NDArray[Any], size: tuple[int, int], to: tuple[int, int]) -> Array:
     """Return the positions of points after their image is resized.
 
     A position keeps its share of the image: x' = (x + 0.5) W' / W - 0.5, because pixel centres are
@@ -181,7 +181,7 @@ def scaled(points: NDArray[Any], size: tuple[int, int], to: tuple[int, int]) -> 
     return np.asarray((np.asarray(points, dtype=np.float64) + 0.5) * factor - 0.5)
 
 
-def _checked(predicted: NDArray[Any], true: NDArray[Any]) -> tuple[Array, Array]:
+def _require_points(predicted: NDArray[Any], true: NDArray[Any]) -> tuple[Array, Array]:
     if predicted.shape != true.shape or true.ndim != 3 or true.shape[2] != 2:
         raise ValueError(f"points of shapes {predicted.shape} and {true.shape}, not (n, k, 2)")
     found, truth = predicted.astype(np.float64), true.astype(np.float64)

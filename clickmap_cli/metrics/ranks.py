@@ -52,13 +52,13 @@ def average_ranks(values: NDArray[Any]) -> Vector:
         raise ValueError("ranks of NaN")
     zeros = 0
     if least < 0:
-        packed = _packed(_ordered_bits(single + np.float32(0)), _all_places(len(single)))
+        packed = _pack(_ordered_bits(single + np.float32(0)), _all_places(len(single)))
     elif least > 0:
-        packed = _packed(single.view(np.uint32), _all_places(len(single)))
+        packed = _pack(single.view(np.uint32), _all_places(len(single)))
     else:
         places = np.flatnonzero(single > 0)
         zeros = len(single) - len(places)
-        packed = _packed(single[places].view(np.uint32), places.astype(np.uint32))
+        packed = _pack(single[places].view(np.uint32), places.astype(np.uint32))
     packed.sort()
     halves = packed.view(np.uint32).reshape(-1, 2)
     low, high = (0, 1) if np.little_endian else (1, 0)
@@ -83,7 +83,7 @@ def _ordered_bits(single: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.where(negative, ~bits, bits | np.uint32(1 << 31))
 
 
-def _packed(bits: NDArray[np.uint32], places: NDArray[np.uint32]) -> NDArray[np.uint64]:
+def _pack(bits: NDArray[np.uint32], places: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """Pack bits into the upper halves and places into the lower halves of 64-bit numbers."""
     packed = np.empty((len(bits), 2), dtype=np.uint32)
     low, high = (0, 1) if np.little_endian else (1, 0)

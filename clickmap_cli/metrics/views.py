@@ -118,7 +118,7 @@ class MapView:
     def ranks(self) -> Vector:
         """Average ranks of the pixels, from 1."""
         if self._dtype is np.float64:
-            return self._looked_up(self.pixels)
+            return self._look_up_ranks(self.pixels)
         return average_ranks(self.pixels)
 
     @cached_property
@@ -133,10 +133,10 @@ class MapView:
             return self.ranks
         if "ranks" not in self.__dict__ and len(places) < self.size // 8:
             # sorting the values alone is cheaper than ranking all pixels
-            return self._looked_up(self.pixels[places])
+            return self._look_up_ranks(self.pixels[places])
         return np.asarray(self.ranks[places])
 
-    def _looked_up(self, values: NDArray[Any]) -> Vector:
+    def _look_up_ranks(self, values: NDArray[Any]) -> Vector:
         """Return average ranks of values of this map: the mean of their first and last rank."""
         below = np.searchsorted(self.ordered, values, side="left")
         through = np.searchsorted(self.ordered, values, side="right")
@@ -230,12 +230,12 @@ class MapView:
     @cached_property
     def levels_reached(self) -> NDArray[np.intp]:
         """Number of thresholds of `IOU_LEVELS` that each min-max scaled pixel reaches, 1 to 21."""
-        return _reached(self.scaled, IOU_LEVELS)
+        return _count_levels(self.scaled, IOU_LEVELS)
 
     @cached_property
     def target_levels_reached(self) -> NDArray[np.intp]:
         """Number of `IOU_TARGET_LEVELS` that each min-max scaled pixel reaches, 0 to 9."""
-        return _reached(self.scaled, IOU_TARGET_LEVELS)
+        return _count_levels(self.scaled, IOU_TARGET_LEVELS)
 
     @property
     def scaled(self) -> Vector:
@@ -344,7 +344,7 @@ def blocks(size: int) -> list[slice]:
     return [slice(at, at + BLOCK) for at in range(0, size, BLOCK)]
 
 
-def _reached(values: Vector, levels: Vector) -> NDArray[np.intp]:
+def _count_levels(values: Vector, levels: Vector) -> NDArray[np.intp]:
     """Count the evenly spaced levels that are at most as large as each value."""
     step = (levels[-1] - levels[0]) / (len(levels) - 1)
     guess = np.clip(((values - levels[0]) / step).astype(np.intp) + 1, 0, len(levels))

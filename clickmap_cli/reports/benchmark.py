@@ -12,7 +12,6 @@ from rich.text import Text
 from clickmap_cli.datasets.base import DATASETS
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.models.base import MODELS
-from clickmap_cli.reports import console
 from clickmap_cli.reports.console import dry_line, new_table, number
 from clickmap_cli.scoring.results import BenchmarkResult, MetricSummary, ModelResult
 from clickmap_cli.scoring.summaries import is_better
@@ -125,11 +124,6 @@ def summary_lines(run: Outcome[BenchmarkResult]) -> list[str]:
     if not any(found.images for found in result.models):
         return [f"No image could be scored; {run.folder / 'failures.csv'} says why for each."]
     return [f"{run.folder / 'report.html'}: open it; tables beside it, in {run.seconds:.1f} s."]
-
-
-def failure_lines(run: Outcome[BenchmarkResult]) -> list[str]:
-    """Return the first images that were left out, and the number of the others."""
-    return console.failure_lines(run.failures, "; see failures.csv" if run.written else "")
 
 
 def as_json(run: Outcome[BenchmarkResult]) -> dict[str, Any]:

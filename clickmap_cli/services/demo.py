@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.keys import flat_name
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text, expected_map
+from clickmap_cli.clickmaps.simulation.people import Simulation, expected_map, format_clicks
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.progress import Progress
@@ -235,7 +235,7 @@ def _write_trials(study: Simulation, data: Path, settings: MapSettings, progress
         truth = data / "truth_maps" / f"{flat_name(image.key)}.npy"
         write_npy(truth, expected_map(image.density, settings))
         for user, clicks in study.trials_of(image):
-            writer.writerow((image.key, clicks_as_text(clicks), user))
+            writer.writerow((image.key, format_clicks(clicks), user))
         progress.advance()
     write_bytes(data / "trials.csv", out.getvalue().encode())
     roles = list(zip(study.user_names(), study.roles(), strict=True))

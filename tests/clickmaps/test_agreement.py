@@ -202,7 +202,7 @@ def test_halves_depend_on_the_order_people_came_in_and_not_on_their_names(who, n
         assert [half.tolist() for half in one] == [half.tolist() for half in other]
 
 
-def test_groups_of_every_size_key_and_seed_are_drawn_anew() -> None:
+def test_groups_differ_for_every_size_key_and_seed() -> None:
     def first(size, seed=0, key="k"):
         return [set(a.tolist()) for a, _ in random_groups(np.arange(40), size, 30, seed, key)]
 

@@ -61,7 +61,7 @@ def test_it_is_the_definition(seed, shape) -> None:
     np.testing.assert_allclose(density_of_others(trials, among), plain(trials, among), rtol=1e-12)
 
 
-def test_borders_and_corners_are_held_against_what_uniform_clicks_would_bring() -> None:
+def test_borders_and_corners_are_compared_with_uniform_clicks() -> None:
     corners = [(0, 0), (63, 0), (0, 63), (63, 63), (31, 0)]
     trials = trials_of([("a.png", "u", corners), ("a.png", "v", corners)], shape=(64, 64))
     np.testing.assert_allclose(density_of_others(trials), plain(trials), rtol=1e-12)
@@ -91,7 +91,7 @@ def test_it_does_not_depend_on_the_order_of_trials(seed, shuffle) -> None:
     np.testing.assert_array_equal(density_of_others(moved), np.concatenate(parts))
 
 
-def test_what_a_participant_clicks_elsewhere_in_the_image_is_not_context_for_them() -> None:
+def test_own_clicks_elsewhere_in_the_image_are_not_context() -> None:
     rows = random_rows(0, images=1, users=4)
     image, user, clicks = rows[0]
     alone = density_of_others(trials_of(rows))[: len(clicks)]
@@ -102,7 +102,7 @@ def test_what_a_participant_clicks_elsewhere_in_the_image_is_not_context_for_the
     assert other[0] > alone[0]
 
 
-def test_nobody_else_is_nothing_known_and_uniform_others_are_one() -> None:
+def test_density_is_nan_without_others_and_1_for_uniform_others() -> None:
     rows = [("a.png", "u", [(1, 1)]), ("a.png", "u", [(2, 2)]), ("b.png", "v", [(1, 1)])]
     assert np.isnan(density_of_others(trials_of(rows))).all()
     everywhere = [(x, y) for x in range(64) for y in range(64)]

@@ -110,7 +110,7 @@ def test_participants_who_are_judged_bad_go_with_all_their_trials() -> None:
     assert filtered.notices == ["participant_filter removed 2 of 4 participants."]
 
 
-def test_a_participant_filter_that_nobody_can_apply_is_not_passed_over() -> None:
+def test_a_participant_filter_without_a_judge_is_an_error() -> None:
     with pytest.raises(ValueError, match="participant_filter is set"):
         run(trials_of(random_rows(0)), participant_filter="model.pt")
     assert run(trials_of(random_rows(0))).notices == []
@@ -178,7 +178,7 @@ def test_duplicate_maps_are_equal_sets_of_pixels(seed, mode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["keep_first", "drop_all"])
-def test_equal_pixels_in_two_images_are_no_duplicates(mode) -> None:
+def test_equal_pixels_in_two_images_are_not_duplicates(mode) -> None:
     rows = [(f"{at}.png", "u", [(3, 4), (5, 6)]) for at in range(4)]
     assert len(kept(run(trials_of(rows), duplicate_maps=mode))) == 4
 
@@ -266,18 +266,18 @@ def test_interleaving_of_images_does_not_matter(seed, random) -> None:
         mixed.append(queues[random.choice([k for k, q in queues.items() if q])].pop(0))
     values = {"max_subjects": 3, "filter_duplicates": True, "max_clicks": 12}
     one, two = run(trials_of(rows), **values).trials, run(trials_of(mixed), **values).trials
-    for name, array in one.as_arrays().items():
-        np.testing.assert_array_equal(array, two.as_arrays()[name], err_msg=name)
+    for name, array in one.to_arrays().items():
+        np.testing.assert_array_equal(array, two.to_arrays()[name], err_msg=name)
 
 
-def test_nothing_left_is_no_crash() -> None:
+def test_no_trial_may_be_left() -> None:
     filtered = run(trials_of(random_rows(0)), min_clicks=1000)
     assert len(filtered.trials) == 0
     assert filtered.rows[-1].images == 0
 
 
 @pytest.mark.parametrize(("block", "in_memory"), [(1, 1 << 30), (7, 1 << 30), (7, 0), (7, 100)])
-def test_blocks_and_files_of_clicks_do_not_change_what_is_selected(
+def test_blocks_and_files_of_clicks_do_not_change_the_selection(
     block, in_memory, monkeypatch
 ) -> None:
     from clickmap_cli.storage import long_arrays as module
@@ -294,8 +294,8 @@ def test_blocks_and_files_of_clicks_do_not_change_what_is_selected(
         monkeypatch.setattr(module, name, value)
     parts = run(trials_of(rows), **settings)
     assert parts.rows == whole.rows
-    for name, array in whole.trials.as_arrays().items():
-        np.testing.assert_array_equal(array, parts.trials.as_arrays()[name], err_msg=name)
+    for name, array in whole.trials.to_arrays().items():
+        np.testing.assert_array_equal(array, parts.trials.to_arrays()[name], err_msg=name)
 
 
 def test_a_mask_goes_through_the_images_geometry(tmp_path) -> None:

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from clickmap_cli.clickmaps.geometry import geometry_of
+from clickmap_cli.clickmaps.geometry import Geometry
 from clickmap_cli.clickmaps.image_files import heat_on_mask
 
-GEOMETRY = geometry_of((1, 4), (1, 4), None)
+GEOMETRY = Geometry.from_sizes((1, 4), (1, 4), None)
 
 
 def iou(heat: list[float], mask: list[float]) -> float:

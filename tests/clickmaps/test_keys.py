@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.keys import (
     category_of,
-    check_flat_names,
     image_key,
     look_alike_notices,
     look_alikes,
     match_keys,
     picture_names,
+    require_flat_names,
 )
 from clickmap_cli.runtime.errors import DataError
 
@@ -71,9 +71,9 @@ def test_categories() -> None:
 
 
 def test_two_keys_of_one_name_are_both_named() -> None:
-    check_flat_names(["a/b.png", "a/c.png"])
+    require_flat_names(["a/b.png", "a/c.png"])
     with pytest.raises(DataError, match=r"'a/b\.png' and 'a_b\.png'"):
-        check_flat_names(["a/b.png", "a_b.png"])
+        require_flat_names(["a/b.png", "a_b.png"])
 
 
 def test_names_match_whole_or_by_a_unique_ending() -> None:

@@ -10,18 +10,18 @@ from clickmap_cli.clickmaps.losses import (
     Loss,
     are_fractions,
     check_losses,
-    coordinates_of,
     likeliest_cause,
+    sample_coordinates,
     suspicions,
 )
-from clickmap_cli.clickmaps.survivors import surviving_trials
+from clickmap_cli.clickmaps.survivors import read_survivors
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.progress import Silent
 from tests.helpers.studies import trials_of, write_csv
 
 
-def test_a_loss_says_how_much() -> None:
+def test_a_loss_gives_its_size_and_share() -> None:
     assert str(Loss(1461, 1469, "fixations lie outside")) == (
         "1,461 of 1,469 fixations lie outside (99%)."
     )
@@ -43,7 +43,7 @@ def test_more_than_the_share_stops_with_the_cause(lost, stops) -> None:
         assert told.to_repeat == []
 
 
-def test_a_raised_limit_goes_on_and_says_so_first_and_last() -> None:
+def test_a_raised_limit_continues_with_a_notice_that_is_repeated() -> None:
     told = Silent()
     check_losses([Loss(60, 100, "images cannot be used")], 0.8, told)
     assert told.notices == told.to_repeat == told.kept == ["60 of 100 images cannot be used (60%)."]
@@ -65,10 +65,10 @@ def test_clicks_of_every_block_count(tmp_path, monkeypatch) -> None:
     data = write_csv(tmp_path / "trials.csv", rows)
     words = [f"clickme_data={data}", "image_shape=[100,100]", "min_subjects=1"]
     with pytest.raises(DataError, match="40 of 120 clicks lie outside their image"):
-        surviving_trials(load_experiment(None, words).config, Silent())
+        read_survivors(load_experiment(None, words).config, Silent())
     told = Silent()
     config = load_experiment(None, [*words, "max_lost=0.4"]).config
-    surviving_trials(config, told)
+    read_survivors(config, told)
     assert any(text.startswith("40 of 120 clicks lie outside") for text in told.to_repeat)
 
 
@@ -86,7 +86,7 @@ def where() -> tuple[np.ndarray, np.ndarray]:
     return np.floor(rng.uniform(0, WIDTH, 400)), np.floor(rng.uniform(0, HEIGHT, 400))
 
 
-def test_points_inside_are_believed(where) -> None:
+def test_points_inside_raise_no_suspicion(where) -> None:
     assert points(*where).inside() == 1
     assert suspicions(points(*where)) == []
     assert not are_fractions(points(*where))
@@ -174,14 +174,14 @@ def test_without_a_cause_the_range_is_given() -> None:
     assert likeliest_cause(points([], [])) == ""
 
 
-def test_a_handful_of_points_says_nothing() -> None:
+def test_a_handful_of_points_raises_no_suspicion() -> None:
     assert not are_fractions(points([0.5] * 3, [0.5] * 3))
     assert suspicions(points([1, 300], [1, 200])) == []
 
 
 def test_each_click_has_the_size_of_its_own_image() -> None:
     rows = [("a.png", "u", [(1, 2), (3, 4)]), ("b.png", "u", [(5, 6)]), ("a.png", "v", [(7, 8)])]
-    found = coordinates_of(trials_of(rows, shapes={"a.png": (20, 10), "b.png": (40, 30)}))
+    found = sample_coordinates(trials_of(rows, shapes={"a.png": (20, 10), "b.png": (40, 30)}))
     assert found.x.tolist() == [1, 3, 5, 7]
     assert found.y.tolist() == [2, 4, 6, 8]
     assert found.width.tolist() == [10, 10, 30, 10]

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
 
-from clickmap_cli.clickmaps.blur import blur_clicks, blur_counts, kernel_for
+from clickmap_cli.clickmaps.blur import Kernel, blur_clicks, blur_counts
 from clickmap_cli.clickmaps.blur_torch import blur_mean_map, blur_trial_maps
 from clickmap_cli.clickmaps.maps import ImageClicks, bin_maps, covered_pixels, mean_map, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
@@ -164,7 +164,7 @@ def test_torch_gives_the_same_maps(study) -> None:
 @given(studies())
 def test_stamps_and_running_sums_give_the_same_integers(study) -> None:
     trials, native, s = study
-    kernel = kernel_for(native, s.image_shape, "circle", s.blur_size, None, 51)
+    kernel = Kernel.from_sizes(native, s.image_shape, "circle", s.blur_size, None, 51)
     x, y = (np.array(axis) for axis in zip(*trials[0], strict=True))
     counts = np.zeros(native, dtype=np.int64)
     np.add.at(counts, (y, x), 1)
@@ -179,7 +179,7 @@ def test_however_many_clicks_a_sum_holds_them_all(many, where) -> None:
     counts = np.zeros((9, 10), dtype=np.int64)
     for at in where:
         counts[at] = many // len(where)
-    kernel = kernel_for((9, 10), (9, 10), "circle", 7, None, 51)
+    kernel = Kernel.from_sizes((9, 10), (9, 10), "circle", 7, None, 51)
     disk = (np.hypot(*np.mgrid[-3:4, -3:4]) <= 3).astype(np.int64)
     wanted = counts
     for _ in range(2):
@@ -270,7 +270,7 @@ def test_covered_pixels_are_counted_before_cropping(study) -> None:
 )
 def test_kernels_grow_with_the_short_side(native, size) -> None:
     # 21 x short side / 256, rounded, made odd, at most 51
-    assert kernel_for(native, (256, 256), "gaussian", 21, None, 51).size == size
+    assert Kernel.from_sizes(native, (256, 256), "gaussian", 21, None, 51).size == size
 
 
 @given(
@@ -279,7 +279,7 @@ def test_kernels_grow_with_the_short_side(native, size) -> None:
 )  # fmt: skip
 def test_kernels_are_odd_and_at_most_the_largest(height, width, short, blur_size, largest) -> None:
     shape = (short + 1, short)
-    kernel = kernel_for((height, width), shape, "gaussian", blur_size, None, largest)
+    kernel = Kernel.from_sizes((height, width), shape, "gaussian", blur_size, None, largest)
     if (height, width) == shape:
         return
     size = math.floor(blur_size * min(height, width) / short + 0.5)

@@ -106,7 +106,7 @@ def test_a_file_or_a_list(tmp_path) -> None:
         ([["u"]], "not a user id"),
     ],
 )
-def test_what_is_no_list(value, says) -> None:
+def test_values_that_are_not_lists_of_users(value, says) -> None:
     with pytest.raises(ConfigError) as caught:
         read_users(value, "bad_users")
     assert says in str(caught.value)

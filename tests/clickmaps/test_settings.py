@@ -49,7 +49,7 @@ def test_sigma_alone_gives_a_gaussian_of_that_sigma_without_an_edge() -> None:
     assert notices_of("kernel_type=gaussian", "blur_sigma=20") == []
 
 
-def test_a_narrow_window_is_said_with_the_effective_sigma() -> None:
+def test_a_narrow_window_gives_a_notice_with_the_effective_sigma() -> None:
     (text,) = notices_of("kernel_type=gaussian", "blur_sigma=20", "blur_size=21")
     assert "window of 21 pixels cuts a gaussian of sigma 20 at 0.5 sigma" in text
     assert "effective sigma of the blur is 5.9 pixels" in text
@@ -59,20 +59,20 @@ def test_a_narrow_window_is_said_with_the_effective_sigma() -> None:
     assert "effective sigma" in text
 
 
-def test_the_square_root_as_sigma_is_said_where_the_window_cuts_it() -> None:
+def test_the_notice_names_the_square_root_where_the_window_cuts_it() -> None:
     (text,) = notices_of("kernel_type=gaussian")
     assert "sigma 4.58, sqrt(21) as blur_sigma is not set," in text
     assert notices_of("kernel_type=gaussian", "blur_size=41") == []
 
 
 @pytest.mark.parametrize("kind", ["circle", "none"])
-def test_a_sigma_that_nothing_uses_is_said(kind) -> None:
+def test_an_unused_sigma_gives_a_notice(kind) -> None:
     (text,) = notices_of(f"kernel_type={kind}", "blur_sigma=5")
     assert text.startswith(f"blur_sigma: 5 has no effect with kernel_type: {kind}")
     assert notices_of(f"kernel_type={kind}") == []
 
 
-def test_the_largest_kernel_is_said_when_it_cuts() -> None:
+def test_a_largest_kernel_that_cuts_gives_a_notice() -> None:
     words = ("kernel_type=gaussian", "blur_sigma=9")
     shapes = [(256, 256), (600, 800), (700, 900), (64, 64)]
     (text,) = notices_of(*words, shapes=shapes)

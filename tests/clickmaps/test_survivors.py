@@ -43,5 +43,5 @@ def test_entries_of_the_table_of_sizes_that_match_no_image_are_counted() -> None
     assert "2 of 3 entries name no image of the trials, or more than one: '1.png', 'cow/" in text
 
 
-def test_without_images_nothing_is_said() -> None:
+def test_without_images_there_is_no_notice() -> None:
     assert found(categories=frozenset({"cat"}), trials=trials_of([]), sizes={"a": (1, 1)}) == []

@@ -10,7 +10,7 @@ from tests.helpers.studies import random_rows, trials_of
 
 def test_medians_are_the_plain_medians() -> None:
     rows = random_rows(5, images=5, users=7)
-    trials = trials_of(rows).compacted()
+    trials = trials_of(rows).compact()
     found = click_medians(trials, 90)
     for key in {row[0] for row in rows}:
         counts = [len(c) for k, _, c in rows if k == key]

@@ -92,6 +92,6 @@ def test_probabilities_stay_within_their_range_and_nan_stays() -> None:
         ([1.0], [True, False]),
     ],
 )
-def test_what_cannot_be_calibrated(scores, positive) -> None:
+def test_probabilities_that_cannot_be_calibrated(scores, positive) -> None:
     with pytest.raises(ValueError, match="items"):
         fit_platt(np.array(scores), np.array(positive))

@@ -25,7 +25,7 @@ from clickmap_cli.metrics.classification import (
     permutation_p,
     reliability,
     roc_auc,
-    shuffled_within,
+    shuffle_within,
 )
 from clickmap_cli.metrics.uncertainty import percentile_interval
 
@@ -94,7 +94,7 @@ def test_f1_of_a_stack_is_that_of_each() -> None:
         np.testing.assert_array_equal(found, [f1(one, average) for one in stack])
 
 
-def test_codes_that_are_no_classes() -> None:
+def test_codes_outside_the_classes_are_errors() -> None:
     with pytest.raises(ValueError, match="outside 0 to 1"):
         confusion_matrix(np.array([0, 2]), np.array([0, 1]), 2)
     with pytest.raises(ValueError, match="2 true classes and 1 predicted"):
@@ -138,12 +138,12 @@ def test_roc_of_scores_that_are_none() -> None:
 def test_shuffled_labels_stay_with_their_participant(rows, seed) -> None:
     groups, labels = [name for name, _ in rows], np.array([label for _, label in rows])
     kept = labels.copy()
-    found = shuffled_within(labels, groups, np.random.default_rng(seed))
+    found = shuffle_within(labels, groups, np.random.default_rng(seed))
     np.testing.assert_array_equal(labels, kept)
     for name in set(groups):
         mine = [at for at, group in enumerate(groups) if group == name]
         assert sorted(found[mine]) == sorted(labels[mine])
-    again = shuffled_within(labels, groups, np.random.default_rng(seed))
+    again = shuffle_within(labels, groups, np.random.default_rng(seed))
     np.testing.assert_array_equal(again, found)
 
 
@@ -152,7 +152,7 @@ def test_shuffles_give_every_order_as_often() -> None:
     labels, groups = np.array([0, 1, 2, 7]), ["a", "a", "a", "b"]
     seen: dict[tuple[int, ...], int] = {}
     for _ in range(6000):
-        order = tuple(shuffled_within(labels, groups, rng).tolist())
+        order = tuple(shuffle_within(labels, groups, rng).tolist())
         seen[order] = seen.get(order, 0) + 1
     assert set(seen) == {(*order, 7) for order in itertools.permutations((0, 1, 2))}
     assert min(seen.values()) > 850
@@ -231,7 +231,7 @@ def test_reliability_equals_plain_loops(predicted, bins) -> None:
     assert found.error == pytest.approx(error, abs=1e-12)
 
 
-def test_calibration_of_nothing_and_of_no_probabilities() -> None:
+def test_calibration_of_no_items_and_of_invalid_probabilities() -> None:
     nothing = np.array([]), np.array([], dtype=bool)
     assert math.isnan(reliability(*nothing).error)
     with pytest.raises(ValueError, match="outside 0 to 1"):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickmap_cli.clickmaps.geometry import resize
-from clickmap_cli.metrics.keypoints import reference_distances, scaled, score_keypoints
+from clickmap_cli.metrics.keypoints import reference_distances, scale_points, score_keypoints
 
 NAN = math.nan
 
@@ -130,7 +130,7 @@ def test_as_a_plain_loop_scores_it(seed, n, k, alpha) -> None:
     np.testing.assert_allclose(moved.rmse, scores.rmse, rtol=1e-12)
 
 
-def test_what_cannot_be_scored() -> None:
+def test_invalid_points_are_errors() -> None:
     predicted, true = hand_made()
     with pytest.raises(ValueError, match=r"not \(n, k, 2\)"):
         score_keypoints(predicted[:2], true, (0, 1))
@@ -169,9 +169,9 @@ def test_inputs_stay_as_they_are() -> None:
 
 def test_scaling_keeps_shares_of_the_image() -> None:
     corners = np.array([[-0.5, -0.5], [447.5, 334.5], [223.5, 167.0], [NAN, NAN]])
-    moved = scaled(corners, (335, 448), (224, 200))
+    moved = scale_points(corners, (335, 448), (224, 200))
     np.testing.assert_allclose(moved, [[-0.5, -0.5], [199.5, 223.5], [99.5, 111.5], [NAN, NAN]])
-    np.testing.assert_allclose(scaled(moved, (224, 200), (335, 448)), corners, rtol=1e-12)
+    np.testing.assert_allclose(scale_points(moved, (224, 200), (335, 448)), corners, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "to"), [((40, 60), (20, 20)), ((20, 20), (60, 40))])
@@ -182,4 +182,4 @@ def test_scaling_moves_a_dot_as_resizing_does(size, to) -> None:
     small = resize(blob, to).astype(np.float64)
     rows, columns = np.mgrid[: to[0], : to[1]]
     centre = [(small * columns).sum() / small.sum(), (small * rows).sum() / small.sum()]
-    np.testing.assert_allclose(centre, scaled(np.array([x, y]), size, to), atol=0.02)
+    np.testing.assert_allclose(centre, scale_points(np.array([x, y]), size, to), atol=0.02)

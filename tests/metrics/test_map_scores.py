@@ -129,7 +129,7 @@ def test_scores_equal_their_definitions(name, seed, ties) -> None:
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["spearman", "pearson", "cosine"]))
-def test_maps_may_be_negative_where_they_are_no_densities(seed, name) -> None:
+def test_maps_may_be_negative_where_they_are_not_densities(seed, name) -> None:
     rng = np.random.default_rng(seed)
     p, t = np.round(rng.normal(0, 1, (2, 5, 7)), 1).astype(np.float32)
     t[rng.random(t.shape) < 0.3] = 0
@@ -234,7 +234,7 @@ def test_perfect_predictions_have_the_best_value(name) -> None:
         assert best > worse if MAP_SCORES[name].higher_is_better else best < worse
 
 
-def test_every_score_says_where_it_comes_from() -> None:
+def test_every_score_has_a_source() -> None:
     for name, score in MAP_SCORES.items():
         assert score.name == name
         assert score.reference
@@ -259,7 +259,7 @@ def test_wrong_inputs_are_named() -> None:
         score_maps("kl", -t, t)
 
 
-def test_emd_without_its_extra_says_what_to_install(monkeypatch) -> None:
+def test_emd_without_its_extra_names_the_extra(monkeypatch) -> None:
     import sys
 
     from clickmap_cli.runtime.errors import MissingExtraError

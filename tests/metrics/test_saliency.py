@@ -278,7 +278,7 @@ def test_information_gain_of_a_models_own_density(seed, dtype) -> None:
     assert found == pytest.approx(wanted, abs=1e-9)
 
 
-def test_information_gain_where_the_model_says_impossible() -> None:
+def test_information_gain_of_a_density_of_0_at_a_fixation() -> None:
     counts = np.array([[1, 0], [0, 1]])
     baseline = np.full((2, 2), 0.25)
     own = np.array([[0, 0.5], [0.25, 0.25]])
@@ -372,7 +372,7 @@ def test_a_missing_part_of_the_target_costs_only_its_scores() -> None:
     assert math.isnan(score("sAUC", p, **nobody))
 
 
-def test_a_target_of_one_level_where_it_is_seen_has_no_masked_correlation() -> None:
+def test_a_target_constant_within_the_mask_has_no_masked_correlation() -> None:
     truth = np.array([[0.0, 0, 1, 1]])
     assert math.isnan(score("CC_mask", np.array([[0.0, 0, 0.1, 0.3]]), truth=truth))
     assert score("CC_mask", np.full((1, 4), 0.3), truth=truth) == 0  # constant is chance
@@ -431,7 +431,7 @@ def test_a_perfect_prediction_moves_no_earth() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31), dtype=st.sampled_from([np.float64, np.float32]))
-def test_what_does_not_change_a_score(seed, dtype) -> None:
+def test_transformations_that_do_not_change_a_score(seed, dtype) -> None:
     given_ = inputs(seed)
     assume((given_["counts"] == 0).any())
     rng = np.random.default_rng(seed)
@@ -522,7 +522,7 @@ def test_very_small_and_very_large_maps(scale) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_prediction_that_is_no_number_is_refused(bad, dtype) -> None:
+def test_a_prediction_with_nan_is_refused(bad, dtype) -> None:
     p = np.ones((3, 4), dtype)
     p[1, 2] = bad
     with pytest.raises(ValueError, match="NaN or infinite"):

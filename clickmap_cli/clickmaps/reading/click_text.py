@@ -50,7 +50,7 @@ class ParsedClicks:
 
 def parse_pairs(texts: Sequence[bytes]) -> ParsedClicks:
     """Parse rows such as `{"(12,34),(56,78)"}`, `[(12, 34)]` or `[[12, 34], [56, 78]]`."""
-    rows = [_unwrapped(text) for text in texts]
+    rows = [_unwrap(text) for text in texts]
     block = b"\n".join(rows)
     if b", " in block:
         block = block.replace(b", ", b",")
@@ -77,10 +77,10 @@ def parse_columns(xs: Sequence[bytes], ys: Sequence[bytes]) -> ParsedClicks:
             lengths[row] = len(x)
             parts_x.append(x)
             parts_y.append(y)
-    return ParsedClicks(_joined(parts_x), _joined(parts_y), lengths, bad)
+    return ParsedClicks(_join(parts_x), _join(parts_y), lengths, bad)
 
 
-def floored(values: NDArray[np.float64]) -> NDArray[np.int32]:
+def floor_clicks(values: NDArray[np.float64]) -> NDArray[np.int32]:
     """Floor coordinates to whole pixels; those too large to store become `FAR_OUTSIDE`."""
     whole = np.floor(values)
     whole[np.abs(whole) >= 2**31 - 1] = FAR_OUTSIDE
@@ -139,11 +139,11 @@ def _parse_mixed(texts: Sequence[bytes], rows: Sequence[bytes]) -> ParsedClicks:
                 continue
         lengths[i] = len(values) // 2
         parts.append(values)
-    joined = _joined(parts)
+    joined = _join(parts)
     return ParsedClicks(joined[0::2].copy(), joined[1::2].copy(), lengths, bad)
 
 
-def _unwrapped(text: bytes) -> bytes:
+def _unwrap(text: bytes) -> bytes:
     """Return the pairs of a row, `(x,y),(x,y)`, without the notation around them.
 
     A row with incomplete brackets or quotes is returned with a `?` in front, so that it matches no
@@ -163,12 +163,12 @@ def _unwrapped(text: bytes) -> bytes:
 
 def _one_row(text: bytes) -> NDArray[np.int32]:
     """Return the numbers x, y, x, y, ... of a row; raise ValueError with the reason if none."""
-    tidy = _tidied(text)
+    tidy = _tidy(text)
     if not tidy:
         raise ValueError("clicks is empty")
     if tidy in _EMPTY:
         return np.empty(0, np.int32)
-    row = _unwrapped(tidy)
+    row = _unwrap(tidy)
     if not _PAIRS.fullmatch(row):
         raise ValueError(_why_not(tidy, "clicks is not a list of (x, y) pairs"))
     return _numbers_in(row)
@@ -183,7 +183,7 @@ def _two_lists(text_x: bytes, text_y: bytes) -> tuple[NDArray[np.int32], NDArray
 
 def _number_list(name: str, text: bytes) -> NDArray[np.int32]:
     """Return the numbers of one list; raise ValueError with the column and the reason if none."""
-    row = _tidied(text)
+    row = _tidy(text)
     if not row:
         raise ValueError(f"{name}: it is empty")
     if row in _EMPTY:
@@ -195,19 +195,19 @@ def _number_list(name: str, text: bytes) -> NDArray[np.int32]:
     return _numbers_in(row)
 
 
-def _tidied(text: bytes) -> bytes:
+def _tidy(text: bytes) -> bytes:
     """Remove the white space around brackets, commas and quotes."""
     return _AIR.sub(rb"\1", b" ".join(text.split()))
 
 
 def _numbers_in(row: bytes) -> NDArray[np.int32]:
     # converted one by one: in an array of texts each would take the memory of the longest
-    return floored(np.array([float(number) for number in _NUMBERS.findall(row)]))
+    return floor_clicks(np.array([float(number) for number in _NUMBERS.findall(row)]))
 
 
 def _why_not(row: bytes, otherwise: str) -> str:
     return "a coordinate is not a number" if _NOT_A_NUMBER.search(row) else otherwise
 
 
-def _joined(parts: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+def _join(parts: list[NDArray[np.int32]]) -> NDArray[np.int32]:
     return np.concatenate(parts) if parts else np.empty(0, np.int32)

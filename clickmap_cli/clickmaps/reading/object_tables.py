@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.reading.click_text import (
     ParsedClicks,
-    floored,
+    floor_clicks,
     parse_columns,
     parse_pairs,
 )
@@ -185,7 +185,7 @@ def _parse_rows(
             good.append(pairs)
             lengths[row] = len(pairs)
     joined = np.concatenate(good)
-    return ParsedClicks(floored(joined[:, 0]), floored(joined[:, 1]), lengths, bad)
+    return ParsedClicks(floor_clicks(joined[:, 0]), floor_clicks(joined[:, 1]), lengths, bad)
 
 
 def _pairs(value: Any) -> NDArray[np.float64]:

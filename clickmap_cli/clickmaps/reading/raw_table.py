@@ -104,7 +104,7 @@ class TableBuilder:
             ("time", _seconds, np.float64),
         ):  # fmt: skip
             if name in values:
-                columns[name] = _converted(values[name], convert, np.dtype(dtype), bad, name)
+                columns[name] = _convert(values[name], convert, np.dtype(dtype), bad, name)
         for rejected in sorted(self._waiting):
             self._reject(*rejected)
         self._waiting.clear()
@@ -134,21 +134,21 @@ class TableBuilder:
         ]
         categories = list(dict.fromkeys(names))
         place = {name: at for at, name in enumerate(categories)}
-        lengths = self._joined("lengths", np.int64)
+        lengths = self._join("lengths", np.int64)
         return Trials(
             x=self._clicks["x"].finish(),
             y=self._clicks["y"].finish(),
             offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
-            image=self._joined("image", np.int32),
-            user=self._joined("user", np.int32),
+            image=self._join("image", np.int32),
+            user=self._join("user", np.int32),
             images=np.array(keys, dtype=np.str_),
             users=np.array(self._users.names, dtype=np.str_),
             category=np.array([place[name] for name in names], dtype=np.int32),
             categories=np.array(categories, dtype=np.str_),
-            shape=self._shapes.of(keys),
-            time=self._joined("time", np.float64) if self._parts["time"] else None,
-            catch=self._joined("catch", np.float32) if self._parts["catch"] else None,
-            mobile=self._joined("mobile", np.bool_) if self._parts["mobile"] else None,
+            shape=self._shapes.look_up(keys),
+            time=self._join("time", np.float64) if self._parts["time"] else None,
+            catch=self._join("catch", np.float32) if self._parts["catch"] else None,
+            mobile=self._join("mobile", np.bool_) if self._parts["mobile"] else None,
         )
 
     def notices(self) -> Iterator[str]:
@@ -156,7 +156,7 @@ class TableBuilder:
         yield from self._spelling.notices("user_id", self._users.names)
         yield from look_alike_notices(self._images.names)
 
-    def _joined(self, name: str, dtype: Any) -> NDArray[Any]:
+    def _join(self, name: str, dtype: Any) -> NDArray[Any]:
         parts, self._parts[name] = self._parts[name], []
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
@@ -235,7 +235,7 @@ def _text(raw: Any) -> str:
     raise ValueError(f"a {type(raw).__name__} where a word is expected")
 
 
-def _converted(
+def _convert(
     values: Sequence[Any],
     convert: Callable[[Any], Any],
     dtype: np.dtype[Any],

@@ -145,7 +145,7 @@ class Simulation:
         return draw
 
 
-def clicks_as_text(clicks: NDArray[np.int64]) -> str:
+def format_clicks(clicks: NDArray[np.int64]) -> str:
     """Write clicks in the notation of the field's files: `{"(x,y),(x,y)"}`."""
     return '{"' + ",".join(f"({x},{y})" for x, y in clicks.tolist()) + '"}'
 

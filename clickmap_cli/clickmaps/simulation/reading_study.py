@@ -90,7 +90,7 @@ class ReadingStudy:
 
     def participants(self) -> list[str]:
         """Return the names of the participants, `p01` and so on."""
-        return _numbered("p", self.n_participants)
+        return _number_names("p", self.n_participants)
 
     def maps(self) -> Iterator[ReadingMap]:
         """Yield every map, drawn on demand; one map's noise never depends on another's."""
@@ -103,7 +103,7 @@ class ReadingStudy:
             if self.watermark:
                 rng = generator(self.seed, "reading", participant, "watermark")
                 own = self.watermark * _smooth_noise(rng, self.side)
-            for name, label, shown in zip(_numbered("", self.n_maps), true, told, strict=True):
+            for name, label, shown in zip(_number_names("", self.n_maps), true, told, strict=True):
                 rng = generator(self.seed, "reading", participant, name)
                 values = _smooth_noise(rng, self.side) + own
                 centre = None
@@ -128,7 +128,7 @@ class ReadingStudy:
         for drawn in self.maps():
             path = folder / drawn.path
             with replacing(path) as partial:
-                Image.fromarray(as_grey(drawn.values)).save(partial, format="PNG")
+                Image.fromarray(to_grey(drawn.values)).save(partial, format="PNG")
             files.append(path)
         return files
 
@@ -142,12 +142,12 @@ class ReadingStudy:
         return labels
 
 
-def as_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def to_grey(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Convert values to greys, in the same way for all maps: round(128 + 32 v), cut to 0..255."""
     return np.clip(np.rint(GREY_ZERO + GREY_UNIT * values), 0, 255).astype(np.uint8)
 
 
-def _numbered(letter: str, n: int) -> list[str]:
+def _number_names(letter: str, n: int) -> list[str]:
     width = max(2, len(str(n)))
     return [f"{letter}{number:0{width}d}" for number in range(1, n + 1)]
 

@@ -15,7 +15,7 @@ from clickmap_cli.clickmaps.image_files import image_file, size_of
 from clickmap_cli.clickmaps.keys import ALL, flat_name
 from clickmap_cli.clickmaps.maps import ClickStack, ImageClicks, Maps, image_clicks, mean_map
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.survivors import finished_prepare, prepared_trials
+from clickmap_cli.clickmaps.survivors import load_prepare, read_prepared
 from clickmap_cli.datasets.base import DataSet, Points, Stimulus
 from clickmap_cli.datasets.files import file_digest
 from clickmap_cli.datasets.gathering import as_path
@@ -83,7 +83,7 @@ class ClickmapStimulus(Stimulus):
     def placement(self, shape: Size, of_file: bool = False) -> Geometry:
         """Return the experiment's geometry for maps of the file, else that of `image()`."""
         if of_file:
-            return self.geometry.of_map(shape, self.file_size)
+            return self.geometry.place_map(shape, self.file_size)
         return super().placement(shape)
 
     @property
@@ -136,8 +136,8 @@ def clickmaps(root: str, image_dir: str | None = None) -> DataSet:
         DataError: the folder does not hold a finished run of `prepare`.
     """
     folder = as_path(root, "root")
-    _, config = finished_prepare(folder)
-    trials = prepared_trials(folder, config, Silent())
+    _, config = load_prepare(folder)
+    trials = read_prepared(folder, config, Silent())
     given = image_dir if image_dir is not None else config.image_dir or "."
     images = as_path(given, "image_dir")
     slices = trials.image_slices()

@@ -17,8 +17,8 @@ from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.clickmaps.survivors import (
     Survivors,
     input_files,
+    read_survivors,
     require_images,
-    surviving_trials,
 )
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
@@ -135,7 +135,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
         """Hash the input files, then read and filter the trials."""
         _ = self.study.inputs
         quality = load_judge(self.config, progress)
-        found = surviving_trials(self.config, progress, quality=quality)
+        found = read_survivors(self.config, progress, quality=quality)
         require_images(found)
         _notify_shapes(found.trials, MapSettings.from_config(self.config), progress)
         return found

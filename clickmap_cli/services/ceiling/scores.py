@@ -95,7 +95,7 @@ class ImageScorer:
     """Scores one image at a time; its maps are in memory only while it is scored.
 
     Args:
-        trials: a `compacted` table.
+        trials: a compact table.
         settings: the blur and the geometry.
         plan: what to score.
         others: the source from which the null draws other images.

@@ -26,7 +26,7 @@ from clickmap_cli.datasets.classifier_images import (
     training_faults,
 )
 from clickmap_cli.datasets.gathering import as_folder
-from clickmap_cli.metrics.classification import shuffled_within
+from clickmap_cli.metrics.classification import shuffle_within
 from clickmap_cli.models.classifier import build_classifier
 from clickmap_cli.models.weights import RANDOM
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
@@ -185,7 +185,7 @@ def _shorten(texts: Sequence[str]) -> list[str]:
 def _shuffled(images: LabelledImages, seed: int) -> LabelledImages:
     """Return the maps with their labels shuffled within each participant."""
     whose = [item.participant for item in images.items]
-    codes = shuffled_within(images.codes(images.items), whose, generator(seed, "shuffled labels"))
+    codes = shuffle_within(images.codes(images.items), whose, generator(seed, "shuffled labels"))
     labels = [images.classes[code] for code in codes]
     items = [
         replace(item, label=label) for item, label in zip(images.items, labels, strict=True)

@@ -24,7 +24,7 @@ from clickmap_cli.metrics.classification import (
     f1,
     permutation_p,
     roc_auc,
-    shuffled_within,
+    shuffle_within,
 )
 from clickmap_cli.metrics.uncertainty import RESAMPLES, percentile_interval
 from clickmap_cli.runtime.seeding import generator
@@ -364,7 +364,7 @@ def _score_chance(
         # the same shuffles for every model
         rng = generator(seed, "permutations", outcome.fold.name)
         whose = [item.participant for item in outcome.items]
-        shuffled = [shuffled_within(outcome.truth, whose, rng) for _ in range(permutations)]
+        shuffled = [shuffle_within(outcome.truth, whose, rng) for _ in range(permutations)]
         by_fold.append(f1(np.stack([confusion_matrix(t, predicted, n) for t in shuffled])))
     drawn = np.mean(by_fold, axis=0)
     return float(np.mean(drawn)), float(np.percentile(drawn, _RARE)), permutation_p(mean, drawn)

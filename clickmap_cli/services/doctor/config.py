@@ -9,7 +9,7 @@ from typing import Any
 from clickmap_cli.clickmaps.geometry import ImageShapes
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
-from clickmap_cli.clickmaps.survivors import finished_prepare
+from clickmap_cli.clickmaps.survivors import load_prepare
 from clickmap_cli.config.benchmark import BenchmarkConfig, Spec, model_specs
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -223,7 +223,7 @@ class _Look:
 
     def _prepared_folder(self, folder: Path) -> None:
         try:
-            finished_prepare(folder)
+            load_prepare(folder)
         except ClickmapError as error:
             self.problem(f"clickme_data: {error}")
 

@@ -44,7 +44,7 @@ def disk_need(config: ExperimentConfig, rows: Mapping[str, int], shapes: ImageSh
         DataError: a crop is larger than a map.
     """
     settings = MapSettings.from_config(config)
-    sizes, which = np.unique(shapes.of(list(rows)), axis=0, return_inverse=True)
+    sizes, which = np.unique(shapes.look_up(list(rows)), axis=0, return_inverse=True)
     finals = [settings.geometry((int(size[0]), int(size[1]))).final for size in sizes]
     pixels = np.array([height * width for height, width in finals])[which.reshape(-1)]
     people = np.array(list(rows.values()))

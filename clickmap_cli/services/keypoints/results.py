@@ -15,7 +15,7 @@ from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.datasets.keypoint_labels import KeypointLabels
 from clickmap_cli.datasets.keypoint_tables import write_dlc_csv, write_flat_csv
-from clickmap_cli.metrics.keypoints import KeypointScores, scaled, score_keypoints
+from clickmap_cli.metrics.keypoints import KeypointScores, scale_points, score_keypoints
 from clickmap_cli.metrics.uncertainty import RESAMPLES, bootstrap_means, percentile_interval
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.keypoints.data import KeypointData
@@ -90,10 +90,13 @@ def score_predictions(
         alpha: share of the reference distance within which PCK counts a point as correct.
     """
     own = np.stack(
-        [scaled(p, shown, image.size) for p, image in zip(network_points, data.test, strict=True)]
+        [
+            scale_points(p, shown, image.size)
+            for p, image in zip(network_points, data.test, strict=True)
+        ]
     )
     true = np.stack([image.points for image in data.test])
-    seen = np.stack([scaled(image.points, image.size, shown) for image in data.test])
+    seen = np.stack([scale_points(image.points, image.size, shown) for image in data.test])
     return (
         own,
         score_keypoints(own, true, data.reference, alpha),

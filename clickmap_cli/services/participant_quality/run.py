@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.participants import BAD, UNLISTED, label_users, read_users
-from clickmap_cli.clickmaps.survivors import input_files, trials_of_known_people
+from clickmap_cli.clickmaps.survivors import input_files, read_trials_to_judge
 from clickmap_cli.clickmaps.trials import Bools, Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import load_experiment, numbers_hash
@@ -139,7 +139,7 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     bad = read_users(config.data.bad_users, "data.bad_users")
     experiment = load_experiment(Path(str(config.data.experiment))).config
     files = input_files(experiment)
-    trials = trials_of_known_people(experiment, progress)
+    trials = read_trials_to_judge(experiment, progress)
     labels, idle = label_users(trials, good, bad)
     if idle:
         progress.notice(

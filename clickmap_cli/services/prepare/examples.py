@@ -52,7 +52,7 @@ def draw_examples(
 
     Args:
         folder: the experiment's folder; pictures go into `examples/`.
-        trials: a `compacted` table.
+        trials: a compact table.
         config: `display_image_keys`, `image_dir` and the maps' settings.
         draw: draws one picture into its path.
         progress: advances with each picture, and receives notices about missing images.

@@ -60,7 +60,7 @@ class Part:
     of: int
 
     @classmethod
-    def of_text(cls, text: str) -> Part:
+    def from_text(cls, text: str) -> Part:
         """Parse a part in the notation of `--shard`, such as `3/8`.
 
         Raises:

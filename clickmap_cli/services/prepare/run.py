@@ -16,8 +16,8 @@ from clickmap_cli.clickmaps.survivors import (
     Survivors,
     input_files,
     mask_files,
+    read_survivors,
     require_images,
-    surviving_trials,
 )
 from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, click_medians, clicks_per_image
 from clickmap_cli.config.experiment import ExperimentConfig
@@ -164,7 +164,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
         quality = load_judge(self.config, progress)
         if not dry_run:
             return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
-        found = surviving_trials(self.config, progress, quality=quality)
+        found = read_survivors(self.config, progress, quality=quality)
         require_images(found)
         return _Inputs(files, identity, quality, None, found)
 
@@ -190,7 +190,7 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
             found = _survivors(config, inputs.quality, folder, progress)
             _write_funnel(folder, found.funnel)
         else:
-            found = surviving_trials(config, progress, quality=inputs.quality)
+            found = read_survivors(config, progress, quality=inputs.quality)
         require_images(found)
         assert self.pool is not None  # noqa: S101 - `resources` surrounds the run
         output = MapOutput.from_config(config, inputs.device)
@@ -287,7 +287,7 @@ def _survivors(
     """
     with _rejections(folder) as reject:
         try:
-            return surviving_trials(config, progress, quality=quality, reject=reject)
+            return read_survivors(config, progress, quality=quality, reject=reject)
         except TooMuchLostError as error:
             lost = error
     raise lost
@@ -318,7 +318,7 @@ def _write_tables(
 ) -> list[Path]:
     """Write `trials.npz`, medians and counts; return the paths of all tables."""
     progress.stage("Writing tables")
-    write_npz(folder / TRIALS_FILE, trials.as_arrays().items())
+    write_npz(folder / TRIALS_FILE, trials.to_arrays().items())
     write_json(folder / "medians.json", click_medians(trials, config.percentile_thresh))
     counts = zip(trials.images.tolist(), clicks_per_image(trials).tolist(), strict=True)
     write_json(folder / "click_counts.json", dict(counts))

@@ -16,7 +16,7 @@ from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import flat_name, picture_names
 from clickmap_cli.clickmaps.maps import ImageClicks, Maps, bin_maps, image_clicks, trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.survivors import READ_AND_FILTER, finished_prepare, prepared_trials
+from clickmap_cli.clickmaps.survivors import READ_AND_FILTER, load_prepare, read_prepared
 from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.fields import keys_of
@@ -110,7 +110,7 @@ class PreparedExperiment:
         folder: the experiment's folder.
         manifest: manifest of `prepare`.
         config: configuration of `prepare`.
-        trials: the trials that passed the filters, `compacted`.
+        trials: the trials that passed the filters, compact.
         image_dir: folder of the images, or None if there is none.
     """
 
@@ -215,9 +215,9 @@ def open_experiment(config: ExperimentConfig, progress: Progress) -> PreparedExp
         DataError: the folder holds no finished run of `prepare`, or a damaged one.
     """
     folder = config.folder
-    manifest, made = finished_prepare(folder)
+    manifest, made = load_prepare(folder)
     _notify_differences(config, made, progress)
-    trials = prepared_trials(folder, made, progress)
+    trials = read_prepared(folder, made, progress)
     if not len(trials):
         raise DataError(f"{folder} holds no trials; run `clickmap prepare` again.")
     return PreparedExperiment(

@@ -468,7 +468,7 @@ def _part_of(experiment: PreparedExperiment, codes: Sequence[int]) -> PreparedEx
     rows = [np.arange(experiment.slices[code], experiment.slices[code + 1]) for code in codes]
     return dataclasses.replace(
         experiment,
-        trials=experiment.trials.select(np.concatenate(rows)).compacted(),
+        trials=experiment.trials.select(np.concatenate(rows)).compact(),
         manifest=dataclasses.replace(experiment.manifest, inputs={}, outputs={}),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.geometry import Size
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
-from clickmap_cli.metrics.keypoints import ALPHA, scaled, score_keypoints
+from clickmap_cli.metrics.keypoints import ALPHA, scale_points, score_keypoints
 from clickmap_cli.models.keypoint_net import KeypointInput, KeypointNet
 from clickmap_cli.models.weights import evaluating
 from clickmap_cli.runtime.seeding import generator
@@ -101,7 +101,7 @@ class KeypointTask(Task):
             DataError: the image is missing or damaged.
         """
         if epoch is None or not is_on(self._augment):
-            points = scaled(item.points, item.size, self.shown.size)
+            points = scale_points(item.points, item.size, self.shown.size)
             plain = self.pixels(item).astype(np.float32) / 255
             return KeypointExample(normalise_planes(plain, self.shown), points)
         rng = self._generator(item, epoch)
@@ -141,7 +141,7 @@ class KeypointTask(Task):
     def _apply(
         self, item: KeypointImage, change: Change, rng: np.random.Generator
     ) -> tuple[Pixels, Points]:
-        points = scaled(item.points, item.size, self.shown.size)
+        points = scale_points(item.points, item.size, self.shown.size)
         # width and height of a pixel of the network's image, in pixels of the picture
         pixel = item.size[1] / self.shown.size[1], item.size[0] / self.shown.size[0]
         return apply_change(self.pixels(item), points, change, rng, self._swaps, pixel)

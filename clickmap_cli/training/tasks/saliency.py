@@ -176,7 +176,7 @@ class Targets:
                 f"{stimulus.image_id}: its ground truth holds negative, NaN or infinite values."
             )
         if geometry is not None:
-            exact = geometry.cropped(_resize_map(exact, geometry.resized, self.interpolation))
+            exact = geometry.crop_maps(_resize_map(exact, geometry.resized, self.interpolation))
         total = exact.sum()
         if not total > 0:
             raise DataError(f"{stimulus.image_id}: its ground truth is empty; leave the image out.")

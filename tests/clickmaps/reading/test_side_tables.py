@@ -20,7 +20,7 @@ def written(folder, name, content):
     return path
 
 
-def test_what_is_honest_is_read(tmp_path) -> None:
+def test_valid_tables_are_read(tmp_path) -> None:
     lists = (["cats", "dogs"], {"cats": 1, "dogs": 2})
     for content in lists:
         for name in ("a.json", "a.yaml"):
@@ -37,7 +37,7 @@ def test_what_is_honest_is_read(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["a.json", "a.npy"])
 @pytest.mark.parametrize("content", ["x", 5, [["a"]], [{"a": 1}], [[]]])
-def test_what_is_no_list_of_words_is_said(tmp_path, name, content) -> None:
+def test_a_value_that_is_not_a_list_of_words_is_an_error(tmp_path, name, content) -> None:
     if isinstance(content, list) and name == "a.npy":
         content = {tuple(item): 1 for item in map(tuple, content)}
     with pytest.raises(DataError, match=r"not a word|expected a list") as caught:
@@ -51,7 +51,7 @@ def test_what_is_no_list_of_words_is_said(tmp_path, name, content) -> None:
     "pair", [[1], [1, 2, 3], "ab", 5, None, [0, 1], [-1, 5], [1, 65_537], [float("inf"), 1],
              [float("nan"), 1], [10**400, 1], [[1], 2], "1\n2"],
 )  # fmt: skip
-def test_what_is_no_size_is_said(tmp_path, pair) -> None:
+def test_an_invalid_size_is_an_error(tmp_path, pair) -> None:
     path = written(tmp_path, "a.json", {"key\nof two lines": pair})
     with pytest.raises(DataError, match=r"not \(width, height\)|has the sides") as caught:
         read_sizes(path)
@@ -72,7 +72,7 @@ def test_numbers_of_thousands_of_digits_are_names_of_nothing(tmp_path) -> None:
 @pytest.mark.parametrize(
     "text", ["!!timestamp x", "!!bool x", "!!int ''", "[" * 5000, "a: &a [*a]\n? *a\n: 1", "\x1b"]
 )
-def test_odd_yaml_is_said(tmp_path, text) -> None:
+def test_odd_yaml_is_an_error(tmp_path, text) -> None:
     with pytest.raises(DataError) as caught:
         read_categories(written(tmp_path, "a.yaml", text))
     assert "\n" not in str(caught.value)

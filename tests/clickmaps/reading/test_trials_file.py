@@ -239,7 +239,7 @@ def test_paths_that_are_refused(tmp_path, path):
     assert got.as_rows() == [("a.jpg", "u1", [(1, 2)])] * 2
 
 
-def test_bytes_that_are_no_utf8_are_refused(tmp_path):
+def test_bytes_that_are_not_utf8_are_refused(tmp_path):
     got = read_text(tmp_path, HEADER.encode() + b"\n\xff\xfe.jpg,u,[]\nb.jpg,\xe9,[]\nc.jpg,u,[]\n")
     assert [(row, column) for row, column, *_ in got.rejected] == [
         (2, "image_path"),
@@ -281,7 +281,7 @@ def message(tmp_path, name, content):
         ("image_path,clicks,user_id\n".encode("utf-16"), "save it as UTF-8"),
     ],
 )
-def test_what_a_table_of_another_kind_needs_is_said(tmp_path, content, says):
+def test_a_table_of_another_kind_is_an_error_with_a_hint(tmp_path, content, says):
     with pytest.raises(DataError, match=says):
         read_text(tmp_path, content)
 
@@ -323,7 +323,7 @@ def test_a_missing_column_is_told_with_those_found(tmp_path):
         ("t.xlsx", b"PK\x03\x04"),
     ],
 )
-def test_what_is_no_table_is_told_in_a_sentence(tmp_path, name, content):
+def test_files_that_are_not_tables_are_errors(tmp_path, name, content):
     message(tmp_path, name, content)
 
 
@@ -462,7 +462,7 @@ def test_one_missing_value_of_a_text_column_costs_one_row(tmp_path):
     assert [row[2] for row in got.as_rows()] == [[(1, 3), (2, 4)], [(5, 6)]]
 
 
-def test_parquet_text_that_is_no_utf8_and_categorical_text(tmp_path):
+def test_parquet_text_that_is_not_utf8_and_categorical_text(tmp_path):
     path = pa.array([b"a.jpg", b"\xff.jpg", b"c.jpg"]).view(pa.string())
     table = pa.table(
         {
@@ -645,7 +645,7 @@ def test_names_that_are_refused_are_not_counted(tmp_path) -> None:
         ("t.xlsx", b"", "trials come as"),
     ],
 )
-def test_what_is_no_table_is_a_sentence(tmp_path, name, data, says) -> None:
+def test_counting_rows_of_files_that_are_not_tables_is_an_error(tmp_path, name, data, says) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError, match=says):
         rows_per_image(tmp_path / name, None, None, Silent())

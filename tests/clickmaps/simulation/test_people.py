@@ -121,7 +121,7 @@ def clicks_of(block: TrialBlock, role: str, image: int | None = None) -> np.ndar
     return block.pixel[np.repeat(rows, np.diff(block.offsets))]
 
 
-def test_a_block_does_not_depend_on_what_else_is_drawn(block) -> None:
+def test_a_block_does_not_depend_on_other_draws(block) -> None:
     other = LargeStudy(seed=3, n_images=6, n_users=6000, side=64)
     later = other.block(1)
     assert same(other.block(0), block)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from clickmap_cli.clickmaps.simulation.reading_study import CLASSES, ReadingStudy, as_grey
+from clickmap_cli.clickmaps.simulation.reading_study import CLASSES, ReadingStudy, to_grey
 
 SMALL = {"n_participants": 4, "n_maps": 5, "side": 32}
 
@@ -129,7 +129,7 @@ def test_a_watermark_is_each_participants_own_on_all_their_maps() -> None:
 
 def test_greys_are_one_scale_for_all_maps() -> None:
     values = np.array([-9.0, -4.0, -1.0, 0.0, 0.5, 1.0, 3.9, 9.0])
-    np.testing.assert_array_equal(as_grey(values), [0, 0, 96, 128, 144, 160, 253, 255])
+    np.testing.assert_array_equal(to_grey(values), [0, 0, 96, 128, 144, 160, 253, 255])
 
 
 def test_pictures_are_written_where_the_layout_wants_them(tmp_path) -> None:
@@ -141,7 +141,7 @@ def test_pictures_are_written_where_the_layout_wants_them(tmp_path) -> None:
         assert path == tmp_path / drawn.path
         with Image.open(path) as picture:
             found = np.asarray(picture)
-        np.testing.assert_array_equal(found, as_grey(drawn.values))
+        np.testing.assert_array_equal(found, to_grey(drawn.values))
         inside = np.abs(drawn.values) < 3.9
         assert np.abs((found - 128.0) / 32 - drawn.values)[inside].max() <= 1 / 64 + 1e-9
 

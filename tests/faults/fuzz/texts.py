@@ -19,11 +19,11 @@ from clickmap_cli.config.updating import missing_keys, updated_text
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import (
     category_of,
-    check_flat_names,
     flat_name,
     image_key,
     match_keys,
     picture_names,
+    require_flat_names,
 )
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
 from clickmap_cli.config.benchmark import plain_word
@@ -227,7 +227,7 @@ def _run_names(data: bytes, folder: Path) -> bool:
     for name in (flat_name(key), f"{picture_names([flat_name(key)])[flat_name(key)]}.png"):
         _stays(folder, folder / f"{name}.partial")
     assert "/" not in category_of(key)
-    check_flat_names([key])
+    require_flat_names([key])
     assert image_file(folder, key) is None
     assert match_keys([key], [key]) == {key: key}
     assert image_key(key) == key

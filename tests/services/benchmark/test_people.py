@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clickmap_cli.clickmaps.settings import MapSettings
-from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text, expected_map
+from clickmap_cli.clickmaps.simulation.people import Simulation, expected_map, format_clicks
 from clickmap_cli.config.loading import BENCHMARK, load_config, load_experiment
 from clickmap_cli.reports.benchmark_figures import draw_heatmap
 from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
@@ -117,7 +117,7 @@ def study(tmp_path_factory) -> tuple[Path, Path, Path]:
     with trials.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("image_path", "clicks", "user_id"))
-        writer.writerows((key, clicks_as_text(clicks), user) for key, user, clicks in rows)
+        writer.writerows((key, format_clicks(clicks), user) for key, user, clicks in rows)
     where = prepared(folder, f"clickme_data={trials}", f"image_dir={folder / 'images'}")
     keys = sorted(expected)
     rng = np.random.default_rng(0)

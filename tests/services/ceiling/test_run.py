@@ -154,7 +154,7 @@ def test_what_is_reported_follows_from_the_scores_of_trials(name, bootstrap) -> 
     """Everybody has seen other images, so that no term cancels."""
     rng = np.random.default_rng(7)
     rows = [row for row in random_rows(5, images=6, users=9) if rng.random() < 0.7]
-    trials = trials_of(rows).compacted()
+    trials = trials_of(rows).compact()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     score, plan = MAP_SCORES[name], Plan("hold-one-out", [MAP_SCORES[name]], 1, 3, 4)
     scored, _ = score_images(trials, settings, plan, LocalPool(1), Silent())
@@ -256,7 +256,7 @@ def test_a_table_without_a_ratio_says_why(tmp_path, method, metric) -> None:
 
 def test_whoever_is_below_minus_3_is_flagged() -> None:
     rows = [(f"{at}.png", f"u{u}", [(u, u)]) for at in range(2) for u in range(7)]
-    trials = trials_of(rows).compacted()
+    trials = trials_of(rows).compact()
     plan = Plan("hold-one-out", [MAP_SCORES["sim"]], 1, 0, 0)
     # the MAD is 1, so z is the distance over 1.4826
     for low, flagged in ((-4.4, False), (-4.5, True)):
@@ -371,7 +371,7 @@ def test_rsa_of_images_people_agree_on(tmp_path) -> None:
 
 
 def test_rsa_of_halves_is_the_definition() -> None:
-    trials = trials_of(random_rows(0, images=7, users=6)).compacted()
+    trials = trials_of(random_rows(0, images=7, users=6)).compact()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     plan = Plan("split-half", [], 3, 2, 0)
     found = rsa_ceiling(trials, settings, plan, 1, Silent()).raw_ceiling[0]
@@ -393,7 +393,7 @@ def test_rsa_of_halves_is_the_definition() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_nulls_are_predictions_of_other_images(method) -> None:
     """Half of another image against the halves in turn, or its mean against one participant."""
-    trials = trials_of(random_rows(2, images=5, users=5)).compacted()
+    trials = trials_of(random_rows(2, images=5, users=5)).compact()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     plan = Plan(method, [MAP_SCORES["pearson"], MAP_SCORES["kl"]], 3, 7, 2)
     scored, by_category = score_images(trials, settings, plan, LocalPool(1), Silent())
@@ -422,7 +422,7 @@ def test_people_who_came_twice_are_one_participant() -> None:
     rows = random_rows(3, images=3, users=4)
     rows += [(key, user, clicks[::-1][:9]) for key, user, clicks in rows if key == "cat0/0.png"]
     rows += [("cat1/alone.png", "u0", [(k, 3) for k in range(9)])] * 2
-    trials = trials_of(rows).compacted()
+    trials = trials_of(rows).compact()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     score = MAP_SCORES["pearson"]
     plan = Plan("split-half", [score], 3, 2, 0, curve_sizes=(1, 2, 4))
@@ -453,7 +453,7 @@ def spearman_of(a, b, pairs) -> float:
 def test_rsa_its_null_and_its_intervals_are_their_definitions(method) -> None:
     rows = random_rows(1, images=6, users=5)
     rows.append(("cat0/lonely.png", "u0", [(k, k) for k in range(20)]))
-    trials = trials_of(rows).compacted()
+    trials = trials_of(rows).compact()
     settings = MapSettings((32, 32), None, "circle", 5, None, 51, None)
     plan = Plan(method, [], 2, 4, 3)
     found = rsa_ceiling(trials, settings, plan, 1, Silent())
@@ -601,7 +601,7 @@ def poisson_study(seed: int, shared: bool):
             rows.append(
                 (f"c{i % 2}/{i}.png", f"u{u}", [(int(p) % SIDE, int(p) // SIDE) for p in pixels])
             )
-    return trials_of(rows, shape=(SIDE, SIDE)).compacted()
+    return trials_of(rows, shape=(SIDE, SIDE)).compact()
 
 
 def summary_of(trials, name: str, splits: int = 2) -> dict:
@@ -637,7 +637,7 @@ def test_careless_and_cheating_participants_stand_at_the_bottom() -> None:
     areas = []
     for seed in range(8):
         study = Simulation(seed)
-        trials = study.trials().compacted()
+        trials = study.trials().compact()
         settings = MapSettings((256, 256), None, "circle", 21, None, 51, None)
         score = MAP_SCORES["spearman"]
         plan = Plan("hold-one-out", [score], 1, 1, seed)

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from clickmap_cli.app import app
-from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy, as_grey
+from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy, to_grey
 from clickmap_cli.config.loading import CLASSIFIER, load_config
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.classifier.data import load_study
@@ -144,7 +144,7 @@ def test_the_simulated_study_is_the_documented_one(tmp_path) -> None:
     assert json.loads(done.stdout)["counts"] == counts
     drawn = next(iter(ReadingStudy(3).maps()))
     found = pixels_of(tmp_path / "study" / drawn.path)
-    assert np.array_equal(found, as_grey(drawn.values))
+    assert np.array_equal(found, to_grey(drawn.values))
     config = load_config(CLASSIFIER, None, [f"data.root={tmp_path / 'study'}"]).config
     read = load_study(config, Silent())
     assert (len(read.images.items), read.size, len(read.folds)) == (192, (128, 128), 5)

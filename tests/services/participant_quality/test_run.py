@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clickmap_cli.clickmaps.simulation.people import Simulation, clicks_as_text
+from clickmap_cli.clickmaps.simulation.people import Simulation, format_clicks
 from clickmap_cli.config.loading import EXPERIMENT, PARTICIPANT_QUALITY, load_config
 from clickmap_cli.models.participant_quality import load_quality
 from clickmap_cli.runtime.errors import ConfigError, DataError
@@ -32,7 +32,7 @@ def write_study(folder: Path, study: Simulation) -> Path:
         writer.writerow(("image_path", "clicks", "user_id"))
         for image in study.images():
             for user, clicks in study.trials_of(image):
-                writer.writerow((image.key, clicks_as_text(clicks), user))
+                writer.writerow((image.key, format_clicks(clicks), user))
     side, blur = study.side, study.side // 12
     (folder / "experiment.yaml").write_text(
         f"clickme_data: {folder / 'trials.csv'}\nimage_shape: [{side}, {side}]\n"

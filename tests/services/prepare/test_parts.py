@@ -43,7 +43,7 @@ def words_for(data: Path, name: str) -> list[str]:
 
 def run(data: Path, *words: str, part: str | None = None, name="run", **kwargs):
     config = load_experiment(None, [*words_for(data, name), *words]).config
-    chosen = None if part is None else Part.of_text(part)
+    chosen = None if part is None else Part.from_text(part)
     return prepare.run(config, Silent(), draw_example, part=chosen, **kwargs)
 
 
@@ -116,7 +116,7 @@ def test_a_shard_of_other_settings_is_refused(data) -> None:
 def test_calls_that_contradict_themselves(data) -> None:
     for text in ("0/2", "3/2", "1", "1/2/3", "a/b", "-1/2", "1/0", "", "1/9999999999", "١/٢"):
         with pytest.raises(ConfigError, match="--shard is"):
-            Part.of_text(text)
+            Part.from_text(text)
     with pytest.raises(ConfigError, match="--merge"):
         run(data, part="1/2", merge=True)
     with pytest.raises(ConfigError, match="--merge"):

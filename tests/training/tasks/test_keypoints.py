@@ -14,7 +14,7 @@ from PIL import Image
 
 from clickmap_cli.config.keypoints import AugmentSettings
 from clickmap_cli.datasets.keypoint_labels import KeypointImage
-from clickmap_cli.metrics.keypoints import scaled
+from clickmap_cli.metrics.keypoints import scale_points
 from clickmap_cli.models.keypoint_net import KeypointInput
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.seeding import generator
@@ -213,7 +213,7 @@ def test_shares_of_an_image(height, width, x, y) -> None:
     np.testing.assert_allclose(shares_to_points(there, size), point, rtol=1e-12, atol=1e-9)
     # resizing keeps shares
     np.testing.assert_allclose(
-        points_to_shares(scaled(point, size, (16, 20)), (16, 20)), there, atol=1e-12
+        points_to_shares(scale_points(point, size, (16, 20)), (16, 20)), there, atol=1e-12
     )
 
 
@@ -234,7 +234,9 @@ def test_predictions_are_of_the_pictures_own_pixels(tmp_path) -> None:
         wanted = said * [width, height] - 0.5
         np.testing.assert_allclose(points, wanted, atol=1e-4)
         in_network = task.predict([item])[0]
-        np.testing.assert_allclose(scaled(in_network, SHOWN.size, item.size), points, atol=1e-4)
+        np.testing.assert_allclose(
+            scale_points(in_network, SHOWN.size, item.size), points, atol=1e-4
+        )
     of_all = task.predict(items, batch_size=4)
     np.testing.assert_allclose(of_all[5], task.predict(items[5:])[0], atol=1e-4)
     assert predict(task.network, []) == []
