@@ -91,10 +91,10 @@ def is_meaningless(score: MetricSummary) -> bool:
 
 
 def _table(title: str, shown: Sequence[str]) -> Table:
-    return new_table(title, ["model"], [arrowed(metric) for metric in shown])
+    return new_table(title, ["model"], [mark_direction(metric) for metric in shown])
 
 
-def arrowed(metric: str) -> str:
+def mark_direction(metric: str) -> str:
     """Return a metric's name, with an arrow if lower is better."""
     return metric if SALIENCY_SCORES[metric].higher_is_better else f"{metric} ↓"
 

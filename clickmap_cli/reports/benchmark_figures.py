@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.reports.overlays import (
-    as_bytes,
-    coloured,
-    colours_of,
+    colour_map,
     cover,
-    mixed,
+    map_colours,
+    mix,
     placeholder,
-    scaled_heat,
-    shown,
+    scale_heat,
+    scale_map,
+    to_bytes,
 )
 from clickmap_cli.reports.style import COLOURS, HEAT, headline, save, styled
 from clickmap_cli.services.benchmark.pictures import DivePicture, Heatmap
@@ -83,7 +83,7 @@ def _show(axes: Any, pixels: NDArray[Any]) -> None:
 
 
 def _colour(values: NDArray[Any]) -> NDArray[np.uint8]:
-    return coloured(shown(values), HEAT)
+    return colour_map(scale_map(values), HEAT)
 
 
 def _format(score: float) -> str:
@@ -103,12 +103,12 @@ def draw_heatmap(heatmap: Heatmap) -> None:
     from PIL import Image
 
     settings = heatmap.settings
-    heat = scaled_heat(heatmap.heat, settings.normalize)
-    colour = colours_of(heat, settings.colormap, "heatmaps_png.colormap")
+    heat = scale_heat(heatmap.heat, settings.normalize)
+    colour = map_colours(heat, settings.colormap, "heatmaps_png.colormap")
     with replacing(heatmap.path) as partial:
-        Image.fromarray(as_bytes(colour)).save(partial, format="PNG")
+        Image.fromarray(to_bytes(colour)).save(partial, format="PNG")
     if heatmap.image is None or heatmap.overlay_path is None:
         return
-    over = mixed(heatmap.image, colour, cover(heat, settings.alpha))
+    over = mix(heatmap.image, colour, cover(heat, settings.alpha))
     with replacing(heatmap.overlay_path) as partial:
-        Image.fromarray(as_bytes(over)).save(partial, format="PNG")
+        Image.fromarray(to_bytes(over)).save(partial, format="PNG")

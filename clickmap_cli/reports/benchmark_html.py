@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clickmap_cli.metrics.ranks import best_and_worst
 from clickmap_cli.metrics.saliency import SALIENCY_SCORES
 from clickmap_cli.reports.html_parts import build_page, encode_jpeg, json_text, source
-from clickmap_cli.reports.overlays import as_bytes, coloured, shown
+from clickmap_cli.reports.overlays import colour_map, scale_map, to_bytes
 from clickmap_cli.reports.style import HEAT
 from clickmap_cli.scoring.results import BenchmarkResult, ModelResult, Pictures
 from clickmap_cli.scoring.summaries import RANDOM_DRAWS
@@ -163,7 +163,7 @@ def _pictures(
         for dataset in datasets
     ]
     n_drawn = 0
-    for (d, m), at in by_rank(lists):
+    for (d, m), at in interleave(lists):
         if n_drawn >= MOST_PICTURES:
             break
         held, dataset = store[d], datasets[d]["name"]
@@ -181,8 +181,8 @@ def _pictures(
 def _shown(scores: Sequence[Score], metric: str, n_images: int) -> list[list[int]]:
     """Return positions of the best and worst images, and of those nearest to 0 if signed."""
     score = SALIENCY_SCORES[metric]
-    best, worst = extremes(scores, score.higher_is_better, n_images)
-    return [best, worst, *([nearest_zero(scores, n_images)] if score.range[0] < 0 else [])]
+    best, worst = find_extremes(scores, score.higher_is_better, n_images)
+    return [best, worst, *([find_nearest_zero(scores, n_images)] if score.range[0] < 0 else [])]
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _rounded(value: float) -> Score:
     return _number(float(f"{value:.{SIGNIFICANT}g}"))
 
 
-def extremes(
+def find_extremes(
     scores: Sequence[float | None], higher_is_better: bool, n: int
 ) -> tuple[list[int], list[int]]:
     """Return positions of the `n` best and the `n` worst scores, the most extreme first.
@@ -225,13 +225,13 @@ def extremes(
     return first, [at for _, at in worst if at not in first][:n_worst]
 
 
-def nearest_zero(scores: Sequence[float | None], n: int) -> list[int]:
+def find_nearest_zero(scores: Sequence[float | None], n: int) -> list[int]:
     """Return positions of the `n` scores nearest to zero; the earlier one first if equally near."""
     known = sorted((abs(score), at) for at, score in enumerate(scores) if score is not None)
     return [at for _, at in known[:n]]
 
 
-def by_rank(lists: Sequence[tuple[Any, Sequence[int]]]) -> Iterator[tuple[Any, int]]:
+def interleave(lists: Sequence[tuple[Any, Sequence[int]]]) -> Iterator[tuple[Any, int]]:
     """Yield (owner, position) of all first positions, then of all second ones, and so on."""
     for rank in range(max((len(positions) for _, positions in lists), default=0)):
         for owner, positions in lists:
@@ -249,7 +249,7 @@ def photo(image: NDArray[Any] | None) -> str | None:
 
     if image is None or not image.size:
         return None
-    picture = Image.fromarray(as_bytes(image))
+    picture = Image.fromarray(to_bytes(image))
     return encode_jpeg(
         picture.resize(_fitted(picture.size, PHOTO_SIDE), Image.Resampling.BOX), _QUALITY
     )
@@ -270,7 +270,7 @@ def heat(values: NDArray[Any] | None) -> str | None:
         known = np.zeros_like(known)
     picture = Image.fromarray(known)
     small = np.asarray(picture.resize(_fitted(picture.size, MAP_SIDE), Image.Resampling.BOX))
-    return encode_jpeg(Image.fromarray(coloured(shown(small, "minmax"), HEAT)), _QUALITY)
+    return encode_jpeg(Image.fromarray(colour_map(scale_map(small, "minmax"), HEAT)), _QUALITY)
 
 
 def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:

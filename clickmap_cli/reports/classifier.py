@@ -13,7 +13,7 @@ from rich.text import Text
 
 from clickmap_cli.models.participant_quality import QUALITY_FILE
 from clickmap_cli.reports.console import dry_line, interval, new_table, number
-from clickmap_cli.reports.overlays import as_bytes, grey, overlaid, shown
+from clickmap_cli.reports.overlays import make_grey, overlay_map, scale_map, to_bytes
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.classifier.interpretation import AverageRow, Maps
 from clickmap_cli.services.classifier.results import ClassifierSummary
@@ -175,13 +175,13 @@ def _draw_row(
 
     Below saliency a coloured map is grey, so that only the colours of the colour bar occur.
     """
-    image = as_bytes(pixels)
+    image = to_bytes(pixels)
     image = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
     row[0].imshow(image)
     titles = [what]
-    below = grey(image)
+    below = make_grey(image)
     for axes, (method, values) in zip(row[1:], maps.items(), strict=True):
-        axes.imshow(overlaid(below, shown(values, "minmax"), HEAT, OVERLAY_ALPHA))
+        axes.imshow(overlay_map(below, scale_map(values, "minmax"), HEAT, OVERLAY_ALPHA))
         titles.append(TITLES[method])
     for axes, title in zip(row, titles, strict=True):
         if titled:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from clickmap_cli.reports.benchmark import arrowed
+from clickmap_cli.reports.benchmark import mark_direction
 from clickmap_cli.reports.console import dry_line, interval, new_table, number
 from clickmap_cli.services.finetune.tables import CvRow, CvSummary
 from clickmap_cli.services.job import Outcome
@@ -43,7 +43,7 @@ def summary_tables(found: CvSummary) -> list[Table]:
             first = by_model.get(models[0])
             cells = [_format_mean(by_model.get(model)) for model in models]
             ends = "" if first is None else interval((first.low, first.high))
-            table.add_row(Text(arrowed(metric)), *cells, Text(ends))
+            table.add_row(Text(mark_direction(metric)), *cells, Text(ends))
         tables.append(table)
     return tables
 

@@ -19,7 +19,7 @@ from clickmap_cli.reports.html_parts import (
     build_page,
     encode_jpeg,
     json_text,
-    rounded,
+    round_digits,
     source,
 )
 from clickmap_cli.reports.overlays import EVEN_SPREADS, palette
@@ -64,7 +64,7 @@ def opened_content(name: str, picture: SmallPicture, people: People) -> bytes:
         people: the participants.
     """
     packed = [
-        {"name": person, "clicks": n_clicks, "map": packed_map(heat, LEVELS)}
+        {"name": person, "clicks": n_clicks, "map": pack_map(heat, LEVELS)}
         for person, n_clicks, heat in people
     ]
     return _script(name, _picture(picture, LARGE_LEVELS) | {"people": packed})
@@ -84,14 +84,14 @@ def index_content(gallery: Gallery) -> bytes:
             {
                 "name": f"{one.metric}, {one.method}",
                 "higher": one.higher_is_better,
-                "scores": [rounded(score) for score in one.values.tolist()],
+                "scores": [round_digits(score) for score in one.values.tolist()],
             }
             for one in gallery.agreements
         ],
         "page_images": gallery.page_images,
         "pages": gallery.pages,
         "opened": gallery.opened,
-        "aspect": rounded(gallery.aspect),
+        "aspect": round_digits(gallery.aspect),
         "remarks": _remarks(gallery),
     }
     return _script("index", index)
@@ -146,13 +146,13 @@ def _picture(picture: SmallPicture, levels: int) -> dict[str, Any]:
     photo = None if picture.photo is None else Image.fromarray(picture.photo)
     return {
         "photo": None if photo is None else encode_jpeg(photo, _QUALITY),
-        "map": packed_map(picture.heat, levels),
+        "map": pack_map(picture.heat, levels),
         "state": picture.state,
         "note": picture.note,
     }
 
 
-def packed_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
+def pack_map(values: NDArray[Any], levels: int) -> dict[str, Any]:
     """Compress a map in whole levels from its least to its greatest value.
 
     Differences of levels across and down are near 0 in a smooth map. They are mapped to whole

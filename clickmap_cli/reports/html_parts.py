@@ -51,7 +51,7 @@ def build_page(
         f"style-src '{script_hash(style)}'; script-src '{script_hash(script)}'{loads}; "
         "base-uri 'none'; form-action 'none'"
     )
-    parts |= {"title": escaped(title), "notices": notice_list(notices)}
+    parts |= {"title": escape_html(title), "notices": notice_list(notices)}
     parts |= {"policy": policy, "style": style, "script": script}
     # one pass, so that nothing inside an inserted part is replaced
     page = re.sub(r"\{\{(\w+)\}\}", lambda at: parts[at[1]], source(folder, f"{name}.html"))
@@ -71,7 +71,7 @@ def json_text(value: Any) -> str:
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
-def escaped(text: str) -> str:
+def escape_html(text: str) -> str:
     """Escape text for HTML; an unpaired surrogate, which UTF-8 cannot hold, becomes `?`."""
     return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
 
@@ -80,7 +80,7 @@ def notice_list(notices: Sequence[str]) -> str:
     """Return a section with the notices about data and settings; an empty string without any."""
     if not notices:
         return ""
-    items = "".join(f"<li>{escaped(escape_controls(text))}</li>" for text in notices)
+    items = "".join(f"<li>{escape_html(escape_controls(text))}</li>" for text in notices)
     return (
         '<section id="notices" aria-labelledby="notices-title">'
         f'<h2 id="notices-title">What to know of this run</h2><ul class="note">{items}</ul>'
@@ -99,6 +99,6 @@ def root_colours() -> str:
     return f":root {{ {roles}; }}\n"
 
 
-def rounded(value: float, digits: int = 4) -> float | None:
+def round_digits(value: float, digits: int = 4) -> float | None:
     """Round a number to significant digits; return None if it is not finite."""
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None

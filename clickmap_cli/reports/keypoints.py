@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.reports.console import dry_line, interval, new_table, number
-from clickmap_cli.reports.overlays import overlaid, shown
+from clickmap_cli.reports.overlays import overlay_map, scale_map
 from clickmap_cli.reports.style import (
     COLOURS,
     GOLDEN,
@@ -328,8 +328,8 @@ def draw_attention(
             axes.set_axis_off()
         for at, name in enumerate(names):
             axes = grid.flat[at]
-            heat = shown(maps[at] - maps[at].min(), "max")
-            axes.imshow(overlaid(pixels, heat, HEAT, OVERLAY_ALPHA))
+            heat = scale_map(maps[at] - maps[at].min(), "max")
+            axes.imshow(overlay_map(pixels, heat, HEAT, OVERLAY_ALPHA))
             axes.set_title(name, fontsize="small", parse_math=False)
             ring = {"marker": "o", "ms": 8, "markerfacecolor": "none", "color": COLOURS["second"]}
             axes.plot(*true[at], **ring)

@@ -25,7 +25,7 @@ _FULL_COVER = 0.75
 """Up to this alpha, cold pixels are covered by the square root of their heat."""
 
 
-def shown(values: NDArray[Any], normalize: str = "max", top: float | None = None) -> Any:
+def scale_map(values: NDArray[Any], normalize: str = "max", top: float | None = None) -> Any:
     """Scale a map to 0..1 for display.
 
     Values that are not finite (NaN, infinity) are unknown: they are shown as 0 and do not count
@@ -48,14 +48,14 @@ def shown(values: NDArray[Any], normalize: str = "max", top: float | None = None
     Raises:
         ValueError: the scale is unknown.
 
-    >>> shown(np.array([[-1, 1, 2]])).tolist()
+    >>> scale_map(np.array([[-1, 1, 2]])).tolist()
     [[0.0, 0.5, 1.0]]
     """
-    return scaled_heat(values, normalize, top).astype(np.float32)
+    return scale_heat(values, normalize, top).astype(np.float32)
 
 
-def scaled_heat(values: NDArray[Any], normalize: str, top: float | None = None) -> Shares:
-    """Do the same as `shown`, in double precision."""
+def scale_heat(values: NDArray[Any], normalize: str, top: float | None = None) -> Shares:
+    """Do the same as `scale_map`, in double precision."""
     known = np.isfinite(values)
     heat = np.where(known, values, 0).astype(np.float64)
     if normalize == "rank":
@@ -82,10 +82,10 @@ def palette(colormap: str, source: str = "colormap") -> Bytes:
     Raises:
         ConfigError: the colour map is unknown.
     """
-    return as_bytes(colours_of((np.arange(256) + 0.5) / 256, colormap, source))
+    return to_bytes(map_colours((np.arange(256) + 0.5) / 256, colormap, source))
 
 
-def colours_of(heat: NDArray[Any], colormap: str, source: str = "colormap") -> Shares:
+def map_colours(heat: NDArray[Any], colormap: str, source: str = "colormap") -> Shares:
     """Return (..., 3) colours in 0..1 of heat in 0..1; see `palette`."""
     from matplotlib import colormaps
 
@@ -96,11 +96,11 @@ def colours_of(heat: NDArray[Any], colormap: str, source: str = "colormap") -> S
     return np.asarray(colormaps[colormap](heat)[..., :3], dtype=np.float64)
 
 
-def coloured(values: NDArray[Any], colormap: str) -> Bytes:
+def colour_map(values: NDArray[Any], colormap: str) -> Bytes:
     """Return a map in colours.
 
     Args:
-        values: (h, w) in 0..1, as `shown` returns it.
+        values: (h, w) in 0..1, as `scale_map` returns it.
         colormap: any colour map of matplotlib.
 
     Returns:
@@ -130,7 +130,7 @@ def cover(values: NDArray[Any], alpha: float) -> Shares:
     return np.asarray(alpha * np.clip(values, 0, 1).astype(np.float64) ** root)
 
 
-def mixed(image: NDArray[Any], colours: NDArray[Any], alpha: float | NDArray[Any]) -> Shares:
+def mix(image: NDArray[Any], colours: NDArray[Any], alpha: float | NDArray[Any]) -> Shares:
     """Return colours over an image, with any scale that both share.
 
     Args:
@@ -146,26 +146,26 @@ def mixed(image: NDArray[Any], colours: NDArray[Any], alpha: float | NDArray[Any
     return np.asarray(image * (1 - share) + colours * share)
 
 
-def blended(image: Bytes, colours: Bytes, alpha: float | NDArray[Any]) -> Bytes:
+def blend(image: Bytes, colours: Bytes, alpha: float | NDArray[Any]) -> Bytes:
     """Blend colours over an image; an alpha of 0 gives exactly the image, of 1 the colours.
 
     Args:
         image: (h, w, 3) uint8.
         colours: (h, w, 3) uint8.
-        alpha: see `mixed`.
+        alpha: see `mix`.
 
     Returns:
         (h, w, 3) uint8.
     """
-    return np.rint(mixed(image, colours, alpha)).astype(np.uint8)
+    return np.rint(mix(image, colours, alpha)).astype(np.uint8)
 
 
-def overlaid(image: Bytes, values: NDArray[Any], colormap: str, alpha: float) -> Bytes:
+def overlay_map(image: Bytes, values: NDArray[Any], colormap: str, alpha: float) -> Bytes:
     """Return a map in colours over its image, covering it as `cover` states.
 
     Args:
         image: (h, w, 3) uint8.
-        values: (h, w) in 0..1, as `shown` returns it.
+        values: (h, w) in 0..1, as `scale_map` returns it.
         colormap: any colour map of matplotlib.
         alpha: 0 gives exactly the image, 1 exactly the coloured map.
 
@@ -175,10 +175,10 @@ def overlaid(image: Bytes, values: NDArray[Any], colormap: str, alpha: float) ->
     Raises:
         ConfigError: the colour map is unknown.
     """
-    return blended(image, coloured(values, colormap), cover(values, alpha))
+    return blend(image, colour_map(values, colormap), cover(values, alpha))
 
 
-def grey(image: Bytes) -> Bytes:
+def make_grey(image: Bytes) -> Bytes:
     """Return an image without its colours.
 
     Args:
@@ -197,7 +197,7 @@ def placeholder(height: int, width: int) -> Bytes:
     return np.full((height, width, 3), (red, green, blue), dtype=np.uint8)
 
 
-def as_bytes(shares: NDArray[Any]) -> Bytes:
+def to_bytes(shares: NDArray[Any]) -> Bytes:
     """Convert numbers in 0..1 to bytes: clipped and rounded, with NaN as 0."""
     found: Bytes = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * 255).astype(np.uint8)
     return found

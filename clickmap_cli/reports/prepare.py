@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clickmap_cli.reports.console import new_table
-from clickmap_cli.reports.overlays import as_bytes, coloured, overlaid, shown
+from clickmap_cli.reports.overlays import colour_map, overlay_map, scale_map, to_bytes
 from clickmap_cli.reports.style import HEAT, OVERLAY_ALPHA, headline, save, styled
 from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.prepare.examples import Example
@@ -83,7 +83,7 @@ def rejected_line(run: Outcome[PrepareSummary]) -> str:
 def draw_example(example: Example) -> None:
     """Write one figure: image, heat, overlay; only the heat if the image is missing."""
     with styled() as plt:
-        heat = shown(example.heat, "max")
+        heat = scale_map(example.heat, "max")
         height, width = heat.shape
         panels = ["heat"] if example.image is None else ["image", "heat", "overlay"]
         panel = 2.4
@@ -96,10 +96,10 @@ def draw_example(example: Example) -> None:
         )
         for axis, name in zip(axes[0], panels, strict=True):
             if name == "heat":
-                axis.imshow(coloured(heat, HEAT))
+                axis.imshow(colour_map(heat, HEAT))
             elif example.image is not None:
-                picture = as_bytes(example.image)
-                over = overlaid(picture, heat, HEAT, OVERLAY_ALPHA)
+                picture = to_bytes(example.image)
+                over = overlay_map(picture, heat, HEAT, OVERLAY_ALPHA)
                 axis.imshow(picture if name == "image" else over)
             axis.set_title(name)
             axis.set_axis_off()

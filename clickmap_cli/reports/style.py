@@ -93,7 +93,7 @@ FORMATS = tuple(_NOTHING_THAT_CHANGES)
 """File formats of figures."""
 
 
-def rc_of(preset: Preset) -> dict[str, Any]:
+def matplotlib_settings(preset: Preset) -> dict[str, Any]:
     """Return matplotlib's settings for a preset."""
     small = preset.font - 1
     return _RC | {
@@ -124,7 +124,7 @@ def styled(preset: str = "screen") -> Iterator[Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    with plt.rc_context(rc_of(PRESETS[preset])), warnings.catch_warnings():
+    with plt.rc_context(matplotlib_settings(PRESETS[preset])), warnings.catch_warnings():
         # a key may contain letters that the font lacks; they are drawn as boxes
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield plt

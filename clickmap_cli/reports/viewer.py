@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.clickmaps.geometry import resize
-from clickmap_cli.reports.html_parts import escaped
-from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
+from clickmap_cli.reports.html_parts import escape_html
+from clickmap_cli.reports.overlays import colour_map, overlay_map, placeholder, scale_map
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError, MissingExtraError
 from clickmap_cli.services.visualize.browse import Seen, Source, Table, open_source
+from clickmap_cli.services.visualize.experiment import resize_pixels
 from clickmap_cli.services.visualize.options import COLORMAPS, NORMALIZE, Look
 from clickmap_cli.storage.atomic import write_bytes
 from clickmap_cli.storage.folder import WhenPresent
@@ -78,26 +79,21 @@ def panels(seen: Seen, look: Look, side: int | None = None) -> Bytes:
     scale = 1.0 if side is None else side / max(tall, width)
     size = max(round(tall * scale), 1), max(round(width * scale), 1)
     empty = placeholder(*size)
-    image = empty if seen.pixels is None else _resized(seen.pixels, size)
+    image = empty if seen.pixels is None else resize_pixels(seen.pixels, size)
     if seen.heat is None:
         heat = overlay = empty
     else:
         values = np.asarray(seen.heat, dtype=np.float32)
         if not np.all(np.isfinite(values)):  # resizing would spread values that are not finite
             values = np.nan_to_num(values, posinf=0, neginf=0)
-        scaled = shown(resize(values, size), look.normalize)
-        heat = coloured(scaled, look.colormap)
-        overlay = overlaid(image, scaled, look.colormap, look.alpha)
+        scaled = scale_map(resize(values, size), look.normalize)
+        heat = colour_map(scaled, look.colormap)
+        overlay = overlay_map(image, scaled, look.colormap, look.alpha)
     gap = np.full((size[0], _GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([image, gap, heat, gap, overlay], axis=1)
 
 
-def _resized(pixels: Bytes, size: tuple[int, int]) -> Bytes:
-    planes = resize(np.moveaxis(pixels, -1, 0), size)
-    return np.rint(np.clip(np.moveaxis(planes, 0, -1), 0, 255)).astype(np.uint8)
-
-
-def png_of(pixels: Bytes) -> bytes:
+def encode_png(pixels: Bytes) -> bytes:
     """Encode (h, w, 3) uint8 as PNG."""
     from PIL import Image
 
@@ -253,7 +249,7 @@ class Viewer:
         self.look = Look(
             colormap=self.colormap.value, alpha=self.alpha.value, normalize=self.normalize.value
         )
-        self.picture.value = png_of(panels(self.seen, self.look, _DISPLAY_SIDE))
+        self.picture.value = encode_png(panels(self.seen, self.look, _DISPLAY_SIDE))
 
     def _step(self, by: int) -> None:
         if self.image.value is None:
@@ -273,14 +269,14 @@ class Viewer:
         # names of the cache are safe as file names, whatever they contain
         path = PredictionCache(self._pictures).path(name).with_suffix(".png")
         try:
-            write_bytes(path, png_of(panels(self.seen, self.look)))
+            write_bytes(path, encode_png(panels(self.seen, self.look)))
         except ClickmapError as error:
             self._say([str(error)])
             return
         self._say([f"Saved {path}."])
 
     def _say(self, texts: Sequence[str]) -> None:
-        self.said.value = "<br>".join(escaped(text) for text in dict.fromkeys(texts))
+        self.said.value = "<br>".join(escape_html(text) for text in dict.fromkeys(texts))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return the widgets, and the picture for readers that cannot show widgets."""
@@ -294,8 +290,8 @@ def _table(table: Table) -> str:
     """Return a table as HTML."""
     head, rows = table
     cell = "<{0} style='text-align:right;padding:0 .6em'>{1}</{0}>"
-    lines = ["".join(cell.format("th", escaped(name)) for name in head)]
-    lines += ["".join(cell.format("td", escaped(text)) for text in row) for row in rows]
+    lines = ["".join(cell.format("th", escape_html(name)) for name in head)]
+    lines += ["".join(cell.format("td", escape_html(text)) for text in row) for row in rows]
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>" if head else ""
 
 

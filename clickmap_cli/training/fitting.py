@@ -214,7 +214,7 @@ class _Fit:
             self.scaler.load_state_dict(stored["scaler"])
         epochs = sum(stage.epochs for stage in self.settings.stages[place.stage :])
         job.watch.stage(stage, table, self.steps * (epochs - place.stage_epoch))
-        while not self._stage_done(stage):
+        while not self._is_stage_done(stage):
             for row in self._epoch(stage):
                 value = self._get_monitored(row)
                 if value is not None:
@@ -247,7 +247,7 @@ class _Fit:
         self.network.zero_grad(set_to_none=True)
         return found
 
-    def _stage_done(self, stage: Stage) -> bool:
+    def _is_stage_done(self, stage: Stage) -> bool:
         place = self.place
         stopped = stage.patience is not None and place.waited >= stage.patience
         return place.stage_epoch >= stage.epochs or stopped
@@ -269,7 +269,7 @@ class _Fit:
             total, seen = total + loss * len(steps[at]), seen + len(steps[at])
             self.job.watch.step(f"{stage.name}, epoch {place.stage_epoch + 1}", loss)
             done = place.epoch * self.steps + at + 1
-            if at + 1 < len(steps) and self._validates_within(done):
+            if at + 1 < len(steps) and self._is_validation_due_within(done):
                 self.job.group.synchronise(self.network)
                 found = self._validate(f"the validation after step {done}")
                 yield self._row(stage, done, rate, total / seen, found)
@@ -278,7 +278,7 @@ class _Fit:
         self.job.group.synchronise(self.network)
         place.epoch, place.stage_epoch = number, place.stage_epoch + 1
         found = dict.fromkeys(("loss", *self.task.watched), math.nan)
-        if self._validates(stage):
+        if self._is_validation_due(stage):
             found = self._validate(f"the validation after epoch {number}")
         yield self._row(stage, number * self.steps, rate, total / seen, found)
 
@@ -297,12 +297,12 @@ class _Fit:
             **{f"val_{name}": value for name, value in found.items()},
         }
 
-    def _validates_within(self, step: int) -> bool:
+    def _is_validation_due_within(self, step: int) -> bool:
         """Return True if a validation follows this step, which is not an epoch's last."""
         every = self.settings.validate_steps
         return every is not None and step % every == 0 and bool(self.task.validation)
 
-    def _validates(self, stage: Stage) -> bool:
+    def _is_validation_due(self, stage: Stage) -> bool:
         """Return True if a validation follows the epoch that was just trained."""
         place, every = self.place, self.settings.validate_steps
         if every is None:
@@ -398,7 +398,7 @@ class _Fit:
         """Write `last.pth` at the end of an epoch; an interrupted training resumes from it."""
         place, job, settings = self.place, self.job, self.settings
         stage = settings.stages[place.stage]
-        place.finished = self._stage_done(stage) and place.stage + 1 == len(settings.stages)
+        place.finished = self._is_stage_done(stage) and place.stage + 1 == len(settings.stages)
         states = job.group.gather(get_random_states())
         self.kept = place.epoch
         if not job.group.first:

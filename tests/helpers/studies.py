@@ -75,3 +75,9 @@ def write_csv(path: Path, rows: Iterable[TrialRow]) -> Path:
         writer.writerow(("image_path", "clicks", "user_id"))
         writer.writerows((image, as_text(clicks), user) for image, user, clicks in rows)
     return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, by the names of its columns."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clickmap_cli.config.benchmark import HeatmapPictures
 from clickmap_cli.reports.benchmark_figures import draw_dive, draw_heatmap
-from clickmap_cli.reports.overlays import colours_of, cover, mixed, scaled_heat
+from clickmap_cli.reports.overlays import cover, map_colours, mix, scale_heat
 from clickmap_cli.reports.style import COLOURS
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.services.benchmark.pictures import DivePicture, Heatmap
@@ -36,19 +36,19 @@ HEAT = np.array([[1.0, 2.0, 2.0], [4.0, 5.0, 1.0]])
     ],
 )
 def test_scales(normalize, wanted) -> None:
-    np.testing.assert_allclose(scaled_heat(HEAT, normalize), wanted, rtol=1e-12)
+    np.testing.assert_allclose(scale_heat(HEAT, normalize), wanted, rtol=1e-12)
 
 
 def test_no_scale_keeps_what_is_between_0_and_1() -> None:
-    np.testing.assert_allclose(scaled_heat(np.array([[-1, 0.25, 1.5]]), "none"), [[0, 0.25, 1]])
+    np.testing.assert_allclose(scale_heat(np.array([[-1, 0.25, 1.5]]), "none"), [[0, 0.25, 1]])
 
 
 def test_maps_without_any_difference() -> None:
     for value in (0.0, 3.0):
         heat = np.full((2, 2), value)
-        np.testing.assert_array_equal(scaled_heat(heat, "minmax"), np.zeros((2, 2)))
-        np.testing.assert_array_equal(scaled_heat(heat, "max"), np.full((2, 2), value > 0))
-        np.testing.assert_allclose(scaled_heat(heat, "rank"), np.full((2, 2), 2.5 / 4))
+        np.testing.assert_array_equal(scale_heat(heat, "minmax"), np.zeros((2, 2)))
+        np.testing.assert_array_equal(scale_heat(heat, "max"), np.full((2, 2), value > 0))
+        np.testing.assert_allclose(scale_heat(heat, "rank"), np.full((2, 2), 2.5 / 4))
 
 
 @settings(deadline=None)
@@ -57,7 +57,7 @@ def test_maps_without_any_difference() -> None:
     st.sampled_from(["max", "minmax", "rank", "none"]),
 )
 def test_heat_stays_between_0_and_1_and_keeps_its_order(heat, normalize) -> None:
-    found = scaled_heat(heat, normalize)
+    found = scale_heat(heat, normalize)
     assert found.min() >= 0
     assert found.max() <= 1
     order = np.argsort(heat.ravel(), kind="stable")
@@ -66,15 +66,15 @@ def test_heat_stays_between_0_and_1_and_keeps_its_order(heat, normalize) -> None
 
 def test_colours_are_matplotlibs() -> None:
     heat = np.linspace(0, 1, 12).reshape(3, 4)
-    np.testing.assert_allclose(colours_of(heat, "viridis"), colormaps["viridis"](heat)[..., :3])
+    np.testing.assert_allclose(map_colours(heat, "viridis"), colormaps["viridis"](heat)[..., :3])
     with pytest.raises(ConfigError, match="no colour map 'infernal'; try inferno"):
-        colours_of(heat, "infernal")
+        map_colours(heat, "infernal")
 
 
 def test_the_hotter_a_pixel_the_more_it_is_covered() -> None:
     image = np.full((1, 3, 3), 0.5)
     colour = np.array([[[1.0, 0.0, 0.2]] * 3])
-    found = mixed(image, colour, cover(np.array([[0.0, 0.25, 1.0]]), 0.6))
+    found = mix(image, colour, cover(np.array([[0.0, 0.25, 1.0]]), 0.6))
     for column, share in enumerate([0.0, 0.3, 0.6]):  # alpha times the root of the heat
         for channel, hue in enumerate([1.0, 0.0, 0.2]):
             wanted = 0.5 * (1 - share) + hue * share

@@ -20,9 +20,9 @@ from clickmap_cli.reports import benchmark_html
 from clickmap_cli.reports.benchmark_html import (
     MAP_SIDE,
     PHOTO_SIDE,
-    by_rank,
-    extremes,
+    find_extremes,
     heat,
+    interleave,
     photo,
     write_report,
 )
@@ -100,7 +100,7 @@ def test_each_picture_is_asked_for_once_and_only_where_it_is_shown(tmp_path: Pat
             shown = {
                 str(at)
                 for metric, column in zip(METRICS, model["scores"], strict=True)
-                for half in extremes(column, SALIENCY_SCORES[metric].higher_is_better, 2)
+                for half in find_extremes(column, SALIENCY_SCORES[metric].higher_is_better, 2)
                 for at in half
             }
             assert set(held["predictions"][m]) == shown
@@ -125,13 +125,13 @@ def test_no_names_that_utf8_cannot_hold_stop_it(tmp_path: Path) -> None:
 
 def test_extremes_take_the_earlier_of_equal_scores() -> None:
     scores = [0.5, None, 0.9, 0.9, 0.1]
-    assert extremes(scores, True, 2) == ([2, 3], [4, 0])
-    assert extremes(scores, False, 9) == ([4, 0], [2, 3])
-    assert extremes(scores, True, 9) == ([2, 3], [4, 0])
-    assert extremes([0.5] * 5, True, 3) == ([0, 1, 2], [3, 4])
-    assert extremes([0.5] * 9, True, 3) == ([0, 1, 2], [3, 4, 5])
-    assert extremes([0.5], True, 3) == ([0], [])
-    assert list(by_rank([("a", [1, 2]), ("b", [3])])) == [("a", 1), ("b", 3), ("a", 2)]
+    assert find_extremes(scores, True, 2) == ([2, 3], [4, 0])
+    assert find_extremes(scores, False, 9) == ([4, 0], [2, 3])
+    assert find_extremes(scores, True, 9) == ([2, 3], [4, 0])
+    assert find_extremes([0.5] * 5, True, 3) == ([0, 1, 2], [3, 4])
+    assert find_extremes([0.5] * 9, True, 3) == ([0, 1, 2], [3, 4, 5])
+    assert find_extremes([0.5], True, 3) == ([0], [])
+    assert list(interleave([("a", [1, 2]), ("b", [3])])) == [("a", 1), ("b", 3), ("a", 2)]
 
 
 def test_thumbnails_are_small_and_keep_their_shape() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clickmap_cli.clickmaps.filters import FunnelRow
 from clickmap_cli.reports.figures import all_figures, images, panels
-from clickmap_cli.reports.overlays import coloured, overlaid, placeholder, shown
+from clickmap_cli.reports.overlays import colour_map, overlay_map, placeholder, scale_map
 from clickmap_cli.reports.style import PRESETS, draw_boxes, styled
 from clickmap_cli.services.visualize.experiment import (
     ImagePixels,
@@ -111,25 +111,25 @@ def test_a_figure_without_an_image_has_an_empty_field(tmp_path) -> None:
     pixels = np.asarray(Image.open(figure).convert("RGB")).reshape(-1, 3)
     empty = placeholder(1, 1)[0, 0]
     assert np.mean(np.all(pixels == empty, axis=1)) > 0.1
-    np.testing.assert_array_equal(panels.field_of(EMPTY), placeholder(12, 16))
-    np.testing.assert_array_equal(panels.field_of(PICTURE), PIXELS)
+    np.testing.assert_array_equal(panels.image_field(EMPTY), placeholder(12, 16))
+    np.testing.assert_array_equal(panels.image_field(PICTURE), PIXELS)
 
 
 def test_the_pixels_of_a_panel_are_those_of_the_overlay() -> None:
     look = Look(colormap="viridis", alpha=0.4)
-    values = panels.values_of(PICTURE, look)
-    np.testing.assert_array_equal(values, shown(HEAT, "max"))
-    wanted = overlaid(PIXELS, values, "viridis", 0.4)
-    np.testing.assert_array_equal(panels.overlay_of(PICTURE, look, values), wanted)
-    for alpha, exact in ((0.0, PIXELS), (1.0, coloured(values, "viridis"))):
-        found = panels.overlay_of(PICTURE, dataclasses.replace(look, alpha=alpha), values, True)
+    values = panels.scale_picture(PICTURE, look)
+    np.testing.assert_array_equal(values, scale_map(HEAT, "max"))
+    wanted = overlay_map(PIXELS, values, "viridis", 0.4)
+    np.testing.assert_array_equal(panels.lay_over(PICTURE, look, values), wanted)
+    for alpha, exact in ((0.0, PIXELS), (1.0, colour_map(values, "viridis"))):
+        found = panels.lay_over(PICTURE, dataclasses.replace(look, alpha=alpha), values, True)
         np.testing.assert_array_equal(found, exact)
 
 
 def test_scales_of_a_picture() -> None:
-    half = panels.values_of(PICTURE, Look(by_participants=True))
-    np.testing.assert_allclose(half, shown(HEAT, "max") / 2)
-    even = panels.values_of(PICTURE, Look(normalize="sum"))
+    half = panels.scale_picture(PICTURE, Look(by_participants=True))
+    np.testing.assert_allclose(half, scale_map(HEAT, "max") / 2)
+    even = panels.scale_picture(PICTURE, Look(normalize="sum"))
     np.testing.assert_allclose(even, np.clip(HEAT / HEAT.mean() / 4, 0, 1), rtol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_scales_of_a_picture() -> None:
 @settings(deadline=None)
 @given(st.text(max_size=80), st.integers(1, 40))
 def test_a_text_is_cut_in_its_middle(text, length) -> None:
-    found = panels.cut(text, length)
+    found = panels.shorten(text, length)
     assert len(found) <= max(length, 1)
     if found != text:
         # as much of the start as of the end, which has the odd letter
@@ -158,7 +158,7 @@ def test_a_name_fills_its_room_and_keeps_both_ends(key) -> None:
     with styled() as plt:
         figure = plt.figure(figsize=(4, 3))
         for room in (0.6, 1.0, 1.4, 2.5, 90.0):
-            found = panels.fitted(figure, key, room, 8, " (12)")
+            found = panels.fit_text(figure, key, room, 8, " (12)")
             name = found.removesuffix(" (12)")
             assert found == f"{name} (12)"
             assert wide(figure, found, 8) <= room + 0.01
@@ -168,10 +168,10 @@ def test_a_name_fills_its_room_and_keeps_both_ends(key) -> None:
                 assert key.endswith(end)
                 assert len(end) - len(start) in (0, 1)
                 # one letter more would be too much
-                longer = panels.cut(key, len(name) + 1)
+                longer = panels.shorten(key, len(name) + 1)
                 assert wide(figure, f"{longer} (12)", 8) > room - 0.01
-        assert panels.fitted(figure, key, 90.0, 8) == key
-        assert panels.fitted(figure, key, 0.0, 8) == "…"[: len(key)]
+        assert panels.fit_text(figure, key, 90.0, 8) == key
+        assert panels.fit_text(figure, key, 0.0, 8) == "…"[: len(key)]
         plt.close(figure)
 
 
@@ -213,12 +213,12 @@ def test_titles_fit_their_panels_and_figures(monkeypatch, preset) -> None:
 
 
 def test_a_title_says_how_many_participants_are_shown_of_how_many() -> None:
-    assert panels.some_of(dataclasses.replace(PICTURE, n_participants=116), 99) == (
+    assert panels.describe_shown(dataclasses.replace(PICTURE, n_participants=116), 99) == (
         ", 99 of 116 participants"
     )
-    assert panels.some_of(PICTURE, 3) == ", 3 participants"
+    assert panels.describe_shown(PICTURE, 3) == ", 3 participants"
     unknown = dataclasses.replace(PICTURE, agreement=math.nan)
-    assert panels.facts_of(unknown) == ", n = 3, 30 clicks"
+    assert panels.describe_picture(unknown) == ", n = 3, 30 clicks"
 
 
 @pytest.mark.parametrize("n", [1, 12, 30, 90, 2000])
@@ -230,7 +230,7 @@ def test_points_lie_above_all_rims_and_many_of_them_are_small(n) -> None:
         images._draw_track(axis, track, Look(), 100)
         rims, points = axis.collections
         assert np.all(rims.get_facecolor() == 1)
-        np.testing.assert_array_equal(points.get_array(), images.shares_of(track))
+        np.testing.assert_array_equal(points.get_array(), images.rank_clicks(track))
         assert rims.get_zorder() == points.get_zorder()  # so the later one is above
         widths = [np.sqrt(each.get_sizes()[0]) for each in (rims, points)]
         assert widths[0] == widths[1] + PRESETS["screen"].line
@@ -244,13 +244,13 @@ def test_points_lie_above_all_rims_and_many_of_them_are_small(n) -> None:
 def test_numbers_of_clicks_never_hide_one_another(points) -> None:
     x, y = np.array(points).T
     track = Track("u", x, y, np.arange(len(points)) + 1, len(points))
-    found = images.numbered(track, 100)
+    found = images.choose_numbered(track, 100)
     assert 0 in found
     assert found == sorted(set(found))
     for at in found:
         for other in found:
             assert at == other or abs(x[at] - x[other]) >= 13 or abs(y[at] - y[other]) >= 7
-    shares = images.shares_of(track)
+    shares = images.rank_clicks(track)
     assert shares[0] == 0
     assert len(points) == 1 or shares[-1] == 1
 
@@ -259,7 +259,7 @@ def test_grids_hold_every_panel() -> None:
     for preset in PRESETS:
         for n in range(1, 101):
             for shape in (0.2, 1.0, 2.5):
-                assert 1 <= panels.columns_for(n, Look(preset=preset), shape) <= n
+                assert 1 <= panels.count_columns(n, Look(preset=preset), shape) <= n
 
 
 def test_a_box_of_few_values_shows_each_of_them() -> None:

@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from clickmap_cli.reports import gallery_html
-from clickmap_cli.reports.overlays import shown
+from clickmap_cli.reports.overlays import scale_map
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.visualize import gallery
 from clickmap_cli.services.visualize.options import Look
@@ -194,7 +194,7 @@ def test_alpha_0_is_the_photograph_and_alpha_1_the_heat(seen: Page, folder: Path
     found = pixels(seen, FIRST)
     assert np.abs(found[..., :3].astype(int) - photo.astype(int)).max() <= 4
     look(seen, "alpha", 1)
-    wanted = shown(enlarged(heat, *photo.shape[:2]), "max", top=float(heat.max()))
+    wanted = scale_map(enlarged(heat, *photo.shape[:2]), "max", top=float(heat.max()))
     assert_coloured(pixels(seen, FIRST), wanted, "viridis")
 
 
@@ -231,7 +231,7 @@ def test_each_scale_is_that_of_the_figures(seen: Page, folder: Path, scale: str)
     assert photo is None
     found = pixels(seen, f"[data-place='{place}'] canvas")
     assert found.shape[:2] == heat.shape
-    assert_coloured(found, shown(heat, scale).astype(float), "viridis", 1 / 256)
+    assert_coloured(found, scale_map(heat, scale).astype(float), "viridis", 1 / 256)
 
 
 def test_images_sort_by_each_column_both_ways(seen: Page) -> None:

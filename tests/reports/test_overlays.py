@@ -11,14 +11,14 @@ from matplotlib import colormaps
 from scipy.stats import rankdata
 
 from clickmap_cli.reports.overlays import (
-    as_bytes,
-    blended,
-    coloured,
+    blend,
+    colour_map,
     cover,
-    overlaid,
+    overlay_map,
     palette,
     placeholder,
-    shown,
+    scale_map,
+    to_bytes,
 )
 from clickmap_cli.runtime.errors import ConfigError
 
@@ -58,7 +58,7 @@ VALUES = st.floats(-1e6, 1e6, width=32) | st.sampled_from(
 @settings(deadline=None, max_examples=150)
 @given(arrays(np.float32, (3, 4), elements=VALUES), st.sampled_from(SCALES))
 def test_scales_of_any_map(values, normalize) -> None:
-    found = shown(values, normalize)
+    found = scale_map(values, normalize)
     assert found.dtype == np.float32
     assert found.min() >= 0
     assert found.max() <= 1
@@ -78,22 +78,22 @@ def test_scales_of_any_map(values, normalize) -> None:
 )
 def test_negative_constant_and_unknown_values(values, wanted) -> None:
     for normalize, row in wanted.items():
-        np.testing.assert_allclose(shown(np.array(values, float), normalize), [row], rtol=1e-6)
+        np.testing.assert_allclose(scale_map(np.array(values, float), normalize), [row], rtol=1e-6)
 
 
 def test_a_top_that_maps_share() -> None:
     heat = np.array([[1.0, 2.0, 4.0, 5.0]])  # its mean is 3
-    np.testing.assert_allclose(shown(heat, "max", 4), [[0.25, 0.5, 1, 1]])
-    np.testing.assert_allclose(shown(heat, "sum", 2), [[1 / 6, 1 / 3, 2 / 3, 5 / 6]], rtol=1e-6)
-    np.testing.assert_array_equal(shown(heat, "max", 0), np.zeros((1, 4)))
+    np.testing.assert_allclose(scale_map(heat, "max", 4), [[0.25, 0.5, 1, 1]])
+    np.testing.assert_allclose(scale_map(heat, "sum", 2), [[1 / 6, 1 / 3, 2 / 3, 5 / 6]], rtol=1e-6)
+    np.testing.assert_array_equal(scale_map(heat, "max", 0), np.zeros((1, 4)))
     with pytest.raises(ValueError, match="no scale 'log'"):
-        shown(heat, "log")
+        scale_map(heat, "log")
 
 
 def test_huge_values_overflow_nowhere() -> None:
     heat = np.array([[1e308, 5e307, -1e308, 0]])
     for normalize in SCALES:
-        found = shown(heat, normalize)
+        found = scale_map(heat, normalize)
         assert np.isfinite(found).all()
         assert found.argmax() == 0
 
@@ -102,7 +102,7 @@ def test_colours_are_matplotlibs() -> None:
     heat = np.linspace(0, 1, 501).reshape(3, 167)
     for name in ("viridis", "inferno", "jet"):
         wanted = np.rint(colormaps[name](heat)[..., :3] * 255)
-        np.testing.assert_array_equal(coloured(heat, name), wanted)
+        np.testing.assert_array_equal(colour_map(heat, name), wanted)
         np.testing.assert_array_equal(
             palette(name), np.rint(colormaps[name](range(256))[:, :3] * 255)
         )
@@ -118,10 +118,12 @@ HEATS = arrays(np.float32, (3, 4), elements=st.sampled_from([0.0, 1.0]) | st.flo
 @given(IMAGES, IMAGES, HEATS)
 def test_alpha_0_is_the_image_and_1_the_heat_exactly(image, colours, heat) -> None:
     for zero, one in ((0, 1), (0.0, 1.0), (np.zeros((3, 4)), np.ones((3, 4)))):
-        np.testing.assert_array_equal(blended(image, colours, zero), image)
-        np.testing.assert_array_equal(blended(image, colours, one), colours)
-    np.testing.assert_array_equal(overlaid(image, heat, "viridis", 0), image)
-    np.testing.assert_array_equal(overlaid(image, heat, "viridis", 1), coloured(heat, "viridis"))
+        np.testing.assert_array_equal(blend(image, colours, zero), image)
+        np.testing.assert_array_equal(blend(image, colours, one), colours)
+    np.testing.assert_array_equal(overlay_map(image, heat, "viridis", 0), image)
+    np.testing.assert_array_equal(
+        overlay_map(image, heat, "viridis", 1), colour_map(heat, "viridis")
+    )
 
 
 @settings(deadline=None)
@@ -141,7 +143,7 @@ def test_half_and_half() -> None:
     image = np.array([[[0, 100, 255], [10, 20, 30]]], np.uint8)
     colours = np.array([[[255, 0, 255], [10, 40, 31]]], np.uint8)
     wanted = np.rint(image * 0.75 + colours * 0.25)
-    np.testing.assert_array_equal(blended(image, colours, 0.25), wanted)
+    np.testing.assert_array_equal(blend(image, colours, 0.25), wanted)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.6, 1.0])
@@ -151,13 +153,13 @@ def test_the_overlay_is_brightest_where_the_map_is_greatest(alpha, normalize) ->
     heat = rng.random((9, 11)) * 0.5
     heat[6, 3] = 0.9
     black = np.zeros((9, 11, 3), np.uint8)
-    pixels = overlaid(black, shown(heat, normalize), "inferno", alpha)
+    pixels = overlay_map(black, scale_map(heat, normalize), "inferno", alpha)
     light = pixels.astype(float) @ [0.2126, 0.7152, 0.0722]
     assert np.unravel_index(light.argmax(), light.shape) == (6, 3)
 
 
 def test_bytes_and_placeholders() -> None:
-    found = as_bytes(np.array([-1, 0, 0.5, 1, 2, np.nan]))
+    found = to_bytes(np.array([-1, 0, 0.5, 1, 2, np.nan]))
     np.testing.assert_array_equal(found, [0, 0, 128, 255, 255, 0])
     empty = placeholder(2, 5)
     assert empty.shape == (2, 5, 3)

@@ -15,7 +15,7 @@ from clickmap_cli.clickmaps.maps import trial_maps
 from clickmap_cli.clickmaps.settings import MapSettings
 from clickmap_cli.config.loading import BENCHMARK, load_config
 from clickmap_cli.datasets.formats.clickmaps import clickmaps
-from clickmap_cli.reports.overlays import coloured, overlaid, shown
+from clickmap_cli.reports.overlays import colour_map, overlay_map, scale_map
 from clickmap_cli.reports.viewer import Viewer, panels
 from clickmap_cli.runtime.errors import DataError, MissingExtraError
 from clickmap_cli.runtime.progress import Silent
@@ -150,10 +150,10 @@ def test_panels_are_those_of_the_figures() -> None:
     heat = rng.random((12, 16), dtype=np.float32)
     look = Look(colormap="magma", alpha=0.7, normalize="sum")
     found = thirds(panels(Seen(pixels, heat), look))
-    values = shown(heat, "sum")
+    values = scale_map(heat, "sum")
     for panel, wanted in zip(
         found,
-        (pixels, coloured(values, "magma"), overlaid(pixels, values, "magma", 0.7)),
+        (pixels, colour_map(values, "magma"), overlay_map(pixels, values, "magma", 0.7)),
         strict=True,
     ):
         assert np.array_equal(panel, wanted)

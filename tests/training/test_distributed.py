@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +10,10 @@ import pytest
 import torch
 
 from clickmap_cli.models.weights import read_state
+from tests.helpers.studies import read_csv
 from tests.training import together
 
 ROOT = Path(__file__).parents[2]
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_two_processes_equal_one(tmp_path) -> None:
@@ -32,8 +27,10 @@ def test_two_processes_equal_one(tmp_path) -> None:
     threads = torch.get_num_threads()
     together.main(one)
     torch.set_num_threads(threads)
-    assert len(rows(one)) == len(rows(two)) == 3
-    for ours, theirs in zip(rows(one), rows(two), strict=True):
+    assert len(read_csv(one / "history.csv")) == len(read_csv(two / "history.csv")) == 3
+    for ours, theirs in zip(
+        read_csv(one / "history.csv"), read_csv(two / "history.csv"), strict=True
+    ):
         for name in ("train_loss", "val_loss", "val_NSS", "val_CC"):
             assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-5), name
     a, b = read_state(one / "final.pth"), read_state(two / "final.pth")

@@ -13,21 +13,21 @@ from clickmap_cli.clickmaps.maps import Maps
 from clickmap_cli.reports.figures.panels import (
     bar_label,
     colour_bar,
-    columns_for,
+    count_columns,
+    describe_picture,
+    describe_shown,
     draw_colours,
-    facts_of,
-    field_of,
     grid,
     headline,
-    overlay_of,
+    image_field,
+    lay_over,
+    panel_shape,
     preset_of,
-    say_missing,
-    shape_of,
+    scale_picture,
     show,
-    some_of,
-    values_of,
+    write_missing,
 )
-from clickmap_cli.reports.overlays import Bytes, blended, coloured, shown
+from clickmap_cli.reports.overlays import Bytes, blend, colour_map, scale_map
 from clickmap_cli.reports.style import COLOURS, save, styled
 from clickmap_cli.services.visualize.experiment import (
     Picture,
@@ -44,19 +44,19 @@ _BIN_COLUMNS = {"screen": 4, "paper": 2, "paper-wide": 4}
 
 def draw_overlay(picture: Picture, look: Look, paths: Paths) -> None:
     """Draw image, heat, and the heat over the image, with a colour bar."""
-    values = values_of(picture, look)
+    values = scale_picture(picture, look)
     with styled(look.preset) as plt:
-        panels = grid(plt, 1, 3, shape_of(picture), look, bar_label(look))
+        panels = grid(plt, 1, 3, panel_shape(picture), look, bar_label(look))
         content = {
-            "image": field_of(picture),
-            "heat": coloured(values, look.colormap),
-            "overlay": overlay_of(picture, look, values),
+            "image": image_field(picture),
+            "heat": colour_map(values, look.colormap),
+            "overlay": lay_over(picture, look, values),
         }
         for axis, (name, pixels) in zip(panels.axes, content.items(), strict=True):
             show(axis, pixels, picture, look, name)
-        say_missing(panels.axes[0], picture, look)
+        write_missing(panels.axes[0], picture, look)
         colour_bar(panels, look, picture.densest)
-        headline(panels, picture.key, look, facts_of(picture))
+        headline(panels, picture.key, look, describe_picture(picture))
         save(panels.figure, paths)
 
 
@@ -65,20 +65,20 @@ def draw_participants(
 ) -> None:
     """Draw the mean, then each participant's map over the image, with the participant's name."""
     count = len(names) + 1
-    columns = columns_for(count, look, shape_of(picture))
+    columns = count_columns(count, look, panel_shape(picture))
     rows = -(-count // columns)
     top = None
     if look.normalize == "sum":
         top = float(np.median([densest(heat) for heat in maps]))
     with styled(look.preset) as plt:
-        panels = grid(plt, rows, columns, shape_of(picture), look)
-        mean = overlay_of(picture, look, values_of(picture, look), grey=True)
+        panels = grid(plt, rows, columns, panel_shape(picture), look)
+        mean = lay_over(picture, look, scale_picture(picture, look), grey=True)
         show(panels.axes[0], mean, picture, look, "mean")
         for axis, name, heat in zip(panels.axes[1:count], names, maps, strict=True):
-            values = shown(heat, look.normalize, top)
-            pixels = overlay_of(picture, look, values, grey=True)
+            values = scale_map(heat, look.normalize, top)
+            pixels = lay_over(picture, look, values, grey=True)
             show(axis, pixels, picture, look, name)
-        headline(panels, picture.key, look, some_of(picture, len(names)))
+        headline(panels, picture.key, look, describe_shown(picture, len(names)))
         save(panels.figure, paths)
 
 
@@ -92,13 +92,13 @@ def draw_bins(
     greatest = float(np.nan_to_num(maps, posinf=0, neginf=0).max())
     top = most_dense if look.normalize == "sum" else greatest
     with styled(look.preset) as plt:
-        panels = grid(plt, rows, columns, shape_of(picture), look, bar_label(look))
+        panels = grid(plt, rows, columns, panel_shape(picture), look, bar_label(look))
         for axis, heat, label in zip(panels.axes, maps, labels, strict=False):
-            values = values_of(picture, look, heat, top)
-            pixels = overlay_of(picture, look, values, grey=True)
+            values = scale_picture(picture, look, heat, top)
+            pixels = lay_over(picture, look, values, grey=True)
             show(axis, pixels, picture, look, label)
         colour_bar(panels, look, most_dense)
-        headline(panels, picture.key, look, facts_of(picture))
+        headline(panels, picture.key, look, describe_picture(picture))
         save(panels.figure, paths)
 
 
@@ -106,13 +106,13 @@ def draw_sheet(pictures: Sequence[Picture], look: Look, paths: Paths) -> None:
     """Draw many overlays on one page, each with its key and its number of participants."""
     # a sheet of one image draws it at the size of a sheet's panel, not as large as the sheet
     columns = _SHEET_COLUMNS[look.preset]
-    shape = float(np.median([shape_of(picture) for picture in pictures]))
+    shape = float(np.median([panel_shape(picture) for picture in pictures]))
     with styled(look.preset) as plt:
         panels = grid(plt, -(-len(pictures) // columns), columns, shape, look)
         for axis, picture in zip(panels.axes, pictures, strict=False):
-            pixels = overlay_of(picture, look, values_of(picture, look))
+            pixels = lay_over(picture, look, scale_picture(picture, look))
             show(axis, pixels, picture, look, picture.key, f" ({picture.n_participants:,})")
-            say_missing(axis, picture, look)
+            write_missing(axis, picture, look)
         count = f"{len(pictures)} image{'s' if len(pictures) > 1 else ''} (participants)"
         headline(panels, count, look)
         save(panels.figure, paths)
@@ -139,26 +139,26 @@ def draw_clicks(picture: Picture, tracks: Sequence[Track], look: Look, paths: Pa
     columns = min(2 if look.preset == "paper" else 3, len(tracks))
     rows = -(-len(tracks) // columns)
     with styled(look.preset) as plt:
-        panels = grid(plt, rows, columns, shape_of(picture), look, "order of clicks")
+        panels = grid(plt, rows, columns, panel_shape(picture), look, "order of clicks")
         for axis, track in zip(panels.axes, tracks, strict=False):
-            pixels = _pale(field_of(picture))
+            pixels = _pale(image_field(picture))
             show(axis, pixels, picture, look, track.name, f", {track.n_clicks:,} clicks")
-            say_missing(axis, picture, look)
+            write_missing(axis, picture, look)
             _draw_track(axis, track, look, picture.heat.shape[1])
         bar = draw_colours(panels, look, 1)
         if bar is not None:
             bar.set_ticks([0, 1], labels=["first", "last"])
         people = len({track.name for track in tracks})
-        headline(panels, picture.key, look, some_of(picture, people))
+        headline(panels, picture.key, look, describe_shown(picture, people))
         save(panels.figure, paths)
 
 
-def shares_of(track: Track) -> NDArray[np.float64]:
+def rank_clicks(track: Track) -> NDArray[np.float64]:
     """Return (clicks) the position of each click in its trial: 0 the first, 1 the last."""
     return np.asarray((track.number - 1) / max(track.n_clicks - 1, 1))
 
 
-def numbered(track: Track, width: float) -> list[int]:
+def choose_numbered(track: Track, width: float) -> list[int]:
     """Return positions of the clicks that get numbers: the first, the last, and some between.
 
     Args:
@@ -186,14 +186,14 @@ def _shrunk(n: int) -> float:
 
 
 def _pale(image: Bytes) -> Bytes:
-    return blended(image, np.full_like(image, 255), _PALE)
+    return blend(image, np.full_like(image, 255), _PALE)
 
 
 def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
     if not len(track.x):
         return
     preset = preset_of(look)
-    shares = shares_of(track)
+    shares = rank_clicks(track)
     if look.order == "path":
         _draw_path(axis, track, shares, look)
     else:
@@ -207,7 +207,7 @@ def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.6, foreground="white")]
-    for at in numbered(track, width):
+    for at in choose_numbered(track, width):
         left = track.x[at] > (1 - _ROOM[0]) * width
         axis.annotate(
             str(track.number[at]), (track.x[at], track.y[at]), xytext=(-2 if left else 2, 2),

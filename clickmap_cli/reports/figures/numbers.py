@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clickmap_cli.reports.figures.panels import cut, preset_of
+from clickmap_cli.reports.figures.panels import preset_of, shorten
 from clickmap_cli.reports.style import (
     COLOURS,
     GOLDEN,
@@ -54,7 +54,7 @@ def draw_agreement(numbers: Distributions, look: Look, paths: Paths) -> None:
             axis, [group.agreement for group in groups], range(len(groups)), manage_ticks=False,
             flierprops={"markersize": 3, "markeredgecolor": COLOURS["quiet"]},
         )  # fmt: skip
-        _names(axis, [f"{cut(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
+        _names(axis, [f"{shorten(g.name, _LABEL - 6)} ({len(g.agreement):,})" for g in groups])
         axis.set_xlabel(f"{numbers.metric}, {numbers.method}")
         axis.locator_params(axis="x", nbins=5)
         title = _more(f"{numbers.grouped_by} (images)", len(numbers.agreed))
@@ -116,7 +116,7 @@ def _axes(plt: Any, look: Look, rows: int) -> tuple[Any, Any]:
 
 
 def _names(axis: Any, names: list[str]) -> None:
-    labels = [cut(name, _LABEL) for name in names]
+    labels = [shorten(name, _LABEL) for name in names]
     axis.set_yticks(range(len(names)), labels, parse_math=False)
     axis.tick_params(axis="y", length=0)
 

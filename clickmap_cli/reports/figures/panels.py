@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clickmap_cli.reports import overlays
-from clickmap_cli.reports.overlays import Bytes, overlaid, placeholder, shown
+from clickmap_cli.reports.overlays import Bytes, overlay_map, placeholder, scale_map
 from clickmap_cli.reports.style import COLOURS, PRESETS, Preset
 from clickmap_cli.services.visualize.experiment import Picture
 from clickmap_cli.services.visualize.options import Look
@@ -34,7 +34,7 @@ def preset_of(look: Look) -> Preset:
     return PRESETS[look.preset]
 
 
-def values_of(
+def scale_picture(
     picture: Picture, look: Look, heat: NDArray[Any] | None = None, top: float | None = None
 ) -> NDArray[np.float32]:
     """Return a map scaled for display, in 0..1.
@@ -47,19 +47,19 @@ def values_of(
     """
     if top is None and look.normalize == "sum":
         top = picture.densest
-    values = shown(picture.heat if heat is None else heat, look.normalize, top)
+    values = scale_map(picture.heat if heat is None else heat, look.normalize, top)
     scaled = values * np.float32(picture.people_share) if look.by_participants else values
     return np.asarray(scaled, dtype=np.float32)
 
 
-def field_of(picture: Picture) -> Bytes:
+def image_field(picture: Picture) -> Bytes:
     """Return the image, or an empty field of its size."""
     height, width = picture.heat.shape
     pixels = picture.image.pixels
     return placeholder(height, width) if pixels is None else pixels
 
 
-def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = False) -> Bytes:
+def lay_over(picture: Picture, look: Look, values: NDArray[Any], grey: bool = False) -> Bytes:
     """Return a map over its image, or over an empty field.
 
     Args:
@@ -69,13 +69,13 @@ def overlay_of(picture: Picture, look: Look, values: NDArray[Any], grey: bool = 
         grey: True to draw the image without its colours, so that weak heat is visible; ignored
             if alpha is 0, which shows the image alone.
     """
-    field = field_of(picture)
+    field = image_field(picture)
     if grey and look.alpha > 0:
-        field = overlays.grey(field)
-    return overlaid(field, values, look.colormap, look.alpha)
+        field = overlays.make_grey(field)
+    return overlay_map(field, values, look.colormap, look.alpha)
 
 
-def shape_of(picture: Picture) -> float:
+def panel_shape(picture: Picture) -> float:
     """Return a panel's height as a multiple of its width; very long images do not fill it."""
     height, width = picture.heat.shape
     shape = float(height * picture.image.pixel_aspect / width)
@@ -92,11 +92,11 @@ def show(
     if title:
         small = preset_of(look).font - 1
         wide = axis.get_position().width * axis.figure.get_figwidth()
-        text = fitted(axis.figure, title, wide, small, facts)
+        text = fit_text(axis.figure, title, wide, small, facts)
         axis.set_title(text, fontsize=small, pad=2, parse_math=False)
 
 
-def say_missing(axis: Any, picture: Picture, look: Look) -> None:
+def write_missing(axis: Any, picture: Picture, look: Look) -> None:
     """Write into an empty field why the image is missing."""
     if picture.image.pixels is None:
         axis.text(
@@ -179,7 +179,7 @@ def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: str =
     return Grid(figure, tuple(panels), axis, bar, upright)
 
 
-def columns_for(panels: int, look: Look, shape: float) -> int:
+def count_columns(panels: int, look: Look, shape: float) -> int:
     """Return the columns of a grid that is about square, or higher than wide in a narrow preset."""
     height = 1.0 if look.preset != "paper" else 1.4
     return max(1, min(panels, math.ceil(math.sqrt(panels * shape / height))))
@@ -191,12 +191,12 @@ def headline(panels: Grid, text: str, look: Look, facts: str = "") -> None:
     width, height = panels.figure.get_size_inches()
     panels.figure.text(
         _PAD / width, 1 - 0.4 * font / _POINTS / height,
-        fitted(panels.figure, text, width - 2 * _PAD, font, facts), va="top", fontsize=font,
+        fit_text(panels.figure, text, width - 2 * _PAD, font, facts), va="top", fontsize=font,
         parse_math=False,
     )  # fmt: skip
 
 
-def facts_of(picture: Picture) -> str:
+def describe_picture(picture: Picture) -> str:
     """Return the facts after an image's key in a title: participants, clicks and agreement."""
     facts = f", n = {picture.n_participants:,}, {picture.n_clicks:,} clicks"
     if math.isfinite(picture.agreement) and picture.metric:
@@ -204,13 +204,13 @@ def facts_of(picture: Picture) -> str:
     return facts
 
 
-def some_of(picture: Picture, n_shown: int) -> str:
+def describe_shown(picture: Picture, n_shown: int) -> str:
     """Return the facts for a figure that shows single participants, perhaps not all of them."""
     n = picture.n_participants
     return f", {n_shown:,} of {n:,} participants" if n_shown < n else f", {n:,} participants"
 
 
-def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") -> str:
+def fit_text(figure: Any, text: str, wide: float, size: float, facts: str = "") -> str:
     """Shorten a text in its middle until it fits a width.
 
     Args:
@@ -230,9 +230,9 @@ def fitted(figure: Any, text: str, wide: float, size: float, facts: str = "") ->
     while least < most:
         middle = (least + most + 1) // 2
         least, most = (
-            (middle, most) if fits(cut(text, middle) + facts) else (least, middle - 1)
+            (middle, most) if fits(shorten(text, middle) + facts) else (least, middle - 1)
         )  # fmt: skip
-    return cut(text, least) + facts
+    return shorten(text, least) + facts
 
 
 def _width_of(figure: Any, words: str, size: float) -> float:
@@ -244,7 +244,7 @@ def _width_of(figure: Any, words: str, size: float) -> float:
     return float(pixels / figure.dpi)
 
 
-def cut(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
     """Keep start and end of a text that is too long: folders and numbers distinguish images."""
     if len(text) <= length:
         return text

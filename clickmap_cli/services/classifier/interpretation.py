@@ -182,7 +182,7 @@ class Interpretation:
         array, picture = (base.with_name(f"{base.name}.{end}") for end in ("npy", "png"))
         write_npy(array, maps)
         predicted = classes[outcome.predicted(NETWORK)[at]]
-        share = float(outcome.said[NETWORK][at, outcome.truth[at]])
+        share = float(outcome.probabilities[NETWORK][at, outcome.truth[at]])
         title = f"{item.image_id}: {item.label}, taken for {predicted}; p({item.label}) {share:.2f}"
         named = dict(zip(self._methods, maps, strict=True))
         self._figures.draw_picture(picture, title, _channels_last(planes), named)

@@ -73,14 +73,14 @@ class FoldOutcome:
         best: origin of the tested network.
         items: the test maps.
         truth: (n) codes of their true classes.
-        said: network or baseline -> (n, classes) predicted probabilities.
+        probabilities: network or baseline -> (n, classes) predicted probabilities.
     """
 
     fold: OuterFold
     best: Best
     items: tuple[LabelledImage, ...]
     truth: Codes
-    said: Mapping[str, NDArray[np.float64]]
+    probabilities: Mapping[str, NDArray[np.float64]]
 
     @cached_property
     def people(self) -> Codes:
@@ -91,11 +91,11 @@ class FoldOutcome:
     @property
     def n_classes(self) -> int:
         """The number of classes."""
-        return int(self.said[NETWORK].shape[1])
+        return int(self.probabilities[NETWORK].shape[1])
 
     def predicted(self, model: str) -> Codes:
         """Return (n) codes of the most probable classes; the first one if several are equal."""
-        codes: Codes = self.said[model].argmax(axis=1)
+        codes: Codes = self.probabilities[model].argmax(axis=1)
         return codes
 
     def confusions(self, model: str) -> Codes:
@@ -245,7 +245,7 @@ def summarise(
 
     Undefined scores are NaN here, and None in a summary that was loaded.
     """
-    models = tuple(outcomes[0].said) if outcomes else ()
+    models = tuple(outcomes[0].probabilities) if outcomes else ()
     images = study.images
     folds = [
         FoldSummary(
@@ -286,7 +286,7 @@ def _score_fold(outcome: FoldOutcome, model: str) -> dict[str, Any]:
     return {
         "accuracy": accuracy(confusions.sum(axis=0)),
         "f1": float(f1(confusions.sum(axis=0))),
-        "auc": roc_auc(outcome.said[model][:, positive], outcome.truth == positive),
+        "auc": roc_auc(outcome.probabilities[model][:, positive], outcome.truth == positive),
         "confusion": {
             name: matrix.tolist()
             for name, matrix in zip(outcome.fold.test, confusions, strict=True)
@@ -310,7 +310,7 @@ def score_model(
     mean = float(np.mean(folds))
     total: Codes = np.concatenate(confusions).sum(axis=0)
     positive = outcomes[0].n_classes - 1
-    said = np.concatenate([outcome.said[model][:, positive] for outcome in outcomes])
+    shares = np.concatenate([outcome.probabilities[model][:, positive] for outcome in outcomes])
     truth = np.concatenate([outcome.truth for outcome in outcomes])
     chance, high, p = _score_chance(outcomes, model, mean, seed, permutations)
     return ModelScores(
@@ -323,7 +323,7 @@ def score_model(
         chance_f1=chance,
         chance_f1_95=high,
         p=p,
-        auc=roc_auc(said, truth == positive),
+        auc=roc_auc(shares, truth == positive),
     )
 
 
@@ -418,15 +418,15 @@ def _image_rows(
         for at, item in enumerate(outcome.items):
             row = [outcome.fold.number, item.image_id, item.participant, item.label]
             for model in models:
-                said = [float(p) for p in outcome.said[model][at]]
-                row += [classes[predicted[model][at]], said[-1], *(said if several else ())]
+                shares = [float(p) for p in outcome.probabilities[model][at]]
+                row += [classes[predicted[model][at]], shares[-1], *(shares if several else ())]
             yield row
 
 
 def _participant_rows(
     outcomes: Sequence[FoldOutcome], models: Sequence[str], classes: Sequence[str]
 ) -> Rows:
-    pairs = [f"{true}_as_{said}" for true in classes for said in classes]
+    pairs = [f"{true}_as_{guess}" for true in classes for guess in classes]
     yield ["fold", "participant", "n_maps", *_columns(models, ["accuracy", "f1", *pairs])]
     for outcome in outcomes:
         found = [outcome.confusions(model) for model in models]

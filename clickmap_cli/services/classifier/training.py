@@ -194,10 +194,10 @@ class FoldTraining:
         network.to(choose_device(config.device))
         items = study.select(fold.test)
         task = ClassifierTask(network, (), (), study.images.classes, False, self.cache)
-        said = {NETWORK: task.probabilities(items, config.training.batch_size)}
+        shares = {NETWORK: task.probabilities(items, config.training.batch_size)}
         if config.baseline:
-            said[BASELINE] = self._predict_baseline(fold)
-        return FoldOutcome(fold, best, tuple(items), study.images.codes(items), said), network
+            shares[BASELINE] = self._predict_baseline(fold)
+        return FoldOutcome(fold, best, tuple(items), study.images.codes(items), shares), network
 
     def _predict_baseline(self, fold: OuterFold) -> NDArray[np.float64]:
         """Predict (n, classes) probabilities by logistic regression on five statistics of each map.
@@ -320,7 +320,7 @@ def _test_lines(outcome: FoldOutcome, classes: Sequence[str]) -> Iterator[str]:
     )
     people = outcome.confusions(NETWORK)
     yield _format_scores(people.sum(axis=0))
-    if BASELINE in outcome.said:
+    if BASELINE in outcome.probabilities:
         baseline = _format_scores(outcome.confusions(BASELINE).sum(axis=0))
         yield f"Baseline (logistic regression): {baseline}"
     yield f"Confusion matrices, a row a true class, a column a predicted one ({_join(classes)}):"

@@ -256,7 +256,7 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
             path = run.path / fold.name
             if run.resumed and fold not in kept and (path / LAST).is_file():
                 raise ConfigError(
-                    f"{path} is begun and not finished, and cv.only_folds leaves it out, which "
+                    f"{path} is partly trained, and cv.only_folds leaves it out, which "
                     f"would delete it; add {fold.number} to cv.only_folds, or use another output "
                     "folder."
                 )

@@ -82,7 +82,7 @@ def load_keypoints(config: KeypointConfig) -> KeypointData:
         if twice:
             raise DataError(
                 f"{len(twice)} images are in train_csv_file and in test_csv_file, '{twice[0]}' for "
-                "one; a test image must not be learnt from."
+                "one; training must not see a test image."
             )
         found.append(held_out)
         learnt, test = matched_train.images, held_out.images

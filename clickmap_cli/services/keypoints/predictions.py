@@ -218,8 +218,8 @@ def _notify_overridden(
     }
     if other:
         trained_with = ", ".join(f"{name} {is_so[name]}" for name in other)
-        said = ", ".join(f"{name} {value}" for name, value in other.items())
-        progress.notice(f"{path} was trained with {trained_with}; {said} is not used.")
+        ignored = ", ".join(f"{name} {value}" for name, value in other.items())
+        progress.notice(f"{path} was trained with {trained_with}; {ignored} is not used.")
 
 
 def _describe(found: Frames) -> dict[str, Any]:

@@ -137,8 +137,8 @@ class ClassifierTask(Task):
         for first in range(0, len(items), batch_size):
             some = [self.read(item, None) for item in items[first : first + batch_size]]
             with torch.inference_mode():
-                said = self._scores(some, precision).double().softmax(dim=1)
-            found.append(said.cpu().numpy())
+                predicted = self._scores(some, precision).double().softmax(dim=1)
+            found.append(predicted.cpu().numpy())
         return np.concatenate(found)
 
     def _scores(self, batch: Sequence[ClassExample], precision: str) -> torch.Tensor:

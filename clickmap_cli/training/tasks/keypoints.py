@@ -162,8 +162,8 @@ class KeypointTask(Task):
         wanted = np.stack([points_to_shares(example.points, self.shown.size) for example in batch])
         targets = torch.from_numpy(wanted).float().to(device)
         with autocast(self.network, precision):
-            said = self.network(images)
-        return masked_losses(said.float(), targets), list(said)
+            predicted = self.network(images)
+        return masked_losses(predicted.float(), targets), list(predicted)
 
     def scores(self, example: KeypointExample, output: torch.Tensor) -> dict[str, float]:
         """Compute RMSE and PCK of one image; NaN without labels, or without reference points."""
@@ -193,15 +193,15 @@ class KeypointTask(Task):
         return np.stack(found) if found else np.empty((0, k, 2))
 
 
-def masked_losses(said: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def masked_losses(predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Compute (n) mean squared differences over labelled coordinates; 0 without any label.
 
     Args:
-        said: (n, k, 2) predictions.
+        predicted: (n, k, 2) predictions.
         targets: (n, k, 2); NaN where a label is missing.
     """
     known = ~torch.isnan(targets)
-    squares = (said - torch.where(known, targets, said.detach())).square().flatten(1)
+    squares = (predicted - torch.where(known, targets, predicted.detach())).square().flatten(1)
     return squares.sum(1) / known.flatten(1).sum(1).clamp_min(1)
 
 
@@ -270,8 +270,8 @@ def predict(
     small = (squash_image(picture, shown.size).astype(np.float32) / 255 for picture in pictures)
     images = torch.stack([normalise_planes(pixels, shown) for pixels in small]).to(device)
     with evaluating(network), torch.inference_mode(), autocast(network, precision):
-        said = network(images)
-    found = said.double().cpu().numpy()
+        predicted = network(images)
+    found = predicted.double().cpu().numpy()
     return [
         shares_to_points(points, (picture.shape[0], picture.shape[1]))
         for points, picture in zip(found, pictures, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -30,6 +29,7 @@ from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
 from clickmap_cli.training.checkpoints import load
 from tests.datasets.test_classifier_images import prepared
+from tests.helpers.studies import read_csv
 
 
 class Small:
@@ -73,11 +73,6 @@ def run(maps: Path, out: Path, *more: str, progress=None, views=VIEWS, figures=N
 
 
 PLAIN = ("interpretation=false", "permutations=0")
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def f1_of(pairs, positive="P") -> float:
@@ -135,7 +130,7 @@ def test_nobody_is_on_two_sides_and_everybody_is_tested_once(easy, whole) -> Non
         assert Counter(name for names in validation for name in names) == Counter(people - test)
         assert load(out / f"fold_{fold}/best_model.pt")["about"]["test"] == sorted(test)
     assert Counter(name for test, _ in sides.values() for name in test) == Counter(people)
-    rows = table(out / "per_image.csv")
+    rows = read_csv(out / "per_image.csv")
     ids = {f"{path.parent.relative_to(easy)}/{path.stem}" for path in easy.rglob("*.png")}
     assert Counter(row["image"] for row in rows) == Counter(ids)
     for row in rows:
@@ -147,7 +142,7 @@ def test_nobody_is_on_two_sides_and_everybody_is_tested_once(easy, whole) -> Non
 @pytest.mark.parametrize(("model", "ahead"), [("network", ""), ("baseline", "baseline_")])
 def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
     out, found = whole
-    rows = table(out / "per_image.csv")
+    rows = read_csv(out / "per_image.csv")
     result = found.summary.as_json()["results"][model]
     for row in rows:
         assert row[f"{ahead}predicted"] == "CP"[int(float(row[f"{ahead}probability"]) > 0.5)]
@@ -158,7 +153,7 @@ def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
     assert result["f1_pooled"] == pytest.approx(f1_of(said))
     assert result["f1_ci"][0] <= result["f1_pooled"] <= result["f1_ci"][1]
     # the people of all folds drawn together, the same draws for every classifier
-    people = table(out / "per_participant.csv")
+    people = read_csv(out / "per_participant.csv")
     counts = np.array(
         [[[int(row[f"{ahead}{t}_as_{g}"]) for g in "CP"] for t in "CP"] for row in people]
     )
@@ -176,10 +171,10 @@ def test_tables_follow_from_single_maps(whole, model, ahead) -> None:
         scores[row["true"]].append(float(row[f"{ahead}probability"]))
     wins = [(p > c) + (p == c) / 2 for p, c in product(scores["P"], scores["C"])]
     assert result["auc"] == pytest.approx(np.mean(wins))
-    for row, pairs in zip(table(out / "folds.csv"), folds, strict=True):
+    for row, pairs in zip(read_csv(out / "folds.csv"), folds, strict=True):
         assert float(row[f"{ahead}f1"]) == pytest.approx(f1_of(pairs))
         assert int(row["n_maps"]) == len(pairs)
-    for row in table(out / "per_participant.csv"):
+    for row in read_csv(out / "per_participant.csv"):
         mine = Counter(
             (r["true"], r[f"{ahead}predicted"])
             for r in rows if r["participant"] == row["participant"]
@@ -208,10 +203,10 @@ def test_network_less_baseline(whole) -> None:
 
 def test_the_first_best_model_of_all_inner_folds_is_kept(easy, whole) -> None:
     out, _ = whole
-    rows = table(out / "history.csv")
+    rows = read_csv(out / "history.csv")
     images = image_folder(easy)
-    tests = table(out / "per_image.csv")
-    for fold in table(out / "folds.csv"):
+    tests = read_csv(out / "per_image.csv")
+    for fold in read_csv(out / "folds.csv"):
         mine = [row for row in rows if row["fold"] == fold["fold"]]
         assert [(row["inner_fold"], row["epoch"]) for row in mine] == list(product("12", "123"))
         best = max(mine, key=lambda row: float(row["val_accuracy"]))  # the first of equals
@@ -270,7 +265,7 @@ def test_sequential_trains_on_where_the_inner_fold_before_ended(easy, tmp_path, 
         seen[inner] = int(first["state_dict"]["input_norm.num_batches_tracked"])
     before = epochs * steps["1"] if mode == "sequential" else 0
     assert seen == {"1": steps["1"], "2": before + steps["2"]}
-    assert {row["fold"] for row in table(out / "per_image.csv")} == {"2"}
+    assert {row["fold"] for row in read_csv(out / "per_image.csv")} == {"2"}
 
 
 # --- logs and files -----------------------------------------------------------------------------
@@ -279,13 +274,13 @@ def test_sequential_trains_on_where_the_inner_fold_before_ended(easy, tmp_path, 
 def test_the_log_has_its_documented_form(whole) -> None:
     out, found = whole
     log = next(out.glob("log_*.txt")).read_text()
-    rows = table(out / "history.csv")
+    rows = read_csv(out / "history.csv")
     epochs = re.findall(r"^Epoch \[(\d+)\], Loss: ([\d.]+), Val acc: ([\d.]+)$", log, re.MULTILINE)
     assert epochs == [
         (row["epoch"], f"{float(row['train_loss']):.4f}", f"{float(row['val_accuracy']):.4f}")
         for row in rows
     ]
-    folds = table(out / "folds.csv")
+    folds = read_csv(out / "folds.csv")
     tests = re.findall(r"^Test accuracy: ([\d.]+), F1 score: ([\d.]+)$", log, re.MULTILINE)
     assert tests == [(f"{float(f['accuracy']):.4f}", f"{float(f['f1']):.4f}") for f in folds]
     for row, fold in zip(folds, found.summary.as_json()["folds"], strict=True):
@@ -294,7 +289,7 @@ def test_the_log_has_its_documented_form(whole) -> None:
         for name, ((a, b), (c, d)) in fold["network"]["confusion"].items():
             assert f"\n{name}: [[{a} {b}]\n      [{c} {d}]]\n" in log
     assert f"F1 of 3 folds, network: {found.summary.results['network'].f1:.4f} [" in log
-    (row,) = table(out / "f1_history.csv")
+    (row,) = read_csv(out / "f1_history.csv")
     assert float(row["f1"]) == found.summary.as_json()["results"]["network"]["f1"]
     assert [float(v) for v in row["f1_folds"].split(";")] == [float(f["f1"]) for f in folds]
 
@@ -402,7 +397,7 @@ def test_a_killed_run_ends_as_one_never_killed(easy, tmp_path, mode) -> None:
         run(easy, killed, *words, "training.lr=0.5", **resumed)
     run(easy, killed, *words, "n_jobs=3", **resumed)
     assert contents(killed) == contents(whole)
-    assert len(table(killed / "f1_history.csv")) == 1
+    assert len(read_csv(killed / "f1_history.csv")) == 1
     assert not list(killed.rglob("*.pth"))
 
 
@@ -419,7 +414,7 @@ def test_logs_only_grow_and_nothing_else_of_an_old_run_stays(easy, tmp_path) -> 
     for path, old in zip(names, before, strict=True):
         assert path.read_bytes().startswith(old)
         assert len(path.read_bytes()) > len(old)
-    assert [row["outer_kfolds"] for row in table(names[1])] == ["3", "2"]
+    assert [row["outer_kfolds"] for row in read_csv(names[1])] == ["3", "2"]
     left = {path.name for path in out.rglob("*") if path.is_file()}
     assert not any(name.startswith("model_epoch") or name.endswith(".npy") for name in left)
     assert not (out / "fold_3/best_model.pt").exists()
@@ -455,7 +450,7 @@ def test_shuffled_labels_give_chance_where_true_ones_are_learnt(learnt) -> None:
         assert 0.25 <= shuffled[model]["f1"] <= 0.72
         assert 0.3 <= shuffled[model]["accuracy"] <= 0.7
     assert shuffled["network"]["p"] > 0.05
-    rows = table(out.parent / "chance/per_image.csv")
+    rows = read_csv(out.parent / "chance/per_image.csv")
     moved = [row["image"][0] != row["true"] for row in rows]
     assert 10 < sum(moved) < len(moved) - 10
     for name in {row["participant"] for row in rows}:
@@ -499,7 +494,7 @@ def test_three_classes_and_a_positive_one(tmp_path) -> None:
                 "training.class_weights=false", "training.optimizer=sgd", "training.accumulate=2",
                 "training.schedule=constant").summary.as_json()  # fmt: skip
     assert (found["classes"], found["positive"]) == (["B", "C", "A"], "A")
-    rows = table(tmp_path / "out/per_image.csv")
+    rows = read_csv(tmp_path / "out/per_image.csv")
     for row in rows:
         said = {label: float(row[f"probability_{label}"]) for label in "ABC"}
         assert sum(said.values()) == pytest.approx(1)
@@ -526,7 +521,7 @@ def test_clickmaps_of_a_prepared_folder(tmp_path) -> None:
     found = run(folder, tmp_path / "out", f"data.labels={labels}", "cv.outer_kfolds=2",
                 "cv.inner_kfolds=2", "training.num_epochs=2")  # fmt: skip
     assert (found.summary.classes, found.summary.n_maps) == (["n", "w"], 16)
-    assert {row["participant"] for row in table(tmp_path / "out/per_image.csv")} == {
+    assert {row["participant"] for row in read_csv(tmp_path / "out/per_image.csv")} == {
         f"u{k}" for k in range(8)
     }
     assert len(list((tmp_path / "out/interpretation").rglob("*.npy"))) == 4 + 8
@@ -541,7 +536,7 @@ def test_a_network_of_timm_in_colour(easy, tmp_path) -> None:
     assert list(found.summary.as_json()["results"]) == ["network"]
     assert found.summary.difference is None
     assert np.load(tmp_path / "out/interpretation/mean_map_C.npy").shape == (32, 32, 3)
-    assert not any("baseline" in name for name in table(tmp_path / "out/folds.csv")[0])
+    assert not any("baseline" in name for name in read_csv(tmp_path / "out/folds.csv")[0])
 
 
 def test_a_dry_run_reads_everything_and_writes_nothing(easy, tmp_path) -> None:
@@ -569,7 +564,7 @@ def test_a_map_that_cannot_be_read_is_left_out_and_counted(maps, tmp_path) -> No
     told = Silent()
     found = run(maps, tmp_path / "out", *PLAIN, "training.num_epochs=1", progress=told)
     assert len(found.failures) == 1
-    (row,) = table(tmp_path / "out/failures.csv")
+    (row,) = read_csv(tmp_path / "out/failures.csv")
     assert row["image"] == f"C/p01/{bad.stem}"
     assert found.summary.failures[0].image_id == row["image"]
     assert any(row["image"] in text for text in told.notices)

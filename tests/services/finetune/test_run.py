@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from clickmap_cli.services.job import Outcome
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
+from tests.helpers.studies import read_csv
 from tests.services.benchmark.test_run import FIGURES, write_corpus
 
 MODEL = "model={name: readout, backbone: test_resnet, layers: [layer1], weights: none, widths: [4]}"
@@ -69,11 +69,6 @@ def run(
     return finetune.run(config, progress or Silent(), views.made(), **kwargs)
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
 def whole(corpus) -> tuple[Path, Outcome, Views]:
     out, views = corpus / "whole", Views()
@@ -88,7 +83,7 @@ def test_every_file_of_a_run_is_there_and_stated(whole) -> None:
     for fold in ("fold_01", "fold_02"):
         for name in ("best.pth", "final.pth", "last.pth", "history.csv", "test.txt"):
             assert f"{fold}/{name}" in manifest.outputs
-        assert len(table(out / fold / "history.csv")) == 2
+        assert len(read_csv(out / fold / "history.csv")) == 2
     summary = (out / "cv_summary.csv").read_bytes()
     assert (out / "readout_finetuned_cv_summary.csv").read_bytes() == summary
     assert [title for title, _ in views] == [f"fold {k} of 2, stage train" for k in (1, 2)]
@@ -100,11 +95,11 @@ def test_every_file_of_a_run_is_there_and_stated(whole) -> None:
 
 def test_the_summary_follows_from_the_images(whole) -> None:
     out = whole[0]
-    images = table(out / "held_out.csv")
+    images = read_csv(out / "held_out.csv")
     assert len(images) == 3 * 6
     tuned = [row for row in images if row["model"] == "finetuned"]
     assert sorted(row["image_id"] for row in tuned) == [f"i{k}" for k in range(6)]
-    for row in table(out / "cv_summary.csv"):
+    for row in read_csv(out / "cv_summary.csv"):
         ours = [image for image in images if image["model"] == row["model"]]
         folds = [
             np.mean([float(image[row["metric"]]) for image in ours if image["fold"] == fold])
@@ -126,9 +121,9 @@ def test_a_benchmark_takes_a_folds_checkpoint_and_gives_the_same_scores(corpus, 
         f"output_dir={corpus / 'bench'}", "n_jobs=1", "device=cpu", "ceiling=false",
     ]).config  # fmt: skip
     benchmark.run(config, Silent(), FIGURES)
-    theirs = {row["image_id"]: row for row in table(corpus / "bench" / "toy__readout.csv")}
+    theirs = {row["image_id"]: row for row in read_csv(corpus / "bench" / "toy__readout.csv")}
     ours = [
-        row for row in table(out / "held_out.csv")
+        row for row in read_csv(out / "held_out.csv")
         if row["fold"] == "fold_01" and row["model"] == "finetuned"
     ]  # fmt: skip
     assert len(ours) == 3
@@ -162,12 +157,12 @@ def test_people_and_a_holdout_list(corpus, tmp_path) -> None:
         corpus, out, "cv.group_by=participant", f"cv.holdout={held}", "training.epochs=1",
         "loss=nll_fixations", "gt_aggregate=random", "cv.only_folds=2", "cv.val_share=0",
     ))  # fmt: skip
-    rows = table(out / "held_out.csv")
+    rows = read_csv(out / "held_out.csv")
     held_out = [r for r in rows if (r["split"], r["model"]) == ("held_out", "finetuned")]
     assert [row["image_id"] for row in held_out] == [f"i{k}" for k in range(5)]
     assert {row["image_id"] for row in rows if row["split"] == "holdout"} == {"i5"}
     assert not (out / "fold_01").exists()
-    assert {row["split"] for row in table(out / "cv_summary.csv")} == {"held_out", "holdout"}
+    assert {row["split"] for row in read_csv(out / "cv_summary.csv")} == {"held_out", "holdout"}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.finetune import gather
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
+from tests.helpers.studies import read_csv
 from tests.services.benchmark.test_run import write_corpus
-from tests.services.finetune.test_run import Views, run, table, words_for
+from tests.services.finetune.test_run import Views, run, words_for
 
 TABLES = (
     "cv_summary.csv", "readout_finetuned_cv_summary.csv", "held_out.csv", "comparisons.csv",
@@ -101,11 +102,11 @@ def test_a_fold_that_is_half_trained_is_not_thrown_away(corpus, tmp_path) -> Non
     with pytest.raises(KeyboardInterrupt):
         run(words_for(corpus, out, *words, "cv.only_folds=[1]"), Views(2))
     before = files_of(out)
-    with pytest.raises(ConfigError, match=r"fold_01 is begun and not finished.*cv\.only_folds"):
+    with pytest.raises(ConfigError, match=r"fold_01 is partly trained.*cv\.only_folds"):
         run(words_for(corpus, out, *words, "cv.only_folds=[2]"), when=WhenPresent.RESUME)
     assert files_of(out) == before
     run(words_for(corpus, out, *words, "cv.only_folds=[1,2]"), when=WhenPresent.RESUME)
-    assert {row["fold"] for row in table(out / "held_out.csv")} == {"fold_01", "fold_02"}
+    assert {row["fold"] for row in read_csv(out / "held_out.csv")} == {"fold_01", "fold_02"}
 
 
 def test_the_folds_that_are_kept_are_named(corpus, tmp_path) -> None:
@@ -169,11 +170,11 @@ def test_a_fold_whose_image_cannot_be_scored_keeps_its_place(parts, whole, tmp_p
         drop_scores(copy)
         copies.append(copy)
     gathered(copies, tmp_path / "out")
-    rows = table(tmp_path / "out" / "failures.csv")
+    rows = read_csv(tmp_path / "out" / "failures.csv")
     tests = {k: (whole / f"fold_0{k}" / "test.txt").read_text().split() for k in (1, 2, 3)}
     assert [row["image_id"] for row in rows] == [tests[k][0] for k in (1, 2, 3)]
-    kept = table(tmp_path / "out" / "held_out.csv")
-    assert len(kept) == len(table(whole / "held_out.csv")) - 3
+    kept = read_csv(tmp_path / "out" / "held_out.csv")
+    assert len(kept) == len(read_csv(whole / "held_out.csv")) - 3
 
 
 def drop_scores(folder: Path) -> None:

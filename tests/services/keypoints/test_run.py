@@ -23,6 +23,7 @@ from clickmap_cli.services.keypoints import run as keypoints
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
+from tests.helpers.studies import read_csv
 
 NAMES = ("eye top", "eye bottom", "nose")
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -73,11 +74,6 @@ def run(faces: Path, *more: str, progress=None, figures=report, views=VIEWS, **k
     return keypoints.run(config, progress or Silent(), views, figures, **kwargs)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_scores_are_those_of_the_tables(faces) -> None:
     found = run(faces, "augment={rotate: 5, noise: 0.02}").summary
     out = faces / "out"
@@ -92,7 +88,7 @@ def test_scores_are_those_of_the_tables(faces) -> None:
     ]
     assert sorted(names) == [f"f{at:02d}.png" for at in range(12)]
     shares, squares = [], []
-    for at, row in enumerate(rows_of(out / "per_image.csv")):
+    for at, row in enumerate(read_csv(out / "per_image.csv")):
         assert row["image"] == true.images[at]
         distances = {
             name: math.dist(predicted.points[at, k], true.points[at, k])
@@ -123,7 +119,7 @@ def test_scores_are_those_of_the_tables(faces) -> None:
     assert {name.split("/")[0] for name in pictures} == {
         "augmentation.png", "loss_curve.png", "overlays", "attention",
     }  # fmt: skip
-    history = rows_of(out / "history.csv")
+    history = read_csv(out / "history.csv")
     assert len(history) == 3
     best = min(range(3), key=lambda at: float(history[at]["val_rmse"]))
     assert found.best_epoch == best + 1
@@ -138,7 +134,7 @@ def test_points_are_learnt(tmp_path) -> None:
         "eval_every_epochs=250", "warmup_steps=25", "weight_decay=0", "monitor=loss",
         "overlay_images=0", "attention_images=0",
     )  # fmt: skip
-    history = rows_of(tmp_path / "faces/out/history.csv")
+    history = read_csv(tmp_path / "faces/out/history.csv")
     rmse = 32 * math.sqrt(2 * float(history[-1]["train_loss"]))
     assert found.summary.n_train == 8
     spread = (points - np.nanmean(points, axis=0)) * (32 / WIDTH, 32 / HEIGHT)
@@ -180,7 +176,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(faces) -> None:
 
 def finite(folder: Path, column: str) -> list[int]:
     """Where a history has a validation, by the numbers of a column."""
-    rows = rows_of(folder / "history.csv")
+    rows = read_csv(folder / "history.csv")
     return [int(row[column]) for row in rows if row["val_rmse"]]
 
 
@@ -195,7 +191,7 @@ def test_eval_every_counts_steps_and_eval_every_epochs_epochs(faces) -> None:
     assert text == (
         "eval_every is 4 optimiser steps, and an epoch has 3; eval_every_epochs counts epochs."
     )
-    steps = {row["step"]: row for row in rows_of(faces / "s/history.csv")}
+    steps = {row["step"]: row for row in read_csv(faces / "s/history.csv")}
     best = min(
         (row for row in steps.values() if row["val_rmse"]), key=lambda r: float(r["val_rmse"])
     )
@@ -208,9 +204,11 @@ def test_eval_every_counts_steps_and_eval_every_epochs_epochs(faces) -> None:
     assert by_epochs.summary.best_step is None
     run(faces, "num_epochs=5", f"output_dir={faces / 'd'}")
     assert finite(faces / "d", "epoch") == [1, 2, 3, 4, 5]
-    assert "step" not in rows_of(faces / "d/history.csv")[0]
+    assert "step" not in read_csv(faces / "d/history.csv")[0]
     # what is learnt does not depend on when it is evaluated
-    losses = [[row["train_loss"] for row in rows_of(faces / name / "history.csv")] for name in "ed"]
+    losses = [
+        [row["train_loss"] for row in read_csv(faces / name / "history.csv")] for name in "ed"
+    ]
     assert losses[0] == losses[1]
     ends = [row["train_loss"] for row in steps.values() if int(row["step"]) % 3 == 0]
     assert ends == losses[0]
@@ -257,7 +255,7 @@ def test_what_does_not_belong_together_is_listed(faces) -> None:
     Image.new("RGB", (9, 9)).save(faces / "images/stray.png")
     told = Silent()
     run(faces, "num_epochs=1", progress=told)
-    rows = {(row["name"], row["what"]) for row in rows_of(faces / "out/unmatched.csv")}
+    rows = {(row["name"], row["what"]) for row in read_csv(faces / "out/unmatched.csv")}
     assert rows == {("f02.png", "no file"), ("stray.png", "no label")}
     assert any("f02.png" in text for text in told.notices)
 
@@ -282,7 +280,7 @@ def test_an_image_without_a_reference_point_has_no_pck(faces) -> None:
         lines[at] = ",".join(cells)
     (faces / "labels.csv").write_text("\n".join(lines) + "\n")
     found = run(faces).summary
-    rows = rows_of(faces / "out/per_image.csv")
+    rows = read_csv(faces / "out/per_image.csv")
     without = [row for row in rows if row["pck"] == ""]
     assert found.images_without_pck == len(without) > 0
     assert all(row["rmse"] and not row["wrong"] for row in without)
@@ -437,7 +435,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(faces) -> None:
     kept = [at for at in range(12) if at not in (4, 7)]
     assert left.images == tuple(f"f{at:02d}.png" for at in kept)
     np.testing.assert_allclose(left.points, points[kept], atol=1e-3)
-    rows = rows_of(found.folder / "failures.csv")
+    rows = read_csv(found.folder / "failures.csv")
     assert [row["image_id"] for row in rows] == ["f04.png", "f07.png"]
     assert "f04.png: not a readable image" in rows[0]["reason"]
     # a kept run says it again

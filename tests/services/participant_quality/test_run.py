@@ -20,6 +20,7 @@ from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.services.training_views import TrainingViews
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import damaged_outputs, load_manifest
+from tests.helpers.studies import read_csv
 
 STUDY = Simulation(seed=3, n_images=24, n_users=30, users_per_image=12, side=64)
 VIEWS = TrainingViews(lambda title, rows: None, lambda text: None)
@@ -72,13 +73,8 @@ def trained(study, tmp_path_factory) -> Path:
     return out
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_summary_is_what_the_table_says(study, trained) -> None:
-    rows = rows_of(trained / "participants.csv")
+    rows = read_csv(trained / "participants.csv")
     roles = dict(zip(STUDY.user_names(), STUDY.roles(), strict=True))
     assert {row["user_id"] for row in rows} == set(roles)
     pairs = []
@@ -107,7 +103,7 @@ def test_held_out_people_of_the_simulation_are_told_apart(tmp_path) -> None:
 
 
 def test_the_checkpoint_filters_as_its_table_says(study, trained, tmp_path) -> None:
-    flagged = {row["user_id"] for row in rows_of(trained / "participants.csv")
+    flagged = {row["user_id"] for row in read_csv(trained / "participants.csv")
                if row["flagged"] == "true"}  # fmt: skip
     assert flagged
     loaded = load_quality(trained / "participant_quality.pt")
@@ -147,7 +143,7 @@ def test_people_of_whom_nothing_is_known_are_judged_too(study, tmp_path) -> None
     out = tmp_path / "out"
     found = run(study, out, f"data.good_users=[{', '.join(good[:12])}]").summary
     assert found.n_unlisted == len(good) - 12
-    rows = {row["user_id"]: row for row in rows_of(out / "participants.csv")}
+    rows = {row["user_id"]: row for row in read_csv(out / "participants.csv")}
     for name in good[12:]:
         assert rows[name]["known"] == rows[name]["held_out_probability"] == ""
         assert math.isfinite(float(rows[name]["probability"]))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clickmap_cli.clickmaps.geometry import resize
 from clickmap_cli.reports import gallery_html
-from clickmap_cli.reports.gallery_html import packed_map
+from clickmap_cli.reports.gallery_html import pack_map
 from clickmap_cli.runtime import parallel
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
@@ -108,7 +108,7 @@ def unpacked(packed: dict[str, Any]) -> np.ndarray[Any, Any]:
     st.sampled_from([1, 255, 1023, 4095]),
 )
 def test_a_packed_map_is_within_half_a_level(values: Any, levels: int) -> None:
-    packed = packed_map(values, levels)
+    packed = pack_map(values, levels)
     known = np.where(np.isfinite(values), values, 0).astype(np.float64)
     half = (known.max() - known.min()) / levels / 2
     assert np.abs(unpacked(packed) - known).max() <= half * (1 + 1e-9) + 1e-12
