@@ -30,7 +30,7 @@ def make_checks(progress: Progress) -> None:
 
 
 def test_the_first_error_ends_a_run() -> None:
-    with pytest.raises(DataError, match="a.csv"):
+    with pytest.raises(DataError, match=r"a\.csv"):
         make_checks(Silent())
 
 
