@@ -240,7 +240,7 @@ def reading_study(
 ) -> None:
     """Draw a simulated reading study: maps of two classes with a known difference.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
     """
 
     def job(terminal: Terminal) -> Made:

@@ -30,7 +30,7 @@ def train_classifier(
 ) -> None:
     """Train a classifier of attention maps or of participants, tested on people it has not seen.
 
-    Example: clickmap data reading-study && clickmap train-classifier -c configs/classifier.yaml
+    Example: clickmap data reading-study && clickmap train-classifier -c configs/heatmap_cnn.yaml
     """
 
     def body(terminal: Terminal) -> int:

@@ -43,10 +43,13 @@ _UNLIKE: Mapping[str, str] = {
 }
 """Key of `data` that has no meaning here -> what to write instead."""
 
-_SHUFFLES = ("shuffle", "cv_shuffle")
-_KNOWN = (
-    *_RENAMED, *_UNLIKE, *_SHUFFLES, "name", "train_split", "allow_uniform_gt",
-)  # fmt: skip
+_CURRENT = {f"data.{old}": new for old, new in _RENAMED.items()} | {
+    "model.device": "device", "training.loss": "loss",
+}  # fmt: skip
+"""Dotted key of the playground -> its name here."""
+
+_UNUSED = ("allow_uniform_gt", "shuffle", "cv_shuffle", "train_split")
+_KNOWN = (*_RENAMED, *_UNLIKE, *_UNUSED, "name")
 _NETWORKS = ("deepgaze_iie", "deepgaze_iii", "readout")
 """Registered networks that have a centre bias and weights under the current names."""
 
@@ -98,47 +101,48 @@ class Translated:
         self._source = source
         self._read: list[str] = []
         self._dropped: list[str] = []
-        if BLOCK in self.values:
-            self._translate(self.values.pop(BLOCK))
-        if self._read:
-            self.notices.insert(0, f"{source}, read as {', '.join(self._read)}.")
+        if BLOCK not in self.values:
+            return
+        data = self.values.pop(BLOCK)
+        if not isinstance(data, dict):
+            self._fail(f"data is {data!r}; name the data set in datasets: [{{name: ..., ...}}]")
+        self._require_translatable(data)
+        self.values["datasets"] = [{"name": "folder"}]
+        self.origins["datasets"] = BLOCK
+        self._model()
+        self._folds(data)
+        for name, value in data.items():
+            if name in _RENAMED and name not in ("cv_folds", "cv_fold_index"):
+                self._put(f"data.{name}", 1 if (name, value) == ("num_workers", 0) else value)
+        self._training()
+        wandb = self.values.get("wandb")
+        if isinstance(wandb, dict) and wandb.get("mode", "") is None:
+            del wandb["mode"]  # null is wandb's own default, which is also the default here
+        filled = ", ".join(filter(None, (self._fill(*each) for each in _DEFAULTS.items())))
+        self.notices.insert(0, f"{source}, read as {', '.join(self._read)}.")
+        if filled:
+            self.notices.append(
+                f"{source} is silent on these, which are as in the playground: {filled}."
+            )
         if self._dropped:
             self.notices.append(
                 f"{source}: {', '.join(dict.fromkeys(self._dropped))} of the playground change "
                 "nothing here and are not used."
             )
 
-    def _translate(self, data: Any) -> None:
-        if not isinstance(data, dict):
-            self._fail(f"data is {data!r}; name the data set in datasets: [{{name: ..., ...}}]")
+    def _require_translatable(self, data: Mapping[str, Any]) -> None:
+        """Raise ConfigError unless every key of `data` has an equivalent; note unused ones."""
         if "datasets" in self.values:
             self._fail("data and datasets both name a data set; keep one")
-        self._data_set(data)
-        self._model()
-        self._folds(data)
         for name, value in data.items():
-            if name in _RENAMED and name not in ("cv_folds", "cv_fold_index"):
-                wanted = 1 if (name, value) == ("num_workers", 0) else value
-                self._put(f"data.{name}", _RENAMED[name], wanted)
-        self._training()
-        wandb = self.values.get("wandb")
-        if isinstance(wandb, dict) and wandb.get("mode", "") is None:
-            del wandb["mode"]  # null is wandb's own default, which is also the default here
-        filled = [self._fill(name, value) for name, value in _DEFAULTS.items()]
-        said = ", ".join(text for text in filled if text)
-        if said:
-            self.notices.append(
-                f"{self._source} is silent on these, which are as in the playground: {said}."
-            )
-
-    def _data_set(self, data: Mapping[str, Any]) -> None:
-        """Check the keys of `data`, and create the entry of the data set."""
-        for name, value in data.items():
+            if name not in _KNOWN:
+                self._fail(
+                    f"unknown key 'data.{name}'. {did_you_mean(str(name), _KNOWN).rstrip('.')}"
+                )
             if name in _UNLIKE and value not in (None, False, ""):
                 self._fail(f"data.{name} means nothing here; {_UNLIKE[name]}")
-            if name not in _KNOWN:
-                near = did_you_mean(str(name), _KNOWN)
-                self._fail(f"unknown key 'data.{name}'. {near.rstrip('.')}")
+            if name in _UNUSED:
+                self._dropped.append(f"data.{name}")
         if data.get("name", "folder") != "folder":
             self._fail(
                 f"data.name is {data['name']!r}, and the playground reads a folder; name the data "
@@ -151,16 +155,17 @@ class Translated:
                 "data.allow_uniform_gt is true, and an image without ground truth stops a "
                 "fine-tuning here; list the others in data.include_list"
             )
-        self._dropped += [f"data.{name}" for name in ("allow_uniform_gt",) if name in data]
-        self.values["datasets"] = [{"name": "folder"}]
-        self.origins["datasets"] = BLOCK
+        for name in ("shuffle", "cv_shuffle"):
+            if data.get(name, True) is False:
+                self._fail(
+                    f"data.{name} is false, and folds are drawn by the seed here; list each fold's "
+                    "held-out images in cv.fold_files"
+                )
 
     def _model(self) -> None:
         """Set the model of the playground's script and its default centre bias."""
-        model = self.values.setdefault("model", {})
-        model = {} if model is None else model
-        if isinstance(model, str):
-            model = {"name": model}
+        model = self.values.get("model") or {}
+        model = {"name": model} if isinstance(model, str) else model
         if not isinstance(model, dict):
             return
         self.values["model"] = model
@@ -170,8 +175,7 @@ class Translated:
                 f"{self._source}: model has no name; it is the playground's deepgaze_iie."
             )
         if "device" in model:
-            device = model.pop("device")
-            self._put("model.device", "device", "auto" if device is None else device)
+            self._put("model.device", model.pop("device") or "auto")
         named = {"centerbias", "centerbias_path", "use_uniform_centerbias"} & set(model)
         if model["name"] == "deepgaze_iie" and not named:
             model["centerbias_path"] = _CENTER_BIAS
@@ -181,30 +185,22 @@ class Translated:
 
     def _folds(self, data: Mapping[str, Any]) -> None:
         """Set the folds, which the playground counts from 0 and clickmap always draws by seed."""
-        for name in _SHUFFLES:
-            if data.get(name, True) is False:
-                self._fail(
-                    f"data.{name} is false, and folds are drawn by the seed here; list each fold's "
-                    "held-out images in cv.fold_files"
-                )
-            self._dropped += [f"data.{name}"] if name in data else []
         folds = data.get("cv_folds")
         if type(folds) is not int or folds < 2:
-            said = "is not set" if "cv_folds" not in data else f"is {folds!r}"
+            found = f"is {folds!r}" if "cv_folds" in data else "is not set"
             self._fail(
-                f"data.cv_folds {said}, and there is no training here without held-out images; "
+                f"data.cv_folds {found}, and there is no training here without held-out images; "
                 "write data.cv_folds: 2 or more, or cv.folds: 1 with cv.holdout, and datasets in "
                 "place of data"
             )
-        self._put("data.cv_folds", "cv.folds", folds)
-        self._dropped += ["data.train_split"] if "train_split" in data else []
+        self._put("data.cv_folds", folds)
         at = data.get("cv_fold_index")
         if at is not None:
             if type(at) is not int or not 0 <= at < folds:
                 self._fail(
                     f"data.cv_fold_index is {at!r}; with cv_folds {folds} it is 0 to {folds - 1}"
                 )
-            self._put(f"data.cv_fold_index {at}", "cv.only_folds", [at + 1], said=True)
+            self._put("data.cv_fold_index", [at + 1], f" {at}", f" {[at + 1]}")
         self.notices.append(
             "The playground's held-out images also choose its best weights; here cv.val_share of a "
             "fold's training images do, and the held-out ones are scored alone. A seed draws "
@@ -216,9 +212,8 @@ class Translated:
         if not isinstance(training, dict):
             return
         if "loss" in training:
-            self._put("training.loss", "loss", training.pop("loss"))
-        if "progress" in training:
-            del training["progress"]
+            self._put("training.loss", training.pop("loss"))
+        if training.pop("progress", training) is not training:
             self._dropped.append("training.progress")
         stages = training.get("stages")
         for at, stage in enumerate(stages if isinstance(stages, list) else []):
@@ -231,8 +226,7 @@ class Translated:
                 f"{what}.train_features is true, which moves batch statistics of frozen modules "
                 "there; here those of trained modules move and no others, so leave it out"
             )
-        if "save_best_only" in stage:
-            del stage["save_best_only"]
+        if stage.pop("save_best_only", stage) is not stage:
             self._dropped.append("save_best_only")
         freeze = stage.get("freeze", {})
         if not isinstance(freeze, dict):
@@ -251,31 +245,31 @@ class Translated:
                     "blocks: [head]) and how much of the backbone trains in backbone_last_n_modules"
                 )
 
-    def _put(self, old: str, new: str, value: Any, said: bool = False) -> None:
-        """Set a key and record its old name; `said` puts its value into the notice too."""
+    def _put(self, old: str, value: Any, was: str = "", now: str = "") -> None:
+        """Set a value under its current key; `was` and `now` are values that the notice names."""
+        new = _CURRENT[old]
+        holder, last = self._holder(new)
+        if last in holder:
+            self._fail(f"{old}{was} and {new} both are set; keep one")
+        holder[last] = value
         top, _, inner = new.partition(".")
-        if self._holds(new):
-            self._fail(f"{old} and {new} both are set; keep one")
-        self._set(new, value)
-        if inner and top != "datasets":
-            self.origins.setdefault(top, old.partition(".")[0])
-        elif not inner:
+        if not inner or top not in self.origins:
             self.origins[top] = old.partition(".")[0]
-        self._read.append(f"{old} as {new} {value}" if said else f"{old} as {new}")
+        self._read.append(f"{old}{was} as {new}{now}")
 
     def _fill(self, name: str, value: Any) -> str:
         """Set a key that the file does not set; return its part of the notice, or an empty text."""
-        if self._holds(name):
+        holder, last = self._holder(name)
+        if last in holder:
             return ""
-        self._set(name, value)
+        holder[last] = value
         # every stage sets its own value, so the default is not used and needs no notice
         stages = self.values["training"].get("stages")
-        last = name.rpartition(".")[2]
         if isinstance(stages, list) and all(isinstance(s, dict) and last in s for s in stages):
             return ""
         return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
-    def _holder(self, name: str) -> tuple[Any, str]:
+    def _holder(self, name: str) -> tuple[dict[str, Any], str]:
         """Return the mapping that holds a dotted key, and the key inside it."""
         top, _, inner = name.partition(".")
         if not inner:
@@ -284,16 +278,9 @@ class Translated:
             return self.values["datasets"][0], inner.partition(".")[2]
         if self.values.get(top) is None:
             self.values[top] = {}
+        if not isinstance(self.values[top], dict):
+            self._fail(f"{top} is {self.values[top]!r}; it must hold 'key: value' pairs")
         return self.values[top], inner
-
-    def _holds(self, name: str) -> bool:
-        holder, inner = self._holder(name)
-        return not isinstance(holder, dict) or inner in holder
-
-    def _set(self, name: str, value: Any) -> None:
-        holder, inner = self._holder(name)
-        if isinstance(holder, dict):
-            holder[inner] = value
 
     def _fail(self, text: str) -> NoReturn:
         raise ConfigError(f"{self._source}: {text}.")

@@ -49,7 +49,7 @@ def test_defaults_are_the_published_division_and_what_the_simulated_study_likes(
 
 
 def test_the_config_that_comes_along_is_for_the_simulated_study() -> None:
-    config = load_any(ROOT / "configs/classifier.yaml").config
+    config = load_any(ROOT / "configs/heatmap_cnn.yaml").config
     assert isinstance(config, ClassifierConfig)
     assert (config.data.root, config.data.size) == ("reading_study", [32, 32])
     assert config.training.autosave

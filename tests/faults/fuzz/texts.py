@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from clickmap_cli.config.updating import missing_keys, updated_text
 
 from clickmap_cli.clickmaps.image_files import image_file
 from clickmap_cli.clickmaps.keys import (
@@ -36,6 +35,8 @@ from clickmap_cli.config.loading import (
     load_any,
     load_config,
     load_experiment,
+    missing_keys,
+    updated_text,
 )
 from clickmap_cli.datasets.classifier_images import safe_word
 from clickmap_cli.runtime.errors import ClickmapError

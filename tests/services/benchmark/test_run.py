@@ -338,7 +338,7 @@ def test_missing_and_damaged_files_are_named(corpus) -> None:
         (["models=[centre_bias]"], "center_bias"),
         (["datasets=[{name: folders, root: x}]"], "folder"),
         (["datasets=[]"], "datasets is empty"),
-        (["metrics=[AUC,CD]"], "metrics has 'CD'"),
+        (["metrics=[AUC,CD]"], "metrics is 'CD'"),
         (["models=[{name: center_bias, sigma_ratoi: 2}]"], "sigma_ratio"),
     ],
 )  # fmt: skip

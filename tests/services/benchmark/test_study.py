@@ -380,7 +380,7 @@ def test_more_images_than_there_are(corpus, knowing) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "says"),
-    [("CD", "metrics has 'CD'"), ("AUC", "AUC, which is none of metrics"), ("all", "name one")],
+    [("CD", "metric is 'CD'"), ("AUC", "AUC, which is none of metrics"), ("all", "is 'all'")],
 )
 def test_a_dive_into_a_metric_that_cannot_be(corpus, knowing, metric, says) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -450,7 +450,7 @@ def test_the_shipped_study_runs_from_images_and_maps(tmp_path, monkeypatch) -> N
     monkeypatch.chdir(tmp_path)
     words = ["models.0.weights=none", "models.1.weights=none", "device=cpu", "n_jobs=1"]
     config = load_config(BENCHMARK, STUDY, words).config
-    assert [model.get("smooth_mode") for model in config.models[:2]] == [None, "reflect"]
+    assert [model.settings.get("smooth_mode") for model in config.models[:2]] == [None, "reflect"]
     told = Silent()
     figures = BenchmarkFigures(draw_heatmap, write_report, draw_dive)
     found = benchmark.run(config, told, figures)
