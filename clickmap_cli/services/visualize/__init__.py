@@ -1,1 +1,1 @@
-"""`clickmap visualize`: figures, galleries and quick looks at a finished experiment."""
+"""`clickmap visualize`: figures and galleries of a finished experiment, and a browser of its maps."""
