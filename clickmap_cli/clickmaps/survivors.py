@@ -35,7 +35,7 @@ from clickmap_cli.clickmaps.trials import TRIALS_FILE, Trials, load_trials
 from clickmap_cli.config.experiment import ExperimentConfig
 from clickmap_cli.config.loading import experiment_from_values
 from clickmap_cli.runtime.errors import ConfigError, DataError
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.storage.manifest import Manifest, load_manifest
 
 
@@ -56,8 +56,12 @@ class Survivors:
     rejected: int
 
 
-def input_files(config: ExperimentConfig) -> list[Path]:
+def input_files(config: ExperimentConfig, progress: Progress) -> list[Path]:
     """Return every file that the trials that count depend on.
+
+    Args:
+        config: names the files.
+        progress: see `Checks`.
 
     Raises:
         ConfigError: no file of trials is named.
@@ -73,18 +77,19 @@ def input_files(config: ExperimentConfig) -> list[Path]:
         if not (data / TRIALS_FILE).is_file():
             raise DataError(f"clickme_data: {data} holds no {TRIALS_FILE}; run prepare first.")
         return [data / TRIALS_FILE]
-    paths = []
+    checks, paths = Checks(progress), []
     for name in ("clickme_data", "metadata_file", "class_filter_file", "participant_filter"):
         value = getattr(config, name)
-        if value is not None:
-            path = Path(value)
-            if not path.is_file():
-                raise DataError(f"{name}: no file at {path} (looked from {Path.cwd()}).")
-            paths.append(path)
-    if config.mask_dir is not None:
-        if not Path(config.mask_dir).is_dir():
-            raise DataError(f"mask_dir: no folder at {config.mask_dir} (looked from {Path.cwd()}).")
-        paths += mask_files(Path(config.mask_dir))
+        with checks.part():
+            if value is not None and not Path(value).is_file():
+                raise DataError(f"{name}: no file at {value} (looked from {Path.cwd()}).")
+        paths += [] if value is None else [Path(value)]
+    masks = config.mask_dir
+    with checks.part():
+        if masks is not None and not Path(masks).is_dir():
+            raise DataError(f"mask_dir: no folder at {masks} (looked from {Path.cwd()}).")
+    checks.require_all()
+    paths += [] if masks is None else mask_files(Path(masks))
     _side_tables(config)  # errors in them are raised before any work starts
     return paths
 

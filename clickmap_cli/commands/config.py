@@ -151,7 +151,7 @@ def check(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Check configuration files without running anything.
+    """Check configuration files without running anything or reading data.
 
     Exit 2: a file is wrong. 1: a plugin or a list of image ids that a file names is missing.
 
@@ -159,31 +159,27 @@ def check(
     """
 
     def body(terminal: Terminal) -> int:
-        from clickmap_cli.config.benchmark import BenchmarkConfig
         from clickmap_cli.config.loading import load_any
-        from clickmap_cli.config.saliency import SaliencyConfig
         from clickmap_cli.reports.console import print_line
         from clickmap_cli.runtime.errors import ClickmapError
-        from clickmap_cli.services.benchmark import run as benchmark
-        from clickmap_cli.services.finetune import run as finetune
+        from clickmap_cli.runtime.progress import Findings
+        from clickmap_cli.services.any_job import job_for
 
         code = 0
         for file in files:
-            about_data: list[str] = []
+            found = Findings()
             try:
                 loaded = load_any(file)
-                if isinstance(loaded.config, BenchmarkConfig):
-                    about_data = benchmark.check(loaded.config)
-                elif isinstance(loaded.config, SaliencyConfig):
-                    about_data = finetune.check(loaded.config)
+                notices = (*loaded.notices, *job_for(loaded.config).check(found))
             except ClickmapError as error:
-                terminal.error(str(error))
-                code = max(code, error.exit_code)
-                continue
-            for text in (*loaded.notices, *about_data):
+                found.add(error)
+            for text in found.problems:
+                terminal.error(text)
+            for text in () if found.problems else notices:
                 terminal.notice(f"{file}: {text}")
-            if not quiet:
+            if not found.problems and not quiet:
                 print_line(f"{file}: ok")
+            code = max(code, found.exit_code)
         return code
 
     run_session(body, quiet=quiet, verbose=verbose)

@@ -33,11 +33,10 @@ def doctor(
         found = service.run(config, overrides or (), place, terminal)
         terminal.show(report.machine_table(found))
         terminal.show(report.extras_table(found))
-        for finding in found.findings:
-            if finding.kind == "problem":
-                terminal.error(finding.text)
-            else:
-                terminal.notice(finding.text)
+        for text in found.notes:
+            terminal.notice(text)
+        for text in found.problems:
+            terminal.error(text)
         terminal.show(report.verdict(found))
         if json:
             print_json(report.as_json(found))

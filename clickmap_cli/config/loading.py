@@ -275,12 +275,14 @@ def _require_own(schema: Schema[Any], path: Path, values: Mapping[str, Any]) -> 
             )
 
 
-def load_any(path: Path | None, overrides: Iterable[str] = ()) -> LoadedConfig[Any]:
+def load_any(
+    path: Path | None, overrides: Iterable[str] = (), options: Mapping[str, Any] | None = None
+) -> LoadedConfig[Any]:
     """Read, merge and check a configuration of any kind; see `load_config`."""
     schema = EXPERIMENT if path is None else schema_of(path, overrides)
     if schema is EXPERIMENT:
-        return load_experiment(path, overrides)
-    return load_config(schema, path, overrides)
+        return load_experiment(path, overrides, options)
+    return load_config(schema, path, overrides, options)
 
 
 def schema_of(path: Path | None, overrides: Iterable[str] = ()) -> Schema[Any]:

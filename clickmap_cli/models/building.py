@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from clickmap_cli.config.benchmark import MODEL_ENTRY
+from clickmap_cli.config.benchmark import MODEL_ENTRY, Spec
 from clickmap_cli.config.fields import read_settings, settings_of
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.base import MODELS, SaliencyModel
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.storage.atomic import sha256_of
 
 _EVERYWHERE = ("device", "requires_size", "weights_path", "repo_id")
@@ -120,6 +121,49 @@ def build_model(
     return BuiltModel(label, model, settings, hashlib.sha256(text.encode()).hexdigest(), cached)
 
 
+def build_models(
+    specs: Sequence[Spec], device: str, progress: Progress, *, dry_run: bool
+) -> list[BuiltModel]:
+    """Build the models of a config; see `build_model`.
+
+    Args:
+        specs: names and settings of the models.
+        device: device for a network that does not set its own.
+        progress: receives the models' notices.
+        dry_run: download nothing, say where the weights are, and try networks without weights.
+
+    Raises:
+        ConfigError: a name or a setting is unknown, or a network cannot be built.
+        MissingDeviceError: a GPU is missing.
+    """
+    checks, models = Checks(progress), []
+    for spec in specs:
+        what = f"model {spec.label}"
+        with checks.part(what):
+            given = (spec.label, spec.name, spec.settings, device)
+            built = build_model(*given, download=not dry_run)
+            if dry_run:
+                try_network(*given)
+                _notify_weights(what, built.settings, progress)
+            models.append(built)
+    with checks.part():
+        require_devices(models)
+    for text in dict.fromkeys(text for built in models for text in built.model.notices):
+        progress.notice(text)
+    return models
+
+
+def _notify_weights(what: str, settings: Mapping[str, Any], progress: Progress) -> None:
+    """Give a notice of the weights that a run may download."""
+    note, weights = describe_download(what, settings), str(settings.get("weights"))
+    if note is not None:
+        progress.notice(note)
+    elif not settings.get("weights_path") and weights.lower() not in ("none", "false"):
+        progress.notice(
+            f"{what}: a run downloads its weights ({weights}) unless they are on this machine."
+        )
+
+
 def try_network(label: str, name: str, given: Mapping[str, Any], device: str) -> Any:
     """Build a registered model's network without weights, for checks only.
 
@@ -154,13 +198,7 @@ def _code_digest(model: SaliencyModel) -> str:
 
 
 def require_devices(models: Iterable[BuiltModel]) -> None:
-    """Raise RunError unless every GPU that a model needs is available.
-
-    This check happens before any model runs.
-
-    Raises:
-        RunError: a GPU is missing.
-    """
+    """Raise MissingDeviceError unless every GPU that a model needs is available."""
     for wanted in {getattr(built.model, "device", "cpu") for built in models}:
         if wanted not in ("auto", "cpu"):
             choose_device(wanted)

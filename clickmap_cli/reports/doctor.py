@@ -10,8 +10,7 @@ from rich.text import Text
 from clickmap_cli.reports.console import new_table
 from clickmap_cli.runtime.errors import readable_size
 from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory
-from clickmap_cli.services.doctor.disk_need import DiskNeed
-from clickmap_cli.services.doctor.facts import Diagnosis
+from clickmap_cli.services.doctor.run import ENABLES, Diagnosis
 
 
 def machine_table(found: Diagnosis) -> Table:
@@ -19,13 +18,11 @@ def machine_table(found: Diagnosis) -> Table:
     table = new_table("This machine", show_header=False)
     rows = {
         **found.versions,
-        "cores": cores_words(found.cores),
-        "memory": memory_words(found.memory),
-        "GPU": gpu_words(found.gpus),
-        "disk": disk_words(found.disk),
+        "cores": describe_cores(found.cores),
+        "memory": describe_memory(found.memory),
+        "GPU": describe_gpu(found.gpus),
+        "disk": describe_disk(found.disk),
     }
-    if found.config is not None and found.config.need is not None:
-        rows["maps"] = need_words(found.config.need)
     for name, words in rows.items():
         table.add_row(name, Text(words))
     return table
@@ -34,9 +31,10 @@ def machine_table(found: Diagnosis) -> Table:
 def extras_table(found: Diagnosis) -> Table:
     """Return a table of the optional extras: state, and what each enables."""
     table = new_table("Optional extras", show_header=False)
-    for extra in found.extras:
-        state = "-" if extra.missing else "installed"
-        table.add_row(extra.name, state, extra.enables, style="dim" if extra.missing else "")
+    for name, lack in found.extras.items():
+        table.add_row(
+            name, "-" if lack else "installed", ENABLES[name], style="dim" if lack else ""
+        )
     return table
 
 
@@ -48,16 +46,16 @@ def verdict(found: Diagnosis) -> str:
         return f"{what[0].upper()}{what[1:]} will not work, as said above."
     if found.config is None:
         return "Nothing is wrong with this installation."
-    return f"{found.config.path}: nothing here stands in its way ({found.config.kind})."
+    return f"{found.config.file}: nothing here stands in its way ({found.config.kind})."
 
 
-def cores_words(cores: Cores) -> str:
+def describe_cores(cores: Cores) -> str:
     """Describe the cores of the machine, and those that this process may use."""
     few = cores.usable < cores.total
     return f"{cores.total}{f', {cores.usable} of them for this process' if few else ''}"
 
 
-def memory_words(memory: Memory) -> str:
+def describe_memory(memory: Memory) -> str:
     """Describe the memory of the machine, and the part that is available."""
     words = "not told by this system" if memory.total is None else readable_size(memory.total)
     if memory.limit is not None:
@@ -67,14 +65,14 @@ def memory_words(memory: Memory) -> str:
     return words
 
 
-def gpu_words(gpus: Gpus) -> str:
+def describe_gpu(gpus: Gpus) -> str:
     """Describe the GPUs that torch can use, or why there is none."""
     if gpus.cuda:
         return ", ".join(f"{name} ({readable_size(size)})" for name, size in gpus.cuda)
     return "Apple GPU (mps)" if gpus.mps else f"none: {gpus.why_none}"
 
 
-def disk_words(disk: Disk) -> str:
+def describe_disk(disk: Disk) -> str:
     """Describe free space and speed of the disk."""
     words = f"{disk.folder}: "
     words += "room not told" if disk.free is None else f"{readable_size(disk.free)} free"
@@ -85,29 +83,13 @@ def disk_words(disk: Disk) -> str:
     return f"{words}, writes {readable_size(disk.write)}/s, reads {readable_size(disk.read)}/s"
 
 
-def need_words(need: DiskNeed) -> str:
-    """Describe the space that the maps will take."""
-    return (
-        f"{need.images:,} images at most: about {readable_size(need.likely, up=True)} on the disk, "
-        f"never more than {readable_size(need.most, up=True)}"
-    )
-
-
 def as_json(found: Diagnosis) -> dict[str, Any]:
     """Return the diagnosis as one JSON value; sizes in bytes, speeds in bytes per second."""
-    gpus, facts = found.gpus, found.config
-    config: dict[str, Any] | None = None
-    if facts is not None:
-        config = {
-            "file": facts.path,
-            "kind": facts.kind,
-            "output": facts.output,
-            "maps": facts.need,
-        }
+    gpus = found.gpus
     return {
         "ok": not found.problems,
-        "problems": [finding.text for finding in found.problems],
-        "notes": [finding.text for finding in found.findings if finding.kind == "note"],
+        "problems": found.problems,
+        "notes": found.notes,
         "versions": found.versions,
         "packages": {
             package.name: {"wanted": package.wanted, "version": package.version}
@@ -124,12 +106,8 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
         },
         "disk": found.disk,
         "extras": {
-            extra.name: {
-                "installed": not extra.missing,
-                "missing": extra.missing,
-                "enables": extra.enables,
-            }
-            for extra in found.extras
+            name: {"installed": not lack, "missing": lack, "enables": ENABLES[name]}
+            for name, lack in found.extras.items()
         },
-        "config": config,
+        "config": found.config,
     }

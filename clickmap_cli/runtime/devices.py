@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clickmap_cli.runtime.errors import RunError
+from clickmap_cli.runtime.errors import MissingDeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -18,7 +18,7 @@ def choose_device(wanted: str) -> str:
         `cpu`, `cuda`, `cuda:1`, ... or `mps`.
 
     Raises:
-        RunError: the requested device does not exist on this machine.
+        MissingDeviceError: the requested device does not exist on this machine.
     """
     if wanted == "cpu":
         return "cpu"
@@ -32,7 +32,7 @@ def choose_device(wanted: str) -> str:
         kind == "cuda" and number.isdigit() and int(number) < torch.cuda.device_count()
     )
     if not present.get(kind, False) or not numbered:
-        raise RunError(
+        raise MissingDeviceError(
             f"--device {wanted}: this machine has no such device; use --device cpu or auto."
         )
     return wanted

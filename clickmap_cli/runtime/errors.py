@@ -41,6 +41,14 @@ class RunError(ClickmapError):
     """The run could not continue: a folder is busy, a device is missing, a disk is full."""
 
 
+class MissingDeviceError(RunError):
+    """This machine does not have the device that the call or the configuration names."""
+
+
+class IncompleteError(ClickmapError):
+    """An earlier check failed, and its error has been collected; see `runtime.progress.Checks`."""
+
+
 class DiskFullError(RunError):
     """A disk or a quota is full; repeating the same call continues the run."""
 

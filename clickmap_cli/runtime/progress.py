@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
+
+from clickmap_cli.runtime.errors import ClickmapError, IncompleteError, typed_reason
 
 
 class Progress(Protocol):
@@ -71,6 +75,95 @@ class Silent(Notices):
         """Keep the notice."""
         self.notices.append(text)
         self.remember(text, keep, again)
+
+
+class Findings(Silent):
+    """A `Progress` that collects notices and problems, so that `Checks` go on after the first one.
+
+    Args:
+        shown: shows stages and their steps; None = nothing is shown.
+        ignored: errors that are not collected, because the caller finds their causes itself.
+
+    Attributes:
+        problems: the problems, a sentence each, in order, without repeats.
+        exit_code: the highest exit code of the collected errors; 0 without any.
+        subjects: what the checks that are made now are about, such as `data set toy`.
+    """
+
+    def __init__(
+        self, shown: Progress | None = None, ignored: tuple[type[Exception], ...] = ()
+    ) -> None:
+        super().__init__()
+        self.problems: list[str] = []
+        self.exit_code = 0
+        self.subjects: list[str] = []
+        self._shown = shown or Silent()
+        self._ignored: tuple[type[Exception], ...] = (IncompleteError, *ignored)
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Show the stage."""
+        self._shown.stage(name, total)
+
+    def advance(self, steps: int = 1) -> None:
+        """Show the steps."""
+        self._shown.advance(steps)
+
+    def problem(self, text: str) -> None:
+        """Collect a problem."""
+        if text not in self.problems:
+            self.problems.append(text)
+
+    def add(self, error: Exception) -> None:
+        """Collect an error; each line of its message is a problem, and begins with its subjects."""
+        if isinstance(error, self._ignored):
+            return
+        if isinstance(error, ClickmapError):
+            text, code = str(error), error.exit_code
+        else:
+            text, code = typed_reason(error), 1
+        self.exit_code = max(self.exit_code, code)
+        for sentence in text.splitlines():
+            named = sentence
+            for subject in reversed(self.subjects):
+                if not named.startswith(subject):
+                    named = f"{subject}: {named}"
+            self.problem(named)
+
+
+class Checks:
+    """Independent checks: `Findings` hear of every error, else the first one is raised.
+
+    Args:
+        progress: the progress of the job that makes the checks.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._found = progress if isinstance(progress, Findings) else None
+        self._failed = False
+
+    @contextmanager
+    def part(self, subject: str = "") -> Iterator[None]:
+        """Surround one check.
+
+        Args:
+            subject: what it is about, such as `data set toy`; empty if messages name it.
+        """
+        if self._found is None:
+            yield
+            return
+        self._found.subjects.append(subject)
+        try:
+            yield
+        except Exception as error:  # a user's own model may raise anything
+            self._found.add(error)
+            self._failed = True
+        finally:
+            self._found.subjects.pop()
+
+    def require_all(self) -> None:
+        """Raise IncompleteError if a check failed that the rest of the job depends on."""
+        if self._failed:
+            raise IncompleteError("Something before this is missing or wrong.")
 
 
 class Stopwatch:

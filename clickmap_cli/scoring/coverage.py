@@ -2,97 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.models.building import BuiltModel
 from clickmap_cli.models.precomputed import ENDINGS, Precomputed
 from clickmap_cli.runtime.errors import DataError, printable
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.scoring.data import LoadedSet
 from clickmap_cli.scoring.predictions import Predictor
 
 _SHOWN = 2
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """The maps found for the images of a run.
-
-    Attributes:
-        text: a sentence about the images without a map; empty if every image has one.
-        lost: the largest share of a data set's images without a map, 0 to 1.
-        refused: why the first map found cannot be used; empty if it can, or if no map was found.
-    """
-
-    text: str
-    lost: float
-    refused: str = ""
-
-
 def require_maps(
-    models: Sequence[BuiltModel], sets: Sequence[LoadedSet], postprocess: bool, max_lost: float
-) -> list[str]:
-    """Raise unless enough images have a precomputed map; return sentences about the missing ones.
+    models: Sequence[BuiltModel],
+    sets: Sequence[LoadedSet],
+    postprocess: bool,
+    max_lost: float,
+    progress: Progress,
+) -> None:
+    """Raise unless enough images have a precomputed map; give notices about the missing ones.
 
     Args:
         models: every model.
         sets: every data set.
         postprocess: whether maps are clipped and scaled.
         max_lost: the share of a data set's images that may lack a map, 0 to 1.
+        progress: receives the notices, one too if the first map of a model cannot be used.
 
     Raises:
         DataError: more than `max_lost` of a data set's images lack a map, or all of them do.
     """
-    stimuli = {loaded.label: loaded.stimuli for loaded in sets}
-    notices = []
+    checks = Checks(progress)
     for built in models:
         if isinstance(built.model, Precomputed):
-            found = map_coverage(built, built.model, stimuli, postprocess)
-            if found.lost > max_lost or found.lost == 1:
-                raise DataError(f"{found.text} (max_lost is {max_lost:g}.)")
-            notices += [text for text in (found.text, found.refused) if text]
-    return notices
+            with checks.part():
+                _require_maps_of(built, built.model, sets, postprocess, max_lost, progress)
 
 
-def map_coverage(
+def _require_maps_of(
     built: BuiltModel,
     model: Precomputed,
-    sets: Mapping[str, Sequence[Stimulus]],
+    sets: Sequence[LoadedSet],
     postprocess: bool,
-) -> Coverage:
-    """Look for the map of every image, and try to use the first map found.
-
-    Args:
-        built: the model.
-        model: the same model, whose folder is searched.
-        sets: data set -> its images.
-        postprocess: whether maps are clipped and scaled.
-    """
+    max_lost: float,
+    progress: Progress,
+) -> None:
     lacking: dict[str, list[str]] = {}
+    sizes = {loaded.label: len(loaded.stimuli) for loaded in sets}
     matched: set[str] = set()
     refused = ""
-    for dataset, stimuli in sets.items():
-        for stimulus in stimuli:
+    for loaded in sets:
+        for stimulus in loaded.stimuli:
             path = model.find(stimulus)
             if path is None:
-                lacking.setdefault(dataset, []).append(stimulus.image_id)
+                lacking.setdefault(loaded.label, []).append(stimulus.image_id)
                 continue
             if not matched:
                 refused = _refusal(built, stimulus, postprocess)
             matched.add(path.name)
-    if not lacking:
-        return Coverage("", lost=0.0, refused=refused)
-    counts = "; ".join(
-        f"{len(sets[dataset]) - len(ids)} of {len(sets[dataset])} images of {dataset} have a map "
-        f"in {model.root}, {_few(ids)} {'has' if len(ids) == 1 else 'have'} none"
-        for dataset, ids in lacking.items()
-    )
-    ids = [image_id for some in lacking.values() for image_id in some]
-    text = f"model {built.label}: {counts}. {_what_is_there(model.root, matched, ids)}"
-    lost = max(len(ids) / len(sets[dataset]) for dataset, ids in lacking.items())
-    return Coverage(text, lost=lost, refused=refused)
+    if lacking:
+        counts = "; ".join(
+            f"{sizes[label] - len(ids)} of {sizes[label]} images of {label} have a map in "
+            f"{model.root}, {_few(ids)} {'has' if len(ids) == 1 else 'have'} none"
+            for label, ids in lacking.items()
+        )
+        ids = [image_id for some in lacking.values() for image_id in some]
+        text = f"model {built.label}: {counts}. {_what_is_there(model.root, matched, ids)}"
+        lost = max(len(ids) / sizes[label] for label, ids in lacking.items())
+        if lost > max_lost or lost == 1:
+            raise DataError(f"{text} (max_lost is {max_lost:g}.)")
+        progress.notice(text)
+    if refused:
+        progress.notice(refused)
 
 
 def _refusal(built: BuiltModel, stimulus: Stimulus, postprocess: bool) -> str:

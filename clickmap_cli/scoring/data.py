@@ -6,16 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from clickmap_cli.clickmaps.losses import Loss, check_losses
-from clickmap_cli.config.benchmark import DATASET_ENTRY, Spec
+from clickmap_cli.config.benchmark import DATASET_ENTRY, BenchmarkConfig, ModelSpec, Spec
 from clickmap_cli.config.fields import read_settings
+from clickmap_cli.config.saliency import SaliencyConfig
 from clickmap_cli.datasets.base import DATASETS, DataSet, Problem, Stimulus
 from clickmap_cli.datasets.formats.participant_files import Pattern
 from clickmap_cli.datasets.gathering import as_path, find_split
+from clickmap_cli.models.building import model_settings
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError, printable
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
+from clickmap_cli.runtime.registry import load_plugin
 from clickmap_cli.scoring.results import Failure
 from clickmap_cli.storage.text_files import read_ids
 
@@ -75,7 +79,13 @@ def load_sets(
         ConfigError: a data set or a setting is unknown.
         DataError: a data set cannot be read, or is empty.
     """
-    return [_load(spec, progress, max_lost, limit, needs_truth) for spec in specs]
+    checks, sets = Checks(progress), []
+    for spec in specs:
+        with checks.part(f"data set {spec.label}"):
+            sets.append(_load(spec, progress, max_lost, limit, needs_truth))
+    if not sets:
+        checks.require_all()
+    return sets
 
 
 def _load(
@@ -187,25 +197,42 @@ def set_settings(name: str, given: Mapping[str, Any], what: str) -> tuple[Any, d
     return reader, settings, settings.pop("ids")
 
 
-def check_set(spec: Spec) -> list[str]:
-    """Check the settings of a data set, and that the lists of ids it names exist.
+def check_names(
+    config: BenchmarkConfig | SaliencyConfig, models: Sequence[ModelSpec], progress: Progress
+) -> list[str]:
+    """Check that everything a config names exists and takes its settings; read no image.
 
-    No image is read.
+    Args:
+        config: names plugins and data sets.
+        models: its models.
+        progress: see `Checks`.
 
     Returns:
-        Notices about its `split`.
+        Notices about the data sets' `split`.
 
     Raises:
-        ConfigError: the name or a setting is unknown.
-        DataError: a list of ids is missing, unreadable or empty.
+        ConfigError: a data set, a model or a setting is unknown.
+        DataError: a plugin's file does not exist, or a list of ids is missing, unreadable or empty.
     """
-    _, settings, ids = set_settings(spec.name, spec.settings, f"data set {spec.label}")
-    if ids is not None:
-        _wanted_ids(ids, f"data set {spec.label}")
-    if spec.name in ("folder", "csv_indexed") and settings["participants"] is not None:
-        Pattern.from_setting(settings["participants"])
-    notices = find_split(spec.name, settings).notices("all images are")
-    return [f"{spec.label}: {text}" for text in notices]
+    checks = Checks(progress)
+    for path in config.plugins:
+        with checks.part():
+            load_plugin(Path(path))
+    checks.require_all()
+    notices = []
+    for spec in config.datasets:
+        with checks.part(f"data set {spec.label}"):
+            _, settings, ids = set_settings(spec.name, spec.settings, f"data set {spec.label}")
+            if ids is not None:
+                _wanted_ids(ids, f"data set {spec.label}")
+            if spec.name in ("folder", "csv_indexed") and settings["participants"] is not None:
+                Pattern.from_setting(settings["participants"])
+            texts = find_split(spec.name, settings).notices("all images are")
+            notices += [f"{spec.label}: {text}" for text in texts]
+    for model in models:
+        with checks.part(f"model {model.label}"):
+            model_settings(model.label, model.name, model.settings, config.device)
+    return notices
 
 
 def read_set(name: str, given: Mapping[str, Any], what: str) -> DataSet:

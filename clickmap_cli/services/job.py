@@ -123,9 +123,21 @@ class Job(ABC, Generic[Inputs, Summary]):
     merge: bool = False
     first: bool = True
 
+    def check(self, progress: Progress) -> Sequence[str]:
+        """Check names, settings, plugins and lists of ids; read no data. `load` begins with it.
+
+        Returns:
+            Notices about the configuration. `load` gives its own, which know the data.
+        """
+        return ()
+
     @abstractmethod
     def load(self, progress: Progress, *, dry_run: bool) -> Inputs:
-        """Read and check everything that can fail before the work, and write nothing."""
+        """Read and check everything that can fail before the work, and write nothing.
+
+        With `Findings` as `progress`, `load` goes on after a problem where it can, and what it
+        returns lacks the parts that failed.
+        """
 
     @abstractmethod
     def identity(self, inputs: Inputs) -> Identity:

@@ -29,8 +29,8 @@ def test_a_sound_installation_and_a_config_that_runs(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert (value["ok"], value["problems"]) == (True, [])
-    assert value["config"]["maps"]["images"] == 3
-    for words in ("clickmap", "cores", "memory", "GPU", "disk", "tensorboard", "3 images at most"):
+    assert value["config"]["file"] == "e.yaml"
+    for words in ("clickmap", "cores", "memory", "GPU", "disk", "tensorboard"):
         assert words in done.stderr
     assert "e.yaml: nothing here stands in its way (experiment)." in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.yaml", "trials.csv"]
@@ -52,4 +52,4 @@ def test_broken_packages_are_sentences_and_exit_1(tmp_path) -> None:
     assert "SIGSEGV" in done.stderr
     assert "timm is installed and does not import: ImportError: no such library." in done.stderr
     assert "device: cuda will not work: torch does not work here" in done.stderr
-    assert "clickme_data: nothing at none.csv" in done.stderr
+    assert "clickme_data: no file at none.csv" in done.stderr

@@ -5,19 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.datasets.formats.csv_indexed import csv_indexed
 from clickmap_cli.datasets.formats.fixations_csv import fixations_csv
 from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.datasets.tables import table_rows
 from clickmap_cli.runtime.errors import DataError
-from clickmap_cli.runtime.progress import Silent
 from tests.datasets.scenes import by_id, picture
 from tests.datasets.test_keypoint_labels import DLC, FLAT, FOLDERS, LEADING, PREDICTED, is_hand_made
 from tests.helpers.tables import csv_bytes, expected, read, some_rows
@@ -96,8 +93,6 @@ def test_trials(tmp_path, name) -> None:
     got = read(path)
     assert got.rejected == []
     assert got.as_rows() == expected(rows)
-    counts = rows_per_image(path, None, None, Silent())
-    assert counts == Counter(image for image, _, _ in expected(rows))
 
 
 def test_trials_without_quotes(tmp_path) -> None:

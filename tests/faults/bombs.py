@@ -27,13 +27,11 @@ import pyarrow
 import pyarrow.parquet
 
 from clickmap_cli.clickmaps.reading.side_tables import read_categories, read_sizes
-from clickmap_cli.clickmaps.reading.trials_file import rows_per_image
 from clickmap_cli.config.loading import load_any
 from clickmap_cli.datasets.formats.fixations_csv import fixations_csv
 from clickmap_cli.datasets.formats.pysaliency import pysaliency
 from clickmap_cli.datasets.keypoint_tables import read_labels
 from clickmap_cli.runtime.errors import ClickmapError
-from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.storage.map_store import MapStore
 from clickmap_cli.storage.safe_arrays import load_tensors
 from clickmap_cli.storage.safe_images import read_image
@@ -134,11 +132,6 @@ def csv_gz_one_line(folder: Path) -> Any:
 
 def csv_gz_blank_lines(folder: Path) -> Any:
     return read(_written(folder, "t.csv.gz", gzipped(_HEADER, _BLANKS, 2048)))
-
-
-def csv_gz_counted(folder: Path) -> Any:
-    path = _written(folder, "t.csv.gz", gzipped(_HEADER, _BLANKS, 2048))
-    return rows_per_image(path, None, None, Silent())
 
 
 def csv_zst_blank_lines(folder: Path) -> Any:
@@ -340,7 +333,7 @@ def mask_of_one_number(folder: Path) -> Any:
 BOMBS: dict[str, Callable[[Path], Any]] = {
     bomb.__name__: bomb
     for bomb in (
-        csv_gz_one_line, csv_gz_blank_lines, csv_gz_counted, csv_zst_blank_lines,
+        csv_gz_one_line, csv_gz_blank_lines, csv_zst_blank_lines,
         csv_line_of_a_gigabyte, deeplabcut_gz, fixations_gz, npz_of_zeros, npz_of_operations,
         npz_of_one_text,
         parquet_of_nulls, png_largest, png_text, hdf5_chunk, hdf5_texts,

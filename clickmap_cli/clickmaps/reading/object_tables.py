@@ -43,18 +43,6 @@ def parquet_chunks(path: Path, category: str | None) -> Iterator[TrialChunk]:
             first += batch.num_rows
 
 
-def parquet_images(path: Path, category: str | None) -> Iterator[list[Any]]:
-    """Yield the image names of a Parquet file's rows, some thousands at a time.
-
-    Raises:
-        DataError: as for `parquet_chunks`.
-    """
-    with _open_parquet(path) as file:
-        columns = find_columns(list(file.schema_arrow.names), str(path), category)
-        for batch in file.iter_batches(columns=[columns["image"]]):
-            yield batch.column(0).to_pylist()
-
-
 @contextlib.contextmanager
 def _open_parquet(path: Path) -> Iterator[Any]:
     """Open a Parquet file, unless it states more rows than a file of its size plausibly holds.
@@ -120,20 +108,6 @@ def npz_chunks(path: Path, category: str | None) -> Iterator[TrialChunk]:
         part = {name: array[:rows] for name, array in part.items()}
         yield _chunk(part, columns, first + 1)
         first += rows
-
-
-def npz_images(path: Path, category: str | None) -> Iterator[list[Any]]:
-    """Yield the image names of an NPZ file's trials, all at once.
-
-    Raises:
-        DataError: the file is not an NPZ file, is damaged, or lacks an array.
-    """
-    arrays = NpzArrays(path)
-    images = arrays[find_columns(list(arrays), str(path), category)["image"]]
-    if images.ndim != 1:
-        raise DataError(f"{path}: the array of image names has {images.ndim} axes, not one.")
-    # names come from an untrusted file: other values are made text, so that they can be counted
-    yield [value if isinstance(value, str | bytes) else str(value) for value in images.tolist()]
 
 
 def _few_rows(columns: Iterable[NDArray[Any]]) -> int:

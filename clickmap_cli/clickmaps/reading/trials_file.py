@@ -1,21 +1,16 @@
-"""Read raw trials from CSV, Parquet and NPZ files into `Trials`, or count the rows per image."""
+"""Read raw trials from CSV, Parquet and NPZ files into `Trials`."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from clickmap_cli.clickmaps.geometry import ImageShapes
-from clickmap_cli.clickmaps.keys import image_key
 from clickmap_cli.clickmaps.reading.click_text import parse_columns, parse_pairs
 from clickmap_cli.clickmaps.reading.header import TextTable, find_columns, kind_of
 from clickmap_cli.clickmaps.reading.object_tables import (
     npz_chunks,
-    npz_images,
     parquet_chunks,
-    parquet_images,
 )
 from clickmap_cli.clickmaps.reading.raw_table import Reject, TableBuilder, TrialChunk
 from clickmap_cli.clickmaps.trials import Trials
@@ -79,43 +74,6 @@ def read_trials(
     return builder.build(), builder.rows
 
 
-def rows_per_image(
-    path: Path, remove_string: str | None, category_column: str | None, progress: Progress
-) -> dict[str, int]:
-    """Count the rows that name each image; at least the number of its readable trials.
-
-    Args:
-        path: as for `read_trials`.
-        remove_string: text to cut from the front of every image path.
-        category_column: column that names the category, or None.
-        progress: receives the number of rows read.
-
-    Raises:
-        DataError: the file is missing, damaged, or lacks a column.
-    """
-    progress.stage(f"Counting the images of {path.name}")
-    kind = kind_of(path)
-    names: Iterator[Sequence[Any]]
-    if kind == ".parquet":
-        names = parquet_images(path, category_column)
-    elif kind == ".npz":
-        names = npz_images(path, category_column)
-    else:
-        names = _text_images(path, category_column)
-    raw: Counter[Any] = Counter()
-    for some in names:
-        raw.update(some)
-        progress.advance(len(some))
-    counts: Counter[str] = Counter()
-    for value, times in raw.items():
-        text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
-        try:
-            counts[image_key(text, remove_string)] += times
-        except ValueError:
-            continue  # prepare rejects this row too, and says why
-    return dict(counts)
-
-
 def _text_chunks(path: Path, category: str | None, builder: TableBuilder) -> Iterator[TrialChunk]:
     table = TextTable(path)
     columns = find_columns(table.names, str(path), category, table.hint)
@@ -127,14 +85,6 @@ def _text_chunks(path: Path, category: str | None, builder: TableBuilder) -> Ite
             else:
                 good.append(row)
         yield _text_chunk(good, table, columns)
-
-
-def _text_images(path: Path, category: str | None) -> Iterator[list[bytes]]:
-    table = TextTable(path)
-    columns = find_columns(table.names, str(path), category, table.hint)
-    at = table.names.index(columns["image"])
-    for rows in _row_batches(table, columns):
-        yield [row.fields[at] for row in rows if not row.problem]
 
 
 def _row_batches(table: TextTable, columns: Mapping[str, str]) -> Iterator[list[Row]]:

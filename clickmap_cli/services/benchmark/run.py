@@ -17,22 +17,15 @@ from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.datasets.base import Stimulus
 from clickmap_cli.datasets.fixations import OtherFixations
 from clickmap_cli.metrics.map_scores import require_solver
-from clickmap_cli.models.building import (
-    BuiltModel,
-    build_model,
-    describe_download,
-    model_settings,
-    require_devices,
-)
+from clickmap_cli.models.building import BuiltModel, build_models
 from clickmap_cli.runtime.errors import DataError
 from clickmap_cli.runtime.parallel import LocalPool, Pool, open_pool
-from clickmap_cli.runtime.progress import Progress, Stopwatch
-from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.runtime.progress import Checks, Progress, Stopwatch
 from clickmap_cli.scoring.coverage import require_maps
 from clickmap_cli.scoring.data import (
     LoadedSet,
     changed_input,
-    check_set,
+    check_names,
     load_sets,
     require_unchanged,
 )
@@ -89,28 +82,10 @@ def run(
         DataError: a data set or a model's weights are missing or cannot be used.
         RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
-    job = _BenchmarkJob(config, figures)
+    job = BenchmarkJob(config, figures)
     if config.predict_only and not dry_run:
         return _predict_only(job, progress)
     return run_job(job, when, dry_run=dry_run, progress=progress)
-
-
-def check(config: BenchmarkConfig) -> list[str]:
-    """Check that everything a config names exists and takes its settings; read no data.
-
-    Returns:
-        Notices about the data sets.
-
-    Raises:
-        ConfigError: a data set, a model or a setting is unknown.
-        DataError: a plugin's file or a list of image ids is missing.
-    """
-    for path in config.plugins:
-        load_plugin(Path(path))
-    notices = [text for spec in config.datasets for text in check_set(spec)]
-    for spec in model_specs(config):
-        model_settings(spec.label, spec.name, spec.settings, config.device)
-    return notices
 
 
 @dataclass(frozen=True)
@@ -122,7 +97,9 @@ class _Inputs:
     keys: Keys
 
 
-class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
+class BenchmarkJob(Job[_Inputs, BenchmarkResult]):
+    """The benchmark of a configuration; only `work` calls `figures`."""
+
     command = "benchmark"
     owns = (
         "ALL_SUMMARY.csv", "comparisons.csv", "deciles.csv", "extremes.csv", "deep_dive.csv",
@@ -144,20 +121,18 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
             self.pool = pool
             yield
 
+    def check(self, progress: Progress) -> list[str]:
+        """Check plugins, and the names and settings of data sets and models."""
+        return check_names(self.config, model_specs(self.config), progress)
+
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Build the models and read the data sets; a dry run downloads no weights."""
-        config = self.config
-        if "EMD" in config.metrics:
-            require_solver()
-        for path in config.plugins:
-            load_plugin(Path(path))
-        models = [
-            build_model(spec.label, spec.name, spec.settings, config.device, download=not dry_run)
-            for spec in model_specs(config)
-        ]
-        require_devices(models)
-        for text in dict.fromkeys(text for built in models for text in built.model.notices):
-            progress.notice(text)
+        config, checks = self.config, Checks(progress)
+        self.check(progress)
+        with checks.part():
+            if "EMD" in config.metrics:
+                require_solver()
+        models = build_models(model_specs(config), config.device, progress, dry_run=dry_run)
         sets = load_sets(
             config.datasets,
             progress,
@@ -165,14 +140,10 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
             limit=config.limit_images,
             needs_truth=not config.predict_only,
         )
-        _require_images(models, sets, config.max_lost, progress)
-        for text in require_maps(models, sets, config.postprocess, config.max_lost):
-            progress.notice(text)
+        with checks.part():
+            _require_images(models, sets, config.max_lost, progress)
+        require_maps(models, sets, config.postprocess, config.max_lost, progress)
         if dry_run:
-            for built in models:
-                note = describe_download(f"model {built.label}", built.settings)
-                if note is not None:
-                    progress.notice(note)
             return _Inputs(models, sets, {})
         for built in models:
             for loaded in sets:
@@ -357,7 +328,7 @@ class _BenchmarkJob(Job[_Inputs, BenchmarkResult]):
             return str(error)  # raised again when the image is predicted
 
 
-def _predict_only(job: _BenchmarkJob, progress: Progress) -> Outcome[BenchmarkResult]:
+def _predict_only(job: BenchmarkJob, progress: Progress) -> Outcome[BenchmarkResult]:
     """Predict every image into the cache without scoring."""
     started = Stopwatch()
     folder = RunFolder(job.folder, job.command, job.owns)
@@ -379,7 +350,7 @@ def _predict_only(job: _BenchmarkJob, progress: Progress) -> Outcome[BenchmarkRe
 
 
 def _predict(
-    job: _BenchmarkJob,
+    job: BenchmarkJob,
     scorer: Scorer,
     heatmaps: HeatmapFiles,
     loaded: LoadedSet,

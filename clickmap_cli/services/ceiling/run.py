@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,25 +72,21 @@ def run(
         RunError: another run has locked the folder, or it cannot be written; the cluster is gone.
     """
     _check_call(config, method, subject_curve)
-    study = _Study(config, method, subject_curve)
-    jobs = [_CeilingJob(study, metric, figures) for metric in config.metric]
+    study = CeilingStudy(config, method, subject_curve)
+    jobs = [CeilingJob(study, metric, figures) for metric in config.metric]
     return run_jobs(jobs, when, dry_run=dry_run, progress=progress)
 
 
-class _Study:
+class CeilingStudy:
     """Inputs, workers and computed scores, which the ceilings of all metrics of a call share."""
 
     def __init__(self, config: ExperimentConfig, method: str, subject_curve: bool) -> None:
         self.config = config
         self.method = method
         self.subject_curve = subject_curve
+        self.inputs: dict[str, dict[str, Any]] = {}  # the input files with size and hash
         self._results: dict[str, CeilingResult] | None = None
         self._pool: Pool | None = None
-
-    @cached_property
-    def inputs(self) -> dict[str, dict[str, Any]]:
-        """The input files with size and hash."""
-        return describe_files(None, input_files(self.config))
 
     @contextmanager
     def workers(self, progress: Progress, *, connect: bool) -> Iterator[None]:
@@ -116,10 +111,10 @@ class _Study:
         return self._results
 
 
-class _CeilingJob(Job[Survivors, CeilingResult]):
+class CeilingJob(Job[Survivors, CeilingResult]):
     """The ceiling by one metric."""
 
-    def __init__(self, study: _Study, metric: str, figures: CeilingFigures) -> None:
+    def __init__(self, study: CeilingStudy, metric: str, figures: CeilingFigures) -> None:
         self.study = study
         self.metric = metric
         self.figures = figures
@@ -133,7 +128,7 @@ class _CeilingJob(Job[Survivors, CeilingResult]):
 
     def load(self, progress: Progress, *, dry_run: bool) -> Survivors:
         """Hash the input files, then read and filter the trials."""
-        _ = self.study.inputs
+        self.study.inputs = describe_files(None, input_files(self.config, progress))
         quality = load_judge(self.config, progress)
         found = read_survivors(self.config, progress, quality=quality)
         require_images(found)

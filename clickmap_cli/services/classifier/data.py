@@ -30,7 +30,7 @@ from clickmap_cli.metrics.classification import shuffle_within
 from clickmap_cli.models.classifier import build_classifier
 from clickmap_cli.models.weights import RANDOM
 from clickmap_cli.runtime.errors import ClickmapError, ConfigError, DataError
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.storage.atomic import sha256_of
 from clickmap_cli.training.folds import OuterFold, nested_folds
@@ -70,8 +70,15 @@ class ClassifierStudy:
         return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
+def load_study(
+    config: ClassifierConfig, progress: Progress, *, download: bool = True
+) -> ClassifierStudy:
     """Read every map once, and report everything that prevents the study in one error.
+
+    Args:
+        config: the configuration.
+        progress: receives the current stage and notices.
+        download: whether the network may be tried with timm's weights; False = with random ones.
 
     Raises:
         ConfigError: the configuration names something that does not exist, or the network cannot
@@ -79,7 +86,7 @@ def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
         DataError: the maps, their sizes, classes or participants do not allow such a study.
     """
     progress.stage("Reading maps")
-    images = _read(config)
+    images = _read(config, progress)
     unread = [f"{problem.image_id}: {problem.reason}" for problem in images.problems]
     first = f"The first: {unread[0]}" if unread else ""
     loss = Loss(len(unread), len(unread) + len(images.items), "maps cannot be read", first)
@@ -102,7 +109,7 @@ def load_study(config: ClassifierConfig, progress: Progress) -> ClassifierStudy:
         faults.append(str(error))
     try:
         if len(images.sizes) == 1:
-            _try_network(config, images, folds)
+            _try_network(config, images, folds, download)
     except ClickmapError as error:
         if not faults:
             raise
@@ -161,9 +168,16 @@ def _hash_of(path: Path) -> str:
         return ""
 
 
-def _read(config: ClassifierConfig) -> LabelledImages:
-    settings = config.data
-    root = as_folder(settings.root, "data.root")
+def _read(config: ClassifierConfig, progress: Progress) -> LabelledImages:
+    settings, checks = config.data, Checks(progress)
+    with checks.part():
+        root = as_folder(settings.root, "data.root")
+    with checks.part():
+        if settings.labels is not None and not Path(settings.labels).expanduser().is_file():
+            raise DataError(
+                f"data.labels: no file at {settings.labels} (looked from {Path.cwd()})."
+            )
+    checks.require_all()
     size = None if settings.size is None else (settings.size[0], settings.size[1])
     if settings.labels is not None:
         images = labelled_clickmaps(root, settings.labels, settings.classes, size, config.n_jobs)
@@ -194,11 +208,12 @@ def _shuffled(images: LabelledImages, seed: int) -> LabelledImages:
 
 
 def _try_network(
-    config: ClassifierConfig, images: LabelledImages, folds: Sequence[OuterFold]
+    config: ClassifierConfig, images: LabelledImages, folds: Sequence[OuterFold], download: bool
 ) -> None:
     """Build the network, and try a batch of one map if any fold's training has such a batch."""
     (size,) = images.sizes
-    network = new_network(config, images, size, config.seed)
+    pretrained = download or config.model.weights_path is not None
+    network = new_network(config, images, size, config.seed, pretrained)
     counts = dict.fromkeys(images.participants, 0)
     for item in images.items:
         counts[item.participant] += 1

@@ -13,7 +13,10 @@ from typing import Any
 
 from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.loading import numbers_hash
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.models.building import describe_release
+from clickmap_cli.models.classifier import BASE
+from clickmap_cli.models.timm_models import load_pretrained_config
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.services.classifier.data import ClassifierStudy, load_study, new_network
 from clickmap_cli.services.classifier.interpretation import (
     FOLDER,
@@ -59,10 +62,12 @@ def run(
         DataError: the maps, their sizes, classes or participants do not allow such a study.
         RunError: the loss became NaN or infinite, the GPU ran out of memory, or the folder is busy.
     """
-    return run_job(_ClassifierJob(config, views, figures), when, dry_run=dry_run, progress=progress)
+    return run_job(ClassifierJob(config, views, figures), when, dry_run=dry_run, progress=progress)
 
 
-class _ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
+class ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
+    """Training and test of a classifier of attention maps; only `work` calls `figures`."""
+
     command = "train-classifier"
 
     def __init__(
@@ -77,11 +82,24 @@ class _ClassifierJob(Job[ClassifierStudy, ClassifierSummary]):
         self.log: RunLog
         self.methods: tuple[str, ...] = ()
 
+    def check(self, progress: Progress) -> tuple[()]:
+        """Raise ConfigError unless the network exists."""
+        name = self.config.model.name
+        with Checks(progress).part():
+            if name != BASE:
+                load_pretrained_config(name, f"network {name}")
+        return ()
+
     def load(self, progress: Progress, *, dry_run: bool) -> ClassifierStudy:
         """Read the maps, divide the participants, and try the network."""
-        config = self.config
+        config, model = self.config, self.config.model
+        self.check(progress)
+        if dry_run and model.weights_path is None:
+            note = describe_release("model", model.weights, model.name)
+            if note is not None:
+                progress.notice(note)
         self.log = RunLog(self.folder)
-        study = load_study(config, progress)
+        study = load_study(config, progress, download=not dry_run)
         if config.interpretation.enabled:
             network = new_network(config, study.images, study.size, config.seed, pretrained=False)
             self.methods, left_out = usable_methods(network, study)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clickmap_cli.runtime import machine
-from clickmap_cli.runtime.errors import ClickmapError, readable_size
-from clickmap_cli.runtime.machine import Disk, Package, probe, wanted_packages
-from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services.doctor.disk_need import DiskNeed
-from clickmap_cli.services.doctor.facts import (
-    ConfigFacts,
-    Diagnosis,
-    Extra,
-    Finding,
-    Installed,
-)
+from clickmap_cli.runtime.errors import ClickmapError
+from clickmap_cli.runtime.machine import Cores, Disk, Gpus, Memory, Package, probe, wanted_packages
+from clickmap_cli.runtime.progress import Findings, Progress
 from clickmap_cli.storage.manifest import versions
+
+if TYPE_CHECKING:
+    from clickmap_cli.services.doctor.config import ConfigFacts
 
 ENABLES = {
     "wandb": "training logged to Weights & Biases: wandb.enabled, use_wandb",
@@ -31,7 +28,34 @@ ENABLES = {
 }
 """Extra -> the features it enables."""
 
-_NOT_OFFERED = ("dev", "fuzz", "all")  # extras for developers, and the union of the other extras
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The whole result of `doctor`.
+
+    Attributes:
+        versions: versions of clickmap, Python and the packages that numbers depend on.
+        packages: the required packages.
+        cores: cores of this machine.
+        memory: memory of this machine.
+        gpus: GPUs that torch finds.
+        disk: the disk of the output folder.
+        extras: optional extra -> the problems of its packages, in a clause; empty if installed.
+        config: facts about the given config; None without a config or if it cannot be read.
+        problems: sentences about what will not work.
+        notes: sentences about what works, but should be known.
+    """
+
+    versions: Mapping[str, str]
+    packages: tuple[Package, ...]
+    cores: Cores
+    memory: Memory
+    gpus: Gpus
+    disk: Disk
+    extras: Mapping[str, str]
+    config: ConfigFacts | None
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def run(
@@ -50,71 +74,41 @@ def run(
     """
     progress.stage("Importing packages")
     needed, by_extra = wanted_packages()
-    extras = tuple(
-        Extra(name, ENABLES.get(name, ""), packages)
+    extras = {
+        name: "; ".join(package.problem for package in packages if package.problem)
         for name, packages in by_extra.items()
-        if name not in _NOT_OFFERED
-    )
-    problems, gpus = probe([package.module for package in needed if package.version is not None])
-    findings = _of_packages(needed, problems)
-    cores, memory = machine.cores(), machine.memory()
-    facts: ConfigFacts | None = None
-    words = list(overrides)
-    if config is not None or words:
-        about = Installed(extras, problems, gpus, cores, memory)
-        facts, found = _of_config(config, words, output, about, progress)
-        findings += found
+        if name in ENABLES
+    }
+    broken, gpus = probe([package.module for package in needed if package.version is not None])
+    cores, found = machine.cores(), Findings()
+    for package in needed:
+        if package.problem:
+            found.problem(f"{package.problem}: pip install '{package.name}{package.wanted}'.")
+    for module, why in broken.items():
+        found.problem(f"{module} is installed and does not import: {why}.")
+    facts, words = None, list(overrides)
+    if {"yaml", "omegaconf", "numpy", "pandas", "scipy", "h5py", "pyarrow", "PIL"} & broken.keys():
+        if config is not None or words:
+            found.notice("The config is not looked into before these packages import.")
+    elif config is not None or words:
+        from clickmap_cli.services.doctor.config import examine
+
+        missing = {name: lack for name, lack in extras.items() if lack}
+        try:
+            facts, about = examine(
+                config, words, progress, output,
+                broken=broken, missing=missing, gpus=gpus, cores=cores.usable,
+            )  # fmt: skip
+            found.problems += about.problems
+            found.notices += about.notices
+        except (ClickmapError, OSError) as error:
+            found.add(error)
     progress.stage("Measuring the disk")
     place = facts.output if facts is not None else output or Path()
     disk = machine.disk(place)
     if disk.problem and (output is not None or facts is not None):
-        findings.append(
-            Finding("problem", f"Results cannot go to {place}: {disk.folder} {disk.problem}.")
-        )
-    if facts is not None and facts.need is not None:
-        findings += _of_need(facts.need, disk)
-    return Diagnosis(versions(), needed, cores, memory, gpus, disk, extras, facts, tuple(findings))
-
-
-def _of_packages(needed: Sequence[Package], problems: Mapping[str, str]) -> list[Finding]:
-    findings = [
-        Finding("problem", f"{package.problem}: pip install '{package.name}{package.wanted}'.")
-        for package in needed
-        if package.problem
-    ]
-    for module, why in problems.items():
-        findings.append(Finding("problem", f"{module} is installed and does not import: {why}."))
-    return findings
-
-
-def _of_config(
-    path: Path | None,
-    overrides: list[str],
-    output: Path | None,
-    about: Installed,
-    progress: Progress,
-) -> tuple[ConfigFacts | None, list[Finding]]:
-    """Return facts and findings of the config, or a note if packages needed to read it fail."""
-    if not about.works("yaml", "omegaconf", "numpy", "pandas", "scipy", "h5py", "pyarrow", "PIL"):
-        text = "The config is not looked into before these packages import."
-        return None, [Finding("note", text)]
-    from clickmap_cli.services.doctor import config as doctor_config
-
-    try:
-        return doctor_config.examine(path, overrides, about, progress, output)
-    except (ClickmapError, OSError) as error:
-        return None, [Finding("problem", str(error))]
-
-
-def _of_need(need: DiskNeed, disk: Disk) -> list[Finding]:
-    """Return a finding if the maps may not fit on the disk."""
-    if disk.free is None or disk.free >= need.most:
-        return []
-    sizes = (
-        f"maps of {need.images:,} images need about {readable_size(need.likely, up=True)} (at most "
-        f"{readable_size(need.most, up=True)}), and {disk.folder} has {readable_size(disk.free)} "
-        "free"
-    )
-    if disk.free < need.likely:
-        return [Finding("problem", f"The disk is too small: {sizes}; choose another --output.")]
-    return [Finding("note", f"The disk may just do: {sizes}.")]
+        found.problem(f"Results cannot go to {place}: {disk.folder} {disk.problem}.")
+    return Diagnosis(
+        versions(), needed, cores, machine.memory(), gpus, disk, extras, facts,
+        tuple(found.problems), tuple(dict.fromkeys(found.notices)),
+    )  # fmt: skip

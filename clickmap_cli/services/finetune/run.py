@@ -20,18 +20,16 @@ from clickmap_cli.models.building import (
     BuiltModel,
     build_model,
     describe_download,
-    model_settings,
     require_devices,
     try_network,
 )
 from clickmap_cli.models.torch_model import TorchSaliencyModel
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import LocalPool, worker_count
-from clickmap_cli.runtime.progress import Progress, Silent
-from clickmap_cli.runtime.registry import load_plugin
+from clickmap_cli.runtime.progress import Checks, Progress, Silent
 from clickmap_cli.scoring.data import (
     LoadedSet,
-    check_set,
+    check_names,
     load_sets,
     require_unchanged,
     require_usable,
@@ -86,29 +84,8 @@ def run(
     """
     with join_processes() as group:
         told = progress if group.first else Silent()
-        outcome = run_job(_SaliencyJob(config, views, group), when, dry_run=dry_run, progress=told)
+        outcome = run_job(SaliencyJob(config, views, group), when, dry_run=dry_run, progress=told)
     return outcome if group.first else None
-
-
-def check(config: SaliencyConfig) -> list[str]:
-    """Check that everything a config names exists and takes its settings; read no data.
-
-    Returns:
-        Notices about the data set.
-
-    Raises:
-        ConfigError: the data set, the model or a setting is unknown.
-        DataError: a plugin's file or a list of image ids is missing.
-    """
-    for path in config.plugins:
-        load_plugin(Path(path))
-    notices = check_set(config.datasets[0])
-    folds = fold_settings(config)
-    for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
-        read_ids(listed)
-    model = config.model
-    model_settings(model.label, model.name, model.settings, config.device)
-    return notices
 
 
 def fold_settings(config: SaliencyConfig) -> FoldSettings:
@@ -139,7 +116,9 @@ class _Inputs:
     built: BuiltModel
 
 
-class _SaliencyJob(Job[_Inputs, CvSummary | None]):
+class SaliencyJob(Job[_Inputs, CvSummary | None]):
+    """Fine-tuning of a saliency model; only `work` calls `views`."""
+
     command = "finetune"
     owns = (*OWN, *FOLD_FILES)
 
@@ -157,21 +136,38 @@ class _SaliencyJob(Job[_Inputs, CvSummary | None]):
         """Return the first process's value."""
         return self.group.broadcast(value)
 
+    def check(self, progress: Progress) -> list[str]:
+        """Check plugins, names and settings of the data set and the model, and lists of ids."""
+        checks, folds = Checks(progress), fold_settings(self.config)
+        notices = check_names(self.config, [self.config.model], progress)
+        for listed in (*folds.files, *([] if folds.holdout is None else [folds.holdout])):
+            with checks.part():
+                read_ids(listed)
+        return notices
+
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Read and divide the data set, and check the model; a dry run downloads no weights."""
-        config = self.config
-        require_trackers(tensorboard=config.tensorboard, wandb=config.wandb.enabled)
-        if "EMD" in config.metrics:
-            require_solver()
-        for path in config.plugins:
-            load_plugin(Path(path))
-        (loaded,) = load_sets(
-            config.datasets, progress, max_lost=config.max_lost, limit=config.limit_images
-        )
-        require_usable(loaded)
-        division = divide(loaded.stimuli, fold_settings(config))
-        fold_numbers(config.cv.only_folds, len(division.folds))
-        built = self._build(progress, download=not dry_run)
+        config, checks = self.config, Checks(progress)
+        self.check(progress)
+        with checks.part():
+            require_trackers(tensorboard=config.tensorboard, wandb=config.wandb.enabled)
+        with checks.part():
+            if "EMD" in config.metrics:
+                require_solver()
+        with checks.part():
+            cache = self.targets.cache_dir
+            if cache is not None and not cache.is_dir():
+                raise DataError(f"gt_cache_dir: no folder at {cache} (looked from {Path.cwd()}).")
+        with checks.part():
+            (loaded,) = load_sets(
+                config.datasets, progress, max_lost=config.max_lost, limit=config.limit_images
+            )
+            require_usable(loaded)
+            division = divide(loaded.stimuli, fold_settings(config))
+            fold_numbers(config.cv.only_folds, len(division.folds))
+        with checks.part(f"model {config.model.label}"):
+            built = self._build(progress, download=not dry_run)
+        checks.require_all()
         learnt = {i for fold in division.folds for i in (*fold.train, *fold.validation)}
         for stimulus in loaded.stimuli:
             if stimulus.image_id in learnt:

@@ -18,10 +18,16 @@ from clickmap_cli.config.saliency import Stage
 from clickmap_cli.metrics.keypoints import KeypointScores
 from clickmap_cli.metrics.uncertainty import RESAMPLES
 from clickmap_cli.models.attention import keypoint_maps
-from clickmap_cli.models.keypoint_net import KeypointNet, build_keypoint_net
+from clickmap_cli.models.building import describe_release
+from clickmap_cli.models.keypoint_net import (
+    NAMES,
+    KeypointNet,
+    build_keypoint_net,
+    check_keypoint_net,
+)
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.parallel import worker_count
-from clickmap_cli.runtime.progress import Progress, Silent
+from clickmap_cli.runtime.progress import Checks, Progress, Silent
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, Shared, run_job
 from clickmap_cli.services.keypoints.data import KeypointData, load_keypoints
 from clickmap_cli.services.keypoints.results import (
@@ -128,15 +134,16 @@ def run(
         RunError: the loss became NaN or infinite, the GPU ran out of memory, or the folder is busy.
         MissingExtraError: a tracker needs a package that is not installed.
     """
-    require_trackers(tensorboard=config.tensorboard, wandb=config.use_wandb)
     with join_processes() as group:
         told = progress if group.first else Silent()
-        job = _KeypointJob(config, views, figures, group)
+        job = KeypointJob(config, views, figures, group)
         outcome = run_job(job, when, dry_run=dry_run, progress=told)
     return outcome if group.first else None
 
 
-class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointSummary | None]):
+class KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointSummary | None]):
+    """Training of a key-point network; only `work` calls `figures`."""
+
     command = "finetune"
     owns = (
         "predictions.csv", "labels.csv", "predictions_dlc.csv", "per_image.csv",
@@ -157,24 +164,32 @@ class _KeypointJob(Job[tuple[KeypointData, KeypointTask, FitSettings], KeypointS
         """Return the first process's value."""
         return self.group.broadcast(value)
 
-    def load(
-        self,
-        progress: Progress,
-        *,
-        dry_run: bool,
-    ) -> tuple[KeypointData, KeypointTask, FitSettings]:
-        """Read the labels and build the network."""
+    def check(self, progress: Progress) -> tuple[()]:
+        """Raise ConfigError unless the network exists and takes images of this size."""
         config = self.config
+        with Checks(progress).part():
+            check_keypoint_net(config.model_type, config.img_size, config.n_KPs or 1)
+        return ()
+
+    def load(
+        self, progress: Progress, *, dry_run: bool
+    ) -> tuple[KeypointData, KeypointTask, FitSettings]:
+        """Read the labels and build the network; a dry run downloads no weights."""
+        config, checks = self.config, Checks(progress)
+        self.check(progress)
+        with checks.part():
+            require_trackers(tensorboard=config.tensorboard, wandb=config.use_wandb)
         data = load_keypoints(config)
-        network = build_network(config, len(data.names))
-        for text in (*data.notices, *network.notices):
+        network, notices = build_network(config, len(data.names), download=not dry_run)
+        for text in (*data.notices, *notices):
             progress.notice(text)
         if config.fp16_opt_level is not None:
             progress.notice(
                 f"fp16_opt_level ({config.fp16_opt_level}) is of an earlier library; fp16: true "
                 "uses today's automatic mixed precision, which has no levels."
             )
-        network.to(choose_device(config.device))
+        with checks.part():
+            network.to(choose_device(config.device))
         about = {
             "names": list(data.names), "model_type": config.model_type,
             "img_size": config.img_size, "mean": list(network.shown.mean),
@@ -329,8 +344,18 @@ def _fit_settings(config: KeypointConfig, n_train: int, progress: Progress) -> F
     )  # fmt: skip
 
 
-def build_network(config: KeypointConfig, n_points: int) -> KeypointNet:
-    """Return the network of a configuration with its initial weights.
+def build_network(
+    config: KeypointConfig, n_points: int, *, download: bool
+) -> tuple[KeypointNet, Sequence[str]]:
+    """Build the network of a configuration with its initial weights.
+
+    Args:
+        config: the configuration.
+        n_points: number of key points.
+        download: False to draw random weights instead of timm's.
+
+    Returns:
+        The network, and notices about its weights.
 
     Raises:
         ConfigError: the network does not exist, or cannot take images of this size.
@@ -339,5 +364,13 @@ def build_network(config: KeypointConfig, n_points: int) -> KeypointNet:
     pretrained = config.pretrained_dir
     if pretrained is not None and pretrained.lower() == "none":
         pretrained = None
+    note = None
+    if not download:
+        timm_name = NAMES.get(config.model_type, config.model_type)
+        note = describe_release("pretrained_dir", str(pretrained).lower(), timm_name)
     torch.manual_seed(config.seed)
-    return build_keypoint_net(config.model_type, config.img_size, n_points, pretrained, config.seed)
+    network = build_keypoint_net(
+        config.model_type, config.img_size, n_points, pretrained if note is None else None,
+        config.seed,
+    )  # fmt: skip
+    return network, network.notices if note is None else (note,)

@@ -35,7 +35,7 @@ from clickmap_cli.models.participant_quality import (
     save_quality,
 )
 from clickmap_cli.models.weights import seeded
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.training_views import HISTORY, Shown, TrainingViews, make_trackers
 from clickmap_cli.storage.atomic import write_csv, write_json
@@ -104,7 +104,7 @@ def run(
         DataError: the trials or the lists cannot be read.
         RunError: the loss became NaN or infinite, or the folder is busy.
     """
-    return run_job(_QualityJob(config, views), when, dry_run=dry_run, progress=progress)
+    return run_job(QualityJob(config, views), when, dry_run=dry_run, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +135,16 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
         ConfigError: the lists contradict each other or the data, or there are too few people.
         DataError: the trials or the lists cannot be read.
     """
-    good = read_users(config.data.good_users, "data.good_users")
-    bad = read_users(config.data.bad_users, "data.bad_users")
-    experiment = load_experiment(Path(str(config.data.experiment))).config
-    files = input_files(experiment)
-    trials = read_trials_to_judge(experiment, progress)
+    checks = Checks(progress)
+    with checks.part("data.good_users"):
+        good = read_users(config.data.good_users, "data.good_users")
+    with checks.part("data.bad_users"):
+        bad = read_users(config.data.bad_users, "data.bad_users")
+    with checks.part("data.experiment"):
+        experiment = load_experiment(Path(str(config.data.experiment))).config
+        files = input_files(experiment, progress)
+        trials = read_trials_to_judge(experiment, progress)
+    checks.require_all()
     labels, idle = label_users(trials, good, bad)
     if idle:
         progress.notice(
@@ -150,7 +155,9 @@ def load_people(config: ParticipantQualityConfig, progress: Progress) -> KnownPe
     return KnownPeople(experiment, files, (good, bad), trials, labels, folds)
 
 
-class _QualityJob(Job[KnownPeople, QualitySummary | None]):
+class QualityJob(Job[KnownPeople, QualitySummary | None]):
+    """Training of a participant-quality model."""
+
     command = "train-classifier"
     owns = (QUALITY_FILE, "participants.csv", "calibration.csv", SUMMARY, *FOLD_FILES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Progress
+from clickmap_cli.runtime.progress import Checks, Progress
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.services.prepare.examples import Example, draw_examples
@@ -36,6 +36,7 @@ from clickmap_cli.storage.manifest import Manifest, describe_files
 from clickmap_cli.storage.safe_arrays import write_npz
 
 _PICTURE_KEYS = ("image_dir", "display_image_keys")
+_LOOKED_FOR = 1000  # largest number of images whose files a dry run looks for
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def run(
             the cluster is gone.
     """
     _check_call(config, when, part, merge)
-    job = _PrepareJob(config, progress, draw, part, merge)
+    job = PrepareJob(config, progress, draw, part, merge)
+    job.check(progress)  # before a cluster is asked for workers
     return run_job(job, when, dry_run=dry_run, progress=progress)
 
 
@@ -127,7 +129,9 @@ class _Inputs:
     found: Survivors | None
 
 
-class _PrepareJob(Job[_Inputs, PrepareSummary]):
+class PrepareJob(Job[_Inputs, PrepareSummary]):
+    """Preparation of an experiment, or a shard of it; only `work` calls `draw`."""
+
     command = "prepare"
     owns = ("maps.h5", "maps_shards", "maps", "maps.npz", "examples")
 
@@ -158,14 +162,28 @@ class _PrepareJob(Job[_Inputs, PrepareSummary]):
             self.pool = pool
             yield
 
+    def check(self, progress: Progress) -> tuple[()]:
+        """Raise ConfigError if maps would be blurred here and computed elsewhere."""
+        if self.config.backend == "dask" and self.config.use_gpu_blurring:
+            raise ConfigError(
+                "use_gpu_blurring blurs on this machine's GPU, and backend: dask on other "
+                "machines; leave one out."
+            )
+        return ()
+
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Hash the inputs and load the judge of participants; a dry run also filters the trials."""
-        files, identity = _inputs(self.config, progress)
-        quality = load_judge(self.config, progress)
+        config = self.config
+        self.check(progress)
+        files, identity = _inputs(config, progress)
+        quality = load_judge(config, progress)
+        with Checks(progress).part():
+            device = _blur_device(config, progress)
         if not dry_run:
-            return _Inputs(files, identity, quality, _blur_device(self.config, progress), None)
-        found = read_survivors(self.config, progress, quality=quality)
+            return _Inputs(files, identity, quality, device, None)
+        found = read_survivors(config, progress, quality=quality)
         require_images(found)
+        _notify_pictures(config, found.trials.images.tolist(), progress)
         return _Inputs(files, identity, quality, None, found)
 
     def preview(self, inputs: _Inputs) -> PrepareSummary:
@@ -221,11 +239,6 @@ def _check_call(
         raise ConfigError("--merge joins what is there; --overwrite belongs to --shard.")
     if part is not None and config.backend == "dask":
         raise ConfigError("--shard is for job arrays, which need no cluster; leave out --backend.")
-    if config.backend == "dask" and config.use_gpu_blurring:
-        raise ConfigError(
-            "use_gpu_blurring blurs on this machine's GPU, and backend: dask on other machines; "
-            "leave one out."
-        )
 
 
 def _notify_other_pictures(config: ExperimentConfig, done: Manifest, progress: Progress) -> None:
@@ -240,6 +253,19 @@ def _notify_other_pictures(config: ExperimentConfig, done: Manifest, progress: P
             f"The example pictures were drawn with another {' and '.join(other)}; `clickmap "
             "visualize` draws them again, --overwrite makes everything again.",
             keep=False,
+        )
+
+
+def _notify_pictures(config: ExperimentConfig, keys: Sequence[str], progress: Progress) -> None:
+    """Give a notice if `image_dir` lacks images; only example pictures need them."""
+    if config.image_dir is None:
+        return
+    folder, looked = Path(config.image_dir), keys[:_LOOKED_FOR]
+    absent = [key for key in looked if not (folder / key).is_file()]
+    if absent:
+        progress.notice(
+            f"image_dir: {len(absent):,} of {len(looked):,} images that were looked for are not in "
+            f"{folder}, '{absent[0]}' for one; only pictures need them."
         )
 
 
@@ -265,7 +291,7 @@ def _inputs(config: ExperimentConfig, progress: Progress) -> tuple[dict[str, dic
             f"clickme_data: {config.clickme_data} is a folder; prepare wants the file of raw "
             "trials in it."
         )
-    files = input_files(config)
+    files = input_files(config, progress)
     progress.stage("Hashing inputs")
     described = describe_files(None, files)
     # masks are found by their names; blurring on a GPU changes the last bits
