@@ -1,1 +1,1 @@
-"""`clickmap visualize`: figures and galleries of a finished experiment, and a browser of its maps."""
+"""`clickmap visualize`: figures, galleries, and the maps that the viewer shows."""
