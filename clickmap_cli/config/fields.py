@@ -476,7 +476,7 @@ def read_settings(
     return {
         name: read_value(each, given[name], name, lambda _: what) if name in given else each.default
         for name, each in known.items()
-        if name in given or name in own  # a base sets the defaults of its own settings
+        if name in given or name in own  # a base class sets defaults itself
     }
 
 

@@ -50,7 +50,7 @@ class Freeze:
 
 @dataclass
 class Rates:
-    """The settings that a stage may have of its own; else those of `training` hold."""
+    """Settings of `training` that a stage may override."""
 
     epochs: int = key(10, "Epochs per stage.", "scores", minimum=1)
     lr: float = key(1e-4, "Learning rate.", "scores", minimum=0)

@@ -18,10 +18,10 @@ def machine_table(found: Diagnosis) -> Table:
     table = new_table("This machine", show_header=False)
     rows = {
         **found.versions,
-        "cores": cores_words(found.cores),
-        "memory": memory_words(found.memory),
-        "GPU": gpu_words(found.gpus),
-        "disk": disk_words(found.disk),
+        "cores": describe_cores(found.cores),
+        "memory": describe_memory(found.memory),
+        "GPU": describe_gpu(found.gpus),
+        "disk": describe_disk(found.disk),
     }
     for name, words in rows.items():
         table.add_row(name, Text(words))
@@ -49,13 +49,13 @@ def verdict(found: Diagnosis) -> str:
     return f"{found.config.file}: nothing here stands in its way ({found.config.kind})."
 
 
-def cores_words(cores: Cores) -> str:
+def describe_cores(cores: Cores) -> str:
     """Describe the cores of the machine, and those that this process may use."""
     few = cores.usable < cores.total
     return f"{cores.total}{f', {cores.usable} of them for this process' if few else ''}"
 
 
-def memory_words(memory: Memory) -> str:
+def describe_memory(memory: Memory) -> str:
     """Describe the memory of the machine, and the part that is available."""
     words = "not told by this system" if memory.total is None else readable_size(memory.total)
     if memory.limit is not None:
@@ -65,14 +65,14 @@ def memory_words(memory: Memory) -> str:
     return words
 
 
-def gpu_words(gpus: Gpus) -> str:
+def describe_gpu(gpus: Gpus) -> str:
     """Describe the GPUs that torch can use, or why there is none."""
     if gpus.cuda:
         return ", ".join(f"{name} ({readable_size(size)})" for name, size in gpus.cuda)
     return "Apple GPU (mps)" if gpus.mps else f"none: {gpus.why_none}"
 
 
-def disk_words(disk: Disk) -> str:
+def describe_disk(disk: Disk) -> str:
     """Describe free space and speed of the disk."""
     words = f"{disk.folder}: "
     words += "room not told" if disk.free is None else f"{readable_size(disk.free)} free"

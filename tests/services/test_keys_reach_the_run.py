@@ -17,7 +17,7 @@ from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.training.optimisation import make_optimizer
-from tests.helpers.studies import write_csv
+from tests.helpers.studies import read_csv, write_csv
 from tests.services.benchmark.test_run import write_corpus
 from tests.services.ceiling import test_run as test_ceiling
 from tests.services.finetune import test_run as test_finetune
@@ -71,7 +71,7 @@ def test_target_reliability_says_how_many_participants_are_needed(tmp_path, targ
 def first_loss(corpus: Path, out: Path, *words: str) -> float:
     more = ("cv.only_folds=[1]", "training.epochs=1", "training.lr=0", *words)
     test_finetune.run(test_finetune.words_for(corpus, out, *more))
-    return float(test_finetune.table(out / "fold_01" / "history.csv")[0]["train_loss"])
+    return float(read_csv(out / "fold_01" / "history.csv")[0]["train_loss"])
 
 
 def test_gt_resize_interp_is_how_cached_maps_come_to_the_images_size(tmp_path) -> None:

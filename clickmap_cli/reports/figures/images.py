@@ -22,13 +22,12 @@ from clickmap_cli.reports.figures.panels import (
     image_field,
     lay_over,
     panel_shape,
-    preset_of,
     scale_picture,
     show,
     write_missing,
 )
 from clickmap_cli.reports.overlays import Bytes, blend, colour_map, scale_map
-from clickmap_cli.reports.style import COLOURS, save, styled
+from clickmap_cli.reports.style import COLOURS, PRESETS, save, styled
 from clickmap_cli.services.visualize.experiment import (
     Picture,
     Track,
@@ -192,7 +191,7 @@ def _pale(image: Bytes) -> Bytes:
 def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
     if not len(track.x):
         return
-    preset = preset_of(look)
+    preset = PRESETS[look.preset]
     shares = rank_clicks(track)
     if look.order == "path":
         _draw_path(axis, track, shares, look)
@@ -219,7 +218,7 @@ def _draw_track(axis: Any, track: Track, look: Look, width: int) -> None:
 def _draw_path(axis: Any, track: Track, shares: NDArray[np.float64], look: Look) -> None:
     from matplotlib.collections import LineCollection
 
-    preset = preset_of(look)
+    preset = PRESETS[look.preset]
     points = np.stack((track.x, track.y), axis=1).astype(np.float64)
     pieces = np.stack((points[:-1], points[1:]), axis=1)
     for colour, width, order in (("white", 3 * preset.line, 1), (None, 1.5 * preset.line, 2)):

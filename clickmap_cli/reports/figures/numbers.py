@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from clickmap_cli.reports.figures.panels import preset_of, shorten
+from clickmap_cli.reports.figures.panels import shorten
 from clickmap_cli.reports.style import (
     COLOURS,
     GOLDEN,
     NARROW,
+    PRESETS,
     chart_title,
     draw_boxes,
     save,
@@ -81,7 +82,7 @@ def draw_spread(name: str, numbers: Distributions, look: Look, paths: Paths) -> 
     """Draw the distribution of a count, such as `clicks_per_trial`."""
     spread = next(spread for spread in numbers.spreads if spread.name == name)
     with styled(look.preset) as plt:
-        preset = preset_of(look)
+        preset = PRESETS[look.preset]
         width = min(preset.width, NARROW)
         figure, axis = plt.subplots(figsize=(width, width * GOLDEN), layout="constrained")
         axis.hist(spread.values, bins=_edges(spread), color=COLOURS["data"], alpha=0.75)
@@ -107,7 +108,7 @@ def _edges(spread: Spread) -> Any:
 
 def _axes(plt: Any, look: Look, rows: int) -> tuple[Any, Any]:
     """Return a figure for horizontal bars, as high as the number of bars requires."""
-    preset = preset_of(look)
+    preset = PRESETS[look.preset]
     width = min(preset.width, 5.4)
     height = (rows * 1.75 + 5.5) * preset.font / 72
     figure, axis = plt.subplots(figsize=(width, height), layout="constrained")
@@ -126,7 +127,7 @@ def _bar_numbers(axis: Any, texts: list[str], counts: list[int], look: Look) -> 
     most = max(counts)
     for at, (text, count) in enumerate(zip(texts, counts, strict=True)):
         axis.text(
-            count + 0.01 * most, at, text, va="center", fontsize=preset_of(look).font - 1,
+            count + 0.01 * most, at, text, va="center", fontsize=PRESETS[look.preset].font - 1,
             color=COLOURS["quiet"],
         )  # fmt: skip
     axis.set_xlim(0, 1.3 * most)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clickmap_cli.reports import overlays
 from clickmap_cli.reports.overlays import Bytes, overlay_map, placeholder, scale_map
-from clickmap_cli.reports.style import COLOURS, PRESETS, Preset
+from clickmap_cli.reports.style import COLOURS, PRESETS
 from clickmap_cli.services.visualize.experiment import Picture
 from clickmap_cli.services.visualize.options import Look
 
@@ -27,11 +27,6 @@ _FLATTEST, _TALLEST = 0.2, 2.5
 _BAR = 0.11
 _LONGEST_BAR = 2.6
 """Width and greatest length of a colour bar, in inches."""
-
-
-def preset_of(look: Look) -> Preset:
-    """Return the preset of a look."""
-    return PRESETS[look.preset]
 
 
 def scale_picture(
@@ -90,7 +85,7 @@ def show(
     axis.imshow(pixels, aspect=picture.image.pixel_aspect, interpolation="auto")
     axis.set_axis_off()
     if title:
-        small = preset_of(look).font - 1
+        small = PRESETS[look.preset].font - 1
         wide = axis.get_position().width * axis.figure.get_figwidth()
         text = fit_text(axis.figure, title, wide, small, facts)
         axis.set_title(text, fontsize=small, pad=2, parse_math=False)
@@ -101,7 +96,7 @@ def write_missing(axis: Any, picture: Picture, look: Look) -> None:
     if picture.image.pixels is None:
         axis.text(
             0.5, 0.5, f"image {picture.image.state}", transform=axis.transAxes, ha="center",
-            va="center", color=COLOURS["quiet"], fontsize=preset_of(look).font - 1,
+            va="center", color=COLOURS["quiet"], fontsize=PRESETS[look.preset].font - 1,
         )  # fmt: skip
 
 
@@ -138,7 +133,7 @@ def grid(plt: Any, rows: int, columns: int, shape: float, look: Look, bar: str =
         look: gives the preset, and whether a colour bar is drawn.
         bar: label of the colour bar; empty for none.
     """
-    preset = preset_of(look)
+    preset = PRESETS[look.preset]
     em = preset.font / _POINTS
     title, head = 1.4 * em, 1.8 * em
     figure = plt.figure(figsize=(preset.width, preset.width))
@@ -187,7 +182,7 @@ def count_columns(panels: int, look: Look, shape: float) -> int:
 
 def headline(panels: Grid, text: str, look: Look, facts: str = "") -> None:
     """Draw the title of a figure at its left; dollar signs in a key are plain text."""
-    font = preset_of(look).font
+    font = PRESETS[look.preset].font
     width, height = panels.figure.get_size_inches()
     panels.figure.text(
         _PAD / width, 1 - 0.4 * font / _POINTS / height,

@@ -1,1 +1,1 @@
-"""`clickmap visualize`: figures, galleries and quick looks at a finished experiment."""
+"""`clickmap visualize`: figures, galleries, and the maps that the viewer shows."""
