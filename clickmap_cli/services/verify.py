@@ -12,6 +12,7 @@ from typing import Any, Literal
 from clickmap_cli.runtime.errors import DataError, short_reason
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.storage.atomic import PARTIAL, sha256_of
+from clickmap_cli.storage.folder import IDENTITY
 from clickmap_cli.storage.manifest import MANIFEST
 
 Kind = Literal["missing", "changed", "unreadable", "refused", "manifest"]
@@ -20,7 +21,6 @@ PAGE_MANIFEST = "gallery.manifest.json"
 """Manifest of `gallery.html`, which is in the folder of another command's outputs."""
 
 _STATE = ".clickmap"
-_IDENTITY = Path(_STATE, "journal", "identity.json")  # of an unfinished run; see RunFolder
 _MAX_MANIFEST_BYTES = 1 << 30
 _MAX_IDENTITY_BYTES = 1 << 16
 _GROWING = "f1_history.csv"
@@ -178,7 +178,7 @@ class _Check:
         """Return the manifest or unfinished run of a folder, or None if it has neither."""
         if MANIFEST in names:
             return _stated(self._root / folder, MANIFEST)
-        identity = self._root / folder / _IDENTITY
+        identity = self._root / folder / IDENTITY
         if not identity.is_file():
             return None
         return Unfinished(folder, _command_of(identity))

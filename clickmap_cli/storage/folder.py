@@ -18,7 +18,8 @@ from clickmap_cli.storage.lock import busy_shards, only_run, only_shard, require
 from clickmap_cli.storage.manifest import MANIFEST, Manifest, damaged_outputs, load_manifest
 
 _SEEN_SECONDS = 45  # a shared folder may show another machine's files with this delay
-_IDENTITY = Path(".clickmap") / "journal" / "identity.json"
+IDENTITY = Path(".clickmap") / "journal" / "identity.json"
+"""Record of an unfinished run, inside its folder."""
 _PROVED = "proved"
 _DAMAGED = "damaged"
 
@@ -51,7 +52,7 @@ class RunFolder:
         self._own = outputs
         self._state = path / ".clickmap"
         self._journal = self._state / "journal"
-        self._identity = path / _IDENTITY
+        self._identity = path / IDENTITY
         self._out_of_room = self._journal / "out_of_room.json"
         self._previous = self._state / "previous_manifest.json"
         self._proofs: dict[str, dict[str, Any]] | None = None
@@ -347,7 +348,7 @@ def require_begun(folder: Path, identity: str) -> None:
         RunError: the folder now belongs to another run, or to none.
     """
     until = time.monotonic() + _SEEN_SECONDS
-    while _identity_of(folder / _IDENTITY) != identity:
+    while _identity_of(folder / IDENTITY) != identity:
         if time.monotonic() > until:
             raise RunError(f"{folder} belongs to another run by now; this piece is not written.")
         time.sleep(0.5)
