@@ -213,7 +213,7 @@ def crop_heatmaps(
     def job(terminal: Terminal) -> Made:
         from clickmap_cli.datasets.recordings import CropSettings
         from clickmap_cli.runtime.errors import ConfigError
-        from clickmap_cli.services.data import attention_maps
+        from clickmap_cli.services.data import tools as data_tools
 
         if n_jobs == 0:
             raise ConfigError("--n-jobs is 0; use 1 for no parallel work or -1 for every core.")
@@ -224,7 +224,7 @@ def crop_heatmaps(
             None if sides is None else (sides[0], sides[1]), colour, pattern, sentences, kind,
         )  # fmt: skip
         jobs = -1 if n_jobs is None else n_jobs
-        return attention_maps.crop_heatmaps(source, output, settings, terminal, jobs, overwrite)
+        return data_tools.crop_heatmaps(source, output, settings, terminal, jobs, overwrite)
 
     _run(job, json, quiet, verbose)
 
@@ -244,9 +244,9 @@ def reading_study(
     """
 
     def job(terminal: Terminal) -> Made:
-        from clickmap_cli.services.data import attention_maps
+        from clickmap_cli.services.data import tools as data_tools
 
-        return attention_maps.reading_study(output, seed or 0, terminal, overwrite)
+        return data_tools.reading_study(output, seed or 0, terminal, overwrite)
 
     _run(job, json, quiet, verbose)
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from clickmap_cli.clickmaps.simulation.people import LargeStudy, TrialBlock
 from clickmap_cli.runtime.errors import ConfigError, did_you_mean
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services.data.tools import Made
-from clickmap_cli.storage.atomic import removing_when_full, replacing, write_bytes, write_csv
+from clickmap_cli.services.data.tools import Made, writing
+from clickmap_cli.storage.atomic import replacing, write_bytes, write_csv
 
 FORMATS = ("csv", "csv.gz", "parquet", "npz")
 CONFIG = "simulate.yaml"
@@ -106,8 +106,8 @@ def run(job: SimulateJob, progress: Progress, overwrite: bool = False) -> Made:
         ConfigError: the numbers contradict one another, the format is unknown, or files exist.
         RunError: the disk is full, or the folder cannot be written.
     """
-    _check(job, overwrite)
-    with removing_when_full(lambda: () if overwrite else (job.folder / CONFIG, job.path)):
+    _check(job)
+    with writing(lambda: (job.folder / CONFIG, job.path), overwrite):
         return _write(job, progress)
 
 
@@ -138,7 +138,7 @@ def _write(job: SimulateJob, progress: Progress) -> Made:
     return Made(job.folder, {**counts, "bytes": job.path.stat().st_size})
 
 
-def _check(job: SimulateJob, overwrite: bool) -> None:
+def _check(job: SimulateJob) -> None:
     if job.format not in FORMATS:
         raise ConfigError(f"--format is {job.format!r}. {did_you_mean(job.format, FORMATS)}")
     if not 1 <= job.n_images <= job.trials:
@@ -155,11 +155,6 @@ def _check(job: SimulateJob, overwrite: bool) -> None:
             f"--format npz holds at most {NPZ_TRIALS:,} trials (it is written and read whole), and "
             f"--trials is {job.trials:,}; use csv, csv.gz or parquet."
         )
-    for path in (job.folder / CONFIG, job.path):
-        if path.exists() and not overwrite:
-            raise ConfigError(
-                f"{path} is there already; add --overwrite, or choose another --output."
-            )
 
 
 def _config(job: SimulateJob) -> str:

@@ -16,7 +16,7 @@ from clickmap_cli.clickmaps.simulation.reading_study import ReadingStudy, to_gre
 from clickmap_cli.config.loading import CLASSIFIER, load_config
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.classifier.data import load_study
-from clickmap_cli.services.data.attention_maps import reading_study
+from clickmap_cli.services.data.tools import reading_study
 
 
 def invoke(*words: object):
