@@ -68,7 +68,7 @@ def ceiling(
         from clickmap_cli.reports import ceiling as report
         from clickmap_cli.reports.console import print_json
         from clickmap_cli.services.ceiling import run as service
-        from clickmap_cli.services.ceiling.outputs import CeilingFigures
+        from clickmap_cli.services.ceiling.results import CeilingFigures
 
         which, overrides = _method_and_overrides(words or [], method)
         chosen = {"output_dir": output, "n_jobs": n_jobs, "device": device, "seed": seed}

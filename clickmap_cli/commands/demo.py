@@ -56,7 +56,7 @@ def demo(
         from clickmap_cli.services.benchmark import run as benchmark
         from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
         from clickmap_cli.services.ceiling import run as ceiling
-        from clickmap_cli.services.ceiling.outputs import CeilingFigures
+        from clickmap_cli.services.ceiling.results import CeilingFigures
         from clickmap_cli.services.prepare import run as prepare
 
         when = when_present(resume)

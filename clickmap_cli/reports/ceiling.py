@@ -22,7 +22,7 @@ from clickmap_cli.reports.style import (
     save,
     styled,
 )
-from clickmap_cli.services.ceiling.result import CeilingResult, CeilingSummary
+from clickmap_cli.services.ceiling.results import CeilingResult, CeilingSummary
 from clickmap_cli.services.job import Outcome
 
 Outcomes = Sequence[Outcome[CeilingResult]]

@@ -18,8 +18,7 @@ from clickmap_cli.config.experiment import METHODS
 from clickmap_cli.config.loading import load_experiment
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
-from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.results import CeilingFigures, CeilingResult
 from clickmap_cli.services.job import Outcome
 from tests.benchmarks import common
 

@@ -19,7 +19,7 @@ from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.ceiling import run as ceiling
 from clickmap_cli.services.ceiling import scores as ceiling_scores
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.results import CeilingFigures
 from clickmap_cli.services.prepare import maps as prepare_maps
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage import folder as folder_module

@@ -246,7 +246,7 @@ def test_what_is_no_folder_is_said_before_anything_is_read(tmp_path) -> None:
 def test_a_real_run_and_every_byte_of_it(tmp_path) -> None:
     from clickmap_cli.config.loading import load_experiment
     from clickmap_cli.services.ceiling import run as ceiling
-    from clickmap_cli.services.ceiling.outputs import CeilingFigures
+    from clickmap_cli.services.ceiling.results import CeilingFigures
     from clickmap_cli.services.prepare import run as prepare
     from tests.helpers.studies import random_rows, write_csv
 

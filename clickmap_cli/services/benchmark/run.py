@@ -46,9 +46,9 @@ from clickmap_cli.scoring.summaries import (
     summarise,
 )
 from clickmap_cli.scoring.tables import SUMMARY, load_result, write_tables
+from clickmap_cli.services.benchmark.dives import DIVES, dive_rows
 from clickmap_cli.services.benchmark.emd_cost import announce_emd
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures, HeatmapFiles, KeptPictures
-from clickmap_cli.services.benchmark.study import DIVES, dive_rows
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.storage.atomic import replacing
 from clickmap_cli.storage.folder import RunFolder, WhenPresent

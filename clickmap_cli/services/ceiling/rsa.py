@@ -19,7 +19,7 @@ from clickmap_cli.metrics.views import MapView
 from clickmap_cli.runtime.parallel import ordered_map
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.results import CeilingResult
 from clickmap_cli.services.ceiling.scores import Plan
 from clickmap_cli.services.ceiling.summaries import summarise
 

@@ -26,8 +26,13 @@ from clickmap_cli.metrics.map_scores import MAP_SCORES, require_solver
 from clickmap_cli.runtime.errors import ConfigError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
-from clickmap_cli.services.ceiling.outputs import SUMMARY, CeilingFigures, write_outputs
-from clickmap_cli.services.ceiling.result import CeilingResult, CeilingSummary
+from clickmap_cli.services.ceiling.results import (
+    SUMMARY,
+    CeilingFigures,
+    CeilingResult,
+    CeilingSummary,
+    write_outputs,
+)
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling.summaries import ceiling_result, summarise

@@ -24,7 +24,7 @@ from clickmap_cli.metrics.uncertainty import (
     spearman_brown_fit,
 )
 from clickmap_cli.runtime.seeding import generator
-from clickmap_cli.services.ceiling.result import (
+from clickmap_cli.services.ceiling.results import (
     CategoryRow,
     CeilingResult,
     CeilingSummary,

@@ -23,7 +23,7 @@ from clickmap_cli.scoring.tables import as_summary
 from clickmap_cli.services.benchmark import run as benchmark
 from clickmap_cli.services.benchmark.pictures import BenchmarkFigures
 from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.results import CeilingFigures
 from clickmap_cli.services.prepare import run as prepare
 from tests.helpers.studies import random_rows, write_csv
 

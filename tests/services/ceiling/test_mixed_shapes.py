@@ -18,7 +18,7 @@ from clickmap_cli.reports.ceiling import draw_ceiling, draw_curve
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.results import CeilingFigures
 from tests.helpers.studies import random_rows, write_csv
 
 SHAPES = ((20, 28), (28, 20), (20, 20))  # height, width

@@ -33,8 +33,7 @@ from clickmap_cli.runtime.parallel import LocalPool
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.runtime.seeding import generator
 from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
-from clickmap_cli.services.ceiling.result import CeilingResult
+from clickmap_cli.services.ceiling.results import CeilingFigures, CeilingResult
 from clickmap_cli.services.ceiling.rsa import rsa_ceiling
 from clickmap_cli.services.ceiling.scores import ImageScores, Plan, curve_sizes, score_images
 from clickmap_cli.services.ceiling.summaries import ceiling_result, ratio_to_null

@@ -24,7 +24,7 @@ from clickmap_cli.reports.prepare import draw_example
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.results import CeilingFigures
 from clickmap_cli.services.prepare import run as prepare
 from clickmap_cli.storage.folder import WhenPresent
 from clickmap_cli.storage.manifest import load_manifest

@@ -21,7 +21,7 @@ from clickmap_cli.reports.figures import all_figures
 from clickmap_cli.runtime.errors import ConfigError, DataError, RunError
 from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.ceiling import run as ceiling
-from clickmap_cli.services.ceiling.outputs import CeilingFigures
+from clickmap_cli.services.ceiling.results import CeilingFigures
 from clickmap_cli.services.visualize import figures as visualize
 from clickmap_cli.services.visualize.agreement import find_agreement
 from clickmap_cli.services.visualize.experiment import (
