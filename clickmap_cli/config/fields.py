@@ -275,7 +275,8 @@ def _converted(each: Field, value: Any) -> Any:
             item = [value]
         with contextlib.suppress(ValueError, TypeError):
             return _leaf(kind, item)
-    raise ValueError(f"is {value!r}; it must be {type_words(each)}.")
+    example = f", such as {each.default}" if isinstance(each.default, list) and each.default else ""
+    raise ValueError(f"is {value!r}; it must be {type_words(each)}{example}.")
 
 
 def _kinds(hint: Any) -> list[Any]:

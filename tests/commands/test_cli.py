@@ -160,7 +160,11 @@ def test_dry_run_writes_nothing(config, tmp_path) -> None:
         (["ceiling", "split-half", "metric=[auc,", "kl]"], 2, "put it in quotes"),
         (["benchmark", "datasets.3.root=x"], 2, "datasets has 0 in it, counted from 0"),
         (["benchmark", "heatmaps_png=yes"], 2, "such as heatmaps_png.enabled="),
-        (["benchmark", "models=[deepgaze]", "datasets=[folder]"], 2, "'deepgaze_iii' or"),
+        (
+            ["benchmark", "models=[deepgaze]", "datasets=[{name: folder, root: x}]"],
+            2,
+            "'deepgaze_iii' or",
+        ),
         (["prepare", "--min-subjects", "5"], 2, "min_subjects is a key"),
         (["prepare", "--subject-curve"], 2, "It belongs to clickmap ceiling"),
         (["prepare", "--n-jobs", "x"], 2, "n-jobs"),
@@ -332,8 +336,13 @@ def _workers(parent: int) -> list[str]:
     return found
 
 
-def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path) -> None:
-    one = invoke("demo", "-o", tmp_path / "one")
+def test_demo_is_deterministic_and_says_what_to_type_next(tmp_path, full_after) -> None:
+    full_after(100)  # among the pictures of the study
+    failed = invoke("demo", "-o", tmp_path / "one")
+    assert failed.exit_code == 1
+    assert "the disk is full" in failed.output
+    full_after(1_000_000)
+    one = invoke("demo", "-o", tmp_path / "one")  # the same call continues
     assert one.exit_code == 0, one.stderr
     assert "Type next" in one.stderr
     two = command("demo", "--all", "-o", tmp_path / "two", "--json")

@@ -34,7 +34,7 @@ WANTED = {
     "maps_npz_of_zeros": FILLS,
     "mat_of_zeros": "too large",
     "config_aliases": "more than 10,000 values",
-    "config_references": "grow to more than",
+    "config_references": "refers to another value",
     "config_brackets": "nested more than 40 deep",
     "categories_of_aliases": "not a word",
     "sizes_of_aliases": "not .width, height",

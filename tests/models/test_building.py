@@ -75,7 +75,7 @@ def test_the_device_of_the_run_is_a_models_unless_it_has_its_own(tmp_path) -> No
         ("center_bias", {"sigma_ratio": "wide"}, "model x: "),
         ("center_bias", {"sigma_ratio": -1}, "sigma_ratio is -1"),
         ("precomputed", {}, "model x: set root."),
-        ("torchscript", {}, "torchscript: set weights_path, the file"),
+        ("torchscript", {}, "model x: set weights_path"),
     ],
 )
 def test_mistakes_are_sentences(name, given, says) -> None:

@@ -151,7 +151,7 @@ def test_values_that_are_no_numbers_are_an_error() -> None:
     made = network()
     with torch.no_grad():
         made.spread[0] = 0
-    with pytest.raises(DataError, match="no numbers"):
+    with pytest.raises(DataError, match="NaN or infinite values"):
         compute_logits(made, click_features(trials, FeatureSettings()))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -24,27 +22,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and ".clickmap" not in path.parts and path.name != "manifest.json"
     }
-
-
-@pytest.fixture
-def full_after(monkeypatch):
-    """Sets how many files the disk still takes."""
-    real = os.fsync
-    left = [0]
-
-    def fsync(descriptor: int) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-
-    def leave(files: int) -> None:
-        left[0] = files
-
-    leave(1_000_000)
-    return leave
 
 
 def gaze(root: Path) -> list[str]:
@@ -101,14 +78,3 @@ def test_the_same_call_works_again_wherever_the_disk_was_full(tmp_path, full_aft
         assert set(contents(out)) == wanted
     else:
         pytest.fail("the disk never had room enough")
-
-
-def test_a_demo_continues_where_the_disk_was_full(tmp_path, full_after) -> None:
-    out = tmp_path / "demo"
-    full_after(100)  # among the pictures of the study
-    failed = invoke("demo", "-o", out)
-    assert failed.exit_code == 1
-    assert "the disk is full" in failed.output
-    full_after(1_000_000)
-    assert invoke("demo", "-o", out).exit_code == 0
-    assert (out / "benchmark" / "report.html").is_file()
