@@ -74,7 +74,7 @@ def test_a_folder_of_the_default_window_is_resumed_by_the_same_window(config) ->
     assert "nothing was changed" in said_by(*words, "blur_size=null", "blur_sigma=null")
 
 
-def test_a_largest_kernel_that_cuts_is_said(config) -> None:
+def test_a_largest_kernel_that_cuts_is_reported(config) -> None:
     sizes = config.parent / "sizes.json"
     keys = [row[0] for row in random_rows(0, images=4, users=3)]
     sizes.write_text(json.dumps({keys[0]: [320, 320], "nowhere.png": [9, 9]}))
@@ -84,7 +84,7 @@ def test_a_largest_kernel_that_cuts_is_said(config) -> None:
     assert "1 of 2 entries name no image of the trials, or more than one: 'nowhere.png'" in text
 
 
-def test_names_that_match_nothing_or_look_alike_are_said(config) -> None:
+def test_names_that_match_nothing_or_look_alike_are_reported(config) -> None:
     rows = random_rows(0, images=3, users=3)
     rows += [(key.upper(), "nan", clicks) for key, _, clicks in rows[:1]]
     rows += [(key, f" {user}", clicks) for key, user, clicks in rows[:1]]

@@ -60,7 +60,7 @@ def test_help_of_everything() -> None:
     assert invoke("--version").stdout == f"clickmap {clickmap_cli.__version__}\n"
 
 
-def test_help_imports_nothing_heavy_and_prepare_no_torch(config) -> None:
+def test_help_imports_nothing_heavy_and_prepare_not_torch(config) -> None:
     code = f"""
 import sys
 from clickmap_cli.app import app
@@ -91,7 +91,7 @@ def test_prepare_json_is_one_value_on_stdout(config) -> None:
 
 
 @pytest.mark.parametrize("words", ["config list", "config list --json", "benchmark --list --json"])
-def test_a_reader_that_has_seen_enough_is_no_error(words) -> None:
+def test_a_reader_that_has_seen_enough_is_not_an_error(words) -> None:
     line = f"set -o pipefail; {sys.executable} -m clickmap_cli {words} | head -n 1"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, check=False, cwd=ROOT
@@ -402,7 +402,7 @@ def test_odd_folder_names_and_our_own_mistakes_are_sentences(config, tmp_path, m
 
 
 @pytest.mark.parametrize("action", ["update", "check"])
-def test_a_folder_in_place_of_a_configuration_is_said(config, action) -> None:
+def test_a_folder_in_place_of_a_configuration_is_reported(config, action) -> None:
     before = config.read_text()
     done = invoke("config", action, config, config.parent)
     assert done.exit_code == 2

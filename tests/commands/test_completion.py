@@ -169,7 +169,7 @@ def test_configurations(tmp_path) -> None:
         ("ceiling", "blur_size", "=", "[", "metric", "=", "sp"),
     ],
 )
-def test_what_cannot_be_read_yet_is_no_error(words) -> None:
+def test_what_cannot_be_read_yet_is_not_an_error(words) -> None:
     assert bash(*words) == ["spearman"]
     assert bash("ceiling", "nowhere", "=") == []
     assert bash("train-classifier", "cv.nothing", "=") == []

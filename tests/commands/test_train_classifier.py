@@ -60,7 +60,7 @@ def test_a_dry_run_says_so(study, tmp_path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_maps_that_cannot_be_read_are_said_before_and_make_the_exit_1(study, tmp_path) -> None:
+def test_maps_that_cannot_be_read_are_reported_before_and_make_the_exit_1(study, tmp_path) -> None:
     bad = next((tmp_path / "maps/P/p02").glob("*.png"))
     bad.write_bytes(b"no picture")
     done = invoke("-c", study, *PLAIN)

@@ -56,7 +56,7 @@ def test_a_folder_without_a_manifest_exits_2(tmp_path) -> None:
     assert "is not there" in missing.stderr
 
 
-def test_an_unfinished_run_is_said_to_be_so(tmp_path) -> None:
+def test_an_unfinished_run_is_reported(tmp_path) -> None:
     run = write_run(tmp_path / "run")
     journal = tmp_path / "other/.clickmap/journal"
     journal.mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_hostile_names_are_printed_plainly(tmp_path, name) -> None:
     assert name.replace("\x1b", "\\x1b") in result.stderr
 
 
-def test_a_name_that_is_refused_is_said_with_the_manifest_that_has_it(tmp_path) -> None:
+def test_a_name_that_is_refused_is_reported_with_the_manifest_that_has_it(tmp_path) -> None:
     run = write_run(tmp_path / "run")
     write_run(run, {}, "visualize --html", "gallery.manifest.json", **{"../x": stated(b"x")})
     result = invoke(run)

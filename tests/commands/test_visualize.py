@@ -81,7 +81,7 @@ def test_figures_table_and_json(study) -> None:
         (["metric=cosmic"], "metric is 'cosmic'"),
     ],
 )
-def test_wrong_options_are_said_in_a_sentence(study, options, sentence) -> None:
+def test_wrong_options_are_reported_in_a_sentence(study, options, sentence) -> None:
     result = invoke(study, *options)
     assert result.exit_code == 2, result.stderr
     assert sentence in result.stderr

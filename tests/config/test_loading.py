@@ -273,7 +273,7 @@ def test_the_hash_moves_with_numbers_only() -> None:
         ("task: classifier\ndata: {root: a}\n", EXPERIMENT, "clickmap train-classifier --config"),
     ],
 )
-def test_a_file_of_another_command_is_said_to_be_one(tmp_path, text, schema, says) -> None:
+def test_a_file_of_another_command_is_reported_as_one(tmp_path, text, schema, says) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=says):
@@ -295,7 +295,7 @@ def test_a_colon_without_a_blank_is_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("value", ["C:\\data\\x", "d:\\temp\\new", "C:/a\\new.csv", "C:\\"])
-def test_a_windows_path_in_double_quotes_is_said(tmp_path, value) -> None:
+def test_a_windows_path_in_double_quotes_is_reported(tmp_path, value) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(f'seed: 1\nclickme_data: "{value}"\n')
     with pytest.raises(ConfigError, match=r"c.yaml: line 2 holds a Windows path .* single quotes"):

@@ -122,7 +122,7 @@ def test_a_file_of_the_playground_means_here_what_it_means_there(tmp_path) -> No
     assert loaded.sources["datasets"].startswith("ft.yaml:")
 
 
-def test_what_was_understood_is_said(tmp_path) -> None:
+def test_what_was_understood_is_reported(tmp_path) -> None:
     path = tmp_path / "ft.yaml"
     path.write_text(KAGGLE)
     notices = load_any(path).notices
@@ -297,7 +297,7 @@ def test_another_command_is_told_whose_file_it_is(tmp_path) -> None:
         load_config(BENCHMARK, written(tmp_path))
 
 
-def test_a_task_that_is_not_set_is_said_for_key_points_too(tmp_path) -> None:
+def test_a_task_that_is_not_set_is_reported_for_key_points_too(tmp_path) -> None:
     path = tmp_path / "kp.yaml"
     path.write_text("n_KPs: 3\ntrain_csv_file: a.csv\n")
     assert load_any(path).notices == ("kp.yaml sets no task: it is read as task: keypoints.",)

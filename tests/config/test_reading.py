@@ -97,7 +97,7 @@ def test_odd_words_are_a_sentence(word) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_date_is_no_crash(tmp_path) -> None:
+def test_no_date_is_not_a_crash(tmp_path) -> None:
     """What the one library reads as text, the other one takes for a date."""
     path = tmp_path / "a.yaml"
     path.write_text("experiment_name: 2024-99-99\n")

@@ -189,7 +189,7 @@ def test_a_good_set_gives_nothing_to_say() -> None:
         assert one_class_notices(images_of(rows)) == []
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     images = images_of([("C", "p0"), ("C", "p1")], {(8, 8): 1, (9, 8): 1})
     sizes, classes, folds = training_faults(images, 5, 4)
     assert "2 sizes, 8 x 8 (1 images), 9 x 8 (1 images); set size" in sizes

@@ -67,7 +67,7 @@ def test_participants(tmp_path) -> None:
         ClickmapDataset(folder, kind="x")
 
 
-def test_what_is_not_there_is_said(tmp_path) -> None:
+def test_what_is_not_there_is_reported(tmp_path) -> None:
     with pytest.raises(DataError, match="no finished run"):
         ClickmapDataset(tmp_path)
     folder = prepared(tmp_path)

@@ -44,7 +44,7 @@ def test_the_image_is_rgb_in_0_to_1(tmp_path) -> None:
     np.testing.assert_array_equal(got, read_image(tmp_path / "a.png") / np.float32(255))
 
 
-def test_an_image_that_changed_its_size_is_told(tmp_path) -> None:
+def test_an_image_that_changed_its_size_is_reported(tmp_path) -> None:
     with pytest.raises(DataError, match=r"12 x 16 pixels, .* for 5 x 6"):
         stimulus(tmp_path, size=(5, 6)).image()
     for lost in (None, tmp_path / "absent.png"):
@@ -177,7 +177,7 @@ def test_counts_become_points(tmp_path) -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", ".", "..", "a/b", "..\\a", "a\nb", "a\0", "\udcff", "é" * 101, "a\u202eb"]
 )
-def test_ids_that_are_no_names(name) -> None:
+def test_ids_that_are_not_names(name) -> None:
     with pytest.raises(DataError) as caught:
         require_id(name)
     assert str(caught.value).isprintable()

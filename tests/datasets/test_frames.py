@@ -171,7 +171,7 @@ def test_videos_that_cannot_be_read(tmp_path, av) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_sound_alone_is_no_video(tmp_path, av) -> None:
+def test_sound_alone_is_not_a_video(tmp_path, av) -> None:
     path = tmp_path / "squeak.wav.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)

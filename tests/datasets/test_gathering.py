@@ -126,7 +126,7 @@ def test_a_missing_list_is_the_same_error_in_every_command(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_label_is_told_by_every_command(tmp_path, monkeypatch) -> None:
+def test_a_label_is_reported_by_every_command(tmp_path, monkeypatch) -> None:
     images(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gt_maps").mkdir()

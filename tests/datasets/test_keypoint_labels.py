@@ -179,7 +179,7 @@ def test_what_is_refused_is_a_sentence(tmp_path, text) -> None:
     assert str(caught.value).endswith(".")
 
 
-def test_files_that_are_no_text(tmp_path) -> None:
+def test_files_that_are_not_text(tmp_path) -> None:
     with pytest.raises(DataError, match="No file"):
         read_labels(tmp_path / "labels.csv")
     (tmp_path / "labels.csv").write_bytes(b"image,a x,a y\n\xff.png,1,2\n")

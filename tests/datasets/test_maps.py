@@ -49,7 +49,7 @@ def test_a_grey_picture_is_its_grey_values(tmp_path, ending, channels) -> None:
 
 
 @pytest.mark.parametrize("quality", [10, 50, 95])
-def test_what_compression_does_to_a_grey_picture_is_no_colour(tmp_path, quality) -> None:
+def test_what_compression_does_to_a_grey_picture_is_not_colour(tmp_path, quality) -> None:
     noise = np.random.default_rng(0).integers(0, 256, SIZE, np.uint8)
     tinted = np.stack([noise, noise // 255 * 255 + noise % 255, noise], axis=-1)
     Image.fromarray(tinted).save(tmp_path / "a.jpg", quality=quality)
@@ -134,7 +134,7 @@ def test_nobody_guesses_between_grey_and_transparency(tmp_path) -> None:
         map_values(tmp_path / "a.png")
 
 
-def test_a_channel_that_is_not_there_is_said(tmp_path) -> None:
+def test_a_channel_that_is_not_there_is_reported(tmp_path) -> None:
     fine = (heat() * 65535).astype(np.uint16)
     grey(tmp_path / "a.png", as_bytes(heat()))
     grey(tmp_path / "b.png", fine)

@@ -257,7 +257,7 @@ def test_networks_that_are_no_such_transformer(model) -> None:
         VitAttention(model, "none", device="cpu").prepare()
 
 
-def test_attentions_that_are_no_shares(tmp_path) -> None:
+def test_attentions_that_are_not_shares(tmp_path) -> None:
     model = model_of()
     doubling = torch.nn.Identity()
     doubling.register_forward_hook(lambda _module, _given, attention: 2 * attention)

@@ -254,7 +254,7 @@ def test_derivatives_by_pixels_of_a_cnn(model) -> None:
     assert maps.max() > 0
 
 
-def test_attention_that_cannot_be_followed_is_said(monkeypatch) -> None:
+def test_attention_that_cannot_be_followed_is_reported(monkeypatch) -> None:
     network = net_of(**SMALL)
     doubled = torch.nn.Identity()
     doubled.register_forward_hook(lambda _module, _given, attention: 2 * attention)

@@ -134,7 +134,7 @@ def test_nan_and_infinity_are_errors(output, size, bad) -> None:
 
 
 @pytest.mark.parametrize("size", [(3, 4), (6, 8)])
-def test_minus_infinity_is_an_error_where_it_is_no_logarithm(size) -> None:
+def test_minus_infinity_is_an_error_where_it_is_not_a_logarithm(size) -> None:
     values = np.full((3, 4), -np.inf)
     for output in ("map", "density"):
         with pytest.raises(ValueError, match="holds 12 NaN or infinite"):
@@ -143,7 +143,7 @@ def test_minus_infinity_is_an_error_where_it_is_no_logarithm(size) -> None:
         finished(values, "log_density", size, True)
 
 
-def test_what_is_no_map_is_an_error() -> None:
+def test_what_is_not_a_map_is_an_error() -> None:
     with pytest.raises(ValueError, match="declared a density and holds negative"):
         finished(np.array([[1.5, -0.5]]), "density", (1, 2), True)
     with pytest.raises(ValueError, match=r"values beyond 3\.4"):

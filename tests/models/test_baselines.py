@@ -65,7 +65,7 @@ def test_widths_in_either_word_are_the_same_bytes() -> None:
         assert CenterBias(**given).predict(plain()).tobytes() == wanted
 
 
-def test_a_width_in_halves_of_the_image_is_told() -> None:
+def test_a_width_in_halves_of_the_image_is_reported() -> None:
     (said,) = CenterBias(sigma_ratio=0.3).notices
     assert said == (
         "center_bias: sigma_ratio 0.3 is a share of half the image's height and width, which is "

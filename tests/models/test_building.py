@@ -85,7 +85,7 @@ def test_mistakes_are_sentences(name, given, says) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_model_is_refused(monkeypatch) -> None:
+def test_what_is_not_a_model_is_refused(monkeypatch) -> None:
     MODELS.entries()
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     MODELS.add("reader", lambda: 3, "no model", "somebody")
@@ -231,7 +231,7 @@ def test_weights_of_timm(caches, name) -> None:
         {"weights": "torchvision", "backbone": "no_such_net"},
     ],
 )  # fmt: skip
-def test_nothing_is_said_of_what_is_not_downloaded(settings) -> None:
+def test_nothing_is_reported_of_what_is_not_downloaded(settings) -> None:
     assert describe_download("model m", settings) is None
 
 

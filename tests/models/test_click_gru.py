@@ -146,7 +146,7 @@ def test_trials_that_are_cut_are_counted_and_the_first_clicks_judge() -> None:
     assert quiet.notices == []
 
 
-def test_values_that_are_no_numbers_are_an_error() -> None:
+def test_values_that_are_not_numbers_are_an_error() -> None:
     trials = trials_of(random_rows(0))
     made = network()
     with torch.no_grad():

@@ -500,7 +500,7 @@ def test_weights_that_are_not_there() -> None:
         ({"backbone": "resnet18", "layers": [""]}, "no layer ''"),
     ],
 )
-def test_names_that_are_not_there_are_said_with_the_nearest(settings, says) -> None:
+def test_names_that_are_not_there_are_reported_with_the_nearest(settings, says) -> None:
     model = EigenCam(**settings, weights="none", device="cpu")
     with pytest.raises(ConfigError, match=says):
         model.prepare()

@@ -139,7 +139,7 @@ def test_scaling_a_map_that_is_negative_or_flat() -> None:
     np.testing.assert_allclose(scale_to_one(maps).numpy(), [[[0, 1]], [[0, 0]]], atol=1e-6)
 
 
-def test_sides_that_are_no_multiples_of_8(network) -> None:
+def test_sides_that_are_not_multiples_of_8(network) -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         network(torch.zeros(1, 3, 20, 16))
 

@@ -59,7 +59,7 @@ def test_networks_in_a_benchmark(tmp_path, images) -> None:
 
 
 @pytest.mark.parametrize("model", ["msi_net", "vit_attention", "gradient"])
-def test_random_weights_must_be_said(tmp_path, images, model) -> None:
+def test_random_weights_must_be_asked_for(tmp_path, images, model) -> None:
     ended = invoke(f"models=[{model}]", f"datasets=[{{name: folder, root: {images}}}]",
                    "--output", tmp_path / "out")  # fmt: skip
     assert ended.exit_code == 2

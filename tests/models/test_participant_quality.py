@@ -147,7 +147,7 @@ def test_missing_settings_are_a_sentence(tmp_path, name) -> None:
         load_quality(tmp_path / "bad.pt")
 
 
-def test_weights_that_are_no_numbers(tmp_path) -> None:
+def test_weights_that_are_not_numbers(tmp_path) -> None:
     whole = state(tmp_path)
     whole["state_dict"]["readout.3.bias"][0] = math.inf
     torch.save(whole, tmp_path / "bad.pt")

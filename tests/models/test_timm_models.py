@@ -276,7 +276,7 @@ def test_predictions_of_before_are_made_again(kind) -> None:
         assert build_model("x", kind, given, "cpu").identity != now.identity
 
 
-def test_an_interpolation_that_is_not_known_is_said(monkeypatch) -> None:
+def test_an_interpolation_that_is_not_known_is_reported(monkeypatch) -> None:
     found = timm.get_pretrained_cfg("test_resnet")
     found.interpolation = "lanczos"
     monkeypatch.setattr(timm, "get_pretrained_cfg", lambda name: found)

@@ -207,7 +207,7 @@ def test_a_damaged_file_is_one_sentence_and_nothing_else(tmp_path, capfd) -> Non
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-def test_weights_alone_are_no_network(tmp_path, ending) -> None:
+def test_weights_alone_are_not_network(tmp_path, ending) -> None:
     path = tmp_path / f"weights{ending}"
     torch.save(Odd().state_dict(), path)
     with pytest.raises(DataError, match="not a scripted or exported network"):

@@ -137,7 +137,7 @@ def test_a_missing_file_is_a_sentence(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("how", ["zip", "old", "pickle", "network"])
-def test_whatever_is_no_tensor_is_refused_and_does_not_run(tmp_path, how) -> None:
+def test_whatever_is_not_a_tensor_is_refused_and_does_not_run(tmp_path, how) -> None:
     path, touched = tmp_path / "w.pth", tmp_path / "touched"
     evil = {"weight": Call(os.mkdir, [str(touched)])}
     if how == "pickle":

@@ -178,7 +178,7 @@ def test_the_best_has_a_frame(tmp_path) -> None:
     assert middles[0][1] < middles[1][1]
 
 
-def test_what_is_missing_is_said_and_nothing_else_moves(tmp_path) -> None:
+def test_what_is_missing_is_reported_and_nothing_else_moves(tmp_path) -> None:
     whole = drawn(tmp_path / "a.png")
     without = drawn(tmp_path / "b.png", image=None, truth=None)
     assert whole.shape == without.shape

@@ -91,7 +91,7 @@ def board(page: Page) -> list[dict[str, Any]]:
     return found
 
 
-def test_people_are_no_best_model_and_stand_below_the_models(report: Page) -> None:
+def test_people_are_not_best_model_and_stand_below_the_models(report: Page) -> None:
     expected = [("net", False, True), ("flat", False, False), ("everyone", True, False)]
     for _ in range(3):  # as it opens, best first, worst first
         rows = [(row["name"], row["people"], row["best"]) for row in board(report)]

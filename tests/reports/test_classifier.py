@@ -84,7 +84,7 @@ def test_the_tables_hold_what_the_summary_does() -> None:
     assert "p7 and 2 more" in text
 
 
-def test_what_must_be_known_is_said() -> None:
+def test_what_must_be_known_is_reported() -> None:
     plain = summary_lines(run_of())
     assert "chance of 200 permutations are means over folds" in plain[0]
     assert "interval is from 1,000 resamples of all participants" in plain[0]

@@ -207,7 +207,7 @@ class Odd(Source):
         return [EVIL], [[EVIL]]
 
 
-def test_hostile_names_are_text_and_errors_are_said() -> None:
+def test_hostile_names_are_text_and_errors_are_reported() -> None:
     opened = Viewer([Odd()])
     assert "is damaged" in opened.said.value
     assert "700 more images" in opened.said.value

@@ -102,7 +102,7 @@ def test_work_that_kills_every_worker_ends_with_a_sentence(tmp_path) -> None:
                 list(pool.map(die, [0]))
 
 
-def test_an_empty_cluster_is_waited_for_and_a_lost_one_said(tmp_path, monkeypatch) -> None:
+def test_an_empty_cluster_is_waited_for_and_a_lost_one_reported(tmp_path, monkeypatch) -> None:
     from clickmap_cli.runtime import dask_backend
 
     monkeypatch.setattr(dask_backend, "_PATIENCE", 0.2)
@@ -129,7 +129,7 @@ def test_another_version_on_a_worker_is_refused(pool, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("address", ["nowhere", "foo://x:1", "tcp://127.0.0.1"])
-def test_what_is_no_address_is_said(address) -> None:
+def test_what_is_not_an_address_is_reported(address) -> None:
     with (
         pytest.raises(ConfigError, match="not an address"),
         open_pool("dask", 1, address, Silent()),
@@ -137,7 +137,7 @@ def test_what_is_no_address_is_said(address) -> None:
         pass
 
 
-def test_a_missing_extra_is_said(monkeypatch) -> None:
+def test_a_missing_extra_is_reported(monkeypatch) -> None:
     original = importlib.import_module
 
     def without(name: str, *rest: str):

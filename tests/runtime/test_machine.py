@@ -92,7 +92,7 @@ def test_a_full_disk_is_not_filled(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="this system has no /proc")
-def test_a_folder_nobody_can_write_is_said_to_be_so() -> None:
+def test_a_folder_nobody_can_write_is_reported() -> None:
     assert "cannot be written" in machine.disk(Path("/proc/self")).problem
 
 
@@ -250,7 +250,7 @@ def test_why_torch_has_no_gpu(modules, tmp_path, monkeypatch, available, built, 
     assert gpus.mps is (available is False)
 
 
-def test_hidden_gpus_and_a_broken_torch_are_said(modules, tmp_path, monkeypatch) -> None:
+def test_hidden_gpus_and_a_broken_torch_are_reported(modules, tmp_path, monkeypatch) -> None:
     (modules / "torch.py").write_text(TORCH.format(available=False, built="12.4", mps=False))
     driver(tmp_path, monkeypatch, "echo GPU A")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -261,7 +261,7 @@ def test_hidden_gpus_and_a_broken_torch_are_said(modules, tmp_path, monkeypatch)
     assert "torch does not work here" in gpus.why_none
 
 
-def test_an_address_is_reached_or_it_is_said_why() -> None:
+def test_an_address_is_reached_or_it_is_reported_why() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert why_unreachable(f"tcp://127.0.0.1:{port}") == ""

@@ -70,7 +70,7 @@ def test_names_in_any_case() -> None:
     assert DATASETS.get("cat2000") is DATASETS.get("CAT2000")
 
 
-def test_what_is_not_there_is_said_with_the_nearest_name() -> None:
+def test_what_is_not_there_is_reported_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"no model 'centre_bias'\. Did you mean 'center_bias'"):
         MODELS.get("centre_bias")
     with pytest.raises(ConfigError, match=r"no data set 'qqqq'\. Known: CAT2000, "):

@@ -140,7 +140,7 @@ def test_p_values_are_corrected_over_the_pairs_of_one_data_set_and_metric() -> N
     assert [row.p_holm for row in rows] == pytest.approx([6 / 256] * 3 + [2 / 256])
 
 
-def test_an_infinite_score_is_no_missing_one() -> None:
+def test_an_infinite_score_is_not_a_missing_one() -> None:
     known = [people(f"{at}", 1.0, 0.0) for at in range(4)]
     scores = {"bad": (-math.inf, -math.inf, 2.0, 1.9), "good": (1.0, 1.0, 1.5, 1.4)}
     results = [

@@ -94,7 +94,7 @@ def test_an_image_that_was_damaged_all_along_is_a_failure_and_no_more(corpus, me
     assert load_manifest(corpus / "out") is not None
 
 
-def test_a_map_that_a_model_is_read_from_and_goes_is_no_result(corpus, meddled) -> None:
+def test_a_map_that_a_model_is_read_from_and_goes_is_not_a_result(corpus, meddled) -> None:
     maps = corpus / "maps"
     maps.mkdir()
     for i in range(6):

@@ -164,7 +164,7 @@ def test_calls_that_do_not_fit_a_cluster(tmp_path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_not_shared_is_said(tmp_path, monkeypatch) -> None:
+def test_a_folder_that_is_not_shared_is_reported(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(folder_module, "_SEEN_SECONDS", 0)
     with pytest.raises(RunError, match="must be shared with all workers"):
         require_here(tmp_path, {"maps_shards/maps_00001.h5": {"size": 3, "sha256": "0"}})

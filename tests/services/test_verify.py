@@ -133,7 +133,7 @@ def test_files_no_manifest_knows_are_notes_and_stay(tmp_path) -> None:
     assert all((root / name).exists() for name in others)
 
 
-def test_unfinished_runs_are_said_to_be_so(tmp_path) -> None:
+def test_unfinished_runs_are_reported(tmp_path) -> None:
     root = tmp_path / "experiment"
     journal = root / ".clickmap/journal"
     journal.mkdir(parents=True)
@@ -236,7 +236,7 @@ def test_one_file_under_many_names_is_read_once(tmp_path, monkeypatch) -> None:
     assert len(reads) == 1
 
 
-def test_what_is_no_folder_is_said_before_anything_is_read(tmp_path) -> None:
+def test_what_is_not_a_folder_is_reported_before_anything_is_read(tmp_path) -> None:
     run = write_run(tmp_path / "run")
     for other in (tmp_path / "none", run / "maps.h5"):
         with pytest.raises(DataError, match=other.name):

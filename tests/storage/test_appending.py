@@ -74,13 +74,13 @@ def test_records_are_there_as_soon_as_they_are_written(tmp_path) -> None:
         journal.append({"a": 2})
 
 
-def test_lines_that_are_no_records_are_passed_over(tmp_path) -> None:
+def test_lines_that_are_not_records_are_passed_over(tmp_path) -> None:
     path = tmp_path / "j"
     path.write_bytes(b'\n[1]\n3\n\xff\xfe\n{"a": 1}\n{"a": \n{"b": 2}\n{"c": 3}')
     assert list(LineJournal(path).records()) == [{"a": 1}, {"b": 2}]
 
 
-def test_a_full_disk_is_said_and_a_torn_line_costs_only_itself(tmp_path) -> None:
+def test_a_full_disk_is_reported_and_a_torn_line_costs_only_itself(tmp_path) -> None:
     journal = LineJournal(tmp_path / "a.jsonl")
     with journal.writing():
         journal.append({"n": 1})
@@ -96,7 +96,7 @@ def test_a_full_disk_is_said_and_a_torn_line_costs_only_itself(tmp_path) -> None
     assert [record["n"] for record in journal.records()] == [1, 3]
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="could not be written"):
         with LineJournal(tmp_path / "file" / "a.jsonl").writing():
@@ -140,7 +140,7 @@ def test_a_table_has_one_header_and_a_row_a_time(tmp_path) -> None:
     assert path.read_bytes() == whole
 
 
-def test_what_cannot_be_written_is_said(tmp_path) -> None:
+def test_what_cannot_be_written_is_reported(tmp_path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(RunError, match="could not be written"):
         append_lines(tmp_path / "folder", ["x"])

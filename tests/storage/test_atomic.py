@@ -49,7 +49,7 @@ def test_unwritable_places_are_one_sentence(tmp_path) -> None:
         write_bytes(tmp_path / ("x" * 300), b"")
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch) -> None:
     path = tmp_path / "a"
     with pytest.raises(RunError, match="disk is full"), replacing(path):
         with open("/dev/full", "wb", buffering=0) as full:

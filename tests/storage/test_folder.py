@@ -155,7 +155,7 @@ def test_finished_pieces_are_known_by_their_bytes(tmp_path) -> None:
     assert folder.recorded("p1") is None
 
 
-def test_a_damaged_run_knows_what_its_manifest_proved_until_it_is_made_anew(tmp_path) -> None:
+def test_a_damaged_run_knows_what_its_manifest_proved_until_it_is_made_again(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     finish(folder, "one", {"a": b"1", "b": b"2"})
     (tmp_path / "b").write_bytes(b"x")
@@ -182,7 +182,7 @@ def test_what_a_kill_left_behind_a_whole_run_goes_with_the_next_look(tmp_path) -
         assert {path for path in tmp_path.rglob("*") if path.is_file()} == tidy
 
 
-def test_a_damaged_manifest_is_said(tmp_path) -> None:
+def test_a_damaged_manifest_is_reported(tmp_path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         load_manifest(tmp_path)
@@ -226,7 +226,7 @@ def test_what_an_error_leaves_half_written_goes_and_what_is_others_stays(tmp_pat
     assert [path.name for path in tmp_path.rglob("*.partial")] == [theirs.name]
 
 
-def test_a_folder_that_a_run_holds_is_said_before_any_work(tmp_path) -> None:
+def test_a_folder_that_a_run_holds_is_reported_before_any_work(tmp_path) -> None:
     folder = RunFolder(tmp_path, "prepare")
     assert folder.reuse_or_begin("one", WhenPresent.STOP) is None
     run = subprocess.Popen(

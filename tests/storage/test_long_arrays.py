@@ -70,7 +70,7 @@ def test_another_type_is_not_passed_over() -> None:
         LongArray(np.int16).append(np.zeros(1, dtype=np.int32))
 
 
-def test_no_room_is_said(tmp_path, monkeypatch) -> None:
+def test_no_room_is_reported(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     with limits(0), pytest.raises(RunError, match=r"no room for the clicks.*TMPDIR"):
         LongArray(np.int16).append(np.zeros(9, dtype=np.int16))

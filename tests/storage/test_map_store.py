@@ -119,7 +119,7 @@ def test_no_maps(tmp_path) -> None:
         MapStore(tmp_path)
 
 
-def test_a_cut_file_is_said(tmp_path) -> None:
+def test_a_cut_file_is_reported(tmp_path) -> None:
     write_hdf5(tmp_path / "maps.h5", IMAGES, {}, Compression())
     data = (tmp_path / "maps.h5").read_bytes()
     (tmp_path / "maps.h5").write_bytes(data[: len(data) // 2])
@@ -158,7 +158,7 @@ def test_links_lead_nowhere_outside_the_folder(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", b"\x89HDF\r\n\x1a\n" + bytes(600)])
-def test_what_is_no_file_of_maps_is_said(tmp_path, content) -> None:
+def test_what_is_not_a_file_of_maps_is_reported(tmp_path, content) -> None:
     (tmp_path / "maps.h5").write_bytes(content)
     with pytest.raises(DataError, match=r"maps\.h5"):
         list(MapStore(tmp_path).names())
@@ -168,7 +168,7 @@ def test_what_is_no_file_of_maps_is_said(tmp_path, content) -> None:
         list(MapStore(tmp_path).names())
 
 
-def test_arrays_that_are_no_maps_are_said(tmp_path) -> None:
+def test_arrays_that_are_not_maps_are_reported(tmp_path) -> None:
     (tmp_path / "maps").mkdir()
     for array in (np.zeros((2, 3)), np.array(["x"]), np.array({"a": 1}, dtype=object)):
         np.save(tmp_path / "maps" / "a.npy", array)

@@ -90,7 +90,7 @@ def damage_no_array(array, proof) -> None:
 @pytest.mark.parametrize(
     "damage", [value for name, value in sorted(globals().items()) if name.startswith("damage_")]
 )
-def test_what_is_damaged_is_not_used_and_can_be_made_anew(cache, damage) -> None:
+def test_what_is_damaged_is_not_used_and_can_be_made_again(cache, damage) -> None:
     damage(cache.folder / "a.npy", cache.folder / "a.json")
     assert cache.get("a", "key") is None
     cache.put("a", "key", MAP)

@@ -227,7 +227,7 @@ def archive_of(**members: bytes) -> bytes:
 @pytest.mark.parametrize(
     "content", [b"", b"PK", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"x" * 99]
 )
-def test_what_is_no_archive(tmp_path, content):
+def test_what_is_not_an_archive(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DataError) as caught:
         NpzArrays(tmp_path / "a.npz")
@@ -254,7 +254,7 @@ def test_names_that_climb_are_names_and_nothing_is_unpacked(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.npz", "in", "side"]
 
 
-def test_an_encrypted_member_is_told(tmp_path):
+def test_an_encrypted_member_is_reported(tmp_path):
     data = bytearray(archive_of(a=npy(np.arange(3))))
     for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.find(signature) + at] |= 1
@@ -306,7 +306,7 @@ def test_missing_files_and_folders(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(50), b"not an image"]
 )
-def test_what_is_no_image(tmp_path, content):
+def test_what_is_not_an_image(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_image(tmp_path / "a.png")
@@ -340,7 +340,7 @@ def saved(path, value):
     return path
 
 
-def test_tensors_that_are_no_plain_arrays_are_said(tmp_path):
+def test_tensors_that_are_not_plain_arrays_are_reported(tmp_path):
     import torch
 
     values = {

@@ -78,7 +78,7 @@ def test_bytes_that_only_look_like_a_heap_are_left_alone(tmp_path) -> None:
     check_heaps(path)
 
 
-def test_a_large_file_is_walked_anew_when_it_changes(tmp_path) -> None:
+def test_a_large_file_is_walked_again_when_it_changes(tmp_path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("texts", data=TEXTS, dtype=h5py.string_dtype())
@@ -89,7 +89,7 @@ def test_a_large_file_is_walked_anew_when_it_changes(tmp_path) -> None:
         check_heaps(path)
 
 
-def test_what_is_no_hdf5_is_for_others_to_say(tmp_path) -> None:
+def test_what_is_not_hdf5_is_for_others_to_say(tmp_path) -> None:
     for content in (b"", b"x", b"GCOL\x01", b"GCOL\x01" * 2000):
         (tmp_path / "a").write_bytes(content)
         check_heaps(tmp_path / "a")

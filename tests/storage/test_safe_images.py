@@ -60,7 +60,7 @@ def _sideways(path, picture) -> None:
     picture.save(path, exif=exif)
 
 
-def test_what_was_converted_is_said(tmp_path) -> None:
+def test_what_was_converted_is_reported(tmp_path) -> None:
     rng = np.random.default_rng(0)
     colour = Image.fromarray(rng.integers(0, 255, (4, 6, 3), np.uint8))
     cases = {
@@ -84,7 +84,7 @@ def test_what_was_converted_is_said(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["EPS", "ICO", "TGA", "PCX"])
-def test_kinds_of_files_that_are_no_photographs_are_refused(tmp_path, kind) -> None:
+def test_kinds_of_files_that_are_not_photographs_are_refused(tmp_path, kind) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", format=kind)
     with pytest.raises(DataError, match="not a readable image"):
         read_image(tmp_path / "a.png")

@@ -143,7 +143,7 @@ def test_what_is_asked_for_must_be_there(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 40, b"MATLAB 5.0 MAT-file".ljust(300), bytes(200)])
-def test_what_is_no_mat_file(tmp_path, content) -> None:
+def test_what_is_not_a_mat_file(tmp_path, content) -> None:
     (tmp_path / "a.mat").write_bytes(content)
     with pytest.raises(DataError) as caught:
         mat_array(tmp_path / "a.mat")

@@ -163,7 +163,7 @@ def test_no_global_beyond_the_list(name, tmp_path):
 
 
 @pytest.mark.parametrize("odd", ["\n", "\r", "\x1b[2J", "\x1c", "\u2028", "'", "é" * 300])
-def test_a_name_of_odd_characters_is_told_in_one_line(odd):
+def test_a_name_of_odd_characters_is_reported_in_one_line(odd):
     name = f"nu{odd}py".encode()
     data = b"\x80\x04X" + struct.pack("<I", len(name)) + name + short("array") + b"\x93."
     message = refused(data)

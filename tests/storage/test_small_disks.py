@@ -31,7 +31,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("kind", ["npy", "npz", "h5"])
-def test_what_stopped_the_writing_is_said_and_nothing_stays(tmp_path, kind, share) -> None:
+def test_what_stopped_the_writing_is_reported_and_nothing_stays(tmp_path, kind, share) -> None:
     path = tmp_path / f"a.{kind}"
 
     def write() -> None:

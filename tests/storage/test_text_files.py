@@ -37,7 +37,7 @@ def test_a_list_without_an_id(tmp_path, content) -> None:
         read_ids(path)
 
 
-def test_what_is_no_list(tmp_path) -> None:
+def test_what_is_not_a_list(tmp_path) -> None:
     with pytest.raises(DataError, match="No list of ids at"):
         read_ids(tmp_path / "none.txt")
     with pytest.raises(DataError, match="not readable as a list of ids"):

@@ -288,7 +288,7 @@ class Told(Watch):
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "another's"])
 @pytest.mark.parametrize("name", ["best.pth", "last.pth"])
-def test_a_damaged_checkpoint_is_trained_anew(tmp_path, name, damage) -> None:
+def test_a_damaged_checkpoint_is_trained_again(tmp_path, name, damage) -> None:
     fit(job_for(tmp_path, STAGES))
     whole = {kept.name: kept.read_bytes() for kept in tmp_path.glob("*.pth")}
     path = tmp_path / name
@@ -359,7 +359,7 @@ class Broken(TinyModel):
         return values * math.nan if self.after < 0 else values
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path) -> None:
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tmp_path) -> None:
     # an epoch is three batches in two steps and one of validation; the sixth is in epoch 2
     with pytest.raises(RunError) as error:
         fit(job_for(tmp_path, STAGES, model=Broken(5)))

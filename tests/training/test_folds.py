@@ -314,7 +314,7 @@ def test_other_seeds_divide_otherwise() -> None:
     assert len(divisions) == 10
 
 
-def test_too_few_people_are_said() -> None:
+def test_too_few_people_are_reported() -> None:
     users, labels = np.array(list("abcdefg")), np.array([GOOD] * 5 + [BAD] * 2, dtype=np.int8)
     with pytest.raises(
         ConfigError, match="bad_users lists 2 participants with trials, so one of 3"

@@ -75,7 +75,7 @@ def plain(optimizer: str, clip: float | None, decay: float, stage: Stage) -> np.
     return w
 
 
-def test_gradients_that_are_no_numbers_stop_before_they_move_anything(tmp_path) -> None:
+def test_gradients_that_are_not_numbers_stop_before_they_move_anything(tmp_path) -> None:
     class Steep(Regression):
         def losses(self, batch, precision):
             found, names = super().losses(batch, precision)

@@ -286,7 +286,7 @@ def test_a_table_of_another_kind_is_an_error_with_a_hint(tmp_path, content, says
         read_text(tmp_path, content)
 
 
-def test_a_missing_column_is_told_with_those_found(tmp_path):
+def test_a_missing_column_is_reported_with_those_found(tmp_path):
     text = message(tmp_path, "t.csv", b"image_path,user_id,click\na,b,c\n")
     assert "no column clicks (or clickmap_x and clickmap_y)" in text
     assert "'image_path', 'user_id', 'click'" in text
@@ -361,7 +361,7 @@ def test_line_numbers_count_the_lines_of_a_long_field(tmp_path):
     assert [r[:2] for r in read_text(tmp_path, text).rejected] == [(5, "clicks")]
 
 
-def test_wrong_number_of_fields_is_told(tmp_path):
+def test_wrong_number_of_fields_is_reported(tmp_path):
     got = read_text(tmp_path, f"{HEADER}\na.jpg,u\na.jpg,u,[],x\n{GOOD}\n")
     assert [(r[0], r[3]) for r in got.rejected] == [
         (2, "2 fields where the header has 3"),

@@ -129,7 +129,7 @@ def test_one_damaged_image_leaves_the_others(tmp_path) -> None:
     assert "3 x 4" in told["Action_002"]
 
 
-def test_what_is_no_cat2000(tmp_path) -> None:
+def test_what_is_not_cat2000(tmp_path) -> None:
     with pytest.raises(DataError, match="no folder Stimuli"):
         cat2000(tmp_path)
     with pytest.raises(ConfigError, match="split is 'val'; it must be one of train, test"):

@@ -139,7 +139,7 @@ def test_everybodys_own_map_is_the_prepared_one(tmp_path) -> None:
             np.testing.assert_allclose(people.others(person), others, atol=1e-6)
 
 
-def test_somebody_alone_is_no_people(tmp_path) -> None:
+def test_somebody_alone_is_not_people(tmp_path) -> None:
     folder, _ = study(tmp_path, ["min_subjects=1"], users=1)
     stimuli = clickmaps(str(folder)).stimuli
     assert len(stimuli) == 5

@@ -206,7 +206,7 @@ def test_missing_cells_are_unreadable_rows(tmp_path) -> None:
     assert "the column image is empty" in str(data.problems)
 
 
-def test_images_that_differ_in_case_only_are_said(tmp_path) -> None:
+def test_images_that_differ_in_case_only_are_reported(tmp_path) -> None:
     for name in ("a.png", "A.png"):
         picture(tmp_path / "images" / name, SIZE)
     data = fixations_csv(table(tmp_path, "a.png,a,0,1,2", "A.png,a,0,3,4"), tmp_path / "images")

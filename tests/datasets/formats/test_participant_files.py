@@ -221,7 +221,7 @@ def test_an_images_own_map_is_its_truth(tmp_path) -> None:
     np.testing.assert_allclose(second.truth(), np.mean(densities(1), axis=0), rtol=1e-12)
 
 
-def test_blank_and_broken_maps_are_told(tmp_path) -> None:
+def test_blank_and_broken_maps_are_reported(tmp_path) -> None:
     study(tmp_path)
     grey(tmp_path / "gt_maps" / "P01_IMG000.png", np.zeros(SIZE, np.uint8))
     data = folder(tmp_path, participants=PATTERN)
@@ -273,7 +273,7 @@ def test_without_pictures_images_are_those_the_files_name(tmp_path) -> None:
     assert len(folder(tmp_path).stimuli) == 6
 
 
-def test_files_of_no_image_are_told(tmp_path) -> None:
+def test_files_of_no_image_are_reported(tmp_path) -> None:
     study(tmp_path)
     array(tmp_path / "gt_maps" / "lost.npy", np.eye(*SIZE))
     array(tmp_path / "nonfix" / "IMG009.npy", counts(SIZE))
@@ -295,7 +295,7 @@ def test_files_of_no_image_are_told(tmp_path) -> None:
         folder(tmp_path, participants="P_{image}")
 
 
-def test_an_unclear_name_is_told(tmp_path) -> None:
+def test_an_unclear_name_is_reported(tmp_path) -> None:
     study(tmp_path)
     picture(tmp_path / "images" / "big_IMG000.png", SIZE)
     grey(tmp_path / "gt_maps" / "P00_big_IMG000.png", values(5, 5))

@@ -150,7 +150,7 @@ def test_coordinates_beyond_all_bounds_are_outside(tmp_path) -> None:
     "text", ["", "[", "[]", "3", '{"images": 3}', '{"images": [1]}', '{"annotations": []}',
              '{"images": [], "annotations": {}}', "[" * 100_000]
 )  # fmt: skip
-def test_what_is_no_annotation_file(tmp_path, text) -> None:
+def test_what_is_not_an_annotation_file(tmp_path, text) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError, match=r"a\.json"):
         salicon(fixations=tmp_path / "a.json")

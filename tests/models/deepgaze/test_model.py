@@ -162,7 +162,7 @@ def test_weights_that_are_not_there(name) -> None:
         build_model("x", name, {"weights_path": "none.pth"}, "cpu")
 
 
-def test_random_weights_are_said_and_the_same_every_time() -> None:
+def test_random_weights_are_reported_and_the_same_every_time() -> None:
     one, again, other = (DeepGazeIIIModel(weights="none", seed=seed) for seed in (1, 1, 2))
     assert one.notices == (
         "deepgaze_iii: random weights (weights: none); its scores mean nothing.",

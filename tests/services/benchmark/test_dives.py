@@ -314,7 +314,7 @@ def test_a_killed_dive_goes_on(corpus, knowing) -> None:
     )
 
 
-def test_an_image_that_cannot_be_shown_is_told_and_its_maps_are_drawn(corpus, knowing) -> None:
+def test_an_image_that_cannot_be_shown_is_reported_and_its_maps_are_drawn(corpus, knowing) -> None:
     whole = (corpus / "images/i4.png").read_bytes()
     (corpus / "images/i4.png").write_bytes(whole[: len(whole) // 2])
     drawn, told = [], Silent()
@@ -395,7 +395,7 @@ def test_the_metric_of_a_dive_may_be_in_lower_case(corpus, knowing) -> None:
     assert row["metric"] == "NSS"
 
 
-def test_an_old_dive_goes_when_the_run_is_made_anew_without(corpus, knowing) -> None:
+def test_an_old_dive_goes_when_the_run_is_made_again_without(corpus, knowing) -> None:
     run(corpus, "deep_dive.n_images=2")
     run(corpus, when=WhenPresent.OVERWRITE)
     assert not (corpus / "out/deep_dive.csv").exists()

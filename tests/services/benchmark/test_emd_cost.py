@@ -88,5 +88,5 @@ def test_what_an_interrupted_run_has_is_not_counted_again(tmp_path, monkeypatch)
     ("seconds", "said"),
     [(31, "31 seconds"), (444, "7 minutes"), (7199, "120 minutes"), (9000, "2.5 hours")],
 )
-def test_durations_are_said_as_people_say_them(seconds, said) -> None:
+def test_durations_are_reported_as_people_say_them(seconds, said) -> None:
     assert duration(seconds) == said

@@ -53,7 +53,7 @@ def test_images_without_ground_truth_end_with_a_sentence(tmp_path, dry) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_empty_fixations_are_no_ground_truth_either(tmp_path) -> None:
+def test_empty_fixations_are_not_ground_truth_either(tmp_path) -> None:
     root = photos(tmp_path / "photos")
     (root / "fixations").mkdir()
     for at in range(3):

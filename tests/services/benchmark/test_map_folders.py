@@ -85,7 +85,7 @@ def test_a_folder_of_folders_and_an_empty_one(maps) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_some_that_lack_a_map_are_said_first(maps, dry_run) -> None:
+def test_some_that_lack_a_map_are_reported_first(maps, dry_run) -> None:
     (maps / "i4.npy").rename(maps / "other.npy")
     notices, _ = asked(maps, dry_run=dry_run)
     assert "5 of 6 images of toy have a map in" in notices[0]
@@ -116,7 +116,9 @@ def test_log_densities_that_are_called_maps_are_refused_image_by_image(maps) -> 
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_a_folder_of_what_cannot_be_maps_is_said_before_people_are_scored(maps, dry_run) -> None:
+def test_a_folder_of_what_cannot_be_maps_is_reported_before_people_are_scored(
+    maps, dry_run
+) -> None:
     for path in maps.iterdir():
         density = np.load(path)
         np.save(path, np.log(density / density.sum()))
@@ -144,7 +146,7 @@ def odd_maps(maps) -> None:
 
 @pytest.mark.parametrize("predict_only", [True, False])
 @pytest.mark.parametrize("cached", [True, False])
-def test_what_is_odd_is_said_once_and_every_time(maps, cached, predict_only) -> None:
+def test_what_is_odd_is_reported_once_and_every_time(maps, cached, predict_only) -> None:
     odd_maps(maps)
     progress = Silent()
     words = words_for(maps.parent, f"[{{name: mine, type: precomputed, root: {maps}}}, uniform]")
@@ -169,7 +171,7 @@ def test_what_is_odd_is_said_once_and_every_time(maps, cached, predict_only) -> 
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_what_is_odd_is_said_of_what_a_stopped_run_had_too(corpus, watched, cached) -> None:  # noqa: F811
+def test_what_is_odd_is_reported_of_what_a_stopped_run_had_too(corpus, watched, cached) -> None:  # noqa: F811
     _, behaviour = watched
     behaviour |= {"i0": "zeros", "i4": "zeros"}
     words = [*words_for(corpus, "[watched]"), f"cache_predictions={cached}", "ceiling=false"]

@@ -342,13 +342,13 @@ def test_missing_and_damaged_files_are_named(corpus) -> None:
         (["models=[{name: center_bias, sigma_ratoi: 2}]"], "sigma_ratio"),
     ],
 )  # fmt: skip
-def test_wrong_calls_are_said_before_any_work(corpus, words, said) -> None:
+def test_wrong_calls_are_reported_before_any_work(corpus, words, said) -> None:
     with pytest.raises(ConfigError, match=said):
         run([*words_for(corpus), *words])
     assert not (corpus / "out").exists()
 
 
-def test_a_plugin_that_is_not_there_is_said_before_any_work(corpus) -> None:
+def test_a_plugin_that_is_not_there_is_reported_before_any_work(corpus) -> None:
     with pytest.raises(DataError, match=r"nowhere\.py"):
         run([*words_for(corpus), "plugins=[nowhere.py]"])
     assert not (corpus / "out").exists()

@@ -532,7 +532,7 @@ def test_one_image_only_has_a_ceiling_and_no_null(tmp_path) -> None:
     assert s["ceiling_mean"] is None
 
 
-def test_one_category_only_is_said(tmp_path) -> None:
+def test_one_category_only_is_reported(tmp_path) -> None:
     progress = Silent()
     rows = [(key.replace("cat1", "cat0"), u, c) for key, u, c in random_rows(0, images=3, users=4)]
     assert run(write_csv(tmp_path / "t.csv", rows), "split-half", progress=progress)[
@@ -659,7 +659,7 @@ def test_a_refused_resume_leaves_the_other_metrics_folders_as_they_are(data) -> 
 PREPARED = ["min_subjects=1", "image_shape=[32,32]", "blur_size=5", "display_image_keys=null"]
 
 
-def test_every_filter_that_a_prepared_folder_cannot_apply_is_said(data, tmp_path) -> None:
+def test_every_filter_that_a_prepared_folder_cannot_apply_is_reported(data, tmp_path) -> None:
     words = [f"clickme_data={data}", f"assets={tmp_path / 'made'}", *PREPARED]
     config = load_experiment(None, words).config
     folder = prepare.run(config, Silent(), lambda _: None).folder
@@ -683,7 +683,7 @@ def test_the_keys_of_reading_and_filtering_are_all_named() -> None:
     assert made_from == {*READ_AND_FILTER, *blurred, "clickme_data"}
 
 
-def test_metrics_that_were_finished_before_are_said_to_be(data) -> None:
+def test_metrics_that_were_finished_before_are_reported(data) -> None:
     run(data, "hold-one-out", "metric=pearson")
     progress = Silent()
     run(data, "hold-one-out", "metric=[pearson,auc]", when=WhenPresent.RESUME, progress=progress)

@@ -573,7 +573,7 @@ def test_a_map_that_cannot_be_read_is_left_out_and_counted(maps, tmp_path) -> No
     assert len(again.failures) == 1
 
 
-def test_everything_wrong_is_said_at_once_and_nothing_is_written(maps, tmp_path) -> None:
+def test_everything_wrong_is_reported_at_once_and_nothing_is_written(maps, tmp_path) -> None:
     path = next((maps / "C/p01").glob("*.png"))
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(path)
     with pytest.raises(DataError) as error:

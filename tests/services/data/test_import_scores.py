@@ -243,7 +243,7 @@ def test_one_set_of_scores_is_one_model(tmp_path) -> None:
         ({"a": ["i", "m", [{"SSIM": 0.5}]]}, "holds no scores but SSIM"),
     ],
 )
-def test_files_that_are_no_backup_are_a_sentence(tmp_path, value, says) -> None:
+def test_files_that_are_not_backup_are_a_sentence(tmp_path, value, says) -> None:
     path = write(tmp_path / "b.npy", value)
     with pytest.raises(DataError, match=says) as caught:
         run(path)
@@ -288,7 +288,7 @@ def test_a_program_in_a_backup_is_refused_and_does_not_run(tmp_path, where) -> N
 # --- outputs that are there ------------------------------------------------------------------
 
 
-def test_outputs_are_replaced_only_when_that_is_said(backup) -> None:
+def test_outputs_are_replaced_only_when_asked(backup) -> None:
     run(backup)
     out = backup.parent / "out"
     before = (out / "deciles.csv").read_bytes()

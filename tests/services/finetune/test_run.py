@@ -175,7 +175,7 @@ def test_people_and_a_holdout_list(corpus, tmp_path) -> None:
         (["model={name: readout, weights: none, wieghts: 1}"], "Did you mean 'weights'"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_written(
+def test_what_cannot_work_is_reported_before_anything_is_written(
     corpus, tmp_path, words, message
 ) -> None:
     with pytest.raises(ConfigError, match=message):

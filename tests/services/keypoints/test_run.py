@@ -260,7 +260,7 @@ def test_what_does_not_belong_together_is_listed(faces) -> None:
     assert any("f02.png" in text for text in told.notices)
 
 
-def test_what_a_person_is_told(faces) -> None:
+def test_what_a_person_is_reported(faces) -> None:
     told = Silent()
     run(faces, "fp16=true", "fp16_opt_level=O2", "reference_points=[0, 2]", progress=told)
     text = "\n".join(told.notices)
@@ -454,7 +454,7 @@ def test_a_film_is_predicted_as_far_as_it_can_be_read(faces) -> None:
     assert [row.image_id for row in found.summary.failures] == ["film.tif"]
 
 
-def test_keys_that_the_trained_network_overrules_are_said(faces) -> None:
+def test_keys_that_the_trained_network_overrules_are_reported(faces) -> None:
     run(faces, "num_epochs=1")
     told = Silent()
     predict(faces, faces / "images", "n_KPs=3", progress=told)

@@ -136,7 +136,7 @@ def test_a_dry_run_filters_too(data, tmp_path) -> None:
     assert (result.summary.trials, result.written) == (7 * 6, False)
 
 
-def test_wrong_files_are_said_before_anything_is_begun(data, tmp_path) -> None:
+def test_wrong_files_are_reported_before_anything_is_begun(data, tmp_path) -> None:
     wrong = tmp_path / "wrong.pt"
     torch.save({"state_dict": {}}, wrong)
     before = sorted(data.parent.rglob("*"))

@@ -281,7 +281,7 @@ def test_a_run_without_usable_input_does_not_block_the_next(data) -> None:
         run(data)
 
 
-def test_a_header_alone_and_a_wrong_image_shape_are_said(data) -> None:
+def test_a_header_alone_and_a_wrong_image_shape_are_reported(data) -> None:
     progress = Silent()
     with pytest.raises(DataError, match=r"clicks lie outside their image .*raise max_lost"):
         run(data, "image_shape=[16,16]", "min_clicks=1")
@@ -371,7 +371,7 @@ def test_real_trials(tmp_path) -> None:
         assert heat[: heat.size // 10].sum() > 0.3 * heat.sum()
 
 
-def test_other_pictures_of_a_finished_run_are_said(data) -> None:
+def test_other_pictures_of_a_finished_run_are_reported(data) -> None:
     run(data)
     progress = Silent()
     result = run(data, "display_image_keys=auto", when=WhenPresent.RESUME, progress=progress)
@@ -382,12 +382,12 @@ def test_other_pictures_of_a_finished_run_are_said(data) -> None:
     assert not any("example pictures" in text for text in progress.notices)
 
 
-def test_a_folder_of_masks_that_is_not_there_is_said_before_reading(data) -> None:
+def test_a_folder_of_masks_that_is_not_there_is_reported_before_reading(data) -> None:
     with pytest.raises(DataError, match="mask_dir: no folder at nowhere"):
         run(data, "mask_dir=nowhere")
 
 
-def test_images_without_a_size_of_their_own_are_said(data, tmp_path) -> None:
+def test_images_without_a_size_of_their_own_are_reported(data, tmp_path) -> None:
     sizes = tmp_path / "sizes.json"
     sizes.write_text('{"cat0/0.png": [32, 32]}')
     progress = Silent()

@@ -429,7 +429,7 @@ def test_any_map_of_classes(config, tmp_path, name, content, wanted) -> None:
 
 
 @pytest.mark.parametrize("content", [3, {"cat0": [1]}, [["cat0"]], {"cat0": None}])
-def test_what_is_no_map_of_classes(config, tmp_path, content) -> None:
+def test_what_is_not_a_map_of_classes(config, tmp_path, content) -> None:
     (tmp_path / "c.json").write_text(json.dumps(content))
     experiment = open_experiment(config, Silent())
     with pytest.raises(DataError, match=r"c\.json"):
@@ -553,7 +553,7 @@ def test_a_map_of_another_shape_or_none_is_named(config) -> None:
         run(dataclasses.replace(config, display_image_keys=["0.png"]))
 
 
-def test_other_keys_than_those_prepared_are_said(config, tmp_path) -> None:
+def test_other_keys_than_those_prepared_are_reported(config, tmp_path) -> None:
     progress = Silent()
     other = load_experiment(None, words(tmp_path, "blur_size=7", "min_clicks=3")).config
     run(other, top=1, progress=progress, dry_run=True)
