@@ -18,7 +18,7 @@ from clickmap_cli.models import SaliencyModel, register_model
 
 @register_model("edges")
 class Edges(SaliencyModel):
-    """Where brightness changes, blurred."""
+    """Blurred map of changes in brightness."""
 
     output = "map"  # or "density", "log_density"
 
@@ -66,11 +66,11 @@ class Stripe(Stimulus):
         """Nobody is named, so there is no ceiling."""
 
     def image_digest(self) -> str:
-        """What a model is shown, as a hash: the cache is used while it stays the same."""
+        """Hash of what a model is shown; cached predictions are used while it stays the same."""
         return hashlib.sha256(self.image().tobytes()).hexdigest()
 
     def truth_digest(self) -> str:
-        """What predictions are scored against, as a hash."""
+        """Hash of what predictions are scored against."""
         return hashlib.sha256(self.points.x.tobytes()).hexdigest()
 
 

@@ -146,7 +146,7 @@ def test_the_new_data_set_is_benchmarked(extended, tmp_path) -> None:
     assert (result["dataset"], result["n_images"]) == ("point_lists", 3)
     assert result["scores"]["NSS"]["mean"] == pytest.approx(wanted, rel=1e-5)
 
-    # damage to one image is said, and the others go on
+    # damage to one image is reported, and the others go on
     (tmp_path / "pictures" / "p1.txt").write_text("not numbers")
     again = (*words[:-1], f"output_dir={tmp_path / 'again'}", "max_lost=0.5")
     code, found = benchmark(extended, *again)

@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def _blank() -> CeilingFigures:
-    """Figures are not part of the comparison; a byte stands in for each."""
+    """Figures are not part of the comparison; a byte replaces each."""
 
     def draw(_: CeilingResult, path: Path) -> None:
         path.write_bytes(b"-")

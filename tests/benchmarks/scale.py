@@ -29,7 +29,7 @@ print(json.dumps([result.seconds, made.images, made.trials, made.clicks]))
 
 @dataclass(frozen=True)
 class Memory:
-    """What a process and all below it held at once, in GB; pages that they share count once.
+    """Return GB of memory that a process and its children held at once; shared pages count once.
 
     Attributes:
         own: pages that nothing but the processes holds.

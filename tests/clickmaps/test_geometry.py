@@ -43,7 +43,7 @@ def test_crop_is_torchvisions_center_crop(h, w, data) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.integers(2, 80), st.integers(2, 80), st.data())
 def test_clicks_follow_the_map(h, w, data) -> None:
-    """A click lands on the pixel that holds the centre of its own, or is cropped away."""
+    """A click lands on the pixel that holds its pixel's centre, or is cropped away."""
     shape = (data.draw(st.integers(2, 40)), data.draw(st.integers(2, 40)))
     crop = (data.draw(st.integers(1, min(shape))), data.draw(st.integers(1, min(shape))))
     x, y = data.draw(st.integers(0, w - 1)), data.draw(st.integers(0, h - 1))

@@ -58,7 +58,7 @@ def test_the_worst_loss_is_named() -> None:
 
 
 def test_clicks_of_every_block_count(tmp_path, monkeypatch) -> None:
-    """Clicks are counted block by block; here each of three trials is a block of its own."""
+    """Clicks are counted block by block; here each of three trials is its own block."""
     monkeypatch.setattr("clickmap_cli.storage.long_arrays.BLOCK_VALUES", 40)
     inside, outside = [(x, 5) for x in range(40)], [(200, 5)] * 40
     rows = [("a.png", "u", inside), ("a.png", "v", inside), ("a.png", "w", outside)]

@@ -28,7 +28,7 @@ def config(tmp_path):
 
 
 def said_by(*words: object) -> str:
-    """What a command writes for people, without its line ends."""
+    """Return a command's output for people, without line ends."""
     result = RUNNER.invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     return " ".join(result.stderr.split())

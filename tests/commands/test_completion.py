@@ -27,7 +27,7 @@ HEAVY = ("torch", "matplotlib", "pandas", "scipy", "sklearn", "pyarrow", "timm")
 
 
 def asked(shell: str, folder: Path = ROOT, **words: str) -> str:
-    """What is printed for a shell's question, which comes in environment variables."""
+    """Return the answer to a shell's question, which comes in environment variables."""
     said = io.StringIO()
     with (
         mock.patch.dict(os.environ, {"_CLICKMAP_COMPLETE": shell, **words}),
@@ -41,13 +41,13 @@ def asked(shell: str, folder: Path = ROOT, **words: str) -> str:
 
 
 def bash(*words: str, folder: Path = ROOT) -> list[str]:
-    """What bash is offered for the last of its words; `=` is a word of its own there."""
+    """Return what bash is offered for its last word; bash takes `=` as a separate word."""
     line = "\n".join(("clickmap", *words))
     return asked("complete_bash", folder, COMP_WORDS=line, COMP_CWORD=str(len(words))).split()
 
 
 def fish(line: str) -> dict[str, str]:
-    """What fish is offered, with its meaning."""
+    """Return what fish is offered, with meanings."""
     said = asked("complete_fish", _TYPER_COMPLETE_ARGS=line, _TYPER_COMPLETE_FISH_ACTION="get-args")
     pairs = (row.partition("\t") for row in said.splitlines() if row)
     return {word: meaning for word, _, meaning in pairs}

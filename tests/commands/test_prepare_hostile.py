@@ -241,7 +241,7 @@ def test_files_that_are_not_there(side, target):
 
 
 def test_the_small_study_is_good(side):
-    """What the nasty inputs are mixed with is a run that succeeds."""
+    """The inputs that hostile ones are mixed with make a run that succeeds."""
     (side / "t.csv").write_bytes(csv_bytes(some_rows(5)) + GOOD.encode())
     code, _, err = run_here([*SMALL, "image_shape=[900,900]", "clickme_data=t.csv", "-o", "out"])
     assert code == 0, err

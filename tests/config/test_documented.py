@@ -55,7 +55,7 @@ def test_every_key_is_read_somewhere(name) -> None:
 
 
 def spelled_in_parts(name: str) -> bool:
-    """Whether a key is read by a name put together, such as `f"{what}_data_dir"` of "train"."""
+    """Return True if a key is read by a composed name, such as `f"{what}_data_dir"` of "train"."""
     ends = {end for end in re.findall(r"f\"\{\w+\}(_\w+)\"", CODE) if name.endswith(end)}
     return any(f'"{name.removesuffix(end)}"' in CODE for end in ends)
 

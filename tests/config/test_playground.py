@@ -143,7 +143,7 @@ def test_what_was_understood_is_reported(tmp_path) -> None:
         assert ignored in text
     assert "training.stages.1 trains modules of the backbone" in text
     assert "training.stages.0 trains" not in text
-    # each thing is said once
+    # each thing is reported once
     assert text.count("data.root as") == text.count("training.optimizer adam") == 1
 
 
@@ -282,7 +282,7 @@ def test_config_update_understands_the_same(tmp_path) -> None:
         ("models: [center_bias]\ndatasets: [folder]\n", BENCHMARK),
         ("n_KPs: 3\neval_every: 100\n", KEYPOINTS),
         ("min_clicks: 3\n", EXPERIMENT),
-        # a classifier's, whose task is said elsewhere
+        # a classifier's, whose task is set elsewhere
         ("data: {root: x}\nmodel: {name: base}\ntraining: {num_epochs: 1}\n", EXPERIMENT),
     ],
 )

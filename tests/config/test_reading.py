@@ -98,7 +98,7 @@ def test_odd_words_are_a_sentence(word) -> None:
 
 
 def test_no_date_is_not_a_crash(tmp_path) -> None:
-    """What the one library reads as text, the other one takes for a date."""
+    """One library reads as text what the other takes for a date."""
     path = tmp_path / "a.yaml"
     path.write_text("experiment_name: 2024-99-99\n")
     with pytest.raises(ConfigError, match="not readable as YAML"):

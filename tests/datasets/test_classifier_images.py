@@ -1,4 +1,4 @@
-"""Folders of labelled attention images, and what is said of them before training."""
+"""Folders of labelled attention images, and the messages about them before training."""
 
 from __future__ import annotations
 

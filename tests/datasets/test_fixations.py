@@ -133,7 +133,7 @@ def test_the_baseline_is_the_others_kernel_density(monkeypatch, bandwidth, pairs
 
 
 def test_the_baseline_holds_where_only_the_image_itself_was_looked_at() -> None:
-    """What is left when a large share is taken away must not be rounding."""
+    """The remainder after a large share is subtracted must not be rounding error."""
     near = image("a", (60, 80), np.full(500, 5.0), np.full(500, 5.0))
     far = image("b", (60, 80), [79.0], [59.0])
     found = OtherFixations([near, far], 0.04).around(near).baseline

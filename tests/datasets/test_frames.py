@@ -31,7 +31,7 @@ def test_the_images_of_a_folder_in_order(tmp_path) -> None:
     assert image_names(tmp_path) == ["a/10.bmp", "a/2.PNG", "b.png", "c.tiff"]
     found = frames(tmp_path)
     assert found.n == 4
-    for _ in range(2):  # each time anew
+    for _ in range(2):  # each time again
         got = list(found)
         assert [frame.name for frame in got] == image_names(tmp_path)
         for frame in got:

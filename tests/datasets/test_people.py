@@ -36,7 +36,7 @@ def points_of(columns, rows, subject) -> Points:
 def test_fixations_of_everybody_but_one() -> None:
     columns, rows, subject = gaze()
     people = FixationPeople(points_of(columns, rows, subject), SIZE, 2.0)
-    assert people.names == ["ann", "bob", "eve"]  # who did not look is not there
+    assert people.names == ["ann", "bob", "eve"]  # people who did not look are absent
     for person, code in enumerate([0, 1, 3]):
         mine = subject == code
         view = people.target(person)

@@ -1,4 +1,4 @@
-"""Small tables: every damage is said, with its line."""
+"""Small tables: every damage is reported with its line."""
 
 from __future__ import annotations
 

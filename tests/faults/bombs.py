@@ -368,7 +368,7 @@ def explode(name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Read every bomb, each in a process of its own."""
+    """Read every bomb, each in its own process."""
     root = Path(sys.argv[1]).resolve()
     outcomes = {}
     for name in BOMBS:

@@ -61,7 +61,7 @@ class OtherHost:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a folder allows counts for root too (Linux: capabilities go)."""
+    """Let folder permissions count for root too (Linux: drop capabilities)."""
 
     def __call__(self) -> None:
         if os.geteuid() != 0:
@@ -77,7 +77,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class At:
-    """Something happens at the n-th moment of a kind that concerns a folder.
+    """Do something at the n-th moment of one kind that concerns a folder.
 
     Attributes:
         moment: `OPENED` or `RENAMED`.
@@ -106,7 +106,7 @@ class At:
 
 @dataclass(frozen=True)
 class Counted:
-    """Writes down how many moments of a kind there have been."""
+    """Count the moments of each kind."""
 
     moment: str
     folder: Path

@@ -89,7 +89,7 @@ def _finished_output(
 
 
 def _manifest(place: Place, rng: random.Random, command: Command) -> bool:
-    """A manifest is cut: it is named, and `--overwrite` makes everything anew."""
+    """A manifest is cut: it is named, and `--overwrite` makes everything again."""
     _finished(place, command)
     hurt = rng.choice(sorted((place.out / "study").rglob("manifest.json")))
     cut(hurt, rng)
@@ -109,7 +109,7 @@ def _manifest(place: Place, rng: random.Random, command: Command) -> bool:
 
 
 def _journal(place: Place, rng: random.Random, command: Command) -> bool:
-    """What an unfinished run remembers is cut."""
+    """The records of an unfinished run are cut."""
     place.settle_neighbours()
     if rng.random() < 0.3:  # a run that was to replace a finished one
         shutil.rmtree(place.out)

@@ -22,7 +22,7 @@ _LARGE, _PAGE = 64 << 20, 4096
 
 
 def private_mounts() -> list[str] | None:
-    """What a command begins with that may mount disks nobody else sees; None where none may."""
+    """Return the first words of a command that may mount private disks; None where none may."""
     for words in _PRIVATE:
         if shutil.which(words[0]) is None:
             continue
@@ -33,7 +33,7 @@ def private_mounts() -> list[str] | None:
 
 
 def in_private() -> bool:
-    """Whether this process was begun with `private_mounts`."""
+    """Return True if this process was started with `private_mounts`."""
     return os.environ.get("FAULTS_MOUNTS") == "private"
 
 
@@ -53,7 +53,7 @@ def _mount(*words: object) -> None:
 
 @contextmanager
 def _disk(place: Place) -> Iterator[None]:
-    """A disk of its own below the outputs, with neighbours on it."""
+    """Give the outputs their own disk, with other files on it."""
     if not in_private():
         raise CannotHappenError("no disk may be mounted here (neither as root nor with unshare)")
     place.out.mkdir()

@@ -1,4 +1,4 @@
-"""`clickmap` in processes of its own that start at once: forked from one that has all imported."""
+"""`clickmap` in separate processes that start at once: forked from one that has all imported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Change = Callable[[], None]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended.
+    """The end of a command.
 
     Attributes:
         code: its exit code; negative for a signal.
@@ -44,7 +44,7 @@ class Running:
     def __init__(self, words: Sequence[str], log: Path, changes: Sequence[Change]) -> None:
         self._log = log
         self._begun = time.monotonic()
-        # a daemon may have no workers of its own
+        # a daemon may not start workers
         self._process = _context().Process(
             target=_work, args=(list(words), log, list(changes)), daemon=False
         )
@@ -55,7 +55,7 @@ class Running:
         return bool(self._process.is_alive())
 
     def wait_until(self, there: Callable[[], bool]) -> bool:
-        """Whether something came to be while the command was at work."""
+        """Return True if something appeared while the command was at work."""
         until = time.monotonic() + _PATIENCE
         while self.alive and time.monotonic() < until:
             if there():

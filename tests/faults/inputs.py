@@ -21,7 +21,7 @@ def _victim(place: Place, rng: random.Random, command: Command) -> Path:
 
 
 def _before(place: Place, rng: random.Random, command: Command) -> bool:
-    """An input is not there, or goes between a run that was stopped and the call to resume it."""
+    """An input is missing, or disappears between a stopped run and the call that resumes it."""
     place.copy_inputs()
     place.settle_neighbours()
     begun = rng.random() < 0.5

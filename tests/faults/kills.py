@@ -40,7 +40,7 @@ _GONE_SECONDS = 10.0  # until a killed process has closed its files
 
 @dataclass
 class Tally:
-    """What the kills did.
+    """The effects of the kills.
 
     Attributes:
         kills: SIGKILLs that ended a run.
@@ -64,7 +64,7 @@ class Tally:
 
     @property
     def lost(self) -> bool:
-        """Whether the kills cost anything."""
+        """Return True if the kills cost anything."""
         return bool(self.damaged or self.failed or self.touched)
 
     def line(self, command: str) -> str:
@@ -78,7 +78,7 @@ class Tally:
 
 
 class _Run:
-    """A run in a process group of its own."""
+    """Start a run in its own process group."""
 
     def __init__(self, line: Line, folder: Path, log: Path) -> None:
         self._out = folder / OUT
@@ -138,7 +138,7 @@ class _Run:
         self._signal(signal.SIGCONT)
 
     def has_workers(self, within: float = 0) -> bool:
-        """Whether, after so many seconds, anybody still has the run's output open."""
+        """Return True if a process still has the run's output open after so many seconds."""
         return not select.select([self._stdout()], [], [], within)[0]
 
     def close(self) -> None:
@@ -291,7 +291,7 @@ class Killer:
         self._tally.touched += bool(touched)
 
     def _ours(self) -> dict[str, str]:
-        """What the run has left."""
+        """Return the files that the run has left."""
         return {k: v for k, v in contents(self._out).items() if Path(k).parts[0] != _THEIRS}
 
     def _not_ours(self) -> dict[str, object]:
@@ -310,7 +310,7 @@ def _unequal(one: Mapping[str, object], other: Mapping[str, object]) -> set[str]
 
 
 def _plant(folder: Path) -> None:
-    """What another command's run keeps in a folder of its own, half-written files included."""
+    """Files that another command's run keeps in its own folder, half-written ones included."""
     for name in (".clickmap/journal/identity.json", "maps.h5", "maps.h5.1234abc.partial"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"theirs: {name}")

@@ -1,4 +1,4 @@
-"""One try of a fault: a folder of its own, what must be said, and what must stand in the end."""
+"""One try of a fault: its own folder, the expected message, and the expected result."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Fault:
 
 @dataclass
 class Tally:
-    """What became of a fault's tries."""
+    """Results of the tries of a fault."""
 
     fault: str
     tries: int = 0
@@ -117,7 +117,7 @@ class Place:
             path.write_bytes(content)
 
     def words(self, command: Command, *more: str) -> list[str]:
-        """What a command is called with."""
+        """The words of a command's call."""
         return [*command.words(self.inputs, self.out), *more]
 
     def start(self, command: Command, *more: str, changes: Sequence[Change] = ()) -> forked.Running:
@@ -241,7 +241,7 @@ class Place:
 
 
 def _stated(folder: Path) -> dict[str, Any]:
-    """What manifests state, but for times and places."""
+    """Return the content of manifests, without times and places."""
     found = {}
     for path in sorted(folder.rglob("manifest.json")):
         stated = json.loads(path.read_text())

@@ -84,7 +84,7 @@ COMMANDS = {command.name: command for command in (PREPARE, CEILING, BENCHMARK, F
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is a lock's or a journal's, or a manifest, which has times."""
+    """Return True for a lock, a journal, or a manifest, which has times."""
     return ".clickmap" in name.split("/") or name.endswith("manifest.json")
 
 
@@ -160,12 +160,12 @@ class Study:
         return tree(self.whole(command))
 
     def moments(self, command: Command, moment: str) -> int:
-        """How often an undisturbed run opens a file of the inputs, or puts one in its place."""
+        """Return how often an undisturbed run opens a file of the inputs, or replaces one."""
         self.whole(command)
         return int(self._moments(command, moment).read_text())
 
     def seconds(self, command: Command) -> float:
-        """How long an undisturbed run took."""
+        """Return the duration of an undisturbed run."""
         self.whole(command)
         return self._seconds[command.name]
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Cluster:
-    """A scheduler and its workers, which stand in a folder of their own."""
+    """A scheduler and its workers, in their own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

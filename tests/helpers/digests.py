@@ -30,7 +30,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def stamps(folder: Path) -> dict[str, tuple[str, int]]:
-    """SHA-256 and time of change of every file: what shows that nobody has written it anew."""
+    """SHA-256 and time of change of every file; if equal, it was not written again."""
     return {
         path.relative_to(folder).as_posix(): (
             _sha256(path.read_bytes()),

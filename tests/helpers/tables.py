@@ -33,7 +33,7 @@ class Raw:
 
 @dataclass
 class Read:
-    """What reading gave, with every rejection as (row, column, value, reason)."""
+    """Result of reading, with every rejection as (row, column, value, reason)."""
 
     trials: Trials
     rejected: list[tuple[int, str, str, str]]
@@ -129,7 +129,7 @@ def some_rows(n: int, seed: int = 0, extra: bool = False) -> list[Raw]:
 
 
 def expected(rows: Sequence[Raw]) -> list[tuple[str, str, list[tuple[int, int]]]]:
-    """What `Read.as_rows` gives for valid rows."""
+    """Return what `Read.as_rows` returns for valid rows."""
     return [
         (row.image, row.user, [(int(x // 1), int(y // 1)) for x, y in row.clicks]) for row in rows
     ]

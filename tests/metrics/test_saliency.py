@@ -588,7 +588,7 @@ def pysaliency():
 
 
 def by_its_functions(p, counts, others, truth):
-    """What pysaliency's metric functions say of double-precision maps."""
+    """Scores by pysaliency's metric functions of double-precision maps."""
     from pysaliency import metrics
     from pysaliency.roc import general_roc, general_rocs_per_positive
     from pysaliency.saliency_map_models import _get_unfixated_values

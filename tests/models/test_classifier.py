@@ -213,7 +213,7 @@ def data(n=40, features=3, classes=2, seed=0) -> tuple[np.ndarray, np.ndarray, n
 
 
 def plain_loss(flat, x, labels, weights, classes, l2) -> float:
-    """What is least, in loops: one difference for two classes, a column each for more."""
+    """The minimised objective, in loops: one difference for two classes, a column each for more."""
     columns = 1 if classes == 2 else classes
     w = flat.reshape(x.shape[1] + 1, columns)
     total = 0.0

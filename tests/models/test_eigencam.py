@@ -293,7 +293,7 @@ def test_named_layers_of_a_timm_network(small, stimulus, level) -> None:
 
 
 def test_named_layers_of_a_torchvision_network(stimulus, folder) -> None:
-    """`squeezenet1_1` is no name of timm's; its weights come from a file of torchvision's."""
+    """timm does not have `squeezenet1_1`; its weights come from a file of torchvision's."""
     torch.manual_seed(0)
     source = get_model("squeezenet1_1", weights=None).eval()
     torch.save(source.state_dict(), folder / "squeezenet.pth")

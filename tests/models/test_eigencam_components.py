@@ -46,7 +46,7 @@ def agree(rows: torch.Tensor, number: int, atol: float = 1e-5) -> None:
 
 @pytest.fixture
 def iterations(monkeypatch):
-    """What the iterated path gave, call by call."""
+    """Results of the iterated path, call by call."""
     given = []
     real = eigencam._iterated
 

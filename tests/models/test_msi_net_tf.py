@@ -1,4 +1,4 @@
-"""The TensorFlow release: what is said without TensorFlow, and our arithmetic around it."""
+"""The TensorFlow release: the message without TensorFlow, and our arithmetic around it."""
 
 from __future__ import annotations
 

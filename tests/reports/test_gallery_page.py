@@ -133,7 +133,7 @@ def key(page: Page, name: str, text: str = "") -> None:
 
 
 def content(path: Path) -> Any:
-    """What a file hands over."""
+    """Return the data that a file hands over."""
     text = path.read_text().split("\n", 1)[1]
     start = "clickmapGallery.take("
     assert text.startswith(start)

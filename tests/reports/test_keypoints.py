@@ -32,7 +32,7 @@ def colour(name):
 
 
 def place(point):
-    """Where the centre of an image's pixel is in the picture."""
+    """Return the place of the centre of an image's pixel in the picture."""
     return (point[0] + 0.5) * ZOOM, HEAD + (point[1] + 0.5) * ZOOM
 
 

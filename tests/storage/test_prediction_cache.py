@@ -99,7 +99,7 @@ def test_what_is_damaged_is_not_used_and_can_be_made_again(cache, damage) -> Non
 
 
 def test_a_kill_between_array_and_proof_costs_the_prediction_only(cache, monkeypatch) -> None:
-    """The array is new, what stands beside it is of the old one."""
+    """The array is new, and its JSON file belongs to the old one."""
     from clickmap_cli.storage import prediction_cache as module
 
     def killed(*_: object) -> None:

@@ -28,7 +28,7 @@ def test_a_state_that_was_read_gives_the_bytes_it_was_read_from(tmp_path, state)
     save(tmp_path / "a.pth", state)
     save(tmp_path / "b.pth", load(tmp_path / "a.pth"))
     assert (tmp_path / "b.pth").read_bytes() == (tmp_path / "a.pth").read_bytes()
-    # half of it read, half of it made anew, as a resumed training has it
+    # half of it read, half of it made again, as a resumed training has it
     save(tmp_path / "c.pth", {**state, "history": load(tmp_path / "a.pth")["history"]})
     assert (tmp_path / "c.pth").read_bytes() == (tmp_path / "a.pth").read_bytes()
 

@@ -149,7 +149,7 @@ NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
 
 
 def plain_grammar(text: str) -> list[tuple[str, str]] | None:
-    """What a row may look like, written as one expression a notation; None for no row."""
+    """Regular expression of a row for each notation; None for no row."""
     if not text.isascii():
         return None
     tidy = re.sub(r"\s*([\[\](){},\"])\s*", r"\1", text.strip())

@@ -83,7 +83,7 @@ def test_image_points_and_truth_lie_on_the_maps_pixels(tmp_path, name) -> None:
     folder, rows = study(tmp_path, words, native)
     data = clickmaps(str(folder))
     assert list(data.problems) == []
-    # photographs of 47 x 61 whose clicks are measured in 32 x 32 are stretched, which is said
+    # photographs of 47 x 61 whose clicks are measured in 32 x 32 are stretched: a notice
     (notice,) = data.notices
     assert notice.startswith(f"{3 if native else 5} of 5 images are stretched")
     assert [s.key for s in data.stimuli] == sorted({row[0] for row in rows})

@@ -78,7 +78,7 @@ def test_images_without_annotations(tmp_path) -> None:
 
 @pytest.mark.parametrize("how", ["split folders", "plain folders", "named folders"])
 def test_images_and_maps_without_fixations(tmp_path, how) -> None:
-    """What an EigenCAM study compares: published maps, without anybody's fixations."""
+    """The comparison of an EigenCAM study: published maps, without fixations."""
     inner = "val" if how == "split folders" else "."
     for at in (1, 2):
         picture(tmp_path / "images" / inner / f"COCO_{at}.jpg", SIZE, at)

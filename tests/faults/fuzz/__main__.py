@@ -28,7 +28,7 @@ _MOST_CRASHES = 20
 
 @dataclass
 class Tally:
-    """What was done with a target.
+    """The result of fuzzing a target.
 
     Attributes:
         target: its name.
@@ -63,7 +63,7 @@ class Tally:
 def fuzz(
     target: str, runs: int, seed: int, keep: Path, plainly: bool = False, again: Path | None = None
 ) -> Tally:
-    """Fuzz one target in processes of its own; one that it ends is replaced.
+    """Fuzz one target in separate processes; one that it ends is replaced.
 
     Args:
         target: its name.

@@ -1,4 +1,4 @@
-"""One fuzz target in a process of its own; `python -m tests.faults.fuzz` starts it."""
+"""One fuzz target in its own process; `python -m tests.faults.fuzz` starts it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Examiner:
         self._counts[: COUNTS.size] = COUNTS.pack(*self._numbers)
 
     def _examined(self, data: bytes) -> tuple[bool, str]:
-        """Whether it was read whole, and what was wrong with how it was read."""
+        """Return True if it was read whole, and a text about what was wrong."""
         from clickmap_cli.runtime.errors import ClickmapError
         from tests.faults.fuzz.guard import MOST_SECONDS
         from tests.faults.fuzz.target import message_is_fit

@@ -84,7 +84,7 @@ class Guard:
             self._on = False
 
     def trespasses(self) -> list[str]:
-        """What was done inside the last `watching` that may not be done."""
+        """Return the forbidden actions inside the last `watching`."""
         found = list(self.seen)
         filled, reserved = (now - before for now, before in zip(peaks(), self._before, strict=True))
         if filled > MOST_BYTES or reserved > MOST_RESERVED:
@@ -141,7 +141,7 @@ _TYPES = (typing.__file__, dataclasses.__file__, collections.__file__)
 
 
 def _by_the_library() -> bool:
-    """Whether an import executes code, or what makes types of a class's annotations."""
+    """Return True if an import executes code, or something makes types of a class's annotations."""
     frame = sys._getframe(2)
     if frame.f_code.co_filename in _TYPES:
         return True

@@ -256,7 +256,7 @@ _MARKUP = (
 
 
 class Page(HTMLParser):
-    """What a page consists of: elements with their attributes, and the texts between them."""
+    """Return the parts of a page: elements with their attributes, and the texts between them."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -311,7 +311,7 @@ def _run_page(data: bytes, folder: Path) -> bool:
 
 
 def _same_text(mine: str, other: str, name: str) -> None:
-    """Where the harmless page has its name, this one has the other, and else the same."""
+    """Raise unless this page equals the harmless page except for the name."""
     if _PLAIN not in other:
         assert mine == other
     elif other.startswith(("{", "[")):
@@ -327,7 +327,7 @@ def _as_read(text: str) -> str:
 
 
 def _strings(value: Any, name: str) -> int:
-    """How many strings in a value of JSON hold the name."""
+    """Return the number of strings in a JSON value that hold the name."""
     if isinstance(value, dict):
         return sum(_strings(item, name) for pair in value.items() for item in pair)
     if isinstance(value, list):

@@ -95,7 +95,7 @@ def finalised(priority: np.ndarray, centerbias: np.ndarray, factor: int, part: d
 
 
 def parts_of(state: dict, prefix: str) -> dict:
-    """What stands below a name, in float64."""
+    """Return the parameters below a name, in float64."""
     return {
         key.removeprefix(prefix): np.asarray(value, dtype=np.float64)
         for key, value in state.items()

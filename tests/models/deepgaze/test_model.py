@@ -53,7 +53,7 @@ def model(iii, monkeypatch) -> DeepGazeIIIModel:
 
 
 def direct(network, stimulus, bias, size=None) -> np.ndarray:
-    """What the network says of an image with a central fixation."""
+    """Return the network's prediction for an image with a central fixation."""
     planes = np.moveaxis(stimulus.image(), -1, 0)
     size = size or stimulus.size
     if size != stimulus.size:

@@ -41,7 +41,7 @@ def asked(maps, more: str = "", **kwargs) -> tuple[list[str], object]:
 
 
 def of_mine(progress) -> list[str]:
-    """What is said of the model."""
+    """Return the messages about the model."""
     return [text for text in progress.notices if " mine: " in text]
 
 

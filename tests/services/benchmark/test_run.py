@@ -366,7 +366,7 @@ def test_a_stale_prediction_is_never_scored(corpus, watched) -> None:
     again = run(words, when=WhenPresent.OVERWRITE)
     assert seen == []
     assert again.summary == first.summary
-    # other settings, another image, a cut file, a replaced file, a lost proof: predicted anew
+    # other settings, another image, a cut file, a replaced file, a lost proof: predicted again
     run([*words, "model_kwargs.watched.power=2"], when=WhenPresent.OVERWRITE)
     assert len(seen) == 6
     seen.clear()

@@ -459,7 +459,7 @@ def test_shuffled_labels_give_chance_where_true_ones_are_learnt(learnt) -> None:
 
 
 def test_a_participants_watermark_lifts_nothing(tmp_path) -> None:
-    """Who is who tells the class of everybody, yet of nobody who is held out."""
+    """A participant's identity tells their class, except for held-out participants."""
     study = {"n_participants": 16, "n_maps": 4, "side": 20, "peak": 0, "one_class": True}
     scores = {}
     for watermark in (0.0, 3.0):

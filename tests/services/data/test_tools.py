@@ -322,7 +322,7 @@ def test_mean_maps_of_clickmaps_and_back(tmp_path) -> None:
 
 
 def test_somebody_without_a_point_does_not_count(tmp_path) -> None:
-    """A map of nothing is no density; the others' mean stands."""
+    """An empty map is not a density; the mean of the others is used."""
     settings = gaze(tmp_path, "a.png,u1,0,3,4\na.png,u2,0,5,5\na.png,u3,0,99,99\n", names=["a"])
     with pytest.raises(DataError, match="1 of 3 fixations lie outside"):
         data_tools.mean_maps(settings, tmp_path / "gt", "mean", Silent())

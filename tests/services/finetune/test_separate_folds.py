@@ -162,7 +162,7 @@ def test_images_that_failed_are_gathered_in_the_order_of_one_run(tmp_path) -> No
 
 
 def test_a_fold_whose_image_cannot_be_scored_keeps_its_place(parts, whole, tmp_path) -> None:
-    """Failures of folds stand in the order of folds, whichever folder they come from."""
+    """Failures of folds are in the order of folds, whichever folder they come from."""
     copies = []
     for part in parts:
         copy = tmp_path / part.name

@@ -175,7 +175,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(faces) -> None:
 
 
 def finite(folder: Path, column: str) -> list[int]:
-    """Where a history has a validation, by the numbers of a column."""
+    """Return the rows of a history that have a validation, by the numbers of a column."""
     rows = read_csv(folder / "history.csv")
     return [int(row[column]) for row in rows if row["val_rmse"]]
 
@@ -409,7 +409,7 @@ def test_predictions_have_a_manifest_of_their_own(faces) -> None:
     (found.folder / "overlays/002_f01.png").write_bytes(b"other")
     (changed,) = verify.run([faces / "out"], Silent())
     assert [row.file for row in changed.damage] == ["predictions/images/overlays/002_f01.png"]
-    # what is damaged is made anew; what is whole is kept, unless something else is asked for
+    # damaged files are made again; intact ones are kept, unless something else is asked for
     kept = predict(faces, faces / "images", "overlay_images=2", when=WhenPresent.RESUME)
     assert not verify.run([faces / "out"], Silent())[0].damaged
     before = (kept.folder / "manifest.json").read_bytes()

@@ -217,7 +217,7 @@ def test_torch_is_loaded_only_where_it_is_needed(data, tmp_path, asked) -> None:
 
 
 def test_context_and_clicks_outside_are_those_of_the_whole_table(data, tmp_path) -> None:
-    """Who is flagged depends on the trials that reach the filter, not on what comes after it."""
+    """Flags depend on the trials that reach the filter, not on what comes after it."""
     model = saved(tmp_path / "quality.pt", flagged=4)
     strict = run(data, f"participant_filter={model}", "min_clicks=20", "min_subjects=1")
     loose = run(

@@ -106,7 +106,7 @@ def test_a_shard_of_other_settings_is_refused(data) -> None:
         run(data, "blur_size=7", part="2/2")
     with pytest.raises(ConfigError, match="shards made with other settings"):
         run(data, "blur_size=7", merge=True)
-    # with --overwrite the first of the new shards begins anew, and its siblings join it
+    # with --overwrite the first of the new shards begins again, and its siblings join it
     for part in ("1/2", "2/2"):
         run(data, "blur_size=7", part=part, when=WhenPresent.OVERWRITE)
     merged = run(data, "blur_size=7", merge=True)

@@ -194,7 +194,7 @@ def test_of_a_finished_run_only_what_was_damaged_is_made_again(data, monkeypatch
     )
 
     def repaired(*damaged: str, when=WhenPresent.RESUME) -> int:
-        """How many shards are made again when these files have gone."""
+        """Return how many shards are made again when these files are missing."""
         for name in damaged:
             (folder / name).unlink()
         made.clear()
@@ -213,7 +213,7 @@ def test_of_a_finished_run_only_what_was_damaged_is_made_again(data, monkeypatch
     assert repaired(example) == 0
     assert repaired(example, shards[kind], "medians.json") == 1
     assert repaired(when=WhenPresent.OVERWRITE) == n_shards
-    # a repair that is killed goes on with what it knew; one begun anew knows nothing
+    # a repair that is killed goes on with what it knew; one that begins again knows nothing
     (folder / shards[kind]).unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(prepare, "draw_examples", _interrupted)

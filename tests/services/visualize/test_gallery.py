@@ -1,4 +1,4 @@
-"""A gallery's files: what they hold, what is kept of them, and what is said of odd images."""
+"""A gallery's files: what they hold, which of them are kept, and messages about odd images."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def dot(x, y, sigma=2.0, size=SIZE):
 
 
 def centre(pixels):
-    """Where the light is: x and y."""
+    """Return the place of the light: x and y."""
     light = pixels.astype(np.float64).sum(axis=2)
     rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
     return (light * columns).sum() / light.sum(), (light * rows).sum() / light.sum()
