@@ -27,7 +27,7 @@ demo: install
 	$(BIN)/clickmap demo --overwrite
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: install
 	$(BIN)/ruff format --check .

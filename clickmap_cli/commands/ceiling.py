@@ -111,7 +111,7 @@ def _method_and_overrides(words: list[str], method: str | None) -> tuple[str, li
         if torn(word):
             raise ConfigError(f"'{word}' {TORN}")
         if word not in METHODS:
-            raise ConfigError(f"'{word}' is no method. {did_you_mean(word, METHODS)}")
+            raise ConfigError(f"'{word}' is not a method. {did_you_mean(word, METHODS)}")
     if len(set(named)) > 1:
         raise ConfigError(f"Two methods at once: {' and '.join(named)}; run one after the other.")
     return named[0], [word for word in words if "=" in word]

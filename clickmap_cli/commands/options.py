@@ -117,7 +117,7 @@ WhenPresentFlag = Annotated[
     bool | None,
     typer.Option(
         "--resume/--overwrite",
-        help="Finish what an earlier run began, or make it anew.",
+        help="Finish what an earlier run began, or replace it.",
         rich_help_panel=RUN,
         show_default=False,
     ),

@@ -43,7 +43,7 @@ def verdict(found: Diagnosis) -> str:
     n = len(found.problems)
     if n:
         what = "one thing" if n == 1 else f"{n} things"
-        return f"{what[0].upper()}{what[1:]} will not work, as said above."
+        return f"{what[0].upper()}{what[1:]} will not work, as reported above."
     if found.config is None:
         return "Nothing is wrong with this installation."
     return f"{found.config.file}: nothing here stands in its way ({found.config.kind})."

@@ -218,7 +218,7 @@ class _Check:
     def _difference(self, path: Path, about: _About) -> tuple[Kind, str] | None:
         """Return the kind and reason of a difference between a file and its manifest, or None."""
         if not path.is_file():
-            return ("changed", "is no file any more") if path.exists() else ("missing", _GONE)
+            return ("changed", "is not a file any more") if path.exists() else ("missing", _GONE)
         size = path.stat().st_size
         if size != about.size:
             return "changed", f"has {size:,} bytes where the manifest states {about.size:,}"
@@ -270,7 +270,7 @@ def _stated(folder: Path, name: str) -> _Stated | Damage:
 def _unfit(folder: Path, path: Path) -> str:
     """Return why a manifest must not be opened; empty if it may be."""
     if not path.is_file():
-        return "is no file"
+        return "is not a file"
     if not _stays_inside(folder, path):
         return _BY_A_LINK
     if path.stat().st_size > _MAX_MANIFEST_BYTES:
@@ -310,7 +310,7 @@ def _refusal(base: Path, name: str) -> str:
     try:
         return "" if _stays_inside(base, base / name) else _BY_A_LINK
     except (OSError, RuntimeError, ValueError):  # such as a loop of links, or an invalid name
-        return "is no name of a file here"
+        return "is not a name of a file here"
 
 
 def _stays_inside(folder: Path, path: Path) -> bool:

@@ -227,7 +227,7 @@ class RunFolder:
             state = "a finished" if manifest is not None else "an unfinished"
             raise ConfigError(
                 f"{self.path} already holds {state} {self.command} run; add --resume to finish "
-                "or keep it, or --overwrite to make it anew."
+                "or keep it, or --overwrite to replace it."
             )
         return when
 
@@ -237,16 +237,16 @@ class RunFolder:
         Raises:
             RunError: the one that counts is damaged, and `when` is not OVERWRITE.
         """
-        anew = when is WhenPresent.OVERWRITE
+        overwrites = when is WhenPresent.OVERWRITE
         try:
             manifest = load_manifest(self.path)
         except RunError:
-            if not anew:
+            if not overwrites:
                 raise
             manifest = None
         stands = self._out_of_room if self.ran_out_of_room() else self._identity
         begun = _identity_of(stands)
-        if begun == _DAMAGED and manifest is None and not anew:
+        if begun == _DAMAGED and manifest is None and not overwrites:
             raise RunError(f"{stands} is damaged; run the command again with --overwrite.")
         return manifest, begun
 

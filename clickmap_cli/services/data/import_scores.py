@@ -158,7 +158,7 @@ def _read(path: Path, models: Sequence[str]) -> tuple[dict[str, list[ImageScore]
     """
     backup = read_npy(path)
     if not isinstance(backup, dict) or not backup:
-        raise DataError(f"{path}: holds no dict of images; it is no backup of scores.")
+        raise DataError(f"{path}: holds no dict of images; it is not a backup of scores.")
     found: dict[str, list[ImageScore]] = {}
     unknown: dict[str, None] = {}
     for key in sorted(backup, key=str):

@@ -64,7 +64,9 @@ def draw_examples(
     image_dir = None if config.image_dir is None else Path(config.image_dir)
     if keys and (image_dir is None or not image_dir.is_dir()):
         where = (
-            "image_dir is not set" if image_dir is None else f"image_dir {image_dir} is no folder"
+            "image_dir is not set"
+            if image_dir is None
+            else f"image_dir {image_dir} is not a folder"
         )
         progress.notice(f"{where}; example pictures show the heat alone.")
         image_dir = None
