@@ -64,9 +64,7 @@ def tolerant_rows(
         raise DataError(f"{path}: {len(lines)} lines are too many for such a table.")
     names = require_columns(path, lines[0], required)
     known = [name for name in (*required, *optional) if name in names]
-    twice = next((name for name in known if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{path}: the column {twice} is there twice.")
+    require_once(path, names, known)
     rows = []
     width, comma = len(names), delimiter_of(lines[0])
     for row in csv_rows(lines[1:], 2, width, lambda fields: len(fields) == width, comma):
@@ -100,6 +98,13 @@ def require_columns(path: Path, header: bytes, required: Sequence[str], fix: str
             f"{printable(', '.join(names)) or 'nothing'}){fix}.{delimiter_hint(line)}"
         )
     return names
+
+
+def require_once(path: Path, names: Sequence[str], used: Sequence[str]) -> None:
+    """Raise DataError if a column that is used is in the header twice."""
+    twice = next((name for name in used if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: two columns are called {twice}; rename one.")
 
 
 def table_columns(path: Path) -> list[str]:

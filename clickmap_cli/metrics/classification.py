@@ -8,6 +8,7 @@ scikit-learn's `calibration_curve` leaves out empty bins and the counts.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 AVERAGES = ("auto", "binary", "macro", "weighted")
+
+_FLAT = 1e-9
+"""Largest slope of Platt's mean cross-entropy at its optimum."""
 
 _ROUNDING = 1e-12
 """Tolerance, because sums of the same numbers in another order may differ in the last bits."""
@@ -347,11 +351,12 @@ def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
         positive: (n) True for positive items.
 
     Raises:
-        ValueError: a score is not finite, the lengths differ, or positives or negatives are
-            missing.
+        ValueError: a score is not finite, the lengths differ, positives or negatives are missing,
+            or the fit does not converge.
 
     Reference: Platt (1999); Lin, Lin and Weng (2007), A note on Platt's probabilistic outputs.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     values = np.asarray(scores, dtype=np.float64)
@@ -369,7 +374,14 @@ def fit_platt(scores: NDArray[Any], positive: NDArray[np.bool_]) -> Platt:
     scaled = np.tile((values - centre) / spread, 2)[:, None]
     classes = np.repeat([1, 0], len(values))
     fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12, max_iter=1000)
-    fitted.fit(scaled, classes, sample_weight=np.concatenate((targets, 1 - targets)))
+    with warnings.catch_warnings():
+        # given too where the start is the optimum; the slopes of the objective tell the two apart
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(scaled, classes, sample_weight=np.concatenate((targets, 1 - targets)))
+    half = scaled[: len(values)]
+    missed = fitted.predict_proba(half)[:, 1] - targets
+    if max(abs(missed.mean()), abs((missed * half[:, 0]).mean())) > _FLAT:
+        raise ValueError("no calibration fits these scores")
     slope = float(fitted.coef_[0, 0]) / spread
     return Platt(slope, float(fitted.intercept_[0]) - slope * centre)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -18,7 +20,7 @@ from clickmap_cli.models.timm_models import (
     try_image,
 )
 from clickmap_cli.models.weights import RANDOM, seeded
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, RunError
 
 BASE = "base"
 """The name of the small network."""
@@ -28,6 +30,8 @@ STRIDES = (1, 2)
 """Kernels and strides of the convolutions of the two blocks of `base`."""
 
 _POOL = 2
+_FLAT = 1e-6
+"""Largest slope per image of the logistic regression's objective at its optimum."""
 
 
 class ClassifierNetwork(nn.Module):
@@ -176,8 +180,12 @@ def fit_logistic(
     Returns:
         A scikit-learn pipeline; `predict_proba` gives (n, classes) for (n, features).
 
+    Raises:
+        RunError: the fit does not converge.
+
     Reference: Cox (1958); Hastie, Tibshirani and Friedman (2009), section 4.4.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -185,4 +193,14 @@ def fit_logistic(
     # lbfgs, the default solver, leaves errors of 1e-6
     regression = LogisticRegression(C=1 / l2, solver="newton-cg", tol=1e-8, max_iter=1000)
     fitted = make_pipeline(StandardScaler(), regression)
-    return fitted.fit(features, labels, logisticregression__sample_weight=weights)
+    with warnings.catch_warnings():
+        # given too where the start is the optimum; the slopes of the objective tell the two apart
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(features, labels, logisticregression__sample_weight=weights)
+    weight = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)
+    missed = fitted.predict_proba(features) - np.eye(len(regression.classes_))[labels]
+    slopes = (missed * weight[:, None]).T @ fitted[0].transform(features)
+    slopes = slopes[-len(regression.coef_) :] + l2 * regression.coef_  # two classes: one row
+    if np.abs(slopes).max() > _FLAT * weight.sum():
+        raise RunError("Logistic regression did not converge.")
+    return fitted

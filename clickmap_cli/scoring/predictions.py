@@ -30,7 +30,7 @@ class Predicted:
         reason: why it failed, in one sentence; empty if it did not.
         details: numbers the model returned with the prediction.
         placement: how the prediction was brought onto the scored pixels (`Geometry.action`).
-        oddities: unusual properties of the prediction; see `plausible_maps.oddities`.
+        oddities: unusual properties of the prediction; see `datasets.maps.oddities`.
     """
 
     stimulus: Stimulus
@@ -227,7 +227,7 @@ def oddity_notices(found: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """Yield a sentence for each kind of oddity that a model's predictions have.
 
     Args:
-        found: image id -> its prediction's oddities (see `plausible_maps.oddities`), empty for a
+        found: image id -> its prediction's oddities (see `datasets.maps.oddities`), empty for a
             normal prediction; it holds every image that was predicted.
     """
     n = len(found)

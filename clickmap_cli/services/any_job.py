@@ -10,7 +10,6 @@ from clickmap_cli.config.classifier import ClassifierConfig
 from clickmap_cli.config.keypoints import KeypointConfig
 from clickmap_cli.config.participant_quality import ParticipantQualityConfig
 from clickmap_cli.config.saliency import SaliencyConfig
-from clickmap_cli.runtime.progress import Silent
 from clickmap_cli.services.job import Job
 
 
@@ -53,5 +52,5 @@ def job_for(config: Any) -> Job[Any, Any]:
     else:
         from clickmap_cli.services.prepare.run import PrepareJob
 
-        job = PrepareJob(config, Silent(), unused, None, merge=False)
+        job = PrepareJob(config, unused, None, merge=False)
     return job

@@ -147,10 +147,15 @@ class _DemoJob(Job[None, DemoStudy]):
     def load(self, progress: Progress, *, dry_run: bool) -> None:
         """Raise unless the folder is new, or was written by a demo."""
         first = [name for name in ("demo.yaml", "data") if (self.folder / name).exists()]
-        if first and not (self.folder / ".clickmap").exists():
+        if first and not (self.folder / ".clickmap").exists() and not self._is_earlier_demo():
             raise ConfigError(
                 f"{self.folder} already holds other data ({first[0]}); choose another --output."
             )
+
+    def _is_earlier_demo(self) -> bool:
+        """Return True if the folder holds a demo of the time before demos had manifests."""
+        config = self.study.config
+        return config.is_file() and config.read_bytes().startswith(_CONFIG.encode()[:40])
 
     def identity(self, inputs: None) -> Identity:
         """Return the arguments and the texts of the config files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -384,6 +385,17 @@ def test_the_demo_replaces_no_file_of_others(tmp_path, words) -> None:
     assert result.exit_code == 2
     assert "choose another --output" in result.stderr
     assert (tmp_path / "demo.yaml").read_text() == "mine"
+
+
+def test_a_demo_of_the_time_before_manifests_may_be_replaced(tmp_path) -> None:
+    from clickmap_cli.runtime.progress import Silent
+    from clickmap_cli.services.demo import write_study
+    from clickmap_cli.storage.folder import WhenPresent
+
+    assert write_study(tmp_path, Silent()).written
+    shutil.rmtree(tmp_path / ".clickmap")
+    (tmp_path / "manifest.json").unlink()
+    assert write_study(tmp_path, Silent(), WhenPresent.OVERWRITE).written
 
 
 def test_odd_folder_names_and_our_own_mistakes_are_sentences(config, tmp_path, monkeypatch) -> None:

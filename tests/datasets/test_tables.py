@@ -41,7 +41,7 @@ def test_rows_have_their_lines_and_their_columns_in_any_order(tmp_path) -> None:
     [
         (b"", r"no column user_id and label \(found: nothing\)"),
         (b"user_id,name\na,b\n", r"no column label \(found: user_id, name\)"),
-        (b"user_id,label,label\na,b,c\n", "the column label is there twice"),
+        (b"user_id,label,label\na,b,c\n", "two columns are called label; rename one"),
         (b"user_id,label\n", "a header and no rows"),
         (b"user_id,label\na,b\nc\n", "line 3: 1 fields where the header has 2"),
         (b'user_id,label\na,b\n"c,d\n', "line 3: a quote is opened and not closed"),

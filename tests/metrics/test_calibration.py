@@ -58,6 +58,13 @@ def test_units_and_origin_of_scores_do_not_matter(problem, scale, shift) -> None
     np.testing.assert_allclose(fit_platt(moved, positive).probabilities(moved), wanted, atol=1e-6)
 
 
+def test_scores_that_say_nothing_give_the_share_of_positives() -> None:
+    """The fit starts at its optimum, which scikit-learn reports as not converged."""
+    scores = np.array([1.2, -1.7, 0.1, 0.4, 1.2, -1.7, 0.1, 0.4])
+    found = fit_platt(scores, np.arange(8) < 4)
+    np.testing.assert_allclose(found.probabilities(scores), 0.5, atol=1e-9)
+
+
 def test_separated_scores_have_a_finite_slope() -> None:
     scores = np.array([-3.0, -2.5, -2.0, 4.0, 4.5])
     found = fit_platt(scores, scores > 0)

@@ -26,7 +26,7 @@ from clickmap_cli.datasets.gathering import (
     read_split,
 )
 from clickmap_cli.datasets.maps import MAP_SUFFIXES
-from clickmap_cli.datasets.tables import require_columns
+from clickmap_cli.datasets.tables import require_columns, require_once
 from clickmap_cli.runtime.errors import ConfigError, DataError, printable, short_reason
 from clickmap_cli.storage.safe_images import image_size
 from clickmap_cli.storage.text_files import delimiter_of, line_blocks
@@ -177,13 +177,18 @@ def _read_frame(path: Path, subject_column: str | None) -> Any:
     header = content.partition(b"\n")[0]
     columns = [*texts, "order", "x", "y"]
     fix = "; the columns are image, subject_column, order, x and y"
-    require_columns(path, header, columns, fix)
+    names = require_columns(path, header, columns, fix)
+    require_once(path, names, columns)
+    # without the blanks around them; a number stands for each column that is not used
+    numbered = [name if name in columns else at for at, name in enumerate(names)]
     try:
         return pd.read_csv(
             io.BytesIO(content),
             encoding="utf-8-sig",
             sep=delimiter_of(header).decode(),
             index_col=False,
+            header=0,
+            names=numbered,
             usecols=columns,
             dtype=dict.fromkeys(texts, str),
             keep_default_na=False,

@@ -80,7 +80,7 @@ class CurveRow:
     fit: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CeilingSummary:
     """A ceiling in numbers: the content of `summary.json`.
 
@@ -125,9 +125,9 @@ class CeilingSummary:
     null_ci: tuple[float, float]
     ratio: float
     no_ratio: str
-    spearman_brown_mean: float | None
-    upper_mean: float | None
-    randomization_iters: int | None
+    spearman_brown_mean: float | None = None
+    upper_mean: float | None = None
+    randomization_iters: int | None = None
     null_iterations: int
     bootstrap: str
     resamples: int
@@ -146,7 +146,11 @@ class CeilingSummary:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> CeilingSummary:
-        """Read a summary that `as_json` returned."""
+        """Read a summary that `as_json` returned.
+
+        Raises:
+            KeyError, TypeError: keys are missing or unknown.
+        """
 
         def number(value: Any) -> Any:
             if isinstance(value, list):
@@ -154,8 +158,7 @@ class CeilingSummary:
             return math.nan if value is None else value
 
         known = {name: number(value) for name, value in stored.items()}
-        absent: dict[str, Any] = {f.name: None for f in fields(cls)}
-        return cls(**absent | known | {"no_ratio": stored["no_ratio"] or ""})
+        return cls(**known | {"no_ratio": stored["no_ratio"] or ""})
 
 
 @dataclass(frozen=True)

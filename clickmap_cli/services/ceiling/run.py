@@ -23,7 +23,7 @@ from clickmap_cli.clickmaps.trials import Trials
 from clickmap_cli.config.experiment import METHODS, ExperimentConfig
 from clickmap_cli.config.loading import numbers_hash
 from clickmap_cli.metrics.map_scores import MAP_SCORES, require_solver
-from clickmap_cli.runtime.errors import ConfigError
+from clickmap_cli.runtime.errors import ConfigError, RunError
 from clickmap_cli.runtime.parallel import Pool, open_pool
 from clickmap_cli.runtime.progress import Progress
 from clickmap_cli.services.ceiling.results import (
@@ -171,8 +171,14 @@ class CeilingJob(Job[Survivors, CeilingResult]):
 
     def stored(self, inputs: Survivors, manifest: Manifest) -> CeilingResult:
         """Return the stored summary."""
-        stored = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
-        summary = CeilingSummary.from_json(stored)
+        path = self.folder / SUMMARY
+        try:
+            summary = CeilingSummary.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{path} has other keys than this clickmap writes ({error}); run again with "
+                "--overwrite."
+            ) from error
         return CeilingResult(summary, (), (), rows=inputs.rows, rejected=inputs.rejected)
 
 

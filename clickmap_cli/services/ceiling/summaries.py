@@ -162,7 +162,6 @@ def summarise(
     means = known_mean(ceiling[0]), known_mean(null[0])
     null_ci = percentile_interval(null[1])
     ratio, no_ratio = ratio_to_null(*means, null_ci[0], higher_is_better=higher_is_better)
-    absent = dict.fromkeys(("spearman_brown_mean", "upper_mean", "randomization_iters"))
     return CeilingSummary(
         method=plan.method, metric=metric, higher_is_better=higher_is_better,
         n_images=len(codes), n_maps=int(counted.sum()),
@@ -170,7 +169,7 @@ def summarise(
         ceiling_mean=means[0], ceiling_ci=percentile_interval(ceiling[1]),
         null_mean=means[1], null_ci=null_ci, ratio=ratio, no_ratio=no_ratio,
         null_iterations=plan.null_draws, bootstrap=bootstrap, resamples=RESAMPLES, seed=plan.seed,
-        left_out=left_out, **absent | more,
+        left_out=left_out, **more,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from clickmap_cli.config.saliency import SaliencyConfig
@@ -45,11 +46,19 @@ def score_folds(
     """
     scores: list[FoldScores] = []
     spec = config.model
+
+    @lru_cache(maxsize=2)  # without people, every fold and split sees the same
+    def seen_by(people: tuple[str, ...]) -> tuple[Sequence[Stimulus], OtherFixations]:
+        """Return images with only the fixations of `people`, or of everyone if it is empty."""
+        stimuli = loaded.stimuli
+        seen = [OnlySome(stimulus, people) for stimulus in stimuli] if people else stimuli
+        return seen, OtherFixations(seen, config.centerbias_bandwidth)
+
     for fold in folds:
         parts = [(HELD_OUT, frozenset(fold.test), tuple(fold.test_people))]
         if division.holdout and len(division.folds) > 1:
             parts.append((HOLDOUT, frozenset(division.holdout), ()))
-        views = [(*part[:2], *_as_seen_by(part[2], loaded.stimuli, config)) for part in parts]
+        views = [(split, chosen, *seen_by(people)) for split, chosen, people in parts]
         for built in (
             finetuned(config, str(folder / fold.name / BEST)),
             build_model(PRETRAINED, spec.name, spec.settings, config.device),
@@ -64,14 +73,6 @@ def score_folds(
                 )  # fmt: skip
                 scores.append(FoldScores(split, fold.name, built.label, tuple(rows)))
     return scores
-
-
-def _as_seen_by(
-    people: Sequence[str], stimuli: Sequence[Stimulus], config: SaliencyConfig
-) -> tuple[Sequence[Stimulus], OtherFixations]:
-    """Return images with only the fixations of `people`, or of everyone if it is empty."""
-    seen = [OnlySome(stimulus, people) for stimulus in stimuli] if people else stimuli
-    return seen, OtherFixations(seen, config.centerbias_bandwidth)
 
 
 def finetuned(config: SaliencyConfig, weights_path: str) -> BuiltModel:

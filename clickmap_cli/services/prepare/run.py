@@ -25,7 +25,7 @@ from clickmap_cli.config.loading import as_dict, numbers_hash
 from clickmap_cli.runtime.devices import choose_device
 from clickmap_cli.runtime.errors import ConfigError, DataError
 from clickmap_cli.runtime.parallel import Pool, open_pool
-from clickmap_cli.runtime.progress import Checks, Progress
+from clickmap_cli.runtime.progress import Checks, Progress, Silent
 from clickmap_cli.services.job import Identity, Job, Outcome, Run, run_job
 from clickmap_cli.services.participant_quality.judge import load_judge
 from clickmap_cli.services.prepare.examples import Example, draw_examples
@@ -105,7 +105,7 @@ def run(
             the cluster is gone.
     """
     _check_call(config, when, part, merge)
-    job = PrepareJob(config, progress, draw, part, merge)
+    job = PrepareJob(config, draw, part, merge)
     job.check(progress)  # before a cluster is asked for workers
     return run_job(job, when, dry_run=dry_run, progress=progress)
 
@@ -138,15 +138,14 @@ class PrepareJob(Job[_Inputs, PrepareSummary]):
     def __init__(
         self,
         config: ExperimentConfig,
-        progress: Progress,
         draw: Callable[[Example], None],
         part: Part | None,
         merge: bool,
     ) -> None:
         self.config: ExperimentConfig = config
         self.folder = config.folder
-        self.progress = progress
         self.draw = draw
+        self.progress: Progress = Silent()
         self.part = part
         self.shard = None if part is None else (part.number, part.of)
         self.merge = merge
@@ -173,7 +172,7 @@ class PrepareJob(Job[_Inputs, PrepareSummary]):
 
     def load(self, progress: Progress, *, dry_run: bool) -> _Inputs:
         """Hash the inputs and load the judge of participants; a dry run also filters the trials."""
-        config = self.config
+        config, self.progress = self.config, progress
         self.check(progress)
         files, identity = _inputs(config, progress)
         quality = load_judge(config, progress)

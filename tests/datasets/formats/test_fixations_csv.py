@@ -152,6 +152,25 @@ def test_tables_that_cannot_be_used(tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("header", ["image, subject, order, x ,y", "image,subject,order,x,y,,"])
+def test_blanks_and_empty_names_in_the_header_change_nothing(tmp_path, header) -> None:
+    rows = ("1.png,a,1,3,4", "1.png,a,0,1,2", "1.png,b,0,5,6")
+    folder = images(tmp_path)
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    plain.mkdir()
+    other.mkdir()
+    wanted = by_id(fixations_csv(table(plain, *rows), folder))["1"].points
+    found = by_id(fixations_csv(table(other, *rows, header=header), folder))["1"].points
+    for name in ("columns", "rows", "subject"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+def test_a_column_that_is_used_and_named_twice_is_an_error(tmp_path) -> None:
+    path = table(tmp_path, "1.png,a,0,1,1,2", header="image,subject,order,x,y,x")
+    with pytest.raises(DataError, match="two columns are called x; rename one"):
+        fixations_csv(path, images(tmp_path))
+
+
 def test_commas_at_the_ends_of_lines_shift_nothing(tmp_path) -> None:
     path = table(tmp_path, "1.png,a,0,1,2,", "1.png,a,1,3,4,")
     (stimulus,) = fixations_csv(path, images(tmp_path)).stimuli
